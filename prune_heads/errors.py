@@ -1,0 +1,44 @@
+"""Every error a user can cause: what must hold, what came, and the cure.
+
+The command line turns any `PruneHeadsError` into one red line and exit code 1.
+"""
+
+
+class PruneHeadsError(Exception):
+    """Root of all errors that prune-heads raises on purpose."""
+
+
+class HeadDescriptorError(PruneHeadsError, ValueError):
+    """A head descriptor such as `3:1,5 7:2` cannot be read or names a head that is not there."""
+
+
+class UnsupportedModelError(PruneHeadsError):
+    """The model's type is unknown, or its attention is not shaped as its family's."""
+
+
+class CheckpointError(PruneHeadsError):
+    """A checkpoint is missing, damaged, unsafe, or does not fit the task."""
+
+
+class MaskNotAppliedError(PruneHeadsError):
+    """Closing a gate did not change the logits, so no result under a mask can be believed."""
+
+
+class TaskError(PruneHeadsError):
+    """A task is unknown or described inconsistently."""
+
+
+class DataError(PruneHeadsError):
+    """A data file is missing, malformed, empty, or out of reach."""
+
+
+class LabelError(PruneHeadsError):
+    """The label names of the data and of the checkpoint cannot be matched."""
+
+
+class NotFiniteError(PruneHeadsError):
+    """NaN or infinity in logits, losses or gradients."""
+
+
+class RunError(PruneHeadsError):
+    """A run folder holds something else, or a file in it cannot be read."""
