@@ -1,0 +1,95 @@
+"""Files that are there whole or not at all: written under a temporary name beside the target, then renamed."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prune_heads.errors import RunError
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
+
+    What stands at `target` is replaced only then. Also on Ctrl-C nothing half-written stays.
+    """
+    target = target.resolve()
+    _make_parent(target)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    try:
+        yield temporary
+        _open_up(temporary)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+            os.replace(target, old / target.name)
+            os.replace(temporary, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file at once."""
+    _make_parent(target)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", prefix=f".{target.name}.", suffix=".partial", dir=target.parent, delete=False
+    ) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(target: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object; numbers that JSON cannot hold (NaN) are refused."""
+    write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(source: Path, what: str) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        RunError: If the file is missing or is not a JSON object; `what` says what it should have been.
+    """
+    try:
+        value = json.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{what} must be a readable file; got {source} ({error.strerror or error})") from error
+    except ValueError as error:
+        raise RunError(f"{what} must be a JSON file; {source} is not: {error}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{what} must hold a JSON object; {source} holds a {type(value).__name__}")
+    return value
+
+
+def _make_parent(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder of {target.name} must be writable; got {target.parent} ({error.strerror or error})"
+        ) from error
+
+
+def _open_up(folder: Path) -> None:
+    """Give the folder and what is in it the usual permissions; temporary files are for their owner only."""
+    mask = _umask()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,270 @@
+"""Heads as values: which heads are pruned (`HeadMask`), how important each is (`HeadScores`).
+
+Both are ragged by attention block, since layers may have different numbers of heads. People read and write
+heads from 1, as the paper does (`3:1,5` is layer 3, heads 1 and 5); Python indices start at 0.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prune_heads.errors import HeadDescriptorError
+
+Head = tuple[int, int]
+"""(block, head), both from 0."""
+
+_TOKEN = re.compile(r"\S+")
+_FORM = "the form is 'layer:head,head layer:head', from 1, e.g. '3:1,5 7:2'"
+
+
+@dataclass(frozen=True)
+class HeadMask:
+    """The set of pruned heads of a model whose attention blocks have `n_heads` heads each.
+
+    Supports `|`, `&`, `-`, `^`, `~` (the heads that are kept), `<=`, `in`, `len` and iteration in order.
+    """
+
+    n_heads: tuple[int, ...]
+    """Heads per attention block before any pruning."""
+    pruned: frozenset[Head] = frozenset()
+    """(block, head) of each pruned head, from 0."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_heads", tuple(int(n) for n in self.n_heads))
+        object.__setattr__(self, "pruned", frozenset((int(b), int(h)) for b, h in self.pruned))
+        for block, head in sorted(self.pruned):
+            if problem := _out_of_range(block, head, self.n_heads):
+                raise HeadDescriptorError(problem)
+
+    @classmethod
+    def parse(cls, text: str, n_heads: Sequence[int]) -> "HeadMask":
+        """Read the paper's text form, e.g. `"3:1,5 7:2"` (from 1). The empty string prunes nothing.
+
+        Raises:
+            HeadDescriptorError: Naming the first wrong character, from 1.
+        """
+        pruned: set[Head] = set()
+        for token in _TOKEN.finditer(text):
+            pruned |= _parse_block(text, token, tuple(n_heads))
+        return cls(tuple(n_heads), frozenset(pruned))
+
+    @classmethod
+    def from_mapping(cls, heads: Mapping[int, Iterable[int]], n_heads: Sequence[int]) -> "HeadMask":
+        """From block index -> head indices, both from 0."""
+        return cls(tuple(n_heads), frozenset((block, head) for block, row in heads.items() for head in row))
+
+    @classmethod
+    def all(cls, n_heads: Sequence[int]) -> "HeadMask":
+        """Every head pruned."""
+        return cls(tuple(n_heads), frozenset((b, h) for b, n in enumerate(n_heads) for h in range(n)))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "HeadMask":
+        """The inverse of `to_json`.
+
+        Raises:
+            HeadDescriptorError: If a key is missing or of the wrong type.
+        """
+        n_heads, descriptors = value.get("n_heads"), value.get("heads_pruned")
+        if not _is_list(n_heads, int) or not _is_list(descriptors, str):
+            raise HeadDescriptorError(
+                "a head mask in JSON must have 'n_heads' (list of integers) and 'heads_pruned' (list of "
+                f"descriptors such as '3:1,5'); got {dict(value)!r:.200}"
+            )
+        return cls.parse(" ".join(descriptors), n_heads)  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"n_heads": [...], "heads_pruned": ["3:1,5", "7:2"]}`; descriptors count from 1."""
+        return {"n_heads": list(self.n_heads), "heads_pruned": self.descriptors()}
+
+    def descriptors(self) -> list[str]:
+        """One descriptor a block that loses heads, e.g. `["3:1,5", "7:2"]`, from 1."""
+        return [
+            f"{block + 1}:{','.join(str(head + 1) for head in heads)}"
+            for block, heads in enumerate(self.by_block())
+            if heads
+        ]
+
+    def __str__(self) -> str:
+        return " ".join(self.descriptors())
+
+    def by_block(self) -> list[tuple[int, ...]]:
+        """Pruned head indices of each block, sorted, from 0."""
+        rows: list[list[int]] = [[] for _ in self.n_heads]
+        for block, head in self:
+            rows[block].append(head)
+        return [tuple(row) for row in rows]
+
+    def keep(self) -> list[NDArray[np.bool_]]:
+        """One array `(n_heads,)` a block: True where the head is kept."""
+        arrays = [np.ones(n, dtype=bool) for n in self.n_heads]
+        for block, head in self.pruned:
+            arrays[block][head] = False
+        return arrays
+
+    @property
+    def n_total(self) -> int:
+        """Heads in all, pruned or not."""
+        return sum(self.n_heads)
+
+    def __len__(self) -> int:
+        return len(self.pruned)
+
+    def __bool__(self) -> bool:
+        return bool(self.pruned)
+
+    def __iter__(self) -> Iterator[Head]:
+        return iter(sorted(self.pruned))
+
+    def __contains__(self, head: object) -> bool:
+        return head in self.pruned
+
+    def __or__(self, other: "HeadMask") -> "HeadMask":
+        return self._with(other, self.pruned | other.pruned)
+
+    def __and__(self, other: "HeadMask") -> "HeadMask":
+        return self._with(other, self.pruned & other.pruned)
+
+    def __sub__(self, other: "HeadMask") -> "HeadMask":
+        return self._with(other, self.pruned - other.pruned)
+
+    def __xor__(self, other: "HeadMask") -> "HeadMask":
+        return self._with(other, self.pruned ^ other.pruned)
+
+    def __invert__(self) -> "HeadMask":
+        return HeadMask.all(self.n_heads) - self
+
+    def __le__(self, other: "HeadMask") -> bool:
+        return self._with(other, self.pruned).pruned <= other.pruned
+
+    def _with(self, other: "HeadMask", pruned: frozenset[Head]) -> "HeadMask":
+        if self.n_heads != other.n_heads:
+            raise HeadDescriptorError(
+                f"two head masks must be of the same model to be combined; got {list(self.n_heads)} and "
+                f"{list(other.n_heads)} heads a block"
+            )
+        return HeadMask(self.n_heads, pruned)
+
+
+Heads = HeadMask | str | Mapping[int, Iterable[int]]
+"""What functions that take heads accept: a mask, a descriptor (from 1), or block -> heads (from 0)."""
+
+
+def as_mask(heads: Heads, n_heads: Sequence[int]) -> HeadMask:
+    """`heads` as a `HeadMask` of a model with these `n_heads` per block.
+
+    Raises:
+        HeadDescriptorError: If it cannot be read, or belongs to a model of another shape.
+    """
+    if isinstance(heads, str):
+        return HeadMask.parse(heads, n_heads)
+    if not isinstance(heads, HeadMask):
+        return HeadMask.from_mapping(heads, n_heads)
+    return HeadMask(tuple(n_heads)) | heads
+
+
+@dataclass(frozen=True, eq=False)
+class HeadScores:
+    """One number a head; higher = more important, for every criterion."""
+
+    values: tuple[NDArray[np.float64], ...]
+    """One array `(n_heads,)` an attention block."""
+    standard_error: tuple[NDArray[np.float64], ...] | None = None
+    """Same shapes; None where a criterion has no sampling error."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _rows(self.values))
+        if self.standard_error is not None:
+            object.__setattr__(self, "standard_error", _rows(self.standard_error))
+            if [len(row) for row in self.standard_error] != list(self.n_heads):
+                raise ValueError("standard_error must have the shape of values")
+
+    @property
+    def n_heads(self) -> tuple[int, ...]:
+        """Heads per attention block."""
+        return tuple(len(row) for row in self.values)
+
+    def flat(self) -> NDArray[np.float64]:
+        """All scores, `(total heads,)`, block after block."""
+        return np.concatenate([*self.values, np.zeros(0)])
+
+    @classmethod
+    def from_flat(
+        cls, flat: ArrayLike, n_heads: Sequence[int], standard_error: ArrayLike | None = None
+    ) -> "HeadScores":
+        """The inverse of `flat`: split `(total heads,)` into blocks."""
+        edges = np.cumsum(n_heads)[:-1]
+        errors = None if standard_error is None else tuple(np.split(np.asarray(standard_error), edges))
+        return cls(tuple(np.split(np.asarray(flat), edges)), errors)
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"scores": [[...], ...], "standard_error": [[...], ...] or null}`, one row a block."""
+        errors = None if self.standard_error is None else [row.tolist() for row in self.standard_error]
+        return {"scores": [row.tolist() for row in self.values], "standard_error": errors}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "HeadScores":
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: If the rows are not lists of numbers, or the two do not fit together.
+        """
+        errors = value.get("standard_error")
+        return cls(tuple(value["scores"]), None if errors is None else tuple(errors))
+
+
+def _parse_block(text: str, token: re.Match[str], n_heads: tuple[int, ...]) -> set[Head]:
+    """The heads of one `layer:head,head` that starts at `token.start()` in `text`."""
+    layer, colon, heads = token.group().partition(":")
+    at = token.start()
+    block = _number(text, layer, at) - 1
+    if not 0 <= block < len(n_heads):
+        _fail(text, at, f"layer {layer} must be between 1 and {len(n_heads)}")
+    if not colon:
+        _fail(text, token.end(), "':' and heads must follow the layer")
+    at += len(layer) + 1
+    found: set[Head] = set()
+    for part in heads.split(","):
+        head = _number(text, part, at) - 1
+        if not 0 <= head < n_heads[block]:
+            _fail(text, at, f"head {part} must be between 1 and {n_heads[block]} (layer {layer})")
+        if (block, head) in found:
+            _fail(text, at, f"head {part} is named twice")
+        found.add((block, head))
+        at += len(part) + 1
+    return found
+
+
+def _number(text: str, digits: str, at: int) -> int:
+    wrong = next((i for i, char in enumerate(digits) if char not in "0123456789"), None)
+    if wrong is not None or not digits:
+        _fail(text, at + (wrong or 0), "a number must stand here")
+    return int(digits)
+
+
+def _fail(text: str, at: int, problem: str) -> NoReturn:
+    there = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
+    raise HeadDescriptorError(f"heads {text!r}, at {there}: {problem}; {_FORM}")
+
+
+def _out_of_range(block: int, head: int, n_heads: tuple[int, ...]) -> str | None:
+    if not 0 <= block < len(n_heads):
+        return f"block index must be between 0 and {len(n_heads) - 1}; got {block}"
+    if not 0 <= head < n_heads[block]:
+        return f"head index must be between 0 and {n_heads[block] - 1} in block {block}; got {head}"
+    return None
+
+
+def _is_list(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _rows(rows: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], ...]:
+    arrays = tuple(np.asarray(row, dtype=np.float64) for row in rows)
+    if any(array.ndim != 1 for array in arrays):
+        raise ValueError("scores must have one row of numbers a block")
+    return arrays
