@@ -1,0 +1,65 @@
+"""Proof that a mask is applied: close each block's gates and see the logits change.
+
+transformers 5 accepts `head_mask` and `config.pruned_heads` and ignores them without a word, so scripts that
+rely on them report that no head matters. Every command that masks runs this probe first.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prune_heads.anatomy.block import AttentionBlock
+from prune_heads.anatomy.locate import attention_blocks
+from prune_heads.errors import MaskNotAppliedError
+from prune_heads.gating import gated
+
+
+@torch.no_grad()
+def prove_gates(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
+    """Check that gates of 1 change nothing and that gates of 0 change the logits, block by block.
+
+    One example is repeated once per block and row i is run with block i closed: two forward passes in all,
+    of the same shape, so that any difference is the gates' doing and not rounding.
+
+    Args:
+        model: In evaluation mode; its output must have `logits`.
+        inputs: A tokenised batch; its first example is used.
+
+    Raises:
+        MaskNotAppliedError: Naming the blocks whose gates do nothing. Blocks without heads, or whose heads
+            have all been zeroed, are not asked.
+    """
+    blocks = attention_blocks(model)
+    batch = {
+        name: value[:1].expand(len(blocks) + 1, *value.shape[1:])
+        for name, value in inputs.items()
+        if name != "labels"
+    }
+    device = next(model.parameters()).device
+    gates = [torch.ones(len(blocks) + 1, block.n_heads, device=device) for block in blocks]
+    for row, gate in enumerate(gates):
+        gate[row] = 0
+    reference = model(**batch).logits
+    with gated(model, gates):
+        logits = model(**batch).logits
+    changed = (logits != reference).flatten(1).any(dim=1).tolist()
+    deaf = [
+        block.name for block, bites in zip(blocks, changed, strict=False) if _has_output(block) and not bites
+    ]
+    if deaf:
+        raise MaskNotAppliedError(
+            f"closing the gates of a block must change the logits, but it does not for {', '.join(deaf)}: "
+            "masks are not applied in this model, so nothing is reported. The model's code may bypass its W_O"
+        )
+    if changed[-1]:
+        raise MaskNotAppliedError(
+            "gates of 1 must leave the logits as they are, bit for bit, but they changed: the model is not "
+            "deterministic (is it in training mode?)"
+        )
+
+
+def _has_output(block: AttentionBlock) -> bool:
+    """False when the block's heads send nothing whatever comes in: W_O, or W_V and its bias, are zero."""
+    value_is_dead = not block.value.weight.any() and (block.value.bias is None or not block.value.bias.any())
+    return bool(block.output.weight.any()) and not value_is_dead
