@@ -1,0 +1,131 @@
+"""Checkpoints of models whose heads have been removed: safetensors, and `heads.json` that says which."""
+
+import json
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+
+from prune_heads.anatomy import attention_blocks
+from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.errors import CheckpointError, HeadDescriptorError, PruneHeadsError
+from prune_heads.files import new_directory, read_json, write_json, write_text
+from prune_heads.heads import HeadMask
+from prune_heads.surgery import remove_heads, removed_heads
+
+HEADS_FILE = "heads.json"
+
+_README = """# A model with attention heads removed
+
+Heads removed (layer:heads, from 1): {heads}
+
+Its attention layers are narrower than its `config.json` says, so plain `from_pretrained` fails with a size
+mismatch. Load it with
+
+    from prune_heads import load_pruned
+    model = load_pruned("this folder")
+
+or name this folder as `--model` of `prune-heads evaluate`. `heads.json` says which heads are gone.
+"""
+
+
+def save_pruned(model: PreTrainedModel, directory: str | Path) -> None:
+    """Save a model, with its removed heads if it has any, so that `load_pruned` brings it back.
+
+    A model without removed heads (also one with zeroed heads) is an ordinary checkpoint for transformers.
+
+    Raises:
+        CheckpointError: If the folder exists and is not empty.
+    """
+    directory = Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise CheckpointError(f"a checkpoint must go into a new or empty folder; {directory} is neither")
+    with new_directory(directory) as folder:
+        write_pruned(model, folder)
+
+
+def write_pruned(model: PreTrainedModel, folder: Path) -> None:
+    """`save_pruned` into a folder that exists, as one part of what is being written there."""
+    removed = removed_heads(model)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    if removed:
+        blocks = [block.describe() for block in attention_blocks(model)]
+        write_json(folder / HEADS_FILE, {"format": 1, **removed.to_json(), "blocks": blocks})
+        write_text(folder / "README.md", _README.format(heads=removed))
+
+
+def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """Load what `save_pruned` has written, in evaluation mode.
+
+    Args:
+        directory: The checkpoint's folder.
+        dtype: Of the parameters; None keeps the saved one.
+
+    Raises:
+        CheckpointError: If the folder, a file or a weight is missing, damaged, or does not fit the others.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise CheckpointError(f"a checkpoint must be an existing folder; there is none at {directory}")
+    if not (directory / HEADS_FILE).exists():
+        raise CheckpointError(
+            f"a checkpoint with removed heads must hold {HEADS_FILE}; {directory.name} does not: it is an "
+            "ordinary checkpoint, load it with from_pretrained"
+        )
+    try:
+        mask = HeadMask.from_json(read_json(directory / HEADS_FILE, "the list of removed heads"))
+        return _load(directory, mask, dtype)
+    except CheckpointError:
+        raise
+    except (PruneHeadsError, OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"the checkpoint {directory.name} cannot be loaded: {error}") from error
+
+
+def _load(directory: Path, mask: HeadMask, dtype: torch.dtype | None) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(directory)
+    names = config.architectures or []
+    model_class = getattr(transformers, names[0], None) if names else None
+    if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
+        raise CheckpointError(
+            f"config.json of {directory.name} must name its class in 'architectures'; got {json.dumps(names)}"
+        )
+    tensors = {
+        name: tensor
+        for file in sorted(directory.glob("*.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+    if not tensors:
+        raise CheckpointError(f"the checkpoint {directory.name} must hold safetensors; there are none")
+    dtype = dtype or next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
+        model: PreTrainedModel = model_class(config)
+    n_heads = tuple(block.n_original_heads for block in attention_blocks(model))
+    if n_heads != mask.n_heads:
+        raise HeadDescriptorError(
+            f"{HEADS_FILE} is for {list(mask.n_heads)} heads a block; the configuration has {list(n_heads)}"
+        )
+    remove_heads(model, mask)
+    model.to(dtype)
+    _fill(model, tensors, directory.name)
+    return model.eval()
+
+
+def _fill(model: PreTrainedModel, tensors: dict[str, torch.Tensor], name: str) -> None:
+    """Put every weight in its place; none may be missing, left over or of another shape."""
+    own = model.state_dict()
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    missing = sorted(own.keys() - tensors.keys() - tied)
+    unexpected = sorted(tensors.keys() - own.keys())
+    misshapen = sorted(key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape)
+    if missing or unexpected or misshapen:
+        raise CheckpointError(
+            f"the weights of {name} must fit its configuration and {HEADS_FILE}; "
+            f"missing: {missing[:3]}, left over: {unexpected[:3]}, of another shape: {misshapen[:3]}"
+        )
+    nn.Module.load_state_dict(model, tensors, strict=False)
+    model.tie_weights()

@@ -1,0 +1,42 @@
+"""Is the Hugging Face hub there, and at which commit is a repository? One small question, answered in seconds.
+
+The hub's own libraries retry for minutes when it is out of reach.
+"""
+
+import threading
+from queue import Empty, SimpleQueue
+from typing import Literal
+
+REQUEST_SECONDS = 5.0
+"""How long one connection or one answer may take before the hub counts as out of reach."""
+PATIENCE_SECONDS = 8.0
+"""The same for all together: a host with many addresses, or a silent name server, takes turn after turn."""
+
+
+def revision_of(repository: str, kind: Literal["model", "dataset"]) -> str:
+    """The present commit of a repository.
+
+    Raises:
+        Exception: What `huggingface_hub` raised, or TimeoutError.
+    """
+    import huggingface_hub
+
+    answers: SimpleQueue[str | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            api = huggingface_hub.HfApi()
+            ask_for = api.model_info if kind == "model" else api.dataset_info
+            answers.put(str(ask_for(repository, timeout=REQUEST_SECONDS, expand=["sha"]).sha))
+        except Exception as error:
+            answers.put(error)
+
+    # A daemon: a pool would wait for a connection that hangs before it lets the program end.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=PATIENCE_SECONDS)
+    except Empty:
+        raise TimeoutError(f"no answer within {PATIENCE_SECONDS:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
