@@ -1,0 +1,106 @@
+"""Which logit of a checkpoint stands for which label of a task: matched by name, never by position unsaid."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prune_heads.errors import LabelError
+from prune_heads.tasks.spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """How to read a checkpoint's logits as the task's labels."""
+
+    model_index: tuple[int, ...]
+    """`model_index[t]` is the index of the logit that stands for the task's label t."""
+    note: str | None
+    """Said to the user where the names say nothing and an order had to be taken."""
+
+
+def match_labels(
+    task: TaskSpec, id2label: Mapping[int, str], *, label_order: Sequence[str] | None = None
+) -> LabelMap:
+    """Match the labels of a task with those of a checkpoint.
+
+    Names are compared without regard to case, spaces, hyphens and underscores. A task whose official files
+    code labels by digits also matches by these digits. Names that say nothing (`LABEL_0`, digits elsewhere)
+    are taken in the hub's order, with a note.
+
+    Args:
+        task: The task; a regression task needs a checkpoint with one output.
+        id2label: Logit index -> label name, from the checkpoint's configuration.
+        label_order: Label names in the order of the logits, instead of those of the checkpoint.
+
+    Raises:
+        LabelError: The names or their number do not match; the message shows both lists and the cure.
+    """
+    names = [str(id2label[i]) for i in sorted(id2label)]
+    if sorted(id2label) != list(range(len(id2label))):
+        raise LabelError(f"the checkpoint's id2label must count 0, 1, 2, ..., got {sorted(id2label)}")
+    if task.labels is None:
+        if label_order is not None:
+            raise LabelError(f"{task.name}: --label-order must not be given, for the label is a score")
+        if len(names) != 1:
+            raise LabelError(
+                f"{task.name}: the checkpoint must have one output, a score, got {len(names)} "
+                f"({', '.join(names)}); use a checkpoint fine-tuned for regression"
+            )
+        return LabelMap((0,), None)
+    if len(names) != len(task.labels):
+        raise LabelError(_mismatch(task, names, f"must have {len(task.labels)} labels, got {len(names)}"))
+    if label_order is not None:
+        index = _by_name(task.labels, label_order)
+        if index is None:
+            raise LabelError(
+                f"{task.name}: --label-order must name each of {', '.join(task.labels)} once, "
+                f"in the order of the checkpoint's outputs, got {', '.join(label_order)}"
+            )
+        return LabelMap(index, None)
+    index = _by_name(task.labels, names)
+    if index is not None:
+        return LabelMap(index, None)
+    index = _by_number(names)
+    if index is None:
+        raise LabelError(_mismatch(task, names, "must name the same labels"))
+    if task.digit_labels and all(name.strip().isdigit() for name in names):
+        return LabelMap(index, None)
+    return LabelMap(index, _note(task, names, index))
+
+
+def _by_name(labels: Sequence[str], names: Sequence[str]) -> tuple[int, ...] | None:
+    """The index of each label among the names; None unless they are the same set, each once."""
+    fold = _fold if len(set(map(_fold, labels))) == len(labels) else str
+    folded = [fold(name) for name in names]
+    if sorted(folded) != sorted(map(fold, labels)):
+        return None
+    return tuple(folded.index(fold(label)) for label in labels)
+
+
+def _by_number(names: Sequence[str]) -> tuple[int, ...] | None:
+    """The same for names that are only numbers, `LABEL_0` or `0`; None unless they count 0, 1, 2, ..."""
+    matches = [re.fullmatch(r"(?:label)?([0-9]+)", _fold(name)) for name in names]
+    numbers = [int(match[1]) for match in matches if match]
+    if sorted(numbers) != list(range(len(names))):
+        return None
+    return tuple(numbers.index(label) for label in range(len(names)))
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()
+
+
+def _mismatch(task: TaskSpec, names: Sequence[str], what: str) -> str:
+    return (
+        f"{task.name}: the checkpoint {what}: the task has {', '.join(task.labels or ())}; "
+        f"the checkpoint has {', '.join(names)}; use a checkpoint fine-tuned for this task, "
+        "or give --label-order with the task's names in the order of the checkpoint's outputs"
+    )
+
+
+def _note(task: TaskSpec, names: Sequence[str], index: tuple[int, ...]) -> str:
+    taken = ", ".join(f"{names[i]} = {label}" for label, i in zip(task.labels or (), index, strict=True))
+    return (
+        f"the checkpoint's label names say nothing, so they are taken in the order of the task: {taken}; "
+        "if that is wrong, give --label-order with the task's names in the order of the checkpoint's outputs"
+    )

@@ -1,0 +1,85 @@
+"""The small TOML file that describes one's own data.
+
+name = "reviews"
+text_columns = ["text"]
+label_column = "label"
+metric = "accuracy"
+labels = ["negative", "positive"]   # optional
+
+[files]                             # relative to this file
+train = "train.csv"
+validation = "validation.csv"
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+from prune_heads.errors import TaskError
+from prune_heads.tasks.own import OwnData, own_faults
+
+_REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
+_KEYS = (*_REQUIRED, "labels")
+
+
+def read_toml(path: Path) -> OwnData:
+    """Read a description of one's own data.
+
+    Raises:
+        TaskError: The file is missing or no TOML, or something in it is wrong; the message lists every fault.
+    """
+    try:
+        raw = tomllib.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise TaskError(f"the task file must be there, got {path}, which is no file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TaskError(f"{path.name}: the task file must be TOML: {error}") from error
+    faults = [_unknown(key) for key in raw if key not in _KEYS]
+    faults += [f"the key {key} must be there" for key in _REQUIRED if key not in raw]
+    name, label_column, metric = (_text(raw, key, faults) for key in ("name", "label_column", "metric"))
+    text_columns = _list(raw, "text_columns", str, "texts", faults)
+    labels = _list(raw, "labels", str | int, "texts, whole numbers or booleans", faults)
+    files = _files(raw, path.parent, faults)
+    faults += own_faults(files, text_columns, label_column, metric, labels, name)
+    if faults or not (name and label_column and metric and text_columns and files):
+        raise TaskError(f"{path.name}: {'; '.join(faults)}")
+    return OwnData(files, text_columns, label_column, metric, labels, name)
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, _KEYS, n=1)
+    return f"the key {key} is unknown; " + (
+        f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
+    )
+
+
+def _text(raw: dict[str, Any], key: str, faults: list[str]) -> str | None:
+    value = raw.get(key)
+    if key in raw and not (isinstance(value, str) and value):
+        faults.append(f"{key} must be a text, got {value!r}")
+        return None
+    return value
+
+
+def _list(
+    raw: dict[str, Any], key: str, kind: type | UnionType, what: str, faults: list[str]
+) -> tuple[str, ...] | None:
+    if key not in raw:
+        return None
+    values = raw[key]
+    if not isinstance(values, list) or not all(isinstance(value, kind) and value != "" for value in values):
+        faults.append(f"{key} must be a list of {what}, got {values!r}")
+        return None
+    return tuple(map(str, values))
+
+
+def _files(raw: dict[str, Any], folder: Path, faults: list[str]) -> dict[str, Path] | None:
+    if "files" not in raw:
+        return None
+    files = raw["files"]
+    if not isinstance(files, dict) or not all(isinstance(file, str) and file for file in files.values()):
+        faults.append(f"[files] must give one file name a split, got {files!r}")
+        return None
+    return {split: folder / file for split, file in files.items()}

@@ -1,0 +1,166 @@
+"""Tasks as data: the nine GLUE tasks and the four built-in mini tasks. Imports nothing heavy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "accuracy": ("accuracy",),
+        "f1": ("f1", "accuracy"),
+        "matthews_correlation": ("matthews_correlation",),
+        "pearson": ("pearson", "spearmanr"),
+    }
+)
+"""Metric -> the values it gives; the first is the one that tables and curves show."""
+
+REGRESSION_METRICS = frozenset({"pearson"})
+"""Metrics of a score instead of a class."""
+
+
+def headline(metric: str) -> str:
+    """Name of the value that stands for `metric` in tables and curves, e.g. `f1` of (f1, accuracy)."""
+    return METRIC_NAMES[metric][0]
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a task is, without its data."""
+
+    name: str
+    """`mnli`, `mini-inference`, or the name in one's own TOML."""
+    text_columns: tuple[str, ...]
+    """One or two, as the hub or the user's own files name them."""
+    labels: tuple[str, ...] | None
+    """Label names in the hub's order; None for regression."""
+    metric: str
+    """Key of `METRIC_NAMES`."""
+    score_split: str = "train"
+    """The split that importance is estimated on."""
+    eval_splits: tuple[str, ...] = ("validation",)
+    """The splits that results are reported on; the first is the default."""
+    summary: str = ""
+    """One line for a list of tasks."""
+    digit_labels: bool = False
+    """Whether the official files write label i as the digit i, so that checkpoints may do so too."""
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the label is a score and not a class."""
+        return self.labels is None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """All labelled splits."""
+        return (self.score_split, *self.eval_splits)
+
+
+_SENTENCES = ("sentence1", "sentence2")
+_NLI = ("entailment", "neutral", "contradiction")
+_MATCHED = ("validation_matched", "validation_mismatched")
+
+# Label orders and column names are those of the data set nyu-mll/glue on the Hugging Face hub.
+# Metrics are those of Wang et al. 2019 (https://arxiv.org/abs/1804.07461), Table 1.
+_ALL = (
+    TaskSpec(
+        "cola",
+        ("sentence",),
+        ("unacceptable", "acceptable"),
+        "matthews_correlation",
+        summary="GLUE CoLA: is the sentence grammatical English?",
+        digit_labels=True,
+    ),
+    TaskSpec(
+        "sst2",
+        ("sentence",),
+        ("negative", "positive"),
+        "accuracy",
+        summary="GLUE SST-2: does the film review speak well of the film?",
+        digit_labels=True,
+    ),
+    TaskSpec(
+        "mrpc",
+        _SENTENCES,
+        ("not_equivalent", "equivalent"),
+        "f1",
+        summary="GLUE MRPC: do two sentences from the news mean the same?",
+        digit_labels=True,
+    ),
+    TaskSpec(
+        "qqp",
+        ("question1", "question2"),
+        ("not_duplicate", "duplicate"),
+        "f1",
+        summary="GLUE QQP: do two questions ask the same?",
+        digit_labels=True,
+    ),
+    TaskSpec(
+        "stsb",
+        _SENTENCES,
+        None,
+        "pearson",
+        summary="GLUE STS-B: how alike are two sentences, from 0 to 5?",
+    ),
+    TaskSpec(
+        "mnli",
+        ("premise", "hypothesis"),
+        _NLI,
+        "accuracy",
+        eval_splits=_MATCHED,
+        summary="GLUE MNLI: does the premise entail the hypothesis, contradict it, or neither?",
+    ),
+    TaskSpec(
+        "qnli",
+        ("question", "sentence"),
+        ("entailment", "not_entailment"),
+        "accuracy",
+        summary="GLUE QNLI: does the sentence hold the answer to the question?",
+    ),
+    TaskSpec(
+        "rte",
+        _SENTENCES,
+        ("entailment", "not_entailment"),
+        "accuracy",
+        summary="GLUE RTE: does the first text entail the second?",
+    ),
+    TaskSpec(
+        "wnli",
+        _SENTENCES,
+        ("not_entailment", "entailment"),
+        "accuracy",
+        summary="GLUE WNLI: does the sentence entail its copy with the pronoun replaced?",
+        digit_labels=True,
+    ),
+    TaskSpec(
+        "mini-acceptability",
+        ("text",),
+        ("unacceptable", "acceptable"),
+        "matthews_correlation",
+        summary="built in: is the sentence well formed? (as CoLA)",
+    ),
+    TaskSpec(
+        "mini-sentiment",
+        ("text",),
+        ("negative", "positive"),
+        "accuracy",
+        summary="built in: does the sentence speak well of its subject? (as SST-2)",
+    ),
+    TaskSpec(
+        "mini-paraphrase",
+        ("text", "text_pair"),
+        ("not_equivalent", "equivalent"),
+        "f1",
+        summary="built in: do two sentences mean the same? (as MRPC)",
+    ),
+    TaskSpec(
+        "mini-inference",
+        ("text", "text_pair"),
+        _NLI,
+        "accuracy",
+        eval_splits=_MATCHED,
+        summary="built in: does the first sentence entail the second? (as MNLI)",
+    ),
+)
+
+TASKS: Mapping[str, TaskSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+"""Name -> task, for the tasks that need no description by the user."""

@@ -1,0 +1,140 @@
+"""Tasks with their data: one interface for the built-in tasks, GLUE folders, the hub and one's own files."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import datasets
+
+from prune_heads.errors import DataError, TaskError
+from prune_heads.mini import grammar
+from prune_heads.tasks.glue import GLUE
+from prune_heads.tasks.hub import read_hub
+from prune_heads.tasks.own import OwnData, read_own, spec_of
+from prune_heads.tasks.own_toml import read_toml
+from prune_heads.tasks.rows import Rows, assemble
+from prune_heads.tasks.spec import TASKS, TaskSpec
+from prune_heads.tasks.tsv import read_tsv
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split, ready to be tokenised."""
+
+    name: str
+    dataset: datasets.Dataset
+    """Columns `text`, for pairs `text_pair`, and `label`, index of the task's label or score; file order."""
+    source: str
+    """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
+    fingerprint: str
+    """SHA-256 over label names, texts and labels: the same for the same examples from whatever source."""
+    n_available: int
+    """Examples that the source has, of which `dataset` may hold fewer."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task and where its data come from."""
+
+    spec: TaskSpec
+    read: Callable[[str], Rows]
+    """Split name -> all its rows."""
+    splits: tuple[str, ...]
+    """The splits there are."""
+
+    def load(self, split: str, max_examples: int | None = None) -> Split:
+        """Load one split.
+
+        Args:
+            split: Its name, as the hub writes it.
+            max_examples: Take the first so many in file order; all for None.
+
+        Raises:
+            TaskError: There is no such split, or it has no labels.
+            DataError: The data cannot be read, are malformed or empty, or none are wanted.
+        """
+        if split not in self.splits:
+            raise TaskError(self._no_such_split(split))
+        if max_examples is not None and max_examples < 1:
+            raise DataError(f"the number of examples must be at least 1, got {max_examples}")
+        rows = self.read(split)
+        chosen = rows.first(max_examples)
+        return Split(split, _dataset(chosen), rows.source, chosen.fingerprint(self.spec.labels), len(rows))
+
+    def _no_such_split(self, split: str) -> str:
+        there = f"the split must be one of {', '.join(self.splits)}, got {split!r}"
+        if self.spec.name in GLUE and split.startswith("test"):
+            return f"{self.spec.name}: {there}; GLUE publishes no labels for its test splits"
+        if split in self.spec.splits:
+            cure = f"name a file for it (--{split}-file, or {split} = ... under [files])"
+            return f"{self.spec.name}: {there}; {cure}"
+        return f"{self.spec.name}: {there}"
+
+
+def load_task(task: str, *, data_dir: Path | None = None, own: OwnData | None = None) -> Task:
+    """Find a task and its data; nothing is read before `Task.load`, except one's own labels if not named.
+
+    Args:
+        task: A name from `TASKS`, or a path to a TOML file that describes one's own data; unused beside `own`.
+        data_dir: For a GLUE task, a folder with the official files; the hub is asked when it is None.
+        own: One's own data, described by options instead of a TOML file.
+
+    Raises:
+        TaskError: The task is unknown, described inconsistently, or `data_dir` does not belong to it.
+        DataError: One's own files cannot be read.
+    """
+    if task.endswith(".toml"):
+        if own is not None:
+            raise TaskError(f"one's own data must be described once, got {task} and files beside it")
+        own = read_toml(Path(task))
+    if data_dir is not None and (own is not None or task not in GLUE):
+        raise TaskError(
+            f"{own.name if own else task}: a data folder must be given only for a GLUE task: {', '.join(GLUE)}"
+        )
+    if own is not None:
+        spec = spec_of(own)
+        return Task(spec, partial(read_own, own, spec), tuple(own.files))
+    if task not in TASKS:
+        raise TaskError(_unknown(task))
+    spec = TASKS[task]
+    if task not in GLUE:
+        return Task(spec, partial(_read_mini, spec), spec.splits)
+    if data_dir is None:
+        return Task(spec, partial(read_hub, spec), spec.splits)
+    return Task(spec, partial(read_tsv, spec, data_dir=data_dir), spec.splits)
+
+
+def _unknown(task: str) -> str:
+    near = difflib.get_close_matches(task.lower(), TASKS, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return (
+        f"the task must be one of {', '.join(TASKS)}, "
+        f"or a path to a .toml file that describes one's own data, got {task!r}{hint}"
+    )
+
+
+def _read_mini(spec: TaskSpec, split: str) -> Rows:
+    columns = grammar.generate(spec.name, split)
+    names = grammar.TASKS[spec.name]
+    return assemble(
+        [columns[name] for name in spec.text_columns],
+        [names[label] for label in columns["label"]],
+        spec=spec,
+        codes={name: i for i, name in enumerate(spec.labels or ())},
+        place=lambda i: f"{spec.name} {split} row {i + 1}",
+        source="mini grammar",
+    )
+
+
+def _dataset(rows: Rows) -> datasets.Dataset:
+    """The rows as an in-memory data set; no file is written."""
+    value = "float32" if isinstance(rows.labels[0], float) else "int64"
+    columns = {"text": rows.texts, "text_pair": rows.text_pairs, "label": rows.labels}
+    features = {"text": "string", "text_pair": "string", "label": value}
+    if rows.text_pairs is None:
+        del columns["text_pair"], features["text_pair"]
+    return datasets.Dataset.from_dict(
+        columns, features=datasets.Features({name: datasets.Value(kind) for name, kind in features.items()})
+    )

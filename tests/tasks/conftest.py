@@ -1,0 +1,95 @@
+"""A hub on this machine that serves one small data set repository and answers as the real one does."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+API = "/api/datasets/nyu-mll/glue"
+RESOLVE = "/datasets/nyu-mll/glue/resolve/"
+
+
+class _Hub(BaseHTTPRequestHandler):
+    files: Mapping[str, bytes]
+    sha: str
+    requests: list[str]
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.requests.append(f"{self.command} {self.path}")
+        if path == API or path.startswith(f"{API}/revision/"):
+            siblings = [{"rfilename": name} for name in self.files]
+            self._json({"id": "nyu-mll/glue", "sha": self.sha, "siblings": siblings})
+        elif path.startswith(f"{API}/tree/"):
+            _, _, folder = path.removeprefix(f"{API}/tree/").partition("/")
+            self._json(self._children(folder))
+        elif path.startswith(RESOLVE):
+            _, _, name = path.removeprefix(RESOLVE).partition("/")
+            self._file(name)
+        else:
+            self._missing()
+
+    do_HEAD = do_GET
+
+    def _children(self, folder: str) -> list[dict[str, object]]:
+        inside = {name.removeprefix(f"{folder}/" if folder else ""): name for name in self.files}
+        inside = {rest: name for rest, name in inside.items() if not folder or rest != name}
+        folders = sorted({rest.split("/")[0] for rest in inside if "/" in rest})
+        files = [self._entry(name) for rest, name in inside.items() if "/" not in rest]
+        return [{"type": "directory", "oid": "0" * 40, "size": 0, "path": name} for name in folders] + files
+
+    def _entry(self, name: str) -> dict[str, object]:
+        return {"type": "file", "oid": self._oid(name), "size": len(self.files[name]), "path": name}
+
+    def _oid(self, name: str) -> str:
+        return hashlib.sha1(self.files[name]).hexdigest()
+
+    def _file(self, name: str) -> None:
+        if name not in self.files:
+            self._missing()
+            return
+        self._send(200, self.files[name], {"ETag": f'"{self._oid(name)}"', "X-Repo-Commit": self.sha})
+
+    def _json(self, answer: object) -> None:
+        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    def _missing(self) -> None:
+        self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.sha})
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def _serve(files: Mapping[str, bytes], sha: str) -> Iterator[tuple[str, list[str]]]:
+    """Serve the files as the repository nyu-mll/glue; yields the address and the list of requests so far."""
+    requests: list[str] = []
+    handler = type("Hub", (_Hub,), {"files": files, "sha": sha, "requests": requests})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", requests
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def serve() -> Callable[[Mapping[str, bytes], str], AbstractContextManager[tuple[str, list[str]]]]:
+    """`with serve(files, sha) as (address, requests)`: a hub for the length of the block."""
+    return _serve

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import pytest
+
+from prune_heads.mini import grammar
+from prune_heads.tasks.glue import GLUE, SPLIT_FILES, label_codes
+from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TASKS, headline
+
+
+def test_the_table_holds_the_glue_tasks_and_the_mini_tasks():
+    assert set(TASKS) == set(GLUE) | set(grammar.TASKS)
+    assert len(GLUE) == 9
+    assert len(grammar.TASKS) == 4
+
+
+@pytest.mark.parametrize("spec", TASKS.values(), ids=TASKS)
+def test_each_task_is_consistent(spec):
+    assert TASKS[spec.name] is spec
+    assert spec.metric in METRIC_NAMES
+    assert spec.is_regression == (spec.metric in REGRESSION_METRICS)
+    assert len(spec.text_columns) in (1, 2)
+    assert spec.metric != "f1" or len(spec.labels) == 2
+    assert spec.summary
+    assert len(set(spec.splits)) == len(spec.splits)
+
+
+@pytest.mark.parametrize("name", grammar.TASKS)
+def test_mini_tasks_have_the_labels_of_their_grammar(name):
+    assert TASKS[name].labels == tuple(grammar.TASKS[name])
+
+
+@pytest.mark.parametrize("name", GLUE)
+def test_glue_rows_fit_their_tasks(name):
+    spec, files = TASKS[name], GLUE[name]
+    assert len(files.text_columns) == len(spec.text_columns)
+    assert set(spec.splits) <= set(SPLIT_FILES)
+    assert sorted(label_codes(spec).values()) == list(range(len(spec.labels or ())))
+
+
+def test_official_codings():
+    assert label_codes(TASKS["sst2"]) == {"0": 0, "1": 1}
+    assert label_codes(TASKS["rte"]) == {"entailment": 0, "not_entailment": 1}
+    assert label_codes(TASKS["mnli"]) == {"entailment": 0, "neutral": 1, "contradiction": 2}
+
+
+def test_the_headline_comes_first():
+    assert [headline(metric) for metric in METRIC_NAMES] == [
+        "accuracy",
+        "f1",
+        "matthews_correlation",
+        "pearson",
+    ]
+
+
+def test_listing_tasks_imports_nothing_heavy():
+    code = (
+        "import sys, prune_heads.tasks.spec, prune_heads.tasks.labels\n"
+        "print(*{'torch', 'transformers', 'datasets', 'evaluate', 'numpy', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

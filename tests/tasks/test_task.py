@@ -1,0 +1,125 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_heads.errors import DataError, TaskError
+from prune_heads.mini import grammar
+from prune_heads.tasks.own import OwnData
+from prune_heads.tasks.rows import Rows
+from prune_heads.tasks.spec import TASKS
+from prune_heads.tasks.task import load_task
+
+MINI = list(grammar.TASKS)
+
+
+@pytest.fixture
+def sst2(tmp_path):
+    folder = tmp_path / "SST-2"
+    folder.mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (folder / name).write_text("sentence\tlabel\n" + "".join(f"film {i}\t{i % 2}\n" for i in range(10)))
+    return load_task("sst2", data_dir=folder)
+
+
+@pytest.mark.parametrize("name", MINI)
+def test_mini_tasks_load_from_their_grammar(name):
+    task = load_task(name)
+    assert task.splits == task.spec.splits
+    split = task.load(task.spec.eval_splits[0])
+    columns = grammar.generate(name, split.name)
+    assert split.dataset.to_dict() == columns
+    assert split.source == "mini grammar"
+    assert split.n_available == len(split.dataset) == len(columns["label"])
+
+
+def test_the_first_examples_in_file_order_are_taken(sst2):
+    split = sst2.load("validation", 3)
+    assert split.dataset.to_dict() == {"text": ["film 0", "film 1", "film 2"], "label": [0, 1, 0]}
+    assert split.n_available == 10
+    assert sst2.load("validation", 99).fingerprint == sst2.load("validation").fingerprint != split.fingerprint
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_no_examples_are_refused(sst2, n):
+    with pytest.raises(DataError, match=f"must be at least 1, got {n}"):
+        sst2.load("validation", n)
+
+
+def test_unknown_splits_are_refused_with_those_there_are(sst2):
+    with pytest.raises(TaskError, match=r"sst2: the split must be one of train, validation, got 'dev'"):
+        sst2.load("dev")
+    with pytest.raises(TaskError, match=r"got 'test'; GLUE publishes no labels"):
+        sst2.load("test")
+    with pytest.raises(
+        TaskError, match=r"one of train, validation_matched, validation_mismatched, got 'validation'"
+    ):
+        load_task("mini-inference").load("validation")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("sst-2", "sst2"), ("MNLI", "mnli"), ("mini-sentimant", "mini-sentiment")]
+)
+def test_unknown_tasks_are_refused_with_the_nearest(typed, meant):
+    with pytest.raises(TaskError, match=f"did you mean {meant}") as error:
+        load_task(typed)
+    assert all(name in str(error.value) for name in TASKS)
+
+
+def test_a_task_like_no_other_gets_no_hint():
+    with pytest.raises(TaskError) as error:
+        load_task("#")
+    assert "did you mean" not in str(error.value)
+
+
+def test_data_folders_are_for_glue_only(tmp_path):
+    with pytest.raises(TaskError, match="mini-sentiment: a data folder must be given only for a GLUE task"):
+        load_task("mini-sentiment", data_dir=tmp_path)
+    own = OwnData({"train": tmp_path / "a.csv"}, ("text",), "label", "accuracy", ("a", "b"), "mine")
+    with pytest.raises(TaskError, match="mine: a data folder must be given only for a GLUE task"):
+        load_task("mine", data_dir=tmp_path, own=own)
+    with pytest.raises(TaskError, match=r"must be described once, got x\.toml"):
+        load_task("x.toml", own=own)
+    assert load_task("sst2", own=own).spec.name == "mine"
+
+
+ROWS = Rows(["ab", "c"], ["d", "e"], [0, 1], "a.tsv")
+LABELS = ("no", "yes")
+
+
+def test_fingerprints_are_of_content_and_not_of_origin():
+    assert ROWS.fingerprint(LABELS) == dataclasses.replace(ROWS, source="hub").fingerprint(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("change", "labels"),
+    [
+        ({"texts": ["ab", "C"]}, LABELS),
+        ({"texts": ["a", "bc"]}, LABELS),
+        ({"text_pairs": ["d", "e "]}, LABELS),
+        ({"text_pairs": None}, LABELS),
+        ({"labels": [1, 1]}, LABELS),
+        ({"texts": ["c", "ab"], "text_pairs": ["e", "d"], "labels": [1, 0]}, LABELS),
+        ({}, ("yes", "no")),
+        ({}, None),
+    ],
+)
+def test_any_change_of_content_changes_the_fingerprint(change, labels):
+    assert dataclasses.replace(ROWS, **change).fingerprint(labels) != ROWS.fingerprint(LABELS)
+
+
+@given(*[st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=3)] * 2)
+def test_fingerprints_tell_any_two_contents_apart(one, two):
+    def fingerprint(pairs):
+        return Rows([a for a, _ in pairs], [b for _, b in pairs], [0] * len(pairs), "x").fingerprint(LABELS)
+
+    assert (fingerprint(one) == fingerprint(two)) == (one == two)
+
+
+def test_a_known_fingerprint():
+    """Records keep fingerprints, so that their form must not drift."""
+    import hashlib
+
+    content = '["no", "yes"]["ab", "d", 0]["c", "e", 1]'
+    assert ROWS.fingerprint(LABELS) == hashlib.sha256(content.encode()).hexdigest()
