@@ -1,0 +1,97 @@
+"""Scores from gate gradients: five estimators that published work uses, computed from one matrix.
+
+All are functions `(GateGradients, batch_size) -> HeadScores` with a standard error of the mean.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_heads.heads import HeadScores
+from prune_heads.importance.gradient import GateGradients
+
+_Matrix = NDArray[np.float64]
+
+
+class Estimator(NamedTuple):
+    """One row of the table."""
+
+    score: Callable[[GateGradients, int], HeadScores]
+    summary: str
+
+
+def example(gradients: GateGradients, batch_size: int) -> HeadScores:
+    """Mean over examples of |dL/dxi_h|: the paper's equation 2."""
+    return _mean(gradients, np.abs(_signed(gradients)))
+
+
+def token(gradients: GateGradients, batch_size: int) -> HeadScores:
+    """What the authors' code computes: absolute values token by token.
+
+    Their sum is divided by the number of tokens, but in the last layer by the number of examples (there only
+    the first token has a gradient). Their loss was the mean of a batch, which divides all scores by the batch
+    size; ours is the sum. The standard error is that of a ratio of means.
+    """
+    absolute = gradients.absolute.astype(np.float64)
+    n_examples = len(absolute)
+    last = sum(gradients.n_heads) - gradients.n_heads[-1]
+    weights = np.empty((n_examples, absolute.shape[1]))
+    weights[:, :last] = gradients.n_tokens[:, None]
+    weights[:, last:] = 1
+    scores = absolute.sum(axis=0) / weights.sum(axis=0)
+    residuals = absolute - scores * weights
+    return HeadScores.from_flat(scores, gradients.n_heads, _standard_error(residuals) / weights.mean(axis=0))
+
+
+def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
+    """Mean over batches of |mean over the batch of dL/dxi_h|.
+
+    What scripts compute that keep one gate for a whole batch. Depends on the batch size: derivatives of
+    opposite sign cancel within a batch. Batches are taken in file order; the last may be smaller and weighs less.
+    """
+    signed = _signed(gradients)
+    starts = np.arange(0, len(signed), batch_size)
+    sizes = np.diff(np.append(starts, len(signed)))[:, None]
+    sums = np.abs(np.add.reduceat(signed, starts, axis=0))
+    scores = sums.sum(axis=0) / len(signed)
+    return HeadScores.from_flat(
+        scores, gradients.n_heads, _standard_error(sums - scores * sizes) / sizes.mean()
+    )
+
+
+def fisher(gradients: GateGradients, batch_size: int) -> HeadScores:
+    """Mean over examples of (dL/dxi_h)^2: the diagonal of the empirical Fisher information."""
+    return _mean(gradients, np.square(_signed(gradients)))
+
+
+def signed(gradients: GateGradients, batch_size: int) -> HeadScores:
+    """Mean over examples of -dL/dxi_h, without absolute value: first-order loss increase when the head goes."""
+    return _mean(gradients, -_signed(gradients))
+
+
+ESTIMATORS: Mapping[str, Estimator] = {
+    "example": Estimator(example, "mean over examples of |dL/dgate| (the paper's equation 2)"),
+    "token": Estimator(token, "absolute values token by token (the authors' code)"),
+    "batch": Estimator(batch, "absolute value of the batch mean; depends on the batch size"),
+    "fisher": Estimator(fisher, "mean over examples of the square"),
+    "signed": Estimator(signed, "mean over examples without absolute value"),
+}
+"""`--estimator` -> how gate gradients become scores."""
+
+
+def _signed(gradients: GateGradients) -> _Matrix:
+    return gradients.signed.astype(np.float64)
+
+
+def _mean(gradients: GateGradients, values: _Matrix) -> HeadScores:
+    return HeadScores.from_flat(values.mean(axis=0), gradients.n_heads, _standard_error(values))
+
+
+def _standard_error(values: _Matrix) -> _Matrix:
+    """Of the mean of the rows: `(total heads,)`; zero when there is one row only, as nothing can be estimated."""
+    if len(values) < 2:
+        return np.zeros(values.shape[1])
+    error: _Matrix = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return error

@@ -1,0 +1,53 @@
+"""Normalisation of scores: a function of its own, applied to the scores of any criterion.
+
+Standard errors are scaled as the scores are, taking the norm itself as exact.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from prune_heads.heads import HeadScores
+
+
+class Normalizer(NamedTuple):
+    """One row of the table."""
+
+    apply: Callable[[HeadScores], HeadScores]
+    summary: str
+
+
+def none(scores: HeadScores) -> HeadScores:
+    """The scores as they are."""
+    return scores
+
+
+def l2(scores: HeadScores) -> HeadScores:
+    """Each layer divided by its l2 norm plus 1e-20, as the authors do (paper, section 4.1)."""
+    return _scaled(scores, [np.sqrt(np.square(row).sum()) + 1e-20 for row in scores.values])
+
+
+def min_max(scores: HeadScores) -> HeadScores:
+    """All heads together mapped to 0 (least) to 1 (most important); equal scores all become 0."""
+    flat = scores.flat()
+    low, high = flat.min(initial=np.inf), flat.max(initial=-np.inf)
+    span = high - low if high > low else 1.0
+    shifted = HeadScores(tuple(row - low for row in scores.values), scores.standard_error)
+    return _scaled(shifted, [span] * len(scores.values))
+
+
+NORMALIZERS: Mapping[str, Normalizer] = {
+    "none": Normalizer(none, "as they are"),
+    "l2": Normalizer(l2, "each layer divided by its l2 norm (paper, section 4.1)"),
+    "min-max": Normalizer(min_max, "all heads together from 0 to 1"),
+}
+"""`--normalize` -> function."""
+
+
+def _scaled(scores: HeadScores, norms: list[float]) -> HeadScores:
+    errors = scores.standard_error
+    return HeadScores(
+        tuple(row / norm for row, norm in zip(scores.values, norms, strict=True)),
+        None if errors is None else tuple(row / norm for row, norm in zip(errors, norms, strict=True)),
+    )
