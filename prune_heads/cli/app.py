@@ -1,0 +1,73 @@
+"""`prune-heads`: the commands. Each parses, calls one function below and prints; heavy imports wait inside."""
+
+import signal
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from prune_heads.cli.evaluate import evaluate
+from prune_heads.cli.listings import criteria, models, tasks
+from prune_heads.cli.output import fail
+from prune_heads.cli.prune import prune
+from prune_heads.cli.run import run
+from prune_heads.cli.score import score
+from prune_heads.cli.train_mini import train_mini
+from prune_heads.errors import PruneHeadsError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class _Commands(TyperGroup):
+    """The one place where errors become a red line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PruneHeadsError as error:
+            fail(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            fail("interrupted; nothing half-written was left")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="prune-heads",
+    help="How important is each attention head? Score heads on a task, prune them, and re-evaluate "
+    "(after Michel, Levy and Neubig, 2019).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _name, _command in (
+    ("run", run),
+    ("score", score),
+    ("prune", prune),
+    ("evaluate", evaluate),
+    ("tasks", tasks),
+    ("criteria", criteria),
+    ("models", models),
+    ("train-mini", train_mini),
+):
+    app.command(_name)(_command)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"prune-heads {installed('prune-heads')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(TERMINATED)
+    )  # so that temporary files go on a kill, too
+    app()

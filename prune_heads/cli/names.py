@@ -1,0 +1,65 @@
+"""The choices of options. They repeat the keys of tables that import torch, so that `--help` stays quick.
+
+A test holds each against its table.
+"""
+
+from enum import StrEnum
+
+
+class CriterionName(StrEnum):
+    """Keys of `prune_heads.importance.CRITERIA`."""
+
+    gradient = "gradient"
+    magnitude = "magnitude"
+    random = "random"
+
+
+class EstimatorName(StrEnum):
+    """Keys of `prune_heads.importance.ESTIMATORS`."""
+
+    example = "example"
+    token = "token"
+    batch = "batch"
+    fisher = "fisher"
+    signed = "signed"
+
+
+class NormalizerName(StrEnum):
+    """Keys of `prune_heads.importance.NORMALIZERS`."""
+
+    none = "none"
+    l2 = "l2"
+    min_max = "min-max"
+
+
+class ModeName(StrEnum):
+    """Keys of `prune_heads.studies.pruning.SURGERY`."""
+
+    zero = "zero"
+    remove = "remove"
+
+
+class DtypeName(StrEnum):
+    """Keys of `prune_heads.studies.setup.DTYPES`."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class DeviceName(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class MetricName(StrEnum):
+    """Keys of `prune_heads.tasks.spec.METRIC_NAMES`."""
+
+    accuracy = "accuracy"
+    f1 = "f1"
+    matthews_correlation = "matthews_correlation"
+    pearson = "pearson"

@@ -1,0 +1,231 @@
+"""The options that commands share, in groups; each group turns itself into what the studies take."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import BadParameter, Option
+
+from prune_heads.cli.names import (
+    CriterionName,
+    DeviceName,
+    DtypeName,
+    EstimatorName,
+    MetricName,
+    NormalizerName,
+)
+from prune_heads.tasks.spec import TASKS
+
+if TYPE_CHECKING:
+    from prune_heads.studies.pruning import Choice
+    from prune_heads.studies.scoring import Scoring
+    from prune_heads.studies.setup import Setup
+    from prune_heads.tasks.own import OwnData
+
+DEFAULT_MODEL = "mini"
+DEFAULT_TASK = "mini-inference"
+
+_OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
+
+
+def _task(value: str | None) -> str | None:
+    if value is None or value in TASKS or value.endswith(".toml"):
+        return value
+    near = difflib.get_close_matches(value.lower(), TASKS, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise BadParameter(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
+
+
+@dataclass(frozen=True)
+class SetupOptions:
+    """Model, task and conditions."""
+
+    model: Annotated[
+        str, Option(help="A folder, a model on the hub, or 'mini', the built-in checkpoints.")
+    ] = DEFAULT_MODEL
+    task: Annotated[
+        str | None,
+        Option(callback=_task, help="See 'prune-heads tasks'; or a TOML file. (default: mini-inference)"),
+    ] = None
+    data_dir: Annotated[Path | None, Option(help="Folder with the task's official GLUE TSV files.")] = None
+    label_order: Annotated[
+        str | None,
+        Option(help="The task's labels in the order of the checkpoint's outputs, comma-separated."),
+    ] = None
+    max_examples: Annotated[
+        int | None, Option(min=1, help="Take the first N examples of every split, in file order.")
+    ] = None
+    train_file: Annotated[
+        Path | None, Option(help="CSV, JSONL or Parquet to score on.", rich_help_panel=_OWN)
+    ] = None
+    validation_file: Annotated[Path | None, Option(help="The same, to report on.", rich_help_panel=_OWN)] = (
+        None
+    )
+    text_column: Annotated[
+        list[str] | None,
+        Option(help="Column of the text; twice for pairs. (default: text)", rich_help_panel=_OWN),
+    ] = None
+    label_column: Annotated[
+        str | None, Option(help="Column of the label. (default: label)", rich_help_panel=_OWN)
+    ] = None
+    metric: Annotated[MetricName | None, Option(help="Default: accuracy.", rich_help_panel=_OWN)] = None
+    labels: Annotated[
+        str | None,
+        Option(help="Label names, comma-separated. (default: those found)", rich_help_panel=_OWN),
+    ] = None
+    batch_size: Annotated[int, Option(min=1, help="Examples a batch.", rich_help_panel=_COMPUTE)] = 32
+    max_length: Annotated[
+        int, Option(min=4, help="Tokens an example, at most.", rich_help_panel=_COMPUTE)
+    ] = 128
+    dtype: Annotated[DtypeName, Option(help="Precision.", rich_help_panel=_COMPUTE)] = DtypeName.float32
+    device: Annotated[DeviceName, Option(help="Where to compute.", rich_help_panel=_COMPUTE)] = (
+        DeviceName.auto
+    )
+    trust_remote_code: Annotated[
+        bool,
+        Option(
+            "--trust-remote-code", help="Run code that a hub model brings along.", rich_help_panel=_COMPUTE
+        ),
+    ] = False
+
+    def resolve(self) -> "Setup":
+        """As a `Setup`; options that contradict each other are usage errors."""
+        from prune_heads.studies.setup import Setup
+
+        own = self._own()
+        task = self.task
+        if task is None and own is not None:
+            task = own.name
+        if task is None and self.model != DEFAULT_MODEL:
+            raise BadParameter("--task must say which task the model is for; see 'prune-heads tasks'.")
+        return Setup(
+            model=self.model,
+            task=task or DEFAULT_TASK,
+            data_dir=self.data_dir,
+            own=own,
+            label_order=_names(self.label_order),
+            max_examples=self.max_examples,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            dtype=self.dtype.value,
+            device=self.device.value,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def _own(self) -> "OwnData | None":
+        given = {"train": self.train_file, "validation": self.validation_file}
+        files = {split: file for split, file in given.items() if file is not None}
+        if not files:
+            if self.text_column or self.label_column or self.metric or self.labels:
+                raise BadParameter(
+                    "--text-column, --label-column, --metric and --labels describe --train-file and "
+                    "--validation-file; name at least one of these."
+                )
+            return None
+        from prune_heads.tasks.own import OwnData
+
+        return OwnData(
+            files=files,
+            text_columns=tuple(self.text_column or ("text",)),
+            label_column=self.label_column or "label",
+            metric=self.metric.value if self.metric else "accuracy",
+            labels=_names(self.labels),
+        )
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A model alone."""
+
+    model: Annotated[str, Option(help="A folder, a model on the hub, or 'mini'.")] = DEFAULT_MODEL
+    task: Annotated[
+        str, Option(callback=_task, help="Which of the built-in checkpoints 'mini' stands for.")
+    ] = DEFAULT_TASK
+    dtype: Annotated[DtypeName, Option(help="Of the weights that are written.")] = DtypeName.float32
+    trust_remote_code: Annotated[
+        bool, Option("--trust-remote-code", help="Run code that a hub model brings along.")
+    ] = False
+
+    def resolve(self) -> "Setup":
+        """As a `Setup` without data."""
+        from prune_heads.studies.setup import Setup
+
+        return Setup(self.model, self.task, dtype=self.dtype.value, trust_remote_code=self.trust_remote_code)
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How heads are scored."""
+
+    criterion: Annotated[
+        CriterionName, Option(help="See 'prune-heads criteria'.", rich_help_panel=_SCORE)
+    ] = CriterionName.gradient
+    estimator: Annotated[EstimatorName, Option(help="Of the gradient criterion.", rich_help_panel=_SCORE)] = (
+        EstimatorName.example
+    )
+    normalize: Annotated[NormalizerName, Option(help="Of the scores.", rich_help_panel=_SCORE)] = (
+        NormalizerName.none
+    )
+    seed: Annotated[
+        int, Option(min=0, help="Of the criterion 'random' and of the bootstrap.", rich_help_panel=_SCORE)
+    ] = 0
+    score_split: Annotated[
+        str | None,
+        Option(help="Split to score on. (default: the task's training split)", rich_help_panel=_SCORE),
+    ] = None
+    score_examples: Annotated[
+        int | None, Option(min=1, help="As --max-examples, for the scores alone.", rich_help_panel=_SCORE)
+    ] = None
+
+    def resolve(self) -> "Scoring":
+        """As a `Scoring`."""
+        from prune_heads.studies.scoring import Scoring
+
+        return Scoring(
+            criterion=self.criterion.value,
+            estimator=self.estimator.value,
+            normalize=self.normalize.value,
+            seed=self.seed,
+            split=self.score_split,
+            max_examples=self.score_examples,
+        )
+
+
+@dataclass(frozen=True)
+class ChoiceOptions:
+    """Which heads are pruned."""
+
+    fraction: Annotated[
+        float | None,
+        Option(min=0, max=1, help="Share of heads to prune. (default: 0.5)", rich_help_panel=_CHOICE),
+    ] = None
+    n_heads: Annotated[int | None, Option(min=0, help="Number of heads.", rich_help_panel=_CHOICE)] = None
+    heads: Annotated[
+        str | None,
+        Option(help="The heads, from 1: '3:1,5 7:2'; or a heads.json.", rich_help_panel=_CHOICE),
+    ] = None
+    min_per_layer: Annotated[
+        int, Option(min=0, help="Heads to keep in every layer.", rich_help_panel=_CHOICE)
+    ] = 0
+
+    def resolve(self) -> "Choice":
+        """As a `Choice`; two ways to choose at once are a usage error."""
+        from prune_heads.studies.pruning import Choice
+
+        ways = {"--fraction": self.fraction, "--n-heads": self.n_heads, "--heads": self.heads}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise BadParameter(f"{' and '.join(given)} exclude each other.")
+        fraction = self.fraction if given else 0.5
+        return Choice(fraction, self.n_heads, self.heads, self.min_per_layer)
+
+
+Output = Annotated[Path | None, Option(help="Folder for the record, the files and the figures.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace a different run in the output folder.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object and nothing else to stdout.")]
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """`"a, b"` as `("a", "b")`."""
+    return None if text is None else tuple(part.strip() for part in text.split(","))

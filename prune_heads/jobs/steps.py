@@ -1,0 +1,142 @@
+"""The jobs of `prune-heads score`, `prune` and `evaluate`: the steps of a run, joined by their files."""
+
+from pathlib import Path
+from typing import Any
+
+from prune_heads.errors import RunError
+from prune_heads.files import new_directory, read_json, write_json
+from prune_heads.heads import HeadScores
+from prune_heads.jobs.folder import HEADS_FILE, write_checkpoint, write_scores
+from prune_heads.progress import Reporter
+from prune_heads.runs import RECORD_FILE, check_output, record_of
+from prune_heads.studies.clock import Clock
+from prune_heads.studies.evaluating import evaluate
+from prune_heads.studies.pruning import Choice, Mode, prune, read_heads
+from prune_heads.studies.scoring import Scoring, score
+from prune_heads.studies.setup import Setup, identify, identify_model
+from prune_heads.surgery import removed_heads
+
+
+def score_job(
+    setup: Setup, scoring: Scoring, reporter: Reporter, *, output: Path | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """Score the heads; `output` gets scores.json, the gradients of each example and a heat map.
+
+    Raises:
+        PruneHeadsError: If the heads cannot be scored, or `output` holds something else.
+    """
+    clock = Clock()
+    subject = setup.load(reporter)
+    identity = {
+        "configuration": {**setup.configuration(), **scoring.configuration()},
+        **identify_model(subject.classifier),
+    }
+    if output is not None:
+        check_output(output, identity, overwrite=overwrite)
+    clock.lap("load")
+    scored = score(subject, setup, scoring, reporter)
+    clock.lap("score")
+    if output is not None:
+        data = identify(subject, [scored.split] if scored.split else [])["data"]
+        with new_directory(output) as folder:
+            record = record_of("score", identity, reporter, clock.seconds, subject.device, data=data)
+            write_json(folder / RECORD_FILE, record)
+            write_scores(scored, folder)
+    return scored.report()
+
+
+def prune_job(
+    setup: Setup,
+    choice: Choice,
+    mode: Mode,
+    reporter: Reporter,
+    *,
+    scores: Path | None,
+    output: Path,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Zero or remove heads, named or chosen by a scores.json, and write the checkpoint; no data are needed.
+
+    Raises:
+        PruneHeadsError: If the model, the heads or the scores cannot be read, or `output` holds something else.
+    """
+    clock = Clock()
+    classifier = setup.load_model()
+    gone = removed_heads(classifier.model)
+    mask = choice.mask(gone, None if scores is None else _read_scores(scores, gone.n_heads))
+    identity = {
+        "configuration": {
+            "model": classifier.name,
+            "heads": mask.descriptors(),
+            "mode": mode,
+            "dtype": setup.dtype,
+        },
+        **identify_model(classifier),
+    }
+    check_output(output, identity, overwrite=overwrite)
+    inputs = classifier.tokenizer("a probe sentence", return_tensors="pt")
+    parameters = prune(classifier.model, mask, mode, dict(inputs))
+    clock.lap("prune")
+    found = {
+        "mode": mode,
+        "n_heads": mask.n_total,
+        "n_pruned": len(mask),
+        "heads_pruned": mask.descriptors(),
+        "parameters": parameters,
+    }
+    record = record_of("prune", identity, reporter, clock.seconds, classifier.model.device, **found)
+    with new_directory(output) as folder:
+        write_json(folder / RECORD_FILE, record)
+        write_json(folder / HEADS_FILE, mask.to_json())
+        write_checkpoint(classifier.model, classifier.tokenizer, folder)
+    return record
+
+
+def evaluate_job(
+    setup: Setup,
+    heads: str,
+    split: str | None,
+    reporter: Reporter,
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """The task's metrics with heads masked; `output` gets the record.
+
+    Raises:
+        PruneHeadsError: If the model cannot be evaluated so, or `output` holds something else.
+    """
+    clock = Clock()
+    subject = setup.load(reporter)
+    mask = read_heads(heads, subject.n_heads) | removed_heads(subject.model)
+    loaded = setup.load_split(subject, split or subject.task.spec.eval_splits[0], reporter)
+    identity = {
+        "configuration": {**setup.configuration(), "heads": mask.descriptors(), "split": loaded.name},
+        **identify(subject, [loaded]),
+    }
+    if output is not None:
+        check_output(output, identity, overwrite=overwrite)
+    clock.lap("load")
+    report = evaluate(subject, loaded, mask, reporter)
+    clock.lap("evaluate")
+    if output is not None:
+        with new_directory(output) as folder:
+            record = record_of("evaluate", identity, reporter, clock.seconds, subject.device, **report)
+            write_json(folder / RECORD_FILE, record)
+            write_json(folder / HEADS_FILE, mask.to_json())
+    return report
+
+
+def _read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
+    try:
+        scores = HeadScores.from_json(read_json(path, "a file of scores"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"a file of scores must be what 'prune-heads score --output' writes; {path.name} is not: {error}"
+        ) from error
+    if scores.n_heads != n_heads:
+        raise RunError(
+            f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has "
+            f"{list(scores.n_heads)}"
+        )
+    return scores

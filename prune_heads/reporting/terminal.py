@@ -1,0 +1,147 @@
+"""Rich tables for the terminal, made from the same objects that `--json` prints."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+# The five middle colours of viridis, dark to light: readable on black and, with a black letter, on white.
+_SHADES = ("#3b528b", "#2c728e", "#21918c", "#5ec962", "#fde725")
+
+
+def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> RenderableType:
+    """One row a layer, one column a head, shaded by score; pruned heads struck out."""
+    rows: list[list[float]] = report["scores"]
+    gone = set(_heads(pruned or []))
+    flat = sorted(value for row in rows for value in row)
+    table = _table(_title(report))
+    table.box = None  # twelve heads must fit into 80 columns
+    table.add_column("layer", justify="right", style="bold")
+    for head in range(max(map(len, rows))):
+        table.add_column(str(head + 1), justify="right", no_wrap=True)
+    scale, digits = _scale(flat)
+    for layer, row in enumerate(rows):
+        cells = [
+            Text(f"{value / scale:.{digits}f}", style=_shade(value, flat, (layer, head) in gone))
+            for head, value in enumerate(row)
+        ]
+        table.add_row(str(layer + 1), *cells)
+    unit = "" if scale == 1 else f"scores in units of {scale:.0e}; "
+    caption = f"{unit}columns are heads; brighter = more important"
+    return Group(table, Text(caption + ("; struck out = pruned" if gone else ""), style="dim"))
+
+
+def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> RenderableType:
+    """What pruning did: the scores, the metric before and after with its interval, heads, parameters, seconds."""
+    parts: list[RenderableType] = [score_table(report, record["heads_pruned"]), Text()] if report else []
+    data = _table(f"{record['model']['name']} on {record['task']}: {_share(record)}")
+    for name in ("split (examples)", "metric"):
+        data.add_column(name, no_wrap=True)
+    for name in ("base", "pruned", "difference (95% interval)"):
+        data.add_column(name, justify="right", no_wrap=True)
+    for row in record["rows"]:
+        clear = row["low"] > 0 or row["high"] < 0
+        interval = f"({row['low']:+.4f} to {row['high']:+.4f})"
+        data.add_row(
+            f"{row['split']} ({row['n_examples']})",
+            row["metric"],
+            f"{row['base']:.4f}",
+            f"{row['pruned']:.4f}",
+            Text.assemble((f"{row['difference']:+.4f}", "bold" if clear else ""), f" {interval}"),
+        )
+    parts.append(data)
+    if record["curve"]:
+        parts += [Text(), curve_table(record)]
+    total = sum(record["seconds"].values())
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record["seconds"].items())
+    return Group(*parts, pruned_table(record), Text(f"seconds       {total:.1f} ({stages})"))
+
+
+def pruned_table(record: Mapping[str, Any]) -> RenderableType:
+    """Which heads are pruned, and how many parameters that is."""
+    before, pruned = record["parameters"]["before"], record["parameters"]["pruned"]
+    verb = "removed" if record["mode"] == "remove" else "set to zero"
+    return Group(
+        Text(
+            f"heads pruned  {record['n_pruned']} of {record['n_heads']}: {' '.join(record['heads_pruned']) or 'none'}"
+        ),
+        Text(f"parameters    {pruned:,} of {before:,} {verb} ({pruned / before:.1%})"),
+    )
+
+
+def curve_table(record: Mapping[str, Any]) -> RenderableType:
+    """The metric by share of heads pruned, a column a split."""
+    points, metric = record["curve"], record["headline"]
+    splits = list(dict.fromkeys(point["split"] for point in points))
+    table = _table(f"{metric} by heads pruned, lowest score first")
+    table.add_column("pruned", justify="right")
+    table.add_column("heads", justify="right")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for percent in dict.fromkeys(point["percent"] for point in points):
+        own = [point for point in points if point["percent"] == percent]
+        values = {point["split"]: f"{point[metric]:.4f}" for point in own}
+        table.add_row(f"{percent}%", str(own[0]["n_pruned"]), *(values[split] for split in splits))
+    return table
+
+
+def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
+    """Metrics of one split under a mask."""
+    pruned = report["heads_pruned"]
+    title = f"{report['task']} {report['split']}, {report['n_examples']} examples, "
+    title += f"pruned: {' '.join(pruned)}" if pruned else "no head pruned"
+    table = _table(title)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in report["metrics"].items():
+        table.add_row(name, f"{value:.4f}")
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _heads(descriptors: list[str]) -> Iterator[tuple[int, int]]:
+    for descriptor in descriptors:
+        layer, _, heads = descriptor.partition(":")
+        yield from ((int(layer) - 1, int(head) - 1) for head in heads.split(","))
+
+
+def _shade(value: float, ordered: list[float], pruned: bool) -> Style:
+    """By rank, so that one outlying head does not make all others dark."""
+    rank = sum(other < value for other in ordered) / max(len(ordered) - 1, 1)
+    colour = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
+    return Style(color="black", bgcolor=colour, strike=pruned, dim=pruned)
+
+
+def _scale(flat: list[float]) -> tuple[float, int]:
+    """A power of ten and the digits behind the point that show the largest score as 9.99, 99.9 or so."""
+    largest = max(map(abs, flat), default=0.0)
+    exponent = int(f"{largest:e}".partition("e")[2]) if largest else 0
+    if 0 <= exponent < 3:
+        return 1.0, 2 - exponent
+    return 10.0**exponent, 2
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    made = " / ".join(part for part in (report["criterion"], report["estimator"]) if part)
+    on = f" on {report['n_examples']} examples of {report['split']}" if report["split"] else ""
+    norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
+    return f"importance by {made}{on}{norm}"
+
+
+def _share(record: Mapping[str, Any]) -> str:
+    verb = "removed" if record["mode"] == "remove" else "zeroed"
+    return f"{record['n_pruned']} of {record['n_heads']} heads {verb}"

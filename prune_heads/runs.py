@@ -1,0 +1,111 @@
+"""Run folders: what was asked, under which conditions, and what came out."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prune_heads.errors import RunError
+from prune_heads.files import read_json
+from prune_heads.progress import Reporter
+
+RECORD_FILE = "record.json"
+_LIBRARIES = (
+    "prune-heads",
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of what makes a run this run: configuration, model and data; in whatever order they stand."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record_of(
+    command: str,
+    identity: Mapping[str, Any],
+    reporter: Reporter,
+    seconds: Mapping[str, float],
+    device: torch.device,
+    **found: Any,
+) -> dict[str, Any]:
+    """The record of a run: who it is, what was found, under which conditions."""
+    return {
+        "format": 1,
+        "numbering": "layers and heads from 1",
+        "command": command,
+        "identity_hash": identity_hash(identity),
+        **identity,
+        **found,
+        "notes": list(reporter.notes),
+        "seconds": dict(seconds),
+        "provenance": provenance(device),
+    }
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """The conditions of a run: date, versions, commit, machine. No path and no host name."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        **_commit(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def check_output(target: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Refuse, before any work, a folder that must not be replaced.
+
+    Raises:
+        RunError: If the folder holds another run and `overwrite` is not given, or holds anything else.
+    """
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if not target.exists():
+        return
+    if not (target / RECORD_FILE).is_file():
+        raise RunError(
+            f"the output must be a new folder or one of an earlier run; {target} is neither (it holds no "
+            f"{RECORD_FILE}). Name another --output"
+        )
+    there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash")
+    if there != identity_hash(identity) and not overwrite:
+        raise RunError(
+            f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
+        )
+
+
+def _commit() -> dict[str, Any]:
+    """Commit and state of the project's own checkout; both None for an installed package."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None}
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    status = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}

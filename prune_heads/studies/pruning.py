@@ -1,0 +1,188 @@
+"""Prune heads of a model and see what it does to the metric: the main job."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prune_heads.anatomy import attention_blocks
+from prune_heads.costs import n_parameters, pruned_parameters
+from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
+from prune_heads.evaluation import Logits, Subject, predict, references
+from prune_heads.files import read_json
+from prune_heads.gating import gated, gates_of
+from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.probe import prove_gates
+from prune_heads.progress import Reporter
+from prune_heads.selection import count_for_fraction, select
+from prune_heads.statistics import paired_bootstrap
+from prune_heads.surgery import remove_heads, removed_heads, zero_heads
+from prune_heads.tasks.spec import METRIC_NAMES
+from prune_heads.tasks.task import Split
+
+Mode = Literal["zero", "remove"]
+SURGERY = {"zero": zero_heads, "remove": remove_heads}
+
+CURVE_STEPS = 10
+"""0 to 100 % in steps of 10, as in the paper's figure 3."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which heads to prune, as asked for: exactly one of the first three."""
+
+    fraction: float | None = None
+    n_heads: int | None = None
+    heads: str | None = None
+    """A descriptor, or the path of a `heads.json`."""
+    min_per_layer: int = 0
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether heads are chosen by their scores."""
+        return self.heads is None
+
+    def mask(self, shape: HeadMask, scores: HeadScores | None) -> HeadMask:
+        """The heads to prune; `shape` gives the heads there were and those that are gone already.
+
+        Raises:
+            HeadDescriptorError: If the heads cannot be read, are not there, or cannot all be pruned.
+        """
+        if self.heads is not None:
+            mask = read_heads(self.heads, shape.n_heads) | shape
+            for block, pruned in enumerate(mask.by_block()):
+                if shape.n_heads[block] - len(pruned) < self.min_per_layer:
+                    raise HeadDescriptorError(
+                        f"--min-per-layer {self.min_per_layer} must hold for the heads that are named, but layer "
+                        f"{block + 1} would keep {shape.n_heads[block] - len(pruned)}"
+                    )
+            return mask
+        if scores is None:
+            raise ValueError("heads can be chosen by their scores only when there are scores")
+        n = (
+            self.n_heads
+            if self.n_heads is not None
+            else count_for_fraction(shape.n_total, self.fraction or 0.0)
+        )
+        return select(scores, max(n, len(shape)), min_per_layer=self.min_per_layer, gone=shape)
+
+    def configuration(self) -> dict[str, Any]:
+        """For records; the heads that were chosen stand there by themselves."""
+        heads = self.heads if self.heads is None or not Path(self.heads).is_file() else Path(self.heads).name
+        return {
+            "fraction": self.fraction,
+            "n_heads": self.n_heads,
+            "heads": heads,
+            "min_per_layer": self.min_per_layer,
+        }
+
+
+def read_heads(heads: str, n_heads: tuple[int, ...]) -> HeadMask:
+    """A mask from a descriptor (`3:1,5`, from 1) or from the path of a `heads.json`.
+
+    Raises:
+        HeadDescriptorError: If it cannot be read or belongs to another model.
+        RunError: If the file is not JSON.
+    """
+    if heads.endswith(".json"):
+        mask = HeadMask.from_json(read_json(Path(heads), "a file of heads"))
+        if mask.n_heads != n_heads:
+            raise HeadDescriptorError(
+                f"{Path(heads).name} must be for this model, with {list(n_heads)} heads a layer; it is for "
+                f"{list(mask.n_heads)}"
+            )
+        return mask
+    return HeadMask.parse(heads, n_heads)
+
+
+def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Tensor]) -> dict[str, int]:
+    """Zero or remove the heads of a model, and see that it computes on `inputs` what it computed under gates.
+
+    Returns:
+        `before`: parameters of the model as it was; `pruned`: those that have become zero or are gone.
+
+    Raises:
+        MaskNotAppliedError: If gates do nothing, or the logits after surgery are not those under gates.
+    """
+    prove_gates(model, inputs)
+    before, pruned = n_parameters(model), pruned_parameters(attention_blocks(model), mask)
+    with torch.inference_mode(), gated(model, gates_of(model, mask)):
+        expected = model(**inputs).logits.float()
+    SURGERY[mode](model, mask)
+    with torch.inference_mode():
+        got = model(**inputs).logits.float()
+    tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
+    difference = float((got - expected).abs().max())
+    if difference > tolerance * max(1.0, float(expected.abs().max())):
+        raise MaskNotAppliedError(
+            f"a model with heads {mode}d must give the logits that it gives under gates; they differ "
+            f"by {difference:.3g}"
+        )
+    return {"before": before, "pruned": pruned}
+
+
+def compare(subject: Subject, split: Split, base: Logits, pruned: Logits, seed: int) -> list[dict[str, Any]]:
+    """One row a metric: base, pruned, and their difference with its 95 % interval (paired bootstrap)."""
+    before, after = subject.metrics(base, split), subject.metrics(pruned, split)
+    rows = []
+    for name in METRIC_NAMES[subject.task.spec.metric]:
+        difference = paired_bootstrap(
+            name, subject.predictions(base), subject.predictions(pruned), references(split), seed=seed
+        )
+        rows.append(
+            {
+                "split": split.name,
+                "metric": name,
+                "n_examples": len(split.dataset),
+                "base": before[name],
+                "pruned": after[name],
+                "difference": after[name] - before[name],
+                "low": difference.low,
+                "high": difference.high,
+            }
+        )
+    return rows
+
+
+def curve(
+    subject: Subject,
+    splits: list[Split],
+    scores: HeadScores,
+    reporter: Reporter,
+    *,
+    base: list[Logits],
+    min_per_layer: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """The metric against the share of heads pruned, lowest score first; rows as they come (paper, figure 3).
+
+    Heads are gated, so the model stays as it is. With `min_per_layer` the curve ends where no more may go; heads
+    that have been removed before are pruned at its start.
+    """
+    gone = removed_heads(subject.model)
+    most = gone.n_total - sum(max(min_per_layer, 0) for _ in gone.n_heads)
+    batches = [subject.batches(split) for split in splits]
+    total = sum(each.n_examples for each in batches) * CURVE_STEPS
+    with reporter.stage("curve", total) as progress:
+        for step in range(CURVE_STEPS + 1):
+            n = max(count_for_fraction(gone.n_total, step / CURVE_STEPS), len(gone))
+            if n > most:
+                return
+            mask = select(scores, n, min_per_layer=min_per_layer, gone=gone)
+            gates = gates_of(subject.model, mask)
+            for split, examples, unmasked in zip(splits, batches, base, strict=True):
+                nothing_new = len(mask) == len(gone)
+                logits = (
+                    unmasked if nothing_new else predict(subject.model, examples, gates, progress=progress)
+                )
+                yield {
+                    "split": split.name,
+                    "percent": 100 * step // CURVE_STEPS,
+                    "n_pruned": len(mask),
+                    "heads_pruned": mask.descriptors(),
+                    "n_classes_predicted": len(np.unique(subject.predictions(logits))),
+                    **subject.metrics(logits, split),
+                }

@@ -1,0 +1,131 @@
+"""Score, choose, prune, re-evaluate: `prune-heads run`, with everything that its folder keeps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from prune_heads.evaluation import Logits, predict, warn_if_below_majority
+from prune_heads.heads import HeadMask
+from prune_heads.progress import Reporter
+from prune_heads.runs import record_of
+from prune_heads.studies.clock import Clock
+from prune_heads.studies.pruning import Choice, Mode, compare, curve, prune
+from prune_heads.studies.scoring import ScoreResult, Scoring, score
+from prune_heads.studies.setup import Setup, identify, identify_split
+from prune_heads.surgery import removed_heads
+from prune_heads.tasks.spec import headline
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `prune-heads run` was asked for beside model, task and scoring."""
+
+    choice: Choice
+    mode: Mode = "zero"
+    splits: tuple[str, ...] = ()
+    """Splits to report on; none stands for the task's own."""
+    curve: bool = False
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    record: dict[str, Any]
+    mask: HeadMask
+    scored: ScoreResult | None
+    model: PreTrainedModel
+    """After pruning."""
+    tokenizer: Tokenizer
+
+
+def run(
+    setup: Setup,
+    scoring: Scoring,
+    options: RunOptions,
+    reporter: Reporter,
+    *,
+    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+) -> RunResult:
+    """Run the main job.
+
+    Args:
+        setup: Model, task and conditions.
+        scoring: How heads are scored.
+        options: Which heads go, how, and what to report.
+        reporter: Told about stages and notes.
+        admit: Called with the run's identity (configuration, model and data) before the long work starts; it
+            may refuse by raising.
+
+    Raises:
+        PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
+    """
+    clock = Clock()
+    subject = setup.load(reporter)
+    names = options.splits or subject.task.spec.eval_splits
+    splits = [setup.load_split(subject, name, reporter) for name in names]
+    identity = {"configuration": _configuration(setup, scoring, options), **identify(subject, splits)}
+    admit(identity)
+    clock.lap("load")
+    batches = [subject.batches(split) for split in splits]
+    subject.prove_gates(batches[0])
+    base: list[Logits] = []
+    with reporter.stage("base metric", sum(each.n_examples for each in batches)) as progress:
+        for split, examples in zip(splits, batches, strict=True):
+            base.append(predict(subject.model, examples, progress=progress))
+            warn_if_below_majority(subject, split, base[-1], reporter)
+    clock.lap("base")
+    gone = removed_heads(subject.model)
+    scored = None
+    if options.choice.needs_scores or options.curve:
+        scored = score(subject, setup, scoring, reporter)
+        clock.lap("score")
+    mask = options.choice.mask(gone, scored.scores if scored else None)
+    if len(mask) == mask.n_total:
+        reporter.note("all heads are pruned: no token sees another any more")
+    points: list[dict[str, Any]] = []
+    if options.curve and scored is not None:
+        least = options.choice.min_per_layer
+        points = list(curve(subject, splits, scored.scores, reporter, base=base, min_per_layer=least))
+        clock.lap("curve")
+    probe = batches[0].batch(np.arange(min(4, batches[0].n_examples))).to(subject.device).inputs
+    parameters = prune(subject.model, mask, options.mode, probe)
+    rows: list[dict[str, Any]] = []
+    with reporter.stage("pruned metric", sum(each.n_examples for each in batches)) as progress:
+        for split, examples, before in zip(splits, batches, base, strict=True):
+            after = predict(subject.model, examples, progress=progress)
+            rows += compare(subject, split, before, after, scoring.seed)
+    clock.lap("prune")
+    record = record_of(
+        "run",
+        identity,
+        reporter,
+        clock.seconds,
+        subject.device,
+        scored_on=identify_split(scored.split) if scored and scored.split else None,
+        task=subject.task.spec.name,
+        headline=headline(subject.task.spec.metric),
+        mode=options.mode,
+        n_heads=mask.n_total,
+        n_pruned=len(mask),
+        heads_pruned=mask.descriptors(),
+        parameters=parameters,
+        rows=rows,
+        curve=points,
+    )
+    return RunResult(record, mask, scored, subject.classifier.model, subject.classifier.tokenizer)
+
+
+def _configuration(setup: Setup, scoring: Scoring, options: RunOptions) -> dict[str, Any]:
+    return {
+        **setup.configuration(),
+        **scoring.configuration(),
+        **options.choice.configuration(),
+        "mode": options.mode,
+        "splits": list(options.splits) or None,
+        "curve": options.curve,
+    }

@@ -1,0 +1,122 @@
+"""What every study starts from: a model, a task, and the conditions under which they meet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prune_heads.checkpoints import Classifier, fingerprint, load_classifier
+from prune_heads.errors import PruneHeadsError
+from prune_heads.evaluation import Subject
+from prune_heads.progress import Reporter
+from prune_heads.tasks.own import OwnData
+from prune_heads.tasks.task import Split, load_task
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A model on a task, as asked for; nothing is loaded yet."""
+
+    model: str
+    task: str
+    data_dir: Path | None = None
+    own: OwnData | None = None
+    label_order: tuple[str, ...] | None = None
+    max_examples: int | None = None
+    batch_size: int = 32
+    max_length: int = 128
+    dtype: str = "float32"
+    device: str = "auto"
+    trust_remote_code: bool = False
+
+    def load(self, reporter: Reporter) -> Subject:
+        """Load both and bring them together; what was decided by a fallback is noted.
+
+        Raises:
+            PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
+        """
+        task = load_task(self.task, data_dir=self.data_dir, own=self.own)
+        subject = Subject.of(
+            self.load_model(),
+            task,
+            label_order=self.label_order,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            device=resolve_device(self.device),
+        )
+        if subject.labels is not None and subject.labels.note:
+            reporter.note(subject.labels.note)
+        return subject
+
+    def load_model(self) -> Classifier:
+        """Load the model alone."""
+        return load_classifier(
+            self.model, task=self.task, dtype=DTYPES[self.dtype], trust_remote_code=self.trust_remote_code
+        )
+
+    def load_split(self, subject: Subject, split: str, reporter: Reporter, limit: int | None = None) -> Split:
+        """Load a split of the task, cut at `limit` or at `max_examples`; a cut is noted."""
+        loaded = subject.task.load(split, limit or self.max_examples)
+        n = len(loaded.dataset)
+        if n < loaded.n_available:
+            reporter.note(f"{split}: the first {n} of {loaded.n_available} examples, in file order")
+        return loaded
+
+    def configuration(self) -> dict[str, Any]:
+        """For records: everything that can change a result; folders by their names only."""
+        return {
+            "model": self.model if not Path(self.model).is_dir() else Path(self.model).resolve().name,
+            "task": Path(self.task).name if self.own is None else self.own.name,
+            "data_dir": None if self.data_dir is None else self.data_dir.resolve().name,
+            "label_order": None if self.label_order is None else list(self.label_order),
+            "max_examples": self.max_examples,
+            "batch_size": self.batch_size,
+            "max_length": self.max_length,
+            "dtype": self.dtype,
+        }
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is the first of CUDA, MPS and CPU that is there.
+
+    Raises:
+        PruneHeadsError: If a device is asked for that is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, available in there.items() if available)
+    if not there.get(name, False):
+        available = ", ".join(device for device, is_there in there.items() if is_there)
+        raise PruneHeadsError(f"--device must be one that this machine has ({available}); got {name}")
+    return torch.device(name)
+
+
+def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:
+    """For records: the model and the data by name and fingerprint."""
+    return {**identify_model(subject.classifier), "data": [identify_split(split) for split in splits]}
+
+
+def identify_model(classifier: Classifier) -> dict[str, Any]:
+    """For records: the model by name, type, hub revision and fingerprint."""
+    return {
+        "model": {
+            "name": classifier.name,
+            "type": classifier.model.config.model_type,
+            "revision": classifier.revision,
+            "fingerprint": fingerprint(classifier.model),
+        }
+    }
+
+
+def identify_split(split: Split) -> dict[str, Any]:
+    """For records: where the examples came from, how many there are and were taken, and their fingerprint."""
+    return {
+        "split": split.name,
+        "source": split.source,
+        "n_examples": len(split.dataset),
+        "n_available": split.n_available,
+        "fingerprint": split.fingerprint,
+    }
