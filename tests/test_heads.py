@@ -1,0 +1,131 @@
+"""Heads as values: text form, JSON form, set operations, errors that point."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_heads import HeadMask, HeadScores
+from prune_heads.errors import HeadDescriptorError
+from prune_heads.heads import as_mask
+
+SHAPE = (4, 2, 6)
+
+shapes = st.lists(st.integers(0, 12), min_size=1, max_size=8).map(tuple)
+
+
+@st.composite
+def masks(draw, shape=shapes, n=1):
+    n_heads = draw(shape)
+    places = [(b, h) for b, count in enumerate(n_heads) for h in range(count)]
+    subsets = st.sets(st.sampled_from(places)) if places else st.just(set())
+    drawn = tuple(HeadMask(n_heads, frozenset(draw(subsets))) for _ in range(n))
+    return drawn if n > 1 else drawn[0]
+
+
+def test_text_counts_from_one_and_python_from_zero():
+    mask = HeadMask.parse("3:1,5 2:2", SHAPE)
+    assert set(mask) == {(2, 0), (2, 4), (1, 1)}
+    assert str(mask) == "2:2 3:1,5"
+    assert mask == HeadMask.from_mapping({2: [0, 4], 1: [1]}, SHAPE)
+
+
+@given(masks())
+def test_text_and_json_round_trip(mask):
+    assert HeadMask.parse(str(mask), mask.n_heads) == mask
+    assert HeadMask.from_json(json.loads(json.dumps(mask.to_json()))) == mask
+
+
+@given(masks(n=2))
+def test_set_operations_are_those_of_sets(pair):
+    a, b = pair
+    assert (a | b).pruned == a.pruned | b.pruned
+    assert (a & b).pruned == a.pruned & b.pruned
+    assert (a - b).pruned == a.pruned - b.pruned
+    assert (a ^ b).pruned == a.pruned ^ b.pruned
+    assert len(~a) == a.n_total - len(a)
+    assert ~~a == a
+    assert (a <= a | b) and (a & b <= a)
+
+
+@given(masks())
+def test_keep_is_the_mask_by_block(mask):
+    arrays = mask.keep()
+    assert [len(array) for array in arrays] == list(mask.n_heads)
+    assert {(b, h) for b, array in enumerate(arrays) for h in np.flatnonzero(~array)} == set(mask)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "reason"),
+    [
+        ("x:1", "character 1 ('x')", "a number must stand here"),
+        ("1:", "the end", "a number must stand here"),
+        ("1:1,,2", "character 5 (',')", "a number must stand here"),
+        ("1:1 2:1x", "character 8 ('x')", "a number must stand here"),
+        ("1:1 3", "the end", "':' and heads must follow"),
+        ("1 2:1", "character 2 (' ')", "':' and heads must follow"),
+        ("4:1", "character 1 ('4')", "layer 4 must be between 1 and 3"),
+        ("0:1", "character 1 ('0')", "layer 0 must be between 1 and 3"),
+        ("1:1 2:2,3", "character 9 ('3')", "head 3 must be between 1 and 2 (layer 2)"),
+        ("1:0", "character 3 ('0')", "head 0 must be between 1 and 4"),
+        ("1:2,3,2", "character 7 ('2')", "head 2 is named twice"),
+        ("1:²", "character 3 ('²')", "a number must stand here"),
+        ("-1:2", "character 1 ('-')", "a number must stand here"),
+    ],
+)
+def test_parse_errors_point_at_the_character(text, place, reason):
+    with pytest.raises(HeadDescriptorError) as caught:
+        HeadMask.parse(text, SHAPE)
+    assert place in str(caught.value)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(alphabet="0123456789:, x", max_size=12))
+def test_whatever_comes_is_parsed_or_refused(text):
+    try:
+        mask = HeadMask.parse(text, SHAPE)
+    except HeadDescriptorError:
+        return
+    assert HeadMask.parse(str(mask), SHAPE) == mask
+
+
+def test_same_layer_may_stand_twice():
+    assert HeadMask.parse("1:1 1:2", SHAPE) == HeadMask.parse("1:1,2", SHAPE)
+
+
+def test_masks_of_different_models_do_not_mix():
+    with pytest.raises(HeadDescriptorError, match="same model"):
+        HeadMask((2, 2)) | HeadMask((3, 2))
+
+
+@pytest.mark.parametrize("heads", [{3: [0]}, {0: [4]}, {0: [-1]}, {-1: [0]}])
+def test_indices_out_of_range_are_refused(heads):
+    with pytest.raises(HeadDescriptorError, match="must be between 0 and"):
+        as_mask(heads, SHAPE)
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"n_heads": [4]}, {"n_heads": [4], "heads_pruned": "1:1"}, {"n_heads": 4}]
+)
+def test_json_of_another_kind_is_refused(value):
+    with pytest.raises(HeadDescriptorError, match="heads_pruned"):
+        HeadMask.from_json(value)
+
+
+@given(shapes)
+def test_scores_round_trip_flat_and_json(n_heads):
+    flat = np.random.default_rng(0).normal(size=sum(n_heads))
+    scores = HeadScores.from_flat(flat, n_heads, standard_error=np.abs(flat))
+    assert scores.n_heads == n_heads
+    assert np.array_equal(scores.flat(), flat)
+    again = HeadScores.from_json(json.loads(json.dumps(scores.to_json())))
+    assert np.array_equal(again.flat(), flat)
+    assert all(map(np.array_equal, again.standard_error, scores.standard_error))
+
+
+def test_standard_errors_must_have_the_shape_of_the_scores():
+    with pytest.raises(ValueError, match="shape"):
+        HeadScores(([1.0, 2.0],), ([1.0],))
