@@ -1,0 +1,121 @@
+"""Against reference numbers of transformers 4.44, which still had head masks, and of the authors' own code."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+from prune_heads import gated, remove_heads
+from prune_heads.batching import tokenize
+from prune_heads.checkpoints import load_classifier
+from prune_heads.costs import n_parameters
+from prune_heads.evaluation import predict
+from prune_heads.gating import gates_of
+from prune_heads.importance import ESTIMATORS, gate_gradients
+from prune_heads.importance.gradient import example_losses
+from prune_heads.surgery import zero_heads
+from prune_heads.tasks.task import load_task
+
+pytestmark = pytest.mark.real
+
+FAMILIES = ["bert", "roberta", "distilbert", "electra"]
+REMOVED = {0: [1], 1: [0, 3]}
+
+
+@pytest.fixture(scope="module", params=[(f, a) for f in FAMILIES for a in ("eager", "sdpa")], ids="-".join)
+def case(request, shared):
+    family, attention = request.param
+    folder = shared / "oracle" / family
+    model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation=attention)
+    return model.eval(), load_file(folder / "expected.safetensors")
+
+
+def inputs(expected):
+    return {name: expected[name] for name in ("input_ids", "attention_mask")}
+
+
+@torch.no_grad()
+def test_masked_logits(case):
+    model, expected = case
+    assert torch.allclose(model(**inputs(expected)).logits, expected["logits_full"], rtol=0, atol=1e-5)
+    for mask, logits in zip(expected["masks"], expected["logits_masked"], strict=True):
+        with gated(model, list(mask)):
+            assert torch.allclose(model(**inputs(expected)).logits, logits, rtol=0, atol=1e-5)
+
+
+def test_gradients_of_the_gates(case):
+    model, expected = case
+    _, n_layers, n_heads = expected["grad_xi_per_example"].shape
+    gates = [torch.ones(6, n_heads, requires_grad=True) for _ in range(n_layers)]
+    with gated(model, gates):
+        losses = example_losses(model(**inputs(expected)).logits, expected["labels"])
+    got = torch.stack(torch.autograd.grad(losses.sum(), gates), dim=1)
+    assert torch.allclose(got, expected["grad_xi_per_example"], rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_removed_heads(shared):
+    for family in FAMILIES:
+        folder = shared / "oracle" / family
+        expected = load_file(folder / "expected.safetensors")
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        before = n_parameters(model)
+        remove_heads(model, REMOVED)
+        assert [before, n_parameters(model)] == expected["params_before_after"].tolist()
+        assert torch.allclose(model(**inputs(expected)).logits, expected["logits_pruned"], rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def minilm(shared):
+    torch.set_num_threads(2)
+    expected = load_file(shared / "oracle" / "minilm-sst2" / "expected.safetensors")
+    classifier = load_classifier(str(shared / "models" / "minilm-sst2"))
+    task = load_task("sst2", data_dir=shared / "glue" / "SST-2")
+
+    def batches(split, n):
+        return tokenize(task.load(split, n), classifier.tokenizer, model_index=(0, 1))
+
+    return classifier.model, expected, batches
+
+
+def test_the_equation_on_a_real_model(minilm):
+    model, expected, batches = minilm
+    got = gate_gradients(model, batches("train", 64)).signed
+    assert np.allclose(got, expected["grad_xi_first64_train"].reshape(64, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_the_authors_scores_on_a_real_model(minilm):
+    """Their loss is the mean of a batch of 32, ours is the sum; 3 significant digits in every cell."""
+    model, expected, batches = minilm
+    scores = ESTIMATORS["token"].score(gate_gradients(model, batches("train", 512)), 32).flat() / 32
+    assert np.allclose(scores, expected["authors_token_score_512"].flatten(), rtol=5e-4, atol=0)
+
+
+def test_masked_accuracy_on_a_real_model(minilm):
+    model, expected, batches = minilm
+    dev = batches("validation", None)
+    truth = dev.labels
+    accuracies = []
+    for mask in (torch.ones(6, 12), expected["masks"][0]):
+        logits = predict(model, dev, list(mask))
+        accuracies.append(float((logits.argmax(axis=1) == truth).mean()))
+    assert accuracies[0] == 780 / 872
+    assert accuracies == pytest.approx(expected["accuracy_dev_full_and_masked"][:2].tolist(), abs=1e-6)
+
+
+def test_masked_logits_on_a_real_model(minilm):
+    model, expected, batches = minilm
+    first = batches("validation", 64)
+    for mask, logits in zip(expected["masks"], expected["logits_masked_first64_dev"], strict=True):
+        assert np.allclose(predict(model, first, list(mask)), logits, rtol=0, atol=1e-5)
+
+
+def test_surgery_on_a_real_model(minilm, shared):
+    _, _, batches = minilm
+    first = batches("validation", 64)
+    heads = "1:1,2,3 4:5,6,7,8,9,10,11,12 6:1,2,3,4,5,6,7,8,9,10,11,12"
+    models = [load_classifier(str(shared / "models" / "minilm-sst2")).model for _ in range(2)]
+    expected = predict(models[0], first, gates_of(models[0], heads))
+    for surgery, model in zip((zero_heads, remove_heads), models, strict=True):
+        assert np.allclose(predict(surgery(model, heads), first), expected, rtol=0, atol=1e-5)

@@ -1,0 +1,80 @@
+"""Which heads go first."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_heads.errors import HeadDescriptorError, NotFiniteError
+from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.selection import count_for_fraction, select
+
+
+def test_the_authors_count():
+    assert [count_for_fraction(144, p / 100) for p in range(0, 101, 10)] == [
+        int(144 * p / 100) for p in range(0, 101, 10)
+    ]
+    assert count_for_fraction(100, 0.29) == 29  # int(100 * 0.29) would be 28
+    assert count_for_fraction(72, 0.5) == 36
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1])
+def test_fractions_beyond_all_heads_are_refused(fraction):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        count_for_fraction(10, fraction)
+
+
+def test_lowest_first_and_ties_in_order():
+    scores = HeadScores(([0.5, 0.1, 0.1], [0.1, 0.9]))
+    assert [str(select(scores, n)) for n in range(6)] == [
+        "",
+        "1:2",
+        "1:2,3",
+        "1:2,3 2:1",
+        "1:1,2,3 2:1",
+        "1:1,2,3 2:1,2",
+    ]
+
+
+@st.composite
+def cases(draw):
+    n_heads = draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
+    seed, least = draw(st.integers(0, 99)), draw(st.integers(0, 3))
+    flat = np.random.default_rng(seed).integers(0, 4, size=sum(n_heads)).astype(float)
+    most = sum(max(0, n - least) for n in n_heads)
+    return HeadScores.from_flat(flat, n_heads), draw(st.integers(0, most)), least
+
+
+@given(cases())
+def test_a_selection_is_nested_has_the_size_asked_for_and_spares_the_best(case):
+    scores, n, least = case
+    mask = select(scores, n, min_per_layer=least)
+    assert len(mask) == n
+    assert all(keep.sum() >= min(least, len(keep)) for keep in mask.keep())
+    if n:
+        assert select(scores, n - 1, min_per_layer=least) <= mask
+    for row, keep in zip(scores.values, mask.keep(), strict=True):
+        if keep.any() and not keep.all():
+            assert row[~keep].max() <= row[keep].max()
+
+
+def test_too_many_are_refused():
+    scores = HeadScores(([1.0, 2.0], [3.0]))
+    with pytest.raises(HeadDescriptorError, match="between 0 and 1 of 3 heads can be pruned with 1 kept"):
+        select(scores, 2, min_per_layer=1)
+    with pytest.raises(HeadDescriptorError, match="between 0 and 3"):
+        select(scores, 4)
+
+
+def test_heads_that_are_gone_count_and_come_first():
+    scores = HeadScores(([1.0, 2.0, 3.0], [4.0]))
+    gone = HeadMask.parse("1:3", (3, 1))
+    assert str(select(scores, 2, gone=gone)) == "1:1,3"
+    assert str(select(scores, 2, gone=gone, min_per_layer=1)) == "1:1,3"
+    with pytest.raises(HeadDescriptorError, match="between 1 and 2"):
+        select(scores, 0, gone=gone, min_per_layer=1)
+
+
+def test_scores_without_a_place_in_the_order_are_refused():
+    with pytest.raises(NotFiniteError):
+        select(HeadScores(([1.0, float("nan")],)), 1)
