@@ -175,7 +175,7 @@ def test_head_mask_of_transformers_is_ignored_which_is_why_we_are_here():
 
 def test_the_probe_notices_gates_that_do_nothing(monkeypatch):
     monkeypatch.setattr("prune_heads.gating._Gate.__call__", lambda self, module, args: args)
-    with pytest.raises(MaskNotAppliedError, match="layer.0.attention"):
+    with pytest.raises(MaskNotAppliedError, match=r"layer\.0\.attention"):
         prove_gates(tiny_model(), tiny_inputs())
 
 

@@ -11,7 +11,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-WORDS = "the a cat dog film is was good bad dull fine not very we saw it and runs sleeps red".split()
+WORDS = (
+    *("the", "a", "cat", "dog", "film", "is", "was", "good", "bad", "dull"),
+    *("fine", "not", "very", "we", "saw", "it", "and", "runs", "sleeps", "red"),
+)
 
 _BERT = {
     "vocab_size": 120,

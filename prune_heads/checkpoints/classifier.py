@@ -40,7 +40,7 @@ def load_classifier(
     name: str,
     *,
     task: str | None = None,
-    dtype: torch.dtype | None = torch.float32,
+    dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
 ) -> Classifier:
     """Load a model with a sequence classification head.
@@ -48,7 +48,7 @@ def load_classifier(
     Args:
         name: A local folder (also one that `save_pruned` has written), a repository on the hub, or `mini`.
         task: The task's name, by which `mini` finds its checkpoint.
-        dtype: Half-precision checkpoints are computed in float32 unless asked otherwise; None keeps theirs.
+        dtype: Half-precision checkpoints are computed in float32 unless asked otherwise.
         trust_remote_code: Run code that a hub repository brings along.
 
     Raises:
@@ -69,7 +69,7 @@ def load_classifier(
             if isinstance(source, Path) and (source / HEADS_FILE).exists():
                 return Classifier(load_pruned(source, dtype=dtype), tokenizer, shown, None)
             model, info = AutoModelForSequenceClassification.from_pretrained(
-                source, dtype=dtype or "auto", output_loading_info=True, **where
+                source, dtype=dtype, output_loading_info=True, **where
             )
     except pickle.UnpicklingError as error:
         raise CheckpointError(

@@ -1,12 +1,13 @@
 """Checkpoints of models whose heads have been removed: safetensors, and `heads.json` that says which."""
 
+import copy
 import json
 from pathlib import Path
 
 import torch
 import transformers
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
@@ -51,12 +52,24 @@ def save_pruned(model: PreTrainedModel, directory: str | Path) -> None:
 def write_pruned(model: PreTrainedModel, folder: Path) -> None:
     """`save_pruned` into a folder that exists, as one part of what is being written there."""
     removed = removed_heads(model)
+    if removed:
+        _write_removed(model, removed, folder)
+        return
     with quiet_transformers():
         model.save_pretrained(folder)
-    if removed:
-        blocks = [block.describe() for block in attention_blocks(model)]
-        write_json(folder / HEADS_FILE, {"format": 1, **removed.to_json(), "blocks": blocks})
-        write_text(folder / "README.md", _README.format(heads=removed))
+
+
+def _write_removed(model: PreTrainedModel, removed: HeadMask, folder: Path) -> None:
+    """Weights under the names that the model itself gives them; `save_pretrained` renames some for old readers."""
+    config = copy.deepcopy(model.config)
+    config.architectures, config.dtype = [type(model).__name__], model.dtype
+    config.save_pretrained(folder)
+    tied = _tied(model)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    blocks = [block.describe() for block in attention_blocks(model)]
+    write_json(folder / HEADS_FILE, {"format": 1, **removed.to_json(), "blocks": blocks})
+    write_text(folder / "README.md", _README.format(heads=removed))
 
 
 def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
@@ -118,8 +131,7 @@ def _load(directory: Path, mask: HeadMask, dtype: torch.dtype | None) -> PreTrai
 def _fill(model: PreTrainedModel, tensors: dict[str, torch.Tensor], name: str) -> None:
     """Put every weight in its place; none may be missing, left over or of another shape."""
     own = model.state_dict()
-    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    missing = sorted(own.keys() - tensors.keys() - tied)
+    missing = sorted(own.keys() - tensors.keys() - _tied(model))
     unexpected = sorted(tensors.keys() - own.keys())
     misshapen = sorted(key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape)
     if missing or unexpected or misshapen:
@@ -129,3 +141,8 @@ def _fill(model: PreTrainedModel, tensors: dict[str, torch.Tensor], name: str) -
         )
     nn.Module.load_state_dict(model, tensors, strict=False)
     model.tie_weights()
+
+
+def _tied(model: PreTrainedModel) -> set[str]:
+    """Names of weights that are other weights under a second name."""
+    return set(getattr(model, "all_tied_weights_keys", None) or ())
