@@ -1,0 +1,97 @@
+"""The built-in suite: four small tasks after CoLA, SST-2, MRPC and MNLI, generated from a grammar.
+
+Every split is a pure function of its name and a seed, so that it needs no download and no file. An example
+belongs to the validation side or to the training side by a checksum of its text: under no seed does a
+training split hold a validation example, not even with the two sentences exchanged.
+"""
+
+import zlib
+from collections.abc import Mapping
+
+from prune_heads.errors import TaskError
+from prune_heads.mini.acceptability import judged_sentence
+from prune_heads.mini.draw import Draw
+from prune_heads.mini.inference import inference_pair
+from prune_heads.mini.lexicon import FARM, TOWN
+from prune_heads.mini.paraphrase import paraphrase_pair
+from prune_heads.mini.sentiment import review
+
+TASKS: Mapping[str, tuple[str, ...]] = {
+    "mini-acceptability": ("unacceptable", "acceptable"),
+    "mini-sentiment": ("negative", "positive"),
+    "mini-paraphrase": ("not_equivalent", "equivalent"),
+    "mini-inference": ("entailment", "neutral", "contradiction"),
+}
+"""Task name -> label names, in the order of their indices."""
+
+_TWO_SPLITS = ("train", "validation")
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    "mini-acceptability": _TWO_SPLITS,
+    "mini-sentiment": _TWO_SPLITS,
+    "mini-paraphrase": _TWO_SPLITS,
+    "mini-inference": ("train", "validation_matched", "validation_mismatched"),
+}
+"""Task name -> names of its splits."""
+
+N_TRAIN, N_VALIDATION = 6000, 1000
+RARE_GENRE_FRACTION = 0.05
+"""Share of mini-inference's training examples in the genre that the mismatched split is all of."""
+
+Example = tuple[str, ...]
+
+
+def _example(task: str, split: str, draw: Draw) -> tuple[Example, int]:
+    """One example: its one or two texts, and its label."""
+    if task == "mini-acceptability":
+        text, label = judged_sentence(draw)
+        return (text,), label
+    if task == "mini-sentiment":
+        text, label = review(draw)
+        return (text,), label
+    if task == "mini-paraphrase":
+        *pair, label = paraphrase_pair(draw)
+        return tuple(pair), label
+    rare = split == "validation_mismatched" or (split == "train" and draw.chance(RARE_GENRE_FRACTION))
+    premise, hypothesis, label = inference_pair(FARM if rare else TOWN, draw)
+    return (premise, hypothesis), label
+
+
+def _held_out(texts: Example) -> bool:
+    """Whether the example is for validation: one in eight is."""
+    return zlib.crc32("\n".join(sorted(texts)).encode()) % 8 == 0
+
+
+def generate(task: str, split: str, seed: int = 0) -> dict[str, list]:
+    """One split of a task.
+
+    Args:
+        task: a name in `TASKS`.
+        split: a name in `SPLITS[task]`.
+        seed: 0 gives the suite's own split; other seeds give further examples of the same kind.
+
+    Returns:
+        Columns of equal length: `text`, for pair tasks `text_pair`, and `label`, the indices of the label
+        names. No example occurs twice.
+
+    Raises:
+        TaskError: there is no such task or split.
+    """
+    if task not in TASKS:
+        raise TaskError(
+            f"the built-in task must be one of {', '.join(TASKS)}, got {task!r}; choose one of them"
+        )
+    if split not in SPLITS[task]:
+        raise TaskError(
+            f"the split of {task} must be one of {', '.join(SPLITS[task])}, got {split!r}; choose one of them"
+        )
+    draw = Draw(f"{task}/{split}/{seed}")
+    wanted = N_TRAIN if split == "train" else N_VALIDATION
+    examples: dict[Example, int] = {}
+    while len(examples) < wanted:
+        texts, label = _example(task, split, draw)
+        if _held_out(texts) == (split != "train"):
+            examples.setdefault(texts, label)
+    columns: dict[str, list] = {"text": [texts[0] for texts in examples]}
+    if any(len(texts) == 2 for texts in examples):
+        columns["text_pair"] = [texts[1] for texts in examples]
+    return {**columns, "label": list(examples.values())}
