@@ -67,13 +67,15 @@ class Batches:
         for start in range(0, len(order), self.batch_size):
             yield self.batch(order[start : start + self.batch_size])
 
-    def batch(self, index: NDArray[np.int64]) -> Batch:
-        """The examples at these places, padded to the longest of them."""
+    def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
+        """The examples at these places, padded to the longest of them or to `pad_to` tokens."""
         rows = [
             {name: flat[self.offsets[i] : self.offsets[i + 1]].tolist() for name, flat in self.fields.items()}
             for i in index
         ]
-        padded = self.tokenizer.pad(rows, padding="longest", return_tensors="pt")
+        padded = self.tokenizer.pad(
+            rows, padding="max_length" if pad_to else "longest", max_length=pad_to, return_tensors="pt"
+        )
         return Batch(index, dict(padded), torch.from_numpy(self.labels[index]))
 
 
