@@ -1,19 +1,23 @@
 """Shared fixtures: the folder of real data, and tiny seeded models built from configurations (no download)."""
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner, Result
 
 # Read by huggingface_hub when it is first imported: no test may reach out to a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import their helpers by name
 
+from hub_stub import serve_repository
 from tiny import save_tiny_checkpoint, write_sst2
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -50,6 +54,12 @@ def sst2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sst2(tmp_path_factory.mktemp("glue") / "SST-2")
 
 
+@pytest.fixture(scope="session")
+def on_sst2(checkpoint: Path, sst2: Path) -> tuple[object, ...]:
+    """The options that name the tiny model and its data."""
+    return ("--model", checkpoint, "--task", "sst2", "--data-dir", sst2)
+
+
 @pytest.fixture
 def cli() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run the real command line as a process: `cli("run", "--json")`."""
@@ -65,3 +75,37 @@ def cli() -> Callable[..., "subprocess.CompletedProcess[str]"]:
         )
 
     return run
+
+
+@pytest.fixture
+def invoke() -> Callable[..., Result]:
+    """The command line in this process, which has torch imported already; an unforeseen error is raised."""
+    from prune_heads.cli.app import app
+
+    def run(*words: object, **env: str) -> Result:
+        return CliRunner(env={"COLUMNS": "200"} | env).invoke(
+            app, [str(word) for word in words], catch_exceptions=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def serve() -> Callable[..., AbstractContextManager[tuple[str, list[str]]]]:
+    """`with serve(files, sha) as (address, requests)`: a hub for the length of the block."""
+    return serve_repository
+
+
+@pytest.fixture
+def refusing() -> str:
+    """The address of a hub that refuses connections."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a hub that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -74,21 +73,6 @@ def load(home: Path, endpoint: str, name: str = "sst2", split: str = "validation
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-@pytest.fixture
-def refusing() -> str:
-    """The address of a hub that refuses connections."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
-
-
-@pytest.fixture
-def silent():
-    """The address of a hub that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, serve, refusing):

@@ -1,35 +1,33 @@
-"""A hub on this machine that serves one small data set repository and answers as the real one does."""
+"""A hub on this machine that serves one small repository and answers as the real one does."""
 
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
-
-import pytest
-
-API = "/api/datasets/nyu-mll/glue"
-RESOLVE = "/datasets/nyu-mll/glue/resolve/"
 
 
 class _Hub(BaseHTTPRequestHandler):
     files: Mapping[str, bytes]
     sha: str
     requests: list[str]
+    name: str
+    api: str
+    resolve: str
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.requests.append(f"{self.command} {self.path}")
-        if path == API or path.startswith(f"{API}/revision/"):
+        if path == self.api or path.startswith(f"{self.api}/revision/"):
             siblings = [{"rfilename": name} for name in self.files]
-            self._json({"id": "nyu-mll/glue", "sha": self.sha, "siblings": siblings})
-        elif path.startswith(f"{API}/tree/"):
-            _, _, folder = path.removeprefix(f"{API}/tree/").partition("/")
+            self._json({"id": self.name, "sha": self.sha, "siblings": siblings})
+        elif path.startswith(f"{self.api}/tree/"):
+            _, _, folder = path.removeprefix(f"{self.api}/tree/").partition("/")
             self._json(self._children(folder))
-        elif path.startswith(RESOLVE):
-            _, _, name = path.removeprefix(RESOLVE).partition("/")
+        elif path.startswith(self.resolve):
+            _, _, name = path.removeprefix(self.resolve).partition("/")
             self._file(name)
         else:
             self._missing()
@@ -74,10 +72,16 @@ class _Hub(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serve(files: Mapping[str, bytes], sha: str) -> Iterator[tuple[str, list[str]]]:
-    """Serve the files as the repository nyu-mll/glue; yields the address and the list of requests so far."""
+def serve_repository(
+    files: Mapping[str, bytes], sha: str, *, name: str = "nyu-mll/glue", kind: str = "datasets"
+) -> Iterator[tuple[str, list[str]]]:
+    """Serve the files as a repository; yields the address and the list of requests so far."""
     requests: list[str] = []
-    handler = type("Hub", (_Hub,), {"files": files, "sha": sha, "requests": requests})
+    places = {
+        "api": f"/api/{kind}/{name}",
+        "resolve": f"/{'datasets/' if kind == 'datasets' else ''}{name}/resolve/",
+    }
+    handler = type("Hub", (_Hub,), {"files": files, "sha": sha, "requests": requests, "name": name, **places})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -87,9 +91,3 @@ def _serve(files: Mapping[str, bytes], sha: str) -> Iterator[tuple[str, list[str
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture
-def serve() -> Callable[[Mapping[str, bytes], str], AbstractContextManager[tuple[str, list[str]]]]:
-    """`with serve(files, sha) as (address, requests)`: a hub for the length of the block."""
-    return _serve
