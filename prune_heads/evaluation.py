@@ -1,5 +1,6 @@
 """A mask in, predictions out: a classifier on a task, evaluated with some of its heads gated."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class Subject:
             self.classifier.tokenizer,
             model_index=None if self.labels is None else self.labels.model_index,
             batch_size=self.batch_size,
-            max_length=self.max_length,
+            max_length=min(self.max_length, _positions(self.model)),
         )
 
     def prove_gates(self, batches: Batches) -> None:
@@ -118,6 +119,16 @@ class Subject:
         else:
             constant = np.full(len(truth), np.bincount(truth.astype(np.int64)).argmax())
         return compute_metrics(self.task.spec.metric, constant, truth)[headline(self.task.spec.metric)]
+
+
+def _positions(model: nn.Module) -> int:
+    """Tokens that the position embeddings have room for; RoBERTa's begin after the padding's index."""
+    rooms = [
+        module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+    return min(rooms, default=sys.maxsize)
 
 
 def references(split: Split) -> NDArray[np.int64] | NDArray[np.float64]:

@@ -17,22 +17,32 @@ def new_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
 
     What stands at `target` is replaced only then. Also on Ctrl-C nothing half-written stays.
+
+    Raises:
+        RunError: If the system does not let us write, or the disk is full.
     """
     target = target.resolve()
-    _make_parent(target)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    temporary = old = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
         yield temporary
         _open_up(temporary)
         if target.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             os.replace(target, old / target.name)
-            os.replace(temporary, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, target)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise RunError(
+            f"the folder of {target.name} must be writable; got {target.parent} ({error.strerror or error})"
+        ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if old is not None:
+            if not target.exists():
+                os.replace(old / target.name, target)
+            shutil.rmtree(old, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.anatomy.locate import attention_blocks
-from prune_heads.errors import MaskNotAppliedError
+from prune_heads.errors import MaskNotAppliedError, NotFiniteError
 from prune_heads.gating import gated
 
 
@@ -29,6 +29,7 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
     Raises:
         MaskNotAppliedError: Naming the blocks whose gates do nothing. Blocks without heads, or whose heads
             have all been zeroed, are not asked.
+        NotFiniteError: If a logit is NaN or infinite, so that nothing can be proved.
     """
     blocks = attention_blocks(model)
     batch = {
@@ -41,6 +42,11 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
     for row, gate in enumerate(gates):
         gate[row] = 0
     reference = model(**batch).logits
+    if not torch.isfinite(reference).all():
+        raise NotFiniteError(
+            "logits must be finite; got NaN or infinity for the first example. Try --dtype float32, and check "
+            "the checkpoint's weights"
+        )
     with gated(model, gates):
         logits = model(**batch).logits
     changed = (logits != reference).flatten(1).any(dim=1).tolist()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -71,24 +72,35 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def check_output(target: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Refuse, before any work, a folder that must not be replaced.
+    """Refuse, before any work, a folder that must not be replaced or cannot be made.
 
     Raises:
-        RunError: If the folder holds another run and `overwrite` is not given, or holds anything else.
+        RunError: If the folder holds another run and `overwrite` is not given, holds anything else, or its
+            parent is not writable.
     """
-    if target.is_dir() and not any(target.iterdir()):
+    _check_parent(target.resolve())
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not target.exists():
-        return
-    if not (target / RECORD_FILE).is_file():
+    there = None
+    if (target / RECORD_FILE).is_file():
+        there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash")
+    if there is None:
         raise RunError(
             f"the output must be a new folder or one of an earlier run; {target} is neither (it holds no "
-            f"{RECORD_FILE}). Name another --output"
+            f"{RECORD_FILE} of ours). Name another --output"
         )
-    there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash")
     if there != identity_hash(identity) and not overwrite:
         raise RunError(
             f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
+        )
+
+
+def _check_parent(target: Path) -> None:
+    nearest = next(folder for folder in target.parents if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise RunError(
+            f"the output folder must be in a folder that can be written to; {nearest} is "
+            f"{'not writable' if nearest.is_dir() else 'a file'}. Name another --output"
         )
 
 
@@ -107,5 +119,5 @@ def _commit() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    status = git("status", "--porcelain")
+    status = git("status", "--porcelain", "--", ".", ":!results")  # a result does not make the next one dirty
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}

@@ -116,3 +116,19 @@ def test_lower_precision_is_near(task, dtype):
     low = predict(model.to(dtype), examples, gates_of(model, "1:1"))
     assert low.dtype == np.float32
     assert np.abs(low - exact).max() < 0.1 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(("model_type", "room"), [("bert", 64), ("roberta", 63), ("distilbert", 64)])
+def test_texts_longer_than_the_model_are_cut_also_when_the_tokenizer_knows_no_limit(
+    model_type, room, tmp_path
+):
+    rows = "\n".join(f"{'dog ' * 200}\t{label}" for label in (0, 1))
+    (tmp_path / "dev.tsv").write_text(f"sentence\tlabel\n{rows}\n")
+    task = load_task("sst2", data_dir=tmp_path)
+    model, tokenizer = tiny_model(model_type, n_labels=2), tiny_tokenizer()
+    model.config.id2label = {0: "negative", 1: "positive"}
+    tokenizer.model_max_length = 10**30
+    subject = Subject.of(Classifier(model, tokenizer, "tiny", None), task)
+    batches = subject.batches(task.load("validation"))
+    assert batches.n_tokens.tolist() == [room, room]
+    assert predict(model, batches).shape == (2, 2)

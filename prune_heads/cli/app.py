@@ -2,11 +2,12 @@
 
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from prune_heads.cli.benchmark import benchmark
 from prune_heads.cli.evaluate import evaluate
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
@@ -16,6 +17,9 @@ from prune_heads.cli.score import score
 from prune_heads.cli.train_mini import train_mini
 from prune_heads.errors import PruneHeadsError
 
+UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
+
+MISUSED = 2
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -23,15 +27,18 @@ TERMINATED = 143
 class _Commands(TyperGroup):
     """The one place where errors become a red line and an exit code."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
         try:
-            return super().invoke(ctx)
+            code = super().main(*args, **{**extra, "standalone_mode": False}) or 0
         except PruneHeadsError as error:
             fail(str(error))
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as error:
+            code = 1
+        except UsageError as error:
+            fail(error.format_message())
+            code = error.exit_code
+        if code == INTERRUPTED:
             fail("interrupted; nothing half-written was left")
-            raise typer.Exit(INTERRUPTED) from error
+        sys.exit(code)
 
 
 app = typer.Typer(
@@ -39,7 +46,6 @@ app = typer.Typer(
     name="prune-heads",
     help="How important is each attention head? Score heads on a task, prune them, and re-evaluate "
     "(after Michel, Levy and Neubig, 2019).",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -52,17 +58,24 @@ for _name, _command in (
     ("criteria", criteria),
     ("models", models),
     ("train-mini", train_mini),
+    ("benchmark", benchmark),
 ):
     app.command(_name)(_command)
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+def _without_command(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
     if version:
         from importlib.metadata import version as installed
 
         print(f"prune-heads {installed('prune-heads')}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(MISUSED)
 
 
 def main() -> None:

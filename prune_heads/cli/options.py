@@ -97,8 +97,10 @@ class SetupOptions:
         task = self.task
         if task is None and own is not None:
             task = own.name
-        if task is None and self.model != DEFAULT_MODEL:
+        elif task is None and self.model != DEFAULT_MODEL:
             raise BadParameter("--task must say which task the model is for; see 'prune-heads tasks'.")
+        elif task is not None and own is not None and (self.model != DEFAULT_MODEL or task.endswith(".toml")):
+            raise BadParameter("--task and one's own --train-file or --validation-file exclude each other.")
         return Setup(
             model=self.model,
             task=task or DEFAULT_TASK,

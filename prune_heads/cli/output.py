@@ -22,7 +22,7 @@ def fail(message: str) -> None:
 def show(result: Mapping[str, Any], table: "RenderableType | None", *, as_json: bool) -> None:
     """Print the result: exactly one JSON object, or the table."""
     if as_json:
-        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(result, allow_nan=False))  # ASCII, which every terminal and pipe can take
     elif table is not None:
         Console().print(table)
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from typer import BadParameter, Option
 
+from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import ModeName
 from prune_heads.cli.options import ChoiceOptions, Json, Output, Overwrite, ScoringOptions, SetupOptions
@@ -15,6 +16,7 @@ def run(
     setup: SetupOptions,
     choice: ChoiceOptions,
     scoring: ScoringOptions,
+    config: Config = None,
     mode: Annotated[ModeName, Option(help="Zero the weights of heads, or remove them.")] = ModeName.zero,
     split: Annotated[
         list[str] | None, Option(help="Split to report on; repeatable. (default: the task's)")

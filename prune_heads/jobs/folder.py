@@ -18,6 +18,7 @@ from prune_heads.studies.scoring import ScoreResult
 
 SCORES_FILE = "scores.json"
 HEADS_FILE = "heads.json"
+TABLE_FILE = "table.md"
 GRADIENTS_FILE = "gradients.safetensors"
 CHECKPOINT_FOLDER = "checkpoint"
 
@@ -35,6 +36,9 @@ def write_checkpoint(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path)
     """Write the model and its tokenizer into the folder's `checkpoint`."""
     (folder / CHECKPOINT_FOLDER).mkdir()
     write_pruned(model, folder / CHECKPOINT_FOLDER)
+    if backend := getattr(tokenizer, "backend_tokenizer", None):
+        backend.no_truncation()  # it remembers how it was last called, and would save that
+        backend.no_padding()
     tokenizer.save_pretrained(folder / CHECKPOINT_FOLDER)
 
 

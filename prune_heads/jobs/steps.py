@@ -12,7 +12,7 @@ from prune_heads.runs import RECORD_FILE, check_output, record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.pruning import Choice, Mode, prune, read_heads
-from prune_heads.studies.scoring import Scoring, score
+from prune_heads.studies.scoring import Scoring, score, split_to_score_on
 from prune_heads.studies.setup import Setup, identify, identify_model
 from prune_heads.surgery import removed_heads
 
@@ -27,19 +27,19 @@ def score_job(
     """
     clock = Clock()
     subject = setup.load(reporter)
+    split = split_to_score_on(subject, setup, scoring, reporter)
     identity = {
         "configuration": {**setup.configuration(), **scoring.configuration()},
-        **identify_model(subject.classifier),
+        **identify(subject, [] if split is None else [split]),
     }
     if output is not None:
         check_output(output, identity, overwrite=overwrite)
     clock.lap("load")
-    scored = score(subject, setup, scoring, reporter)
+    scored = score(subject, scoring, split, reporter)
     clock.lap("score")
     if output is not None:
-        data = identify(subject, [scored.split] if scored.split else [])["data"]
         with new_directory(output) as folder:
-            record = record_of("score", identity, reporter, clock.seconds, subject.device, data=data)
+            record = record_of("score", identity, reporter, clock.seconds, subject.device)
             write_json(folder / RECORD_FILE, record)
             write_scores(scored, folder)
     return scored.report()

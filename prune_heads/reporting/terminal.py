@@ -1,6 +1,6 @@
 """Rich tables for the terminal, made from the same objects that `--json` prints."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -9,8 +9,14 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-# The five middle colours of viridis, dark to light: readable on black and, with a black letter, on white.
-_SHADES = ("#3b528b", "#2c728e", "#21918c", "#5ec962", "#fde725")
+# Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
+_SHADES = (
+    ("#3b528b", "white"),
+    ("#2c728e", "white"),
+    ("#21918c", "white"),
+    ("#5ec962", "black"),
+    ("#fde725", "black"),
+)
 
 
 def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> RenderableType:
@@ -18,11 +24,9 @@ def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> R
     rows: list[list[float]] = report["scores"]
     gone = set(_heads(pruned or []))
     flat = sorted(value for row in rows for value in row)
-    table = _table(_title(report))
+    table = _table((), ["layer", *(str(head + 1) for head in range(max(map(len, rows))))])
     table.box = None  # twelve heads must fit into 80 columns
-    table.add_column("layer", justify="right", style="bold")
-    for head in range(max(map(len, rows))):
-        table.add_column(str(head + 1), justify="right", no_wrap=True)
+    table.columns[0].style = "bold"
     scale, digits = _scale(flat)
     for layer, row in enumerate(rows):
         cells = [
@@ -30,34 +34,32 @@ def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> R
             for head, value in enumerate(row)
         ]
         table.add_row(str(layer + 1), *cells)
-    unit = "" if scale == 1 else f"scores in units of {scale:.0e}; "
-    caption = f"{unit}columns are heads; brighter = more important"
-    return Group(table, Text(caption + ("; struck out = pruned" if gone else ""), style="dim"))
+    unit = "" if scale == 1 else f"in units of {scale:.0e}; "
+    caption = f"{unit}columns are heads; bright = important{'; struck out = pruned' if gone else ''}"
+    return Group(_titled(_title(report)), table, Text(caption, style="dim"))
 
 
 def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> RenderableType:
     """What pruning did: the scores, the metric before and after with its interval, heads, parameters, seconds."""
     parts: list[RenderableType] = [score_table(report, record["heads_pruned"]), Text()] if report else []
-    data = _table(f"{record['model']['name']} on {record['task']}: {_share(record)}")
-    for name in ("split (examples)", "metric"):
-        data.add_column(name, no_wrap=True)
-    for name in ("base", "pruned", "difference (95% interval)"):
-        data.add_column(name, justify="right", no_wrap=True)
+    data = _table(("split", "metric"), ("base", "pruned", "difference (95% interval)"))
     for row in record["rows"]:
         clear = row["low"] > 0 or row["high"] < 0
         interval = f"({row['low']:+.4f} to {row['high']:+.4f})"
         data.add_row(
-            f"{row['split']} ({row['n_examples']})",
+            row["split"],
             row["metric"],
             f"{row['base']:.4f}",
             f"{row['pruned']:.4f}",
             Text.assemble((f"{row['difference']:+.4f}", "bold" if clear else ""), f" {interval}"),
         )
-    parts.append(data)
+    parts += [_titled(f"{record['model']['name']} on {record['task']}: {_share(record)}"), data]
     if record["curve"]:
         parts += [Text(), curve_table(record)]
     total = sum(record["seconds"].values())
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record["seconds"].items())
+    examples = ", ".join(f"{data['n_examples']} of {data['split']}" for data in record["data"])
+    parts += [Text(), Text(f"examples      {examples}")]
     return Group(*parts, pruned_table(record), Text(f"seconds       {total:.1f} ({stages})"))
 
 
@@ -77,16 +79,12 @@ def curve_table(record: Mapping[str, Any]) -> RenderableType:
     """The metric by share of heads pruned, a column a split."""
     points, metric = record["curve"], record["headline"]
     splits = list(dict.fromkeys(point["split"] for point in points))
-    table = _table(f"{metric} by heads pruned, lowest score first")
-    table.add_column("pruned", justify="right")
-    table.add_column("heads", justify="right")
-    for split in splits:
-        table.add_column(split, justify="right")
+    table = _table((), ("pruned", "heads", *splits))
     for percent in dict.fromkeys(point["percent"] for point in points):
         own = [point for point in points if point["percent"] == percent]
         values = {point["split"]: f"{point[metric]:.4f}" for point in own}
         table.add_row(f"{percent}%", str(own[0]["n_pruned"]), *(values[split] for split in splits))
-    return table
+    return Group(_titled(f"{metric} by heads pruned, lowest score first"), table)
 
 
 def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
@@ -94,23 +92,41 @@ def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
     pruned = report["heads_pruned"]
     title = f"{report['task']} {report['split']}, {report['n_examples']} examples, "
     title += f"pruned: {' '.join(pruned)}" if pruned else "no head pruned"
-    table = _table(title)
-    table.add_column("metric")
-    table.add_column("value", justify="right")
+    table = _table(("metric",), ("value",))
     for name, value in report["metrics"].items():
         table.add_row(name, f"{value:.4f}")
+    return Group(_titled(title), table)
+
+
+def benchmark_table(report: Mapping[str, Any]) -> RenderableType:
+    """Both protocols side by side."""
+    title = f"{report['model']['name']} on {report['n_examples']} examples of {report['task']}, batch "
+    title += f"{report['batch_size']}, {report['threads']} threads"
+    table = _table(("protocol",), ("tokens", "median seconds"))
+    for name, label in (
+        ("published", "published: padded to 128, all gradients"),
+        ("gates", "gates only, by length"),
+    ):
+        table.add_row(label, f"{report['tokens'][name]:,}", f"{report['seconds'][name]:.2f}")
+    each = ", ".join(f"{ratio:.1f}" for ratio in report["ratios"])
+    apart = report["relative_difference_of_scores"]
+    ratio = Text(f"ratio {report['ratio']:.1f}x (each repeat: {each}); scores differ by {apart:.0e} at most")
+    return Group(_titled(title), table, ratio)
+
+
+def _titled(title: str) -> Text:
+    """A title of its own: Rich would wrap a table's title at the width of the table."""
+    return Text(title, style="bold")
+
+
+def _table(left: Sequence[str], right: Sequence[str]) -> Table:
+    """Columns of words, then columns of numbers."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
 
 
 def _heads(descriptors: list[str]) -> Iterator[tuple[int, int]]:
@@ -122,8 +138,8 @@ def _heads(descriptors: list[str]) -> Iterator[tuple[int, int]]:
 def _shade(value: float, ordered: list[float], pruned: bool) -> Style:
     """By rank, so that one outlying head does not make all others dark."""
     rank = sum(other < value for other in ordered) / max(len(ordered) - 1, 1)
-    colour = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
-    return Style(color="black", bgcolor=colour, strike=pruned, dim=pruned)
+    background, letters = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
+    return Style(color=letters, bgcolor=background, strike=pruned)
 
 
 def _scale(flat: list[float]) -> tuple[float, int]:

@@ -71,12 +71,10 @@ class Choice:
         return select(scores, max(n, len(shape)), min_per_layer=self.min_per_layer, gone=shape)
 
     def configuration(self) -> dict[str, Any]:
-        """For records; the heads that were chosen stand there by themselves."""
-        heads = self.heads if self.heads is None or not Path(self.heads).is_file() else Path(self.heads).name
+        """For records; heads that were named stand there by themselves, not by the file that names them."""
         return {
             "fraction": self.fraction,
             "n_heads": self.n_heads,
-            "heads": heads,
             "min_per_layer": self.min_per_layer,
         }
 

@@ -14,7 +14,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.pruning import Choice, Mode, compare, curve, prune
-from prune_heads.studies.scoring import ScoreResult, Scoring, score
+from prune_heads.studies.scoring import ScoreResult, Scoring, score, split_to_score_on
 from prune_heads.studies.setup import Setup, identify, identify_split
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.spec import headline
@@ -68,7 +68,15 @@ def run(
     subject = setup.load(reporter)
     names = options.splits or subject.task.spec.eval_splits
     splits = [setup.load_split(subject, name, reporter) for name in names]
-    identity = {"configuration": _configuration(setup, scoring, options), **identify(subject, splits)}
+    choice, gone = options.choice, removed_heads(subject.model)
+    named = None if choice.needs_scores else choice.mask(gone, None)
+    scores_needed = choice.needs_scores or options.curve
+    score_split = split_to_score_on(subject, setup, scoring, reporter) if scores_needed else None
+    identity = {
+        "configuration": _configuration(setup, scoring, options, named),
+        **identify(subject, splits),
+        "scored_on": None if score_split is None else identify_split(score_split),
+    }
     admit(identity)
     clock.lap("load")
     batches = [subject.batches(split) for split in splits]
@@ -79,17 +87,16 @@ def run(
             base.append(predict(subject.model, examples, progress=progress))
             warn_if_below_majority(subject, split, base[-1], reporter)
     clock.lap("base")
-    gone = removed_heads(subject.model)
     scored = None
-    if options.choice.needs_scores or options.curve:
-        scored = score(subject, setup, scoring, reporter)
+    if scores_needed:
+        scored = score(subject, scoring, score_split, reporter)
         clock.lap("score")
-    mask = options.choice.mask(gone, scored.scores if scored else None)
+    mask = named if named is not None else choice.mask(gone, scored.scores if scored else None)
     if len(mask) == mask.n_total:
         reporter.note("all heads are pruned: no token sees another any more")
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
-        least = options.choice.min_per_layer
+        least = choice.min_per_layer
         points = list(curve(subject, splits, scored.scores, reporter, base=base, min_per_layer=least))
         clock.lap("curve")
     probe = batches[0].batch(np.arange(min(4, batches[0].n_examples))).to(subject.device).inputs
@@ -106,7 +113,6 @@ def run(
         reporter,
         clock.seconds,
         subject.device,
-        scored_on=identify_split(scored.split) if scored and scored.split else None,
         task=subject.task.spec.name,
         headline=headline(subject.task.spec.metric),
         mode=options.mode,
@@ -120,11 +126,14 @@ def run(
     return RunResult(record, mask, scored, subject.classifier.model, subject.classifier.tokenizer)
 
 
-def _configuration(setup: Setup, scoring: Scoring, options: RunOptions) -> dict[str, Any]:
+def _configuration(
+    setup: Setup, scoring: Scoring, options: RunOptions, named: HeadMask | None
+) -> dict[str, Any]:
     return {
         **setup.configuration(),
         **scoring.configuration(),
         **options.choice.configuration(),
+        "heads": None if named is None else named.descriptors(),
         "mode": options.mode,
         "splits": list(options.splits) or None,
         "curve": options.curve,

@@ -65,17 +65,28 @@ class ScoreResult:
         }
 
 
-def score(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> ScoreResult:
-    """Score the heads by the criterion; heads that have been removed before score 0.
+def split_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> Split | None:
+    """The examples that heads are scored on; None for a criterion that looks at none.
 
     Raises:
-        PruneHeadsError: If the split cannot be loaded, a number is not finite, or gates are not applied.
+        PruneHeadsError: If the split cannot be loaded.
+    """
+    if not CRITERIA[scoring.criterion].needs_data:
+        return None
+    name = scoring.split or subject.task.spec.score_split
+    return setup.load_split(subject, name, reporter, scoring.max_examples)
+
+
+def score(subject: Subject, scoring: Scoring, split: Split | None, reporter: Reporter) -> ScoreResult:
+    """Score the heads by the criterion on `split_to_score_on`; heads that have been removed before score 0.
+
+    Raises:
+        MaskNotAppliedError: If gates do not change the logits.
+        NotFiniteError: If a logit, a loss or a gradient is NaN or infinite.
     """
     criterion = CRITERIA[scoring.criterion]
-    split = batches = None
-    if criterion.needs_data:
-        name = scoring.split or subject.task.spec.score_split
-        split = setup.load_split(subject, name, reporter, scoring.max_examples)
+    batches = None
+    if split is not None:
         batches = subject.batches(split)
         subject.prove_gates(batches)
     with reporter.stage("scoring", batches.n_examples if batches else 0) as progress:

@@ -1,5 +1,6 @@
 """What every study starts from: a model, a task, and the conditions under which they meet."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,15 @@ from typing import Any
 import torch
 
 from prune_heads.checkpoints import Classifier, fingerprint, load_classifier
+from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
 from prune_heads.progress import Reporter
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import Split, load_task
+
+_SMALL = 2_000_000
+"""Parameters below which one thread is enough; BERT-base has 110 million."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,8 +44,10 @@ class Setup:
             PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
         """
         task = load_task(self.task, data_dir=self.data_dir, own=self.own)
+        classifier = self.load_model()
+        _limit_threads(classifier)
         subject = Subject.of(
-            self.load_model(),
+            classifier,
             task,
             label_order=self.label_order,
             batch_size=self.batch_size,
@@ -79,6 +86,16 @@ class Setup:
         }
 
 
+def _limit_threads(classifier: Classifier) -> None:
+    """One thread for a small model, unless the user has set another number.
+
+    Its matrices are done before threads have met: two are no faster on an idle machine and, each waiting for
+    the other, ten times slower on a busy one.
+    """
+    if n_parameters(classifier.model) < _SMALL and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
 def resolve_device(name: str) -> torch.device:
     """`auto` is the first of CUDA, MPS and CPU that is there.
 
@@ -95,8 +112,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:
-    """For records: the model and the data by name and fingerprint."""
-    return {**identify_model(subject.classifier), "data": [identify_split(split) for split in splits]}
+    """For records: the model and the data by name and fingerprint, and what is measured on them."""
+    return {
+        **identify_model(subject.classifier),
+        "metric": subject.task.spec.metric,
+        "data": [identify_split(split) for split in splits],
+    }
 
 
 def identify_model(classifier: Classifier) -> dict[str, Any]:

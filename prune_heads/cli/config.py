@@ -1,0 +1,53 @@
+"""`--config FILE`: the options of a command from a TOML file; those on the command line go first."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import BadParameter, Context, Option
+
+_PATHS = ("data_dir", "train_file", "validation_file", "output")
+"""Keys whose paths are relative to the TOML file."""
+
+
+def _load(context: Context, file: Path | None) -> Path | None:
+    if file is None:
+        return None
+    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    values = _read(file)
+    faults = [_fault(key, list(known)) for key in values if key not in known or key in ("config", "help")]
+    if faults:
+        raise BadParameter(f"{file.name}: {'; '.join(faults)}.")
+    context.default_map = {key: _value(key, value, file.parent) for key, value in values.items()}
+    return file
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadParameter(f"{file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise BadParameter(f"{file.name} is not TOML: {error}.") from error
+
+
+def _fault(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"there is no option {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+
+
+def _value(key: str, value: Any, folder: Path) -> Any:
+    """Paths that are relative are so to the file's folder; a model's name stays a name."""
+    is_path = key in _PATHS or (key == "model" and str(value).startswith(".")) or str(value).endswith(".toml")
+    return str(folder / value) if is_path else value
+
+
+Config = Annotated[
+    Path | None,
+    Option(
+        is_eager=True,
+        callback=_load,
+        help="TOML file with options of this command (score_examples = 500); paths relative to it.",
+    ),
+]

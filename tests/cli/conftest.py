@@ -1,0 +1,59 @@
+"""What the tests of the command line share."""
+
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def snapshot():
+    """Every file of a folder with its bytes, and every folder in it; hidden ones too."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def refused(invoke, snapshot, tmp_path):
+    """Run a command that must fail: checks exit code, streams and disk, and gives the one line on stderr."""
+
+    def run(*words, code=1):
+        before = snapshot(tmp_path)
+        done = invoke(*words)
+        assert done.exit_code == code, done.output
+        assert done.stdout == ""
+        *progress, last = done.stderr.splitlines()
+        assert last.startswith("error: ")
+        assert all(line.startswith("note: ") or line.endswith(" done") for line in progress)
+        assert snapshot(tmp_path) == before
+        return last.removeprefix("error: ")
+
+    return run
+
+
+@pytest.fixture
+def out(tmp_path):
+    """The option that names a folder yet to be made."""
+    return ("--output", tmp_path / "results" / "out")
+
+
+@pytest.fixture
+def copy(checkpoint, tmp_path):
+    """A checkpoint to spoil."""
+    return shutil.copytree(checkpoint, tmp_path / "copy")
+
+
+@pytest.fixture
+def json_of():
+    """The one JSON object on stdout of a command that went well."""
+
+    def read(done):
+        assert done.exit_code == 0, done.output
+        assert done.stdout.count("\n") == 1
+        value = json.loads(done.stdout)
+        assert isinstance(value, dict)
+        return value
+
+    return read

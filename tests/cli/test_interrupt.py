@@ -1,0 +1,110 @@
+"""Ctrl-C, a kill or a full disk: the exit code says so, and nothing half-written is left."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from tiny import write_sst2
+
+import prune_heads.files
+import prune_heads.jobs.run
+import prune_heads.jobs.steps
+
+
+@pytest.fixture
+def words(checkpoint, sst2, tmp_path):
+    """A run into a folder of its own."""
+    return ("run", "--model", checkpoint, "--task", "sst2", "--data-dir", sst2, "--output", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "said"), [(signal.SIGINT, 130, "error: interrupted"), (signal.SIGTERM, 143, "")]
+)
+def test_a_signal_while_heads_are_scored_leaves_nothing(sent, code, said, checkpoint, tmp_path):
+    """Scoring 50 000 examples takes half a minute; the signal comes when the base metric is there."""
+    data = write_sst2(tmp_path / "SST-2", n_train=50_000)
+    command = [
+        *(sys.executable, "-m", "prune_heads", "run", "--model", checkpoint, "--task", "sst2"),
+        *("--data-dir", data, "--output", tmp_path / "results" / "out", "--json"),
+    ]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            assert any(line.startswith("base metric") for line in process.stderr)
+            process.send_signal(sent)
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert stdout == ""
+    assert stderr.startswith(said)
+    assert stderr.count("\n") == bool(said)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "(No space left on device)"),
+        (PermissionError(errno.EACCES, "Permission denied"), 1, "(Permission denied)"),
+    ],
+)
+def test_when_writing_fails_the_earlier_run_stays_as_it_was(
+    error, code, said, invoke, words, tmp_path, monkeypatch, snapshot
+):
+    assert invoke(*words).exit_code == 0
+    before = snapshot(tmp_path)
+
+    def fail(scored, folder, *, pruned):
+        (folder / "scores.json").write_text("half")
+        raise error
+
+    monkeypatch.setattr(prune_heads.jobs.run, "write_scores", fail)
+    done = invoke(*words)
+    assert done.exit_code == code
+    assert said in done.stderr.splitlines()[-1]
+    assert snapshot(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_interrupt_between_the_two_renames_brings_the_earlier_run_back(
+    invoke, words, tmp_path, monkeypatch, snapshot
+):
+    assert invoke(*words).exit_code == 0
+    before = snapshot(tmp_path)
+    replace = os.replace
+
+    def interrupted(source, target):
+        if str(source).endswith(".partial") and target == tmp_path / "out":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(prune_heads.files.os, "replace", interrupted)
+    assert invoke(*words).exit_code == 130
+    assert snapshot(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("command", ["score", "evaluate", "prune"])
+def test_every_command_that_writes_cleans_up(command, invoke, words, checkpoint, tmp_path, monkeypatch):
+    def interrupted(target, value):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prune_heads.jobs.steps, "write_json", interrupted)
+    if command == "prune":
+        words = ("prune", "--model", checkpoint, "--heads", "1:1", "--output", tmp_path / "out")
+    done = invoke(command, *words[1:])
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-1] == "error: interrupted; nothing half-written was left"
+    assert not list(tmp_path.iterdir())

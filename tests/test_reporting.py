@@ -1,0 +1,144 @@
+"""Tables and figures say what the record says."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from prune_heads.reporting.figures import curve_figure, heat_map, save
+from prune_heads.reporting.markdown import run_markdown
+from prune_heads.reporting.terminal import benchmark_table, evaluation_table, run_report, score_table
+
+SCORES = {
+    "criterion": "gradient",
+    "estimator": "example",
+    "normalize": "none",
+    "split": "train",
+    "n_examples": 12,
+    "scores": [[0.031, 0.0072, 0.5], [0.02, 0.1]],
+    "standard_error": None,
+}
+RECORD = {
+    "model": {"name": "tiny"},
+    "task": "mnli",
+    "headline": "accuracy",
+    "mode": "remove",
+    "n_heads": 5,
+    "n_pruned": 2,
+    "heads_pruned": ["1:2", "2:1"],
+    "parameters": {"before": 1000, "pruned": 250},
+    "data": [{"split": "validation_matched", "n_examples": 7}],
+    "rows": [
+        {
+            "split": "validation_matched",
+            "metric": "accuracy",
+            "n_examples": 7,
+            "base": 0.9,
+            "pruned": 0.8,
+            "difference": -0.1,
+            "low": -0.2,
+            "high": -0.05,
+        }
+    ],
+    "curve": [
+        {"split": "validation_matched", "percent": p, "n_pruned": p // 20, "accuracy": 0.9 - p / 200}
+        for p in range(0, 101, 10)
+    ],
+    "seconds": {"load": 1.25, "score": 2.5},
+}
+
+
+def rendered(table, width=80):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_scores_in_the_terminal_are_scaled_to_three_digits():
+    text = rendered(score_table(SCORES))
+    assert "in units of 1e-01" in text
+    assert re.search(r"1 +0\.31 +0\.07 +5\.00", text)
+    assert re.search(r"2 +0\.20 +1\.00", text)
+    assert "12 examples of train" in text
+
+
+@pytest.mark.parametrize("n_heads", [12, 16])
+def test_a_real_model_fits_into_the_usual_widths(n_heads):
+    report = SCORES | {"scores": np.random.default_rng(0).random((12, n_heads)).tolist()}
+    text = rendered(score_table(report), width=80 if n_heads == 12 else 100)
+    assert "…" not in text
+
+
+def test_the_report_of_a_run_in_the_terminal():
+    text = rendered(run_report(RECORD, SCORES))
+    assert "tiny on mnli: 2 of 5 heads removed" in text
+    assert re.search(
+        r"validation_matched +accuracy +0\.9000 +0\.8000 +-0\.1000 \(-0\.2000 to -0\.0500\)", text
+    )
+    assert "250 of 1,000 removed (25.0%)" in text
+    assert "2 of 5: 1:2 2:1" in text
+    assert re.search(r"100% +5 +0\.4000", text)
+    assert "3.8 (load 1.2, score 2.5)" in text
+    assert "…" not in text
+
+
+def test_the_report_of_an_evaluation_and_of_a_benchmark():
+    report = {
+        "task": "sst2",
+        "split": "validation",
+        "n_examples": 3,
+        "metrics": {"accuracy": 1 / 3},
+        "heads_pruned": [],
+    }
+    assert "no head pruned" in rendered(evaluation_table(report))
+    assert "0.3333" in rendered(evaluation_table(report))
+    benchmark = {
+        "model": {"name": "tiny"},
+        "task": "sst2",
+        "n_examples": 64,
+        "batch_size": 32,
+        "threads": 2,
+        "tokens": {"published": 8192, "gates": 900},
+        "seconds": {"published": 8.0, "gates": 1.0},
+        "ratio": 8.0,
+        "ratios": [7.5, 8.0, 8.1],
+        "relative_difference_of_scores": 3e-7,
+    }
+    assert "ratio 8.0x (each repeat: 7.5, 8.0, 8.1); scores differ by 3e-07 at most" in rendered(
+        benchmark_table(benchmark)
+    )
+
+
+def test_the_tables_in_markdown():
+    text = run_markdown(RECORD)
+    assert "| validation_matched | accuracy | 7 | 0.9000 | 0.8000 | -0.1000 | -0.2000 to -0.0500 |" in text
+    assert "| 50% | 2 | 0.6500 |" in text
+    assert text.endswith("1:2 2:1\n")
+    assert "##" not in run_markdown(RECORD | {"curve": []}).replace("# tiny", "")
+
+
+def test_the_heat_map_shows_every_score_and_crosses_the_pruned():
+    axes = heat_map(SCORES, ["1:2", "2:1"]).axes[0]
+    grid = axes.images[0].get_array()
+    assert np.allclose(grid[0], SCORES["scores"][0])
+    assert np.allclose(grid[1, :2], SCORES["scores"][1])
+    assert np.isnan(grid[1].filled(np.nan)[2])
+    assert {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)} == {(1, 0), (0, 1)}
+
+
+def test_the_curve_shows_every_point():
+    line = curve_figure(RECORD).axes[0].lines[0]
+    assert list(line.get_xdata()) == list(range(0, 101, 10))
+    assert np.allclose(line.get_ydata(), [0.9 - p / 200 for p in range(0, 101, 10)])
+
+
+@pytest.mark.parametrize("draw", [lambda: heat_map(SCORES, ["1:2"]), lambda: curve_figure(RECORD)])
+def test_the_same_record_gives_the_same_bytes(draw, tmp_path):
+    for stem in "ab":
+        save(draw(), tmp_path, stem)
+    for kind in ("png", "svg"):
+        first, second = ((tmp_path / f"{stem}.{kind}").read_bytes() for stem in "ab")
+        assert first == second
+        assert len(first) > 1000
