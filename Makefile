@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint experiments clean
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run
@@ -16,6 +16,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Each experiments/X.toml makes results/X; needs the data and models that the files name.
+experiments: $(STAMP)
+	for file in experiments/*.toml; do \
+	  $(BIN)/prune-heads run --config $$file --output results/$$(basename $$file .toml) || exit 1; \
+	done
 
 # torch goes first: with it installed at its pin, nothing else can draw in another build.
 $(STAMP): pyproject.toml constraints.txt
