@@ -208,6 +208,13 @@ def test_unknown_types_are_refused_by_name():
         attention_blocks(torch.nn.Linear(2, 2))
 
 
+def test_cross_attention_is_refused():
+    model = tiny_model()
+    model.config.add_cross_attention = True
+    with pytest.raises(UnsupportedModelError, match="self-attention only"):
+        attention_blocks(model)
+
+
 def test_a_block_of_another_shape_is_refused():
     model = tiny_model()
     attention_blocks(model)[0].key.out_features = 16

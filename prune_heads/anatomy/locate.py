@@ -36,6 +36,11 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
             f"the model must be of a known type; got {model_type or type(model).__name__!r}. "
             f"Known types: {', '.join(FAMILIES)}"
         )
+    if getattr(config, "add_cross_attention", False):
+        raise UnsupportedModelError(
+            f"a {model_type!r} model must have self-attention only; this one has cross-attention, whose heads are "
+            "not known here (add_cross_attention in its configuration)"
+        )
     family = FAMILIES[model_type]
     ends_with = re.compile(rf"(?:^|\.){family.pattern}$")
     found = [
