@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
     PreTrainedModel,
@@ -40,6 +42,11 @@ _EXTRA = {
     "rembert": {"input_embedding_size": 16, "output_embedding_size": 16},
     "xmod": {"default_language": "en_XX", "languages": ["en_XX"]},
 }
+
+
+def model_class(model_type: str) -> type[PreTrainedModel]:
+    """The sequence classifier of a type; one that cannot use SDPA says so in `_supports_sdpa`."""
+    return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[CONFIG_MAPPING[model_type]]
 
 
 def tiny_model(

@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -219,6 +220,8 @@ class ChoiceOptions:
         given = [name for name, value in ways.items() if value is not None]
         if len(given) > 1:
             raise BadParameter(f"{' and '.join(given)} exclude each other.")
+        if self.fraction is not None and isnan(self.fraction):  # no range of Typer's keeps it out
+            raise BadParameter("'--fraction' must be between 0 and 1; got nan.")
         fraction = self.fraction if given else 0.5
         return Choice(fraction, self.n_heads, self.heads, self.min_per_layer)
 
