@@ -68,7 +68,6 @@ def test_removed_heads(shared):
 
 @pytest.fixture(scope="module")
 def minilm(shared):
-    torch.set_num_threads(2)
     expected = load_file(shared / "oracle" / "minilm-sst2" / "expected.safetensors")
     classifier = load_classifier(str(shared / "models" / "minilm-sst2"))
     task = load_task("sst2", data_dir=shared / "glue" / "SST-2")

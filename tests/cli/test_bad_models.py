@@ -18,6 +18,7 @@ from transformers.models.bert.modeling_bert import BertOutput
 
 from prune_heads.anatomy import FAMILIES
 from prune_heads.gating import _Gate
+from prune_heads.studies.pruning import SURGERY
 
 
 def rewrite(folder, change):
@@ -146,6 +147,27 @@ def test_masks_that_are_not_applied(command, refused, on_sst2, out, monkeypatch)
         in said
     )
     assert "masks are not applied in this model, so nothing is reported" in said
+
+
+def narrow(attention):
+    """Take rows out of W_V without the columns of W_O that belong to them."""
+    value = attention.self.value
+    value.weight = torch.nn.Parameter(value.weight[:24].detach())
+    value.bias = torch.nn.Parameter(value.bias[:24].detach())
+
+
+@pytest.mark.parametrize(
+    ("surgery", "said"),
+    [
+        (lambda model, mask: model, "must give the logits that it gives under gates; they differ by"),
+        (lambda model, mask: narrow(model.bert.encoder.layer[0].attention), "must still run; this one fails"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "prune"])
+def test_surgery_that_does_not_do_what_gates_do(command, surgery, said, refused, on_sst2, out, monkeypatch):
+    options = on_sst2[:2] if command == "prune" else on_sst2
+    monkeypatch.setitem(SURGERY, "zero", surgery)
+    assert said in refused(command, *options, "--heads", "1:1", *out)
 
 
 class _Runs:
