@@ -89,8 +89,8 @@ class Setup:
 def _limit_threads(classifier: Classifier) -> None:
     """One thread for a small model, unless the user has set another number.
 
-    Its matrices are done before threads have met: two are no faster on an idle machine and, each waiting for
-    the other, ten times slower on a busy one.
+    Its matrices are done before threads have met: two gain a fifth on an idle machine and, each waiting for the
+    other, are ten times slower on a busy one (results/LOG.md).
     """
     if n_parameters(classifier.model) < _SMALL and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
