@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from prune_heads.errors import RunError
 
 
@@ -32,9 +34,10 @@ def new_directory(target: Path) -> Iterator[Path]:
             old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
             os.replace(target, old / target.name)
         os.replace(temporary, target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk into an error of its own
         raise RunError(
-            f"the folder of {target.name} must be writable; got {target.parent} ({error.strerror or error})"
+            f"the folder of {target.name} must be writable; got {target.parent} "
+            f"({getattr(error, 'strerror', None) or error})"
         ) from error
     finally:
         if old is not None:

@@ -18,6 +18,26 @@ def count_for_fraction(n_total: int, fraction: float) -> int:
     return int(round(n_total * percent / 100, 9))
 
 
+def check_count(n_pruned: int, gone: HeadMask, min_per_layer: int = 0) -> None:
+    """Refuse a number of heads that cannot be pruned, before there are scores.
+
+    Args:
+        n_pruned: How many heads are to be pruned, those that are gone included.
+        gone: Heads that the model has lost before; the model's shape.
+        min_per_layer: Heads that every layer keeps, if it has so many left.
+
+    Raises:
+        HeadDescriptorError: Saying how many can be.
+    """
+    left = [n - len(row) for n, row in zip(gone.n_heads, gone.by_block(), strict=True)]
+    most = gone.n_total - sum(min(min_per_layer, n) for n in left)
+    if not len(gone) <= n_pruned <= most:
+        kept = f" with {min_per_layer} kept in every layer" if min_per_layer else ""
+        raise HeadDescriptorError(
+            f"between {len(gone)} and {most} of {gone.n_total} heads can be pruned{kept}; got {n_pruned}"
+        )
+
+
 def select(
     scores: HeadScores, n_pruned: int, *, min_per_layer: int = 0, gone: HeadMask | None = None
 ) -> HeadMask:
@@ -35,17 +55,13 @@ def select(
     """
     if not np.isfinite(scores.flat()).all():
         raise NotFiniteError("scores must be finite to be put in order; got NaN or infinity")
+    gone = HeadMask(scores.n_heads) if gone is None else gone
+    check_count(n_pruned, gone, min_per_layer)
     places = [(block, head) for block, n in enumerate(scores.n_heads) for head in range(n)]
-    lost = (gone or HeadMask(scores.n_heads)).pruned
-    ranked = [places[i] for i in np.argsort(scores.flat(), kind="stable") if places[i] not in lost]
+    ranked = [places[i] for i in np.argsort(scores.flat(), kind="stable") if places[i] not in gone]
     spared: set[Head] = set()
     for block in range(len(scores.n_heads)):
         row = [place for place in ranked if place[0] == block]
         spared.update(row[max(0, len(row) - min_per_layer) :])
-    order = [*sorted(lost), *(place for place in ranked if place not in spared)]
-    if not len(lost) <= n_pruned <= len(order):
-        kept = f" with {min_per_layer} kept in every layer" if min_per_layer else ""
-        raise HeadDescriptorError(
-            f"between {len(lost)} and {len(order)} of {len(places)} heads can be pruned{kept}; got {n_pruned}"
-        )
+    order = [*gone, *(place for place in ranked if place not in spared)]
     return HeadMask(scores.n_heads, frozenset(order[:n_pruned]))

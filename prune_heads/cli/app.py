@@ -1,12 +1,12 @@
 """`prune-heads`: the commands. Each parses, calls one function below and prints; heavy imports wait inside."""
 
-import signal
 import sys
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from prune_heads.cli import signals
 from prune_heads.cli.benchmark import benchmark
 from prune_heads.cli.evaluate import evaluate
 from prune_heads.cli.listings import criteria, models, tasks
@@ -20,8 +20,6 @@ from prune_heads.errors import PruneHeadsError
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
 
 MISUSED = 2
-INTERRUPTED = 130
-TERMINATED = 143
 
 
 class _Commands(TyperGroup):
@@ -36,7 +34,7 @@ class _Commands(TyperGroup):
         except UsageError as error:
             fail(error.format_message())
             code = error.exit_code
-        if code == INTERRUPTED:
+        if code == signals.INTERRUPTED:
             fail("interrupted; nothing half-written was left")
         sys.exit(code)
 
@@ -80,7 +78,5 @@ def _without_command(
 
 def main() -> None:
     """Entry point of the console script."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(TERMINATED)
-    )  # so that temporary files go on a kill, too
+    signals.install()
     app()

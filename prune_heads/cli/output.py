@@ -46,8 +46,10 @@ class TerminalReporter:
         )
         from rich.progress import Progress as Bar
 
-        if not self.console.is_terminal:
+        if not self.console.is_terminal or not total:
             yield lambda done: None
+            if not total:
+                return
             self.console.print(f"{name}: {total} examples done", soft_wrap=True, highlight=False)
             return
         columns = (

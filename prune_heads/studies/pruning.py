@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy import attention_blocks
+from prune_heads.batching import Batches
 from prune_heads.costs import n_parameters, pruned_parameters
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
 from prune_heads.evaluation import Logits, Subject, predict, references
@@ -18,7 +19,7 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Reporter
-from prune_heads.selection import count_for_fraction, select
+from prune_heads.selection import check_count, count_for_fraction, select
 from prune_heads.statistics import paired_bootstrap
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.tasks.spec import METRIC_NAMES
@@ -63,12 +64,20 @@ class Choice:
             return mask
         if scores is None:
             raise ValueError("heads can be chosen by their scores only when there are scores")
-        n = (
-            self.n_heads
-            if self.n_heads is not None
-            else count_for_fraction(shape.n_total, self.fraction or 0.0)
-        )
-        return select(scores, max(n, len(shape)), min_per_layer=self.min_per_layer, gone=shape)
+        return select(scores, self.count(shape), min_per_layer=self.min_per_layer, gone=shape)
+
+    def count(self, shape: HeadMask) -> int:
+        """How many heads to prune by their scores, those that are gone included.
+
+        Raises:
+            HeadDescriptorError: If so many cannot be pruned.
+        """
+        wanted = self.n_heads
+        if wanted is None:
+            wanted = count_for_fraction(shape.n_total, self.fraction or 0.0)
+        wanted = max(wanted, len(shape))
+        check_count(wanted, shape, self.min_per_layer)
+        return wanted
 
     def configuration(self) -> dict[str, Any]:
         """For records; heads that were named stand there by themselves, not by the file that names them."""
@@ -155,6 +164,7 @@ def compare(subject: Subject, split: Split, base: Logits, pruned: Logits, seed: 
 def curve(
     subject: Subject,
     splits: list[Split],
+    batches: list[Batches],
     scores: HeadScores,
     reporter: Reporter,
     *,
@@ -167,13 +177,13 @@ def curve(
     that have been removed before are pruned at its start.
     """
     gone = removed_heads(subject.model)
-    most = gone.n_total - sum(max(min_per_layer, 0) for _ in gone.n_heads)
-    batches = [subject.batches(split) for split in splits]
     total = sum(each.n_examples for each in batches) * CURVE_STEPS
     with reporter.stage("curve", total) as progress:
         for step in range(CURVE_STEPS + 1):
-            n = max(count_for_fraction(gone.n_total, step / CURVE_STEPS), len(gone))
-            if n > most:
+            point = Choice(fraction=step / CURVE_STEPS, min_per_layer=min_per_layer)
+            try:
+                n = point.count(gone)
+            except HeadDescriptorError:  # no more may go
                 return
             mask = select(scores, n, min_per_layer=min_per_layer, gone=gone)
             gates = gates_of(subject.model, mask)

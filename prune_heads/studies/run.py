@@ -70,6 +70,8 @@ def run(
     splits = [setup.load_split(subject, name, reporter) for name in names]
     choice, gone = options.choice, removed_heads(subject.model)
     named = None if choice.needs_scores else choice.mask(gone, None)
+    if choice.needs_scores:
+        choice.count(gone)  # what cannot be chosen is refused before hours of scoring
     scores_needed = choice.needs_scores or options.curve
     score_split = split_to_score_on(subject, setup, scoring, reporter) if scores_needed else None
     identity = {
@@ -97,7 +99,9 @@ def run(
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
         least = choice.min_per_layer
-        points = list(curve(subject, splits, scored.scores, reporter, base=base, min_per_layer=least))
+        points = list(
+            curve(subject, splits, batches, scored.scores, reporter, base=base, min_per_layer=least)
+        )
         clock.lap("curve")
     probe = batches[0].batch(np.arange(min(4, batches[0].n_examples))).to(subject.device).inputs
     parameters = prune(subject.model, mask, options.mode, probe)

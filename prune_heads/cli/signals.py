@@ -1,0 +1,41 @@
+"""Ctrl-C and a kill end the program as exceptions, so that temporary files go on the way out."""
+
+import signal
+import sys
+from types import FrameType
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+_AGAIN_SECONDS = 0.02
+
+
+def install() -> None:
+    """Turn SIGINT into KeyboardInterrupt and SIGTERM into exit code 143, wherever they arrive.
+
+    Python swallows what is raised in a `__del__`, and the libraries below have some that the garbage collector
+    calls at any time (`evaluate.Metric`, `datasets.Dataset`): there the signal waits and comes again.
+    """
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # a background job of a shell ignores it
+        signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    if _in_finalizer(frame) and hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, lambda _, later: _stop(number, later))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        sys.exit(TERMINATED)
+
+
+def _in_finalizer(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
