@@ -17,6 +17,9 @@ from prune_heads.errors import HeadDescriptorError
 Head = tuple[int, int]
 """(block, head), both from 0."""
 
+NUMBERING = "layers and heads from 1"
+"""Said in every file that names heads."""
+
 _TOKEN = re.compile(r"\S+")
 _FORM = "the form is 'layer:head,head layer:head', from 1, e.g. '3:1,5 7:2'"
 
@@ -78,8 +81,8 @@ class HeadMask:
         return cls.parse(" ".join(descriptors), n_heads)  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
-        """`{"n_heads": [...], "heads_pruned": ["3:1,5", "7:2"]}`; descriptors count from 1."""
-        return {"n_heads": list(self.n_heads), "heads_pruned": self.descriptors()}
+        """`{"numbering": ..., "n_heads": [...], "heads_pruned": ["3:1,5", "7:2"]}`; descriptors count from 1."""
+        return {"numbering": NUMBERING, "n_heads": list(self.n_heads), "heads_pruned": self.descriptors()}
 
     def descriptors(self) -> list[str]:
         """One descriptor a block that loses heads, e.g. `["3:1,5", "7:2"]`, from 1."""

@@ -15,6 +15,7 @@ import torch
 
 from prune_heads.errors import RunError
 from prune_heads.files import read_json
+from prune_heads.heads import NUMBERING
 from prune_heads.progress import Reporter
 
 RECORD_FILE = "record.json"
@@ -47,7 +48,7 @@ def record_of(
     """The record of a run: who it is, what was found, under which conditions."""
     return {
         "format": 1,
-        "numbering": "layers and heads from 1",
+        "numbering": NUMBERING,
         "command": command,
         "identity_hash": identity_hash(identity),
         **identity,

@@ -7,7 +7,7 @@ import numpy as np
 
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.evaluation import Subject
-from prune_heads.heads import HeadScores
+from prune_heads.heads import NUMBERING, HeadScores
 from prune_heads.importance import CRITERIA, NORMALIZERS, GateGradients, Question
 from prune_heads.progress import Reporter
 from prune_heads.studies.setup import Setup
@@ -59,7 +59,7 @@ class ScoreResult:
             "normalize": self.scoring.normalize,
             "split": None if self.split is None else self.split.name,
             "n_examples": 0 if self.split is None else len(self.split.dataset),
-            "numbering": "layers and heads from 1",
+            "numbering": NUMBERING,
             "blocks": [block.describe() for block in self.blocks],
             **self.scores.to_json(),
         }
