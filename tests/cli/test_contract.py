@@ -65,7 +65,11 @@ def test_evaluate_gives_its_contract(invoke, on_sst2, tmp_path, json_of):
     assert (report["heads_pruned"], report["n_heads"]) == (["1:2", "3:1,4"], 12)
     record = read(tmp_path / "out" / "record.json")
     assert report.items() <= record.items()
-    assert read(tmp_path / "out" / "heads.json") == {"n_heads": [4, 4, 4], "heads_pruned": ["1:2", "3:1,4"]}
+    assert read(tmp_path / "out" / "heads.json") == {
+        "numbering": "layers and heads from 1",
+        "n_heads": [4, 4, 4],
+        "heads_pruned": ["1:2", "3:1,4"],
+    }
     assert json_of(invoke("evaluate", *on_sst2, "--split", "train", "--json"))["n_examples"] == 40
 
 
