@@ -72,13 +72,15 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
-def check_output(target: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Refuse, before any work, a folder that must not be replaced or cannot be made.
+def check_output(target: Path | None, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Refuse, before any work, a folder that must not be replaced or cannot be made; None asks for no folder.
 
     Raises:
         RunError: If the folder holds another run and `overwrite` is not given, holds anything else, or its
             parent is not writable.
     """
+    if target is None:
+        return
     _check_parent(target.resolve())
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return

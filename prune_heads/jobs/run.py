@@ -1,5 +1,6 @@
 """The job of `prune-heads run`."""
 
+from functools import partial
 from pathlib import Path
 
 from prune_heads.files import new_directory, write_json, write_text
@@ -28,11 +29,7 @@ def run_job(
     Raises:
         PruneHeadsError: If the study fails, or `output` holds something else.
     """
-
-    def admit(identity: dict[str, object]) -> None:
-        if output is not None:
-            check_output(output, identity, overwrite=overwrite)
-
+    admit = partial(check_output, output, overwrite=overwrite)
     result = run(setup, scoring, options, reporter, admit=admit)
     if output is None:
         return result

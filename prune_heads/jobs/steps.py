@@ -32,8 +32,7 @@ def score_job(
         "configuration": {**setup.configuration(), **scoring.configuration()},
         **identify(subject, [] if split is None else [split]),
     }
-    if output is not None:
-        check_output(output, identity, overwrite=overwrite)
+    check_output(output, identity, overwrite=overwrite)
     clock.lap("load")
     scored = score(subject, scoring, split, reporter)
     clock.lap("score")
@@ -114,8 +113,7 @@ def evaluate_job(
         "configuration": {**setup.configuration(), "heads": mask.descriptors(), "split": loaded.name},
         **identify(subject, [loaded]),
     }
-    if output is not None:
-        check_output(output, identity, overwrite=overwrite)
+    check_output(output, identity, overwrite=overwrite)
     clock.lap("load")
     report = evaluate(subject, loaded, mask, reporter)
     clock.lap("evaluate")

@@ -8,6 +8,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from prune_heads.heads import HeadMask
+
 _STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -41,11 +43,12 @@ def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, label="importance", shrink=0.9)
-        for descriptor in pruned:
-            row, _, heads = descriptor.partition(":")
-            x = [int(head) - 1 for head in heads.split(",")]
-            axes.plot(x, [int(row) - 1] * len(x), "x", color="white", markersize=8, markeredgewidth=3)
-            axes.plot(x, [int(row) - 1] * len(x), "x", color="crimson", markersize=7, markeredgewidth=1.4)
+        mask = HeadMask.parse(" ".join(pruned), [len(values) for values in rows])
+        for layer, heads in enumerate(mask.by_block()):
+            if heads:
+                y = [layer] * len(heads)
+                axes.plot(heads, y, "x", color="white", markersize=8, markeredgewidth=3)
+                axes.plot(heads, y, "x", color="crimson", markersize=7, markeredgewidth=1.4)
         if pruned:
             figure.text(0.01, 0.005, "x = pruned", color="crimson", fontsize=8)
     return figure

@@ -1,6 +1,6 @@
 """Rich tables for the terminal, made from the same objects that `--json` prints."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -8,6 +8,9 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
+
+from prune_heads.heads import HeadMask
+from prune_heads.reporting.rows import curve_rows, share
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (
@@ -22,7 +25,7 @@ _SHADES = (
 def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> RenderableType:
     """One row a layer, one column a head, shaded by score; pruned heads struck out."""
     rows: list[list[float]] = report["scores"]
-    gone = set(_heads(pruned or []))
+    gone = HeadMask.parse(" ".join(pruned or []), [len(row) for row in rows])
     flat = sorted(value for row in rows for value in row)
     table = _table((), ["layer", *(str(head + 1) for head in range(max(map(len, rows))))])
     table.box = None  # twelve heads must fit into 80 columns
@@ -53,7 +56,7 @@ def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> R
             f"{row['pruned']:.4f}",
             Text.assemble((f"{row['difference']:+.4f}", "bold" if clear else ""), f" {interval}"),
         )
-    parts += [_titled(f"{record['model']['name']} on {record['task']}: {_share(record)}"), data]
+    parts += [_titled(f"{record['model']['name']} on {record['task']}: {share(record)}"), data]
     if record["curve"]:
         parts += [Text(), curve_table(record)]
     total = sum(record["seconds"].values())
@@ -77,14 +80,11 @@ def pruned_table(record: Mapping[str, Any]) -> RenderableType:
 
 def curve_table(record: Mapping[str, Any]) -> RenderableType:
     """The metric by share of heads pruned, a column a split."""
-    points, metric = record["curve"], record["headline"]
-    splits = list(dict.fromkeys(point["split"] for point in points))
-    table = _table((), ("pruned", "heads", *splits))
-    for percent in dict.fromkeys(point["percent"] for point in points):
-        own = [point for point in points if point["percent"] == percent]
-        values = {point["split"]: f"{point[metric]:.4f}" for point in own}
-        table.add_row(f"{percent}%", str(own[0]["n_pruned"]), *(values[split] for split in splits))
-    return Group(_titled(f"{metric} by heads pruned, lowest score first"), table)
+    heading, rows = curve_rows(record)
+    table = _table((), heading)
+    for row in rows:
+        table.add_row(*row)
+    return Group(_titled(f"{record['headline']} by heads pruned, lowest score first"), table)
 
 
 def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
@@ -129,12 +129,6 @@ def _table(left: Sequence[str], right: Sequence[str]) -> Table:
     return table
 
 
-def _heads(descriptors: list[str]) -> Iterator[tuple[int, int]]:
-    for descriptor in descriptors:
-        layer, _, heads = descriptor.partition(":")
-        yield from ((int(layer) - 1, int(head) - 1) for head in heads.split(","))
-
-
 def _shade(value: float, ordered: list[float], pruned: bool) -> Style:
     """By rank, so that one outlying head does not make all others dark."""
     rank = sum(other < value for other in ordered) / max(len(ordered) - 1, 1)
@@ -156,8 +150,3 @@ def _title(report: Mapping[str, Any]) -> str:
     on = f" on {report['n_examples']} examples of {report['split']}" if report["split"] else ""
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
     return f"importance by {made}{on}{norm}"
-
-
-def _share(record: Mapping[str, Any]) -> str:
-    verb = "removed" if record["mode"] == "remove" else "zeroed"
-    return f"{record['n_pruned']} of {record['n_heads']} heads {verb}"
