@@ -42,3 +42,8 @@ class NotFiniteError(PruneHeadsError):
 
 class RunError(PruneHeadsError):
     """A run folder holds something else, or a file in it cannot be read."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, as one line for ours; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

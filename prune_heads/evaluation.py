@@ -142,7 +142,6 @@ def predict(
     batches: Batches,
     gates: Sequence[Tensor] | None = None,
     *,
-    device: torch.device | None = None,
     progress: Progress = silent,
 ) -> Logits:
     """The logits of every example, in file order, with the heads gated if gates are given.
@@ -150,7 +149,7 @@ def predict(
     Raises:
         NotFiniteError: If a logit is NaN or infinite.
     """
-    device = device or next(model.parameters()).device
+    device = next(model.parameters()).device
     rows: list[tuple[NDArray[np.int64], Logits]] = []
     with gated(model, gates) if gates is not None else nullcontext():
         for batch in batches:

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned
 from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.errors import CheckpointError, PruneHeadsError
+from prune_heads.errors import CheckpointError, PruneHeadsError, first_line
 from prune_heads.hub import revision_of
 
 BUILT_IN = "mini"
@@ -84,10 +84,10 @@ def load_classifier(
         if offline is not None:
             raise CheckpointError(
                 f"the model must be a local folder, or be on the hub or in its cache; there is no folder {shown}, "
-                f"it is not in the cache, and the hub says {type(offline).__name__}: {_first_line(offline)}"
+                f"it is not in the cache, and the hub says {type(offline).__name__}: {first_line(offline)}"
             ) from error
         raise CheckpointError(
-            f"the checkpoint {shown} cannot be loaded: {type(error).__name__}: {_first_line(error)}"
+            f"the checkpoint {shown} cannot be loaded: {type(error).__name__}: {first_line(error)}"
         ) from error
     _check_weights(model, info, shown)
     _check_tokenizer(tokenizer, model, shown)
@@ -170,7 +170,3 @@ def _source(name: str, task: str | None) -> Path | str:
             f"a checkpoint must be an existing folder or a hub name; there is no folder {name}"
         )
     return name
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

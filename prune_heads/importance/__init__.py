@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from prune_heads.anatomy import attention_blocks
@@ -40,7 +39,6 @@ class Question:
     batch_size: int = 32
     """Of the estimator `batch`, the only one that depends on it."""
     seed: int = 0
-    device: torch.device | None = None
     progress: Progress = silent
 
 
@@ -64,9 +62,7 @@ class Criterion(NamedTuple):
 def _gradient(question: Question) -> Scored:
     if question.batches is None:
         raise ValueError("the gradient criterion must be given examples")
-    gradients = gate_gradients(
-        question.model, question.batches, device=question.device, progress=question.progress
-    )
+    gradients = gate_gradients(question.model, question.batches, progress=question.progress)
     return Scored(ESTIMATORS[question.estimator].score(gradients, question.batch_size), gradients)
 
 

@@ -38,7 +38,6 @@ def gate_gradients(
     model: nn.Module,
     batches: Batches,
     *,
-    device: torch.device | None = None,
     progress: Progress = silent,
 ) -> GateGradients:
     """Differentiate each example's loss by the gates; parameters are frozen meanwhile.
@@ -49,7 +48,7 @@ def gate_gradients(
     Raises:
         NotFiniteError: If a loss or a gradient is NaN or infinite.
     """
-    device = device or next(model.parameters()).device
+    device = next(model.parameters()).device
     blocks = attention_blocks(model)
     n_heads = tuple(block.n_heads for block in blocks)
     shape = (batches.n_examples, sum(n_heads))

@@ -42,7 +42,7 @@ def benchmark_scoring(setup: Setup, reporter: Reporter, *, repeats: int = 3) -> 
     model, device = subject.model, subject.device
     sides: dict[str, Callable[[], NDArray[np.float64]]] = {
         "published": lambda: published_scores(model, batches, device),
-        "gates": lambda: _token_scores(model, batches, device),
+        "gates": lambda: _token_scores(model, batches),
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     scores: dict[str, NDArray[np.float64]] = {}
@@ -110,6 +110,6 @@ def published_scores(model: nn.Module, batches: Batches, device: torch.device) -
     return scores
 
 
-def _token_scores(model: nn.Module, batches: Batches, device: torch.device) -> NDArray[np.float64]:
-    gradients = gate_gradients(model, batches, device=device)
+def _token_scores(model: nn.Module, batches: Batches) -> NDArray[np.float64]:
+    gradients = gate_gradients(model, batches)
     return ESTIMATORS["token"].score(gradients, batches.batch_size).flat()

@@ -97,7 +97,6 @@ def score(subject: Subject, scoring: Scoring, split: Split | None, reporter: Rep
                 estimator=scoring.estimator,
                 batch_size=subject.batch_size,
                 seed=scoring.seed,
-                device=subject.device,
                 progress=progress,
             )
         )

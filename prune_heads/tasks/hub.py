@@ -3,7 +3,7 @@
 import datasets
 from datasets.packaged_modules.cache.cache import Cache
 
-from prune_heads.errors import DataError
+from prune_heads.errors import DataError, first_line
 from prune_heads.hub import revision_of
 from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TaskSpec
@@ -65,10 +65,6 @@ def _builder(config: str) -> datasets.DatasetBuilder:
         except ValueError:
             raise DataError(
                 f"{config}: {REPOSITORY} must be in reach or in the cache of this machine, "
-                f"got {type(reason).__name__}: {_first_line(reason)}; "
+                f"got {type(reason).__name__}: {first_line(reason)}; "
                 "pass --data-dir FOLDER with the official GLUE files (train.tsv, dev.tsv) instead"
             ) from reason
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
