@@ -1,0 +1,35 @@
+"""What predictions say about heads: differences, their tests, and how two tables agree. Pure functions.
+
+Nothing here knows of models or heads: arrays in, numbers out, with NumPy and SciPy alone. Whatever is random
+takes a seed and is a function of its arguments.
+"""
+
+from prune_heads.statistics.corrections import benjamini_hochberg, holm
+from prune_heads.statistics.correlation import Correlation, Estimate, correlate
+from prune_heads.statistics.curves import area_under_curve
+from prune_heads.statistics.differences import (
+    Difference,
+    PairedTest,
+    compare_paired,
+    mcnemar,
+    metric_interval,
+    paired_bootstrap,
+)
+from prune_heads.statistics.values import METRIC_VALUES, why_undefined
+
+__all__ = [
+    "METRIC_VALUES",
+    "Correlation",
+    "Difference",
+    "Estimate",
+    "PairedTest",
+    "area_under_curve",
+    "benjamini_hochberg",
+    "compare_paired",
+    "correlate",
+    "holm",
+    "mcnemar",
+    "metric_interval",
+    "paired_bootstrap",
+    "why_undefined",
+]

@@ -1,0 +1,184 @@
+"""Intervals and tests of a metric, and of its difference between two predictions of the same examples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+
+from prune_heads.statistics.resampling import resampled_values
+from prune_heads.statistics.values import METRIC_VALUES, Array
+
+N_RESAMPLES = 20_000
+"""The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
+still pass Holm's correction at the paper's level of 0.01."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Metric of the second predictions minus metric of the first, with a confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest(Difference):
+    """A difference with its two-sided p-value under the hypothesis that there is none."""
+
+    p_value: float
+    test: str
+    """`exact McNemar` or `paired bootstrap`."""
+
+
+def compare_paired(
+    value_name: str,
+    first: Array,
+    second: Array,
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    confidence: float = 0.95,
+) -> PairedTest:
+    """Is a metric of two predictions different, and by how much?
+
+    Both predictions are resampled together. The interval is that of the percentiles. The p-value of accuracy is
+    exact (`mcnemar`). That of every other metric is the share of resamples whose difference lies as far from the
+    observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron and Tibshirani, 1993, chapter
+    16), with the observed one counted in, so it is never 0. It is too small where there are only a few examples
+    and most of them change, for all resamples look alike then; a single example has p = 1.
+
+    Args:
+        value_name: Key of `METRIC_VALUES`, e.g. `accuracy`.
+        first: `(n_examples,)` predicted labels or scores.
+        second: `(n_examples,)` predictions of the same examples.
+        references: `(n_examples,)` true labels or scores.
+        seed: Of the resampling; the result is a pure function of the arguments.
+        n_resamples: Resamples.
+        confidence: Share of resamples inside the interval.
+
+    Raises:
+        ValueError: The metric is unknown, the lengths differ, there is no example, or a value is not finite.
+    """
+    _check(value_name, first, second, references)
+    test = "exact McNemar" if value_name == "accuracy" else "paired bootstrap"
+    if np.array_equal(first, second):
+        return PairedTest(0.0, 0.0, 0.0, 1.0, test)
+    value = METRIC_VALUES[value_name]
+    observed = float(value(second, references) - value(first, references))
+    before, after = resampled_values(
+        value_name, (first, second), references, seed=seed, n_resamples=n_resamples
+    )
+    differences = after - before
+    if value_name == "accuracy":
+        p_value = mcnemar(first, second, references)
+    elif len(references) == 1:
+        p_value = 1.0
+    else:  # rounding must not turn a resample that is exactly as far into a nearer one
+        as_far = np.abs(differences - observed) >= abs(observed) - 1e-12
+        p_value = (1 + int(as_far.sum())) / (1 + n_resamples)
+    return PairedTest(observed, *_percentiles(differences, confidence), p_value, test)
+
+
+def mcnemar(first: Array, second: Array, references: Array) -> float:
+    """Exact two-sided p-value of McNemar's test that two predictions are right equally often.
+
+    Of the examples where just one of the two is right, either is as likely to be it under the hypothesis: a
+    binomial test (McNemar, 1947). It is 1 where there are no such examples.
+
+    Args:
+        first: `(n_examples,)` predicted labels.
+        second: `(n_examples,)` predicted labels of the same examples.
+        references: `(n_examples,)` true labels.
+
+    Raises:
+        ValueError: As for `compare_paired`.
+    """
+    _check("accuracy", first, second, references)
+    right, also_right = first == references, second == references
+    gained, lost = int((also_right & ~right).sum()), int((right & ~also_right).sum())
+    return float(scipy.stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def metric_interval(
+    value_name: str,
+    predictions: Array,
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`.
+
+    Raises:
+        ValueError: As for `compare_paired`.
+    """
+    _check(value_name, predictions, references)
+    (values,) = resampled_values(value_name, (predictions,), references, seed=seed, n_resamples=n_resamples)
+    return _percentiles(values, confidence)
+
+
+def paired_bootstrap(
+    metric_value: str,
+    first: Array,
+    second: Array,
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Difference:
+    """Percentile interval of a difference, resampling examples: both predictions stay paired.
+
+    For a few comparisons, through SciPy; records of runs hold its numbers. `compare_paired` is for tables of heads.
+
+    Args:
+        metric_value: Key of `METRIC_VALUES`, e.g. `accuracy`.
+        first: `(n_examples,)` predictions.
+        second: `(n_examples,)` predictions of the same examples.
+        references: `(n_examples,)` true labels or scores.
+        seed: Of the resampling; the result is a pure function of the arguments.
+        n_resamples: Resamples.
+        confidence: Share of resamples inside the interval.
+    """
+    value = METRIC_VALUES[metric_value]
+
+    def difference(a: Array, b: Array, truth: Array, axis: int = -1) -> Array:
+        return value(np.moveaxis(b, axis, -1), np.moveaxis(truth, axis, -1)) - value(
+            np.moveaxis(a, axis, -1), np.moveaxis(truth, axis, -1)
+        )
+
+    observed = float(difference(first, second, references))
+    if len(references) < 2 or np.array_equal(first, second):  # scipy resamples two examples or more
+        return Difference(observed, observed, observed)
+    result = scipy.stats.bootstrap(
+        (first, second, references),
+        difference,
+        paired=True,
+        vectorized=True,
+        n_resamples=n_resamples,
+        batch=max(1, 2_000_000 // len(references)),  # about 50 MB at a time
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return Difference(observed, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _check(value_name: str, *vectors: Array) -> None:
+    if value_name not in METRIC_VALUES:
+        raise ValueError(f"the metric must be one of {', '.join(METRIC_VALUES)}, got {value_name!r}")
+    shapes = {vector.shape for vector in vectors}
+    if len(shapes) != 1 or len(vectors[0].shape) != 1 or vectors[0].size == 0:
+        raise ValueError(
+            f"predictions and references must be vectors of one length, and not empty, got {sorted(shapes)}"
+        )
+    if not all(np.isfinite(vector).all() for vector in vectors):
+        raise ValueError("predictions and references must be finite, got NaN or infinity")

@@ -1,0 +1,44 @@
+"""The area under a pruning curve."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_heads.statistics import area_under_curve
+
+
+def test_by_hand():
+    """Two trapezoids: 0.5 * (1 + 0.8) / 2 + 0.5 * (0.8 + 0.2) / 2."""
+    assert area_under_curve([0, 0.5, 1], [1.0, 0.8, 0.2]) == pytest.approx(0.7)
+
+
+def test_uneven_steps_count_by_their_width():
+    assert area_under_curve([0, 0.1, 1], [1.0, 0.0, 0.0]) == pytest.approx(0.05)
+
+
+def test_a_curve_that_ends_early_is_its_mean_up_to_there():
+    assert area_under_curve([0, 0.25, 0.5], [0.9, 0.8, 0.7]) == pytest.approx(0.8)
+    assert area_under_curve([0.0], [0.9]) == 0.9
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12))
+def test_lies_between_the_lowest_and_the_highest_value(values):
+    area = area_under_curve(np.linspace(0, 1, len(values)), values)
+    assert min(values) - 1e-12 <= area <= max(values) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("fractions", "values", "message"),
+    [
+        ([0, 1], [1], "as many"),
+        ([], [], "as many"),
+        ([0, 0.5, 0.5], [1, 1, 1], "increase"),
+        ([0, 50, 100], [1, 1, 1], "increase"),
+        ([0, np.nan], [1, 1], "increase"),
+        ([0, 1], [1, np.nan], "finite"),
+    ],
+)
+def test_what_is_no_curve(fractions, values, message):
+    with pytest.raises(ValueError, match=message):
+        area_under_curve(fractions, values)
