@@ -44,6 +44,10 @@ class RunError(PruneHeadsError):
     """A run folder holds something else, or a file in it cannot be read."""
 
 
+class StoreError(PruneHeadsError):
+    """The store of predictions cannot be read or written, or holds damaged entries."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library's error says, as one line for ours; its name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

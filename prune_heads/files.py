@@ -2,16 +2,20 @@
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from prune_heads.errors import RunError
+
+_ATTEMPTS = 10
+"""Times that others may remove the folder under a writer before it gives up."""
 
 
 @contextmanager
@@ -49,19 +53,23 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file at once."""
-    _make_parent(target)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", prefix=f".{target.name}.", suffix=".partial", dir=target.parent, delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            temporary.chmod(0o666 & ~_umask())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    """Write a text file at once; see `write_bytes`."""
+    write_bytes(target, text.encode())
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write a file at once. Many may write the same one: it holds the content of the last, never a mixture.
+
+    A process that clears the folder meanwhile, temporary file and all, does no harm: it is made again. Nothing
+    is flushed to the disk before the renaming: who must survive a power cut needs a checksum in the content.
+
+    Raises:
+        OSError: If the system does not let us write, or the disk is full; no temporary file stays.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(FileNotFoundError, FileExistsError):  # mkdir says 'exists' of what has just gone
+            return _write_once(target, content)
+    _write_once(target, content)
 
 
 def write_json(target: Path, value: Mapping[str, Any]) -> None:
@@ -86,13 +94,15 @@ def read_json(source: Path, what: str) -> dict[str, Any]:
     return value
 
 
-def _make_parent(target: Path) -> None:
+def _write_once(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"the folder of {target.name} must be writable; got {target.parent} ({error.strerror or error})"
-        ) from error
+        with temporary.open("xb") as file:
+            file.write(content)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _open_up(folder: Path) -> None:

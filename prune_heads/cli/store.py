@@ -1,0 +1,72 @@
+"""`prune-heads store list`, `verify`, `clear`: the predictions that are kept."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from prune_heads.cli.options import STORE_DEFAULT, Json
+from prune_heads.cli.output import show
+from prune_heads.errors import StoreError
+
+if TYPE_CHECKING:
+    from prune_heads.store import PredictionStore
+
+StoreDir = Annotated[
+    Path | None,
+    Option("--store", help="Folder of the store. " + STORE_DEFAULT),
+]
+
+store = typer.Typer(help="List, verify or clear the predictions that are kept.")
+
+
+@store.callback(invoke_without_command=True)
+def _without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)  # misuse, as without any command
+
+
+@store.command("list")
+def list_entries(folder: StoreDir = None, as_json: Json = False) -> None:
+    """List the predictions that are kept, and the jobs that are not finished."""
+    from prune_heads.journal import unfinished
+    from prune_heads.reporting.store import store_report, store_table
+
+    opened = _opened(folder)
+    report = store_report(list(opened.entries()), unfinished(opened.root))
+    show(report, store_table(report), as_json=as_json)
+
+
+@store.command("verify")
+def verify(folder: StoreDir = None, as_json: Json = False) -> None:
+    """Check every entry bit by bit; exit code 1 if one is damaged."""
+    from prune_heads.reporting.store import verify_report, verify_table
+
+    report = verify_report(list(_opened(folder).entries(thorough=True)))
+    show(report, verify_table(report), as_json=as_json)
+    if report["damaged"]:
+        raise StoreError(
+            f"every entry must be what was written; {len(report['damaged'])} of {report['n_entries']} are damaged. "
+            "They are computed again when they are needed; 'prune-heads store clear --damaged' removes them now"
+        )
+
+
+@store.command("clear")
+def clear(
+    folder: StoreDir = None,
+    damaged: Annotated[bool, Option("--damaged", help="Remove the damaged entries alone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove all that is kept: entries, journals of unfinished jobs, and left-over temporary files."""
+    from prune_heads.reporting.store import cleared
+
+    n_entries, n_bytes = _opened(folder).clear(damaged_only=damaged)
+    show({"n_entries": n_entries, "n_bytes": n_bytes}, cleared(n_entries, n_bytes), as_json=as_json)
+
+
+def _opened(folder: Path | None) -> "PredictionStore":
+    from prune_heads.store import PredictionStore, default_root
+
+    return PredictionStore(folder if folder is not None else default_root())

@@ -1,0 +1,123 @@
+"""What the store of predictions holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from prune_heads.journal import Unfinished
+from prune_heads.store import Entry
+
+_WIDTH = 24
+_SHOWN = 200
+"""Rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them."""
+
+
+def store_report(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> dict[str, Any]:
+    """Entries by what they are of, then by how many heads are pruned; unfinished jobs; totals."""
+    rows = sorted((_row(entry) for entry in entries), key=_order)
+    return {
+        "n_entries": len(rows),
+        "n_bytes": sum(row["n_bytes"] for row in rows) + sum(job.n_bytes for job in jobs),
+        "entries": rows,
+        "unfinished": [asdict(job) for job in jobs],
+    }
+
+
+def store_table(report: Mapping[str, Any]) -> RenderableType:
+    """The same for the terminal."""
+    n_jobs = len(report["unfinished"])
+    total = f"{_count(report['n_entries'], 'entry', 'entries')}, {decimal(report['n_bytes'])}"
+    parts: list[RenderableType] = []
+    if report["entries"]:
+        parts.append(_entry_table(report["entries"][:_SHOWN]))
+    if (n_more := report["n_entries"] - _SHOWN) > 0:
+        parts.append(Text(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
+    if n_jobs:
+        parts.append(_job_table(report["unfinished"]))
+        total += f", {_count(n_jobs, 'unfinished job', 'unfinished jobs')} included"
+    return Group(*parts, Text(total))
+
+
+def verify_report(entries: Sequence[Entry]) -> dict[str, Any]:
+    """How many entries there are, and those that are damaged."""
+    return {"n_entries": len(entries), "damaged": [_row(entry) for entry in entries if entry.damaged]}
+
+
+def verify_table(report: Mapping[str, Any]) -> RenderableType:
+    """The damaged entries for the terminal, or that there are none."""
+    if not report["damaged"]:
+        return Text(f"{_count(report['n_entries'], 'entry', 'entries')}, all sound")
+    table = Table("damaged entry", "what is wrong", box=SIMPLE_HEAD, pad_edge=False)
+    for row in report["damaged"]:
+        table.add_row(row["name"], Text(row["damaged"]))
+    return table
+
+
+def cleared(n_entries: int, n_bytes: int) -> RenderableType:
+    """What was removed."""
+    return Text(f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}")
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {**asdict(entry), "about": dict(entry.about), "heads_pruned": list(entry.heads_pruned)}
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    about, heads = row["about"], row["heads_pruned"]
+    names = tuple(str(about.get(name, "")) for name in ("model", "task", "split"))
+    return (row["damaged"] is None, *names, row["dtype"] or "", _n_heads(heads), heads, row["digest"])
+
+
+def _n_heads(descriptors: Sequence[str]) -> int:
+    return sum(text.count(",") + 1 for text in descriptors)
+
+
+def _entry_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("model", "task", "split", "heads pruned", "dtype"):
+        table.add_column(name, overflow="fold", no_wrap=name == "heads pruned")
+    for name in ("examples", "size"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        size = decimal(row["n_bytes"])
+        if row["damaged"]:
+            table.add_row(row["digest"][:12], "", "", "damaged", "", "", size)
+            continue
+        names = (str(row["about"].get(name, "")) for name in ("model", "task", "split"))
+        table.add_row(
+            *map(Text, names), _heads(row["heads_pruned"]), row["dtype"], str(row["n_examples"]), size
+        )
+    return table
+
+
+def _heads(descriptors: Sequence[str]) -> str:
+    """`3:1,5 7:2`, `none`, or the first few and how many in all."""
+    text = " ".join(descriptors) or "none"
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 10]}... ({_n_heads(descriptors)})"
+
+
+def _job_table(jobs: Sequence[Mapping[str, Any]]) -> RenderableType:
+    table = Table("unfinished job", "what it is", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("steps done", "size"):
+        table.add_column(name, justify="right")
+    for job in jobs:
+        what = "unknown: its manifest cannot be read" if job["job"] is None else _described(job["job"])
+        table.add_row(job["name"][:12], Text(what), str(job["n_steps"]), decimal(job["n_bytes"]))
+    return table
+
+
+def _described(job: Mapping[str, Any]) -> str:
+    """The words and numbers of a job; its lists are for the machine."""
+    return ", ".join(
+        f"{name} {str(value)[:16]}" for name, value in sorted(job.items()) if isinstance(value, str | int)
+    )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
