@@ -42,6 +42,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store of predictions for each test, where none is named: nobody's cache is read or written."""
+    folder = tmp_path_factory.mktemp("store") / "predictions"
+    monkeypatch.setenv("PRUNE_HEADS_STORE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny sentiment classifier on disk."""

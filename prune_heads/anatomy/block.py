@@ -34,6 +34,8 @@ class AttentionBlock:
     """Heads before anything was removed."""
     module: nn.Module
     """The module that holds the record of removed heads."""
+    layer_module: nn.Module
+    """The transformer layer that the block is part of: attention, feed-forward and norms."""
     query: nn.Linear
     """W_Q, W_K and W_V: rows `head * head_dim` onwards belong to a head; W_O: the same columns."""
     key: nn.Linear

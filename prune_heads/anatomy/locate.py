@@ -44,18 +44,18 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
     family = FAMILIES[model_type]
     ends_with = re.compile(rf"(?:^|\.){family.pattern}$")
     found = [
-        (int(match[1]), name, module)
+        (int(match[1]), name, module, model.get_submodule(name[: match.end(1)]))
         for name, module in model.named_modules()
         if (match := ends_with.search(name))
     ]
     found.sort(key=lambda row: row[0])
-    if not found or [layer for layer, _, _ in found] != list(range(len(found))):
+    if not found or [layer for layer, *_ in found] != list(range(len(found))):
         raise UnsupportedModelError(
             f"a {model_type!r} model must have its layers at '...{family.pattern}', numbered from 0; "
-            f"found {[name for _, name, _ in found] or 'none'}"
+            f"found {[name for _, name, *_ in found] or 'none'}"
         )
     n_heads = int(getattr(config, family.n_heads))
-    return [_block(name, layer, module, family, n_heads) for layer, name, module in found]
+    return [_block(name, layer, module, whole, family, n_heads) for layer, name, module, whole in found]
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -64,7 +64,9 @@ def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
     setattr(block.module, _RECORD, record)
 
 
-def _block(name: str, layer: int, module: nn.Module, family: Family, n_heads: int) -> AttentionBlock:
+def _block(
+    name: str, layer: int, module: nn.Module, whole: nn.Module, family: Family, n_heads: int
+) -> AttentionBlock:
     paths = (family.query, family.key, family.value, family.output)
     query, key, value, output = (_linear(module, path, name) for path in paths)
     record: RemovalRecord | None = getattr(module, _RECORD, None)
@@ -88,6 +90,7 @@ def _block(name: str, layer: int, module: nn.Module, family: Family, n_heads: in
         original_heads=record.heads,
         n_original_heads=record.n_original_heads,
         module=module,
+        layer_module=whole,
         query=query,
         key=key,
         value=value,

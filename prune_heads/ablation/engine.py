@@ -1,0 +1,177 @@
+"""The logits under many masks, batch after batch, into the store: exact, resumable, nothing computed twice."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from prune_heads.ablation.plan import plan
+from prune_heads.anatomy import attention_blocks
+from prune_heads.batching import Batch
+from prune_heads.evaluation import Logits, check_finite
+from prune_heads.gating import gated, gates_of
+from prune_heads.heads import HeadMask
+from prune_heads.journal import Journal, unfinished
+from prune_heads.predictions import Predictions
+
+MEBIBYTE = 2**20
+DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
+"""MiB of activations a pass. On a CPU larger passes leave the cache and are slower."""
+
+_CHECKED = 4
+"""Examples on which the plan is proved."""
+
+
+def predict_masks(
+    predictions: Predictions, masks: Sequence[HeadMask], *, memory: int | None = None
+) -> dict[HeadMask, Logits]:
+    """The logits under each mask, from the store where they are; the others are computed together and kept.
+
+    A killed call goes on with the batch that was in flight, and ends in the same bytes.
+
+    Args:
+        predictions: Of the split.
+        masks: In the original numbering.
+        memory: MiB that the activations of a pass may take; None for the device's default. It bounds how many
+            masks run at once, not the examples of a batch.
+
+    Raises:
+        MaskNotAppliedError: If gates do not change the logits.
+        NotFiniteError: If a logit is NaN or infinite.
+        PruneHeadsError: If the store cannot be written.
+    """
+    wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
+    found = {mask: logits for mask in wanted if (logits := predictions.stored(mask)) is not None}
+    if len(found) < len(wanted):
+        found |= _compute(predictions, wanted, [mask for mask in wanted if mask not in found], memory)
+    return found
+
+
+def _compute(
+    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int | None
+) -> dict[HeadMask, Logits]:
+    batches, reporter = predictions.batches, predictions.reporter
+    predictions.store.check_writable()
+    predictions.subject.prove_gates(batches)
+    memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
+    journal, masks = _journal(predictions, wanted, missing, memory)
+    run = ManyMasks(predictions, masks, memory)
+    index, rows = [], []
+    with reporter.stage("ablation", batches.n_examples * len(masks)) as progress:
+        for step, batch in enumerate(batches):
+            logits = journal.read(step)
+            if logits is None:
+                logits = run.logits(batch)
+                journal.write(step, logits)
+            index.append(batch.index)
+            rows.append(logits)
+            progress(len(batch.index) * len(masks))
+    stacked = np.concatenate(rows, axis=1)[:, np.argsort(np.concatenate(index))]
+    for mask, logits in zip(masks, stacked, strict=True):
+        predictions.keep(mask, logits)
+    journal.close()
+    return dict(zip(masks, stacked, strict=True))
+
+
+def _journal(
+    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int
+) -> tuple[Journal, list[HeadMask]]:
+    """The journal of this wish, and the masks that it is about: those that were missing when it was begun.
+
+    A process that was killed while it put entries into the store has left fewer missing than it began with; its
+    batches are all there, and its masks are found by what was wished for.
+    """
+    key = predictions.key(wanted[0])
+    wish = {
+        "task": predictions.subject.task.spec.name,
+        "split": predictions.split.name,
+        "model": key.model,
+        "data": key.data,
+        "dtype": key.dtype,
+        "batch_size": predictions.batches.batch_size,
+        "memory": memory,
+        "n_heads": list(wanted[0].n_heads),
+        "wanted": [str(mask) for mask in wanted],
+    }
+    for begun in unfinished(predictions.store.root):
+        if begun.job is not None and {k: v for k, v in begun.job.items() if k != "masks"} == wish:
+            masks = [HeadMask.parse(text, wanted[0].n_heads) for text in begun.job["masks"]]
+            if set(missing) <= set(masks):
+                missing = masks
+    return Journal.open(predictions.store.root, {**wish, "masks": [str(mask) for mask in missing]}), missing
+
+
+class ManyMasks:
+    """A model that runs many masks on a batch: together where that is proved to be exact, else one at a time."""
+
+    def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], memory: int) -> None:
+        model = predictions.subject.model
+        self.model = model
+        self.device = predictions.subject.device
+        self.masks = masks
+        self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
+        proposal = plan(model, _examples(predictions).inputs)
+        if proposal is None:
+            predictions.reporter.note(
+                "the masks run one at a time: this model's layers could not be shared exactly"
+            )
+        self.together = None if proposal is None else proposal.forward(model)
+        self.bytes = memory * MEBIBYTE
+        self.bytes_per_token = _bytes_per_token(model)
+
+    @torch.inference_mode()
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        """The logits of a batch under each mask, `(n_masks, batch, n_labels)`.
+
+        Raises:
+            NotFiniteError: If a logit is NaN or infinite.
+        """
+        inputs = batch.to(self.device).inputs
+        if self.together is None:
+            rows = [self._alone(i, inputs) for i in range(len(self.masks))]
+        else:
+            recording = self.together.record(inputs)
+            found: dict[int, Tensor] = {}
+            for first, group in self._passes(next(iter(inputs.values())).numel()):
+                if first is None:
+                    found |= dict.fromkeys(group, recording.logits)
+                else:
+                    gates = [gate[group] for gate in self.gates]
+                    found |= dict(zip(group, self.together.logits(recording, gates, first), strict=True))
+            rows = [found[i] for i in range(len(self.masks))]
+        logits = torch.stack(rows).float().cpu().numpy()
+        check_finite(np.moveaxis(logits, 0, 1), batch.index, "logits")
+        return logits
+
+    def _alone(self, i: int, inputs: dict[str, Tensor]) -> Tensor:
+        with gated(self.model, [gate[i] for gate in self.gates]):
+            logits: Tensor = self.model(**inputs).logits
+        return logits
+
+    def _passes(self, n_tokens: int) -> Iterator[tuple[int | None, list[int]]]:
+        """The masks (by number) that run in one pass, with their first gated block; None: no block is gated."""
+        size = max(1, self.bytes // (self.bytes_per_token * n_tokens))
+        by_first: dict[int | None, list[int]] = {}
+        for i in range(len(self.masks)):
+            closed = (b for b, gate in enumerate(self.gates) if bool((gate[i] == 0).any()))
+            by_first.setdefault(next(closed, None), []).append(i)
+        for first, group in by_first.items():
+            n_passes = -(-len(group) // size)
+            for part in np.array_split(group, n_passes):
+                yield first, part.tolist()
+
+
+def _examples(predictions: Predictions) -> Batch:
+    """A few examples from the longest to the shortest."""
+    by_length = np.argsort(-predictions.batches.n_tokens, kind="stable")
+    few = np.unique(np.linspace(0, len(by_length) - 1, _CHECKED).astype(int))
+    return predictions.batches.batch(by_length[few]).to(predictions.subject.device)
+
+
+def _bytes_per_token(model: nn.Module) -> int:
+    """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound."""
+    layer = attention_blocks(model)[0].layer_module
+    linears = [module for module in layer.modules() if isinstance(module, nn.Linear)]
+    return sum((m.in_features + m.out_features) * m.weight.element_size() for m in linears)

@@ -1,0 +1,175 @@
+"""Many masks in one forward pass, sharing all that lies below the first gated layer.
+
+The model's own forward runs. For masks whose first gated layer is l, the layers below l (and the embeddings) hand
+back what they computed once for the batch, and layer l runs once up to W_O, where its context is multiplied by the
+gates of every mask; from there on a row of the batch is one (mask, example). The arithmetic is that of `gated`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from prune_heads.ablation.readout import ReadOut
+from prune_heads.anatomy import AttentionBlock
+
+
+@dataclass
+class Recording:
+    """One batch without gates: its logits, and what each layer was given."""
+
+    inputs: Mapping[str, Tensor]
+    logits: Tensor
+    embedded: Any = None
+    """What the embeddings gave, when it is known which module they are."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    """Arguments of each layer, by position and by name; of both, the first is the hidden states."""
+
+
+@dataclass(frozen=True)
+class VariantForward:
+    """How a model runs many masks at once, as `plan` has found and proved it."""
+
+    model: nn.Module
+    blocks: Sequence[AttentionBlock]
+    embeddings: nn.Module | None = None
+    """Whose output is the first layer's input; None: they are computed again for each mask."""
+    broadcast: bool = False
+    """Whether a layer takes a leading dimension (masks) from its W_O onwards, so that its attention runs once."""
+    read_out: ReadOut | None = None
+    """The one position that the classifier reads, where that is proved."""
+
+    def record(self, inputs: Mapping[str, Tensor]) -> Recording:
+        """Run the batch without gates and keep what the layers were given, `(batch, tokens, width)` each."""
+        recording = Recording(inputs, torch.empty(0))
+
+        def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            recording.calls.append((args, kwargs))
+
+        def embedded(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            recording.embedded = output
+
+        with ExitStack() as hooks:
+            for block in self.blocks:
+                hooks.callback(block.layer_module.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            if self.embeddings is not None:
+                hooks.callback(self.embeddings.register_forward_hook(embedded).remove)
+            recording.logits = self.model(**inputs).logits
+        return recording
+
+    def logits(self, recording: Recording, gates: Sequence[Tensor], first: int) -> Tensor:
+        """The logits of the recorded batch under many masks.
+
+        Args:
+            recording: Of the batch.
+            gates: A tensor a block, `(n_masks, n_heads)`; all 1 for the blocks below `first`.
+            first: The first gated block.
+
+        Returns:
+            `(n_masks, batch, n_labels)`.
+        """
+        n_masks = len(gates[0])
+        rows = {name: _repeat(value, n_masks) for name, value in recording.inputs.items()}
+        n_examples = len(next(iter(recording.inputs.values())))
+        with ExitStack() as stack:
+            if self.embeddings is not None:
+                shape_only = tree_map_only(
+                    Tensor, lambda x: x[:1].expand(n_masks * n_examples, *x.shape[1:]), recording.embedded
+                )
+                stack.enter_context(_forward(self.embeddings, lambda *a, **k: shape_only))
+            for block, (args, kwargs) in zip(self.blocks[:first], recording.calls, strict=False):
+                hidden = args[0] if args else next(iter(kwargs.values()))
+                stack.enter_context(_forward(block.layer_module, lambda *a, _h=hidden, **k: _h))
+            stack.enter_context(self._branch(recording, gates[first], first, rows))
+            for i in range(first + 1, len(self.blocks)):
+                per_row = gates[i].repeat_interleave(n_examples, dim=0)[:, None]
+                closed = bool((gates[i] != 1).any())
+                if i == len(self.blocks) - 1 and self.read_out is not None:
+                    stack.enter_context(_last(self.read_out, per_row if closed else None, rows))
+                elif closed:
+                    stack.enter_context(_gated(self.blocks[i], per_row))
+            logits: Tensor = self.model(**rows).logits
+        return logits.unflatten(0, (n_masks, n_examples))
+
+    def _branch(
+        self, recording: Recording, gates: Tensor, first: int, rows: Mapping[str, Tensor]
+    ) -> AbstractContextManager[None]:
+        """Layer `first`: from the recorded input of the batch to one row a (mask, example)."""
+        block = self.blocks[first]
+        n_masks = len(gates)
+        args, kwargs = recording.calls[first]
+        n_examples = len(next(iter(recording.inputs.values())))
+        original = block.layer_module.forward
+        read_out = self.read_out if first == len(self.blocks) - 1 else None
+
+        def forward(*_: Any, **__: Any) -> Any:
+            if self.broadcast:
+                wide = gates[:, None, None]  # masks, batch, tokens, heads
+                given, named, inputs = args, kwargs, recording.inputs
+            else:
+                wide = gates.repeat_interleave(n_examples, dim=0)[:, None]
+                given, named = _repeat_all((args, kwargs), n_masks, n_examples)
+                inputs = rows
+            if read_out is not None:
+                output = read_out.run(original, given, named, inputs, wide)
+            else:
+                with _gated(block, wide):
+                    output = original(*given, **named)
+            if self.broadcast:
+                output = tree_map_only(Tensor, lambda x: x.flatten(0, 1), output)
+            return output
+
+        return _forward(block.layer_module, forward)
+
+
+def _last(
+    read_out: ReadOut, gates: Tensor | None, rows: Mapping[str, Tensor]
+) -> AbstractContextManager[None]:
+    """The last layer for the position that is read, given what the layer below gave."""
+    layer = read_out.block.layer_module
+    original = layer.forward
+    return _forward(layer, lambda *args, **kwargs: read_out.run(original, args, kwargs, rows, gates))
+
+
+@contextmanager
+def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Another forward for a module, for the length of the block."""
+    own = vars(module).get("forward")  # somebody's, on this very object
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+@contextmanager
+def _gated(block: AttentionBlock, gates: Tensor) -> Iterator[None]:
+    """Multiply the heads at W_O's input by gates that broadcast against `(batch, tokens, n_heads)`."""
+
+    def gate(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        by_head = args[0].unflatten(-1, (block.n_heads, block.head_dim))
+        return ((by_head * gates[..., None].to(by_head.dtype)).flatten(-2), *args[1:])
+
+    handle = block.output.register_forward_pre_hook(gate)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _repeat(value: Tensor, n_masks: int) -> Tensor:
+    """`(batch, ...)` -> `(n_masks * batch, ...)`, mask after mask."""
+    return value.repeat(n_masks, *[1] * (value.ndim - 1))
+
+
+def _repeat_all(values: Any, n_masks: int, n_examples: int) -> Any:
+    return tree_map_only(
+        Tensor, lambda x: _repeat(x, n_masks) if x.ndim and len(x) == n_examples else x, values
+    )
