@@ -1,8 +1,9 @@
-"""A run's tables in Markdown, from its record."""
+"""The tables of a record in Markdown."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from prune_heads.reporting import cells, correlations, criteria
 from prune_heads.reporting.rows import curve_rows, share
 
 
@@ -26,6 +27,45 @@ def run_markdown(record: Mapping[str, Any]) -> str:
         parts += [f"## {record['headline']} by heads pruned, lowest score first", _table(*curve_rows(record))]
     parts.append(f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}")
     return "\n\n".join(parts) + "\n"
+
+
+def ablation_markdown(record: Mapping[str, Any]) -> str:
+    """All tables of `prune-heads ablate`: layers down, heads across; best heads, correlations and flips."""
+    parts = [f"# {cells.title(record)}"]
+    for table in record["tables"]:
+        rows = list(cells.layers(table))
+        heading = ["layer", *(str(head + 1) for head in range(max((len(row) for _, row in rows), default=0)))]
+        body = [[str(layer), *(str(cell or cells.ABSENT) for cell in row)] for layer, row in rows]
+        parts += [f"## {cells.subtitle(table)}", _table(heading, body)]
+        parts += [cells.sentence(cells.legend(table)), cells.sentence(cells.counts(table))]
+        if table["best"]:
+            best = [row.texts() for row in cells.best_rows(table)]
+            parts += [f"### {cells.sentence(cells.best_title(table))[:-1]}", _table(cells.BEST_HEADING, best)]
+            parts.append(cells.sentence(cells.best_note(table)))
+    notes = [note for note in (*cells.correlations(record), cells.flips(record)) if note]
+    return "\n\n".join([*parts, *map(cells.sentence, notes)]) + "\n"
+
+
+def criteria_markdown(record: Mapping[str, Any]) -> str:
+    """The curves of `prune-heads curve`, a table a split: shares of heads down, criteria across, areas last.
+
+    Below, how the scores of the criteria agree.
+    """
+    parts = [f"# {criteria.title(record)}"]
+    for split in criteria.splits(record):
+        parts += [f"## {split}", _table(criteria.heading(record, split), criteria.rows(record, split))]
+    parts.append(cells.sentence(criteria.notes(record)))
+    if agreement := criteria.correlation_rows(record):
+        parts += ["## Correlation of the scores before any head goes"]
+        parts += [_table(criteria.CORRELATION_HEADING, agreement)]
+    return "\n\n".join(parts) + "\n"
+
+
+def correlation_markdown(record: Mapping[str, Any]) -> str:
+    """The series and the pairs of `prune-heads correlate`."""
+    series = _table(correlations.SERIES_HEADING, correlations.series_rows(record))
+    pairs = _table(correlations.PAIR_HEADING, correlations.pair_rows(record))
+    return "\n\n".join([f"# {correlations.TITLE}", series, pairs]) + "\n"
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,15 +1,14 @@
 """Rich tables for the terminal, made from the same objects that `--json` prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.style import Style
-from rich.table import Table
 from rich.text import Text
 
 from prune_heads.heads import HeadMask
+from prune_heads.reporting.layout import plain_table, titled
 from prune_heads.reporting.rows import curve_rows, share
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
@@ -27,7 +26,7 @@ def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> R
     rows: list[list[float]] = report["scores"]
     gone = HeadMask.parse(" ".join(pruned or []), [len(row) for row in rows])
     flat = sorted(value for row in rows for value in row)
-    table = _table((), ["layer", *(str(head + 1) for head in range(max(map(len, rows))))])
+    table = plain_table((), ["layer", *(str(head + 1) for head in range(max(map(len, rows))))])
     table.box = None  # twelve heads must fit into 80 columns
     table.columns[0].style = "bold"
     scale, digits = _scale(flat)
@@ -39,13 +38,13 @@ def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> R
         table.add_row(str(layer + 1), *cells)
     unit = "" if scale == 1 else f"in units of {scale:.0e}; "
     caption = f"{unit}columns are heads; bright = important{'; struck out = pruned' if gone else ''}"
-    return Group(_titled(_title(report)), table, Text(caption, style="dim"))
+    return Group(titled(_title(report)), table, Text(caption, style="dim"))
 
 
 def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> RenderableType:
     """What pruning did: the scores, the metric before and after with its interval, heads, parameters, seconds."""
     parts: list[RenderableType] = [score_table(report, record["heads_pruned"]), Text()] if report else []
-    data = _table(("split", "metric"), ("base", "pruned", "difference (95% interval)"))
+    data = plain_table(("split", "metric"), ("base", "pruned", "difference (95% interval)"))
     for row in record["rows"]:
         clear = row["low"] > 0 or row["high"] < 0
         interval = f"({row['low']:+.4f} to {row['high']:+.4f})"
@@ -56,7 +55,7 @@ def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> R
             f"{row['pruned']:.4f}",
             Text.assemble((f"{row['difference']:+.4f}", "bold" if clear else ""), f" {interval}"),
         )
-    parts += [_titled(f"{record['model']['name']} on {record['task']}: {share(record)}"), data]
+    parts += [titled(f"{record['model']['name']} on {record['task']}: {share(record)}"), data]
     if record["curve"]:
         parts += [Text(), curve_table(record)]
     total = sum(record["seconds"].values())
@@ -81,10 +80,10 @@ def pruned_table(record: Mapping[str, Any]) -> RenderableType:
 def curve_table(record: Mapping[str, Any]) -> RenderableType:
     """The metric by share of heads pruned, a column a split."""
     heading, rows = curve_rows(record)
-    table = _table((), heading)
+    table = plain_table((), heading)
     for row in rows:
         table.add_row(*row)
-    return Group(_titled(f"{record['headline']} by heads pruned, lowest score first"), table)
+    return Group(titled(f"{record['headline']} by heads pruned, lowest score first"), table)
 
 
 def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
@@ -92,17 +91,17 @@ def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
     pruned = report["heads_pruned"]
     title = f"{report['task']} {report['split']}, {report['n_examples']} examples, "
     title += f"pruned: {' '.join(pruned)}" if pruned else "no head pruned"
-    table = _table(("metric",), ("value",))
+    table = plain_table(("metric",), ("value",))
     for name, value in report["metrics"].items():
         table.add_row(name, f"{value:.4f}")
-    return Group(_titled(title), table)
+    return Group(titled(title), table)
 
 
 def benchmark_table(report: Mapping[str, Any]) -> RenderableType:
     """Both protocols side by side."""
     title = f"{report['model']['name']} on {report['n_examples']} examples of {report['task']}, batch "
     title += f"{report['batch_size']}, {report['threads']} threads"
-    table = _table(("protocol",), ("tokens", "median seconds"))
+    table = plain_table(("protocol",), ("tokens", "median seconds"))
     for name, label in (
         ("published", "published: padded to 128, all gradients"),
         ("gates", "gates only, by length"),
@@ -111,22 +110,7 @@ def benchmark_table(report: Mapping[str, Any]) -> RenderableType:
     each = ", ".join(f"{ratio:.1f}" for ratio in report["ratios"])
     apart = report["relative_difference_of_scores"]
     ratio = Text(f"ratio {report['ratio']:.1f}x (each repeat: {each}); scores differ by {apart:.0e} at most")
-    return Group(_titled(title), table, ratio)
-
-
-def _titled(title: str) -> Text:
-    """A title of its own: Rich would wrap a table's title at the width of the table."""
-    return Text(title, style="bold")
-
-
-def _table(left: Sequence[str], right: Sequence[str]) -> Table:
-    """Columns of words, then columns of numbers."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+    return Group(titled(title), table, ratio)
 
 
 def _shade(value: float, ordered: list[float], pruned: bool) -> Style:

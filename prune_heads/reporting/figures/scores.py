@@ -1,7 +1,6 @@
-"""Figures from records: a heat map of the scores and the curve of the metric. Each as PNG and SVG."""
+"""The heat map of scores."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -9,16 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prune_heads.heads import HeadMask
-
-_STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "prune-heads",  # the same record gives the same bytes
-    "svg.fonttype": "none",
-    "figure.dpi": 100,
-}
-_MARKERS = "os^Dv"
+from prune_heads.reporting.figures.style import STYLE
 
 
 def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
@@ -33,7 +23,7 @@ def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
     grid = np.full((len(rows), width), np.nan)
     for layer, values in enumerate(rows):
         grid[layer, : len(values)] = values
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.9 + 0.42 * width, 1.3 + 0.42 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(grid, cmap="viridis", aspect="equal")
@@ -52,36 +42,6 @@ def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
         if pruned:
             figure.text(0.01, 0.005, "x = pruned", color="crimson", fontsize=8)
     return figure
-
-
-def curve_figure(record: Mapping[str, Any]) -> Figure:
-    """The headline metric against the share of heads pruned, a line a split (paper, figure 3)."""
-    points, metric = record["curve"], record["headline"]
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(6, 3.8), layout="constrained")
-        axes = figure.add_subplot()
-        for i, split in enumerate(dict.fromkeys(point["split"] for point in points)):
-            own = [point for point in points if point["split"] == split]
-            x, y = [point["percent"] for point in own], [point[metric] for point in own]
-            (line,) = axes.plot(x, y, marker=_MARKERS[i % len(_MARKERS)], label=split)
-            axes.axhline(y[0], color=line.get_color(), linewidth=0.8, linestyle=":")
-        axes.set(
-            xlabel="heads pruned (%), lowest score first",
-            ylabel=metric.replace("_", " "),
-            title=f"{record['model']['name']} on {record['task']}",
-            xlim=(-2, 102),
-            xticks=range(0, 101, 10),
-        )
-        axes.grid(axis="y", alpha=0.3)
-        axes.legend(frameon=False, loc="lower left")
-    return figure
-
-
-def save(figure: Figure, folder: Path, stem: str) -> None:
-    """Write `stem.png` and `stem.svg`; no date in them, so that the same figure gives the same bytes."""
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})
 
 
 def _score_title(report: Mapping[str, Any]) -> str:

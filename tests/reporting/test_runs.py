@@ -1,11 +1,9 @@
-"""Tables and figures say what the record says."""
+"""Tables and figures of a run say what its record says."""
 
-import io
 import re
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from prune_heads.reporting.figures import curve_figure, heat_map, save
 from prune_heads.reporting.markdown import run_markdown
@@ -50,13 +48,7 @@ RECORD = {
 }
 
 
-def rendered(table, width=80):
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(table)
-    return console.file.getvalue()
-
-
-def test_scores_in_the_terminal_are_scaled_to_three_digits():
+def test_scores_in_the_terminal_are_scaled_to_three_digits(rendered):
     text = rendered(score_table(SCORES))
     assert "in units of 1e-01" in text
     assert re.search(r"1 +0\.31 +0\.07 +5\.00", text)
@@ -65,13 +57,13 @@ def test_scores_in_the_terminal_are_scaled_to_three_digits():
 
 
 @pytest.mark.parametrize("n_heads", [12, 16])
-def test_a_real_model_fits_into_the_usual_widths(n_heads):
+def test_a_real_model_fits_into_the_usual_widths(rendered, n_heads):
     report = SCORES | {"scores": np.random.default_rng(0).random((12, n_heads)).tolist()}
     text = rendered(score_table(report), width=80 if n_heads == 12 else 100)
     assert "…" not in text
 
 
-def test_the_report_of_a_run_in_the_terminal():
+def test_the_report_of_a_run_in_the_terminal(rendered):
     text = rendered(run_report(RECORD, SCORES))
     assert "tiny on mnli: 2 of 5 heads removed" in text
     assert re.search(
@@ -84,7 +76,7 @@ def test_the_report_of_a_run_in_the_terminal():
     assert "…" not in text
 
 
-def test_the_report_of_an_evaluation_and_of_a_benchmark():
+def test_the_report_of_an_evaluation_and_of_a_benchmark(rendered):
     report = {
         "task": "sst2",
         "split": "validation",

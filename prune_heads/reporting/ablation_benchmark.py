@@ -1,0 +1,48 @@
+"""The benchmark of ablations in the terminal: the engine beside the two protocols that it replaces."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from prune_heads.reporting.layout import plain_table, titled
+
+_SIDES = {
+    "engine": "engine",
+    "one_at_a_time": "one masked evaluation at a time",
+    "published": "published: padded to 128, a process a head",
+}
+
+
+def ablation_benchmark_table(report: Mapping[str, Any]) -> RenderableType:
+    """Seconds of each side, its ratio to the engine, the floor of the machine, and bfloat16 where it was run."""
+    title = f"{report['model']['name']} on {report['n_examples']:,} examples of {report['task']}: "
+    title += f"{report['n_variants']} masks, batch {report['batch_size']}, {report['threads']} threads"
+    table = plain_table(("side",), ("seconds", "ratio", "each repeat"))
+    notes = []
+    for name, label in _SIDES.items():
+        side, ratio = report["sides"][name], report["ratios"].get(name, 1.0)
+        source = side.get("extrapolated_from")
+        each = ", ".join(f"{value:.1f}" for value in report["each"].get(name, ()))
+        table.add_row(f"{label}{' ~' if source else ''}", f"{side['seconds']:.1f}", f"{ratio:.1f}x", each)
+        if source:
+            notes.append(f"~ extrapolated from {source}")
+    reduced = report["bfloat16"]
+    if reduced:
+        table.add_row("engine in bfloat16", f"{reduced['seconds']:.1f}", "", "")
+        against = ", ".join(
+            f"{ratio:.1f}x over {name.replace('_', ' ')}" for name, ratio in reduced["ratios"].items()
+        )
+        notes.append(
+            f"bfloat16: {against}; {reduced['n_flipped']:,} of {reduced['n_predictions']:,} predictions flip"
+        )
+    return Group(titled(title), table, *map(Text, dict.fromkeys(notes)), Text(_floor(report)))
+
+
+def _floor(report: Mapping[str, Any]) -> str:
+    floor = report["floor"]
+    return (
+        f"floor: {floor['multiply_adds']:.2e} multiply-adds at {floor['matrix_rate']:.2e} a second are "
+        f"{floor['seconds']:.1f} s; the engine in {report['dtype']} reaches {floor['share']:.0%} of that rate"
+    )

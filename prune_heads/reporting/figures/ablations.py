@@ -1,0 +1,113 @@
+"""Ablations: heat maps of the differences, the histogram of figure 1 and the scatter of figure 2 of the paper."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from prune_heads.reporting.cells import KINDS, cells
+from prune_heads.reporting.figures.scatter import Pair, Side, scatter
+from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
+
+_BINS = 24
+_CLIPPED_AT = 98
+"""Percentile of the absolute differences at which the colours end."""
+
+
+def ablation_maps(record: Mapping[str, Any]) -> Figure:
+    """The differences, layers down and heads across; a panel a split, all in one scale.
+
+    White is no difference; one strong head must not make all others pale, so the few strongest share a colour.
+    A dot is p < alpha; a dot in a frame stays so after Holm's correction. Heads that were not measured are grey.
+    """
+    tables = record["tables"]
+    grids = [grid_of(table["delta"]) * 100 for table in tables]
+    height, width = grids[0].shape
+    shown = np.concatenate([grid[~np.isnan(grid)] for grid in grids])
+    limit = float(np.percentile(np.abs(shown), _CLIPPED_AT)) or 1.0
+    beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    extend = beyond.get((bool(shown.min() < -limit), bool(shown.max() > limit)), "neither")
+    with matplotlib.rc_context(STYLE):
+        size = (1.6 + (0.9 + 0.34 * width) * len(tables), 2.0 + 0.34 * height)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = list(figure.subplots(1, len(tables), squeeze=False)[0])
+        for axes, table, grid in zip(panels, tables, grids, strict=True):
+            axes.set_facecolor("0.85")
+            image = axes.imshow(grid, cmap="RdBu", norm=TwoSlopeNorm(0, -limit, limit), aspect="equal")
+            axes.set(xlabel="head", ylabel="layer")
+            axes.set_xticks(range(width), [str(head + 1) for head in range(width)])
+            axes.set_yticks(range(height), [str(layer + 1) for layer in range(height)])
+            axes.tick_params(length=0, labelsize=8)
+            axes.spines[:].set_visible(False)
+            _mark(axes, table)
+        metric = record["headline"].replace("_", " ")
+        figure.colorbar(image, ax=panels, label=f"difference in {metric}, points", shrink=0.9, extend=extend)
+        head_panels(figure, panels, _title(record), [table["split"] for table in tables])
+        alpha = tables[0]["alpha"]
+        figure.supxlabel(f"dot: p < {alpha:g}; framed: also after Holm's correction", fontsize=8)
+    return figure
+
+
+def ablation_histogram(record: Mapping[str, Any]) -> Figure:
+    """How many heads leave which metric (paper, figure 1); a line at the metric of the whole model."""
+    tables = record["tables"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 1.1 + 2.3 * len(tables)), layout="constrained")
+        panels = list(figure.subplots(len(tables), 1, squeeze=False, sharex=True)[:, 0])
+        for axes, table in zip(panels, tables, strict=True):
+            values = [value for row in table["value"] for value in row if value is not None]
+            axes.hist(values, bins=_edges(values, table["base"], table["n_examples"]), color="#31688e")
+            axes.axvline(
+                table["base"], color="crimson", linewidth=1.4, label=f"all heads: {table['base']:.4f}"
+            )
+            axes.set_ylabel("heads")
+            axes.yaxis.get_major_locator().set_params(integer=True)
+            axes.legend(frameon=False, loc="best")
+            axes.xaxis.set_tick_params(labelbottom=True)
+        panels[-1].set_xlabel(f"{record['headline'].replace('_', ' ')} {KINDS[record['kind']]}")
+        head_panels(figure, panels, _title(record), [table["split"] for table in tables])
+    return figure
+
+
+def ablation_scatter(record: Mapping[str, Any]) -> Figure:
+    """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
+    sides = {
+        table["split"]: Side(f"{table['split']} (points)", table["delta"], 100) for table in record["tables"]
+    }
+    pairs = [Pair(sides[pair["first"]], sides[pair["second"]], pair) for pair in record["correlations"]]
+    return scatter(_title(record), pairs)
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    return f"{record['model']['name']} on {record['task']}\n{KINDS[record['kind']]}"
+
+
+def _mark(axes: Axes, table: Mapping[str, Any]) -> None:
+    for layer, row in enumerate(cells(table)):
+        for head, cell in enumerate(row):
+            if cell and cell.significant:
+                axes.plot(head, layer, "o", color="black", markersize=4.5, markeredgecolor="white")
+            if cell and cell.corrected:
+                frame = matplotlib.patches.Rectangle(
+                    (head - 0.46, layer - 0.46), 0.92, 0.92, fill=False, linewidth=1.2
+                )
+                axes.add_patch(frame)
+
+
+def _edges(values: Sequence[float], base: float, n_examples: int) -> NDArray[np.float64]:
+    """Edges of bins, one of them around the base; as wide as an odd number of examples.
+
+    Accuracies lie on a grid of 1 / n_examples. Other widths would catch now more, now fewer of its points, and an
+    even number of them would put points on edges.
+    """
+    span = max(*values, base) - min(*values, base)
+    steps = int(np.ceil(span * n_examples / _BINS)) // 2 * 2 + 1
+    width = steps / n_examples
+    first = np.floor((min(*values, base) - base) / width + 0.5)
+    last = np.floor((max(*values, base) - base) / width + 0.5)
+    return np.asarray(base + (np.arange(first, last + 2) - 0.5) * width)

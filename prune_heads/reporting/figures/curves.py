@@ -1,0 +1,71 @@
+"""Curves: the metric against the share of heads pruned."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from prune_heads.reporting.criteria import label, points_of, splits
+from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
+
+
+def curve_figure(record: Mapping[str, Any]) -> Figure:
+    """The headline metric against the share of heads pruned, a line a split (paper, figure 3)."""
+    points, metric = record["curve"], record["headline"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        for i, split in enumerate(dict.fromkeys(point["split"] for point in points)):
+            own = [point for point in points if point["split"] == split]
+            x, y = [point["percent"] for point in own], [point[metric] for point in own]
+            (line,) = axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], label=split)
+            axes.axhline(y[0], color=line.get_color(), linewidth=0.8, linestyle=":")
+        axes.set(
+            xlabel="heads pruned (%), lowest score first",
+            ylabel=metric.replace("_", " "),
+            title=f"{record['model']['name']} on {record['task']}",
+            xlim=(-2, 102),
+            xticks=range(0, 101, 10),
+        )
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(frameon=False, loc="lower left")
+    return figure
+
+
+def criteria_figure(record: Mapping[str, Any]) -> Figure:
+    """The headline metric against the share of heads pruned, a line a criterion and a panel a split.
+
+    A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
+    """
+    on, metric = splits(record), record["headline"].replace("_", " ")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6 * len(on), 5.0), layout="constrained")
+        panels = list(figure.subplots(1, len(on), squeeze=False, sharey=True)[0])
+        for axes, split in zip(panels, on, strict=True):
+            base = points_of(record["lines"][0], split)[0]["value"]
+            axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
+            for i, line in enumerate(record["lines"]):
+                _draw(axes, line, split, label(line, split), i)
+            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
+            axes.set_xticks(range(0, 101, 10))
+            axes.grid(axis="y", alpha=0.3)
+            axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+        panels[0].set_ylabel(metric)
+        figure.supxlabel(
+            "bars: 95% interval of the metric; band: 95% of the draws, and their mean", fontsize=8
+        )
+        head_panels(figure, panels, f"{record['model']['name']} on {record['task']}", on)
+    return figure
+
+
+def _draw(axes: Axes, line: Mapping[str, Any], split: str, name: str, i: int) -> None:
+    points = points_of(line, split)
+    x, y, low, high = ([point[key] for point in points] for key in ("percent", "value", "low", "high"))
+    if line["n_draws"] > 1:
+        axes.fill_between(x, low, high, color="0.82", linewidth=0, zorder=0)
+        axes.plot(x, y, color="0.45", linestyle="--", label=name)
+        return
+    (drawn,) = axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], markersize=5, label=name)
+    axes.vlines(x, low, high, color=drawn.get_color(), linewidth=1, alpha=0.5)

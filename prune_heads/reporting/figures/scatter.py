@@ -1,0 +1,104 @@
+"""Two measurements of the same heads against each other (paper, figure 2); a point is a head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from prune_heads.reporting.cells import interval
+from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
+from prune_heads.studies.correlating import LOSS, SCORE
+
+_NAMED = 3
+"""Heads that are named, the farthest from the middle."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two measurements."""
+
+    label: str
+    rows: Sequence[Sequence[float | None]]
+    """One row a block; None where a head was not measured."""
+    scale: float = 1.0
+    """What the numbers are multiplied with, e.g. 100 for points."""
+    zero_line: bool = True
+    """Whether zero divides heads that help from heads that harm."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A panel: two measurements and their correlation."""
+
+    x: Side
+    y: Side
+    correlation: Mapping[str, Any]
+    """`Correlation.to_json()`, or more."""
+
+
+def scatter(title: str, pairs: Sequence[Pair]) -> Figure:
+    """A panel a pair, headed by its Pearson correlation."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.9 * len(pairs), 5.3), layout="constrained")
+        panels = list(figure.subplots(1, len(pairs), squeeze=False)[0])
+        for axes, pair in zip(panels, pairs, strict=True):
+            x, y = (grid_of(side.rows) * side.scale for side in (pair.x, pair.y))
+            for side, line in ((pair.x, axes.axvline), (pair.y, axes.axhline)):
+                if side.zero_line:
+                    line(0, color="0.6", linewidth=0.8)
+            axes.plot(
+                x.ravel(), y.ravel(), "o", color="#31688e", markersize=4.5, alpha=0.7, markeredgewidth=0
+            )
+            _name_the_farthest(axes, x, y)
+            axes.set(xlabel=pair.x.label, ylabel=pair.y.label, box_aspect=1)
+            axes.margins(0.08)
+        names = [f"Pearson r {interval(pair.correlation, 'pearson')}" for pair in pairs]
+        head_panels(figure, panels, title, names)
+    return figure
+
+
+def correlation_scatter(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
+    """A pair of `prune-heads correlate`; differences in points, as losses where they are compared as losses.
+
+    Args:
+        record: With the `series`.
+        pair: One of its `correlations`.
+    """
+    series = {series["name"]: series for series in record["series"]}
+
+    def side(which: str) -> Side:
+        name, measure = pair[which], pair[f"{which}_measure"]
+        values = series[name]["values"]
+        if measure == SCORE:
+            return Side(f"{name}:\n{measure}", values, zero_line=False)
+        return Side(f"{name}:\n{measure} (points)", values, -100 if measure == LOSS else 100)
+
+    return scatter(f"{pair['n_heads']} heads", [Pair(side("first"), side("second"), pair)])
+
+
+def _name_the_farthest(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
+    measured = ~(np.isnan(x) | np.isnan(y))
+    far = np.full(x.shape, -1.0)
+    if measured.any():
+        far[measured] = np.hypot(*(_spread(values[measured]) for values in (x, y)))
+    for index in np.argsort(-far, axis=None, kind="stable")[:_NAMED]:
+        layer, head = np.unravel_index(index, far.shape)
+        if far[layer, head] > 0:
+            axes.annotate(
+                f"{layer + 1}:{head + 1}",
+                (x[layer, head], y[layer, head]),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((values - np.median(values)) / (np.ptp(values) or 1.0))

@@ -1,0 +1,46 @@
+"""What all figures share: one style, and files whose bytes depend on the record alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "prune-heads",  # the same record gives the same bytes
+    "svg.fonttype": "none",
+    "figure.dpi": 100,
+}
+MARKERS = "os^Dv"
+_HEADING = 11
+
+
+def head_panels(figure: Figure, panels: Sequence[Axes], title: str, names: Sequence[str]) -> None:
+    """Name each panel, and the figure above them; of a single panel, one title above the other."""
+    if len(panels) == 1:
+        panels[0].set_title(f"{title}\n{names[0]}", fontsize=_HEADING)
+        return
+    figure.suptitle(title, fontsize=_HEADING)
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(name, fontsize=_HEADING)
+
+
+def grid_of(rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
+    """Ragged rows as a matrix; NaN where there is no head or it was not measured."""
+    grid = np.full((len(rows), max(map(len, rows))), np.nan)
+    for layer, row in enumerate(rows):
+        grid[layer, : len(row)] = [np.nan if value is None else value for value in row]
+    return grid
+
+
+def save(figure: Figure, folder: Path, stem: str) -> None:
+    """Write `stem.png` and `stem.svg`; no date in them, so that the same figure gives the same bytes."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
+        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})

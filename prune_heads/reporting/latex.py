@@ -1,0 +1,95 @@
+r"""Tables of ablations in LaTeX that needs no package: significant differences bold, as in the paper.
+
+Each is a `table` float with its caption, to be `\input` into a document.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from prune_heads.reporting.cells import (
+    ABSENT,
+    BEST_HEADING,
+    CORRECTED,
+    Best,
+    Cell,
+    best_note,
+    best_rows,
+    best_title,
+    counts,
+    layers,
+    legend,
+    points,
+    sentence,
+    subtitle,
+    title,
+)
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "*": "$^{*}$",
+    "|": "$|$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def ablation_latex(record: Mapping[str, Any]) -> str:
+    """The table of each split, layers down and heads across, and under it that of the best heads if there is one."""
+    parts = []
+    for table in record["tables"]:
+        rows = list(layers(table))
+        heading = ["", *(str(head + 1) for head in range(max((len(row) for _, row in rows), default=0)))]
+        body = [[str(layer), *map(_cell, row)] for layer, row in rows]
+        words = f"{title(record)}; {subtitle(table)}. Layers down, heads across; bold and {legend(table)}. "
+        parts.append(_float(words + sentence(counts(table)), heading, body))
+        if table["best"]:
+            words = f"{record['model']['name']} on {record['task']}: {best_title(table)}. "
+            words += f"Bold and {best_note(table)}."
+            parts.append(_float(words, map(escaped, BEST_HEADING), map(_best, best_rows(table))))
+    return "\n".join(parts)
+
+
+def escaped(text: str) -> str:
+    """The text with every character that LaTeX would read as a command made into one that it prints."""
+    return "".join(_ESCAPES.get(character, character) for character in text)
+
+
+def _best(best: Best) -> list[str]:
+    texts = [_signed(text) for text in best.texts()]
+    texts[BEST_HEADING.index("difference")] = _cell(best.cell)
+    return texts
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ABSENT
+    number = _signed(points(cell.delta))
+    mark = r"\#" if cell.mark == CORRECTED else cell.mark
+    return rf"\textbf{{{number}}}$^{{{mark}}}$" if mark else number
+
+
+def _signed(number: str) -> str:
+    """A minus as long as the plus."""
+    return number.replace("-", "$-$").replace("+", "$+$")
+
+
+def _float(caption: str, heading: Iterable[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [[*heading], *body]
+    rows = [f"{' & '.join(line)} \\\\" for line in lines]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{escaped(caption)}}}",
+            r"\centering\small\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{tabular}}{{r|{'r' * (len(lines[0]) - 1)}}}",
+            rows[0],
+            r"\hline",
+            *rows[1:],
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )

@@ -1,0 +1,22 @@
+"""What the tables of the terminal share: how a title and a plain table look."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+
+def titled(title: str) -> Text:
+    """A title of its own: Rich would wrap a table's title at the width of the table."""
+    return Text(title, style="bold")
+
+
+def plain_table(left: Sequence[str], right: Sequence[str]) -> Table:
+    """Columns of words, then columns of numbers."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name in left:
+        table.add_column(name, no_wrap=True)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

@@ -1,0 +1,76 @@
+"""Figures of ablations show every head of their record."""
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+
+from prune_heads.reporting.figures import ablation_histogram, ablation_maps, ablation_scatter, save
+
+PLAIN, ALONE, HOLM = (0.002, 0.4, 1.0, 0.6), (-0.0148, 0.004, 0.02, 0.009), (-0.0321, 1e-9, 1e-8, 1e-8)
+ROWS = [[PLAIN, ALONE, None], [HOLM, PLAIN]]
+R = {"value": 0.812, "low": 0.7, "high": 0.9}
+PAIR = {"first": "a", "second": "b", "n_heads": 4, "pearson": R, "spearman": R}
+DRAWINGS = [ablation_maps, ablation_histogram, ablation_scatter]
+
+
+@pytest.fixture
+def record(ablations):
+    return ablations([("a", ROWS), ("b", [[ALONE, HOLM, None], [PLAIN, PLAIN]])], correlations=[PAIR])
+
+
+def test_the_map_shows_every_difference_and_marks_the_significant(record):
+    first, second, *_ = ablation_maps(record).axes
+    assert (first.get_title(), second.get_title()) == ("a", "b")
+    grid = first.images[0].get_array().filled(np.nan)
+    assert np.allclose(grid, [[0.2, -1.48, np.nan], [-3.21, 0.2, np.nan]], equal_nan=True)
+    assert first.images[0].norm(0.0) == 0.5  # white is no difference
+    assert first.images[0].get_clim() == second.images[0].get_clim()
+    dots = {(float(x), float(y)) for line in first.lines for x, y in zip(*line.get_data(), strict=True)}
+    assert dots == {(1, 0), (0, 1)}
+    (frame,) = [patch for patch in first.patches if isinstance(patch, Rectangle)]
+    assert frame.get_bbox().contains(0, 1)
+
+
+def test_a_map_of_no_difference_at_all_is_white(ablations):
+    axes = ablation_maps(ablations([("a", [[(0.0, 1.0, 1.0, 1.0)] * 2])])).axes[0]
+    assert np.allclose(axes.images[0].norm(axes.images[0].get_array()), 0.5)
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 40])
+def test_the_histogram_counts_every_head_once_and_the_base_is_inside_a_bin(step, ablations):
+    deltas = np.arange(-30, 12) * step / 872
+    record = ablations([("a", [[(float(delta), 1.0, 1.0, 1.0) for delta in deltas]])])
+    axes = ablation_histogram(record).axes[0]
+    assert sum(patch.get_height() for patch in axes.patches) == len(deltas)
+    (around,) = [patch for patch in axes.patches if abs(patch.get_x() + patch.get_width() / 2 - 0.75) < 1e-9]
+    counted = np.abs(deltas) < around.get_width() / 2
+    assert around.get_height() == counted.sum()
+    assert axes.lines[0].get_xdata()[0] == 0.75
+
+
+def test_the_histogram_of_heads_that_change_nothing(ablations):
+    axes = ablation_histogram(ablations([("a", [[(0.0, 1.0, 1.0, 1.0)] * 3])])).axes[0]
+    assert [patch.get_height() for patch in axes.patches] == [3]
+
+
+def test_the_scatter_shows_every_head_measured_on_both(record):
+    axes = ablation_scatter(record).axes[0]
+    points = {
+        (round(float(x), 6), round(float(y), 6))
+        for line in axes.lines
+        if line.get_marker() == "o"
+        for x, y in zip(*line.get_data(), strict=True)
+        if x == x
+    }
+    assert points == {(0.2, -1.48), (-1.48, -3.21), (-3.21, 0.2), (0.2, 0.2)}
+    assert "Pearson r 0.81 (95% interval 0.70 to 0.90)" in axes.get_title()
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("a (points)", "b (points)")
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_the_same_record_gives_the_same_bytes(draw, record, tmp_path):
+    for stem in "ab":
+        save(draw(record), tmp_path, stem)
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    assert "nan" not in (tmp_path / "a.svg").read_text().lower()

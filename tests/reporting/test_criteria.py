@@ -1,0 +1,167 @@
+"""Curves of several criteria, as tables and as a figure; the benchmark of ablations."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+
+from prune_heads.reporting.ablation_benchmark import ablation_benchmark_table
+from prune_heads.reporting.curves import criteria_table
+from prune_heads.reporting.figures import criteria_figure, save
+from prune_heads.reporting.long_form import curves_csv
+from prune_heads.reporting.markdown import criteria_markdown
+
+SPLITS = ("validation_matched", "validation_mismatched")
+
+
+def line(criterion, drop, **more):
+    points = [
+        {
+            "split": split,
+            "percent": percent,
+            "n_pruned": percent // 10,
+            "value": 0.9 - drop * percent / 300,
+            "low": 0.8 - drop * percent / 300,
+            "high": 0.95 - drop * percent / 300,
+            "heads_pruned": None,
+        }
+        for split in SPLITS
+        for percent in range(0, 101, 10)
+    ]
+    plain = {"estimator": None, "rescored": False, "n_draws": 1, "scored_on": None}
+    areas = {split: 0.9 - drop / 6 for split in SPLITS}
+    return {"criterion": criterion, **plain, "areas": areas, "points": points, **more}
+
+
+RECORD = {
+    "command": "curve",
+    "model": {"name": "tiny"},
+    "task": "mnli",
+    "headline": "accuracy",
+    "lines": [
+        line("gradient", 0.2, estimator="example", scored_on="train"),
+        line("gradient", 0.1, estimator="example", scored_on="train", rescored=True),
+        line("ablation", 0.3, scored_on="validation_matched"),
+        line("magnitude", 0.5),
+        line("random", 0.9, n_draws=20),
+    ],
+    "correlations": [
+        {
+            "first": "gradient",
+            "second": "ablation",
+            "n_heads": 24,
+            "pearson": {"value": 0.632, "low": 0.307, "high": 0.825},
+            "spearman": {"value": None, "low": None, "high": None},
+        }
+    ],
+}
+NAMES = [
+    "gradient (example)",
+    "gradient (example), re-scored",
+    "ablation (oracle)",
+    "magnitude",
+    "random (20 draws)",
+]
+
+
+def test_the_table_in_the_terminal_fits_and_ends_with_the_area(rendered):
+    text = rendered(criteria_table(RECORD))
+    assert "…" not in text
+    for split in SPLITS:
+        assert f"\n{split}\n" in text
+    assert re.search(r"50% +5 +0\.8667 +0\.8833 +0\.8500 +0\.8167 +0\.7500", text)
+    assert len(re.findall(r"area +0\.8667 +0\.8833 +0\.8500 +0\.8167 +0\.7500", text)) == 2
+
+
+def test_the_tables_in_markdown():
+    text = criteria_markdown(RECORD)
+    assert f"| pruned | heads | {' | '.join(NAMES)} |" in text
+    assert "ablation (matched)" in text.partition("mismatched")[2]  # an oracle of the other split
+    assert "| 100% | 10 | 0.8333 | 0.8667 | 0.8000 | 0.7333 | 0.6000 |" in text
+    assert "| area |  | 0.8667 | 0.8833 | 0.8500 | 0.8167 | 0.7500 |" in text
+
+
+def test_how_scores_agree_stands_below(rendered):
+    row = ("gradient and ablation", "24", "0.63 (0.31 to 0.82)", "undefined")
+    assert f"| {' | '.join(row)} |" in criteria_markdown(RECORD)
+    assert re.search(" +".join(map(re.escape, row)), rendered(criteria_table(RECORD)))
+    none = RECORD | {"correlations": []}
+    assert "correlation" not in (rendered(criteria_table(none)) + criteria_markdown(none)).lower()
+
+
+def test_a_line_without_a_point_leaves_its_cell_empty(rendered):
+    short = RECORD["lines"][0] | {"points": RECORD["lines"][0]["points"][:1]}
+    record = RECORD | {"lines": [short, RECORD["lines"][3]]}
+    assert "| 50% | 5 |  | 0.8167 |" in criteria_markdown(record)
+    assert "None" not in rendered(criteria_table(record))
+
+
+def test_csv_reads_back_exactly():
+    rows = list(csv.DictReader(io.StringIO(curves_csv(RECORD))))
+    points = [point for one in RECORD["lines"] for point in one["points"]]
+    assert [float(row["value"]) for row in rows] == [point["value"] for point in points]
+    assert [float(row["low"]) for row in rows] == [point["low"] for point in points]
+    assert [row["split"] for row in rows] == [point["split"] for point in points]
+    assert (rows[-1]["criterion"], rows[-1]["n_draws"], rows[-1]["estimator"]) == ("random", "20", "")
+
+
+def test_the_figure_has_a_panel_a_split_a_line_a_criterion_and_a_band():
+    panels = criteria_figure(RECORD).axes
+    assert [axes.get_title() for axes in panels] == list(SPLITS)
+    for axes in panels:
+        drawn = {one.get_label(): one for one in axes.lines}
+        assert set(NAMES) - {"ablation (oracle)"} < set(drawn)
+        for name, one in zip(NAMES, RECORD["lines"], strict=True):
+            if name in drawn:
+                assert np.allclose(drawn[name].get_ydata(), [point["value"] for point in one["points"][:11]])
+    (band,) = [art for art in panels[0].collections if type(art).__name__ == "FillBetweenPolyCollection"]
+    y = band.get_paths()[0].vertices[:, 1]
+    random = RECORD["lines"][-1]["points"][:11]
+    assert y.min() == pytest.approx(min(point["low"] for point in random))
+    assert y.max() == pytest.approx(max(point["high"] for point in random))
+
+
+def test_the_same_curves_give_the_same_bytes(tmp_path):
+    for stem in "ab":
+        save(criteria_figure(RECORD), tmp_path, stem)
+    for kind in ("png", "svg"):
+        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+def test_the_benchmark_of_ablations(reduced, rendered):
+    report = {
+        "model": {"name": "tiny"},
+        "task": "mnli",
+        "n_examples": 9815,
+        "n_variants": 73,
+        "batch_size": 32,
+        "threads": 2,
+        "dtype": "float32",
+        "sides": {
+            "engine": {"seconds": 72.33},
+            "one_at_a_time": {"seconds": 190.1},
+            "published": {"seconds": 2700.2, "extrapolated_from": "3 of 72 heads"},
+        },
+        "ratios": {"one_at_a_time": 2.63, "published": 37.1},
+        "each": {"one_at_a_time": [2.6, 2.7], "published": [36.0, 38.0]},
+        "floor": {"multiply_adds": 6.1e12, "matrix_rate": 1.1e11, "seconds": 55.4, "share": 0.74},
+        "bfloat16": {
+            "seconds": 30.0,
+            "ratios": {"published": 91.0},
+            "n_flipped": 3,
+            "n_predictions": 4672,
+        }
+        if reduced
+        else None,
+    }
+    text = rendered(ablation_benchmark_table(report))
+    assert "…" not in text
+    assert re.search(r"one masked evaluation at a time +190\.1 +2\.6x +2\.6, 2\.7", text)
+    assert re.search(r"published.*~ +2700\.2 +37\.1x", text)
+    assert "~ extrapolated from 3 of 72 heads" in text
+    assert "6.10e+12 multiply-adds at 1.10e+11 a second are 55.4 s" in text
+    assert "74%" in text
+    assert ("91.0x over published; 3 of 4,672" in text) is reduced
