@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typer import BadParameter, Context, Option
 
-_PATHS = ("data_dir", "train_file", "validation_file", "output")
+_PATHS = ("data_dir", "train_file", "validation_file", "output", "store")
 """Keys whose paths are relative to the TOML file."""
 
 

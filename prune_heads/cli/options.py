@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
 
+STORE_DEFAULT = (
+    "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)"
+)
+
 _OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
 
 
@@ -89,6 +93,10 @@ class SetupOptions:
             "--trust-remote-code", help="Run code that a hub model brings along.", rich_help_panel=_COMPUTE
         ),
     ] = False
+    store: Annotated[
+        Path | None,
+        Option(help="Folder where predictions are kept. " + STORE_DEFAULT, rich_help_panel=_COMPUTE),
+    ] = None
 
     def resolve(self) -> "Setup":
         """As a `Setup`; options that contradict each other are usage errors."""
@@ -114,6 +122,7 @@ class SetupOptions:
             dtype=self.dtype.value,
             device=self.device.value,
             trust_remote_code=self.trust_remote_code,
+            store=self.store,
         )
 
     def _own(self) -> "OwnData | None":

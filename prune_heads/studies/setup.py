@@ -11,7 +11,9 @@ from prune_heads.checkpoints import Classifier, fingerprint, load_classifier
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
+from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
+from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import Split, load_task
 
@@ -36,6 +38,8 @@ class Setup:
     dtype: str = "float32"
     device: str = "auto"
     trust_remote_code: bool = False
+    store: Path | None = None
+    """Where predictions are kept; None for the user's cache."""
 
     def load(self, reporter: Reporter) -> Subject:
         """Load both and bring them together; what was decided by a fallback is noted.
@@ -71,6 +75,11 @@ class Setup:
         if n < loaded.n_available:
             reporter.note(f"{split}: the first {n} of {loaded.n_available} examples, in file order")
         return loaded
+
+    def predictions(self, subject: Subject, split: Split, reporter: Reporter) -> Predictions:
+        """The subject's predictions on a split, backed by the store; damaged entries are noted."""
+        store = PredictionStore(self.store or default_root(), on_damage=reporter.note)
+        return Predictions(subject, split, store, reporter)
 
     def configuration(self) -> dict[str, Any]:
         """For records: everything that can change a result; folders by their names only."""

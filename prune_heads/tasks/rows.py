@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from prune_heads.errors import DataError
 from prune_heads.tasks.spec import TaskSpec
 
@@ -32,6 +34,13 @@ class Rows:
         """The first `n` rows; all for None, or where there are fewer."""
         pairs = None if self.text_pairs is None else self.text_pairs[:n]
         return Rows(self.texts[:n], pairs, self.labels[:n], self.source)
+
+    def sample(self, n: int, seed: int) -> "Rows":
+        """`n` rows drawn without replacement, in file order; all where there are no more."""
+        drawn = np.random.default_rng(seed).permutation(len(self))[:n]
+        places = sorted(drawn.tolist())
+        pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in places]
+        return Rows([self.texts[i] for i in places], pairs, [self.labels[i] for i in places], self.source)
 
     def fingerprint(self, labels: Sequence[str] | None) -> str:
         """SHA-256 over label names, texts and labels: the same for the same rows from whatever source."""

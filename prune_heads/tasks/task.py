@@ -44,12 +44,13 @@ class Task:
     splits: tuple[str, ...]
     """The splits there are."""
 
-    def load(self, split: str, max_examples: int | None = None) -> Split:
+    def load(self, split: str, max_examples: int | None = None, *, seed: int | None = None) -> Split:
         """Load one split.
 
         Args:
             split: Its name, as the hub writes it.
-            max_examples: Take the first so many in file order; all for None.
+            max_examples: Take so many, in file order; all for None.
+            seed: Take them at random; None for the first ones.
 
         Raises:
             TaskError: There is no such split, or it has no labels.
@@ -60,7 +61,11 @@ class Task:
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
         rows = self.read(split)
-        chosen = rows.first(max_examples)
+        chosen = (
+            rows.first(max_examples)
+            if seed is None or max_examples is None
+            else rows.sample(max_examples, seed)
+        )
         return Split(split, _dataset(chosen), rows.source, chosen.fingerprint(self.spec.labels), len(rows))
 
     def _no_such_split(self, split: str) -> str:
