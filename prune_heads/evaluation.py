@@ -90,7 +90,7 @@ class Subject:
             self.classifier.tokenizer,
             model_index=None if self.labels is None else self.labels.model_index,
             batch_size=self.batch_size,
-            max_length=min(self.max_length, _positions(self.model)),
+            max_length=min(self.max_length, n_positions(self.model)),
         )
 
     def prove_gates(self, batches: Batches) -> None:
@@ -121,7 +121,7 @@ class Subject:
         return compute_metrics(self.task.spec.metric, constant, truth)[headline(self.task.spec.metric)]
 
 
-def _positions(model: nn.Module) -> int:
+def n_positions(model: nn.Module) -> int:
     """Tokens that the position embeddings have room for; RoBERTa's begin after the padding's index."""
     rooms = [
         module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
@@ -133,7 +133,7 @@ def _positions(model: nn.Module) -> int:
 
 def references(split: Split) -> NDArray[np.int64] | NDArray[np.float64]:
     """`(n_examples,)`: the true label indices or scores, in file order."""
-    return np.asarray(split.dataset["label"])
+    return np.asarray(split.dataset["label"][:])  # a column without the slice is read one by one
 
 
 @torch.inference_mode()

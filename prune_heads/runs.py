@@ -19,6 +19,7 @@ from prune_heads.heads import NUMBERING
 from prune_heads.progress import Reporter
 
 RECORD_FILE = "record.json"
+SCORES_FILE = "scores.json"
 _LIBRARIES = (
     "prune-heads",
     "torch",

@@ -29,8 +29,7 @@ def check_count(n_pruned: int, gone: HeadMask, min_per_layer: int = 0) -> None:
     Raises:
         HeadDescriptorError: Saying how many can be.
     """
-    left = [n - len(row) for n, row in zip(gone.n_heads, gone.by_block(), strict=True)]
-    most = gone.n_total - sum(min(min_per_layer, n) for n in left)
+    most = _most(gone, min_per_layer)
     if not len(gone) <= n_pruned <= most:
         kept = f" with {min_per_layer} kept in every layer" if min_per_layer else ""
         raise HeadDescriptorError(
@@ -65,3 +64,27 @@ def select(
         spared.update(row[max(0, len(row) - min_per_layer) :])
     order = [*gone, *(place for place in ranked if place not in spared)]
     return HeadMask(scores.n_heads, frozenset(order[:n_pruned]))
+
+
+def step_counts(gone: HeadMask, n_steps: int) -> list[int]:
+    """How many heads are pruned at 0, 1, ..., `n_steps` n-ths of all; those that are gone are so from the start."""
+    fractions = (step / n_steps for step in range(n_steps + 1))
+    return [max(len(gone), count_for_fraction(gone.n_total, fraction)) for fraction in fractions]
+
+
+def lowest_first(
+    scores: HeadScores, gone: HeadMask, n_steps: int, *, min_per_layer: int = 0
+) -> list[HeadMask]:
+    """The masks of a pruning curve, lowest score first, at `step_counts`; it ends where no more may go.
+
+    Raises:
+        NotFiniteError: If a score is NaN or infinite.
+    """
+    most = _most(gone, min_per_layer)
+    counts = [n for n in step_counts(gone, n_steps) if n <= most]
+    return [select(scores, n, min_per_layer=min_per_layer, gone=gone) for n in counts]
+
+
+def _most(gone: HeadMask, min_per_layer: int) -> int:
+    left = [n - len(row) for n, row in zip(gone.n_heads, gone.by_block(), strict=True)]
+    return gone.n_total - sum(min(min_per_layer, n) for n in left)

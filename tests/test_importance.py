@@ -9,19 +9,28 @@ from tiny import tiny_model, tiny_tokenizer, write_sst2
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import tokenize
+from prune_heads.checkpoints import Classifier
 from prune_heads.errors import NotFiniteError
+from prune_heads.evaluation import Subject
 from prune_heads.gating import gated
-from prune_heads.heads import HeadScores
+from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, GateGradients, Question, gate_gradients
 from prune_heads.importance.gradient import example_losses
+from prune_heads.predictions import Predictions
+from prune_heads.progress import Silent
+from prune_heads.store import PredictionStore
 from prune_heads.surgery import remove_heads, zero_heads
 from prune_heads.tasks.task import load_task
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory):
-    folder = write_sst2(tmp_path_factory.mktemp("importance"), n_train=37)
-    return load_task("sst2", data_dir=folder).load("train")
+def task(tmp_path_factory):
+    return load_task("sst2", data_dir=write_sst2(tmp_path_factory.mktemp("importance"), n_train=37))
+
+
+@pytest.fixture(scope="module")
+def split(task):
+    return task.load("train")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +40,12 @@ def model():
 
 def batches(split, size=8):
     return tokenize(split, tiny_tokenizer(), model_index=(0, 1), batch_size=size)
+
+
+def predictions(model, task, store):
+    model.config.id2label = {0: "negative", 1: "positive"}
+    subject = Subject.of(Classifier(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
+    return Predictions(subject, task.load("train"), PredictionStore(store), Silent())
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +125,10 @@ def test_standard_errors_are_those_of_repeated_samples(name):
 
 @pytest.mark.parametrize("criterion", ["gradient", "magnitude"])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_dead_head_scores_zero_and_no_other(model, split, criterion, estimator):
+def test_a_dead_head_scores_zero_and_no_other(model, task, own_store, criterion, estimator):
     dead = zero_heads(copy.deepcopy(model), "1:2 3:4")
-    scores = CRITERIA[criterion].score(Question(dead, batches(split), estimator=estimator)).scores
+    examples = predictions(dead, task, own_store)
+    scores = CRITERIA[criterion].score(Question(dead, examples, estimator=estimator)).scores
     zero = {(b, h) for b, row in enumerate(scores.values) for h in np.flatnonzero(row == 0)}
     assert zero == {(0, 1), (2, 3)}
 
@@ -124,6 +140,25 @@ def test_a_layer_without_heads_takes_no_part(model, split):
     assert got.n_heads == (4, 0, 3)
     expected = gate_gradients(gated_out, batches(split)).signed[:, [0, 1, 2, 3, 9, 10, 11]]
     assert np.allclose(got.signed, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["gradient", "ablation"])
+def test_masked_heads_count_as_gone(model, task, own_store, criterion):
+    masked = HeadMask.parse("2:1,2 3:1", (4, 4, 4))
+    smaller = remove_heads(copy.deepcopy(model), masked)
+    got, expected = (
+        CRITERIA[criterion].score(Question(one, predictions(one, task, own_store), heads)).scores.flat()
+        for one, heads in ((copy.deepcopy(model), masked), (smaller, None))
+    )
+    there = np.concatenate(masked.keep())
+    assert np.allclose(got[there], expected, rtol=1e-4, atol=1e-9)
+    assert not got[~there].any()
+
+
+@pytest.mark.parametrize("criterion", ["gradient", "ablation"])
+def test_a_criterion_that_looks_at_data_must_be_given_some(model, criterion):
+    with pytest.raises(ValueError, match="must be given examples"):
+        CRITERIA[criterion].score(Question(model))
 
 
 def test_parameters_are_frozen_only_meanwhile(model, split):

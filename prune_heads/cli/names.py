@@ -10,6 +10,7 @@ class CriterionName(StrEnum):
     """Keys of `prune_heads.importance.CRITERIA`."""
 
     gradient = "gradient"
+    ablation = "ablation"
     magnitude = "magnitude"
     random = "random"
 
@@ -37,6 +38,20 @@ class ModeName(StrEnum):
 
     zero = "zero"
     remove = "remove"
+
+
+class KindName(StrEnum):
+    """Keys of `prune_heads.ablation.KINDS`."""
+
+    without_one = "without-one"
+    only_one = "only-one"
+
+
+class BenchmarkName(StrEnum):
+    """What `prune-heads benchmark` times."""
+
+    scoring = "scoring"
+    ablation = "ablation"
 
 
 class DtypeName(StrEnum):

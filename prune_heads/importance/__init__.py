@@ -1,19 +1,21 @@
 """How important is each head? `CRITERIA` is the table; higher = more important, for every criterion."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
 from prune_heads.anatomy import attention_blocks
-from prune_heads.batching import Batches
-from prune_heads.heads import HeadScores
+from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.baselines import magnitude_scores, random_scores
+from prune_heads.importance.differences import difference_scores
 from prune_heads.importance.estimators import ESTIMATORS
 from prune_heads.importance.gradient import GateGradients, gate_gradients
 from prune_heads.importance.normalize import NORMALIZERS
-from prune_heads.progress import Progress, silent
+from prune_heads.predictions import Predictions
+from prune_heads.surgery import zero_heads
 
 __all__ = [
     "CRITERIA",
@@ -32,14 +34,23 @@ class Question:
     """All that a criterion may look at."""
 
     model: nn.Module
-    batches: Batches | None = None
-    """The examples to score on; None for a criterion that needs none."""
+    predictions: Predictions | None = None
+    """Of the model on the examples to score on; None for a criterion that needs none."""
+    masked: HeadMask | None = None
+    """Heads that count as gone, in the original numbering: a criterion that looks at data scores them 0, and the
+    others as they are without them."""
     estimator: str = "example"
     """Key of `ESTIMATORS`."""
     batch_size: int = 32
     """Of the estimator `batch`, the only one that depends on it."""
     seed: int = 0
-    progress: Progress = silent
+
+    @property
+    def examples(self) -> Predictions:
+        """The predictions, for a criterion that cannot do without."""
+        if self.predictions is None:
+            raise ValueError("a criterion that looks at data must be given examples")
+        return self.predictions
 
 
 class Scored(NamedTuple):
@@ -55,15 +66,27 @@ class Criterion(NamedTuple):
     """One row of the table."""
 
     score: Callable[[Question], Scored]
-    needs_data: bool
+    looks_at: Literal["weights", "gradients", "answers", "nothing"]
+    """Gradients and answers need examples; gradients have estimators, answers a metric."""
     summary: str
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether heads are scored on examples."""
+        return self.looks_at in ("gradients", "answers")
 
 
 def _gradient(question: Question) -> Scored:
-    if question.batches is None:
-        raise ValueError("the gradient criterion must be given examples")
-    gradients = gate_gradients(question.model, question.batches, progress=question.progress)
+    examples, model = question.examples, question.model
+    if question.masked:
+        model = zero_heads(deepcopy(model), question.masked)
+    with examples.reporter.stage("scoring", examples.batches.n_examples) as progress:
+        gradients = gate_gradients(model, examples.batches, progress=progress)
     return Scored(ESTIMATORS[question.estimator].score(gradients, question.batch_size), gradients)
+
+
+def _ablation(question: Question) -> Scored:
+    return Scored(difference_scores(question.examples, question.masked))
 
 
 def _magnitude(question: Question) -> Scored:
@@ -76,9 +99,10 @@ def _random(question: Question) -> Scored:
 
 CRITERIA: Mapping[str, Criterion] = {
     "gradient": Criterion(
-        _gradient, True, "derivative of the loss by each head's gate (Michel et al., 2019)"
+        _gradient, "gradients", "derivative of the loss by each head's gate (Michel et al., 2019)"
     ),
-    "magnitude": Criterion(_magnitude, False, "l2 norm of the head's weights"),
-    "random": Criterion(_random, False, "uniform numbers from a seed"),
+    "ablation": Criterion(_ablation, "answers", "what the metric loses when the head alone is masked"),
+    "magnitude": Criterion(_magnitude, "weights", "l2 norm of the head's weights"),
+    "random": Criterion(_random, "nothing", "uniform numbers from a seed"),
 }
 """`--criterion` -> how a model's heads are scored."""

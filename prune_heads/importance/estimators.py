@@ -42,7 +42,7 @@ def token(gradients: GateGradients, batch_size: int) -> HeadScores:
     weights[:, last:] = 1
     scores = absolute.sum(axis=0) / weights.sum(axis=0)
     residuals = absolute - scores * weights
-    return HeadScores.from_flat(scores, gradients.n_heads, _standard_error(residuals) / weights.mean(axis=0))
+    return HeadScores.from_flat(scores, gradients.n_heads, standard_error(residuals) / weights.mean(axis=0))
 
 
 def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
@@ -57,7 +57,7 @@ def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
     sums = np.abs(np.add.reduceat(signed, starts, axis=0))
     scores = sums.sum(axis=0) / len(signed)
     return HeadScores.from_flat(
-        scores, gradients.n_heads, _standard_error(sums - scores * sizes) / sizes.mean()
+        scores, gradients.n_heads, standard_error(sums - scores * sizes) / sizes.mean()
     )
 
 
@@ -86,10 +86,10 @@ def _signed(gradients: GateGradients) -> _Matrix:
 
 
 def _mean(gradients: GateGradients, values: _Matrix) -> HeadScores:
-    return HeadScores.from_flat(values.mean(axis=0), gradients.n_heads, _standard_error(values))
+    return HeadScores.from_flat(values.mean(axis=0), gradients.n_heads, standard_error(values))
 
 
-def _standard_error(values: _Matrix) -> _Matrix:
+def standard_error(values: _Matrix) -> _Matrix:
     """Of the mean of the rows: `(total heads,)`; zero when there is one row only, as nothing can be estimated."""
     if len(values) < 2:
         return np.zeros(values.shape[1])

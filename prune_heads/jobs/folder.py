@@ -14,9 +14,9 @@ from prune_heads.checkpoints import write_pruned
 from prune_heads.files import write_json
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.figures import heat_map, save
+from prune_heads.runs import SCORES_FILE
 from prune_heads.studies.scoring import ScoreResult
 
-SCORES_FILE = "scores.json"
 HEADS_FILE = "heads.json"
 TABLE_FILE = "table.md"
 GRADIENTS_FILE = "gradients.safetensors"

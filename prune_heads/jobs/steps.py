@@ -12,7 +12,7 @@ from prune_heads.runs import RECORD_FILE, check_output, record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.pruning import Choice, Mode, prune, read_heads
-from prune_heads.studies.scoring import Scoring, score, split_to_score_on
+from prune_heads.studies.scoring import Scoring, examples_to_score_on, score
 from prune_heads.studies.setup import Setup, identify, identify_model
 from prune_heads.surgery import removed_heads
 
@@ -27,14 +27,14 @@ def score_job(
     """
     clock = Clock()
     subject = setup.load(reporter)
-    split = split_to_score_on(subject, setup, scoring, reporter)
+    examples = examples_to_score_on(subject, setup, scoring, reporter)
     identity = {
         "configuration": {**setup.configuration(), **scoring.configuration()},
-        **identify(subject, [] if split is None else [split]),
+        **identify(subject, [] if examples is None else [examples.split]),
     }
     check_output(output, identity, overwrite=overwrite)
     clock.lap("load")
-    scored = score(subject, scoring, split, reporter)
+    scored = score(subject, scoring, examples)
     clock.lap("score")
     if output is not None:
         with new_directory(output) as folder:
@@ -115,7 +115,7 @@ def evaluate_job(
     }
     check_output(output, identity, overwrite=overwrite)
     clock.lap("load")
-    report = evaluate(subject, loaded, mask, reporter)
+    report = evaluate(setup.predictions(subject, loaded, reporter), mask)
     clock.lap("evaluate")
     if output is not None:
         with new_directory(output) as folder:

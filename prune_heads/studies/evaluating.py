@@ -2,26 +2,25 @@
 
 from typing import Any
 
-from prune_heads.evaluation import Subject, predict, warn_if_below_majority
-from prune_heads.gating import gates_of
+from prune_heads.evaluation import warn_if_below_majority
 from prune_heads.heads import HeadMask
-from prune_heads.progress import Reporter
-from prune_heads.tasks.task import Split
+from prune_heads.predictions import Predictions
 
 
-def evaluate(subject: Subject, split: Split, mask: HeadMask, reporter: Reporter) -> dict[str, Any]:
-    """The JSON contract of `prune-heads evaluate`.
+def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:
+    """The JSON contract of `prune-heads evaluate`; logits that the store has are not computed again.
 
     Raises:
         MaskNotAppliedError: If gates do not change the logits.
         NotFiniteError: If a logit is NaN or infinite.
+        PruneHeadsError: If the store cannot be written.
     """
-    batches = subject.batches(split)
-    subject.prove_gates(batches)
+    subject, split, reporter = predictions.subject, predictions.split, predictions.reporter
+    subject.prove_gates(predictions.batches)
     if len(mask) == mask.n_total:
         reporter.note("all heads are pruned: no token sees another any more")
-    with reporter.stage("evaluating", batches.n_examples) as progress:
-        logits = predict(subject.model, batches, gates_of(subject.model, mask), progress=progress)
+    with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
+        logits = predictions.of(mask, progress)
     if not mask:
         warn_if_below_majority(subject, split, logits, reporter)
     return {

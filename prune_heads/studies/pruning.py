@@ -1,6 +1,6 @@
 """Prune heads of a model and see what it does to the metric: the main job."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy import attention_blocks
-from prune_heads.batching import Batches
 from prune_heads.costs import n_parameters, pruned_parameters
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
-from prune_heads.evaluation import Logits, Subject, predict, references
+from prune_heads.evaluation import Logits, Subject, references
 from prune_heads.files import read_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.predictions import Predictions
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Reporter
-from prune_heads.selection import check_count, count_for_fraction, select
+from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
-from prune_heads.surgery import remove_heads, removed_heads, zero_heads
+from prune_heads.surgery import remove_heads, zero_heads
 from prune_heads.tasks.spec import METRIC_NAMES
 from prune_heads.tasks.task import Split
 
@@ -162,41 +162,24 @@ def compare(subject: Subject, split: Split, base: Logits, pruned: Logits, seed: 
 
 
 def curve(
-    subject: Subject,
-    splits: list[Split],
-    batches: list[Batches],
-    scores: HeadScores,
-    reporter: Reporter,
-    *,
-    base: list[Logits],
-    min_per_layer: int = 0,
+    every: Sequence[Predictions], scores: HeadScores, reporter: Reporter, *, min_per_layer: int = 0
 ) -> Iterator[dict[str, Any]]:
     """The metric against the share of heads pruned, lowest score first; rows as they come (paper, figure 3).
 
     Heads are gated, so the model stays as it is. With `min_per_layer` the curve ends where no more may go; heads
     that have been removed before are pruned at its start.
     """
-    gone = removed_heads(subject.model)
-    total = sum(each.n_examples for each in batches) * CURVE_STEPS
+    masks = lowest_first(scores, every[0].gone, CURVE_STEPS, min_per_layer=min_per_layer)
+    total = sum(each.batches.n_examples for each in every) * len(masks)
     with reporter.stage("curve", total) as progress:
-        for step in range(CURVE_STEPS + 1):
-            point = Choice(fraction=step / CURVE_STEPS, min_per_layer=min_per_layer)
-            try:
-                n = point.count(gone)
-            except HeadDescriptorError:  # no more may go
-                return
-            mask = select(scores, n, min_per_layer=min_per_layer, gone=gone)
-            gates = gates_of(subject.model, mask)
-            for split, examples, unmasked in zip(splits, batches, base, strict=True):
-                nothing_new = len(mask) == len(gone)
-                logits = (
-                    unmasked if nothing_new else predict(subject.model, examples, gates, progress=progress)
-                )
+        for step, mask in enumerate(masks):
+            for each in every:
+                logits = each.of(mask, progress)
                 yield {
-                    "split": split.name,
+                    "split": each.split.name,
                     "percent": 100 * step // CURVE_STEPS,
                     "n_pruned": len(mask),
                     "heads_pruned": mask.descriptors(),
-                    "n_classes_predicted": len(np.unique(subject.predictions(logits))),
-                    **subject.metrics(logits, split),
+                    "n_classes_predicted": len(np.unique(each.subject.predictions(logits))),
+                    **each.subject.metrics(logits, each.split),
                 }

@@ -14,7 +14,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.pruning import Choice, Mode, compare, curve, prune
-from prune_heads.studies.scoring import ScoreResult, Scoring, score, split_to_score_on
+from prune_heads.studies.scoring import ScoreResult, Scoring, examples_to_score_on, note_oracle, score
 from prune_heads.studies.setup import Setup, identify, identify_split
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.spec import headline
@@ -73,43 +73,43 @@ def run(
     if choice.needs_scores:
         choice.count(gone)  # what cannot be chosen is refused before hours of scoring
     scores_needed = choice.needs_scores or options.curve
-    score_split = split_to_score_on(subject, setup, scoring, reporter) if scores_needed else None
+    examples = examples_to_score_on(subject, setup, scoring, reporter) if scores_needed else None
+    if examples is not None:
+        note_oracle(scoring.criterion, examples.split, splits, reporter)
     identity = {
         "configuration": _configuration(setup, scoring, options, named),
         **identify(subject, splits),
-        "scored_on": None if score_split is None else identify_split(score_split),
+        "scored_on": None if examples is None else identify_split(examples.split),
     }
     admit(identity)
     clock.lap("load")
-    batches = [subject.batches(split) for split in splits]
-    subject.prove_gates(batches[0])
+    every = [setup.predictions(subject, split, reporter) for split in splits]
+    subject.prove_gates(every[0].batches)
+    n_examples = sum(each.batches.n_examples for each in every)
     base: list[Logits] = []
-    with reporter.stage("base metric", sum(each.n_examples for each in batches)) as progress:
-        for split, examples in zip(splits, batches, strict=True):
-            base.append(predict(subject.model, examples, progress=progress))
-            warn_if_below_majority(subject, split, base[-1], reporter)
+    with reporter.stage("base metric", n_examples) as progress:
+        for each in every:
+            base.append(each.of(gone, progress))
+            warn_if_below_majority(subject, each.split, base[-1], reporter)
     clock.lap("base")
     scored = None
     if scores_needed:
-        scored = score(subject, scoring, score_split, reporter)
+        scored = score(subject, scoring, examples)
         clock.lap("score")
     mask = named if named is not None else choice.mask(gone, scored.scores if scored else None)
     if len(mask) == mask.n_total:
         reporter.note("all heads are pruned: no token sees another any more")
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
-        least = choice.min_per_layer
-        points = list(
-            curve(subject, splits, batches, scored.scores, reporter, base=base, min_per_layer=least)
-        )
+        points = list(curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer))
         clock.lap("curve")
-    probe = batches[0].batch(np.arange(min(4, batches[0].n_examples))).to(subject.device).inputs
-    parameters = prune(subject.model, mask, options.mode, probe)
+    probe = every[0].batches.batch(np.arange(min(4, every[0].batches.n_examples))).to(subject.device)
+    parameters = prune(subject.model, mask, options.mode, probe.inputs)
     rows: list[dict[str, Any]] = []
-    with reporter.stage("pruned metric", sum(each.n_examples for each in batches)) as progress:
-        for split, examples, before in zip(splits, batches, base, strict=True):
-            after = predict(subject.model, examples, progress=progress)
-            rows += compare(subject, split, before, after, scoring.seed)
+    with reporter.stage("pruned metric", n_examples) as progress:
+        for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
+            after = predict(subject.model, each.batches, progress=progress)
+            rows += compare(subject, each.split, before, after, scoring.seed)
     clock.lap("prune")
     record = record_of(
         "run",

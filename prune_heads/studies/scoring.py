@@ -1,5 +1,6 @@
 """Score every head of a model on a task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.evaluation import Subject
-from prune_heads.heads import NUMBERING, HeadScores
+from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, NORMALIZERS, GateGradients, Question
+from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
+from prune_heads.studies.ablating import check_defined
 from prune_heads.studies.setup import Setup
 from prune_heads.tasks.task import Split
 
@@ -29,10 +32,10 @@ class Scoring:
 
     def configuration(self) -> dict[str, Any]:
         """For records: what can change the scores."""
-        needs_data = CRITERIA[self.criterion].needs_data
+        has_estimators = CRITERIA[self.criterion].looks_at == "gradients"
         return {
             "criterion": self.criterion,
-            "estimator": self.estimator if needs_data else None,
+            "estimator": self.estimator if has_estimators else None,
             "normalize": self.normalize,
             "seed": self.seed,
             "score_split": self.split,
@@ -65,7 +68,9 @@ class ScoreResult:
         }
 
 
-def split_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> Split | None:
+def examples_to_score_on(
+    subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter
+) -> Predictions | None:
     """The examples that heads are scored on; None for a criterion that looks at none.
 
     Raises:
@@ -74,35 +79,59 @@ def split_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter
     if not CRITERIA[scoring.criterion].needs_data:
         return None
     name = scoring.split or subject.task.spec.score_split
-    return setup.load_split(subject, name, reporter, scoring.max_examples)
+    split = setup.load_split(subject, name, reporter, scoring.max_examples)
+    return setup.predictions(subject, split, reporter)
 
 
-def score(subject: Subject, scoring: Scoring, split: Split | None, reporter: Reporter) -> ScoreResult:
-    """Score the heads by the criterion on `split_to_score_on`; heads that have been removed before score 0.
+def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:
+    """Say so where heads are put in order by the very answers that the order is judged by."""
+    if CRITERIA[criterion].looks_at == "answers" and split.name in [each.name for each in reported]:
+        reporter.note(
+            f"{criterion}: heads are ordered by what was measured on {split.name}, which is reported on too: an "
+            "oracle, which flatters"
+        )
+
+
+def score(
+    subject: Subject,
+    scoring: Scoring,
+    examples: Predictions | None = None,
+    *,
+    masked: HeadMask | None = None,
+) -> ScoreResult:
+    """Score the heads by the criterion; heads that have been removed before score 0.
+
+    Args:
+        subject: The model on the task.
+        scoring: Criterion, estimator and normalisation.
+        examples: What `examples_to_score_on` gives.
+        masked: Heads that count as gone, for a criterion that looks at examples.
 
     Raises:
+        DataError: If the criterion asks for a metric that is undefined on the examples.
         MaskNotAppliedError: If gates do not change the logits.
         NotFiniteError: If a logit, a loss or a gradient is NaN or infinite.
     """
     criterion = CRITERIA[scoring.criterion]
-    batches = None
-    if split is not None:
-        batches = subject.batches(split)
-        subject.prove_gates(batches)
-    with reporter.stage("scoring", batches.n_examples if batches else 0) as progress:
-        scored = criterion.score(
-            Question(
-                model=subject.model,
-                batches=batches,
-                estimator=scoring.estimator,
-                batch_size=subject.batch_size,
-                seed=scoring.seed,
-                progress=progress,
-            )
+    if examples is not None and criterion.looks_at == "answers":
+        check_defined(examples)  # the masks are proved where they are computed
+    elif examples is not None:
+        subject.prove_gates(examples.batches)
+    scored = criterion.score(
+        Question(
+            model=subject.model,
+            predictions=examples,
+            masked=masked,
+            estimator=scoring.estimator,
+            batch_size=subject.batch_size,
+            seed=scoring.seed,
         )
+    )
     blocks = subject.blocks
     scores = NORMALIZERS[scoring.normalize].apply(_in_original_numbering(scored.scores, blocks))
-    return ScoreResult(scoring, blocks, scores, scored.gradients, split)
+    return ScoreResult(
+        scoring, blocks, scores, scored.gradients, None if examples is None else examples.split
+    )
 
 
 def _in_original_numbering(scores: HeadScores, blocks: list[AttentionBlock]) -> HeadScores:

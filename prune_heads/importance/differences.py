@@ -1,0 +1,46 @@
+"""Scores by measurement: what the metric loses when one head is masked (paper, sections 3.2 and 4.1)."""
+
+import numpy as np
+
+from prune_heads.ablation import ablations, predict_masks
+from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.importance.estimators import standard_error
+from prune_heads.predictions import Predictions
+
+
+def difference_scores(predictions: Predictions, masked: HeadMask | None = None) -> HeadScores:
+    """The headline metric minus the metric without the head, for each head that the model has left.
+
+    The standard error is that of the mean of the paired differences of the examples, which accuracy is; other
+    metrics are no means and have none.
+
+    Args:
+        predictions: Of the split to measure on; what the store knows is not computed again.
+        masked: Heads, in the original numbering, that are masked throughout; they score 0.
+
+    Raises:
+        PruneHeadsError: See `predict_masks`.
+    """
+    start = predictions.gone if masked is None else predictions.gone | masked
+    masks = ablations("without-one", start)
+    found = predict_masks(predictions, [start, *masks.values()])
+    there = list(~predictions.gone)
+    column = {head: i for i, head in enumerate(there)}
+
+    def value(mask: HeadMask) -> float:
+        return predictions.subject.metrics(found[mask], predictions.split)[predictions.metric]
+
+    def right(mask: HeadMask) -> np.ndarray:
+        return predictions.subject.predictions(found[mask]) == predictions.references
+
+    base, scores = value(start), np.zeros(len(there))
+    for head, mask in masks.items():
+        scores[column[head]] = base - value(mask)
+    errors = None
+    if predictions.metric == "accuracy":
+        lost = np.zeros((len(predictions.references), len(there)))
+        for head, mask in masks.items():
+            lost[:, column[head]] = right(start).astype(float) - right(mask)
+        errors = standard_error(lost)
+    n_heads = [n - len(gone) for n, gone in zip(start.n_heads, predictions.gone.by_block(), strict=True)]
+    return HeadScores.from_flat(scores, n_heads, errors)

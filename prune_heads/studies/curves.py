@@ -1,0 +1,236 @@
+"""Several criteria on one task: the metric as heads go in each one's order (paper, figure 3)."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from prune_heads.ablation import predict_masks
+from prune_heads.evaluation import Logits, Subject, warn_if_below_majority
+from prune_heads.heads import HeadMask
+from prune_heads.importance import CRITERIA
+from prune_heads.predictions import Predictions
+from prune_heads.progress import Reporter
+from prune_heads.runs import record_of
+from prune_heads.statistics import area_under_curve, correlate, metric_interval
+from prune_heads.studies.ablating import check_defined
+from prune_heads.studies.clock import Clock
+from prune_heads.studies.orders import Order, order_of
+from prune_heads.studies.scoring import Scoring, examples_to_score_on, note_oracle
+from prune_heads.studies.setup import Setup, identify, identify_split
+
+DEFAULT_CRITERIA = ("gradient", "ablation", "magnitude", "random")
+_BAND = (0.025, 0.975)
+"""What several draws are summed up by: 95% of them."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What `prune-heads curve` was asked for beside model and task."""
+
+    criteria: tuple[str, ...] = DEFAULT_CRITERIA
+    scoring: Scoring = Scoring()  # noqa: RUF009 - it is frozen
+    """Shared by all criteria; which one it names says nothing."""
+    n_draws: int = 20
+    """Of the criterion `random`."""
+    rescore: bool = False
+    n_steps: int = 10
+    """From no head to all; the paper's figure 3 has steps of 10 %."""
+    splits: tuple[str, ...] = ()
+    """Splits to measure on; none stands for the task's own."""
+
+    def of(self, criterion: str) -> Scoring:
+        """How one of the criteria scores."""
+        return replace(self.scoring, criterion=criterion)
+
+    def configuration(self) -> dict[str, Any]:
+        """For records: what can change a result."""
+        shared = self.of("gradient" if "gradient" in self.criteria else self.criteria[0]).configuration()
+        return {
+            **{key: value for key, value in shared.items() if key != "criterion"},
+            "criteria": list(self.criteria),
+            "draws": self.n_draws if "random" in self.criteria else None,
+            "rescore": self.rescore,
+            "steps": self.n_steps,
+            "splits": list(self.splits) or None,
+        }
+
+
+class Measured:
+    """A model's answers on a split under the masks of all curves; what is asked for twice is computed once."""
+
+    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Logits]) -> None:
+        self.predictions = predictions
+        self.logits = logits
+        self.split = predictions.split.name
+        self._values: dict[HeadMask, float] = {}
+        self._intervals: dict[HeadMask, tuple[float, float]] = {}
+
+    def value(self, mask: HeadMask) -> float:
+        """The headline metric."""
+        if mask not in self._values:
+            metrics = self.predictions.subject.metrics(self.logits[mask], self.predictions.split)
+            self._values[mask] = metrics[self.predictions.metric]
+        return self._values[mask]
+
+    def interval(self, mask: HeadMask, seed: int) -> tuple[float, float]:
+        """Its 95% interval, by the bootstrap."""
+        if mask not in self._intervals:
+            answers = self.predictions.subject.predictions(self.logits[mask])
+            self._intervals[mask] = metric_interval(
+                self.predictions.metric, answers, self.predictions.references, seed=seed
+            )
+        return self._intervals[mask]
+
+
+def curves(
+    setup: Setup,
+    options: Curves,
+    reporter: Reporter,
+    *,
+    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+) -> dict[str, Any]:
+    """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
+
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
+
+    Args:
+        setup: Model, task, conditions and store.
+        options: Which criteria, where.
+        reporter: Told about stages and notes.
+        admit: Called with the run's identity before the long work; it may refuse by raising.
+
+    Raises:
+        DataError: If the metric is undefined on a split.
+        PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
+    """
+    clock = Clock()
+    subject = setup.load(reporter)
+    names = options.splits or subject.task.spec.eval_splits
+    splits = [setup.load_split(subject, name, reporter) for name in names]
+    every = [setup.predictions(subject, split, reporter) for split in splits]
+    examples = _examples(subject, setup, options, every, reporter)
+    identity = {
+        "configuration": {**setup.configuration(), **options.configuration()},
+        **identify(subject, splits),
+        "scored_on": {name: identify_split(each.split) for name, each in examples.items()},
+    }
+    admit(identity)
+    for each in every:
+        check_defined(each)
+    clock.lap("load")
+    orders = [
+        order_of(
+            subject,
+            options.of(name),
+            examples.get(name),
+            n_steps=options.n_steps,
+            n_draws=options.n_draws,
+            rescore=options.rescore,
+        )
+        for name in options.criteria
+    ]
+    clock.lap("score")
+    masks = [mask for order in orders for draw in order.draws for mask in draw]
+    measured = []
+    for each in every:
+        measured.append(Measured(each, predict_masks(each, masks)))
+        warn_if_below_majority(subject, each.split, measured[-1].logits[each.gone], reporter)
+    clock.lap("evaluate")
+    lines = [_line(order, measured, options) for order in orders]
+    clock.lap("statistics")
+    return record_of(
+        "curve",
+        identity,
+        reporter,
+        clock.seconds,
+        subject.device,
+        task=subject.task.spec.name,
+        headline=every[0].metric,
+        lines=lines,
+        correlations=_correlations(orders, every[0].gone),
+    )
+
+
+def _line(order: Order, measured: Sequence[Measured], options: Curves) -> dict[str, Any]:
+    """One criterion's curve on every split."""
+    fractions = [step / options.n_steps for step in range(options.n_steps + 1)]
+    areas = {
+        each.split: statistics.mean(
+            area_under_curve(fractions, [each.value(mask) for mask in draw]) for draw in order.draws
+        )
+        for each in measured
+    }
+    return {
+        "criterion": order.scoring.criterion,
+        "estimator": order.scoring.configuration()["estimator"],
+        "rescored": order.rescored,
+        "n_draws": len(order.draws),
+        "scored_on": order.scored_on,
+        "areas": areas,
+        "points": [
+            {
+                "split": each.split,
+                "percent": _percent(step, options.n_steps),
+                **_point(each, masks, options.scoring.seed),
+            }
+            for step, masks in enumerate(zip(*order.draws, strict=True))
+            for each in measured
+        ],
+    }
+
+
+def _point(measured: Measured, masks: Sequence[HeadMask], seed: int) -> dict[str, Any]:
+    """A single draw with the interval of its metric, or the mean of several and where 95% of them lie."""
+    values = [measured.value(mask) for mask in masks]
+    if len(masks) == 1:
+        low, high = measured.interval(masks[0], seed)
+    else:
+        low, high = np.quantile(values, _BAND).tolist()
+    return {
+        "n_pruned": len(masks[0]),
+        "value": statistics.mean(values),  # exact: of equal numbers it is the number
+        "low": low,
+        "high": high,
+        "heads_pruned": masks[0].descriptors() if len(masks) == 1 else None,
+    }
+
+
+def _percent(step: int, n_steps: int) -> int | float:
+    percent = 100 * step / n_steps
+    return int(percent) if percent.is_integer() else percent
+
+
+def _correlations(orders: Sequence[Order], gone: HeadMask) -> list[dict[str, Any]]:
+    """How the scores of each two criteria agree, over the heads that the model has; a random one agrees with none."""
+    there = np.concatenate(gone.keep())
+    scored = [order for order in orders if CRITERIA[order.scoring.criterion].looks_at != "nothing"]
+    return [
+        {
+            "first": a.scoring.criterion,
+            "second": b.scoring.criterion,
+            **correlate(a.scores.flat()[there], b.scores.flat()[there]).to_json(),
+        }
+        for a, b in combinations(scored, 2)
+    ]
+
+
+def _examples(
+    subject: Subject, setup: Setup, options: Curves, every: Sequence[Predictions], reporter: Reporter
+) -> dict[str, Predictions]:
+    """Criterion -> what it is scored on, for those that look at data.
+
+    Ablations are an oracle unless they are asked to look elsewhere: they are measured where the curve begins.
+    """
+    needing = [name for name in options.criteria if CRITERIA[name].needs_data]
+    oracles = [n for n in needing if CRITERIA[n].looks_at == "answers" and options.scoring.split is None]
+    found = dict.fromkeys(oracles, every[0])
+    if others := [name for name in needing if name not in oracles]:
+        shared = examples_to_score_on(subject, setup, options.of(others[0]), reporter)
+        found |= {name: shared for name in others if shared is not None}
+    for name, each in found.items():
+        note_oracle(name, each.split, [one.split for one in every], reporter)
+    return found
