@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prune_heads.ablation.compiled import with_compiled_layers
 from prune_heads.ablation.plan import plan
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import Batch
@@ -25,7 +26,11 @@ _CHECKED = 4
 
 
 def predict_masks(
-    predictions: Predictions, masks: Sequence[HeadMask], *, memory: int | None = None
+    predictions: Predictions,
+    masks: Sequence[HeadMask],
+    *,
+    memory: int | None = None,
+    compiled: bool = False,
 ) -> dict[HeadMask, Logits]:
     """The logits under each mask, from the store where they are; the others are computed together and kept.
 
@@ -36,6 +41,7 @@ def predict_masks(
         masks: In the original numbering.
         memory: MiB that the activations of a pass may take; None for the device's default. It bounds how many
             masks run at once, not the examples of a batch.
+        compiled: Compile the layers first, which takes a minute or so and pays on long jobs.
 
     Raises:
         MaskNotAppliedError: If gates do not change the logits.
@@ -45,19 +51,25 @@ def predict_masks(
     wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
     found = {mask: logits for mask in wanted if (logits := predictions.stored(mask)) is not None}
     if len(found) < len(wanted):
-        found |= _compute(predictions, wanted, [mask for mask in wanted if mask not in found], memory)
+        found |= _compute(
+            predictions, wanted, [mask for mask in wanted if mask not in found], memory, compiled
+        )
     return found
 
 
 def _compute(
-    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int | None
+    predictions: Predictions,
+    wanted: list[HeadMask],
+    missing: list[HeadMask],
+    memory: int | None,
+    compiled: bool,
 ) -> dict[HeadMask, Logits]:
     batches, reporter = predictions.batches, predictions.reporter
     predictions.store.check_writable()
     predictions.subject.prove_gates(batches)
     memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
-    journal, masks = _journal(predictions, wanted, missing, memory)
-    run = ManyMasks(predictions, masks, memory)
+    journal, masks = _journal(predictions, wanted, missing, memory, compiled)
+    run = ManyMasks(predictions, masks, memory, compiled=compiled)
     index, rows = [], []
     with reporter.stage("ablation", batches.n_examples * len(masks)) as progress:
         for step, batch in enumerate(batches):
@@ -76,7 +88,7 @@ def _compute(
 
 
 def _journal(
-    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int
+    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int, compiled: bool
 ) -> tuple[Journal, list[HeadMask]]:
     """The journal of this wish, and the masks that it is about: those that were missing when it was begun.
 
@@ -92,6 +104,7 @@ def _journal(
         "dtype": key.dtype,
         "batch_size": predictions.batches.batch_size,
         "memory": memory,
+        "compiled": compiled,
         "n_heads": list(wanted[0].n_heads),
         "wanted": [str(mask) for mask in wanted],
     }
@@ -106,7 +119,9 @@ def _journal(
 class ManyMasks:
     """A model that runs many masks on a batch: together where that is proved to be exact, else one at a time."""
 
-    def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], memory: int) -> None:
+    def __init__(
+        self, predictions: Predictions, masks: Sequence[HeadMask], memory: int, *, compiled: bool = False
+    ) -> None:
         model = predictions.subject.model
         self.model = model
         self.device = predictions.subject.device
@@ -118,10 +133,12 @@ class ManyMasks:
                 "the masks run one at a time: this model's layers could not be shared exactly"
             )
         self.together = None if proposal is None else proposal.forward(model)
+        if compiled and self.together is not None:
+            self.together = with_compiled_layers(self.together)
         self.bytes = memory * MEBIBYTE
         self.bytes_per_token = _bytes_per_token(model)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """The logits of a batch under each mask, `(n_masks, batch, n_labels)`.
 

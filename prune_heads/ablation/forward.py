@@ -42,6 +42,8 @@ class VariantForward:
     """Whether a layer takes a leading dimension (masks) from its W_O onwards, so that its attention runs once."""
     read_out: ReadOut | None = None
     """The one position that the classifier reads, where that is proved."""
+    compiled: Sequence[Callable[..., Any]] | None = None
+    """Each layer's forward, compiled; run where no head of the layer is gated."""
 
     def record(self, inputs: Mapping[str, Tensor]) -> Recording:
         """Run the batch without gates and keep what the layers were given, `(batch, tokens, width)` each."""
@@ -92,6 +94,8 @@ class VariantForward:
                     stack.enter_context(_last(self.read_out, per_row if closed else None, rows))
                 elif closed:
                     stack.enter_context(_gated(self.blocks[i], per_row))
+                elif self.compiled is not None:
+                    stack.enter_context(_forward(self.blocks[i].layer_module, self.compiled[i]))
             logits: Tensor = self.model(**rows).logits
         return logits.unflatten(0, (n_masks, n_examples))
 

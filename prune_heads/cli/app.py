@@ -7,13 +7,17 @@ import typer
 from typer.core import TyperGroup
 
 from prune_heads.cli import signals
+from prune_heads.cli.ablate import ablate
 from prune_heads.cli.benchmark import benchmark
+from prune_heads.cli.correlate import correlate
+from prune_heads.cli.curve import curve
 from prune_heads.cli.evaluate import evaluate
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
 from prune_heads.cli.prune import prune
 from prune_heads.cli.run import run
 from prune_heads.cli.score import score
+from prune_heads.cli.store import store
 from prune_heads.cli.train_mini import train_mini
 from prune_heads.errors import PruneHeadsError
 
@@ -52,6 +56,9 @@ for _name, _command in (
     ("score", score),
     ("prune", prune),
     ("evaluate", evaluate),
+    ("ablate", ablate),
+    ("curve", curve),
+    ("correlate", correlate),
     ("tasks", tasks),
     ("criteria", criteria),
     ("models", models),
@@ -59,6 +66,7 @@ for _name, _command in (
     ("benchmark", benchmark),
 ):
     app.command(_name)(_command)
+app.add_typer(store, name="store")
 
 
 @app.callback(invoke_without_command=True)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import Batches
 from prune_heads.errors import PruneHeadsError
+from prune_heads.evaluation import n_positions
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.importance.gradient import example_losses
 from prune_heads.progress import Reporter
@@ -68,12 +69,17 @@ def benchmark_scoring(setup: Setup, reporter: Reporter, *, repeats: int = 3) -> 
         "n_examples": n,
         "batch_size": batches.batch_size,
         "threads": torch.get_num_threads(),
-        "tokens": {"published": _PUBLISHED_LENGTH * n, "gates": int(batches.n_tokens.sum())},
+        "tokens": {"published": published_length(model) * n, "gates": int(batches.n_tokens.sum())},
         "seconds": {name: round(statistics.median(values), 3) for name, values in seconds.items()},
         "ratio": round(statistics.median(ratios), 2),
         "ratios": [round(ratio, 2) for ratio in ratios],
         "relative_difference_of_scores": apart,
     }
+
+
+def published_length(model: nn.Module) -> int:
+    """Tokens to which the published protocol pads: 128, or the model's positions where there are fewer."""
+    return min(_PUBLISHED_LENGTH, n_positions(model))
 
 
 def published_scores(model: nn.Module, batches: Batches, device: torch.device) -> NDArray[np.float64]:
@@ -90,7 +96,7 @@ def published_scores(model: nn.Module, batches: Batches, device: torch.device) -
     try:
         for start in range(0, batches.n_examples, batches.batch_size):
             index = np.arange(start, min(start + batches.batch_size, batches.n_examples))
-            batch = batches.batch(index, pad_to=_PUBLISHED_LENGTH).to(device)
+            batch = batches.batch(index, pad_to=published_length(model)).to(device)
             contexts.clear()
             model.zero_grad()
             example_losses(model(**batch.inputs).logits, batch.labels).mean().backward()

@@ -1,0 +1,74 @@
+"""`prune-heads ablate`: every head on its own."""
+
+from typing import Annotated
+
+from typer import BadParameter, Option
+
+from prune_heads.cli.config import Config
+from prune_heads.cli.groups import grouped
+from prune_heads.cli.names import KindName
+from prune_heads.cli.options import Json, Output, Overwrite, SetupOptions
+from prune_heads.cli.output import TerminalReporter, show
+
+
+def _blocks(text: str | None) -> tuple[int, ...] | None:
+    """`"1,3"` (from 1) as `(0, 2)`."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise BadParameter(
+            f"'--blocks' must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}."
+        )
+    return tuple(sorted({int(part) - 1 for part in parts}))
+
+
+@grouped
+def ablate(
+    setup: SetupOptions,
+    config: Config = None,
+    kind: Annotated[
+        KindName, Option(help="Mask one head at a time, or all others of its layer.")
+    ] = KindName.without_one,
+    blocks: Annotated[
+        str | None, Option(help="Layers to ask about, from 1, comma-separated. (default: all)")
+    ] = None,
+    split: Annotated[
+        list[str] | None, Option(help="Split to measure on; repeatable. (default: the task's)")
+    ] = None,
+    choose_split: Annotated[
+        str | None,
+        Option(help="Where only-one picks each layer's head. (default: the task's training split)"),
+    ] = None,
+    choose_examples: Annotated[int, Option(min=1, help="How many of its examples, drawn at random.")] = 5000,
+    seed: Annotated[int, Option(min=0, help="Of that draw and of the bootstrap.")] = 0,
+    memory: Annotated[
+        int | None, Option(min=1, help="MiB of activations a pass. (default: 96 on a CPU, 8192 on a GPU)")
+    ] = None,
+    compiled: Annotated[
+        bool, Option("--compile", help="Compile the layers first: a minute that pays on long float32 jobs.")
+    ] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Mask every head on its own and test what it does to the metric (paper, tables 1 to 3, 5 and 6).
+
+    Predictions are kept in the store: a second call, or one after a kill, computes only what is missing.
+    """
+    from prune_heads.jobs.ablate import ablate_job, contract
+    from prune_heads.reporting.ablation import ablation_report
+    from prune_heads.studies.ablating import Ablation
+
+    options = Ablation(
+        kind=kind.value,
+        blocks=_blocks(blocks),
+        splits=tuple(split or ()),
+        choose_split=choose_split,
+        choose_examples=choose_examples,
+        seed=seed,
+        memory=memory,
+        compiled=compiled,
+    )
+    record = ablate_job(setup.resolve(), options, TerminalReporter(), output=output, overwrite=overwrite)
+    show(contract(record), ablation_report(record), as_json=as_json)

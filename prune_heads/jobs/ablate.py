@@ -1,0 +1,52 @@
+"""The job of `prune-heads ablate`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prune_heads.files import new_directory, write_json, write_text
+from prune_heads.jobs.folder import TABLE_FILE
+from prune_heads.progress import Reporter
+from prune_heads.reporting.figures import ablation_histogram, ablation_maps, ablation_scatter, save
+from prune_heads.reporting.latex import ablation_latex
+from prune_heads.reporting.long_form import ablation_csv, best_csv
+from prune_heads.reporting.markdown import ablation_markdown
+from prune_heads.runs import RECORD_FILE, check_output
+from prune_heads.studies.ablating import Ablation, ablate
+from prune_heads.studies.setup import Setup
+
+
+def ablate_job(
+    setup: Setup,
+    options: Ablation,
+    reporter: Reporter,
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Ablate, and keep record, tables (Markdown, LaTeX, CSV) and figures in `output`.
+
+    Raises:
+        PruneHeadsError: If the study fails, or `output` holds something else.
+    """
+    record = ablate(setup, options, reporter, admit=partial(check_output, output, overwrite=overwrite))
+    if output is None:
+        return record
+    with new_directory(output) as folder:
+        write_json(folder / RECORD_FILE, record)
+        write_text(folder / TABLE_FILE, ablation_markdown(record))
+        write_text(folder / "table.tex", ablation_latex(record))
+        write_text(folder / "ablations.csv", ablation_csv(record))
+        if record["tables"][0]["best"]:
+            write_text(folder / "best.csv", best_csv(record))
+        save(ablation_maps(record), folder, "differences")
+        save(ablation_histogram(record), folder, "histogram")
+        if record["correlations"]:
+            save(ablation_scatter(record), folder, "scatter")
+    return record
+
+
+def contract(record: dict[str, Any]) -> dict[str, Any]:
+    """What `prune-heads ablate --json` prints: the first split's table, then all of them with what joins them."""
+    first = record["tables"][0]
+    return {**first, **{name: record[name] for name in ("task", "model", "tables", "correlations", "flips")}}

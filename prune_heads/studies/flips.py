@@ -1,0 +1,60 @@
+"""What a reduced precision costs: predictions that are not those of float32."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from prune_heads.ablation import predict_masks
+from prune_heads.evaluation import Logits, Subject
+from prune_heads.heads import HeadMask
+from prune_heads.progress import Reporter
+from prune_heads.studies.setup import Setup
+
+FLIP_SAMPLE = 64
+"""Examples, the first of the split, on which the two are compared."""
+
+
+def count_flips(
+    setup: Setup,
+    split: str,
+    found: Mapping[HeadMask, Logits],
+    reporter: Reporter,
+    *,
+    memory: int | None = None,
+) -> dict[str, Any]:
+    """How many predictions of the first examples differ from those of float32.
+
+    Args:
+        setup: In the reduced precision.
+        split: Its name.
+        found: Logits `(n_examples, n_labels)` in the reduced precision, under each mask.
+        reporter: Told about stages and notes.
+        memory: MiB of activations a pass; None for the device's default.
+
+    Returns:
+        `{"dtype", "split", "n_examples", "n_masks", "n_predictions", "n_flipped"}`.
+
+    Raises:
+        PruneHeadsError: See `predict_masks`.
+    """
+    n = min(FLIP_SAMPLE, *(len(logits) for logits in found.values()))
+    exact = replace(setup, dtype="float32")
+    subject = exact.load(reporter)
+    sample = exact.predictions(subject, subject.task.load(split, n), reporter)
+    wanted = predict_masks(sample, list(found), memory=memory)
+    return {
+        "dtype": setup.dtype,
+        "split": split,
+        "n_examples": n,
+        "n_masks": len(found),
+        "n_predictions": n * len(found),
+        "n_flipped": sum(_differ(subject, logits[:n], wanted[mask]) for mask, logits in found.items()),
+    }
+
+
+def _differ(subject: Subject, first: Logits, second: Logits) -> int:
+    if subject.labels is None:
+        return 0  # a score has no label to flip
+    return int(np.sum(subject.predictions(first) != subject.predictions(second)))
