@@ -18,10 +18,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Each experiments/X.toml makes results/X; needs the data and models that the files name.
+# Each experiments/COMMAND/X.toml makes results/X; needs the data and models that the files name.
 experiments: $(STAMP)
-	for file in experiments/*.toml; do \
-	  $(BIN)/prune-heads run --config $$file --output results/$$(basename $$file .toml) || exit 1; \
+	for file in experiments/*/*.toml; do \
+	  $(BIN)/prune-heads $$(basename $$(dirname $$file)) --config $$file \
+	    --output results/$$(basename $$file .toml) || exit 1; \
 	done
 
 # torch goes first: with it installed at its pin, nothing else can draw in another build.

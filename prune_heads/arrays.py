@@ -120,6 +120,23 @@ def discard(path: Path) -> int:
     return n_bytes
 
 
+def listed(folder: Path) -> list[Path]:
+    """What is in a folder, by name; nothing where there is none, or another process has just removed it.
+
+    Raises:
+        StoreError: If it is no folder, or may not be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(
+            f"the store must be a folder that can be read; got {folder} ({error.strerror or error}). "
+            "Name another with --store"
+        ) from error
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file that another process may be removing."""
     try:

@@ -17,6 +17,7 @@ from prune_heads.arrays import (
     changing,
     digest,
     discard,
+    listed,
     read_array,
     size_of,
     write_array,
@@ -115,17 +116,19 @@ def clear(root: Path) -> int:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in (root / _FOLDER).glob("*") if _JOB.fullmatch(path.name) and path.is_dir())
+    return [path for path in listed(root / _FOLDER) if _JOB.fullmatch(path.name) and path.is_dir()]
 
 
 def _files(folder: Path) -> list[Path]:
     """The files of a journal, left-over temporary ones too."""
-    return [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if _OURS.fullmatch(path.name)]
+    there = listed(folder)
+    inside = (path for each in there if each.is_dir() for path in listed(each))
+    return [path for path in (*there, *inside) if _OURS.fullmatch(path.name)]
 
 
 def _remove(folder: Path) -> int:
     n_bytes = sum(discard(path) for path in _files(folder))
-    for emptied in (*folder.glob("*"), folder):
+    for emptied in (*listed(folder), folder):
         with suppress(OSError):  # others' files are in it, or another process was first
             emptied.rmdir()
     return n_bytes

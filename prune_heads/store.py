@@ -24,6 +24,7 @@ from prune_heads.arrays import (
     changing,
     digest,
     discard,
+    listed,
     read_array,
     read_header,
     size_of,
@@ -185,11 +186,11 @@ class PredictionStore:
         return self.root / name[:2] / f"{name}{SUFFIX}"
 
     def _folders(self) -> Iterator[Path]:
-        return (path for path in _listed(self.root) if _FOLDER.fullmatch(path.name) and path.is_dir())
+        return (path for path in listed(self.root) if _FOLDER.fullmatch(path.name) and path.is_dir())
 
     def _files(self, pattern: re.Pattern[str]) -> Iterator[Path]:
         for folder in self._folders():
-            yield from (path for path in _listed(folder) if pattern.fullmatch(path.name))
+            yield from (path for path in listed(folder) if pattern.fullmatch(path.name))
 
     def _entry(self, path: Path, thorough: bool) -> Entry:
         name, n_bytes = path.relative_to(self.root).as_posix(), size_of(path)
@@ -206,15 +207,3 @@ class PredictionStore:
             return Entry(path.stem, name, n_bytes, {}, (), None, None, damaged=str(error))
         heads = tuple(key["mask"]["heads_pruned"])
         return Entry(path.stem, name, n_bytes, about, heads, key["dtype"], header.shape[0])
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(
-            f"the store must be a folder that can be read; got {folder} ({error.strerror or error}). "
-            "Name another with --store"
-        ) from error

@@ -11,8 +11,18 @@ import typer
 from prune_heads.cli.app import app
 from prune_heads.cli.options import SetupOptions
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.figures import curve_figure, heat_map, save
-from prune_heads.reporting.markdown import run_markdown
+from prune_heads.reporting.figures import (
+    ablation_histogram,
+    ablation_maps,
+    ablation_scatter,
+    criteria_figure,
+    curve_figure,
+    heat_map,
+    save,
+)
+from prune_heads.reporting.latex import ablation_latex
+from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
+from prune_heads.reporting.markdown import ablation_markdown, criteria_markdown, run_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +33,15 @@ COMMANDS = typer.main.get_command(app).commands
 
 def options(command):
     return {parameter.name: parameter for parameter in COMMANDS[command].params}
+
+
+def subcommands(command):
+    return getattr(command, "commands", {}).values()
+
+
+def made_by(command):
+    """The records of one command."""
+    return [file for file in RECORDS if json.loads(file.read_text())["command"] == command]
 
 
 def test_the_readme_names_every_command_and_no_other():
@@ -36,7 +55,8 @@ def test_the_readme_names_every_command_and_no_other():
 
 
 def test_every_option_in_the_readme_is_there():
-    known = {name for command in COMMANDS.values() for parameter in command.params for name in parameter.opts}
+    every = [*COMMANDS.values(), *(part for each in COMMANDS.values() for part in subcommands(each))]
+    known = {name for command in every for parameter in command.params for name in parameter.opts}
     assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known
 
 
@@ -58,7 +78,7 @@ def test_contributing_is_short():
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_an_experiment_has_known_options_and_a_result(file):
     values = tomllib.loads(file.read_text(encoding="utf-8"))
-    assert set(values) <= set(options("run"))
+    assert set(values) <= set(options(file.parent.name))
     assert (ROOT / "results" / file.stem / "record.json").is_file()
     assert file.name in (ROOT / "experiments" / "README.md").read_text()
 
@@ -66,16 +86,19 @@ def test_an_experiment_has_known_options_and_a_result(file):
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.parent.name)
 def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
     record = json.loads(file.read_text())
-    wanted = tomllib.loads((ROOT / "experiments" / f"{file.parent.name}.toml").read_text())
+    (experiment,) = [each for each in EXPERIMENTS if each.stem == file.parent.name]
+    wanted = tomllib.loads(experiment.read_text())
     configuration = record["configuration"]
+    assert record["command"] == experiment.parent.name
     assert configuration["task"] == wanted["task"]
     assert configuration["model"] == Path(wanted.get("model", SetupOptions().model)).name
+    assert configuration["dtype"] == wanted.get("dtype", "float32")
     assert configuration["max_examples"] is None
     assert record["provenance"]["dirty"] is False
     assert not re.search(r'"/|\.\./', file.read_text())
 
 
-@pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.parent.name)
+@pytest.mark.parametrize("file", made_by("run"), ids=lambda file: file.parent.name)
 def test_the_last_point_of_a_curve_is_a_constant_classifier(file):
     record = json.loads(file.read_text())
     ends = [point for point in record["curve"] if point["percent"] == 100]
@@ -88,15 +111,75 @@ def test_the_last_point_of_a_curve_is_a_constant_classifier(file):
         assert len(mask) == mask.n_total
 
 
+@pytest.mark.parametrize("file", made_by("curve"), ids=lambda file: file.parent.name)
+def test_all_curves_begin_and_end_alike(file):
+    lines = json.loads(file.read_text())["lines"]
+    for percent in (0, 100):
+        values = {
+            (point["split"], round(point["value"], 12))
+            for line in lines
+            for point in line["points"]
+            if point["percent"] == percent
+        }
+        assert len(values) == len({split for split, _ in values}) > 0
+
+
+@pytest.mark.parametrize("file", made_by("ablate"), ids=lambda file: file.parent.name)
+def test_a_table_of_ablations_is_whole(file):
+    record = json.loads(file.read_text())
+    for table in record["tables"]:
+        assert table["n_examples"] == next(
+            data["n_available"] for data in record["data"] if data["split"] == table["split"]
+        )
+        for block, row in zip(table["blocks"], table["delta"], strict=True):
+            assert len(row) == block["n_heads"]
+            assert None not in row
+
+
+def run_texts(record, folder):
+    return {"table.md": run_markdown(record)}
+
+
+def ablate_texts(record, folder):
+    texts = {"table.md": ablation_markdown(record), "table.tex": ablation_latex(record)}
+    texts["ablations.csv"] = ablation_csv(record)
+    return texts | ({"best.csv": best_csv(record)} if record["tables"][0]["best"] else {})
+
+
+def curve_texts(record, folder):
+    return {"table.md": criteria_markdown(record), "curves.csv": curves_csv(record)}
+
+
+def run_figures(record, folder):
+    scores = json.loads((folder / "scores.json").read_text())
+    return {"curve": curve_figure(record), "scores": heat_map(scores, record["heads_pruned"])}
+
+
+def ablate_figures(record, folder):
+    figures = {"differences": ablation_maps(record), "histogram": ablation_histogram(record)}
+    return figures | ({"scatter": ablation_scatter(record)} if record["correlations"] else {})
+
+
+def curve_figures(record, folder):
+    return {"curve": criteria_figure(record)}
+
+
+FORMS = {
+    "run": (run_texts, run_figures),
+    "ablate": (ablate_texts, ablate_figures),
+    "curve": (curve_texts, curve_figures),
+}
+
+
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.parent.name)
 def test_tables_and_figures_are_those_of_the_record(file, tmp_path):
     """Byte for byte for tables; for figures the points, since the drawing depends on the machine's fonts."""
     record = json.loads(file.read_text())
-    assert (file.parent / "table.md").read_text() == run_markdown(record)
-    scores = json.loads((file.parent / "scores.json").read_text())
-    save(curve_figure(record), tmp_path, "curve")
-    save(heat_map(scores, record["heads_pruned"]), tmp_path, "scores")
-    for stem in ("curve", "scores"):
+    texts, figures = FORMS[record["command"]]
+    for name, text in texts(record, file.parent).items():
+        assert (file.parent / name).read_text() == text
+    for stem, figure in figures(record, file.parent).items():
+        save(figure, tmp_path, stem)
         made, kept = ((folder / f"{stem}.svg").read_text() for folder in (tmp_path, file.parent))
         assert re.findall(r'd="(M[^"]*)"', made) == re.findall(r'd="(M[^"]*)"', kept)
         assert (file.parent / f"{stem}.png").is_file()

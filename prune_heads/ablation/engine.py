@@ -71,7 +71,7 @@ def _compute(
     journal, masks = _journal(predictions, wanted, missing, memory, compiled)
     run = ManyMasks(predictions, masks, memory, compiled=compiled)
     index, rows = [], []
-    with reporter.stage("ablation", batches.n_examples * len(masks)) as progress:
+    with reporter.stage("masks", batches.n_examples * len(masks)) as progress:
         for step, batch in enumerate(batches):
             logits = journal.read(step)
             if logits is None:

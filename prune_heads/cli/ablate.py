@@ -7,7 +7,7 @@ from typer import BadParameter, Option
 from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import KindName
-from prune_heads.cli.options import Json, Output, Overwrite, SetupOptions
+from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 
 
@@ -25,7 +25,7 @@ def _blocks(text: str | None) -> tuple[int, ...] | None:
 
 @grouped
 def ablate(
-    setup: SetupOptions,
+    setup: StoredSetupOptions,
     config: Config = None,
     kind: Annotated[
         KindName, Option(help="Mask one head at a time, or all others of its layer.")

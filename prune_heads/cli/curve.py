@@ -8,7 +8,7 @@ from typer import Option
 from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import CriterionName, EstimatorName, NormalizerName
-from prune_heads.cli.options import Json, Output, Overwrite, SetupOptions
+from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class OrderOptions:
 
 @grouped
 def curve(
-    setup: SetupOptions,
+    setup: StoredSetupOptions,
     order: OrderOptions,
     config: Config = None,
     steps: Annotated[int, Option(min=1, help="From no head to all of them.")] = 10,

@@ -5,13 +5,13 @@ from typing import Annotated
 from typer import Option
 
 from prune_heads.cli.groups import grouped
-from prune_heads.cli.options import Json, Output, Overwrite, SetupOptions
+from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 
 
 @grouped
 def evaluate(
-    setup: SetupOptions,
+    setup: StoredSetupOptions,
     heads: Annotated[
         str, Option(help="Heads to mask, from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",

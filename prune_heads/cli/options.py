@@ -1,7 +1,7 @@
 """The options that commands share, in groups; each group turns itself into what the studies take."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,10 +93,6 @@ class SetupOptions:
             "--trust-remote-code", help="Run code that a hub model brings along.", rich_help_panel=_COMPUTE
         ),
     ] = False
-    store: Annotated[
-        Path | None,
-        Option(help="Folder where predictions are kept. " + STORE_DEFAULT, rich_help_panel=_COMPUTE),
-    ] = None
 
     def resolve(self) -> "Setup":
         """As a `Setup`; options that contradict each other are usage errors."""
@@ -122,7 +118,6 @@ class SetupOptions:
             dtype=self.dtype.value,
             device=self.device.value,
             trust_remote_code=self.trust_remote_code,
-            store=self.store,
         )
 
     def _own(self) -> "OwnData | None":
@@ -144,6 +139,20 @@ class SetupOptions:
             metric=self.metric.value if self.metric else "accuracy",
             labels=_names(self.labels),
         )
+
+
+@dataclass(frozen=True)
+class StoredSetupOptions(SetupOptions):
+    """Model, task and conditions of a command that keeps predictions."""
+
+    store: Annotated[
+        Path | None,
+        Option(help="Folder where predictions are kept. " + STORE_DEFAULT, rich_help_panel=_COMPUTE),
+    ] = None
+
+    def resolve(self) -> "Setup":
+        """As a `Setup` with its store."""
+        return replace(super().resolve(), store=self.store)
 
 
 @dataclass(frozen=True)

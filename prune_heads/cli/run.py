@@ -7,13 +7,13 @@ from typer import BadParameter, Option
 from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import ModeName
-from prune_heads.cli.options import ChoiceOptions, Json, Output, Overwrite, ScoringOptions, SetupOptions
+from prune_heads.cli.options import ChoiceOptions, Json, Output, Overwrite, ScoringOptions, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 
 
 @grouped
 def run(
-    setup: SetupOptions,
+    setup: StoredSetupOptions,
     choice: ChoiceOptions,
     scoring: ScoringOptions,
     config: Config = None,

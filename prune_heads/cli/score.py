@@ -1,13 +1,13 @@
 """`prune-heads score`: how important is each head?"""
 
 from prune_heads.cli.groups import grouped
-from prune_heads.cli.options import Json, Output, Overwrite, ScoringOptions, SetupOptions
+from prune_heads.cli.options import Json, Output, Overwrite, ScoringOptions, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 
 
 @grouped
 def score(
-    setup: SetupOptions,
+    setup: StoredSetupOptions,
     scoring: ScoringOptions,
     output: Output = None,
     overwrite: Overwrite = False,

@@ -15,7 +15,10 @@ from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
 from prune_heads.studies.correlating import LOSS, SCORE
 
 _NAMED = 3
-"""Heads that are named, the farthest from the middle."""
+"""Heads that are named, the farthest from the middle, where there is room."""
+
+_ROOM = (0.08, 0.03)
+"""Width and height of a name, as shares of the axes."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +87,23 @@ def correlation_scatter(record: Mapping[str, Any], pair: Mapping[str, Any]) -> F
 def _name_the_farthest(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
     measured = ~(np.isnan(x) | np.isnan(y))
-    far = np.full(x.shape, -1.0)
-    if measured.any():
-        far[measured] = np.hypot(*(_spread(values[measured]) for values in (x, y)))
+    places = np.full((*x.shape, 2), np.nan)
+    for axis, values in enumerate((x, y)):
+        places[measured, axis] = _spread(values[measured])
+    far = np.where(measured, np.hypot(*np.moveaxis(places, -1, 0)), 0.0)
     for index in np.argsort(-far, axis=None, kind="stable")[:_NAMED]:
         layer, head = np.unravel_index(index, far.shape)
-        if far[layer, head] > 0:
-            axes.annotate(
-                f"{layer + 1}:{head + 1}",
-                (x[layer, head], y[layer, head]),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
+        right, up = np.moveaxis(places - places[layer, head], -1, 0)
+        if far[layer, head] == 0 or ((right > 0) & (right < _ROOM[0]) & (np.abs(up) < _ROOM[1])).any():
+            continue  # the name would lie on another head
+        axes.annotate(
+            f"{layer + 1}:{head + 1}",
+            (x[layer, head], y[layer, head]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
