@@ -155,6 +155,8 @@ def _read(source: Path, *, whole: bool) -> tuple[bytes, int]:
             return start + file.read(n_bytes if whole else min(n_header, n_bytes)), n_bytes
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:  # below a file nothing can be; who writes there is told so
+        raise FileNotFoundError(str(error)) from error
     except OSError as error:
         raise DamagedError(f"cannot be read: {error.strerror or error}") from error
 

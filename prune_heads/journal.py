@@ -103,7 +103,8 @@ def unfinished(root: Path) -> list[Unfinished]:
     for folder in _folders(root):
         sizes = {path: size_of(path) for path in _files(folder)}
         steps = [path for path in sizes if _STEP.fullmatch(path.name)]
-        jobs.append(Unfinished(folder.name, _job(folder), len(steps), sum(sizes.values())))
+        if sizes:  # an empty folder is what a process left that was killed as it removed it
+            jobs.append(Unfinished(folder.name, _job(folder), len(steps), sum(sizes.values())))
     return jobs
 
 
@@ -120,10 +121,13 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a journal, left-over temporary ones too."""
+    """The files of a journal, left-over temporary ones too; the manifest comes last.
+
+    Removed in this order, a journal says what it is until it is gone, whenever the process is killed.
+    """
     there = listed(folder)
     inside = (path for each in there if each.is_dir() for path in listed(each))
-    return [path for path in (*there, *inside) if _OURS.fullmatch(path.name)]
+    return [path for path in (*inside, *there) if _OURS.fullmatch(path.name)]
 
 
 def _remove(folder: Path) -> int:

@@ -97,7 +97,11 @@ class Predictions:
 
     def value(self, mask: HeadMask) -> float:
         """The headline metric under a mask."""
-        return self.subject.metrics(self.of(mask), self.split)[self.metric]
+        return self.metric_of(self.of(mask))
+
+    def metric_of(self, logits: Logits) -> float:
+        """The headline metric of logits `(n_examples, n_labels)` of the split."""
+        return self.subject.metrics(logits, self.split)[self.metric]
 
     @cached_property
     def _model(self) -> str:

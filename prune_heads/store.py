@@ -2,7 +2,8 @@
 
 An entry is one safetensors file, `ab/abcd....safetensors`, named by the hash of its key. It holds float32: what
 is derived from it (labels, metrics, tests) is then exactly what was computed. Many processes, on many hosts, may
-write at once, since files only ever appear whole, and those of one key hold the same.
+write at once: files only ever appear whole, and those of one key hold the same up to rounding, which may differ by
+batch size, device and library.
 """
 
 import os

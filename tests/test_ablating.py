@@ -13,9 +13,12 @@ from prune_heads.errors import DataError, HeadDescriptorError
 from prune_heads.heads import HeadMask
 from prune_heads.progress import Silent
 from prune_heads.statistics import correlate
-from prune_heads.studies.ablating import Ablation, ablate, measure, table
+from prune_heads.studies import ablation_benchmark
+from prune_heads.studies.ablating import ablate
+from prune_heads.studies.ablation_tables import table
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.flips import FLIP_SAMPLE
+from prune_heads.studies.measuring import Ablation, measure
 from prune_heads.studies.setup import Setup
 from prune_heads.surgery import remove_heads
 from prune_heads.tasks.own import OwnData
@@ -283,6 +286,23 @@ def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
 def test_the_sample_for_flips_may_have_one_class(own):
     setup = own("matthews_correlation", ["negative"] * FLIP_SAMPLE + ["positive"] * 6)
     assert run(replace(setup, dtype="bfloat16"))["flips"]["n_examples"] == FLIP_SAMPLE
+
+
+def test_scores_have_no_label_to_flip(own, tmp_path, monkeypatch):
+    setup = own(
+        "pearson", [str(i % 7 / 2) for i in range(20)], save_tiny_checkpoint(tmp_path / "m", ("score",))
+    )
+    assert run(replace(setup, dtype="bfloat16"))["flips"] is None
+    monkeypatch.setattr(ablation_benchmark, "published_evaluation", lambda *asked: 0.0)  # no new process
+    report = ablation_benchmark.benchmark_ablation(setup, Silent(), repeats=1)
+    assert "n_flipped" not in report["bfloat16"]
+
+
+@pytest.mark.parametrize(("choose_split", "is_flattering"), [(None, False), ("validation", True)])
+def test_it_is_said_where_heads_are_tested_on_what_chose_them(setup, choose_split, is_flattering):
+    reporter = Silent()
+    ablate(setup, Ablation("only-one", choose_split=choose_split, choose_examples=20), reporter)
+    assert any("flatters" in note for note in reporter.notes) is is_flattering
 
 
 def test_the_splits_of_a_task_are_correlated(mini):

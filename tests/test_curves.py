@@ -14,9 +14,10 @@ from prune_heads.importance import CRITERIA, ESTIMATORS, Question, gate_gradient
 from prune_heads.progress import Silent
 from prune_heads.selection import select
 from prune_heads.statistics import area_under_curve
-from prune_heads.studies.ablating import Ablation, ablate
+from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import Curves, curves
 from prune_heads.studies.evaluating import evaluate
+from prune_heads.studies.measuring import Ablation
 from prune_heads.studies.pruning import Choice
 from prune_heads.studies.run import RunOptions, run
 from prune_heads.studies.scoring import Scoring, score

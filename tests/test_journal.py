@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from prune_heads import journal as module
 from prune_heads.journal import Journal, clear, unfinished
 
 JOB = {"model": "m1", "masks": ["1:1", "1:2"], "n_batches": 3}
@@ -76,6 +77,22 @@ def test_two_processes_of_one_job_may_end_one_after_the_other(tmp_path):
     first.close()
     assert not second.folder.exists()
     assert unfinished(tmp_path) == []
+
+
+@pytest.mark.parametrize("look", [unfinished, clear, lambda root: Journal.open(root, JOB).close()])
+def test_a_journal_may_go_while_another_process_looks_at_it(tmp_path, monkeypatch, look):
+    journal = Journal.open(tmp_path, JOB)
+    journal.write(0, VALUES)
+    listed = module.listed
+
+    def removed_first(folder):
+        if folder == journal.folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        return listed(folder)
+
+    monkeypatch.setattr(module, "listed", removed_first)
+    look(tmp_path)
+    assert not journal.folder.exists()
 
 
 def test_unfinished_jobs_say_what_they_are(tmp_path):

@@ -1,6 +1,7 @@
 """The logits under many masks, batch after batch, into the store: exact, resumable, nothing computed twice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from prune_heads.ablation.compiled import with_compiled_layers
 from prune_heads.ablation.plan import plan
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import Batch
+from prune_heads.errors import StoreError
 from prune_heads.evaluation import Logits, check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
@@ -54,6 +56,7 @@ def predict_masks(
         found |= _compute(
             predictions, wanted, [mask for mask in wanted if mask not in found], memory, compiled
         )
+    _close_done(predictions, found)
     return found
 
 
@@ -116,6 +119,18 @@ def _journal(
     return Journal.open(predictions.store.root, {**wish, "masks": [str(mask) for mask in missing]}), missing
 
 
+def _close_done(predictions: Predictions, found: Mapping[HeadMask, Logits]) -> None:
+    """Remove journals whose masks are all stored: their process was killed before it could."""
+    key = predictions.key(predictions.gone)
+    same = {"model": key.model, "data": key.data, "dtype": key.dtype}
+    stored = {str(mask) for mask in found}
+    with suppress(StoreError):  # in a store that may only be read they do no harm
+        for begun in unfinished(predictions.store.root):
+            job = begun.job or {}
+            if job.items() >= same.items() and stored >= set(job["masks"]):
+                Journal.open(predictions.store.root, job).close()
+
+
 class ManyMasks:
     """A model that runs many masks on a batch: together where that is proved to be exact, else one at a time."""
 
@@ -135,6 +150,7 @@ class ManyMasks:
         self.together = None if proposal is None else proposal.forward(model)
         if compiled and self.together is not None:
             self.together = with_compiled_layers(self.together)
+        self.groups = _by_first_gated(self.gates)
         self.bytes = memory * MEBIBYTE
         self.bytes_per_token = _bytes_per_token(model)
 
@@ -170,14 +186,18 @@ class ManyMasks:
     def _passes(self, n_tokens: int) -> Iterator[tuple[int | None, list[int]]]:
         """The masks (by number) that run in one pass, with their first gated block; None: no block is gated."""
         size = max(1, self.bytes // (self.bytes_per_token * n_tokens))
-        by_first: dict[int | None, list[int]] = {}
-        for i in range(len(self.masks)):
-            closed = (b for b, gate in enumerate(self.gates) if bool((gate[i] == 0).any()))
-            by_first.setdefault(next(closed, None), []).append(i)
-        for first, group in by_first.items():
-            n_passes = -(-len(group) // size)
-            for part in np.array_split(group, n_passes):
+        for first, group in self.groups.items():
+            for part in np.array_split(group, -(-len(group) // size)):
                 yield first, part.tolist()
+
+
+def _by_first_gated(gates: Sequence[Tensor]) -> dict[int | None, list[int]]:
+    """The masks, by number, of each first gated block; None: no block is gated."""
+    closed = torch.stack([(gate == 0).any(dim=1) for gate in gates], dim=1).tolist()
+    groups: dict[int | None, list[int]] = {}
+    for i, row in enumerate(closed):
+        groups.setdefault(next((block for block, is_gated in enumerate(row) if is_gated), None), []).append(i)
+    return groups
 
 
 def _examples(predictions: Predictions) -> Batch:

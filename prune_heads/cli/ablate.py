@@ -40,7 +40,13 @@ def ablate(
         str | None,
         Option(help="Where only-one picks each layer's head. (default: the task's training split)"),
     ] = None,
-    choose_examples: Annotated[int, Option(min=1, help="How many of its examples, drawn at random.")] = 5000,
+    choose_examples: Annotated[
+        int | None,
+        Option(
+            min=1,
+            help="How many of its examples, drawn at random; --max-examples does not cut them. (default: 5000)",
+        ),
+    ] = None,
     seed: Annotated[int, Option(min=0, help="Of that draw and of the bootstrap.")] = 0,
     memory: Annotated[
         int | None, Option(min=1, help="MiB of activations a pass. (default: 96 on a CPU, 8192 on a GPU)")
@@ -58,14 +64,16 @@ def ablate(
     """
     from prune_heads.jobs.ablate import ablate_job, contract
     from prune_heads.reporting.ablation import ablation_report
-    from prune_heads.studies.ablating import Ablation
+    from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
 
+    if kind is not KindName.only_one and (choose_split is not None or choose_examples is not None):
+        raise BadParameter("--choose-split and --choose-examples belong to --kind only-one.")
     options = Ablation(
         kind=kind.value,
         blocks=_blocks(blocks),
         splits=tuple(split or ()),
         choose_split=choose_split,
-        choose_examples=choose_examples,
+        choose_examples=choose_examples or CHOOSE_EXAMPLES,
         seed=seed,
         memory=memory,
         compiled=compiled,

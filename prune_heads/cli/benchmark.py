@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from typer import Option
+from typer import BadParameter, Option
 
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import BenchmarkName
@@ -32,6 +32,8 @@ def benchmark(
         report = benchmark_ablation(setup.resolve(), reporter, repeats=repeats, compiled=compiled)
         show(report, ablation_benchmark_table(report), as_json=as_json)
         return
+    if compiled:
+        raise BadParameter("--compile is for --of ablation.")
     from prune_heads.reporting.terminal import benchmark_table
     from prune_heads.studies.benchmark import benchmark_scoring
 

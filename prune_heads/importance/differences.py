@@ -28,7 +28,7 @@ def difference_scores(predictions: Predictions, masked: HeadMask | None = None) 
     column = {head: i for i, head in enumerate(there)}
 
     def value(mask: HeadMask) -> float:
-        return predictions.subject.metrics(found[mask], predictions.split)[predictions.metric]
+        return predictions.metric_of(found[mask])
 
     def right(mask: HeadMask) -> np.ndarray:
         return predictions.subject.predictions(found[mask]) == predictions.references

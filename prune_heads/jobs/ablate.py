@@ -12,7 +12,8 @@ from prune_heads.reporting.latex import ablation_latex
 from prune_heads.reporting.long_form import ablation_csv, best_csv
 from prune_heads.reporting.markdown import ablation_markdown
 from prune_heads.runs import RECORD_FILE, check_output
-from prune_heads.studies.ablating import Ablation, ablate
+from prune_heads.studies.ablating import ablate
+from prune_heads.studies.measuring import Ablation
 from prune_heads.studies.setup import Setup
 
 

@@ -186,7 +186,7 @@ def interval(correlation: Mapping[str, Any], name: str, words: str = "95% interv
 
 
 def flips(record: Mapping[str, Any]) -> str | None:
-    """How many predictions the reduced precision flips; None in float32."""
+    """How many predictions the reduced precision flips; None in float32, and for scores."""
     found = record["flips"]
     if found is None:
         return None

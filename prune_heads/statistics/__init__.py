@@ -8,6 +8,7 @@ from prune_heads.statistics.corrections import benjamini_hochberg, holm
 from prune_heads.statistics.correlation import Correlation, Estimate, correlate
 from prune_heads.statistics.curves import area_under_curve
 from prune_heads.statistics.differences import (
+    N_RESAMPLES,
     Difference,
     PairedTest,
     compare_paired,
@@ -19,6 +20,7 @@ from prune_heads.statistics.values import METRIC_VALUES, why_undefined
 
 __all__ = [
     "METRIC_VALUES",
+    "N_RESAMPLES",
     "Correlation",
     "Difference",
     "Estimate",

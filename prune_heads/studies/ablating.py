@@ -1,125 +1,21 @@
 """Mask each head, or all others of its layer, and measure: the paper's tables 1, 2, 3, 5 and 6, and its figure 2."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.ablation import ablations, predict_masks
-from prune_heads.errors import DataError, HeadDescriptorError
-from prune_heads.evaluation import Logits, warn_if_below_majority
-from prune_heads.heads import NUMBERING, Head, HeadMask
-from prune_heads.predictions import Predictions
+from prune_heads.evaluation import warn_if_below_majority
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
-from prune_heads.statistics import benjamini_hochberg, compare_paired, correlate, holm, why_undefined
+from prune_heads.statistics import correlate
+from prune_heads.studies.ablation_tables import Cells, table
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.flips import count_flips
+from prune_heads.studies.measuring import Ablation, check_defined, measure
 from prune_heads.studies.setup import Setup, identify, identify_split
-
-ALPHA = 0.01
-"""The paper's level of significance."""
-
-Cells = list[list[float | None]]
-"""One row a block; None for a head that is not there or was not asked about."""
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """What `prune-heads ablate` was asked for beside model and task."""
-
-    kind: str = "without-one"
-    blocks: tuple[int, ...] | None = None
-    """Attention blocks, from 0; None for all."""
-    splits: tuple[str, ...] = ()
-    """Splits to measure on; none stands for the task's own."""
-    choose_split: str | None = None
-    """Where `only-one` picks each layer's head; None for the task's split for scoring."""
-    choose_examples: int = 5000
-    """How many of its examples, drawn at random (paper, table 6)."""
-    seed: int = 0
-    memory: int | None = None
-    """MiB of activations a pass; None for the device's default."""
-    compiled: bool = False
-    """Compile the layers first."""
-
-    def configuration(self) -> dict[str, Any]:
-        """For records: what can change a result."""
-        chooses = self.kind == "only-one"
-        return {
-            "kind": self.kind,
-            "blocks": None if self.blocks is None else [block + 1 for block in self.blocks],
-            "splits": list(self.splits) or None,
-            "choose_split": self.choose_split if chooses else None,
-            "choose_examples": self.choose_examples if chooses else None,
-            "seed": self.seed,
-            "memory": self.memory,
-            "compile": self.compiled,
-        }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The answers of a model on a split without a mask and under each ablation."""
-
-    predictions: Predictions
-    kind: str
-    base: Logits
-    by_head: Mapping[Head, Logits]
-
-    def by_mask(self) -> dict[HeadMask, Logits]:
-        """The same by the masks that were applied."""
-        masks = ablations(self.kind, self.predictions.gone)
-        return {self.predictions.gone: self.base} | {masks[head]: x for head, x in self.by_head.items()}
-
-    def value(self, logits: Logits) -> float:
-        """The headline metric."""
-        return self.predictions.subject.metrics(logits, self.predictions.split)[self.predictions.metric]
-
-    def deltas(self) -> dict[Head, float]:
-        """Metric under each ablation minus metric without a mask."""
-        base = self.value(self.base)
-        return {head: self.value(logits) - base for head, logits in self.by_head.items()}
-
-
-def measure(predictions: Predictions, options: Ablation) -> Measured:
-    """The ablations of one kind on one split.
-
-    Raises:
-        DataError: If the metric is undefined on the split.
-        HeadDescriptorError: If a block is not there, or no head is left in them.
-        PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
-    """
-    check_defined(predictions)
-    n_blocks = len(predictions.gone.n_heads)
-    if wrong := [block + 1 for block in options.blocks or () if not 0 <= block < n_blocks]:
-        raise HeadDescriptorError(f"--blocks must be between 1 and {n_blocks} for this model; got {wrong[0]}")
-    masks = ablations(options.kind, predictions.gone, options.blocks)
-    if not masks:
-        raise HeadDescriptorError(
-            "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "
-            "--blocks, or take a checkpoint that has heads"
-        )
-    wanted = [predictions.gone, *masks.values()]
-    found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
-    base = found[predictions.gone]
-    return Measured(predictions, options.kind, base, {head: found[mask] for head, mask in masks.items()})
-
-
-def check_defined(predictions: Predictions) -> None:
-    """Refuse a split on which the headline metric says nothing, before any work.
-
-    Raises:
-        DataError: Saying why, e.g. that all its labels are alike.
-    """
-    if reason := why_undefined(predictions.metric, predictions.references):
-        raise DataError(
-            f"{predictions.metric} must be defined on {predictions.split.name} "
-            f"({len(predictions.references)} examples): {reason}. Take another split, or more examples"
-        )
 
 
 def ablate(
@@ -149,6 +45,10 @@ def ablate(
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split
         chosen_on = subject.task.load(name, options.choose_examples, seed=options.seed)
+        if name in [split.name for split in splits]:
+            reporter.note(
+                f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them"
+            )
     identity = {
         "configuration": {**setup.configuration(), **options.configuration()},
         **identify(subject, splits),
@@ -178,7 +78,7 @@ def ablate(
     ]
     clock.lap("statistics")
     flipped = None
-    if setup.dtype != "float32":
+    if setup.dtype != "float32" and subject.labels is not None:  # a score has no label to flip
         first = found[0]
         flipped = count_flips(
             setup, first.predictions.split.name, first.by_mask(), reporter, memory=options.memory
@@ -199,86 +99,6 @@ def ablate(
         correlations=correlations,
         flips=flipped,
     )
-
-
-def table(found: Measured, seed: int, chosen: Measured | None = None) -> dict[str, Any]:
-    """One split's table: metric and difference of each head, its interval, and p-values before and after correction.
-
-    Args:
-        found: The ablations on the split.
-        seed: Of the bootstrap.
-        chosen: The same ablations on other examples, by which each layer's best head is picked.
-    """
-    predictions = found.predictions
-    base = found.value(found.base)
-    tests = {head: _test(found, logits, seed) for head, logits in found.by_head.items()}
-    shape = predictions.gone.n_heads
-
-    def cells(of: Mapping[Head, float]) -> Cells:
-        return [[of.get((block, head)) for head in range(n)] for block, n in enumerate(shape)]
-
-    p_values = {head: test.p_value for head, test in tests.items()}
-    p = np.asarray(list(p_values.values()))
-    best = None if chosen is None else _best(found, chosen, tests)
-    return {
-        "split": predictions.split.name,
-        "kind": found.kind,
-        "metric": predictions.metric,
-        "base": base,
-        "n_examples": len(predictions.references),
-        "numbering": NUMBERING,
-        "blocks": [block.describe() for block in predictions.subject.blocks],
-        "value": cells({head: found.value(logits) for head, logits in found.by_head.items()}),
-        "delta": cells(found.deltas()),
-        "low": cells({head: test.low for head, test in tests.items()}),
-        "high": cells({head: test.high for head, test in tests.items()}),
-        "p_value": cells(p_values),
-        "p_adjusted": {
-            "holm": cells(dict(zip(p_values, holm(p).tolist(), strict=True))),
-            "bh": cells(dict(zip(p_values, benjamini_hochberg(p).tolist(), strict=True))),
-        },
-        "test": next(iter(tests.values())).test,
-        "alpha": ALPHA,
-        "best": best,
-    }
-
-
-def _test(found: Measured, logits: Logits, seed: int) -> Any:
-    predictions = found.predictions
-    answers = predictions.subject.predictions
-    return compare_paired(
-        predictions.metric, answers(found.base), answers(logits), predictions.references, seed=seed
-    )
-
-
-def _best(found: Measured, chosen: Measured, tests: Mapping[Head, Any]) -> list[dict[str, Any]]:
-    """Each layer's head that is best where it is chosen, and what it is worth here; corrected over the layers."""
-    there, here = chosen.deltas(), found.deltas()
-    base = chosen.value(chosen.base)
-    rows = []
-    for block in dict.fromkeys(block for block, _ in found.by_head):
-        heads = [head for head in found.by_head if head[0] == block]
-        pick = max(heads, key=lambda head: there[head])  # the first of equals
-        flattering = max(heads, key=lambda head: here[head])
-        rows.append(
-            {
-                "layer": block + 1,
-                "head": pick[1] + 1,
-                "chosen_on": chosen.predictions.split.name,
-                "chosen_examples": len(chosen.predictions.references),
-                "chosen_value": base + there[pick],
-                "chosen_base": base,
-                "delta": here[pick],
-                "low": tests[pick].low,
-                "high": tests[pick].high,
-                "p_value": tests[pick].p_value,
-                "best_here": {"head": flattering[1] + 1, "delta": here[flattering]},
-            }
-        )
-    p = np.asarray([row["p_value"] for row in rows])
-    for row, by_holm, by_bh in zip(rows, holm(p).tolist(), benjamini_hochberg(p).tolist(), strict=True):
-        row |= {"p_holm": by_holm, "p_bh": by_bh}
-    return rows
 
 
 def _flat(rows: Cells) -> NDArray[np.float64]:

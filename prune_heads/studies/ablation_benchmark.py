@@ -28,6 +28,7 @@ from prune_heads.importance.gradient import example_losses
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
 from prune_heads.studies.benchmark import published_length
+from prune_heads.studies.flips import n_flipped
 from prune_heads.studies.setup import Setup, identify_model, identify_split
 
 _RATE_ROWS = 4096
@@ -189,11 +190,13 @@ def matrix_rate(model: torch.nn.Module, *, repeats: int = 7) -> float:
 
 
 def _flips(exact: _Side, first: Logits, second: Logits) -> dict[str, int]:
-    answers = exact.predictions.subject.predictions
-    pairs = zip(first, second, strict=True)
+    """Nothing for regression: a score has no label to flip."""
+    subject = exact.predictions.subject
+    if subject.labels is None:
+        return {}
     return {
         "n_predictions": first.shape[0] * first.shape[1],
-        "n_flipped": sum(int((answers(a) != answers(b)).sum()) for a, b in pairs),
+        "n_flipped": sum(n_flipped(subject, a, b) for a, b in zip(first, second, strict=True)),
     }
 
 

@@ -16,8 +16,8 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.statistics import area_under_curve, correlate, metric_interval
-from prune_heads.studies.ablating import check_defined
 from prune_heads.studies.clock import Clock
+from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.orders import Order, order_of
 from prune_heads.studies.scoring import Scoring, examples_to_score_on, note_oracle
 from prune_heads.studies.setup import Setup, identify, identify_split
@@ -72,8 +72,7 @@ class Measured:
     def value(self, mask: HeadMask) -> float:
         """The headline metric."""
         if mask not in self._values:
-            metrics = self.predictions.subject.metrics(self.logits[mask], self.predictions.split)
-            self._values[mask] = metrics[self.predictions.metric]
+            self._values[mask] = self.predictions.metric_of(self.logits[mask])
         return self._values[mask]
 
     def interval(self, mask: HeadMask, seed: int) -> tuple[float, float]:

@@ -27,7 +27,7 @@ def count_flips(
     """How many predictions of the first examples differ from those of float32.
 
     Args:
-        setup: In the reduced precision.
+        setup: In the reduced precision; a classifier, for a score has no label to flip.
         split: Its name.
         found: Logits `(n_examples, n_labels)` in the reduced precision, under each mask.
         reporter: Told about stages and notes.
@@ -50,11 +50,10 @@ def count_flips(
         "n_examples": n,
         "n_masks": len(found),
         "n_predictions": n * len(found),
-        "n_flipped": sum(_differ(subject, logits[:n], wanted[mask]) for mask, logits in found.items()),
+        "n_flipped": sum(n_flipped(subject, logits[:n], wanted[mask]) for mask, logits in found.items()),
     }
 
 
-def _differ(subject: Subject, first: Logits, second: Logits) -> int:
-    if subject.labels is None:
-        return 0  # a score has no label to flip
+def n_flipped(subject: Subject, first: Logits, second: Logits) -> int:
+    """Examples of which two logits `(n_examples, n_labels)` predict different labels."""
     return int(np.sum(subject.predictions(first) != subject.predictions(second)))

@@ -12,7 +12,7 @@ from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, NORMALIZERS, GateGradients, Question
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.studies.ablating import check_defined
+from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.setup import Setup
 from prune_heads.tasks.task import Split
 

@@ -71,9 +71,9 @@ def test_nothing_is_computed_twice(predictions, computed, monkeypatch):
     assert all(np.array_equal(first[mask], again[mask]) for mask in first)
     runs, original = [], ManyMasks.__init__
 
-    def noted(self, predictions, todo, memory):
+    def noted(self, predictions, todo, *options, **named):
         runs.append(todo)
-        original(self, predictions, todo, memory)
+        original(self, predictions, todo, *options, **named)
 
     monkeypatch.setattr(ManyMasks, "__init__", noted)
     predict_masks(predictions, masks)

@@ -29,6 +29,7 @@ import pytest
         (("evaluate", "--model", "m", "--task", "sst2", "--validation-file", "v.csv"), "exclude each other"),
         (("evaluate", "--task", "own.toml", "--validation-file", "v.csv"), "exclude each other"),
         (("evaluate", "--validation-file", "v.csv", "--metric", "loss"), "'matthews_correlation'"),
+        (("ablate", "--choose-split", "train"), "belong to --kind only-one"),
         (("prune", "--heads", "1:1"), "Missing option '--output'"),
         (("prune", "--output", "out"), "named by --heads or chosen by --scores"),
         (
@@ -39,6 +40,7 @@ import pytest
             ("prune", "--output", "out", "--scores", "s.json", "--n-heads", "1", "--fraction", "1"),
             "exclude each other",
         ),
+        (("benchmark", "--compile"), "--compile is for --of ablation"),
         (("run", "--model"), "requires an argument"),
         (("run", "--modle", "x"), "--modle"),
         (("run", "extra"), "extra"),

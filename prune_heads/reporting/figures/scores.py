@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.figure import Figure
 
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.figures.style import STYLE
+from prune_heads.reporting.figures.style import STYLE, grid_of
 
 
 def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
@@ -19,10 +18,8 @@ def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
         pruned: Descriptors of pruned heads, from 1.
     """
     rows = report["scores"]
-    width = max(map(len, rows))
-    grid = np.full((len(rows), width), np.nan)
-    for layer, values in enumerate(rows):
-        grid[layer, : len(values)] = values
+    grid = grid_of(rows)
+    width = grid.shape[1]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.9 + 0.42 * width, 1.3 + 0.42 * len(rows)), layout="constrained")
         axes = figure.add_subplot()

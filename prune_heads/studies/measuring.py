@@ -1,0 +1,110 @@
+"""Every head of some layers masked on its own, on one split: what a table of ablations is made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prune_heads.ablation import ablations, predict_masks
+from prune_heads.errors import DataError, HeadDescriptorError
+from prune_heads.evaluation import Logits
+from prune_heads.heads import Head, HeadMask
+from prune_heads.predictions import Predictions
+from prune_heads.statistics import why_undefined
+
+CHOOSE_EXAMPLES = 5000
+"""As in the paper's table 6."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What `prune-heads ablate` was asked for beside model and task."""
+
+    kind: str = "without-one"
+    blocks: tuple[int, ...] | None = None
+    """Attention blocks, from 0; None for all."""
+    splits: tuple[str, ...] = ()
+    """Splits to measure on; none stands for the task's own."""
+    choose_split: str | None = None
+    """Where `only-one` picks each layer's head; None for the task's split for scoring."""
+    choose_examples: int = CHOOSE_EXAMPLES
+    """How many of its examples, drawn at random."""
+    seed: int = 0
+    memory: int | None = None
+    """MiB of activations a pass; None for the device's default."""
+    compiled: bool = False
+    """Compile the layers first."""
+
+    def configuration(self) -> dict[str, Any]:
+        """For records: what can change a result."""
+        chooses = self.kind == "only-one"
+        return {
+            "kind": self.kind,
+            "blocks": None if self.blocks is None else [block + 1 for block in self.blocks],
+            "splits": list(self.splits) or None,
+            "choose_split": self.choose_split if chooses else None,
+            "choose_examples": self.choose_examples if chooses else None,
+            "seed": self.seed,
+            "memory": self.memory,
+            "compile": self.compiled,
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The answers of a model on a split without a mask and under each ablation."""
+
+    predictions: Predictions
+    kind: str
+    base: Logits
+    by_head: Mapping[Head, Logits]
+
+    def by_mask(self) -> dict[HeadMask, Logits]:
+        """The same by the masks that were applied."""
+        masks = ablations(self.kind, self.predictions.gone)
+        return {self.predictions.gone: self.base} | {masks[head]: x for head, x in self.by_head.items()}
+
+    def value(self, logits: Logits) -> float:
+        """The headline metric."""
+        return self.predictions.metric_of(logits)
+
+    def deltas(self) -> dict[Head, float]:
+        """Metric under each ablation minus metric without a mask."""
+        base = self.value(self.base)
+        return {head: self.value(logits) - base for head, logits in self.by_head.items()}
+
+
+def measure(predictions: Predictions, options: Ablation) -> Measured:
+    """The ablations of one kind on one split.
+
+    Raises:
+        DataError: If the metric is undefined on the split.
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+        PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
+    """
+    check_defined(predictions)
+    n_blocks = len(predictions.gone.n_heads)
+    if wrong := [block + 1 for block in options.blocks or () if not 0 <= block < n_blocks]:
+        raise HeadDescriptorError(f"--blocks must be between 1 and {n_blocks} for this model; got {wrong[0]}")
+    masks = ablations(options.kind, predictions.gone, options.blocks)
+    if not masks:
+        raise HeadDescriptorError(
+            "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "
+            "--blocks, or take a checkpoint that has heads"
+        )
+    wanted = [predictions.gone, *masks.values()]
+    found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
+    base = found[predictions.gone]
+    return Measured(predictions, options.kind, base, {head: found[mask] for head, mask in masks.items()})
+
+
+def check_defined(predictions: Predictions) -> None:
+    """Refuse a split on which the headline metric says nothing, before any work.
+
+    Raises:
+        DataError: Saying why, e.g. that all its labels are alike.
+    """
+    if reason := why_undefined(predictions.metric, predictions.references):
+        raise DataError(
+            f"{predictions.metric} must be defined on {predictions.split.name} "
+            f"({len(predictions.references)} examples): {reason}. Take another split, or more examples"
+        )
