@@ -71,7 +71,7 @@ def ablate(
     options = Ablation(
         kind=kind.value,
         blocks=_blocks(blocks),
-        splits=tuple(split or ()),
+        splits=tuple(dict.fromkeys(split or ())),
         choose_split=choose_split,
         choose_examples=choose_examples or CHOOSE_EXAMPLES,
         seed=seed,

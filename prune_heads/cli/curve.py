@@ -103,6 +103,6 @@ def curve(
     from prune_heads.jobs.curve import curve_job
     from prune_heads.reporting.curves import criteria_table
 
-    options = order.resolve(steps, tuple(split or ()))
+    options = order.resolve(steps, tuple(dict.fromkeys(split or ())))
     record = curve_job(setup.resolve(), options, TerminalReporter(), output=output, overwrite=overwrite)
     show(record, criteria_table(record), as_json=as_json)

@@ -41,7 +41,7 @@ def run(
 
     if save_checkpoint and output is None:
         raise BadParameter("--save-checkpoint needs an --output folder.")
-    options = RunOptions(choice.resolve(), mode.value, tuple(split or ()), curve)
+    options = RunOptions(choice.resolve(), mode.value, tuple(dict.fromkeys(split or ())), curve)
     result = run_job(
         setup.resolve(),
         scoring.resolve(),
