@@ -65,6 +65,5 @@ def ablation_multiply_adds(
 
 def _linear_parameters(block: AttentionBlock) -> tuple[int, int]:
     """Weights of the linear maps of the block's layer, and of W_Q, W_K and W_V among them."""
-    linears = [module for module in block.layer_module.modules() if isinstance(module, nn.Linear)]
     own = (block.query, block.key, block.value)
-    return sum(m.weight.numel() for m in linears), sum(m.weight.numel() for m in own)
+    return sum(m.weight.numel() for m in block.linears()), sum(m.weight.numel() for m in own)

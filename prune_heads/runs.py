@@ -1,7 +1,5 @@
 """Run folders: what was asked, under which conditions, and what came out."""
 
-import hashlib
-import json
 import os
 import platform
 import subprocess
@@ -13,6 +11,7 @@ from typing import Any
 
 import torch
 
+from prune_heads.arrays import digest
 from prune_heads.errors import RunError
 from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING
@@ -34,8 +33,7 @@ _LIBRARIES = (
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of what makes a run this run: configuration, model and data; in whatever order they stand."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest(identity)
 
 
 def record_of(

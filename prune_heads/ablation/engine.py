@@ -209,6 +209,5 @@ def _examples(predictions: Predictions) -> Batch:
 
 def _bytes_per_token(model: nn.Module) -> int:
     """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound."""
-    layer = attention_blocks(model)[0].layer_module
-    linears = [module for module in layer.modules() if isinstance(module, nn.Linear)]
+    linears = attention_blocks(model)[0].linears()
     return sum((m.in_features + m.out_features) * m.weight.element_size() for m in linears)

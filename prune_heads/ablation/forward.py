@@ -29,6 +29,11 @@ class Recording:
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     """Arguments of each layer, by position and by name; of both, the first is the hidden states."""
 
+    @property
+    def n_examples(self) -> int:
+        """Examples of the batch."""
+        return len(next(iter(self.inputs.values())))
+
 
 @dataclass(frozen=True)
 class VariantForward:
@@ -76,7 +81,7 @@ class VariantForward:
         """
         n_masks = len(gates[0])
         rows = {name: _repeat(value, n_masks) for name, value in recording.inputs.items()}
-        n_examples = len(next(iter(recording.inputs.values())))
+        n_examples = recording.n_examples
         with ExitStack() as stack:
             if self.embeddings is not None:
                 shape_only = tree_map_only(
@@ -106,7 +111,7 @@ class VariantForward:
         block = self.blocks[first]
         n_masks = len(gates)
         args, kwargs = recording.calls[first]
-        n_examples = len(next(iter(recording.inputs.values())))
+        n_examples = recording.n_examples
         original = block.layer_module.forward
         read_out = self.read_out if first == len(self.blocks) - 1 else None
 

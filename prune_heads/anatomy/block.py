@@ -44,6 +44,10 @@ class AttentionBlock:
     counters: tuple[tuple[nn.Module, str, int], ...]
     """(module, attribute, value of one head) for each attribute in which the module keeps its head count."""
 
+    def linears(self) -> list[nn.Linear]:
+        """The linear maps of the whole layer, feed-forward included."""
+        return [module for module in self.layer_module.modules() if isinstance(module, nn.Linear)]
+
     def describe(self) -> dict[str, object]:
         """The block for reports: name, kind, stack, layer (from 1), n_heads (before removal)."""
         return {

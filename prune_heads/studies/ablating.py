@@ -38,9 +38,7 @@ def ablate(
     """
     clock = Clock()
     subject = setup.load(reporter)
-    splits = [
-        setup.load_split(subject, name, reporter) for name in options.splits or subject.task.spec.eval_splits
-    ]
+    splits = setup.load_splits(subject, options.splits, reporter)
     chosen_on = None
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split

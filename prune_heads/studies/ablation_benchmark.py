@@ -174,8 +174,7 @@ def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> f
 
 def matrix_rate(model: torch.nn.Module, *, repeats: int = 7) -> float:
     """Multiply-adds a second of the machine on the model's own feed-forward matrix, the best of some repeats."""
-    layer = attention_blocks(model)[0].layer_module
-    widest = max((m for m in layer.modules() if isinstance(m, torch.nn.Linear)), key=lambda m: m.out_features)
+    widest = max(attention_blocks(model)[0].linears(), key=lambda m: m.out_features)
     weight = widest.weight.detach()
     x = torch.randn(_RATE_ROWS, widest.in_features, dtype=weight.dtype, device=weight.device)
     best = float("inf")

@@ -108,8 +108,7 @@ def curves(
     """
     clock = Clock()
     subject = setup.load(reporter)
-    names = options.splits or subject.task.spec.eval_splits
-    splits = [setup.load_split(subject, name, reporter) for name in names]
+    splits = setup.load_splits(subject, options.splits, reporter)
     every = [setup.predictions(subject, split, reporter) for split in splits]
     examples = _examples(subject, setup, options, every, reporter)
     identity = {

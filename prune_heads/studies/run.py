@@ -66,8 +66,7 @@ def run(
     """
     clock = Clock()
     subject = setup.load(reporter)
-    names = options.splits or subject.task.spec.eval_splits
-    splits = [setup.load_split(subject, name, reporter) for name in names]
+    splits = setup.load_splits(subject, options.splits, reporter)
     choice, gone = options.choice, removed_heads(subject.model)
     named = None if choice.needs_scores else choice.mask(gone, None)
     if choice.needs_scores:

@@ -1,6 +1,7 @@
 """What every study starts from: a model, a task, and the conditions under which they meet."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ class Setup:
         if n < loaded.n_available:
             reporter.note(f"{split}: the first {n} of {loaded.n_available} examples, in file order")
         return loaded
+
+    def load_splits(self, subject: Subject, names: Sequence[str], reporter: Reporter) -> list[Split]:
+        """The splits to report on; no name stands for the task's own."""
+        return [self.load_split(subject, name, reporter) for name in names or subject.task.spec.eval_splits]
 
     def predictions(self, subject: Subject, split: Split, reporter: Reporter) -> Predictions:
         """The subject's predictions on a split, backed by the store; damaged entries are noted."""
