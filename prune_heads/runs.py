@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from prune_heads.arrays import digest
+from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
 from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING
@@ -68,6 +69,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
+        "linear_maps": kernels(),
     }
 
 

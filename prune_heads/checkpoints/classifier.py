@@ -16,6 +16,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import CheckpointError, PruneHeadsError, first_line
@@ -91,6 +92,7 @@ def load_classifier(
         ) from error
     _check_weights(model, info, shown)
     _check_tokenizer(tokenizer, model, shown)
+    use_onednn(model)
     return Classifier(model.eval(), tokenizer, shown, _revision(source))
 
 

@@ -34,6 +34,8 @@ def ablation_benchmark_table(report: Mapping[str, Any]) -> RenderableType:
     notes.append(f"bfloat16: {', '.join(against)}")
     if "n_flipped" in reduced:
         notes[-1] += f"; {reduced['n_flipped']:,} of {reduced['n_predictions']:,} predictions flip"
+    if (library := report["linear_maps"][report["dtype"]]) != "PyTorch":
+        notes.append(f"linear maps by {library}, in the published protocol by PyTorch")
     return Group(titled(title), table, *map(Text, dict.fromkeys(notes)), Text(_floor(report)))
 
 

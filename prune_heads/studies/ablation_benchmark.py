@@ -1,9 +1,9 @@
 """A full table of ablations, timed in turn against one masked evaluation at a time and the published protocol.
 
 The published protocol (Michel et al., 2019) starts a process a head, pads every example to 128 tokens, takes batches
-in file order, and runs the model twice, once for the loss and once for the logits. One evaluation by it is timed,
-process and all, and multiplied by the number of heads; so is one masked evaluation by gates. The engine's table is
-timed in full. Tokenising is timed only where the protocol repeats it.
+in file order, and runs the model twice, once for the loss and once for the logits, by PyTorch's own linear maps. One
+evaluation by it is timed, process and all, and multiplied by the number of heads; so is one masked evaluation by gates.
+The engine's table is timed in full. Tokenising is timed only where the protocol repeats it.
 """
 
 import multiprocessing
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from prune_heads.ablation import DEFAULT_MEMORY, ManyMasks, ablations
 from prune_heads.anatomy import attention_blocks
+from prune_heads.checkpoints import kernels, use_pytorch
 from prune_heads.costs import ablation_multiply_adds
 from prune_heads.evaluation import Logits, predict
 from prune_heads.gating import gated, gates_of
@@ -91,6 +91,7 @@ def benchmark_ablation(
         "batch_size": exact.predictions.batches.batch_size,
         "threads": torch.get_num_threads(),
         "dtype": "float32",
+        "linear_maps": kernels(),
         "compiled": compiled,
         "compile_seconds": round(exact.compile_seconds, 1) if compiled else None,
         "sides": {
@@ -160,6 +161,7 @@ def published_evaluation(setup: Setup, split: str, mask: HeadMask) -> float:
 def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> float:
     torch.set_num_threads(n_threads)
     subject = setup.load(Silent())
+    use_pytorch(subject.model)
     batches = subject.batches(setup.load_split(subject, split, Silent()))
     model = subject.model
     losses: list[Tensor] = []
@@ -175,13 +177,13 @@ def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> f
 def matrix_rate(model: torch.nn.Module, *, repeats: int = 7) -> float:
     """Multiply-adds a second of the machine on the model's own feed-forward matrix, the best of some repeats."""
     widest = max(attention_blocks(model)[0].linears(), key=lambda m: m.out_features)
-    weight = widest.weight.detach()
+    weight = widest.weight
     x = torch.randn(_RATE_ROWS, widest.in_features, dtype=weight.dtype, device=weight.device)
     best = float("inf")
     with torch.inference_mode():
         for _ in range(repeats):
             start = time.perf_counter()
-            functional.linear(x, weight)
+            widest(x)
             if x.is_cuda:
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - start)

@@ -140,6 +140,7 @@ def test_the_benchmark_of_ablations(flips, rendered):
         "batch_size": 32,
         "threads": 2,
         "dtype": "float32",
+        "linear_maps": {"float32": "oneDNN", "bfloat16": "oneDNN"},
         "sides": {
             "engine": {"seconds": 72.33},
             "one_at_a_time": {"seconds": 190.1},
@@ -158,4 +159,5 @@ def test_the_benchmark_of_ablations(flips, rendered):
     assert "6.10e+12 multiply-adds at 1.10e+11 a second are 55.4 s" in text
     assert "74%" in text
     assert "bfloat16: 91.0x over published" in text
+    assert "linear maps by oneDNN, in the published protocol by PyTorch" in text
     assert ("; 3 of 4,672 predictions flip" in text) is bool(flips)

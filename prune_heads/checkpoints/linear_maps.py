@@ -1,0 +1,75 @@
+"""Linear maps by oneDNN, on CPUs where they are faster than PyTorch's own.
+
+In float32 `torch.nn.functional.linear` calls MKL, which takes its AVX2 path on AMD processors whatever they can do;
+oneDNN, which comes with PyTorch too, takes AVX-512. In bfloat16 both call oneDNN, but PyTorch copies the bias first.
+The same products are summed in another order, so results differ by rounding: a loaded model keeps to one choice for
+whatever is evaluated, and makes it by the machine alone, so that a run that is resumed there gives the same bytes.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+_LARGE = 2**14
+"""Weights of a map from which on oneDNN's start, 11 us a call, is worth it. By the map, not by the rows that it is
+given, so that every evaluation of a model takes the same."""
+
+
+class OneDnnLinear(nn.Linear):
+    """`nn.Linear` that calls oneDNN where that is faster and no gradient is asked for. Its weights stay as they are."""
+
+    def forward(self, input: Tensor) -> Tensor:  # nn.Linear's own name
+        """`(..., in_features)` -> `(..., out_features)`."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_faster(input):
+            return super().forward(input)
+        mapped: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
+        return mapped
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Let the linear maps of a model call oneDNN where that is faster; elsewhere nothing changes."""
+    for module in model.modules():
+        # A subclass may compute something else, so it stays.
+        if type(module) is nn.Linear and module.weight.numel() >= _LARGE:
+            module.__class__ = OneDnnLinear
+
+
+def use_pytorch(model: nn.Module) -> None:
+    """Give a model PyTorch's own linear maps again."""
+    for module in model.modules():
+        if type(module) is OneDnnLinear:
+            module.__class__ = nn.Linear  # type: ignore[assignment]
+
+
+def kernels() -> dict[str, str]:
+    """Which library computes large linear maps of a loaded model on this machine's CPU, by precision."""
+    return {
+        str(dtype).removeprefix("torch."): "oneDNN" if dtype in _faster_dtypes() else "PyTorch"
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+
+
+def _is_faster(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in _faster_dtypes() and x.numel() > 0
+
+
+@cache
+def _faster_dtypes() -> frozenset[torch.dtype]:
+    """The precisions in which this machine's CPU is faster by oneDNN."""
+    ours = torch.ops.mkldnn
+    if not torch.backends.mkldnn.is_available() or not hasattr(ours, "_linear_pointwise"):
+        return frozenset()
+    faster = set()
+    if ours._is_mkldnn_bf16_supported():
+        faster.add(torch.bfloat16)
+    if torch.backends.cpu.get_cpu_capability() == "AVX512" and "AMD" in _cpu_name():
+        faster.add(torch.float32)
+    return frozenset(faster)
+
+
+def _cpu_name() -> str:
+    """Empty where this version of PyTorch cannot tell."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return ""
+    return str(torch.cpu.get_capabilities().get("cpu_name", ""))
