@@ -1,12 +1,13 @@
 """Many masks in one forward pass, sharing all that lies below the first gated layer.
 
 The model's own forward runs. For masks whose first gated layer is l, the layers below l (and the embeddings) hand
-back what they computed once for the batch, and layer l runs once up to W_O, where its context is multiplied by the
-gates of every mask; from there on a row of the batch is one (mask, example). The arithmetic is that of `gated`.
+back what they computed once for the batch, and so does the attention of layer l up to W_O, where its context is
+multiplied by the gates of every mask; from there on a row of the batch is one (mask, example). The arithmetic is that
+of `gated`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,10 @@ class Recording:
     """What the embeddings gave, when it is known which module they are."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     """Arguments of each layer, by position and by name; of both, the first is the hidden states."""
+    contexts: list[Tensor] = field(default_factory=list)
+    """What each layer's W_O was given, `(batch, tokens, n_heads * head_dim)`."""
+    attended: list[Any] = field(default_factory=list)
+    """What each layer's attention gave, when it is known which module that is."""
 
     @property
     def n_examples(self) -> int:
@@ -44,7 +49,9 @@ class VariantForward:
     embeddings: nn.Module | None = None
     """Whose output is the first layer's input; None: they are computed again for each mask."""
     broadcast: bool = False
-    """Whether a layer takes a leading dimension (masks) from its W_O onwards, so that its attention runs once."""
+    """Whether a layer takes a leading dimension (masks) from its W_O onwards, so that what it does before runs once."""
+    attentions: Sequence[nn.Module] | None = None
+    """Each layer's attention, whose first output is W_O's input or output; None: it runs again in every pass."""
     read_out: ReadOut | None = None
     """The one position that the classifier reads, where that is proved."""
     compiled: Sequence[Callable[..., Any]] | None = None
@@ -60,9 +67,18 @@ class VariantForward:
         def embedded(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             recording.embedded = output
 
+        def keep_context(module: nn.Module, args: tuple[Any, ...]) -> None:
+            recording.contexts.append(args[0])
+
+        def keep_attended(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            recording.attended.append(output)
+
         with ExitStack() as hooks:
             for block in self.blocks:
                 hooks.callback(block.layer_module.register_forward_pre_hook(keep, with_kwargs=True).remove)
+                hooks.callback(block.output.register_forward_pre_hook(keep_context).remove)
+            for attention in self.attentions or ():
+                hooks.callback(attention.register_forward_hook(keep_attended).remove)
             if self.embeddings is not None:
                 hooks.callback(self.embeddings.register_forward_hook(embedded).remove)
             recording.logits = self.model(**inputs).logits
@@ -126,13 +142,34 @@ class VariantForward:
             if read_out is not None:
                 output = read_out.run(original, given, named, inputs, wide)
             else:
-                with _gated(block, wide):
+                with self._attended(recording, first, n_masks), _gated(block, wide):
                     output = original(*given, **named)
             if self.broadcast:
                 output = tree_map_only(Tensor, lambda x: x.flatten(0, 1), output)
             return output
 
         return _forward(block.layer_module, forward)
+
+    def _attended(self, recording: Recording, i: int, n_masks: int) -> AbstractContextManager[None]:
+        """Layer i's attention hands back what it computed for the batch; W_O, where it is inside, runs again."""
+        if self.attentions is None:
+            return nullcontext()
+        attended, context = recording.attended[i], recording.contexts[i]
+        ends_before = _first_output(attended) is context
+        if not self.broadcast:
+            attended, context = _repeat_all((attended, context), n_masks, recording.n_examples)
+
+        def forward(*_: Any, **__: Any) -> Any:
+            if ends_before:
+                return attended
+            output = self.blocks[i].output(context)
+            return output if isinstance(attended, Tensor) else (output, *attended[1:])
+
+        return _forward(self.attentions[i], forward)
+
+
+def _first_output(output: Any) -> Any:
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def _last(

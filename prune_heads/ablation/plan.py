@@ -32,6 +32,8 @@ class Plan:
     """Of the one token that the classifier reads; None: it reads more, or nothing could be proved."""
     norm: str | None
     """Between the last layer's input and its attention, where there is one."""
+    attentions: tuple[str, ...] | None
+    """Of each layer, the module that ends just before or just after W_O."""
 
     def forward(self, model: nn.Module) -> VariantForward:
         """The plan, applied to a model."""
@@ -40,9 +42,10 @@ class Plan:
         return VariantForward(
             model,
             blocks,
-            None if self.embeddings is None else model.get_submodule(self.embeddings),
-            self.broadcast,
-            None if self.position is None else ReadOut(blocks[-1], self.position, norm),
+            embeddings=None if self.embeddings is None else model.get_submodule(self.embeddings),
+            broadcast=self.broadcast,
+            attentions=None if self.attentions is None else [model.get_submodule(a) for a in self.attentions],
+            read_out=None if self.position is None else ReadOut(blocks[-1], self.position, norm),
         )
 
 
@@ -72,10 +75,12 @@ def _candidates(
     model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Tensor]
 ) -> Iterator[Plan]:
     embeddings, norm, attends = _structure(model, blocks, inputs)
+    attentions = _attentions(model, blocks, inputs)
     position = _read_position(model, blocks[-1], inputs) if attends else None
-    for reads in (position, None) if position else (None,):
-        for broadcast in (True, False):
-            yield Plan(embeddings, broadcast, reads, norm if reads else None)
+    for shared in (attentions, None) if attentions else (None,):
+        for reads in (position, None) if position else (None,):
+            for broadcast in (True, False):
+                yield Plan(embeddings, broadcast, reads, norm if reads else None, shared)
 
 
 @torch.no_grad()
@@ -106,6 +111,41 @@ def _structure(
     norms = [name for name, given, output in gave if given is seen["last"] and output is seen["attention"]]
     attends = seen["attention"] is seen["last"] or bool(norms)
     return (embeddings[-1] if embeddings else None, norms[-1] if norms else None, attends)
+
+
+@torch.no_grad()
+def _attentions(
+    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Tensor]
+) -> tuple[str, ...] | None:
+    """In each layer, the name of the innermost module around W_Q, W_K and W_V that gives W_O's input or output."""
+    names = {module: name for name, module in model.named_modules()}
+    gave: dict[nn.Module, Any] = {}
+    around_output: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        gave[module] = output[0] if isinstance(output, tuple) else output
+
+    def keep_both(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        around_output[module] = (args[0], output)
+
+    with ExitStack() as hooks:
+        for block in blocks:
+            hooks.callback(block.output.register_forward_hook(keep_both).remove)
+            for module in block.layer_module.modules():
+                if {block.query, block.key, block.value} <= set(module.modules()):
+                    hooks.callback(module.register_forward_hook(keep).remove)
+        model(**inputs)
+    found = []
+    for block in blocks:
+        inner = [
+            m
+            for m in block.layer_module.modules()
+            if any(gave.get(m) is x for x in around_output[block.output])
+        ]
+        if not inner:
+            return None
+        found.append(names[inner[-1]])
+    return tuple(found)
 
 
 def _read_position(model: nn.Module, block: AttentionBlock, inputs: Mapping[str, Tensor]) -> Position | None:

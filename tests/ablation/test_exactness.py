@@ -57,6 +57,7 @@ def test_every_family_is_exact(model_type, attention):
     proposal = plan(model, inputs)
     assert proposal is not None
     assert proposal.position == "first"
+    assert proposal.attentions is not None
     masks, others = masks_of(model), tiny_inputs(5, 14, seed=3)  # not the batch of the proof
     expected = one_at_a_time(model, others, masks)
     assert (together(model, others, masks, proposal) - expected).abs().max() <= TOLERANCE
@@ -66,10 +67,19 @@ def test_every_family_is_exact(model_type, attention):
 
 @pytest.mark.parametrize("broadcast", [True, False])
 @pytest.mark.parametrize("position", ["first", None])
-def test_every_way_is_exact(broadcast, position):
-    model, inputs = tiny_model(), tiny_inputs()
+@pytest.mark.parametrize(
+    ("model_type", "layers", "attention"),
+    [
+        ("bert", "bert.encoder.layer", "attention.self"),  # gives W_O's input
+        ("distilbert", "distilbert.transformer.layer", "attention"),  # gives W_O's output
+        ("bert", "bert.encoder.layer", None),
+    ],
+)
+def test_every_way_is_exact(broadcast, position, model_type, layers, attention):
+    model, inputs = tiny_model(model_type), tiny_inputs()
     masks = masks_of(model)
-    way = Plan("bert.embeddings", broadcast, position, None)
+    shared = attention and tuple(f"{layers}.{i}.{attention}" for i in range(3))
+    way = Plan(f"{model_type}.embeddings", broadcast, position, None, shared)
     got = together(model, inputs, masks, way)
     assert (got - one_at_a_time(model, inputs, masks)).abs().max() <= TOLERANCE
 
