@@ -11,6 +11,7 @@ from prune_heads.cli.ablate import ablate
 from prune_heads.cli.benchmark import benchmark
 from prune_heads.cli.correlate import correlate
 from prune_heads.cli.curve import curve
+from prune_heads.cli.doctor import doctor
 from prune_heads.cli.evaluate import evaluate
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
@@ -64,6 +65,7 @@ for _name, _command in (
     ("models", models),
     ("train-mini", train_mini),
     ("benchmark", benchmark),
+    ("doctor", doctor),
 ):
     app.command(_name)(_command)
 app.add_typer(store, name="store")

@@ -1,0 +1,94 @@
+"""What older scripts rely on and transformers 5 no longer has."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from prune_heads.migration import Report
+from prune_heads.migration.uses import USES
+from prune_heads.reporting.layout import titled
+
+
+def doctor_report(report: Report) -> dict[str, Any]:
+    """An object a finding, with what transformers 5 does and what to write instead."""
+    return {
+        "findings": [{**asdict(found), **USES[found.use]._asdict()} for found in report.findings],
+        "unreadable": [asdict(file) for file in report.unreadable],
+        "n_files": report.n_files,
+    }
+
+
+def doctor_table(report: Mapping[str, Any]) -> RenderableType:
+    """For the terminal: the lines of each file, what to write instead, and how many there are, last."""
+    findings, unreadable = report["findings"], report["unreadable"]
+    parts: list[RenderableType] = []
+    if findings:
+        parts += [titled("what transformers 5 does"), _by_file(findings), Text()]
+        parts += [titled("what to write instead"), _instead(row["use"] for row in findings), Text()]
+    if unreadable:
+        parts += [titled("mention it, but cannot be read"), _unreadable(unreadable), Text()]
+    return Group(*parts, Text(_summary(report)))
+
+
+def _by_file(findings: Sequence[Mapping[str, Any]]) -> RenderableType:
+    width = max(len(row["use"]) for row in findings)
+    parts: list[RenderableType] = []
+    for file, rows in groupby(findings, key=lambda row: row["file"]):
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(justify="right", no_wrap=True, min_width=6)
+        table.add_column(no_wrap=True, min_width=width)
+        table.add_column(overflow="fold")
+        for row in rows:
+            table.add_row(_place(row), Text(row["use"]), Text(row["effect"]))
+        parts += [Text(file, overflow="fold"), table]
+    return Group(*parts)
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
+
+
+def _unreadable(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    return _indented(
+        (row["file"] if row["cell"] is None else f"{row['file']} cell {row['cell']}", row["reason"])
+        for row in rows
+    )
+
+
+def _instead(uses: Iterable[str]) -> RenderableType:
+    """Each text once, under all uses that it is for."""
+    texts: dict[str, list[str]] = {}
+    for use in sorted(set(uses), key=list(USES).index):
+        texts.setdefault(USES[use].instead, []).append(use)
+    return _indented((", ".join(of), text) for text, of in texts.items())
+
+
+def _indented(rows: Iterable[tuple[str, str]]) -> RenderableType:
+    """What it is about, and below it what there is to say."""
+    return Group(
+        *(
+            part
+            for about, text in rows
+            for part in (Text(about, overflow="fold"), Padding(Text(text, overflow="fold"), (0, 0, 0, 4)))
+        )
+    )
+
+
+def _summary(report: Mapping[str, Any]) -> str:
+    findings = report["findings"]
+    n_with = len({row["file"] for row in findings})
+    n_files = _count(report["n_files"], "file")
+    text = f"{_count(len(findings), 'use')} in {n_with} of {n_files}" if findings else f"nothing in {n_files}"
+    if n_unreadable := len({row["file"] for row in report["unreadable"]}):
+        text += f"; {_count(n_unreadable, 'file')} cannot be read in whole"
+    return text
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
