@@ -6,11 +6,10 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import save_tiny_checkpoint, tiny_inputs, tiny_model
+from tiny import ENCODERS, save_tiny_checkpoint, tiny_inputs, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import load_pruned, remove_heads, save_pruned, zero_heads
-from prune_heads.anatomy import FAMILIES
 from prune_heads.checkpoints import fingerprint, load_classifier
 from prune_heads.errors import CheckpointError
 from prune_heads.surgery import removed_heads
@@ -23,7 +22,7 @@ def logits(model):
     return model(**tiny_inputs()).logits
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ENCODERS)
 def test_uneven_layers_come_back_bit_for_bit(model_type, tmp_path):
     model = remove_heads(tiny_model(model_type), UNEVEN)
     save_pruned(model, tmp_path / "pruned")
@@ -35,7 +34,7 @@ def test_uneven_layers_come_back_bit_for_bit(model_type, tmp_path):
     assert torch.allclose(logits(again), logits(model), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ENCODERS)
 def test_plain_from_pretrained_fails_loudly_and_the_folder_says_what_to_call(model_type, tmp_path):
     save_pruned(remove_heads(tiny_model(model_type), "2:3"), tmp_path / "pruned")
     with pytest.raises(RuntimeError, match="mismatch"):
@@ -158,3 +157,31 @@ def test_fingerprints_tell_weights_apart_and_nothing_else(tmp_path):
 def test_a_name_is_no_path(tmp_path):
     folder = save_tiny_checkpoint(tmp_path / "deep" / "down" / "my-model")
     assert load_classifier(str(folder)).name == "my-model"
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_checkpoint_that_transformers_4_has_pruned(tmp_path, pickled):
+    """Its configuration names the heads, layers and heads from 0, and its weights are narrower."""
+    folder = save_tiny_checkpoint(tmp_path / "old")
+    model = remove_heads(AutoModelForSequenceClassification.from_pretrained(folder), "1:2 3:1,4")
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    (folder / "model.safetensors").unlink()
+    if pickled:
+        torch.save(weights, folder / "pytorch_model.bin")
+    else:
+        save_file(weights, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pruned_heads": {"0": [1], "2": [0, 3]}}))
+    loaded = load_classifier(str(folder)).model
+    assert str(removed_heads(loaded)) == "1:2 3:1,4"
+    with torch.no_grad():
+        assert torch.equal(loaded(**tiny_inputs()).logits, model.eval()(**tiny_inputs()).logits)
+    save_pruned(loaded, tmp_path / "new")
+    assert str(removed_heads(load_pruned(tmp_path / "new"))) == "1:2 3:1,4"
+
+
+def test_an_old_checkpoint_with_no_heads_pruned_is_an_ordinary_one(tmp_path):
+    folder = save_tiny_checkpoint(tmp_path / "old")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pruned_heads": {}}))
+    assert not removed_heads(load_classifier(str(folder)).model)

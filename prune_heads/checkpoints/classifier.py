@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.checkpoints.linear_maps import use_onednn
-from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned
+from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import CheckpointError, PruneHeadsError, first_line
 from prune_heads.hub import revision_of
@@ -68,7 +68,7 @@ def load_classifier(
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(source, **where)
-            if isinstance(source, Path) and (source / HEADS_FILE).exists():
+            if isinstance(source, Path) and has_removed_heads(source):
                 model, info = load_pruned(source, dtype=dtype), {}
             else:
                 model, info = AutoModelForSequenceClassification.from_pretrained(

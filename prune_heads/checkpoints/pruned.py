@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -15,7 +16,7 @@ from prune_heads.anatomy import attention_blocks
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import CheckpointError, HeadDescriptorError, PruneHeadsError
 from prune_heads.files import new_directory, read_json, write_json, write_text
-from prune_heads.heads import HeadMask
+from prune_heads.heads import HeadMask, Heads
 from prune_heads.surgery import remove_heads, removed_heads
 
 HEADS_FILE = "heads.json"
@@ -85,47 +86,72 @@ def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> P
     directory = Path(directory)
     if not directory.is_dir():
         raise CheckpointError(f"a checkpoint must be an existing folder; there is none at {directory}")
-    if not (directory / HEADS_FILE).exists():
+    if not has_removed_heads(directory):
         raise CheckpointError(
             f"a checkpoint with removed heads must hold {HEADS_FILE}; {directory.name} does not: it is an "
             "ordinary checkpoint, load it with from_pretrained"
         )
     try:
-        mask = HeadMask.from_json(read_json(directory / HEADS_FILE, "the list of removed heads"))
-        return _load(directory, mask, dtype)
+        if (directory / HEADS_FILE).exists():
+            return _load(directory, HeadMask.from_json(_heads_file(directory)), dtype)
+        return _load(directory, _old_heads(directory), dtype)
     except CheckpointError:
         raise
     except (PruneHeadsError, OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"the checkpoint {directory.name} cannot be loaded: {error}") from error
 
 
-def _load(directory: Path, mask: HeadMask, dtype: torch.dtype | None) -> PreTrainedModel:
+def has_removed_heads(directory: Path) -> bool:
+    """Whether a checkpoint is narrower than its configuration: ours, or one that transformers 4 has pruned."""
+    return (directory / HEADS_FILE).exists() or bool(_old_heads(directory))
+
+
+def _heads_file(directory: Path) -> dict[str, Any]:
+    return read_json(directory / HEADS_FILE, "the list of removed heads")
+
+
+def _old_heads(directory: Path) -> dict[int, list[int]]:
+    """Layer -> heads, both from 0: what transformers 4 put into the configuration and transformers 5 ignores."""
+    if not (directory / "config.json").exists():
+        return {}
+    pruned = read_json(directory / "config.json", "the configuration").get("pruned_heads") or {}
+    return {int(layer): [int(head) for head in heads] for layer, heads in pruned.items() if heads}
+
+
+def _load(directory: Path, heads: Heads, dtype: torch.dtype | None) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(directory)
+    vars(config).pop("pruned_heads", None)  # said by heads.json from now on
     names = config.architectures or []
     model_class = getattr(transformers, names[0], None) if names else None
     if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
         raise CheckpointError(
             f"config.json of {directory.name} must name its class in 'architectures'; got {json.dumps(names)}"
         )
-    tensors = {
-        name: tensor
-        for file in sorted(directory.glob("*.safetensors"))
-        for name, tensor in load_file(file).items()
-    }
+    tensors = _tensors(directory)
     if not tensors:
         raise CheckpointError(f"the checkpoint {directory.name} must hold safetensors; there are none")
     dtype = dtype or next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
         model: PreTrainedModel = model_class(config)
     n_heads = tuple(block.n_original_heads for block in attention_blocks(model))
-    if n_heads != mask.n_heads:
+    if isinstance(heads, HeadMask) and n_heads != heads.n_heads:
         raise HeadDescriptorError(
-            f"{HEADS_FILE} is for {list(mask.n_heads)} heads a block; the configuration has {list(n_heads)}"
+            f"{HEADS_FILE} is for {list(heads.n_heads)} heads a block; the configuration has {list(n_heads)}"
         )
-    remove_heads(model, mask)
+    remove_heads(model, heads)
     model.to(dtype)
     _fill(model, tensors, directory.name)
     return model.eval()
+
+
+def _tensors(directory: Path) -> dict[str, torch.Tensor]:
+    """All weights in the folder; from a pickle, as transformers 4 wrote them, tensors alone are taken."""
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        found |= load_file(file)
+    for file in sorted(directory.glob("pytorch_model*.bin")) if not found else ():
+        found |= torch.load(file, map_location="cpu", weights_only=True)
+    return found
 
 
 def _fill(model: PreTrainedModel, tensors: dict[str, torch.Tensor], name: str) -> None:
