@@ -1,6 +1,6 @@
 """What heads cost: parameters and multiply-adds, counted from shapes alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +10,25 @@ from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.heads import HeadMask
 
 
-def head_parameters(block: AttentionBlock) -> int:
-    """Parameters that one head owns: rows of W_Q, W_K, W_V with their biases, and columns of W_O.
+def head_parameters(block: AttentionBlock, places: Collection[int]) -> int:
+    """Parameters that the heads at these places (from 0) own: rows of W_Q, W_K, W_V with biases, columns of W_O.
 
-    With d the width of the model, `head_dim * (4 d + 3)` where all three have biases.
+    With d the width of the model, `head_dim * (4 d + 3)` a head where all three have biases. W_K and W_V of a group
+    of heads count with the last of them.
     """
-    rows = sum(p.in_features + (p.bias is not None) for p in (block.query, block.key, block.value))
-    return block.head_dim * (rows + block.output.out_features)
+    total = len(block.output.dimensions(places)) * block.output.weight.shape[0]
+    for projection, own in block.inputs_of(places):
+        rows = len(projection.dimensions(own))
+        total += rows * (projection.weight.shape[1] + (projection.bias is not None))
+    return total
 
 
 def pruned_parameters(blocks: Sequence[AttentionBlock], mask: HeadMask) -> int:
     """Parameters owned by the heads of the mask that are still in the model."""
     return sum(
-        head_parameters(block) * len(set(pruned) & set(block.original_heads))
+        head_parameters(block, [i for i, head in enumerate(block.original_heads) if head in pruned])
         for block, pruned in zip(blocks, mask.by_block(), strict=True)
+        if block.depth == 0
     )
 
 
@@ -56,7 +61,7 @@ def ablation_multiply_adds(
     if one_position:
         last = blocks[-1]
         linear, own = _linear_parameters(last)
-        mixing = 2 * tokens * last.n_heads * last.key.in_features
+        mixing = 2 * tokens * last.n_heads * last.key.weight.shape[1]
         whole[-1], after[-1] = n * linear + mixing, n * (linear - own)
     for i, block in enumerate(blocks):
         total += block.n_heads * (after[i] + sum(whole[i + 1 :]))
@@ -65,5 +70,5 @@ def ablation_multiply_adds(
 
 def _linear_parameters(block: AttentionBlock) -> tuple[int, int]:
     """Weights of the linear maps of the block's layer, and of W_Q, W_K and W_V among them."""
-    own = (block.query, block.key, block.value)
-    return sum(m.weight.numel() for m in block.linears()), sum(m.weight.numel() for m in own)
+    own = {p.module: p.weight.numel() for p in (block.query, block.key, block.value)}
+    return sum(m.weight.numel() for m in block.linears()), sum(own.values())

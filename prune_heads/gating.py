@@ -5,7 +5,7 @@ the gate is a pre-hook on W_O: outside the attention kernel, hence the same for 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -32,34 +32,47 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
     blocks = attention_blocks(model)
     if len(gates) != len(blocks):
         raise ValueError(f"gates must be one tensor per block ({len(blocks)}); got {len(gates)}")
-    handles = []
-    try:
-        for block, gate in zip(blocks, gates, strict=True):
-            if gate.ndim not in (1, 2, 3) or gate.shape[-1] != block.n_heads:
-                raise ValueError(
-                    f"gates of {block.name} must have shape (n_heads,), (batch, n_heads) or (batch, tokens, "
-                    f"n_heads) with n_heads={block.n_heads}; got {tuple(gate.shape)}"
-                )
-            handles.append(block.output.register_forward_pre_hook(_Gate(gate, block)))
+    for block, gate in zip(blocks, gates, strict=True):
+        if gate.ndim not in (1, 2, 3) or gate.shape[-1] != block.n_heads:
+            raise ValueError(
+                f"gates of {block.name} must have shape (n_heads,), (batch, n_heads) or (batch, tokens, "
+                f"n_heads) with n_heads={block.n_heads}; got {tuple(gate.shape)}"
+            )
+    with ExitStack() as hooks:
+        for calls in _by_module(blocks, gates):
+            hooks.callback(calls.module.register_forward_pre_hook(calls).remove)
+            if len(calls.gates) > 1:
+                hooks.callback(model.register_forward_pre_hook(calls.start_over).remove)
         yield model
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-class _Gate:
-    """The pre-hook of one W_O."""
+def _by_module(blocks: Sequence[AttentionBlock], gates: Sequence[Tensor]) -> "list[_Gates]":
+    """One hook a W_O; layers that share theirs are its calls in a forward pass."""
+    hooks: dict[nn.Module, _Gates] = {}
+    for block, gate in zip(blocks, gates, strict=True):
+        hooks.setdefault(block.output.module, _Gates(block)).gates.append(gate)
+    return list(hooks.values())
 
-    def __init__(self, gate: Tensor, block: AttentionBlock) -> None:
-        self.gate = (
-            gate[:, None, :] if gate.ndim == 2 else gate
-        )  # a gate per example holds for all its tokens
-        self.block = block
+
+class _Gates:
+    """The pre-hook of one W_O: the gates of its calls, in turn."""
+
+    def __init__(self, block: AttentionBlock) -> None:
+        self.block, self.module = block, block.output.module
+        self.gates: list[Tensor] = []
+        self.n_calls = 0
+
+    def start_over(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """At the start of a forward pass, also after one that was broken off."""
+        self.n_calls = 0
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Args: `args[0]` is the input of W_O, `(batch, tokens, n_heads * head_dim)`."""
         context = args[0]
-        gate = self.gate.to(context.device, context.dtype)
+        gate = self.gates[self.n_calls % len(self.gates)].to(context.device, context.dtype)
+        self.n_calls += 1
+        if gate.ndim == 2:
+            gate = gate[:, None, :]  # a gate per example holds for all its tokens
         if gate.ndim == 3 and len(gate) != len(context):
             raise ValueError(f"gates of {self.block.name} are for a batch of {len(gate)}; got {len(context)}")
         by_head = context.unflatten(-1, (self.block.n_heads, self.block.head_dim))

@@ -1,15 +1,24 @@
 """Pruning for good: zero the weights of heads in place, or take them out.
 
-Head h of a block owns rows `h*head_dim:(h+1)*head_dim` of W_Q, W_K, W_V and of their biases, and the same
-columns of W_O. The bias of W_O belongs to no head and stays. Without the bias of W_V, zeroed rows would
-still send W_O b_V onwards, since attention weights sum to 1.
+A head owns rows of W_Q, W_K, W_V and of their biases, and columns of W_O. The bias of W_O belongs to no head and
+stays. Without the bias of W_V, zeroed rows would still send W_O b_V onwards, since attention weights sum to 1.
+With grouped-query attention several heads share W_K and W_V: these are zeroed with the last of them, and heads are
+taken out by whole groups.
 """
+
+import copy
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
+from prune_heads.anatomy.biases import select_biases
 from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.anatomy.locate import attention_blocks, leave_record
+from prune_heads.anatomy.skip import skip_attention
+from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 
@@ -22,39 +31,59 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
             numbering. Heads that have been removed before are left alone.
 
     Raises:
-        UnsupportedModelError: If the model's type is unknown.
+        UnsupportedModelError: If the model's type is unknown, or layers share weights and `heads` differ between them.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     with torch.no_grad():
-        for block, pruned in _pruned_by_block(model, heads):
-            index = _dimensions(block, [i for i, head in enumerate(block.original_heads) if head in pruned])
-            for projection in (block.query, block.key, block.value):
+        for block, places in _places(model, heads):
+            block.output.weight[:, block.output.dimensions(places)] = 0
+            for projection, own in block.inputs_of(places):
+                index = projection.dimensions(own)
                 projection.weight[index] = 0
                 if projection.bias is not None:
                     projection.bias[index] = 0
-            block.output.weight[:, index] = 0
+            for tensor, dim, index in _also(block, places):
+                tensor.index_fill_(dim, index, 0)
     return model
 
 
 def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
     """Take the heads out: fewer rows in W_Q, W_K, W_V and columns in W_O, down to none.
 
-    Args and errors as `zero_heads`. A second removal uses the original numbering too.
+    Args and errors as `zero_heads`; further
+
+    Raises:
+        UnsupportedModelError: If the type's heads cannot be taken out, or only a part of a group is to go.
     """
-    for block, pruned in _pruned_by_block(model, heads):
-        kept = [i for i, head in enumerate(block.original_heads) if head not in pruned]
-        if len(kept) == block.n_heads:
+    for block, places in _places(model, heads):
+        if not places:
             continue
-        index = _dimensions(block, kept)
-        for projection in (block.query, block.key, block.value):
-            projection.weight = _selected(projection.weight, 0, index)
-            if projection.bias is not None:
-                projection.bias = _selected(projection.bias, 0, index)
-            projection.out_features = len(index)
-        block.output.weight = _selected(block.output.weight, 1, index)
-        block.output.in_features = len(index)
-        for module, attribute, unit in block.counters:
-            setattr(module, attribute, len(kept) * unit)
+        if block.layout.not_removed:
+            raise UnsupportedModelError(
+                f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.not_removed}"
+            )
+        _check_groups(block, places)
+        kept = [i for i in range(block.n_heads) if i not in places]
+        gone = block.inputs_of(places)
+        for module in {id(p.module): p.module for p, _ in gone}.values():
+            dims = torch.cat([p.dimensions(own) for p, own in gone if p.module is module])
+            _narrow(module, 0, dims)
+        for path, dim in block.layout.also:
+            _narrow_also(block, path, dim, places)
+        counted = _counts(block, block.n_heads, block.n_kv_heads)
+        _narrow(block.output.module, 1, block.output.dimensions(places))
+        left = _counts(block, len(kept), block.n_kv_heads * len(kept) // block.n_heads)
+        for module in block.module.modules():
+            for name in block.layout.counters:
+                if vars(module).get(name) == counted[name]:
+                    setattr(module, name, left[name])
+        if block.layout.config_counters:  # read at every call: this block gets a configuration of its own
+            block.module.config = copy.copy(block.module.config)
+            for name in block.layout.config_counters:
+                setattr(block.module.config, name, len(kept))
+        select_biases(block, kept)
+        if not kept and not (block.layout.shared_biases and hasattr(block.module, "compute_bias")):
+            skip_attention(block)
         leave_record(block, tuple(block.original_heads[i] for i in kept))
     return model
 
@@ -67,19 +96,105 @@ def removed_heads(model: nn.Module) -> HeadMask:
     return HeadMask(everything.n_heads, everything.pruned - kept)
 
 
-def _pruned_by_block(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, tuple[int, ...]]]:
+def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[int]]]:
+    """Of each block whose weights are its own, the places (from 0) of the pruned heads that are still there."""
     blocks = attention_blocks(model)
-    mask = as_mask(heads, [block.n_original_heads for block in blocks])
-    return list(zip(blocks, mask.by_block(), strict=True))
+    mask = as_mask(heads, [block.n_original_heads for block in blocks]).by_block()
+    first: dict[nn.Module, tuple[int, ...]] = {}
+    chosen = []
+    for block, pruned in zip(blocks, mask, strict=True):
+        if first.setdefault(block.module, pruned) != pruned:
+            raise UnsupportedModelError(
+                f"the layers of {block.name} share their weights, so the same heads must go from all "
+                f"{block.n_depths} of them; got others for layer {block.layer + 1}. Name them for every layer, or gate"
+            )
+        if block.depth == 0:
+            chosen.append((block, [i for i, head in enumerate(block.original_heads) if head in pruned]))
+    return chosen
 
 
-def _dimensions(block: AttentionBlock, positions: list[int]) -> Tensor:
-    """The rows of W_Q (columns of W_O) that the heads at these positions own: `(len * head_dim,)`."""
-    device = block.output.weight.device
-    first = torch.tensor(positions, dtype=torch.long, device=device)[:, None] * block.head_dim
-    return (first + torch.arange(block.head_dim, device=device)).flatten()
+def _check_groups(block: AttentionBlock, places: list[int]) -> None:
+    size = block.n_heads // block.n_kv_heads
+    if len(places) != size * len(block.inputs_of(places)[0][1]):
+        shown = [
+            ",".join(str(i + 1) for i in range(g * size, (g + 1) * size)) for g in range(block.n_kv_heads)
+        ]
+        raise UnsupportedModelError(
+            f"heads of {block.name} share W_K and W_V by groups ({'; '.join(shown)}) and are removed by whole groups; "
+            f"got {','.join(str(i + 1) for i in places)}. Zero or gate single heads instead"
+        )
 
 
-def _selected(parameter: Tensor, dim: int, index: Tensor) -> nn.Parameter:
-    chosen = parameter.detach().index_select(dim, index).contiguous()
+def _counts(block: AttentionBlock, n_heads: int, n_kv_heads: int) -> dict[str, int]:
+    """What each counter says of a block with so many heads."""
+    width = n_heads * block.head_dim
+    meanings = {
+        "num_key_value_heads": n_kv_heads,
+        "num_kv_heads": n_kv_heads,
+        "kv_heads": n_kv_heads,
+        "kv_dim": n_kv_heads * block.head_dim,
+        "all_head_size": width,
+        "inner_dim": width,
+        "split_size": width,
+        "dim": width,
+        "embed_dim": width,
+        "hidden_size": width,
+        "d_model_size": width,
+        "v_channels": width,
+        "qk_channels": n_heads * len(block.query.heads[0]) if block.query.heads else 0,
+    }
+    return {name: meanings.get(name, n_heads) for name in block.layout.counters}
+
+
+def _also(block: AttentionBlock, places: list[int]) -> Iterator[tuple[Tensor, int, Tensor]]:
+    """Other weights that the heads own: `(tensor, dimension, indices)`."""
+    for path, dim in block.layout.also:
+        holder, name = _holder(block, path)
+        thing = getattr(holder, name, None)
+        tensors = [getattr(thing, "weight", thing), getattr(thing, "bias", None)]
+        for tensor in tensors:
+            if isinstance(tensor, Tensor):
+                yield tensor, dim, _shares(tensor.shape[dim], block, places)
+
+
+def _narrow_also(block: AttentionBlock, path: str, dim: int, places: list[int]) -> None:
+    holder, name = _holder(block, path)
+    thing = getattr(holder, name, None)
+    if thing is None:
+        return
+    if isinstance(thing, nn.Module):
+        _narrow(thing, dim, _shares(cast(Tensor, thing.weight).shape[dim], block, places))
+    else:
+        setattr(holder, name, _without(thing, dim, _shares(thing.shape[dim], block, places)))
+
+
+def _holder(block: AttentionBlock, path: str) -> tuple[nn.Module, str]:
+    parent, _, name = path.rpartition(".")
+    return block.module.get_submodule(parent), name
+
+
+def _shares(size: int, block: AttentionBlock, places: list[int]) -> Tensor:
+    """The indices of these heads in a dimension that all heads share alike."""
+    each = size // block.n_heads
+    dims = [i for place in places for i in range(place * each, (place + 1) * each)]
+    return torch.tensor(dims, dtype=torch.long, device=block.output.weight.device)
+
+
+def _narrow(module: nn.Module, side: int, dims: Tensor) -> None:
+    """Take outputs (side 0, with their biases) or inputs (side 1) out of a linear map."""
+    turned = isinstance(module, Conv1D)
+    module.weight = _without(cast(Tensor, module.weight), side ^ turned, dims)
+    n_out, n_in = module.weight.T.shape if turned else module.weight.shape
+    if side == 0 and getattr(module, "bias", None) is not None:
+        module.bias = _without(cast(Tensor, module.bias), 0, dims)
+    sizes = {"nf": n_out, "nx": n_in} if turned else {"out_features": n_out, "in_features": n_in}
+    for name, size in sizes.items():
+        if name in vars(module):
+            setattr(module, name, size)
+
+
+def _without(parameter: Tensor, dim: int, dims: Tensor) -> nn.Parameter:
+    kept = torch.ones(parameter.shape[dim], dtype=torch.bool, device=parameter.device)
+    kept[dims] = False
+    chosen = parameter.detach().index_select(dim, kept.nonzero()[:, 0]).contiguous()
     return nn.Parameter(chosen, requires_grad=parameter.requires_grad)

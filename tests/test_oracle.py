@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from prune_heads import gated, remove_heads
+from prune_heads import attention_blocks, gated, remove_heads
 from prune_heads.batching import tokenize
 from prune_heads.checkpoints import load_classifier
 from prune_heads.costs import n_parameters
@@ -19,16 +19,34 @@ from prune_heads.tasks.task import load_task
 
 pytestmark = pytest.mark.real
 
-FAMILIES = ["bert", "roberta", "distilbert", "electra"]
+FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "bart", "gpt2", "xlm"]
 REMOVED = {0: [1], 1: [0, 3]}
 
 
-@pytest.fixture(scope="module", params=[(f, a) for f in FAMILIES for a in ("eager", "sdpa")], ids="-".join)
+CASES = [
+    (f, a) for f in FAMILIES for a in ("eager", "sdpa") if (f, a) != ("xlm", "sdpa")
+]  # which XLM has not
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def case(request, shared):
     family, attention = request.param
     folder = shared / "oracle" / family
     model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation=attention)
     return model.eval(), load_file(folder / "expected.safetensors")
+
+
+def by_block(values, model):
+    """`(n, layers, heads)`, or BART's `(n, 3, layers, heads)` in the order E, D, A -> `(n, heads)` a block."""
+    if values.ndim == 4:
+        values = values[:, [0, 2, 1]].flatten(1, 2)
+    n_blocks = len(attention_blocks(model))
+    assert values.shape[1] == n_blocks
+    if (
+        model.config.model_type == "albert"
+    ):  # transformers 4 gave the first row to its shared layer, at every depth
+        return [values[:, 0]] * n_blocks
+    return values.unbind(1)
 
 
 def inputs(expected):
@@ -39,19 +57,23 @@ def inputs(expected):
 def test_masked_logits(case):
     model, expected = case
     assert torch.allclose(model(**inputs(expected)).logits, expected["logits_full"], rtol=0, atol=1e-5)
-    for mask, logits in zip(expected["masks"], expected["logits_masked"], strict=True):
+    masks = zip(*by_block(expected["masks"], model), strict=True)
+    for mask, logits in zip(masks, expected["logits_masked"], strict=True):
         with gated(model, list(mask)):
             assert torch.allclose(model(**inputs(expected)).logits, logits, rtol=0, atol=1e-5)
 
 
 def test_gradients_of_the_gates(case):
     model, expected = case
-    _, n_layers, n_heads = expected["grad_xi_per_example"].shape
-    gates = [torch.ones(6, n_heads, requires_grad=True) for _ in range(n_layers)]
+    wanted = by_block(expected["grad_xi_per_example"], model)
+    gates = [torch.ones_like(row, requires_grad=True) for row in wanted]
     with gated(model, gates):
         losses = example_losses(model(**inputs(expected)).logits, expected["labels"])
-    got = torch.stack(torch.autograd.grad(losses.sum(), gates), dim=1)
-    assert torch.allclose(got, expected["grad_xi_per_example"], rtol=1e-4, atol=1e-6)
+    got, wanted = torch.stack(torch.autograd.grad(losses.sum(), gates)), torch.stack(list(wanted))
+    if model.config.model_type == "albert":
+        assert not expected["grad_xi_per_example"][:, 1:].any()
+        got, wanted = got.sum(dim=0), wanted[0]
+    assert torch.allclose(got, wanted, rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()
@@ -59,6 +81,9 @@ def test_removed_heads(shared):
     for family in FAMILIES:
         folder = shared / "oracle" / family
         expected = load_file(folder / "expected.safetensors")
+        if "logits_pruned" not in expected:
+            assert family in ("albert", "bart")  # transformers 4 could not
+            continue
         model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
         before = n_parameters(model)
         remove_heads(model, REMOVED)

@@ -44,6 +44,28 @@ _EXTRA = {
 }
 
 
+ENCODERS = [
+    "bert",
+    "camembert",
+    "data2vec-text",
+    "distilbert",
+    "electra",
+    "ernie",
+    "esm",
+    "layoutlm",
+    "markuplm",
+    "megatron-bert",
+    "rembert",
+    "roberta",
+    "roberta-prelayernorm",
+    "roc_bert",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+]
+"""Types that take texts alone and are of BERT's shape."""
+
+
 def model_class(model_type: str) -> type[PreTrainedModel]:
     """The sequence classifier of a type; one that cannot use SDPA says so in `_supports_sdpa`."""
     return MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[CONFIG_MAPPING[model_type]]

@@ -76,7 +76,7 @@ class VariantForward:
         with ExitStack() as hooks:
             for block in self.blocks:
                 hooks.callback(block.layer_module.register_forward_pre_hook(keep, with_kwargs=True).remove)
-                hooks.callback(block.output.register_forward_pre_hook(keep_context).remove)
+                hooks.callback(block.output.module.register_forward_pre_hook(keep_context).remove)
             for attention in self.attentions or ():
                 hooks.callback(attention.register_forward_hook(keep_attended).remove)
             if self.embeddings is not None:
@@ -162,7 +162,7 @@ class VariantForward:
         def forward(*_: Any, **__: Any) -> Any:
             if ends_before:
                 return attended
-            output = self.blocks[i].output(context)
+            output = self.blocks[i].output.module(context)
             return output if isinstance(attended, Tensor) else (output, *attended[1:])
 
         return _forward(self.attentions[i], forward)
@@ -203,7 +203,7 @@ def _gated(block: AttentionBlock, gates: Tensor) -> Iterator[None]:
         by_head = args[0].unflatten(-1, (block.n_heads, block.head_dim))
         return ((by_head * gates[..., None].to(by_head.dtype)).flatten(-2), *args[1:])
 
-    handle = block.output.register_forward_pre_hook(gate)
+    handle = block.output.module.register_forward_pre_hook(gate)
     try:
         yield
     finally:

@@ -61,6 +61,8 @@ def plan(model: nn.Module, inputs: Mapping[str, Tensor]) -> Plan | None:
     blocks = attention_blocks(model)
     if any(block.n_heads == 0 for block in blocks):
         return None  # W_O of an emptied layer has no input to gate
+    if len({block.layer_module for block in blocks}) < len(blocks):
+        return None  # layers that share weights, or that attend twice
     checks = list(_checks(model, blocks, inputs))
     for candidate in _candidates(model, blocks, inputs):
         try:
@@ -76,7 +78,7 @@ def _candidates(
 ) -> Iterator[Plan]:
     embeddings, norm, attends = _structure(model, blocks, inputs)
     attentions = _attentions(model, blocks, inputs)
-    position = _read_position(model, blocks[-1], inputs) if attends else None
+    position = _read_position(model, blocks[-1], inputs) if attends and blocks[-1].is_plain else None
     for shared in (attentions, None) if attentions else (None,):
         for reads in (position, None) if position else (None,):
             for broadcast in (True, False):
@@ -104,7 +106,7 @@ def _structure(
     with ExitStack() as hooks:
         for name, module in model.named_modules():
             hooks.callback(module.register_forward_hook(gives(name)).remove)
-        for name, module in (("first", first), ("last", last), ("attention", blocks[-1].key)):
+        for name, module in (("first", first), ("last", last), ("attention", blocks[-1].key.module)):
             hooks.callback(module.register_forward_pre_hook(sees(name), with_kwargs=True).remove)
         model(**inputs)
     embeddings = [name for name, _, output in gave if output is seen["first"]]
@@ -130,9 +132,9 @@ def _attentions(
 
     with ExitStack() as hooks:
         for block in blocks:
-            hooks.callback(block.output.register_forward_hook(keep_both).remove)
+            hooks.callback(block.output.module.register_forward_hook(keep_both).remove)
             for module in block.layer_module.modules():
-                if {block.query, block.key, block.value} <= set(module.modules()):
+                if {p.module for p in (block.query, block.key, block.value)} <= set(module.modules()):
                     hooks.callback(module.register_forward_hook(keep).remove)
         model(**inputs)
     found = []
@@ -140,7 +142,7 @@ def _attentions(
         inner = [
             m
             for m in block.layer_module.modules()
-            if any(gave.get(m) is x for x in around_output[block.output])
+            if any(gave.get(m) is x for x in around_output[block.output.module])
         ]
         if not inner:
             return None

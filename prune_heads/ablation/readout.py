@@ -71,7 +71,7 @@ class ReadOut:
         rest = tree_map_only(Tensor, one_token, (args[1:], kwargs))
         given = (own, *rest[0]) if name is None else ()
         named = rest[1] if name is None else {**rest[1], name: own}
-        handle = self.block.output.register_forward_pre_hook(lambda module, args: (context, *args[1:]))
+        handle = self.block.output.module.register_forward_pre_hook(lambda module, args: (context, *args[1:]))
         try:
             output = forward(*given, **named)
         finally:
@@ -89,7 +89,7 @@ class ReadOut:
         """`(batch, 1, n_heads * head_dim)`: what the heads read at the position; `own` is x there."""
         block = self.block
         heads = (block.n_heads, block.head_dim)
-        query = block.query(own)[:, 0].unflatten(-1, heads) * block.head_dim**-0.5
+        query = block.query.module(own)[:, 0].unflatten(-1, heads) * block.head_dim**-0.5
         key = block.key.weight.unflatten(0, heads)
         scores = torch.einsum("bhk,hkd->bhd", query, key) @ x.transpose(1, 2)
         if padding is not None:

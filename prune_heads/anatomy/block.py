@@ -1,12 +1,49 @@
 """One attention block of a model, as found by `attention_blocks`."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-Kind = Literal["self", "cross"]
-Stack = Literal["encoder", "decoder"]
+from prune_heads.anatomy.layout import Kind, Layout, Stack
+
+
+@dataclass(frozen=True)
+class Projection:
+    """W_Q, W_K, W_V or W_O of a block: a linear map, and the dimensions of it that each head owns.
+
+    Several projections may be one module, where a model fuses them.
+    """
+
+    module: nn.Module
+    heads: tuple[range, ...]
+    """For each head its outputs of W_Q, W_K and W_V, its inputs of W_O. W_K and W_V: for each key and value head."""
+
+    @property
+    def weight(self) -> Tensor:
+        """`(outputs, inputs)`; a view, also of a `Conv1D`, which keeps it the other way round."""
+        weight = cast(Tensor, self.module.weight)
+        return weight.T if isinstance(self.module, Conv1D) else weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """`(outputs,)`, where there is one."""
+        return cast(Tensor | None, self.module.bias)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the module is this projection and nothing else, head after head."""
+        size = self.heads[0].stop if self.heads else 0
+        in_turn = all(dims == range(i * size, (i + 1) * size) for i, dims in enumerate(self.heads))
+        return isinstance(self.module, nn.Linear) and in_turn and len(self.heads) * size in self.weight.shape
+
+    def dimensions(self, heads: Iterable[int]) -> Tensor:
+        """What these heads (places, from 0) own together, in order: `(n,)` indices."""
+        dims = [i for head in heads for i in self.heads[head]]
+        return torch.tensor(dims, dtype=torch.long, device=self.weight.device)
 
 
 @dataclass(frozen=True)
@@ -22,12 +59,8 @@ class AttentionBlock:
     stack: Stack
     layer: int
     """Layer within its stack, from 0."""
-    n_heads: int
-    """Query heads that the block has now."""
-    n_kv_heads: int
-    """Key and value heads that it has now; fewer than `n_heads` with grouped-query attention."""
     head_dim: int
-    """Dimensions of one head."""
+    """Dimensions of one head of W_O's input."""
     original_heads: tuple[int, ...]
     """For each head that is there, its index (from 0) before anything was removed."""
     n_original_heads: int
@@ -36,13 +69,49 @@ class AttentionBlock:
     """The module that holds the record of removed heads."""
     layer_module: nn.Module
     """The transformer layer that the block is part of: attention, feed-forward and norms."""
-    query: nn.Linear
-    """W_Q, W_K and W_V: rows `head * head_dim` onwards belong to a head; W_O: the same columns."""
-    key: nn.Linear
-    value: nn.Linear
-    output: nn.Linear
-    counters: tuple[tuple[nn.Module, str, int], ...]
-    """(module, attribute, value of one head) for each attribute in which the module keeps its head count."""
+    query: Projection
+    key: Projection
+    value: Projection
+    output: Projection
+    layout: Layout
+    """The row of the table that described it."""
+    depth: int = 0
+    """Where layers share weights: which call of the module, of `n_depths` in a forward pass, this block is."""
+    n_depths: int = 1
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads that the block has now."""
+        return len(self.original_heads)
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Key and value heads that it has now; fewer than `n_heads` with grouped-query attention."""
+        return len(self.key.heads)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether W_Q, W_K, W_V and W_O are modules of their own, and each head has its own keys and values."""
+        parts = (self.query, self.key, self.value, self.output)
+        return self.n_heads == self.n_kv_heads and all(part.is_own for part in parts)
+
+    @property
+    def letter(self) -> str:
+        """The paper's: E (encoder), A (encoder-decoder attention), D (decoder self-attention)."""
+        return "A" if self.kind == "cross" else self.stack[0].upper()
+
+    def inputs_of(self, places: Collection[int]) -> list[tuple[Projection, list[int]]]:
+        """What goes of W_V, W_K and W_Q with the heads at these places (from 0): each with the places of its heads.
+
+        Of keys and values that several heads share, what no other head needs. Where W_Q and W_K of a head cannot be
+        told apart from others', W_V alone.
+        """
+        size = self.n_heads // self.n_kv_heads if self.n_kv_heads else 1
+        groups = [g for g in range(self.n_kv_heads) if set(range(g * size, (g + 1) * size)) <= set(places)]
+        parts = [(self.value, groups)]
+        if not self.layout.coupled:
+            parts += [(self.key, groups), (self.query, sorted(places))]
+        return parts
 
     def linears(self) -> list[nn.Linear]:
         """The linear maps of the whole layer, feed-forward included."""

@@ -1,68 +1,216 @@
-"""Where the attention of each model family is. Data: a new family is a new row, not a new branch."""
+"""Which layouts a model type has. Data: a new family is a new row, not a new branch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
-from prune_heads.anatomy.block import Kind, Stack
-
-
-@dataclass(frozen=True)
-class Family:
-    """How to find the attention blocks of a model type and the four projections inside."""
-
-    pattern: str
-    """Regular expression that a module path must end with; its one group is the layer, from 0."""
-    query: str
-    """Path of W_Q from the block; rows = heads x head_dim."""
-    key: str
-    value: str
-    output: str
-    """Path of W_O from the block; columns = heads x head_dim."""
-    n_heads: str
-    """Name in the configuration of the number of heads."""
-    counters: tuple[tuple[str, bool], ...]
-    """Attributes, from the block, that hold the head count; True where they count dimensions instead."""
-    kind: Kind = "self"
-    stack: Stack = "encoder"
-
-
-_BERT = Family(
-    pattern=r"encoder\.layer\.(\d+)\.attention",
-    query="self.query",
-    key="self.key",
-    value="self.value",
-    output="output.dense",
-    n_heads="num_attention_heads",
-    counters=(("self.num_attention_heads", False), ("self.all_head_size", True)),
+from prune_heads.anatomy.layout import Layout
+from prune_heads.anatomy.shapes import (
+    BART,
+    BERT,
+    BLOOM,
+    BUILT_ANEW,
+    DISTILBERT,
+    GPT2,
+    LATENT,
+    LLAMA,
+    MODERN,
+    NORM_OVER_ALL,
+    ONE_CONVOLUTION,
+    T5,
+    XLM,
+    encoder_decoder,
+    of_t5,
 )
 
-_DISTILBERT = Family(
-    pattern=r"transformer\.layer\.(\d+)\.attention",
-    query="q_lin",
-    key="k_lin",
-    value="v_lin",
-    output="out_lin",
-    n_heads="n_heads",
-    counters=(("n_heads", False), ("dim", True)),
-)
-
-FAMILIES: Mapping[str, Family] = {
-    "bert": _BERT,
-    "camembert": _BERT,
-    "data2vec-text": _BERT,
-    "distilbert": _DISTILBERT,
-    "electra": _BERT,
-    "ernie": _BERT,
-    "esm": _BERT,
-    "layoutlm": _BERT,
-    "markuplm": _BERT,
-    "megatron-bert": _BERT,
-    "rembert": _BERT,
-    "roberta": _BERT,
-    "roberta-prelayernorm": _BERT,
-    "roc_bert": _BERT,
-    "xlm-roberta": _BERT,
-    "xlm-roberta-xl": _BERT,
-    "xmod": _BERT,
+_SHARED: Mapping[str, tuple[Layout, ...]] = {
+    "bert camembert data2vec-text electra ernie esm layoutlm markuplm megatron-bert mobilebert rembert roberta "
+    "roberta-prelayernorm roc_bert roformer tapas xlm-roberta xlm-roberta-xl xmod": (BERT,),
+    "arcee cohere_compass_text exaone4 gemma gemma2 gemma3_text glm glm4 helium hunyuan_v1_dense hunyuan_v1_moe llama "
+    "ministral ministral3 mistral mixtral nemotron olmo phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 "
+    "stablelm starcoder2": (LLAMA,),
+    "eurobert gte jina_embeddings_v3 nomic_bert ultrabert": (replace(LLAMA, stack="encoder"),),
+    "jamba minimax qwen3_5_text qwen3_next": (replace(LLAMA, some_layers=True),),
+    "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
+    "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
+    "bart mbart mvp plbart": encoder_decoder(BART),
+    "biogpt opt": (BART,),
+    "axk1 deepseek_v2 deepseek_v3 minicpm3 mistral4": (replace(LATENT, counts_dimensions=True),),
+    "gpt2 gpt-sw3": (GPT2,),
+    "flaubert xlm": (XLM,),
+    "mt5 t5": of_t5(T5),
 }
-"""transformers' `model_type` -> where its heads are."""
+
+_ALONE: Mapping[str, tuple[Layout, ...]] = {
+    "albert": (
+        Layout(
+            pattern=r"albert_layer_groups\.(\d+)\.albert_layers\.0\.attention",
+            query="query",
+            key="key",
+            value="value",
+            output="dense",
+            counted_by="attention_head_size",
+            counts_dimensions=True,
+            counters=("num_attention_heads", "all_head_size"),
+            depths="num_hidden_layers",
+        ),
+    ),
+    "big_bird": (replace(BERT, not_removed=BUILT_ANEW),),
+    "bigbird_pegasus": (
+        replace(BERT, pattern=r"encoder\.layers\.(\d+)\.self_attn", output="output", not_removed=BUILT_ANEW),
+        *encoder_decoder(BART)[1:],
+    ),
+    "bloom": (replace(BLOOM, not_removed="its ALiBi slopes, one a head, are built once for all layers"),),
+    "canine": (replace(BERT, pattern=r"canine\.encoder\.layer\.(\d+)\.attention"),),
+    "ctrl": (
+        Layout(
+            pattern=r"h\.(\d+)\.multi_head_attention",
+            query="Wq",
+            key="Wk",
+            value="Wv",
+            output="dense",
+            counted_by="head_dim",
+            counts_dimensions=True,
+            counters=("num_heads", "d_model_size"),
+            stack="decoder",
+        ),
+    ),
+    "deberta": (
+        replace(
+            BERT,
+            query="self.in_proj",
+            key="self.in_proj",
+            value="self.in_proj",
+            interleaved=True,
+            also=(("self.q_bias", 0), ("self.v_bias", 0), ("self.pos_proj", 0), ("self.pos_q_proj", 0)),
+        ),
+    ),
+    "deberta-v2": (
+        replace(
+            BERT,
+            query="self.query_proj",
+            key="self.key_proj",
+            value="self.value_proj",
+            also=(("self.pos_key_proj", 0), ("self.pos_query_proj", 0)),
+        ),
+    ),
+    "distilbert": (DISTILBERT,),
+    "falcon": (
+        replace(BLOOM, interleaved=False, when=(("new_decoder_architecture", False), ("multi_query", True))),
+        replace(BLOOM, when=(("new_decoder_architecture", True),)),
+        replace(BLOOM, when=(("new_decoder_architecture", False), ("multi_query", False))),
+    ),
+    "funnel": (
+        Layout(
+            pattern=r"encoder\.blocks\.(\d+)\.(\d+)\.attention",
+            query="q_head",
+            key="k_head",
+            value="v_head",
+            output="post_proj",
+            counted_by="config.d_head",
+            counts_dimensions=True,
+            not_removed="its position weights are indexed by the configuration's number of heads",
+        ),
+    ),
+    "gemma3": (replace(LLAMA, pattern=r"language_model\.layers\.(\d+)\.self_attn"),),
+    "gpt_bigcode": (replace(GPT2, counters=("num_heads", "embed_dim", "kv_dim", "kv_heads")),),
+    "gpt_neo": (replace(BART, pattern=r"h\.(\d+)\.attn\.attention"),),
+    "gpt_neox": (replace(BLOOM, pattern=r"layers\.(\d+)\.attention", counted_by="head_size"),),
+    "gpt_oss": (replace(LLAMA, also=(("sinks", 0),)),),
+    "gptj": (replace(BART, pattern=r"h\.(\d+)\.attn"),),
+    "layoutlmv3": (replace(BERT, shared_biases=("rel_pos", "rel_2d_pos")),),
+    "lilt": (
+        replace(
+            BERT,
+            coupled="the attention of text and layout is one sum",
+            not_removed="the attention of text and layout is one sum",
+        ),
+    ),
+    "longformer": (
+        replace(
+            BERT,
+            counted_by="self.head_dim",
+            also=(("self.query_global", 0), ("self.key_global", 0), ("self.value_global", 0)),
+            not_removed="its code has one size for its input and for its heads",
+        ),
+    ),
+    "luke": (replace(BERT, also=(("self.w2e_query", 0), ("self.e2w_query", 0), ("self.e2e_query", 0))),),
+    "modernbert": (MODERN,),
+    "modernbert-decoder": (replace(MODERN, query="q_proj", key="k_proj", value="v_proj", stack="decoder"),),
+    "modernvbert": (replace(MODERN, pattern=r"text_model\.layers\.(\d+)\.attn"),),
+    "mpnet": (
+        replace(
+            BERT,
+            pattern=r"encoder\.layer\.(\d+)\.attention\.attn",
+            query="q",
+            key="k",
+            value="v",
+            output="o",
+            core="",
+            counted_by="attention_head_size",
+            shared_biases=("position_bias",),
+        ),
+    ),
+    "mpt": (
+        replace(
+            MODERN,
+            pattern=r"blocks\.(\d+)\.attn",
+            output="out_proj",
+            counters=("n_heads", "hidden_size"),
+            stack="decoder",
+            shared_biases=("position_bias",),
+        ),
+    ),
+    "nystromformer": (replace(BERT, not_removed=ONE_CONVOLUTION),),
+    "openai-gpt": (replace(GPT2, counted_by="n_head", counters=("n_head", "split_size"), outputs=list),),
+    "perceiver": (
+        replace(
+            BERT,
+            pattern=r"self_attends\.(\d+)\.attention",
+            counted_by="self.v_channels_per_head",
+            counters=("num_heads", "v_channels", "qk_channels"),
+        ),
+    ),
+    "persimmon": (replace(BLOOM, pattern=r"layers\.(\d+)\.self_attn"),),
+    "phi": (replace(LLAMA, output="dense"),),
+    "phi3": (
+        replace(
+            LLAMA,
+            query="qkv_proj",
+            key="qkv_proj",
+            value="qkv_proj",
+            config_counters=("num_attention_heads",),
+        ),
+    ),
+    "qwen3_5": (replace(LLAMA, pattern=r"language_model\.layers\.(\d+)\.self_attn", some_layers=True),),
+    "t5gemma": encoder_decoder(LLAMA, cross="cross_attn"),
+    "t5gemma2": (
+        replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),
+        replace(LLAMA, pattern=r"decoder\.layers\.(\d+)\.self_attn"),
+    ),
+    "ultravbert": (replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),),
+    "umt5": of_t5(replace(T5, shared_biases=(), also=(("relative_attention_bias", 1),))),
+    "yoso": (replace(BERT, not_removed=ONE_CONVOLUTION),),
+}
+
+FAMILIES: Mapping[str, tuple[Layout, ...]] = dict(
+    sorted(({name: row for names, row in _SHARED.items() for name in names.split()} | dict(_ALONE)).items())
+)
+"""transformers' `model_type` -> the layouts of its blocks."""
+
+UNKNOWN: Mapping[str, str] = {
+    "axk2": "the queries of a head and its output gate are one projection",
+    "convbert": "half of W_O's input is a convolution, not heads",
+    "diffllama": "a head is the difference of two attentions, normalised together",
+    "doge": "a mask computed from the values of all heads couples them",
+    "fnet": "it has no attention heads: tokens are mixed by a Fourier transform",
+    "ibert": "its linear maps are quantised",
+    "jetmoe": "each expert has a W_Q and a W_O of its own",
+    "mra": "without its own CUDA kernels its attention gives zeros",
+    "layoutlmv2": "its model class needs detectron2",
+    "reformer": "it attends by hashing, with shared queries and keys",
+    "squeezebert": "its projections are grouped convolutions",
+    "xlnet": "its projections are bare parameters, and W_O is no module to gate",
+    "zamba": "one attention block is shared by layers that differ around it",
+    "zamba2": "one attention block is shared by layers that differ around it",
+}
+"""Types with a sequence classifier whose heads are not understood, and why: refused, never guessed."""

@@ -1,12 +1,17 @@
 """`attention_blocks`: the attention blocks of a model, in order, or a refusal. Never a guess."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
-from torch import nn
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy.block import AttentionBlock
-from prune_heads.anatomy.families import FAMILIES, Family
+from prune_heads.anatomy.block import AttentionBlock, Projection
+from prune_heads.anatomy.families import FAMILIES, UNKNOWN
+from prune_heads.anatomy.heads_of import owned_dimensions
+from prune_heads.anatomy.layout import Layout
 from prune_heads.errors import UnsupportedModelError
 
 _RECORD = "prune_heads_record"
@@ -23,7 +28,7 @@ class RemovalRecord:
 
 
 def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
-    """The attention blocks of a transformers model, from the first layer to the last.
+    """The attention blocks of a transformers model: encoder (E), encoder-decoder (A), decoder (D), layer by layer.
 
     Raises:
         UnsupportedModelError: If the model's type has no row in `FAMILIES`, or its modules are not
@@ -31,31 +36,26 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
     """
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
+    if isinstance(model_type, str) and model_type in UNKNOWN:
+        raise UnsupportedModelError(
+            f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}"
+        )
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UnsupportedModelError(
             f"the model must be of a known type; got {model_type or type(model).__name__!r}. "
-            f"Known types: {', '.join(FAMILIES)}"
+            "'prune-heads models' lists the types"
         )
     if getattr(config, "add_cross_attention", False):
         raise UnsupportedModelError(
             f"a {model_type!r} model must have self-attention only; this one has cross-attention, whose heads are "
             "not known here (add_cross_attention in its configuration)"
         )
-    family = FAMILIES[model_type]
-    ends_with = re.compile(rf"(?:^|\.){family.pattern}$")
-    found = [
-        (int(match[1]), name, module, model.get_submodule(name[: match.end(1)]))
-        for name, module in model.named_modules()
-        if (match := ends_with.search(name))
+    layouts = [
+        layout
+        for layout in FAMILIES[model_type]
+        if all(getattr(config, name, None) == value for name, value in layout.when)
     ]
-    found.sort(key=lambda row: row[0])
-    if not found or [layer for layer, *_ in found] != list(range(len(found))):
-        raise UnsupportedModelError(
-            f"a {model_type!r} model must have its layers at '...{family.pattern}', numbered from 0; "
-            f"found {[name for _, name, *_ in found] or 'none'}"
-        )
-    n_heads = int(getattr(config, family.n_heads))
-    return [_block(name, layer, module, whole, family, n_heads) for layer, name, module, whole in found]
+    return [block for layout in layouts for block in _of_layout(model, model_type, layout)]
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -64,56 +64,118 @@ def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
     setattr(block.module, _RECORD, record)
 
 
-def _block(
-    name: str, layer: int, module: nn.Module, whole: nn.Module, family: Family, n_heads: int
-) -> AttentionBlock:
-    paths = (family.query, family.key, family.value, family.output)
-    query, key, value, output = (_linear(module, path, name) for path in paths)
+def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[AttentionBlock]:
+    ends_with = re.compile(rf"(?:^|\.){layout.pattern}$")
+    found = sorted(
+        (
+            (
+                tuple(map(int, match.groups())),
+                name,
+                module,
+                model.get_submodule(name[: match.end(match.lastindex or 0)]),
+            )
+            for name, module in model.named_modules()
+            if (match := ends_with.search(name)) and (_has(module, layout.output) or not layout.some_layers)
+        ),
+        key=lambda row: row[0],
+    )
+    layers = [layer for layer, *_ in found]
+    in_turn = len(layers[0]) > 1 or layers == [(i,) for i in range(len(found))] if found else False
+    if not found or not (in_turn or layout.some_layers):
+        raise UnsupportedModelError(
+            f"a {model_type!r} model must have its layers at '...{layout.pattern}', numbered from 0; "
+            f"found {[name for _, name, *_ in found] or 'none'}"
+        )
+    for i, (numbers, name, module, whole) in enumerate(found):
+        layer = numbers[0] if len(numbers) == 1 else i
+        block = _block(name, layer, module, whole, layout)
+        if layout.depths is None:
+            yield block
+            continue
+        n_depths = int(getattr(model.config, layout.depths)) // len(found)
+        for depth in range(n_depths):
+            yield replace(block, layer=layer * n_depths + depth, depth=depth, n_depths=n_depths)
+
+
+def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:
+    held_by = {"Q": _there(module, layout.query), "K": layout.key, "V": layout.value}
+    projections = {path: _linear(module, path, name) for path in (*held_by.values(), layout.output)}
+    width = Projection(projections[layout.output], ()).weight.shape[1]
     record: RemovalRecord | None = getattr(module, _RECORD, None)
     if record is None:
-        record = RemovalRecord(n_heads, query.out_features // n_heads, tuple(range(n_heads)))
-    width = len(record.heads) * record.head_dim
-    sizes = (query.out_features, key.out_features, value.out_features, output.in_features)
-    if set(sizes) != {width}:
+        n_heads = _n_heads(module, layout, width, name)
+        record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
+    sizes = {path: Projection(linear, ()).weight.shape[0] for path, linear in projections.items()}
+    n_heads = len(record.heads)
+    try:
+        owned = owned_dimensions(held_by, sizes, n_heads, width, interleaved=layout.interleaved)
+        if width != n_heads * record.head_dim:
+            raise ValueError(f"the input of W_O is {width} wide")
+    except ValueError as error:
         raise UnsupportedModelError(
-            f"{name} has {len(record.heads)} heads of {record.head_dim} dimensions, so the outputs of W_Q, "
-            f"W_K and W_V and the input of W_O must be {width} wide; got {', '.join(map(str, sizes))}"
-        )
+            f"{name} has {n_heads} heads of {record.head_dim} dimensions, and its weights must fit them; {error}"
+        ) from error
+    d = record.head_dim
     return AttentionBlock(
         name=name,
-        kind=family.kind,
-        stack=family.stack,
+        kind=layout.kind,
+        stack=layout.stack,
         layer=layer,
-        n_heads=len(record.heads),
-        n_kv_heads=len(record.heads),
-        head_dim=record.head_dim,
+        head_dim=d,
         original_heads=record.heads,
         n_original_heads=record.n_original_heads,
         module=module,
         layer_module=whole,
-        query=query,
-        key=key,
-        value=value,
-        output=output,
-        counters=tuple(
-            (*_parent(module, path), record.head_dim if in_dimensions else 1)
-            for path, in_dimensions in family.counters
+        query=Projection(projections[held_by["Q"]], owned["Q"]),
+        key=Projection(projections[layout.key], owned["K"]),
+        value=Projection(projections[layout.value], owned["V"]),
+        output=Projection(
+            projections[layout.output], tuple(range(i * d, (i + 1) * d) for i in range(n_heads))
         ),
+        layout=layout,
     )
 
 
-def _linear(block: nn.Module, path: str, name: str) -> nn.Linear:
+def _n_heads(module: nn.Module, layout: Layout, width: int, name: str) -> int:
+    """As the module itself says, by its number of heads or by the dimensions of one."""
+    try:
+        count = attrgetter(layout.counted_by)(module)
+    except AttributeError:
+        count = None
+    if not isinstance(count, int) or count < 1 or width % count:
+        raise UnsupportedModelError(
+            f"{name}.{layout.counted_by} must be a whole number that divides W_O's input ({width}); got {count}"
+        )
+    return width // count if layout.counts_dimensions else count
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+def _there(module: nn.Module, paths: str) -> str:
+    """The first of the alternatives that is there; the last where none is."""
+    *first, last = paths.split("|")
+    return next((path for path in first if _has(module, path)), last)
+
+
+def _linear(block: nn.Module, path: str, name: str) -> nn.Module:
     try:
         module = block.get_submodule(path)
     except AttributeError:
         module = None
-    if not isinstance(module, nn.Linear):
+    weight = getattr(module, "weight", None)
+    if not isinstance(module, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
         raise UnsupportedModelError(
-            f"{name}.{path} must be a torch.nn.Linear; got {type(module).__name__ if module else 'nothing'}"
+            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {type(module).__name__ if module else 'nothing'}"
+        )
+    if weight.ndim != 2 or not weight.is_floating_point():
+        raise UnsupportedModelError(
+            f"{name}.{path} must have a plain matrix as its weight; got {type(weight).__name__} of {weight.dtype}, "
+            f"{tuple(weight.shape)}. Load the model without quantisation"
         )
     return module
-
-
-def _parent(block: nn.Module, path: str) -> tuple[nn.Module, str]:
-    parent, _, attribute = path.rpartition(".")
-    return block.get_submodule(parent), attribute

@@ -1,7 +1,11 @@
 """`prune-heads tasks`, `criteria`, `models`: what there is."""
 
+from typing import Annotated
+
+from typer import Option
+
 from prune_heads.cli.options import Json
-from prune_heads.cli.output import show
+from prune_heads.cli.output import TerminalReporter, show
 
 
 def tasks(as_json: Json = False) -> None:
@@ -18,8 +22,21 @@ def criteria(as_json: Json = False) -> None:
     show(criterion_rows(), criterion_table(), as_json=as_json)
 
 
-def models(as_json: Json = False) -> None:
-    """List the model types whose heads can be found."""
-    from prune_heads.reporting.listings import model_rows, model_table
+def models(
+    try_now: Annotated[
+        bool,
+        Option("--try", help="Try them with the installed transformers, on tiny models, for half a minute."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the model types whose heads can be gated, zeroed and removed, and why others cannot."""
+    from prune_heads.coverage.table import committed_table
+    from prune_heads.reporting.listings import model_table
 
-    show({"models": model_rows()}, model_table(), as_json=as_json)
+    if try_now:
+        from prune_heads.coverage.trial import try_all
+
+        table = try_all(TerminalReporter())
+    else:
+        table = committed_table()
+    show(table, model_table(table), as_json=as_json)

@@ -17,10 +17,15 @@ def random_scores(n_heads: Sequence[int], seed: int) -> HeadScores:
 @torch.no_grad()
 def magnitude_scores(blocks: Sequence[AttentionBlock]) -> HeadScores:
     """The l2 norm of each head's weights: its rows of W_Q, W_K, W_V and its columns of W_O, no biases."""
-    rows = []
-    for block in blocks:
-        squares = block.output.weight.double().square().sum(dim=0)
-        for projection in (block.query, block.key, block.value):
-            squares = squares + projection.weight.double().square().sum(dim=1)
-        rows.append(squares.unflatten(0, (block.n_heads, block.head_dim)).sum(dim=1).sqrt().cpu().numpy())
-    return HeadScores(tuple(rows))
+    return HeadScores(tuple(np.array([_norm(block, i) for i in range(block.n_heads)]) for block in blocks))
+
+
+def _norm(block: AttentionBlock, place: int) -> float:
+    """With keys and values that several heads share, these are counted for each of them."""
+    group = place * block.n_kv_heads // block.n_heads
+    own = [block.output.weight[:, block.output.dimensions([place])]]
+    own += [
+        p.weight[p.dimensions([i])]
+        for p, i in ((block.query, place), (block.key, group), (block.value, group))
+    ]
+    return float(sum(weight.double().square().sum() for weight in own)) ** 0.5

@@ -1,5 +1,6 @@
 """What there is: tasks, criteria, model types."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -55,32 +56,21 @@ def criterion_table() -> RenderableType:
     return Group(*parts)
 
 
-def model_rows() -> list[dict[str, str]]:
-    """One object a model type: where its heads are."""
-    from prune_heads.anatomy import FAMILIES
-
-    return [
-        {
-            "type": name,
-            "blocks": family.pattern.replace(r"(\d+)", "*").replace("\\", ""),
-            "W_Q": family.query,
-            "W_K": family.key,
-            "W_V": family.value,
-            "W_O": family.output,
-        }
-        for name, family in FAMILIES.items()
-    ]
-
-
-def model_table() -> RenderableType:
-    """The model types for the terminal, those of one shape together."""
-    shapes: dict[tuple[str, ...], list[str]] = {}
-    for row in model_rows():
-        shapes.setdefault(tuple(value for key, value in row.items() if key != "type"), []).append(row["type"])
-    table = _table("types", "attention blocks", "W_Q, W_K, W_V, W_O inside")
-    for (blocks, *projections), types in shapes.items():
-        table.add_row(", ".join(types), blocks, ", ".join(projections))
-    return table
+def model_table(table: Mapping[str, Any]) -> RenderableType:
+    """The model types for the terminal: what all can do in one line, then those that cannot do everything."""
+    rows = table["models"]
+    whole = [row["type"] for row in rows if row["gate"] and row["zero"] and row["remove"]]
+    partly = _table("type", "gate", "zero", "remove", "reason")
+    for row in rows:
+        if row["type"] not in whole:
+            can = ("yes" if row[name] else "no" for name in ("gate", "zero", "remove"))
+            partly.add_row(row["type"], *can, row["reason"])
+    counts = ", ".join(f"{name} {sum(row[name] for row in rows)}" for name in ("gate", "zero", "remove"))
+    return Group(
+        f"{len(rows)} types with a sequence classifier, tried with transformers {table['transformers']}: {counts}\n",
+        f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}",
+        partly,
+    )
 
 
 def _table(*columns: str) -> Table:

@@ -91,7 +91,7 @@ def published_scores(model: nn.Module, batches: Batches, device: torch.device) -
         args[0].retain_grad()
         contexts.append(args[0])
 
-    handles = [block.output.register_forward_pre_hook(keep) for block in blocks]
+    handles = [block.output.module.register_forward_pre_hook(keep) for block in blocks]
     sums = [torch.zeros(block.n_heads, dtype=torch.float64) for block in blocks]
     try:
         for start in range(0, batches.n_examples, batches.batch_size):

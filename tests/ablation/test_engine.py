@@ -195,7 +195,7 @@ def test_layers_below_run_once_for_all_masks(predictions):
     run = ManyMasks(predictions, masks, 64)
     calls = [0] * 3
     for i, block in enumerate(predictions.subject.blocks):
-        block.key.register_forward_hook(lambda *_, i=i: calls.__setitem__(i, calls[i] + 1))
+        block.key.module.register_forward_hook(lambda *_, i=i: calls.__setitem__(i, calls[i] + 1))
     run.logits(next(iter(predictions.batches)))
     assert calls == [1, 2, 4]  # recording; masks of the layers below; in the last layer, of its own
 
@@ -214,7 +214,7 @@ def test_a_model_that_cannot_share_runs_one_at_a_time_and_says_so(predictions):
 
 def test_gates_that_do_nothing_are_refused(predictions):
     for block in predictions.subject.blocks:  # an attention that does not call its W_O as a module
-        block.output.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
+        block.output.module.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
     with pytest.raises(MaskNotAppliedError):
         predict_masks(predictions, masks_of(predictions))
     assert not predictions.store.root.exists()

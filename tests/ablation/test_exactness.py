@@ -2,18 +2,17 @@
 
 import pytest
 import torch
-from tiny import model_class, tiny_inputs, tiny_model
+from tiny import ENCODERS, model_class, tiny_inputs, tiny_model
 
 from prune_heads import attention_blocks, gated, gates_of, remove_heads
 from prune_heads.ablation import KINDS, ablations
 from prune_heads.ablation.plan import TOLERANCE, Plan, plan
-from prune_heads.anatomy import FAMILIES
 from prune_heads.heads import HeadMask
 from prune_heads.surgery import removed_heads
 
 TYPES = [
     (model_type, attention)
-    for model_type in FAMILIES
+    for model_type in ENCODERS
     for attention in ("eager", "sdpa")
     if attention == "eager" or model_class(model_type)._supports_sdpa
 ]
