@@ -210,4 +210,4 @@ def _examples(predictions: Predictions) -> Batch:
 def _bytes_per_token(model: nn.Module) -> int:
     """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound."""
     linears = attention_blocks(model)[0].linears()
-    return sum((m.in_features + m.out_features) * m.weight.element_size() for m in linears)
+    return max(1, sum(sum(m.weight.shape) * m.weight.element_size() for m in linears))

@@ -113,9 +113,9 @@ class AttentionBlock:
             parts += [(self.key, groups), (self.query, sorted(places))]
         return parts
 
-    def linears(self) -> list[nn.Linear]:
+    def linears(self) -> list[Projection]:
         """The linear maps of the whole layer, feed-forward included."""
-        return [module for module in self.layer_module.modules() if isinstance(module, nn.Linear)]
+        return [Projection(m, ()) for m in self.layer_module.modules() if isinstance(m, nn.Linear | Conv1D)]
 
     def describe(self) -> dict[str, object]:
         """The block for reports: name, kind, stack, layer (from 1), n_heads (before removal)."""

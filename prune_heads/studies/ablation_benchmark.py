@@ -176,14 +176,14 @@ def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> f
 
 def matrix_rate(model: torch.nn.Module, *, repeats: int = 7) -> float:
     """Multiply-adds a second of the machine on the model's own feed-forward matrix, the best of some repeats."""
-    widest = max(attention_blocks(model)[0].linears(), key=lambda m: m.out_features)
+    widest = max(attention_blocks(model)[0].linears(), key=lambda m: m.weight.shape[0])
     weight = widest.weight
-    x = torch.randn(_RATE_ROWS, widest.in_features, dtype=weight.dtype, device=weight.device)
+    x = torch.randn(_RATE_ROWS, weight.shape[1], dtype=weight.dtype, device=weight.device)
     best = float("inf")
     with torch.inference_mode():
         for _ in range(repeats):
             start = time.perf_counter()
-            widest(x)
+            widest.module(x)
             if x.is_cuda:
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - start)

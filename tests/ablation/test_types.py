@@ -1,0 +1,41 @@
+"""Every model type that can be gated: masks in one pass are masks one at a time, or are not run in one pass."""
+
+import pytest
+import torch
+
+from prune_heads import gated, gates_of
+from prune_heads.ablation import KINDS, ablations
+from prune_heads.ablation.plan import TOLERANCE, plan
+from prune_heads.coverage.table import committed_table
+from prune_heads.coverage.tiny import tiny_inputs, tiny_model
+from prune_heads.surgery import removed_heads
+
+ONE_AT_A_TIME = {
+    "layers that share weights": ["albert"],
+    "a decoder's layer attends twice": [
+        *("bart", "bigbird_pegasus", "mbart", "mt5", "mvp", "plbart", "t5", "t5gemma", "t5gemma2", "umt5")
+    ],
+    "layers that could not be shared exactly": ["bloom", "deberta", "deberta-v2", "flaubert", "xlm"],
+}
+GATED = [row["type"] for row in committed_table()["models"] if row["gate"]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model_type", GATED)
+def test_masks_in_one_pass_are_masks_one_at_a_time(model_type):
+    model = tiny_model(model_type)
+    proposal = plan(model, tiny_inputs())
+    assert (proposal is None) is any(model_type in types for types in ONE_AT_A_TIME.values())
+    if proposal is None:
+        return
+    forward, inputs = proposal.forward(model), tiny_inputs(4, 11, seed=3)  # not the batch of the proof
+    recording, gone = forward.record(inputs), removed_heads(model)
+    for kind in KINDS:
+        for mask in ablations(kind, gone).values():
+            if mask == gone:
+                continue
+            gates = gates_of(model, mask)
+            first = next(i for i, gate in enumerate(gates) if (gate == 0).any())
+            got = forward.logits(recording, [gate[None] for gate in gates], first)[0]
+            with gated(model, gates):
+                assert (got - model(**inputs).logits).abs().max() <= TOLERANCE

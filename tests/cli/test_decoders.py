@@ -1,0 +1,93 @@
+"""`run`, `ablate` and `prune` on a GPT-2, a Llama and a T5 classifier, trained here to find one word."""
+
+import json
+import random
+
+import pytest
+import torch
+from tiny import WORDS, tiny_tokenizer
+from transformers import AutoModelForSequenceClassification
+
+from prune_heads import attention_blocks, load_pruned
+from prune_heads.coverage.tiny import tiny_config
+
+N_STEPS = 60
+TYPES = ["gpt2", "llama", "t5"]
+
+
+def sentences(n, seed):
+    """Texts of which every second has the word `good`, and their labels."""
+    draw, others = random.Random(seed), [word for word in WORDS if word != "good"]
+    texts = []
+    for i in range(n):
+        words = draw.choices(others, k=draw.randint(2, 7))
+        if i % 2:
+            words.insert(draw.randrange(len(words)), "good")
+        texts.append(" ".join(words))
+    return texts, [i % 2 for i in range(n)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for name, n, seed in (("train", 200, 0), ("dev", 100, 1)):
+        lines = [f"{text}\t{label}" for text, label in zip(*sentences(n, seed), strict=True)]
+        (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module", params=TYPES)
+def trained(request, data, tmp_path_factory):
+    """Options that name the trained classifier and its task."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = "[SEP]"
+    config = tiny_config(request.param)
+    config.eos_token_id = tokenizer.sep_token_id
+    config.id2label, config.label2id = {0: "negative", 1: "positive"}, {"negative": 0, "positive": 1}
+    texts, labels = sentences(200, 0)
+    batch = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_config(config).train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        for _ in range(N_STEPS):
+            loss = model(**batch, labels=torch.tensor(labels)).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    folder = tmp_path_factory.mktemp("trained") / request.param
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return ("--model", folder, "--task", "sst2", "--data-dir", data)
+
+
+def test_run_finds_that_heads_matter(trained, invoke, tmp_path):
+    done = invoke("run", *trained, "--curve", "--output", tmp_path / "run")
+    assert done.exit_code == 0, done.stderr
+    curve = json.loads((tmp_path / "run" / "record.json").read_text())["curve"]
+    metric = [row["accuracy"] for row in curve]
+    assert metric[0] > 0.9
+    assert metric[-1] < 0.7  # without any head no word sees another
+
+
+def test_ablations_do_not_depend_on_the_way(trained, invoke, json_of):
+    table = json_of(invoke("ablate", *trained, "--json"))
+    blocks = table["blocks"]
+    assert len(blocks) == (9 if blocks[0]["name"].endswith("SelfAttention") else 3)
+    heads = [(i, h) for i, row in enumerate(table["value"]) for h in range(len(row))]
+    worst = min(heads, key=lambda at: table["value"][at[0]][at[1]])
+    alone = json_of(invoke("evaluate", *trained, "--heads", f"{worst[0] + 1}:{worst[1] + 1}", "--json"))
+    assert alone["metrics"]["accuracy"] == table["value"][worst[0]][worst[1]]
+
+
+def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(trained, invoke, json_of, tmp_path):
+    heads = "2:1,2"  # a whole group of Llama's
+    masked = json_of(invoke("evaluate", *trained, "--heads", heads, "--json"))
+    done = invoke(
+        "prune", "--model", trained[1], "--heads", heads, "--mode", "remove", "--output", tmp_path / "p"
+    )
+    assert done.exit_code == 0, done.stderr
+    model = load_pruned(tmp_path / "p" / "checkpoint")
+    assert attention_blocks(model)[1].n_heads == 2
+    removed = json_of(invoke("evaluate", "--model", tmp_path / "p" / "checkpoint", *trained[2:], "--json"))
+    assert removed["metrics"] == masked["metrics"]
