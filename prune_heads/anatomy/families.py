@@ -192,8 +192,25 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "yoso": (replace(BERT, not_removed=ONE_CONVOLUTION),),
 }
 
+_IMAGES: Mapping[str, tuple[Layout, ...]] = {
+    "deit vit": (replace(LLAMA, pattern=r"layers\.(\d+)\.attention", stack="encoder"),),
+    "swin": (
+        replace(
+            LLAMA,
+            pattern=r"layers\.(\d+)\.blocks\.(\d+)\.attention",
+            stack="encoder",
+            also=(("relative_position_bias.relative_position_bias_table", 1),),
+        ),
+    ),
+}
+
 FAMILIES: Mapping[str, tuple[Layout, ...]] = dict(
-    sorted(({name: row for names, row in _SHARED.items() for name in names.split()} | dict(_ALONE)).items())
+    sorted(
+        (name, row)
+        for rows in (_SHARED, _ALONE, _IMAGES)
+        for names, row in rows.items()
+        for name in names.split()
+    )
 )
 """transformers' `model_type` -> the layouts of its blocks."""
 
