@@ -1,6 +1,7 @@
 """Every model type with a sequence classifier: the committed table is what a trial of each finds."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -198,3 +199,11 @@ def test_falcon_by_its_configuration():
         expected = gated_logits(model, heads)
         assert close(logits(zero_heads(copy.deepcopy(model), heads)), expected)
         assert close(logits(remove_heads(model, heads)), expected)
+
+
+def test_the_readme_says_how_many():
+    counts = {name: sum(row[name] for row in ROWS.values()) for name in ("gate", "zero", "remove")}
+    said = f"of the {len(ROWS)} with a sequence classifier in transformers 5.23, heads of {counts['gate']} are gated"
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+    assert counts["gate"] == counts["zero"]
+    assert f"{said} and zeroed, and of {counts['remove']} removed" in readme

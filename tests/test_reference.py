@@ -1,0 +1,367 @@
+"""Gated, zeroed and removed heads send what a from-scratch NumPy attention says; and that attention is right."""
+
+import copy
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from reference_attention import (
+    Weights,
+    attend,
+    attention_weights,
+    causal_mask,
+    merge_heads,
+    padding_mask,
+    softmax,
+    split_heads,
+)
+from transformers import BertConfig, BertForSequenceClassification
+
+from prune_heads import attention_blocks, gated, remove_heads, zero_heads
+from prune_heads.costs import head_parameters, n_parameters
+from prune_heads.coverage.tiny import tiny_inputs, tiny_model
+
+# Separate, fused (Conv1D) and grouped projections; causal, cross and two-way attention. None has rotary positions.
+TYPES = {
+    "bert": [4] * 3,
+    "gpt2": [4] * 3,
+    "opt": [4] * 3,
+    "bart": [4] * 9,  # encoder, encoder-decoder and decoder attention
+    "gpt_bigcode": [1] * 3,  # all heads share one head of keys and values; fused
+    "jamba": [2],  # two groups; no biases; two of the three layers do not attend
+}
+ZEROED = [0, 1, 3]  # with groups of two: a whole group and a half
+close = partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=[(t, a) for t in TYPES for a in ("eager", "sdpa")], ids="-".join)
+def model(request):
+    model_type, attention = request.param
+    built = tiny_model(model_type, attention=attention)
+    assert built.config._attn_implementation == attention
+    return built
+
+
+def inputs():
+    """Padding on the right and, which causal attention would see too, a hole at the third token."""
+    batch = tiny_inputs()
+    batch["attention_mask"][:, 2] = 0
+    return batch
+
+
+def double(tensor):
+    return tensor.detach().double().numpy()
+
+
+def weights_of(block):
+    """The block's weights, put in order head by head."""
+
+    def linear(projection):
+        dims = projection.dimensions(range(len(projection.heads)))
+        weight, bias = projection.weight[dims], projection.bias
+        return double(weight), np.zeros(len(dims)) if bias is None else double(bias[dims])
+
+    (w_q, b_q), (w_k, b_k), (w_v, b_v) = map(linear, (block.query, block.key, block.value))
+    w_o = double(block.output.weight[:, block.output.dimensions(range(block.n_heads))])
+    bias = block.output.bias
+    b_o = np.zeros(len(w_o)) if bias is None else double(bias)
+    return Weights(block.head_dim, w_q, b_q, w_k, b_k, w_v, b_v, w_o, b_o)
+
+
+@torch.no_grad()
+def seen(model):
+    """One pass: for each block the arguments of `attend` that the real module got, and the output of its W_O."""
+    blocks, hooks = attention_blocks(model), []
+    hidden, sources, sent = {}, {}, {}
+
+    def before(name, module, args, kwargs):
+        hidden[name] = args[0] if args else kwargs["hidden_states"]
+        sources[name] = kwargs.get("key_value_states", hidden[name])
+
+    def after_output(name, module, args, output):
+        sent[name] = output
+
+    def after_block(name, module, args, output):
+        sent.setdefault(
+            name, output[0]
+        )  # a Conv1D is not called without inputs; its block sends the bias itself
+
+    for block in blocks:
+        hooks.append(block.module.register_forward_pre_hook(partial(before, block.name), with_kwargs=True))
+        hooks.append(block.output.module.register_forward_hook(partial(after_output, block.name)))
+        hooks.append(block.module.register_forward_hook(partial(after_block, block.name)))
+    model(**inputs())
+    for hook in hooks:
+        hook.remove()
+    return [
+        (
+            {
+                "x": double(hidden[b.name]),
+                "source": double(sources[b.name]),
+                "allowed": allowed(b, model.config),
+            },
+            double(sent[b.name]),
+        )
+        for b in blocks
+    ]
+
+
+def allowed(block, config):
+    padding = padding_mask(inputs()["attention_mask"].numpy())
+    causal = causal_mask(padding.shape[-1])
+    if block.kind == "cross" or block.stack == "encoder":
+        return padding
+    return (
+        causal if config.is_encoder_decoder else causal & padding
+    )  # BART's decoder gets its inputs unpadded
+
+
+def all_weights(model):
+    return [weights_of(block) for block in attention_blocks(model)]
+
+
+def all_heads(model, heads):
+    return {i: list(heads) for i in range(len(attention_blocks(model)))}
+
+
+def gates_without(heads):
+    return np.array([float(i not in heads) for i in range(4)])
+
+
+def test_every_kind_of_block_is_tried(model):
+    weights = all_weights(model)
+    assert [(w.n_heads, w.head_dim) for w in weights] == [(4, 8)] * len(weights)
+    assert [w.n_kv_heads for w in weights] == TYPES[model.config.model_type]
+    kinds = {(block.kind, block.stack) for block in attention_blocks(model)}
+    assert len(kinds) == (3 if model.config.is_encoder_decoder else 1)
+
+
+def test_blocks_agree_with_the_reference(model):
+    for (arguments, sent), weights in zip(seen(model), all_weights(model), strict=True):
+        close(sent, attend(**arguments, weights=weights))
+
+
+def test_the_masks_matter(model):
+    for (arguments, sent), weights in zip(seen(model), all_weights(model), strict=True):
+        unmasked = attend(**arguments | {"allowed": None}, weights=weights)
+        assert np.abs(sent - unmasked).max() > 1e-3  # or they would have been compared by nobody
+
+
+def test_gated_blocks_agree_with_the_reference(model):
+    gates = np.random.default_rng(0).uniform(-0.5, 2, (len(attention_blocks(model)), 4))
+    with gated(model, list(torch.tensor(gates))):
+        passes = seen(model)
+    for (arguments, sent), weights, gate in zip(passes, all_weights(model), gates, strict=True):
+        close(sent, attend(**arguments, weights=weights, gates=gate))
+
+
+def test_zeroed_blocks_agree_with_the_reference(model):
+    zeroed = zero_heads(copy.deepcopy(model), all_heads(model, ZEROED))
+    rows = zip(seen(zeroed), all_weights(model), all_weights(zeroed), strict=True)
+    for (arguments, sent), before, after in rows:
+        close(sent, attend(**arguments, weights=before, gates=gates_without(ZEROED)))
+        close(sent, attend(**arguments, weights=after))
+        assert np.abs(sent - attend(**arguments, weights=before)).max() > 1e-3
+
+
+def test_removed_blocks_agree_with_the_reference(model):
+    """Every other group of heads goes: heads 1 and 3 of four, or the first of two groups, or the only one."""
+    size = 4 // TYPES[model.config.model_type][0]
+    gone = [i for i in range(4) if i // size % 2 == 0]
+    kept = [i for i in range(4) if i not in gone]
+    removed = remove_heads(copy.deepcopy(model), all_heads(model, gone))
+    rows = zip(seen(removed), all_weights(model), all_weights(removed), strict=True)
+    for (arguments, sent), before, after in rows:
+        close(sent, attend(**arguments, weights=before, gates=gates_without(gone)))
+        close(sent, attend(**arguments, weights=before.take(kept)))
+        close(sent, attend(**arguments, weights=after))
+        assert after.n_heads == len(kept)
+        assert np.abs(sent - attend(**arguments, weights=before)).max() > 1e-3
+
+
+def test_without_heads_the_bias_of_the_output_is_left(model):
+    removed = remove_heads(copy.deepcopy(model), all_heads(model, range(4)))
+    rows = zip(seen(removed), all_weights(model), all_weights(removed), strict=True)
+    for (arguments, sent), before, after in rows:
+        assert (after.n_heads, after.n_weights) == (0, 0)
+        np.testing.assert_array_equal(sent, np.broadcast_to(before.b_o, sent.shape))
+        np.testing.assert_array_equal(sent, attend(**arguments, weights=after))
+        assert before.b_o.any() == (model.config.model_type != "jamba")  # which has no biases
+
+
+def test_attention_has_four_squares_of_weights(model):
+    """W_Q and W_O are d by d; W_K and W_V are smaller by the size of a group."""
+    shares = TYPES[model.config.model_type]
+    expected = [2 * 32 * 32 + 2 * 32 * 32 * n // 4 for n in shares]
+    assert [weights.n_weights for weights in all_weights(model)] == expected
+
+
+def test_bert_base_has_28_of_its_110_million_parameters_in_attention():
+    with torch.device("meta"):
+        model = BertForSequenceClassification(BertConfig())
+    d, ff, layers, vocabulary, positions, segments, labels = 768, 3072, 12, 30522, 512, 2, 2
+    blocks = attention_blocks(model)
+    maps = [(b.query, b.key, b.value, b.output) for b in blocks]
+    weights = [sum(p.weight.numel() for p in four) for four in maps]
+    biases = [sum(p.bias.numel() for p in four) for four in maps]
+    assert weights == [4 * d**2] * layers
+    assert biases == [4 * d] * layers
+    assert sum(weights) == 28_311_552
+
+    attention, norm = 4 * d**2 + 4 * d, 2 * d
+    layer = attention + norm + (d * ff + ff) + (ff * d + d) + norm
+    embeddings = (vocabulary + positions + segments) * d + norm
+    head = (d * d + d) + (d * labels + labels)  # pooler and classifier
+    assert n_parameters(model) == embeddings + layers * layer + head == 109_483_778
+
+    owned = sum(head_parameters(block, range(block.n_heads)) for block in blocks)
+    assert owned == layers * (4 * d**2 + 3 * d)  # the bias of W_O belongs to no head
+
+
+# From here on the reference alone, without PyTorch.
+
+
+@st.composite
+def attentions(draw):
+    """Weights of a random block, plain or grouped, `(b, q, d)` queries' inputs, a `(b, k, d)` source and a mask."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_kv, size, e, b, q, k = (draw(st.integers(1, 3)) for _ in range(6))
+    d, n = draw(st.integers(1, 8)), n_kv * size
+    shapes = [(n * e, d), n * e, (n_kv * e, d), n_kv * e, (n_kv * e, d), n_kv * e, (d, n * e), d]
+    weights = Weights(e, *(rng.normal(size=shape) for shape in shapes))
+    may = rng.random((b, q, k)) < 0.6
+    may[..., 0] = True
+    return weights, {"x": rng.normal(size=(b, q, d)), "source": rng.normal(size=(b, k, d)), "allowed": may}
+
+
+exactly = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-11)
+checked = settings(deadline=None, max_examples=50)
+rows_of_scores = hnp.arrays(float, hnp.array_shapes(min_dims=1, max_dims=3), elements=st.floats(-1e4, 1e4))
+
+
+@checked
+@given(rows_of_scores)
+def test_rows_of_softmax_sum_to_one_for_scores_of_any_size(scores):
+    weights = softmax(scores)
+    assert (weights >= 0).all()
+    exactly(weights.sum(axis=-1), 1)
+
+
+@checked
+@given(hnp.arrays(float, (3, 5), elements=st.floats(-5, 5)), st.floats(-1e4, 1e4))
+def test_softmax_is_its_definition_wherever_the_scores_lie(scores, shift):
+    plain = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    exactly(softmax(scores), plain)
+    exactly(softmax(scores + shift), plain)
+
+
+def test_softmax_of_huge_scores():
+    np.testing.assert_array_equal(softmax(np.array([1e4, -1e4, 1e4])), [0.5, 0, 0.5])
+    exactly(softmax(np.array([-1e4, -1e4 - 1])), [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))])
+
+
+@checked
+@given(attentions())
+def test_masked_keys_get_no_weight_and_the_others_all(drawn):
+    weights, arguments = drawn
+    may = arguments["allowed"]
+    rng = np.random.default_rng(0)
+    shape = (len(may), weights.n_heads)
+    queries = rng.normal(size=(*shape, may.shape[1], weights.head_dim))
+    keys = rng.normal(size=(*shape, may.shape[2], weights.head_dim))
+    found = attention_weights(100 * queries, 100 * keys, may)
+    assert not found[~np.broadcast_to(may[:, None], found.shape)].any()
+    exactly(found.sum(axis=-1), 1)
+
+
+def test_a_query_without_keys_is_refused():
+    with pytest.raises(ValueError, match="at least one key"):
+        softmax(np.zeros((2, 3)), np.array([[True, False, False], [False, False, False]]))
+
+
+@checked
+@given(attentions())
+def test_what_is_masked_is_not_seen(drawn):
+    weights, arguments = drawn
+    n = arguments["source"].shape[1]
+    is_token = np.arange(n)[None] < n - 1 if n > 1 else np.ones((1, 1), bool)
+    changed = arguments["source"] + 1e3 * ~is_token[..., None]
+    same = {"weights": weights, "x": arguments["x"], "allowed": padding_mask(is_token)}
+    exactly(attend(**same, source=changed), attend(**same, source=arguments["source"]))
+
+
+@checked
+@given(attentions())
+def test_causal_attention_does_not_see_the_future(drawn):
+    weights, arguments = drawn
+    x = np.repeat(arguments["x"], 2, axis=1)  # two tokens at least
+    later = x.copy()
+    later[:, -1] += 1e3
+    allowed = causal_mask(x.shape[1])
+    exactly(attend(later, weights, allowed=allowed)[:, :-1], attend(x, weights, allowed=allowed)[:, :-1])
+    exactly(attend(x, weights, allowed=allowed)[:, :1], attend(x[:, :1], weights))
+
+
+@checked
+@given(attentions(), st.randoms(use_true_random=False))
+def test_the_order_of_heads_does_not_matter(drawn, random):
+    weights, arguments = drawn
+    order = list(range(weights.n_heads))
+    random.shuffle(order)
+    whole = attend(**arguments, weights=weights)
+    exactly(attend(**arguments, weights=weights.take(order)), whole)
+    gates = np.linspace(-1, 2, weights.n_heads)
+    exactly(
+        attend(**arguments, weights=weights.take(order), gates=gates[order]),
+        attend(**arguments, weights=weights, gates=gates),
+    )
+
+
+@checked
+@given(attentions())
+def test_heads_add_up(drawn):
+    """Michel et al. (2019), equation 1: the whole is the sum over heads, each gated, and the bias of W_O."""
+    weights, arguments = drawn
+    heads = range(weights.n_heads)
+    alone = [
+        attend(**arguments, weights=replace(weights.take([i]), b_o=np.zeros_like(weights.b_o))) for i in heads
+    ]
+    exactly(sum(alone) + weights.b_o, attend(**arguments, weights=weights))
+    gates = np.linspace(-1, 2, weights.n_heads)
+    scaled = sum(gate * one for gate, one in zip(gates, alone, strict=True))
+    exactly(scaled + weights.b_o, attend(**arguments, weights=weights, gates=gates))
+
+
+@checked
+@given(attentions())
+def test_heads_without_values_send_nothing(drawn):
+    """A bias of W_V alone is sent on whole, since attention weights sum to 1: zeroing must take it too."""
+    weights, arguments = drawn
+    weights = weights.take(range(weights.n_heads))
+    first = slice(0, weights.head_dim)
+    w_v, b_v = weights.w_v.copy(), weights.b_v.copy()
+    w_v[first] = 0
+    constant = attend(**arguments, weights=replace(weights, w_v=w_v).take([0])) - weights.b_o
+    exactly(constant, np.broadcast_to(weights.w_o[:, first] @ b_v[first], constant.shape))
+    b_v[first] = 0
+    without = replace(weights, w_v=w_v, b_v=b_v)
+    exactly(attend(**arguments, weights=without.take([0])), np.broadcast_to(weights.b_o, constant.shape))
+    gates = np.array([0.0] + [1.0] * (weights.n_heads - 1))
+    exactly(attend(**arguments, weights=without), attend(**arguments, weights=weights, gates=gates))
+    exactly(
+        attend(**arguments, weights=without), attend(**arguments, weights=weights.take(range(1, len(gates))))
+    )
+
+
+@checked
+@given(hnp.arrays(float, (2, 3, 8), elements=st.floats(-1, 1)), st.sampled_from([1, 2, 4, 8]))
+def test_heads_are_split_in_order_and_merged_again(x, head_dim):
+    split = split_heads(x, head_dim)
+    for head in range(8 // head_dim):
+        np.testing.assert_array_equal(split[:, head], x[..., head * head_dim : (head + 1) * head_dim])
+    np.testing.assert_array_equal(merge_heads(split), x)
