@@ -14,7 +14,6 @@ from prune_heads.coverage.table import committed_table
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.coverage.trial import try_all
 from prune_heads.errors import UnsupportedModelError
-from prune_heads.progress import Silent
 
 ROWS = {row["type"]: row for row in committed_table()["models"]}
 NAMED = [
@@ -62,7 +61,7 @@ def close(a, b):
 
 
 def test_the_table_is_what_the_trial_finds():
-    assert try_all(Silent()) == committed_table()
+    assert try_all() == committed_table()
 
 
 def test_every_type_is_in_the_table_once():

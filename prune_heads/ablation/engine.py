@@ -43,7 +43,7 @@ def predict_masks(
         masks: In the original numbering.
         memory: MiB that the activations of a pass may take; None for the device's default. It bounds how many
             masks run at once, not the examples of a batch.
-        compiled: Compile the layers first, which takes a minute or so and pays on long jobs.
+        compiled: Compile the layers first, for tens of seconds; it pays on some machines only.
 
     Raises:
         MaskNotAppliedError: If gates do not change the logits.

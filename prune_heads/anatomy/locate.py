@@ -34,6 +34,10 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
         UnsupportedModelError: If the model's type has no row in `FAMILIES`, or its modules are not
             shaped as that row says.
     """
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise UnsupportedModelError(
+            f"the model must be the transformers model itself; got {type(model).__name__} around it. Take model.module"
+        )
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if isinstance(model_type, str) and model_type in UNKNOWN:
@@ -170,8 +174,10 @@ def _linear(block: nn.Module, path: str, name: str) -> nn.Module:
         module = None
     weight = getattr(module, "weight", None)
     if not isinstance(module, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
+        came = "nothing" if module is None else f"{type(module).__module__}.{type(module).__name__}"
         raise UnsupportedModelError(
-            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {type(module).__name__ if module else 'nothing'}"
+            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {came}. Merge adapters into the model first, and "
+            "load it without quantisation"
         )
     if weight.ndim != 2 or not weight.is_floating_point():
         raise UnsupportedModelError(

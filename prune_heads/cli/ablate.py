@@ -52,7 +52,10 @@ def ablate(
         int | None, Option(min=1, help="MiB of activations a pass. (default: 96 on a CPU, 8192 on a GPU)")
     ] = None,
     compiled: Annotated[
-        bool, Option("--compile", help="Compile the layers first: a minute that pays on long float32 jobs.")
+        bool,
+        Option(
+            "--compile", help="Compile the layers first; 'benchmark --of ablation --compile' says if it pays."
+        ),
     ] = False,
     output: Output = None,
     overwrite: Overwrite = False,

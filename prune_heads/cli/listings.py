@@ -36,7 +36,8 @@ def models(
     if try_now:
         from prune_heads.coverage.trial import try_all
 
-        table = try_all(TerminalReporter())
+        TerminalReporter().note("every type is being tried on a tiny model; that takes half a minute")
+        table = try_all()
     else:
         table = committed_table()
     show(table, model_table(table), as_json=as_json)
