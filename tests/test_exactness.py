@@ -294,7 +294,7 @@ def test_adapters_and_quantised_weights_are_refused_with_the_cure():
     model = tiny_model()
     attention = model.bert.encoder.layer[1].attention.self
     attention.value = Adapter(attention.value)
-    with pytest.raises(UnsupportedModelError, match=r"Adapter\. Merge adapters into the model first"):
+    with pytest.raises(UnsupportedModelError, match=r"Adapter\. Merge adapters into the model"):
         attention_blocks(model)
     model = tiny_model()
     packed = torch.nn.Parameter(torch.zeros(512, 1, dtype=torch.uint8), requires_grad=False)

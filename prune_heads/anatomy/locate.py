@@ -176,7 +176,7 @@ def _linear(block: nn.Module, path: str, name: str) -> nn.Module:
     if not isinstance(module, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
         came = "nothing" if module is None else f"{type(module).__module__}.{type(module).__name__}"
         raise UnsupportedModelError(
-            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {came}. Merge adapters into the model first, and "
+            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {came}. Merge adapters into the model, and "
             "load it without quantisation"
         )
     if weight.ndim != 2 or not weight.is_floating_point():
