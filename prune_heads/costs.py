@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prune_heads.anatomy.block import AttentionBlock
+from prune_heads.anatomy.parts import owned_besides
 from prune_heads.heads import HeadMask
 
 
@@ -14,13 +15,28 @@ def head_parameters(block: AttentionBlock, places: Collection[int]) -> int:
     """Parameters that the heads at these places (from 0) own: rows of W_Q, W_K, W_V with biases, columns of W_O.
 
     With d the width of the model, `head_dim * (4 d + 3)` a head where all three have biases. W_K and W_V of a group
-    of heads count with the last of them.
+    of heads count with the last of them. Further what the layout names besides, such as position projections.
     """
-    total = len(block.output.dimensions(places)) * block.output.weight.shape[0]
-    for projection, own in block.inputs_of(places):
-        rows = len(projection.dimensions(own))
-        total += rows * (projection.weight.shape[1] + (projection.bias is not None))
-    return total
+    biases = sum(
+        len(projection.dimensions(own))
+        for projection, own in block.inputs_of(places)
+        if projection.bias is not None
+    )
+    besides = (
+        sum(len(places) * (tensor.numel() // block.n_heads) for tensor in owned_besides(block))
+        if places
+        else 0
+    )
+    return head_weights(block, places) + biases + besides
+
+
+def head_weights(block: AttentionBlock, places: Collection[int]) -> int:
+    """The same without biases, of W_Q, W_K, W_V and W_O alone: the weights of linear maps that tokens go through."""
+    inputs = sum(
+        len(projection.dimensions(own)) * projection.weight.shape[1]
+        for projection, own in block.inputs_of(places)
+    )
+    return inputs + len(block.output.dimensions(places)) * block.output.weight.shape[0]
 
 
 def pruned_parameters(blocks: Sequence[AttentionBlock], mask: HeadMask) -> int:

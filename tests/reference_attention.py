@@ -95,13 +95,13 @@ def attend(
     """
     source = x if source is None else source
     size = weights.n_heads // weights.n_kv_heads if weights.n_heads else 1
-    queries = split_heads(x @ weights.w_q.T + weights.b_q, weights.head_dim)
-    keys = split_heads(source @ weights.w_k.T + weights.b_k, weights.head_dim).repeat(size, axis=1)
-    values = split_heads(source @ weights.w_v.T + weights.b_v, weights.head_dim).repeat(size, axis=1)
+    queries = split(x @ weights.w_q.T + weights.b_q, weights.head_dim)
+    keys = split(source @ weights.w_k.T + weights.b_k, weights.head_dim).repeat(size, axis=1)
+    values = split(source @ weights.w_v.T + weights.b_v, weights.head_dim).repeat(size, axis=1)
     heads = attention_weights(queries, keys, allowed) @ values
     if gates is not None:
         heads = heads * gates[:, None, None]
-    return merge_heads(heads) @ weights.w_o.T + weights.b_o
+    return merge(heads) @ weights.w_o.T + weights.b_o
 
 
 def attention_weights(queries: Array, keys: Array, allowed: Mask | None = None) -> Array:
@@ -134,13 +134,13 @@ def softmax(scores: Array, allowed: Mask | None = None) -> Array:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def split_heads(x: Array, head_dim: int) -> Array:
+def split(x: Array, head_dim: int) -> Array:
     """`(b, q, h * e)` to `(b, h, q, e)`."""
     return x.reshape(*x.shape[:-1], x.shape[-1] // head_dim, head_dim).swapaxes(1, 2)
 
 
-def merge_heads(x: Array) -> Array:
-    """`(b, h, q, e)` to `(b, q, h * e)`: `split_heads` undone."""
+def merge(x: Array) -> Array:
+    """`(b, h, q, e)` to `(b, q, h * e)`: `split` undone."""
     b, h, q, e = x.shape
     return x.swapaxes(1, 2).reshape(b, q, h * e)
 

@@ -15,10 +15,10 @@ from reference_attention import (
     attend,
     attention_weights,
     causal_mask,
-    merge_heads,
+    merge,
     padding_mask,
     softmax,
-    split_heads,
+    split,
 )
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -77,38 +77,28 @@ def weights_of(block):
 def seen(model):
     """One pass: for each block the arguments of `attend` that the real module got, and the output of its W_O."""
     blocks, hooks = attention_blocks(model), []
-    hidden, sources, sent = {}, {}, {}
+    arguments, sent = [{"allowed": allowed(block, model.config)} for block in blocks], {}
 
-    def before(name, module, args, kwargs):
-        hidden[name] = args[0] if args else kwargs["hidden_states"]
-        sources[name] = kwargs.get("key_value_states", hidden[name])
+    def before(i, module, args, kwargs):
+        x = args[0] if args else kwargs["hidden_states"]
+        arguments[i] |= {"x": double(x), "source": double(kwargs.get("key_value_states", x))}
 
-    def after_output(name, module, args, output):
-        sent[name] = output
+    def after_output(i, module, args, output):
+        sent[i] = double(output)
 
-    def after_block(name, module, args, output):
+    def after_block(i, module, args, output):
         sent.setdefault(
-            name, output[0]
-        )  # a Conv1D is not called without inputs; its block sends the bias itself
+            i, double(output[0])
+        )  # a Conv1D without inputs is not called; the block sends the bias
 
-    for block in blocks:
-        hooks.append(block.module.register_forward_pre_hook(partial(before, block.name), with_kwargs=True))
-        hooks.append(block.output.module.register_forward_hook(partial(after_output, block.name)))
-        hooks.append(block.module.register_forward_hook(partial(after_block, block.name)))
+    for i, block in enumerate(blocks):
+        hooks.append(block.module.register_forward_pre_hook(partial(before, i), with_kwargs=True))
+        hooks.append(block.output.module.register_forward_hook(partial(after_output, i)))
+        hooks.append(block.module.register_forward_hook(partial(after_block, i)))
     model(**inputs())
     for hook in hooks:
         hook.remove()
-    return [
-        (
-            {
-                "x": double(hidden[b.name]),
-                "source": double(sources[b.name]),
-                "allowed": allowed(b, model.config),
-            },
-            double(sent[b.name]),
-        )
-        for b in blocks
-    ]
+    return [(arguments[i], sent[i]) for i in range(len(blocks))]
 
 
 def allowed(block, config):
@@ -125,8 +115,20 @@ def all_weights(model):
     return [weights_of(block) for block in attention_blocks(model)]
 
 
-def all_heads(model, heads):
-    return {i: list(heads) for i in range(len(attention_blocks(model)))}
+def pruned(prune, model, heads):
+    """A copy of the model without these heads in any block; what its blocks saw, their weights before and after."""
+    copied = copy.deepcopy(model)
+    copied = prune(copied, {i: list(heads) for i in range(len(attention_blocks(model)))})
+    return [
+        (*row, *both)
+        for row, *both in zip(seen(copied), all_weights(model), all_weights(copied), strict=True)
+    ]
+
+
+def every_other_group(model):
+    """Heads 1 and 3 of four, or the first of two groups, or the only one."""
+    size = 4 // TYPES[model.config.model_type][0]
+    return [i for i in range(4) if i // size % 2 == 0]
 
 
 def gates_without(heads):
@@ -144,12 +146,8 @@ def test_every_kind_of_block_is_tried(model):
 def test_blocks_agree_with_the_reference(model):
     for (arguments, sent), weights in zip(seen(model), all_weights(model), strict=True):
         close(sent, attend(**arguments, weights=weights))
-
-
-def test_the_masks_matter(model):
-    for (arguments, sent), weights in zip(seen(model), all_weights(model), strict=True):
         unmasked = attend(**arguments | {"allowed": None}, weights=weights)
-        assert np.abs(sent - unmasked).max() > 1e-3  # or they would have been compared by nobody
+        assert np.abs(sent - unmasked).max() > 1e-3  # or the masks would have been tried by nobody
 
 
 def test_gated_blocks_agree_with_the_reference(model):
@@ -161,22 +159,26 @@ def test_gated_blocks_agree_with_the_reference(model):
 
 
 def test_zeroed_blocks_agree_with_the_reference(model):
-    zeroed = zero_heads(copy.deepcopy(model), all_heads(model, ZEROED))
-    rows = zip(seen(zeroed), all_weights(model), all_weights(zeroed), strict=True)
-    for (arguments, sent), before, after in rows:
+    for arguments, sent, before, after in pruned(zero_heads, model, ZEROED):
         close(sent, attend(**arguments, weights=before, gates=gates_without(ZEROED)))
         close(sent, attend(**arguments, weights=after))
         assert np.abs(sent - attend(**arguments, weights=before)).max() > 1e-3
 
 
+def test_zeroed_values_and_zeroed_columns_each_suffice(model):
+    gone = every_other_group(model)
+    for arguments, sent, before, after in pruned(zero_heads, model, gone):
+        close(sent, attend(**arguments, weights=before, gates=gates_without(gone)))
+        close(sent, attend(**arguments, weights=replace(before, w_o=after.w_o)))
+        close(sent, attend(**arguments, weights=replace(before, w_v=after.w_v, b_v=after.b_v)))
+        lost = after.take(gone)
+        assert not any(x.any() for x in (lost.w_q, lost.b_q, lost.w_k, lost.b_k))
+
+
 def test_removed_blocks_agree_with_the_reference(model):
-    """Every other group of heads goes: heads 1 and 3 of four, or the first of two groups, or the only one."""
-    size = 4 // TYPES[model.config.model_type][0]
-    gone = [i for i in range(4) if i // size % 2 == 0]
+    gone = every_other_group(model)
     kept = [i for i in range(4) if i not in gone]
-    removed = remove_heads(copy.deepcopy(model), all_heads(model, gone))
-    rows = zip(seen(removed), all_weights(model), all_weights(removed), strict=True)
-    for (arguments, sent), before, after in rows:
+    for arguments, sent, before, after in pruned(remove_heads, model, gone):
         close(sent, attend(**arguments, weights=before, gates=gates_without(gone)))
         close(sent, attend(**arguments, weights=before.take(kept)))
         close(sent, attend(**arguments, weights=after))
@@ -185,9 +187,7 @@ def test_removed_blocks_agree_with_the_reference(model):
 
 
 def test_without_heads_the_bias_of_the_output_is_left(model):
-    removed = remove_heads(copy.deepcopy(model), all_heads(model, range(4)))
-    rows = zip(seen(removed), all_weights(model), all_weights(removed), strict=True)
-    for (arguments, sent), before, after in rows:
+    for arguments, sent, before, after in pruned(remove_heads, model, range(4)):
         assert (after.n_heads, after.n_weights) == (0, 0)
         np.testing.assert_array_equal(sent, np.broadcast_to(before.b_o, sent.shape))
         np.testing.assert_array_equal(sent, attend(**arguments, weights=after))
@@ -268,14 +268,10 @@ def test_softmax_of_huge_scores():
 @checked
 @given(attentions())
 def test_masked_keys_get_no_weight_and_the_others_all(drawn):
-    weights, arguments = drawn
+    _, arguments = drawn
     may = arguments["allowed"]
-    rng = np.random.default_rng(0)
-    shape = (len(may), weights.n_heads)
-    queries = rng.normal(size=(*shape, may.shape[1], weights.head_dim))
-    keys = rng.normal(size=(*shape, may.shape[2], weights.head_dim))
-    found = attention_weights(100 * queries, 100 * keys, may)
-    assert not found[~np.broadcast_to(may[:, None], found.shape)].any()
+    found = attention_weights(1e3 * arguments["x"][:, None], arguments["source"][:, None], may)
+    assert not found[~may[:, None]].any()
     exactly(found.sum(axis=-1), 1)
 
 
@@ -343,25 +339,22 @@ def test_heads_without_values_send_nothing(drawn):
     """A bias of W_V alone is sent on whole, since attention weights sum to 1: zeroing must take it too."""
     weights, arguments = drawn
     weights = weights.take(range(weights.n_heads))
-    first = slice(0, weights.head_dim)
+    first, send = slice(0, weights.head_dim), partial(attend, **arguments)
     w_v, b_v = weights.w_v.copy(), weights.b_v.copy()
     w_v[first] = 0
-    constant = attend(**arguments, weights=replace(weights, w_v=w_v).take([0])) - weights.b_o
-    exactly(constant, np.broadcast_to(weights.w_o[:, first] @ b_v[first], constant.shape))
+    constant = weights.w_o[:, first] @ b_v[first] + weights.b_o
+    sent = send(weights=replace(weights, w_v=w_v).take([0]))
+    exactly(sent, np.broadcast_to(constant, sent.shape))
     b_v[first] = 0
-    without = replace(weights, w_v=w_v, b_v=b_v)
-    exactly(attend(**arguments, weights=without.take([0])), np.broadcast_to(weights.b_o, constant.shape))
-    gates = np.array([0.0] + [1.0] * (weights.n_heads - 1))
-    exactly(attend(**arguments, weights=without), attend(**arguments, weights=weights, gates=gates))
-    exactly(
-        attend(**arguments, weights=without), attend(**arguments, weights=weights.take(range(1, len(gates))))
-    )
+    without = send(weights=replace(weights, w_v=w_v, b_v=b_v))
+    exactly(without, send(weights=weights, gates=np.arange(weights.n_heads).clip(max=1)))
+    exactly(without, send(weights=weights.take(range(1, weights.n_heads))))
 
 
 @checked
 @given(hnp.arrays(float, (2, 3, 8), elements=st.floats(-1, 1)), st.sampled_from([1, 2, 4, 8]))
 def test_heads_are_split_in_order_and_merged_again(x, head_dim):
-    split = split_heads(x, head_dim)
+    by_head = split(x, head_dim)
     for head in range(8 // head_dim):
-        np.testing.assert_array_equal(split[:, head], x[..., head * head_dim : (head + 1) * head_dim])
-    np.testing.assert_array_equal(merge_heads(split), x)
+        np.testing.assert_array_equal(by_head[:, head], x[..., head * head_dim : (head + 1) * head_dim])
+    np.testing.assert_array_equal(merge(by_head), x)

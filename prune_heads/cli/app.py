@@ -13,6 +13,7 @@ from prune_heads.cli.correlate import correlate
 from prune_heads.cli.curve import curve
 from prune_heads.cli.doctor import doctor
 from prune_heads.cli.evaluate import evaluate
+from prune_heads.cli.info import info
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
 from prune_heads.cli.prune import prune
@@ -57,6 +58,7 @@ for _name, _command in (
     ("score", score),
     ("prune", prune),
     ("evaluate", evaluate),
+    ("info", info),
     ("ablate", ablate),
     ("curve", curve),
     ("correlate", correlate),

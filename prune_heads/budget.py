@@ -1,0 +1,186 @@
+"""What a model costs with and without heads, counted from shapes alone: it may be on the meta device."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy.parts import is_in_layers, is_linear, linear_weights, pieces
+from prune_heads.costs import head_parameters, head_weights
+from prune_heads.errors import UnsupportedModelError
+from prune_heads.heads import HeadMask, Heads, as_mask
+
+_OTHER_ATTENTION: Mapping[str, str] = {
+    "big_bird": "a long text is attended to in blocks",
+    "bigbird_pegasus": "a long text is attended to in blocks",
+    "canine": "it shortens the text between layers",
+    "deberta": "relative positions take products of their own",
+    "deberta-v2": "relative positions take products of their own",
+    "funnel": "it shortens the text between layers",
+    "lilt": "the layout has an attention of its own",
+    "longformer": "it attends in windows",
+    "nystromformer": "it approximates its attention",
+    "perceiver": "it attends between latents, not tokens",
+    "t5gemma2": "the decoder attends to its own and to the encoder's tokens in one product",
+    "yoso": "it approximates its attention",
+}
+"""Types whose attention is not one product of all tokens with all tokens: its multiply-adds are not known here."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A count for each part of a model."""
+
+    attention: int
+    """Linear maps of the attention blocks, what else heads own, and products between tokens."""
+    feed_forward: int
+    """All other matrices inside the layers."""
+    embeddings: int
+    """Tables that are looked up, which takes no multiply-add."""
+    rest: int
+    """Norms, pooler, classifier."""
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return self.attention + self.feed_forward + self.embeddings + self.rest
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of a model with or without some of its heads."""
+
+    parameters: Parts
+    multiply_adds: Parts | None
+    """Of linear maps and attention, for one example; None where the attention is of another kind."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What removing heads saves, and the most that it could."""
+
+    blocks: tuple[AttentionBlock, ...]
+    """Before anything was removed."""
+    removed: HeadMask
+    n_tokens: int
+    before: Costs
+    after: Costs
+    """Without the heads of `removed`."""
+    without_heads: Costs
+    uncounted: tuple[str, ...]
+    """What the multiply-adds leave out, in words: they are a lower bound. Empty where they are exact."""
+    not_counted_because: str = ""
+    """Why there are no multiply-adds at all; empty where there are."""
+    not_removed: str = ""
+    """Why the heads cannot be taken out; empty where they can."""
+
+    @property
+    def speedup(self) -> float | None:
+        """Multiply-adds before over those after: the most that removing these heads can give."""
+        return _ratio(self.before, self.after)
+
+    @property
+    def ceiling(self) -> float | None:
+        """The same without any head."""
+        return _ratio(self.before, self.without_heads)
+
+
+def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Budget:
+    """What the model costs with all its heads, without those that are gone already or named, and without any.
+
+    Args:
+        model: Of a known type, also one that has lost heads; never run.
+        heads: Counted as if `remove_heads` had taken them, in the original numbering.
+        n_tokens: Of the one example; a decoder beside an encoder gets as many.
+
+    Raises:
+        UnsupportedModelError: If the type is unknown, or layers share weights and the heads differ between them.
+        HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
+    """
+    now = attention_blocks(model)
+    n_heads = [block.n_original_heads for block in now]
+    left = frozenset((b, head) for b, block in enumerate(now) for head in block.original_heads)
+    everything = HeadMask.all(n_heads)
+    gone = HeadMask(everything.n_heads, everything.pruned - left)
+    if gone:  # the shapes of a block without heads do not tell what they were
+        with torch.device("meta"):
+            model = type(model)(copy.deepcopy(model.config))
+    removed = as_mask(heads, n_heads) | gone
+    blocks = attention_blocks(model)
+    _check_shared(blocks, removed)
+    return Budget(
+        blocks=tuple(blocks),
+        removed=removed,
+        n_tokens=n_tokens,
+        before=costs(model, HeadMask(removed.n_heads), n_tokens),
+        after=costs(model, removed, n_tokens),
+        without_heads=costs(model, everything, n_tokens),
+        uncounted=tuple(_uncounted(model, blocks)),
+        not_counted_because=_OTHER_ATTENTION.get(model.config.model_type, ""),
+        not_removed=next((block.layout.not_removed for block in blocks if block.layout.not_removed), ""),
+    )
+
+
+def costs(model: PreTrainedModel, removed: HeadMask, n_tokens: int) -> Costs:
+    """What an intact model costs as if the heads of the mask were removed.
+
+    A linear map takes tokens * weights; attention tokens^2 * (dimensions of the queries + dimensions of the values),
+    causal or not, as PyTorch computes it. Layers that share weights have them once, and use them at every depth.
+    """
+    blocks = attention_blocks(model)
+    calls = {m: block.n_depths for block in blocks for m in block.layer_module.modules()}
+    parameters, multiply_adds = Counter[str](), Counter[str]()
+    for piece in pieces(model, blocks):
+        parameters[piece.part] += sum(weight.numel() for weight in piece.weights)
+        if piece.part != "attention" and piece.positions and is_linear(piece.module):
+            positions = n_tokens if piece.positions == "every" else 1
+            multiply_adds[piece.part] += positions * calls.get(piece.module, 1) * piece.weights[0].numel()
+    for block, places in zip(blocks, removed.by_block(), strict=True):
+        if block.depth == 0:
+            parameters["attention"] -= head_parameters(block, places)
+        if n_left := block.n_heads - len(places):  # without heads the whole block is skipped
+            dims = len(block.query.heads[0]) + len(block.value.heads[0])
+            multiply_adds["attention"] += n_tokens**2 * n_left * dims
+            multiply_adds["attention"] += n_tokens * (linear_weights(block) - head_weights(block, places))
+    known = model.config.model_type not in _OTHER_ATTENTION
+    return Costs(_parts(parameters), _parts(multiply_adds) if known else None)
+
+
+def _parts(count: Counter[str]) -> Parts:
+    return Parts(**{field.name: count[field.name] for field in fields(Parts)})
+
+
+def _ratio(before: Costs, after: Costs) -> float | None:
+    if before.multiply_adds is None or after.multiply_adds is None:
+        return None
+    return before.multiply_adds.total / after.multiply_adds.total
+
+
+def _check_shared(blocks: Sequence[AttentionBlock], removed: HeadMask) -> None:
+    first: dict[nn.Module, tuple[int, ...]] = {}
+    for block, heads in zip(blocks, removed.by_block(), strict=True):
+        if first.setdefault(block.module, heads) != heads:
+            raise UnsupportedModelError(
+                f"the layers of {block.name} share their weights, so the same heads must go from all "
+                f"{block.n_depths} of them; got others for layer {block.layer + 1}. Name them for every layer"
+            )
+
+
+def _uncounted(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator[str]:
+    """What takes multiply-adds and is no linear map of known use."""
+    if any(weight.ndim > 2 for name, weight in model.named_parameters() if is_in_layers(name, blocks)):
+        yield "weights of more than two dimensions in the layers (experts, convolutions)"
+    if any(block.layout.some_layers for block in blocks):
+        yield "what layers without heads do beside their linear maps"
+    unknown = [
+        piece.name
+        for piece in pieces(model, blocks)
+        if piece.part == "rest" and piece.positions is None and is_linear(piece.module)
+    ]
+    if unknown:
+        yield f"linear maps outside the layers, whose use is not known ({len(unknown)}, the first {unknown[0]})"

@@ -1,0 +1,111 @@
+"""What a model costs before and after heads are removed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from prune_heads.budget import Budget, Parts
+from prune_heads.reporting.layout import plain_table, titled
+
+_NAMES = {
+    "attention": "attention",
+    "feed_forward": "feed-forward",
+    "embeddings": "embeddings",
+    "rest": "rest",
+    "total": "total",
+}
+
+
+def info_report(name: str, budget: Budget) -> dict[str, Any]:
+    """Heads a layer, counts by part before and after, the highest speed-ups, and what they do not hold."""
+    stages = {"before": budget.before, "after": budget.after, "without_heads": budget.without_heads}
+    gone = budget.removed.by_block()
+    return {
+        "model": name,
+        "n_tokens": budget.n_tokens,
+        "heads_removed": budget.removed.descriptors(),
+        "n_heads": budget.removed.n_total,
+        "n_heads_left": budget.removed.n_total - len(budget.removed),
+        "blocks": [
+            {**block.describe(), "n_heads_left": block.n_heads - len(heads)}
+            for block, heads in zip(budget.blocks, gone, strict=True)
+        ],
+        "parameters": {stage: _counts(costs.parameters) for stage, costs in stages.items()},
+        "multiply_adds": {stage: _counts(costs.multiply_adds) for stage, costs in stages.items()},
+        "lower_bound": bool(budget.uncounted) and not budget.not_counted_because,
+        "speedup": budget.speedup,
+        "speedup_without_heads": budget.ceiling,
+        "notes": _notes(budget),
+    }
+
+
+def info_table(report: Mapping[str, Any]) -> RenderableType:
+    """The same for the terminal."""
+    removed = report["n_heads"] - report["n_heads_left"]
+    parts: list[RenderableType] = [
+        titled(
+            f"{report['model']}: {removed} of {report['n_heads']} heads removed; {report['n_tokens']} tokens"
+        ),
+        _heads(report),
+        Text(),
+        _count_table("parameters", report["parameters"]),
+    ]
+    if report["multiply_adds"]["before"] is not None:
+        what = "multiply-adds, at least" if report["lower_bound"] else "multiply-adds"
+        parts += [Text(), _count_table(what, report["multiply_adds"]), Text(), _speedups(report)]
+    notes = [Text(f"note: {note}", style="yellow") for note in report["notes"]]
+    return Group(*parts, *([Text()] if notes else []), *notes)
+
+
+def _counts(parts: Parts | None) -> dict[str, int] | None:
+    return None if parts is None else {**asdict(parts), "total": parts.total}
+
+
+def _notes(budget: Budget) -> list[str]:
+    notes = []
+    if budget.not_counted_because:
+        notes.append(f"multiply-adds and speed-ups are not known: {budget.not_counted_because}")
+    elif budget.uncounted:
+        notes.append(
+            f"multiply-adds are a lower bound and speed-ups an upper one; not counted: "
+            f"{'; '.join(budget.uncounted)}"
+        )
+    if budget.not_removed:
+        notes.append(f"heads of this model can be gated or zeroed, not removed: {budget.not_removed}")
+    return notes
+
+
+def _heads(report: Mapping[str, Any]) -> RenderableType:
+    """Runs of layers with the same numbers share a row."""
+    table = plain_table(("layers",), ("heads", "left"))
+    runs: list[list[Any]] = []
+    for block in report["blocks"]:
+        key = (block["stack"], block["kind"], block["n_heads"], block["n_heads_left"])
+        if runs and runs[-1][0] == key:
+            runs[-1][2] = block["layer"]
+        else:
+            runs.append([key, block["layer"], block["layer"]])
+    for (stack, kind, n_heads, n_left), first, last in runs:
+        layers = str(first) if first == last else f"{first} to {last}"
+        where = f"{stack}{' to encoder' if kind == 'cross' else ''}"
+        table.add_row(f"{where} {layers}", str(n_heads), str(n_left))
+    return table
+
+
+def _count_table(title: str, counts: Mapping[str, Mapping[str, int]]) -> RenderableType:
+    table = plain_table((title,), ("before", "after", "no heads"))
+    for name, label in _NAMES.items():
+        cells = [f"{counts[stage][name]:,}" for stage in ("before", "after", "without_heads")]
+        table.add_row(label, *cells, style="bold" if name == "total" else "")
+    return table
+
+
+def _speedups(report: Mapping[str, Any]) -> RenderableType:
+    now, ceiling = report["speedup"], report["speedup_without_heads"]
+    text = Text("highest speed-up: ")
+    if report["heads_removed"]:
+        text.append(f"{now:.2f}x", "bold").append(" without these heads, ")
+    return text.append(f"{ceiling:.2f}x without any head")
