@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.anatomy.parts import is_in_layers, is_linear, linear_weights, pieces
 from prune_heads.costs import head_parameters, head_weights
 from prune_heads.errors import UnsupportedModelError
@@ -103,7 +103,7 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Bu
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     now = attention_blocks(model)
-    n_heads = [block.n_original_heads for block in now]
+    n_heads = head_counts(now)
     left = frozenset((b, head) for b, block in enumerate(now) for head in block.original_heads)
     everything = HeadMask.all(n_heads)
     gone = HeadMask(everything.n_heads, everything.pruned - left)

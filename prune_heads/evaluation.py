@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.batching import Batches, tokenize
 from prune_heads.checkpoints import Classifier
+from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import NotFiniteError
 from prune_heads.gating import gated
 from prune_heads.probe import prove_gates
@@ -79,9 +80,9 @@ class Subject:
         return attention_blocks(self.model)
 
     @property
-    def n_heads(self) -> tuple[int, ...]:
+    def n_heads(self) -> HeadCounts:
         """Heads per attention block before any removal."""
-        return tuple(block.n_original_heads for block in self.blocks)
+        return head_counts(self.blocks)
 
     def batches(self, split: Split) -> Batches:
         """The split, tokenised for this model."""

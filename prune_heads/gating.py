@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_heads.anatomy.block import AttentionBlock
+from prune_heads.anatomy.block import AttentionBlock, head_counts
 from prune_heads.anatomy.locate import attention_blocks
 from prune_heads.heads import Heads, as_mask
 
@@ -88,7 +88,7 @@ def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     blocks = attention_blocks(model)
-    mask = as_mask(heads, [block.n_original_heads for block in blocks])
+    mask = as_mask(heads, head_counts(blocks))
     device = next(model.parameters()).device
     return [
         torch.tensor([float(keep[head]) for head in block.original_heads], device=device)

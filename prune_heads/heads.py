@@ -4,24 +4,18 @@ Both are ragged by attention block, since layers may have different numbers of h
 heads from 1, as the paper does (`3:1,5` is layer 3, heads 1 and 5); Python indices start at 0.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from prune_heads.descriptors import Head, HeadCounts, parse_heads
 from prune_heads.errors import HeadDescriptorError
-
-Head = tuple[int, int]
-"""(block, head), both from 0."""
 
 NUMBERING = "layers and heads from 1"
 """Said in every file that names heads."""
-
-_TOKEN = re.compile(r"\S+")
-_FORM = "the form is 'layer:head,head layer:head', from 1, e.g. '3:1,5 7:2'"
 
 
 @dataclass(frozen=True)
@@ -31,13 +25,13 @@ class HeadMask:
     Supports `|`, `&`, `-`, `^`, `~` (the heads that are kept), `<=`, `in`, `len` and iteration in order.
     """
 
-    n_heads: tuple[int, ...]
-    """Heads per attention block before any pruning."""
+    n_heads: HeadCounts
+    """Heads per attention block before any pruning; a plain tuple is taken for a model of one kind of block."""
     pruned: frozenset[Head] = frozenset()
     """(block, head) of each pruned head, from 0."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_heads", tuple(int(n) for n in self.n_heads))
+        object.__setattr__(self, "n_heads", HeadCounts.of(self.n_heads))
         object.__setattr__(self, "pruned", frozenset((int(b), int(h)) for b, h in self.pruned))
         for block, head in sorted(self.pruned):
             if problem := _out_of_range(block, head, self.n_heads):
@@ -45,25 +39,24 @@ class HeadMask:
 
     @classmethod
     def parse(cls, text: str, n_heads: Sequence[int]) -> "HeadMask":
-        """Read the paper's text form, e.g. `"3:1,5 7:2"` (from 1). The empty string prunes nothing.
+        """Read the paper's text form, `"3:1,5 7:2"` or `"E:3:1,5 D:2:4"` (from 1). The empty string prunes nothing.
 
         Raises:
             HeadDescriptorError: Naming the first wrong character, from 1.
         """
-        pruned: set[Head] = set()
-        for token in _TOKEN.finditer(text):
-            pruned |= _parse_block(text, token, tuple(n_heads))
-        return cls(tuple(n_heads), frozenset(pruned))
+        counts = HeadCounts.of(n_heads)
+        return cls(counts, frozenset(parse_heads(text, counts)))
 
     @classmethod
     def from_mapping(cls, heads: Mapping[int, Iterable[int]], n_heads: Sequence[int]) -> "HeadMask":
         """From block index -> head indices, both from 0."""
-        return cls(tuple(n_heads), frozenset((block, head) for block, row in heads.items() for head in row))
+        pruned = frozenset((block, head) for block, row in heads.items() for head in row)
+        return cls(HeadCounts.of(n_heads), pruned)
 
     @classmethod
     def all(cls, n_heads: Sequence[int]) -> "HeadMask":
         """Every head pruned."""
-        return cls(tuple(n_heads), frozenset((b, h) for b, n in enumerate(n_heads) for h in range(n)))
+        return cls(HeadCounts.of(n_heads), frozenset((b, h) for b, n in enumerate(n_heads) for h in range(n)))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "HeadMask":
@@ -73,22 +66,28 @@ class HeadMask:
             HeadDescriptorError: If a key is missing or of the wrong type.
         """
         n_heads, descriptors = value.get("n_heads"), value.get("heads_pruned")
-        if not _is_list(n_heads, int) or not _is_list(descriptors, str):
+        letters = value.get("letters", "")
+        if not _is_list(n_heads, int) or not _is_list(descriptors, str) or not isinstance(letters, str):
             raise HeadDescriptorError(
                 "a head mask in JSON must have 'n_heads' (list of integers) and 'heads_pruned' (list of "
                 f"descriptors such as '3:1,5'); got {dict(value)!r:.200}"
             )
-        return cls.parse(" ".join(descriptors), n_heads)  # type: ignore[arg-type]
+        return cls.parse(" ".join(descriptors), HeadCounts(n_heads, letters))  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
-        """`{"numbering": ..., "n_heads": [...], "heads_pruned": ["3:1,5", "7:2"]}`; descriptors count from 1."""
-        return {"numbering": NUMBERING, "n_heads": list(self.n_heads), "heads_pruned": self.descriptors()}
+        """`{"numbering": ..., "n_heads": [...], "heads_pruned": ["3:1,5", "7:2"]}`; descriptors count from 1.
+
+        With `"letters": "EEAADD"` where there are several kinds of blocks.
+        """
+        letters = {"letters": self.n_heads.letters} if self.n_heads.letters else {}
+        heads = {"n_heads": list(self.n_heads), "heads_pruned": self.descriptors()}
+        return {"numbering": NUMBERING, **letters, **heads}
 
     def descriptors(self) -> list[str]:
-        """One descriptor a block that loses heads, e.g. `["3:1,5", "7:2"]`, from 1."""
+        """One descriptor a block that loses heads, e.g. `["3:1,5", "7:2"]` or `["E:3:1,5"]`, from 1."""
         return [
-            f"{block + 1}:{','.join(str(head + 1) for head in heads)}"
-            for block, heads in enumerate(self.by_block())
+            f"{name}:{','.join(str(head + 1) for head in heads)}"
+            for name, heads in zip(self.n_heads.names(), self.by_block(), strict=True)
             if heads
         ]
 
@@ -167,7 +166,7 @@ def as_mask(heads: Heads, n_heads: Sequence[int]) -> HeadMask:
         return HeadMask.parse(heads, n_heads)
     if not isinstance(heads, HeadMask):
         return HeadMask.from_mapping(heads, n_heads)
-    return HeadMask(tuple(n_heads)) | heads
+    return HeadMask(HeadCounts.of(n_heads)) | heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,40 +217,6 @@ class HeadScores:
         """
         errors = value.get("standard_error")
         return cls(tuple(value["scores"]), None if errors is None else tuple(errors))
-
-
-def _parse_block(text: str, token: re.Match[str], n_heads: tuple[int, ...]) -> set[Head]:
-    """The heads of one `layer:head,head` that starts at `token.start()` in `text`."""
-    layer, colon, heads = token.group().partition(":")
-    at = token.start()
-    block = _number(text, layer, at) - 1
-    if not 0 <= block < len(n_heads):
-        _fail(text, at, f"layer {layer} must be between 1 and {len(n_heads)}")
-    if not colon:
-        _fail(text, token.end(), "':' and heads must follow the layer")
-    at += len(layer) + 1
-    found: set[Head] = set()
-    for part in heads.split(","):
-        head = _number(text, part, at) - 1
-        if not 0 <= head < n_heads[block]:
-            _fail(text, at, f"head {part} must be between 1 and {n_heads[block]} (layer {layer})")
-        if (block, head) in found:
-            _fail(text, at, f"head {part} is named twice")
-        found.add((block, head))
-        at += len(part) + 1
-    return found
-
-
-def _number(text: str, digits: str, at: int) -> int:
-    wrong = next((i for i, char in enumerate(digits) if char not in "0123456789"), None)
-    if wrong is not None or not digits:
-        _fail(text, at + (wrong or 0), "a number must stand here")
-    return int(digits)
-
-
-def _fail(text: str, at: int, problem: str) -> NoReturn:
-    there = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
-    raise HeadDescriptorError(f"heads {text!r}, at {there}: {problem}; {_FORM}")
 
 
 def _out_of_range(block: int, head: int, n_heads: tuple[int, ...]) -> str | None:

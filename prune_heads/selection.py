@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from prune_heads.descriptors import Head, HeadCounts
 from prune_heads.errors import HeadDescriptorError, NotFiniteError
-from prune_heads.heads import Head, HeadMask, HeadScores
+from prune_heads.heads import HeadMask, HeadScores
 
 
 def count_for_fraction(n_total: int, fraction: float) -> int:
@@ -54,7 +55,7 @@ def select(
     """
     if not np.isfinite(scores.flat()).all():
         raise NotFiniteError("scores must be finite to be put in order; got NaN or infinity")
-    gone = HeadMask(scores.n_heads) if gone is None else gone
+    gone = HeadMask(HeadCounts(scores.n_heads)) if gone is None else gone
     check_count(n_pruned, gone, min_per_layer)
     places = [(block, head) for block, n in enumerate(scores.n_heads) for head in range(n)]
     ranked = [places[i] for i in np.argsort(scores.flat(), kind="stable") if places[i] not in gone]
@@ -63,7 +64,7 @@ def select(
         row = [place for place in ranked if place[0] == block]
         spared.update(row[max(0, len(row) - min_per_layer) :])
     order = [*gone, *(place for place in ranked if place not in spared)]
-    return HeadMask(scores.n_heads, frozenset(order[:n_pruned]))
+    return HeadMask(gone.n_heads, frozenset(order[:n_pruned]))
 
 
 def step_counts(gone: HeadMask, n_steps: int) -> list[int]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.biases import select_biases
-from prune_heads.anatomy.block import AttentionBlock
+from prune_heads.anatomy.block import AttentionBlock, head_counts
 from prune_heads.anatomy.locate import attention_blocks, leave_record
 from prune_heads.anatomy.skip import skip_attention
 from prune_heads.errors import UnsupportedModelError
@@ -92,14 +92,14 @@ def removed_heads(model: nn.Module) -> HeadMask:
     """The heads that `remove_heads` has taken out of the model so far, in the original numbering."""
     blocks = attention_blocks(model)
     kept = frozenset((b, head) for b, block in enumerate(blocks) for head in block.original_heads)
-    everything = HeadMask.all([block.n_original_heads for block in blocks])
+    everything = HeadMask.all(head_counts(blocks))
     return HeadMask(everything.n_heads, everything.pruned - kept)
 
 
 def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[int]]]:
     """Of each block whose weights are its own, the places (from 0) of the pruned heads that are still there."""
     blocks = attention_blocks(model)
-    mask = as_mask(heads, [block.n_original_heads for block in blocks]).by_block()
+    mask = as_mask(heads, head_counts(blocks)).by_block()
     first: dict[nn.Module, tuple[int, ...]] = {}
     chosen = []
     for block, pruned in zip(blocks, mask, strict=True):

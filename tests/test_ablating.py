@@ -229,17 +229,17 @@ def test_other_metrics_are_tested_by_the_bootstrap(metric, labels, own, tmp_path
 
 
 def test_blocks_that_are_not_asked_for_stay_empty(setup):
-    record = run(setup, blocks=(1,))
+    record = run(setup, blocks=("2",))
     (found,), (whole,) = record["tables"], run(setup)["tables"]
     for name in ("value", "delta", "low", "high", "p_value"):
         assert found[name] == [[None] * 4, whole[name][1], [None] * 4]
     p = found["p_value"][1]
     assert found["p_adjusted"]["bh"][1] == pytest.approx(scipy.stats.false_discovery_control(p))
     assert found["p_adjusted"]["holm"][0] == [None] * 4
-    assert record["configuration"]["blocks"] == [2]
-    assert [row["layer"] for row in run(setup, kind="only-one", blocks=(1,))["tables"][0]["best"]] == [2]
+    assert record["configuration"]["blocks"] == ["2"]
+    assert [row["layer"] for row in run(setup, kind="only-one", blocks=("2",))["tables"][0]["best"]] == [2]
     with pytest.raises(HeadDescriptorError, match="between 1 and 3 for this model; got 4"):
-        run(setup, blocks=(3,))
+        run(setup, blocks=("4",))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -259,7 +259,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     for name in ("delta", "low", "high", "p_value"):
         assert [cell is None for cell in flat(found[name])] == [head in gone for head in HEADS]
     with pytest.raises(HeadDescriptorError, match="must have heads left to mask"):
-        measure(pruned, Ablation(kind, blocks=(1,)))
+        measure(pruned, Ablation(kind, blocks=("2",)))
 
 
 def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
@@ -306,7 +306,7 @@ def test_it_is_said_where_heads_are_tested_on_what_chose_them(setup, choose_spli
 
 
 def test_the_splits_of_a_task_are_correlated(mini):
-    record = run(mini, blocks=(1, 2))
+    record = run(mini, blocks=("2", "3"))
     first, second = record["tables"]
     (pair,) = record["correlations"]
     assert (pair["first"], pair["second"]) == (first["split"], second["split"])
@@ -314,4 +314,4 @@ def test_the_splits_of_a_task_are_correlated(mini):
     assert expected.n_heads == 8
     assert pair == {"first": first["split"], "second": second["split"], **expected.to_json()}
     assert record["labels"] == ["entailment", "neutral", "contradiction"]
-    assert run(mini, splits=("validation_mismatched",), blocks=(1, 2))["tables"] == [second]
+    assert run(mini, splits=("validation_mismatched",), blocks=("2", "3"))["tables"] == [second]

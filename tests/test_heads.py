@@ -1,6 +1,8 @@
 """Heads as values: text form, JSON form, set operations, errors that point."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_heads import HeadMask, HeadScores
+from prune_heads.descriptors import HeadCounts, named_blocks
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import as_mask
 
@@ -130,3 +133,84 @@ def test_scores_round_trip_flat_and_json(n_heads):
 def test_standard_errors_must_have_the_shape_of_the_scores():
     with pytest.raises(ValueError, match="shape"):
         HeadScores(([1.0, 2.0],), ([1.0],))
+
+
+LETTERS = HeadCounts((4, 2, 6, 3, 3), "EEADD")
+
+
+@st.composite
+def lettered(draw):
+    letters = draw(st.permutations("EEAADD"))
+    counts = HeadCounts(draw(st.lists(st.integers(1, 9), min_size=6, max_size=6)), "".join(letters))
+    places = [(b, h) for b, count in enumerate(counts) for h in range(count)]
+    return HeadMask(counts, frozenset(draw(st.sets(st.sampled_from(places)))))
+
+
+@given(lettered())
+def test_letters_round_trip(mask):
+    assert HeadMask.parse(str(mask), mask.n_heads) == mask
+    read = HeadMask.from_json(json.loads(json.dumps(mask.to_json())))
+    assert (read, read.n_heads.letters) == (mask, mask.n_heads.letters)
+    for other in (~mask, mask | mask, mask - mask, pickle.loads(pickle.dumps(mask)), copy.deepcopy(mask)):
+        assert other.n_heads.letters == mask.n_heads.letters
+
+
+def test_each_kind_of_block_is_counted_by_itself():
+    mask = HeadMask.parse("E:2:1 A:1:6,2 D:2:3", LETTERS)
+    assert set(mask) == {(1, 0), (2, 5), (2, 1), (4, 2)}
+    assert mask.descriptors() == ["E:2:1", "A:1:2,6", "D:2:3"]
+    assert LETTERS.names() == ["E:1", "E:2", "A:1", "D:1", "D:2"]
+
+
+def test_a_model_of_one_kind_has_no_letters():
+    counts = HeadCounts((4, 4), "EE")
+    assert counts.letters == ""
+    assert str(HeadMask.parse("2:1", counts)) == "2:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "says"),
+    [
+        (
+            "2:1",
+            "character 1 ('2')",
+            "an encoder-decoder has several kinds of blocks, so E or A or D must stand here",
+        ),
+        (
+            "E:2:1 X:1:1",
+            "character 7 ('X')",
+            "an encoder-decoder has several kinds of blocks, so E or A or D must stand here",
+        ),
+        (
+            "e:2:1",
+            "character 1 ('e')",
+            "an encoder-decoder has several kinds of blocks, so E or A or D must stand here",
+        ),
+        ("E2:1", "character 2 ('2')", "':' and a layer must follow E"),
+        ("A", "the end", "':' and a layer must follow A"),
+        ("A:2:1", "character 3 ('2')", "layer 2 must be between 1 and 1"),
+        ("D:2:4", "character 5 ('4')", "head 4 must be between 1 and 3 (layer 2)"),
+        ("D:2", "the end", "':' and heads must follow the layer"),
+        ("D::1", "character 3 (':')", "a number must stand here"),
+    ],
+)
+def test_faults_of_lettered_text_are_pointed_at(text, at, says):
+    with pytest.raises(HeadDescriptorError) as caught:
+        HeadMask.parse(text, LETTERS)
+    assert f"at {at}: {says}; the form is 'letter:layer:head,head'" in str(caught.value)
+
+
+def test_letters_where_there_are_none_and_letters_that_fit_no_model():
+    with pytest.raises(HeadDescriptorError, match="blocks of one kind, which have no letter"):
+        HeadMask.parse("E:2:1", SHAPE)
+    for letters in ("EE", "EEX"):
+        with pytest.raises(HeadDescriptorError, match="each of 3 blocks must have a letter"):
+            HeadCounts(SHAPE, letters)
+
+
+def test_blocks_by_name_and_by_letter():
+    assert named_blocks(["D:2", "E"], LETTERS) == (0, 1, 4)
+    assert named_blocks(["3", "1"], HeadCounts(SHAPE)) == (0, 2)
+    for wrong in ("A:2", "1", "X"):
+        with pytest.raises(HeadDescriptorError, match=f"between E:1 and D:2 for this model; got {wrong}"):
+            named_blocks([wrong], LETTERS)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from prune_heads.heads import Head, HeadMask
+from prune_heads.descriptors import Head
+from prune_heads.heads import HeadMask
 
 
 def without_one(there: Sequence[Head], head: Head) -> frozenset[Head]:

@@ -1,6 +1,6 @@
 """One attention block of a model, as found by `attention_blocks`."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.layout import Kind, Layout, Stack
+from prune_heads.descriptors import HeadCounts
 
 
 @dataclass(frozen=True)
@@ -126,3 +127,8 @@ class AttentionBlock:
             "layer": self.layer + 1,
             "n_heads": self.n_original_heads,
         }
+
+
+def head_counts(blocks: Sequence[AttentionBlock]) -> HeadCounts:
+    """Heads of each block of a model before any removal, with the letters of an encoder-decoder."""
+    return HeadCounts((block.n_original_heads for block in blocks), "".join(block.letter for block in blocks))

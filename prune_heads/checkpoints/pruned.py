@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy import attention_blocks, head_counts
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import CheckpointError, HeadDescriptorError, PruneHeadsError
 from prune_heads.files import new_directory, read_json, write_json, write_text
@@ -133,7 +133,7 @@ def _load(directory: Path, heads: Heads, dtype: torch.dtype | None) -> PreTraine
     dtype = dtype or next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
         model: PreTrainedModel = model_class(config)
-    n_heads = tuple(block.n_original_heads for block in attention_blocks(model))
+    n_heads = head_counts(attention_blocks(model))
     if isinstance(heads, HeadMask) and n_heads != heads.n_heads:
         raise HeadDescriptorError(
             f"{HEADS_FILE} is for {list(heads.n_heads)} heads a block; the configuration has {list(n_heads)}"

@@ -1,5 +1,6 @@
 """`prune-heads ablate`: every head on its own."""
 
+import re
 from typing import Annotated
 
 from typer import BadParameter, Option
@@ -10,17 +11,20 @@ from prune_heads.cli.names import KindName
 from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 
+_BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
 
-def _blocks(text: str | None) -> tuple[int, ...] | None:
-    """`"1,3"` (from 1) as `(0, 2)`."""
+
+def _blocks(text: str | None) -> tuple[str, ...] | None:
+    """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+    if not all(_BLOCK.fullmatch(part) for part in parts):
         raise BadParameter(
-            f"'--blocks' must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}."
+            f"'--blocks' must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}. In an "
+            "encoder-decoder: E:1,A:3, or a letter for all of its kind."
         )
-    return tuple(sorted({int(part) - 1 for part in parts}))
+    return tuple(sorted(set(parts), key=lambda part: (part[:1].isalpha(), len(part), part)))
 
 
 @grouped
@@ -31,7 +35,7 @@ def ablate(
         KindName, Option(help="Mask one head at a time, or all others of its layer.")
     ] = KindName.without_one,
     blocks: Annotated[
-        str | None, Option(help="Layers to ask about, from 1, comma-separated. (default: all)")
+        str | None, Option(help="Layers to ask about, from 1: 1,3 or E:1,A,D:2. (default: all)")
     ] = None,
     split: Annotated[
         list[str] | None, Option(help="Split to measure on; repeatable. (default: the task's)")

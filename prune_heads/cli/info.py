@@ -23,13 +23,13 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
-    from prune_heads.anatomy import attention_blocks
+    from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
     from prune_heads.checkpoints import load_classifier
     from prune_heads.reporting.info import info_report, info_table
     from prune_heads.studies.pruning import read_heads
 
     classifier = load_classifier(checkpoint, task=task)
-    n_heads = tuple(block.n_original_heads for block in attention_blocks(classifier.model))
+    n_heads = head_counts(attention_blocks(classifier.model))
     report = info_report(classifier.name, budget(classifier.model, read_heads(heads, n_heads), length))
     show(report, info_table(report), as_json=as_json)

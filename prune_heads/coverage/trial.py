@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as SEQUENCE_CLASSIFIERS,
 )
 
-from prune_heads.anatomy import FAMILIES, UNKNOWN, AttentionBlock, attention_blocks
+from prune_heads.anatomy import FAMILIES, UNKNOWN, AttentionBlock, attention_blocks, head_counts
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.errors import PruneHeadsError, first_line
@@ -73,7 +73,7 @@ def try_type(model_type: str) -> Coverage:
 
 def _alone(blocks: list[AttentionBlock]) -> list[HeadMask]:
     """One group of heads at a time, in the first and the last layer of every kind of block."""
-    n_heads = [block.n_original_heads for block in blocks]
+    n_heads = head_counts(blocks)
     kinds: dict[str, list[int]] = {}
     for i, block in enumerate(blocks):
         kinds.setdefault(block.letter, []).append(i)
@@ -89,7 +89,7 @@ def _one_group_each(blocks: list[AttentionBlock]) -> HeadMask:
     rows = {i: _group(block, 0 if shared else i) for i, block in enumerate(blocks)}
     if len(blocks) > 2 and not shared:
         rows[1] = list(range(blocks[1].n_heads))
-    return HeadMask.from_mapping(rows, [block.n_original_heads for block in blocks])
+    return HeadMask.from_mapping(rows, head_counts(blocks))
 
 
 def _group(block: AttentionBlock, which: int) -> list[int]:

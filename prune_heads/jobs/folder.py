@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from prune_heads.anatomy import AttentionBlock
+from prune_heads.anatomy import AttentionBlock, head_counts
 from prune_heads.checkpoints import write_pruned
 from prune_heads.files import write_json
 from prune_heads.importance import GateGradients
@@ -36,15 +36,25 @@ def write_checkpoint(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path)
     """Write the model and its tokenizer into the folder's `checkpoint`."""
     (folder / CHECKPOINT_FOLDER).mkdir()
     write_pruned(model, folder / CHECKPOINT_FOLDER)
+    write_tokenizer(tokenizer, folder / CHECKPOINT_FOLDER)
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer as it was loaded."""
     if backend := getattr(tokenizer, "backend_tokenizer", None):
         backend.no_truncation()  # it remembers how it was last called, and would save that
         backend.no_padding()
-    tokenizer.save_pretrained(folder / CHECKPOINT_FOLDER)
+    tokenizer.save_pretrained(folder)
 
 
 def _write_gradients(gradients: GateGradients, blocks: list[AttentionBlock], target: Path) -> None:
     """The matrix (examples x heads), in safetensors; its metadata name the heads of the columns, from 1."""
-    heads = [f"{b + 1}:{head + 1}" for b, block in enumerate(blocks) for head in block.original_heads]
+    names = head_counts(blocks).names()
+    heads = [
+        f"{name}:{head + 1}"
+        for name, block in zip(names, blocks, strict=True)
+        for head in block.original_heads
+    ]
     tensors: dict[str, NDArray[Any]] = {
         "signed": gradients.signed,
         "absolute": gradients.absolute,

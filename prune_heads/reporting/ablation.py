@@ -53,7 +53,7 @@ def ablation_table(table: Mapping[str, Any]) -> RenderableType:
     for head in range(max((len(row) for _, row in rows), default=0)):
         grid.add_column(f"{head + 1:>{_WIDTH}}", min_width=_WIDTH + 1, no_wrap=True)
     for layer, row in rows:
-        grid.add_row(str(layer), *(_text(cell, digits) for cell in row))
+        grid.add_row(layer, *(_text(cell, digits) for cell in row))
     notes = (legend(table), counts(table))
     return Group(Text(subtitle(table)), grid, *(Text(note, style="dim") for note in notes))
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prune_heads.reporting.layout import layer_names
+
 SIGNIFICANT, CORRECTED = "*", "#"
 """Marks of a head that is significant by itself, and of one that stays so after Holm's correction."""
 ABSENT = "-"
@@ -46,7 +48,8 @@ class Cell:
 class Best:
     """The best head of a layer, chosen on another split; a row of the paper's tables 3 and 6."""
 
-    layer: int
+    layer: int | str
+    """A number, or `E:3` in an encoder-decoder."""
     head: int
     cell: Cell
     low: float
@@ -83,13 +86,13 @@ def cells(table: Mapping[str, Any]) -> list[list[Cell | None]]:
     ]
 
 
-def layers(table: Mapping[str, Any]) -> Iterator[tuple[int, list[Cell | None]]]:
-    """Layer (from 1) and its cells, padded to the widest; layers of which nothing was measured are left out."""
+def layers(table: Mapping[str, Any]) -> Iterator[tuple[str, list[Cell | None]]]:
+    """Each layer, `3` or `E:3`, and its cells, padded to the widest; layers not measured are left out."""
     rows = cells(table)
     width = max(map(len, rows))
-    for layer, row in enumerate(rows, start=1):
+    for name, row in zip(layer_names(table), rows, strict=True):
         if any(row):
-            yield layer, row + [None] * (width - len(row))
+            yield name, row + [None] * (width - len(row))
 
 
 def best_rows(table: Mapping[str, Any]) -> list[Best]:

@@ -42,7 +42,7 @@ def ablation_latex(record: Mapping[str, Any]) -> str:
     for table in record["tables"]:
         rows = list(layers(table))
         heading = ["", *(str(head + 1) for head in range(max((len(row) for _, row in rows), default=0)))]
-        body = [[str(layer), *map(_cell, row)] for layer, row in rows]
+        body = [[layer, *map(_cell, row)] for layer, row in rows]
         words = f"{title(record)}; {subtitle(table)}. Layers down, heads across; bold and {legend(table)}. "
         parts.append(_float(words + sentence(counts(table)), heading, body))
         if table["best"]:

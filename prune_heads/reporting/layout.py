@@ -1,10 +1,18 @@
 """What the tables of the terminal share: how a title and a plain table look."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
+
+from prune_heads.descriptors import HeadCounts
+
+
+def layer_names(report: Mapping[str, Any]) -> list[str]:
+    """What people call each block of a report's `blocks`: `3`, or `E:3` in an encoder-decoder."""
+    return HeadCounts.described(report["blocks"]).names()
 
 
 def titled(title: str) -> Text:

@@ -5,6 +5,8 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from prune_heads.reporting.layout import layer_names
+
 _CELL = ("value", "delta", "low", "high", "p_value")
 _CHOICE = ("layer", "head", "chosen_on", "chosen_examples", "chosen_value", "chosen_base")
 _BEST = (*_CHOICE, "delta", "low", "high", "p_value", "p_holm", "p_bh")
@@ -17,7 +19,7 @@ def ablation_csv(record: Mapping[str, Any]) -> str:
     rows = []
     for table in record["tables"]:
         columns = [*(table[name] for name in _CELL), table["p_adjusted"]["holm"], table["p_adjusted"]["bh"]]
-        for layer, cells in enumerate(zip(*columns, strict=True), start=1):
+        for layer, cells in zip(layer_names(table), zip(*columns, strict=True), strict=True):
             for head, values in enumerate(zip(*cells, strict=True), start=1):
                 if values[0] is not None:
                     rows.append((table["split"], layer, head, *values))

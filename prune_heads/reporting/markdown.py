@@ -35,7 +35,7 @@ def ablation_markdown(record: Mapping[str, Any]) -> str:
     for table in record["tables"]:
         rows = list(cells.layers(table))
         heading = ["layer", *(str(head + 1) for head in range(max((len(row) for _, row in rows), default=0)))]
-        body = [[str(layer), *(str(cell or cells.ABSENT) for cell in row)] for layer, row in rows]
+        body = [[layer, *(str(cell or cells.ABSENT) for cell in row)] for layer, row in rows]
         parts += [f"## {cells.subtitle(table)}", _table(heading, body)]
         parts += [cells.sentence(cells.legend(table)), cells.sentence(cells.counts(table))]
         if table["best"]:

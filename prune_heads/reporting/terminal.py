@@ -7,8 +7,9 @@ from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
+from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.layout import layer_names, plain_table, titled
 from prune_heads.reporting.rows import curve_rows, share
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
@@ -24,18 +25,18 @@ _SHADES = (
 def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> RenderableType:
     """One row a layer, one column a head, shaded by score; pruned heads struck out."""
     rows: list[list[float]] = report["scores"]
-    gone = HeadMask.parse(" ".join(pruned or []), [len(row) for row in rows])
+    gone = HeadMask.parse(" ".join(pruned or []), HeadCounts.described(report["blocks"]))
     flat = sorted(value for row in rows for value in row)
     table = plain_table((), ["layer", *(str(head + 1) for head in range(max(map(len, rows))))])
     table.box = None  # twelve heads must fit into 80 columns
     table.columns[0].style = "bold"
     scale, digits = _scale(flat)
-    for layer, row in enumerate(rows):
+    for layer, (name, row) in enumerate(zip(layer_names(report), rows, strict=True)):
         cells = [
             Text(f"{value / scale:.{digits}f}", style=_shade(value, flat, (layer, head) in gone))
             for head, value in enumerate(row)
         ]
-        table.add_row(str(layer + 1), *cells)
+        table.add_row(name, *cells)
     unit = "" if scale == 1 else f"in units of {scale:.0e}; "
     caption = f"{unit}columns are heads; bright = important{'; struck out = pruned' if gone else ''}"
     return Group(titled(_title(report)), table, Text(caption, style="dim"))

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from prune_heads.heads import NUMBERING, Head
+from prune_heads.descriptors import Head
+from prune_heads.heads import NUMBERING
 from prune_heads.statistics import N_RESAMPLES, PairedTest, benjamini_hochberg, compare_paired, holm
 from prune_heads.studies.measuring import Measured
 
@@ -81,13 +82,14 @@ def _best(found: Measured, chosen: Measured, tests: Mapping[Head, PairedTest]) -
     there, here = chosen.deltas(), found.deltas()
     base = chosen.value(chosen.base)
     rows = []
+    names = found.predictions.gone.n_heads.names()
     for block in dict.fromkeys(block for block, _ in found.by_head):
         heads = [head for head in found.by_head if head[0] == block]
         pick = max(heads, key=lambda head: there[head])  # the first of equals
         flattering = max(heads, key=lambda head: here[head])
         rows.append(
             {
-                "layer": block + 1,
+                "layer": int(names[block]) if names[block].isdecimal() else names[block],
                 "head": pick[1] + 1,
                 "chosen_on": chosen.predictions.split.name,
                 "chosen_examples": len(chosen.predictions.references),

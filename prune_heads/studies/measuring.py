@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from prune_heads.ablation import ablations, predict_masks
+from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import DataError, HeadDescriptorError
 from prune_heads.evaluation import Logits
-from prune_heads.heads import Head, HeadMask
+from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
 from prune_heads.statistics import why_undefined
 
@@ -20,8 +21,8 @@ class Ablation:
     """What `prune-heads ablate` was asked for beside model and task."""
 
     kind: str = "without-one"
-    blocks: tuple[int, ...] | None = None
-    """Attention blocks, from 0; None for all."""
+    blocks: tuple[str, ...] | None = None
+    """Names of attention blocks, `3` or `E:3` (from 1), or a letter; None for all."""
     splits: tuple[str, ...] = ()
     """Splits to measure on; none stands for the task's own."""
     choose_split: str | None = None
@@ -39,7 +40,7 @@ class Ablation:
         chooses = self.kind == "only-one"
         return {
             "kind": self.kind,
-            "blocks": None if self.blocks is None else [block + 1 for block in self.blocks],
+            "blocks": None if self.blocks is None else list(self.blocks),
             "splits": list(self.splits) or None,
             "choose_split": self.choose_split if chooses else None,
             "choose_examples": self.choose_examples if chooses else None,
@@ -82,10 +83,8 @@ def measure(predictions: Predictions, options: Ablation) -> Measured:
         PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
     """
     check_defined(predictions)
-    n_blocks = len(predictions.gone.n_heads)
-    if wrong := [block + 1 for block in options.blocks or () if not 0 <= block < n_blocks]:
-        raise HeadDescriptorError(f"--blocks must be between 1 and {n_blocks} for this model; got {wrong[0]}")
-    masks = ablations(options.kind, predictions.gone, options.blocks)
+    blocks = None if options.blocks is None else named_blocks(options.blocks, predictions.gone.n_heads)
+    masks = ablations(options.kind, predictions.gone, blocks)
     if not masks:
         raise HeadDescriptorError(
             "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.costs import n_parameters, pruned_parameters
+from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
 from prune_heads.evaluation import Logits, Subject, references
 from prune_heads.files import read_json
@@ -59,7 +60,7 @@ class Choice:
                 if shape.n_heads[block] - len(pruned) < self.min_per_layer:
                     raise HeadDescriptorError(
                         f"--min-per-layer {self.min_per_layer} must hold for the heads that are named, but layer "
-                        f"{block + 1} would keep {shape.n_heads[block] - len(pruned)}"
+                        f"{shape.n_heads.names()[block]} would keep {shape.n_heads[block] - len(pruned)}"
                     )
             return mask
         if scores is None:
@@ -88,7 +89,7 @@ class Choice:
         }
 
 
-def read_heads(heads: str, n_heads: tuple[int, ...]) -> HeadMask:
+def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
     """A mask from a descriptor (`3:1,5`, from 1) or from the path of a `heads.json`.
 
     Raises:

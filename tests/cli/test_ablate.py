@@ -127,7 +127,7 @@ def test_another_run_in_the_folder_is_replaced_only_when_asked(words, invoke, re
         assert "holds a different run" in refused(*words, *folder, *options)
     assert invoke(*words, *folder, "--blocks", "1", "--overwrite").exit_code == 0
     record = json.loads((tmp_path / "out" / "record.json").read_text())
-    assert record["configuration"]["blocks"] == [1]
+    assert record["configuration"]["blocks"] == ["1"]
 
 
 def test_only_the_layers_asked_for(words, invoke, json_of, own_store):

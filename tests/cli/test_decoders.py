@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from prune_heads import attention_blocks, load_pruned
 from prune_heads.coverage.tiny import tiny_config
+from prune_heads.descriptors import HeadCounts
 
 N_STEPS = 60
 TYPES = ["gpt2", "llama", "t5"]
@@ -76,12 +77,13 @@ def test_ablations_do_not_depend_on_the_way(trained, invoke, json_of):
     assert len(blocks) == (9 if blocks[0]["name"].endswith("SelfAttention") else 3)
     heads = [(i, h) for i, row in enumerate(table["value"]) for h in range(len(row))]
     worst = min(heads, key=lambda at: table["value"][at[0]][at[1]])
-    alone = json_of(invoke("evaluate", *trained, "--heads", f"{worst[0] + 1}:{worst[1] + 1}", "--json"))
+    name = HeadCounts.described(blocks).names()[worst[0]]
+    alone = json_of(invoke("evaluate", *trained, "--heads", f"{name}:{worst[1] + 1}", "--json"))
     assert alone["metrics"]["accuracy"] == table["value"][worst[0]][worst[1]]
 
 
 def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(trained, invoke, json_of, tmp_path):
-    heads = "2:1,2"  # a whole group of Llama's
+    heads = "E:2:1,2" if trained[1].name == "t5" else "2:1,2"  # a whole group of Llama's
     masked = json_of(invoke("evaluate", *trained, "--heads", heads, "--json"))
     done = invoke(
         "prune", "--model", trained[1], "--heads", heads, "--mode", "remove", "--output", tmp_path / "p"
@@ -91,3 +93,24 @@ def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(trained, invoke,
     assert attention_blocks(model)[1].n_heads == 2
     removed = json_of(invoke("evaluate", "--model", tmp_path / "p" / "checkpoint", *trained[2:], "--json"))
     assert removed["metrics"] == masked["metrics"]
+
+
+@pytest.mark.parametrize("trained", ["t5"], indirect=True)
+def test_an_encoder_decoder_has_three_kinds_of_blocks(trained, invoke, json_of, refused, tmp_path):
+    asked = json_of(invoke("ablate", *trained, "--blocks", "A,D:2", "--json"))
+    assert [row == [None] * 4 for row in asked["value"]] == [True] * 3 + [False] * 3 + [True, False, True]
+    done = invoke("ablate", *trained, "--kind", "only-one", "--output", tmp_path / "only")
+    for name in ("E:1", "A:3", "D:2"):
+        assert f"\n{name} " in done.stdout
+    table = (tmp_path / "only" / "table.md").read_text()
+    assert "| D:3 |" in table
+    done = invoke("run", *trained, "--n-heads", "5", "--output", tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    pruned = record["heads_pruned"]
+    assert all(part[:2] in ("E:", "A:", "D:") for part in pruned)
+    heads = tmp_path / "run" / "heads.json"
+    again = json_of(invoke("evaluate", *trained, "--heads", heads, "--json"))
+    assert again["heads_pruned"] == pruned
+    assert again["metrics"]["accuracy"] == record["rows"][0]["pruned"]
+    assert "so E or A or D must stand here" in refused("evaluate", *trained, "--heads", "2:1")
+    assert "layer 4 must be between 1 and 3" in refused("evaluate", *trained, "--heads", "A:4:1")

@@ -36,6 +36,7 @@ def ablations():
             "metric": "accuracy",
             "base": 0.75,
             "n_examples": 872,
+            "blocks": [{"kind": "self", "stack": "encoder", "n_heads": len(row)} for row in rows],
             "value": column(lambda cell: 0.75 + cell[0]),
             "delta": column(lambda cell: cell[0]),
             "low": column(lambda cell: cell[0] - 0.01),

@@ -15,6 +15,7 @@ SCORES = {
     "normalize": "none",
     "split": "train",
     "n_examples": 12,
+    "blocks": [{"kind": "self", "stack": "encoder", "n_heads": n} for n in (3, 2)],
     "scores": [[0.031, 0.0072, 0.5], [0.02, 0.1]],
     "standard_error": None,
 }
@@ -58,9 +59,21 @@ def test_scores_in_the_terminal_are_scaled_to_three_digits(rendered):
 
 @pytest.mark.parametrize("n_heads", [12, 16])
 def test_a_real_model_fits_into_the_usual_widths(rendered, n_heads):
-    report = SCORES | {"scores": np.random.default_rng(0).random((12, n_heads)).tolist()}
+    blocks = [{"kind": "self", "stack": "encoder", "n_heads": n_heads}] * 12
+    report = SCORES | {"scores": np.random.default_rng(0).random((12, n_heads)).tolist(), "blocks": blocks}
     text = rendered(score_table(report), width=80 if n_heads == 12 else 100)
     assert "…" not in text
+
+
+def test_the_blocks_of_an_encoder_decoder_have_letters(rendered):
+    kinds = [("self", "encoder"), ("cross", "decoder"), ("self", "decoder")]
+    blocks = [{"kind": kind, "stack": stack, "n_heads": 2} for kind, stack in kinds]
+    report = SCORES | {"scores": [[0.1, 0.2]] * 3, "blocks": blocks}
+    lines = rendered(score_table(report, ["A:1:2"])).splitlines()
+    assert [line.split()[0] for line in lines if ":" in line[:4]] == ["E:1", "A:1", "D:1"]
+    axes = heat_map(report, ["A:1:2"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["E:1", "A:1", "D:1"]
+    assert list(axes.lines[0].get_xydata()[0]) == [1, 1]
 
 
 def test_the_report_of_a_run_in_the_terminal(rendered):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from prune_heads.reporting.cells import KINDS, cells
 from prune_heads.reporting.figures.scatter import Pair, Side, scatter
 from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
+from prune_heads.reporting.layout import layer_names
 
 _BINS = 24
 _CLIPPED_AT = 98
@@ -41,7 +42,7 @@ def ablation_maps(record: Mapping[str, Any]) -> Figure:
             image = axes.imshow(grid, cmap="RdBu", norm=TwoSlopeNorm(0, -limit, limit), aspect="equal")
             axes.set(xlabel="head", ylabel="layer")
             axes.set_xticks(range(width), [str(head + 1) for head in range(width)])
-            axes.set_yticks(range(height), [str(layer + 1) for layer in range(height)])
+            axes.set_yticks(range(height), layer_names(table))
             axes.tick_params(length=0, labelsize=8)
             axes.spines[:].set_visible(False)
             _mark(axes, table)

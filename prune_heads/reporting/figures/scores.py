@@ -6,8 +6,10 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.figures.style import STYLE, grid_of
+from prune_heads.reporting.layout import layer_names
 
 
 def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
@@ -26,11 +28,11 @@ def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
         image = axes.imshow(grid, cmap="viridis", aspect="equal")
         axes.set(xlabel="head", ylabel="layer", title=_score_title(report))
         axes.set_xticks(range(width), [str(head + 1) for head in range(width)])
-        axes.set_yticks(range(len(rows)), [str(layer + 1) for layer in range(len(rows))])
+        axes.set_yticks(range(len(rows)), layer_names(report))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         figure.colorbar(image, ax=axes, label="importance", shrink=0.9)
-        mask = HeadMask.parse(" ".join(pruned), [len(values) for values in rows])
+        mask = HeadMask.parse(" ".join(pruned), HeadCounts.described(report["blocks"]))
         for layer, heads in enumerate(mask.by_block()):
             if heads:
                 y = [layer] * len(heads)

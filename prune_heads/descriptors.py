@@ -1,0 +1,151 @@
+"""The text form of heads: `3:1,5` in a model of one stack, `E:3:1,5` in an encoder-decoder; all numbers from 1.
+
+The letters are the authors' (Michel, Levy and Neubig, 2019): E is the encoder's self-attention, A the attention of the
+decoder to the encoder, D the decoder's self-attention.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from prune_heads.errors import HeadDescriptorError
+
+Head = tuple[int, int]
+"""(block, head), both from 0."""
+
+_TOKEN = re.compile(r"\S+")
+_FORM = "the form is 'layer:head,head layer:head', from 1, e.g. '3:1,5 7:2'"
+_LETTERED_FORM = "the form is 'letter:layer:head,head', from 1, e.g. 'E:3:1,5 A:6:2 D:2:4'"
+
+
+class HeadCounts(tuple[int, ...]):
+    """Heads of each attention block before any removal; with the letters of the blocks where there are several kinds.
+
+    A tuple, equal to the plain tuple of its numbers.
+    """
+
+    letters: str
+    """One of E, A and D a block; empty for a model of one kind."""
+
+    def __new__(cls, counts: Iterable[int], letters: str = "") -> "HeadCounts":
+        """Raises `HeadDescriptorError` if the letters are not one of E, A and D a block."""
+        self = super().__new__(cls, (int(n) for n in counts))
+        if letters and (len(letters) != len(self) or set(letters) - set("EAD")):
+            raise HeadDescriptorError(
+                f"each of {len(self)} blocks must have a letter, E, A or D; got {letters!r}"
+            )
+        self.letters = letters if len(set(letters)) > 1 else ""
+        return self
+
+    def __getnewargs__(self) -> tuple[tuple[int, ...], str]:
+        return tuple(self), self.letters
+
+    @classmethod
+    def of(cls, counts: Iterable[int]) -> "HeadCounts":
+        """Plain numbers are those of a model of one kind."""
+        return counts if isinstance(counts, cls) else cls(counts)
+
+    @classmethod
+    def described(cls, blocks: Iterable[Mapping[str, Any]]) -> "HeadCounts":
+        """From descriptions of blocks (`AttentionBlock.describe`), as they stand in reports."""
+        rows = list(blocks)
+        letters = ["A" if row["kind"] == "cross" else str(row["stack"])[0].upper() for row in rows]
+        return cls((row["n_heads"] for row in rows), "".join(letters))
+
+    def names(self) -> list[str]:
+        """What people call each block: `3`, or `E:3`, counted within its kind."""
+        if not self.letters:
+            return [str(block + 1) for block in range(len(self))]
+        seen: Counter[str] = Counter()
+        names = []
+        for letter in self.letters:
+            seen[letter] += 1
+            names.append(f"{letter}:{seen[letter]}")
+        return names
+
+
+def named_blocks(names: Iterable[str], counts: HeadCounts) -> tuple[int, ...]:
+    """Block indices (from 0), in order, of names such as `3` or `E:3`; a letter alone is all blocks of its kind.
+
+    Raises:
+        HeadDescriptorError: If a name is not that of a block of the model.
+    """
+    there = counts.names()
+    found: set[int] = set()
+    for name in names:
+        of_kind = [block for block, letter in enumerate(counts.letters) if letter == name]
+        if not of_kind and name not in there:
+            raise HeadDescriptorError(
+                f"--blocks must be between {there[0]} and {there[-1]} for this model; got {name}"
+            )
+        found.update(of_kind or [there.index(name)])
+    return tuple(sorted(found))
+
+
+def parse_heads(text: str, counts: HeadCounts) -> set[Head]:
+    """The heads that a text names; the empty string names none.
+
+    Raises:
+        HeadDescriptorError: Naming the first wrong character, from 1.
+    """
+    found: set[Head] = set()
+    for token in _TOKEN.finditer(text):
+        found |= _Token(text, token.start(), token.group(), counts).heads()
+    return found
+
+
+class _Token:
+    """One `layer:head,head` or `letter:layer:head,head`."""
+
+    def __init__(self, text: str, at: int, token: str, counts: HeadCounts) -> None:
+        self.text, self.at, self.token, self.counts = text, at, token, counts
+
+    def heads(self) -> set[Head]:
+        letter, rest, start = self._letter()
+        layer, colon, heads = rest.partition(":")
+        blocks = [b for b in range(len(self.counts)) if letter in ("", self.counts.letters[b : b + 1])]
+        number = self._number(layer, start)
+        if not 1 <= number <= len(blocks):
+            self._fail(start, f"layer {layer} must be between 1 and {len(blocks)}")
+        if not colon:
+            self._fail(self.at + len(self.token), "':' and heads must follow the layer")
+        return self._row(blocks[number - 1], heads, start + len(layer) + 1, layer)
+
+    def _letter(self) -> tuple[str, str, int]:
+        """The letter if there is one, what follows, and where that starts; refused where it does not fit the model."""
+        letters = "".join(dict.fromkeys(self.counts.letters))
+        has_letter = self.token[:1].isalpha()
+        if letters and not (has_letter and self.token[0] in letters):
+            kinds = " or ".join(letters)
+            self._fail(self.at, f"an encoder-decoder has several kinds of blocks, so {kinds} must stand here")
+        if not has_letter:
+            return "", self.token, self.at
+        if not letters and self.token[0] in "EAD":
+            self._fail(self.at, "this model has blocks of one kind, which have no letter")
+        if letters and self.token[1:2] != ":":
+            self._fail(self.at + 1, f"':' and a layer must follow {self.token[0]}")
+        return (self.token[0], self.token[2:], self.at + 2) if letters else ("", self.token, self.at)
+
+    def _row(self, block: int, heads: str, at: int, layer: str) -> set[Head]:
+        found: set[Head] = set()
+        for part in heads.split(","):
+            head = self._number(part, at) - 1
+            if not 0 <= head < self.counts[block]:
+                self._fail(at, f"head {part} must be between 1 and {self.counts[block]} (layer {layer})")
+            if (block, head) in found:
+                self._fail(at, f"head {part} is named twice")
+            found.add((block, head))
+            at += len(part) + 1
+        return found
+
+    def _number(self, digits: str, at: int) -> int:
+        wrong = next((i for i, char in enumerate(digits) if char not in "0123456789"), None)
+        if wrong is not None or not digits:
+            self._fail(at + (wrong or 0), "a number must stand here")
+        return int(digits)
+
+    def _fail(self, at: int, problem: str) -> NoReturn:
+        there = f"character {at + 1} ({self.text[at]!r})" if at < len(self.text) else "the end"
+        form = _LETTERED_FORM if self.counts.letters else _FORM
+        raise HeadDescriptorError(f"heads {self.text!r}, at {there}: {problem}; {form}")
