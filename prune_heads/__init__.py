@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prune_heads.anatomy import AttentionBlock as AttentionBlock
     from prune_heads.anatomy import attention_blocks as attention_blocks
+    from prune_heads.anatomy import describe_attention as describe_attention
     from prune_heads.checkpoints import load_pruned as load_pruned
     from prune_heads.checkpoints import save_pruned as save_pruned
     from prune_heads.errors import PruneHeadsError as PruneHeadsError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AttentionBlock": "anatomy",
     "attention_blocks": "anatomy",
+    "describe_attention": "anatomy",
     "load_pruned": "checkpoints",
     "save_pruned": "checkpoints",
     "PruneHeadsError": "errors",

@@ -26,6 +26,7 @@ _OTHER_ATTENTION: Mapping[str, str] = {
     "longformer": "it attends in windows",
     "nystromformer": "it approximates its attention",
     "perceiver": "it attends between latents, not tokens",
+    "xlnet": "relative positions take products of their own",
     "t5gemma2": "the decoder attends to its own and to the encoder's tokens in one product",
     "yoso": "it approximates its attention",
 }

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy.block import AttentionBlock, head_counts
+from prune_heads.anatomy.context import on_context
 from prune_heads.anatomy.locate import attention_blocks
+from prune_heads.anatomy.multihead import stay_dense
 from prune_heads.heads import Heads, as_mask
 
 
@@ -39,8 +41,9 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
                 f"n_heads) with n_heads={block.n_heads}; got {tuple(gate.shape)}"
             )
     with ExitStack() as hooks:
+        hooks.callback(stay_dense(model))
         for calls in _by_module(blocks, gates):
-            hooks.callback(calls.module.register_forward_pre_hook(calls).remove)
+            hooks.callback(on_context(calls.block, calls))
             if len(calls.gates) > 1:
                 hooks.callback(model.register_forward_pre_hook(calls.start_over).remove)
         yield model
@@ -58,7 +61,7 @@ class _Gates:
     """The pre-hook of one W_O: the gates of its calls, in turn."""
 
     def __init__(self, block: AttentionBlock) -> None:
-        self.block, self.module = block, block.output.module
+        self.block = block
         self.gates: list[Tensor] = []
         self.n_calls = 0
 

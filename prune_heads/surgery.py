@@ -12,11 +12,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.biases import select_biases
 from prune_heads.anatomy.block import AttentionBlock, head_counts
 from prune_heads.anatomy.locate import attention_blocks, leave_record
+from prune_heads.anatomy.multihead import keep_heads, stay_dense
+from prune_heads.anatomy.projection import Projection
 from prune_heads.anatomy.skip import skip_attention
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
@@ -55,6 +56,7 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
     Raises:
         UnsupportedModelError: If the type's heads cannot be taken out, or only a part of a group is to go.
     """
+    stay_dense(model)
     for block, places in _places(model, heads):
         if not places:
             continue
@@ -65,13 +67,15 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
         _check_groups(block, places)
         kept = [i for i in range(block.n_heads) if i not in places]
         gone = block.inputs_of(places)
-        for module in {id(p.module): p.module for p, _ in gone}.values():
-            dims = torch.cat([p.dimensions(own) for p, own in gone if p.module is module])
-            _narrow(module, 0, dims)
+        if block.layout.context == "multihead":
+            keep_heads(block.module, kept)
+        for held in {p.place: p for p, _ in gone}.values():
+            dims = torch.cat([p.dimensions(own) for p, own in gone if p.place == held.place])
+            _narrow(held, 0, dims)
         for path, dim in block.layout.also:
             _narrow_also(block, path, dim, places)
         counted = _counts(block, block.n_heads, block.n_kv_heads)
-        _narrow(block.output.module, 1, block.output.dimensions(places))
+        _narrow(block.output, 1, block.output.dimensions(places))
         left = _counts(block, len(kept), block.n_kv_heads * len(kept) // block.n_heads)
         for module in block.module.modules():
             for name in block.layout.counters:
@@ -82,7 +86,7 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
             for name in block.layout.config_counters:
                 setattr(block.module.config, name, len(kept))
         select_biases(block, kept)
-        if not kept and not (block.layout.shared_biases and hasattr(block.module, "compute_bias")):
+        if not kept:
             skip_attention(block)
         leave_record(block, tuple(block.original_heads[i] for i in kept))
     return model
@@ -143,7 +147,8 @@ def _counts(block: AttentionBlock, n_heads: int, n_kv_heads: int) -> dict[str, i
         "v_channels": width,
         "qk_channels": n_heads * len(block.query.heads[0]) if block.query.heads else 0,
     }
-    return {name: meanings.get(name, n_heads) for name in block.layout.counters}
+    usual = dict(block.layout.meanings)
+    return {name: meanings.get(usual.get(name, name), n_heads) for name in block.layout.counters}
 
 
 def _also(block: AttentionBlock, places: list[int]) -> Iterator[tuple[Tensor, int, Tensor]]:
@@ -163,7 +168,7 @@ def _narrow_also(block: AttentionBlock, path: str, dim: int, places: list[int]) 
     if thing is None:
         return
     if isinstance(thing, nn.Module):
-        _narrow(thing, dim, _shares(cast(Tensor, thing.weight).shape[dim], block, places))
+        _narrow(Projection.of(thing), dim, _shares(cast(Tensor, thing.weight).shape[dim], block, places))
     else:
         setattr(holder, name, _without(thing, dim, _shares(thing.shape[dim], block, places)))
 
@@ -180,13 +185,17 @@ def _shares(size: int, block: AttentionBlock, places: list[int]) -> Tensor:
     return torch.tensor(dims, dtype=torch.long, device=block.output.weight.device)
 
 
-def _narrow(module: nn.Module, side: int, dims: Tensor) -> None:
+def _narrow(projection: Projection, side: int, dims: Tensor) -> None:
     """Take outputs (side 0, with their biases) or inputs (side 1) out of a linear map."""
-    turned = isinstance(module, Conv1D)
-    module.weight = _without(cast(Tensor, module.weight), side ^ turned, dims)
-    n_out, n_in = module.weight.T.shape if turned else module.weight.shape
-    if side == 0 and getattr(module, "bias", None) is not None:
-        module.bias = _without(cast(Tensor, module.bias), 0, dims)
+    module, (weight, bias), turned = projection.module, projection.names, projection.turned
+    whole = cast(Tensor, getattr(module, weight))
+    narrow = _without(whole.flatten(1), side ^ turned, dims)
+    if whole.ndim == 3:  # (width, heads, dimensions)
+        narrow = nn.Parameter(narrow.detach().unflatten(1, (-1, whole.shape[2])), whole.requires_grad)
+    setattr(module, weight, narrow)
+    if side == 0 and projection.bias is not None:
+        setattr(module, bias, _without(projection.bias, 0, dims))
+    n_out, n_in = projection.weight.shape
     sizes = {"nf": n_out, "nx": n_in} if turned else {"out_features": n_out, "in_features": n_in}
     for name, size in sizes.items():
         if name in vars(module):

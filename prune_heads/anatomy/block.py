@@ -1,50 +1,14 @@
 """One attention block of a model, as found by `attention_blocks`."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.layout import Kind, Layout, Stack
+from prune_heads.anatomy.projection import Projection
 from prune_heads.descriptors import HeadCounts
-
-
-@dataclass(frozen=True)
-class Projection:
-    """W_Q, W_K, W_V or W_O of a block: a linear map, and the dimensions of it that each head owns.
-
-    Several projections may be one module, where a model fuses them.
-    """
-
-    module: nn.Module
-    heads: tuple[range, ...]
-    """For each head its outputs of W_Q, W_K and W_V, its inputs of W_O. W_K and W_V: for each key and value head."""
-
-    @property
-    def weight(self) -> Tensor:
-        """`(outputs, inputs)`; a view, also of a `Conv1D`, which keeps it the other way round."""
-        weight = cast(Tensor, self.module.weight)
-        return weight.T if isinstance(self.module, Conv1D) else weight
-
-    @property
-    def bias(self) -> Tensor | None:
-        """`(outputs,)`, where there is one."""
-        return cast(Tensor | None, self.module.bias)
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the module is this projection and nothing else, head after head."""
-        size = self.heads[0].stop if self.heads else 0
-        in_turn = all(dims == range(i * size, (i + 1) * size) for i, dims in enumerate(self.heads))
-        return isinstance(self.module, nn.Linear) and in_turn and len(self.heads) * size in self.weight.shape
-
-    def dimensions(self, heads: Iterable[int]) -> Tensor:
-        """What these heads (places, from 0) own together, in order: `(n,)` indices."""
-        dims = [i for head in heads for i in self.heads[head]]
-        return torch.tensor(dims, dtype=torch.long, device=self.weight.device)
 
 
 @dataclass(frozen=True)
@@ -116,7 +80,7 @@ class AttentionBlock:
 
     def linears(self) -> list[Projection]:
         """The linear maps of the whole layer, feed-forward included."""
-        return [Projection(m, ()) for m in self.layer_module.modules() if isinstance(m, nn.Linear | Conv1D)]
+        return [Projection.of(m) for m in self.layer_module.modules() if isinstance(m, nn.Linear | Conv1D)]
 
     def describe(self) -> dict[str, object]:
         """The block for reports: name, kind, stack, layer (from 1), n_heads (before removal)."""

@@ -16,6 +16,7 @@ from prune_heads.anatomy.shapes import (
     MODERN,
     NORM_OVER_ALL,
     ONE_CONVOLUTION,
+    ONE_SIZE,
     T5,
     XLM,
     encoder_decoder,
@@ -130,7 +131,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             BERT,
             counted_by="self.head_dim",
             also=(("self.query_global", 0), ("self.key_global", 0), ("self.value_global", 0)),
-            not_removed="its code has one size for its input and for its heads",
+            not_removed=ONE_SIZE,
         ),
     ),
     "luke": (replace(BERT, also=(("self.w2e_query", 0), ("self.e2w_query", 0), ("self.e2e_query", 0))),),
@@ -189,6 +190,19 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     ),
     "ultravbert": (replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),),
     "umt5": of_t5(replace(T5, shared_biases=(), also=(("relative_attention_bias", 1),))),
+    "xlnet": (
+        Layout(
+            pattern=r"layer\.(\d+)\.rel_attn",
+            query="q",
+            key="k",
+            value="v",
+            output="o",
+            counted_by="n_head",
+            counters=("n_head",),
+            also=(("r", 1), ("r_r_bias", 0), ("r_s_bias", 0), ("r_w_bias", 0), ("seg_embed", 1)),
+            context="xlnet",
+        ),
+    ),
     "yoso": (replace(BERT, not_removed=ONE_CONVOLUTION),),
 }
 
@@ -204,10 +218,15 @@ _IMAGES: Mapping[str, tuple[Layout, ...]] = {
     ),
 }
 
+_TRANSLATION: Mapping[str, tuple[Layout, ...]] = {
+    "blenderbot blenderbot-small m2m_100 marian pegasus": encoder_decoder(BART),
+    "fsmt": encoder_decoder(replace(BART, context="batch second", not_removed=ONE_SIZE)),
+}
+
 FAMILIES: Mapping[str, tuple[Layout, ...]] = dict(
     sorted(
         (name, row)
-        for rows in (_SHARED, _ALONE, _IMAGES)
+        for rows in (_SHARED, _ALONE, _IMAGES, _TRANSLATION)
         for names, row in rows.items()
         for name in names.split()
     )
@@ -226,7 +245,6 @@ UNKNOWN: Mapping[str, str] = {
     "layoutlmv2": "its model class needs detectron2",
     "reformer": "it attends by hashing, with shared queries and keys",
     "squeezebert": "its projections are grouped convolutions",
-    "xlnet": "its projections are bare parameters, and W_O is no module to gate",
     "zamba": "one attention block is shared by layers that differ around it",
     "zamba2": "one attention block is shared by layers that differ around it",
 }

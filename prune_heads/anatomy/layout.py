@@ -12,22 +12,27 @@ class Layout:
     """One kind of attention block of a family."""
 
     pattern: str
-    """Regular expression that a module path must end with; its groups are the layer, from 0."""
+    """Regular expression that a module path must end with; its groups are the layer, from 0. Empty where modules are
+    found by their class."""
     query: str
-    """Path of W_Q from the block; `a|b` for whichever is there. Equal paths mean one module that holds several of W_Q,
-    W_K and W_V, in this order."""
+    """Path of W_Q from the block, a linear map or a parameter; `a|b` for whichever is there. Equal paths mean that it
+    holds several of W_Q, W_K and W_V, in this order. One of three dimensions is `(width, heads, dimensions)`."""
     key: str
     value: str
     output: str
     """Path of W_O from the block."""
     counted_by: str
     """Path of the attribute that holds the number of heads, or their dimensions, as it is used."""
+    n_heads: int | None = None
+    """The number of heads, where no attribute holds it."""
     counts_dimensions: bool = False
     """Whether that attribute is the dimensions of one head."""
     interleaved: bool = False
     """Whether a module that holds several projections keeps them head by head."""
     counters: tuple[str, ...] = ()
     """Names of attributes that count heads or their dimensions and must follow when heads are removed."""
+    meanings: tuple[tuple[str, str], ...] = ()
+    """For a counter whose name is its author's own: the usual name of what it counts."""
     also: tuple[tuple[str, int], ...] = ()
     """Other weights that heads own, where they are there: path of a parameter or module, and its dimension of heads."""
     config_counters: tuple[str, ...] = ()
@@ -36,6 +41,8 @@ class Layout:
     """Arguments of the block's forward that hold scores for every head, `(..., n_heads, queries, keys)`."""
     when: tuple[tuple[str, object], ...] = ()
     """What the configuration must say for this layout to hold."""
+    context: str = ""
+    """A way of `anatomy.context` to reach the input of W_O, where it is not called as a module, batch first."""
     core: str = ""
     """Path of the module that attends; without heads it is skipped. It gives W_O's output where W_O is inside, else its
     input, and `n_outputs` things in all."""

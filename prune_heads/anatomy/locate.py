@@ -1,17 +1,19 @@
 """`attention_blocks`: the attention blocks of a model, in order, or a refusal. Never a guess."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import nn
 
-from prune_heads.anatomy.block import AttentionBlock, Projection
+from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.anatomy.families import FAMILIES, UNKNOWN
 from prune_heads.anatomy.heads_of import owned_dimensions
 from prune_heads.anatomy.layout import Layout
+from prune_heads.anatomy.own import found_attention
+from prune_heads.anatomy.projection import find_projection, has, there
 from prune_heads.errors import UnsupportedModelError
 
 _RECORD = "prune_heads_record"
@@ -28,7 +30,10 @@ class RemovalRecord:
 
 
 def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
-    """The attention blocks of a transformers model: encoder (E), encoder-decoder (A), decoder (D), layer by layer.
+    """The attention blocks of a model: encoder (E), encoder-decoder (A), decoder (D), layer by layer.
+
+    Args:
+        model: Of transformers; or with `nn.MultiheadAttention` or described classes (`describe_attention`) inside.
 
     Raises:
         UnsupportedModelError: If the model's type has no row in `FAMILIES`, or its modules are not
@@ -45,9 +50,11 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
             f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}"
         )
     if not isinstance(model_type, str) or model_type not in FAMILIES:
+        if blocks := _of_own(model, described_only=isinstance(model_type, str)):
+            return blocks
         raise UnsupportedModelError(
-            f"the model must be of a known type; got {model_type or type(model).__name__!r}. "
-            "'prune-heads models' lists the types"
+            f"the model must be of a known type; got {model_type or type(model).__name__!r}. 'prune-heads models' lists"
+            " the types; describe an attention class of your own with describe_attention"
         )
     if getattr(config, "add_cross_attention", False):
         raise UnsupportedModelError(
@@ -60,6 +67,17 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
         if all(getattr(config, name, None) == value for name, value in layout.when)
     ]
     return [block for layout in layouts for block in _of_layout(model, model_type, layout)]
+
+
+def _of_own(model: nn.Module, *, described_only: bool) -> list[AttentionBlock]:
+    layers: Counter[tuple[str, str]] = Counter()
+    blocks = []
+    for name, module, whole, layout in found_attention(model, described_only=described_only):
+        blocks.append(
+            _block(name or type(module).__name__, layers[layout.stack, layout.kind], module, whole, layout)
+        )
+        layers[layout.stack, layout.kind] += 1
+    return blocks
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -79,7 +97,7 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[At
                 model.get_submodule(name[: match.end(match.lastindex or 0)]),
             )
             for name, module in model.named_modules()
-            if (match := ends_with.search(name)) and (_has(module, layout.output) or not layout.some_layers)
+            if (match := ends_with.search(name)) and (has(module, layout.output) or not layout.some_layers)
         ),
         key=lambda row: row[0],
     )
@@ -102,14 +120,15 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[At
 
 
 def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:
-    held_by = {"Q": _there(module, layout.query), "K": layout.key, "V": layout.value}
-    projections = {path: _linear(module, path, name) for path in (*held_by.values(), layout.output)}
-    width = Projection(projections[layout.output], ()).weight.shape[1]
+    held_by = {"Q": there(module, layout.query), "K": layout.key, "V": layout.value}
+    inputs = {path: find_projection(module, path, name) for path in held_by.values()}
+    output = find_projection(module, layout.output, name, gives_output=True)
+    width = output.weight.shape[1]
     record: RemovalRecord | None = getattr(module, _RECORD, None)
     if record is None:
         n_heads = _n_heads(module, layout, width, name)
         record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
-    sizes = {path: Projection(linear, ()).weight.shape[0] for path, linear in projections.items()}
+    sizes = {path: projection.weight.shape[0] for path, projection in inputs.items()}
     n_heads = len(record.heads)
     try:
         owned = owned_dimensions(held_by, sizes, n_heads, width, interleaved=layout.interleaved)
@@ -130,12 +149,10 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         n_original_heads=record.n_original_heads,
         module=module,
         layer_module=whole,
-        query=Projection(projections[held_by["Q"]], owned["Q"]),
-        key=Projection(projections[layout.key], owned["K"]),
-        value=Projection(projections[layout.value], owned["V"]),
-        output=Projection(
-            projections[layout.output], tuple(range(i * d, (i + 1) * d) for i in range(n_heads))
-        ),
+        query=replace(inputs[held_by["Q"]], heads=owned["Q"]),
+        key=replace(inputs[layout.key], heads=owned["K"]),
+        value=replace(inputs[layout.value], heads=owned["V"]),
+        output=replace(output, heads=tuple(range(i * d, (i + 1) * d) for i in range(n_heads))),
         layout=layout,
     )
 
@@ -143,45 +160,12 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
 def _n_heads(module: nn.Module, layout: Layout, width: int, name: str) -> int:
     """As the module itself says, by its number of heads or by the dimensions of one."""
     try:
-        count = attrgetter(layout.counted_by)(module)
+        count = layout.n_heads or attrgetter(layout.counted_by)(module)
     except AttributeError:
         count = None
     if not isinstance(count, int) or count < 1 or width % count:
         raise UnsupportedModelError(
-            f"{name}.{layout.counted_by} must be a whole number that divides W_O's input ({width}); got {count}"
+            f"{name}.{layout.counted_by or 'n_heads'} must be a whole number that divides W_O's input ({width}); "
+            f"got {count}"
         )
     return width // count if layout.counts_dimensions else count
-
-
-def _has(module: nn.Module, path: str) -> bool:
-    try:
-        module.get_submodule(path)
-    except AttributeError:
-        return False
-    return True
-
-
-def _there(module: nn.Module, paths: str) -> str:
-    """The first of the alternatives that is there; the last where none is."""
-    *first, last = paths.split("|")
-    return next((path for path in first if _has(module, path)), last)
-
-
-def _linear(block: nn.Module, path: str, name: str) -> nn.Module:
-    try:
-        module = block.get_submodule(path)
-    except AttributeError:
-        module = None
-    weight = getattr(module, "weight", None)
-    if not isinstance(module, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
-        came = "nothing" if module is None else f"{type(module).__module__}.{type(module).__name__}"
-        raise UnsupportedModelError(
-            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {came}. Merge adapters into the model, and "
-            "load it without quantisation"
-        )
-    if weight.ndim != 2 or not weight.is_floating_point():
-        raise UnsupportedModelError(
-            f"{name}.{path} must have a plain matrix as its weight; got {type(weight).__name__} of {weight.dtype}, "
-            f"{tuple(weight.shape)}. Load the model without quantisation"
-        )
-    return module

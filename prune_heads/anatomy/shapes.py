@@ -93,6 +93,7 @@ MODERN = Layout(
 
 NORM_OVER_ALL = "a norm runs over the queries and keys of all heads together"
 BUILT_ANEW = "it builds its attention anew, from its configuration, for texts of another length"
+ONE_SIZE = "its code has one size for its input and for its heads"
 ONE_CONVOLUTION = "one convolution runs over all heads"
 
 

@@ -10,7 +10,17 @@ from prune_heads.anatomy.block import AttentionBlock
 
 
 def skip_attention(block: AttentionBlock) -> None:
-    """Put in place of the module that attends a forward that computes nothing."""
+    """Put in place of the module that attends a forward that computes nothing.
+
+    Not where the layer still hands on the biases of all heads, nor where it is not known which module gives what: their
+    products have no width then.
+    """
+    if (
+        not block.layout.pattern
+        or block.layout.context
+        or (block.layout.shared_biases and hasattr(block.module, "compute_bias"))
+    ):
+        return
     core = block.module.get_submodule(block.layout.core)
     inside = any(module is block.output.module for module in core.modules())
     core.forward = _NoHeads(

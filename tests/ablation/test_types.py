@@ -15,6 +15,7 @@ ONE_AT_A_TIME = {
     "a decoder's layer attends twice": [
         *("bart", "bigbird_pegasus", "mbart", "mt5", "mvp", "plbart", "t5", "t5gemma", "t5gemma2", "umt5")
     ],
+    "W_O is not called as a module": ["xlnet"],
     "layers that could not be shared exactly": ["bloom", "deberta", "deberta-v2", "flaubert", "xlm"],
 }
 GATED = [row["type"] for row in committed_table()["models"] if row["gate"]]

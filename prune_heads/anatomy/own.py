@@ -1,0 +1,131 @@
+"""Attention outside transformers: PyTorch's own modules, and classes that the user has described."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import nn
+
+from prune_heads.anatomy.layout import Kind, Layout, Stack
+from prune_heads.anatomy.multihead import why_not_plain
+from prune_heads.errors import UnsupportedModelError
+
+TORCH = Layout(
+    pattern="",
+    query="in_proj_weight",
+    key="in_proj_weight",
+    value="in_proj_weight",
+    output="out_proj",
+    counted_by="num_heads",
+    counters=("num_heads",),
+    context="multihead",
+)
+
+_DESCRIBED: dict[type[nn.Module], Layout] = {}
+
+
+class Found(NamedTuple):
+    """An attention module in a model."""
+
+    name: str
+    module: nn.Module
+    layer: nn.Module
+    """The layer around it; itself where that is not known."""
+    layout: Layout
+
+
+def describe_attention(
+    attention: type[nn.Module],
+    *,
+    query: str,
+    key: str,
+    value: str,
+    output: str,
+    n_heads: str | int,
+    n_kv_heads: str = "",
+    width: str = "",
+    interleaved: bool = False,
+    kind: Kind = "self",
+    stack: Stack = "encoder",
+) -> None:
+    """Tell where the heads of an attention class of one's own are; every module of just this class is found by it.
+
+    W_O must be called as a module, with the heads' outputs side by side, `(batch, tokens, n_heads * head_dim)`.
+    To have heads removed, the forward must go by the attributes named here, which follow.
+
+    Args:
+        attention: The class; a second description replaces the first.
+        query: Path of W_Q, an `nn.Linear`, from the module. Equal paths for W_Q, W_K and W_V: one map that holds them
+            in this order.
+        key: Path of W_K.
+        value: Path of W_V.
+        output: Path of W_O.
+        n_heads: Attribute that holds the number of heads; or the number itself, then heads cannot be removed.
+        n_kv_heads: Attribute that holds the number of key and value heads, if heads share them by groups.
+        width: Attribute that holds `n_heads * head_dim`, if the forward needs it.
+        interleaved: Whether a map that holds several projections keeps them head by head.
+        kind: `cross` for attention to another sequence.
+        stack: `decoder` for blocks of a decoder beside an encoder.
+    """
+    counted = n_heads if isinstance(n_heads, str) else ""
+    meanings = ((counted, "num_heads"), (n_kv_heads, "num_key_value_heads"), (width, "all_head_size"))
+    _DESCRIBED[attention] = Layout(
+        pattern="",
+        query=query,
+        key=key,
+        value=value,
+        output=output,
+        counted_by=counted,
+        n_heads=None if counted else int(n_heads),
+        counters=tuple(name for name, _ in meanings if name),
+        meanings=tuple((name, meaning) for name, meaning in meanings if name),
+        interleaved=interleaved,
+        kind=kind,
+        stack=stack,
+        not_removed=""
+        if counted
+        else "its number of heads was given as a number, which no attribute can follow",
+    )
+
+
+def found_attention(model: nn.Module, *, described_only: bool) -> list[Found]:
+    """The attention modules that are described, or PyTorch's own; encoder, encoder-decoder, decoder, each in order.
+
+    Args:
+        model: Any module.
+        described_only: Leave PyTorch's own out.
+
+    Raises:
+        UnsupportedModelError: If one of PyTorch's own is of a kind that is not handled.
+    """
+    found = list(_found(model, described_only))
+    order = {("encoder", "self"): 0, ("decoder", "cross"): 1, ("decoder", "self"): 2}
+    return sorted(found, key=lambda one: order.get((one.layout.stack, one.layout.kind), 1))
+
+
+def _found(model: nn.Module, described_only: bool) -> Iterator[Found]:
+    for name, module in model.named_modules():
+        if type(module) in _DESCRIBED:
+            yield Found(name, module, module, _DESCRIBED[type(module)])
+        elif isinstance(module, nn.MultiheadAttention) and not described_only:
+            _check(name, module)
+            yield _torch(model, name, module)
+
+
+def _check(name: str, module: nn.MultiheadAttention) -> None:
+    if type(module) is not nn.MultiheadAttention:
+        raise UnsupportedModelError(
+            f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose forward "
+            "may be another. Describe it with describe_attention"
+        )
+    if reason := why_not_plain(module):
+        raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {reason}")
+
+
+def _torch(model: nn.Module, name: str, module: nn.Module) -> Found:
+    parent = model.get_submodule(name.rpartition(".")[0]) if name else model
+    if not isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        return Found(name, module, module, TORCH)
+    stack: Stack = "decoder" if isinstance(parent, nn.TransformerDecoderLayer) else "encoder"
+    kind: Kind = "cross" if name.endswith("multihead_attn") else "self"
+    return Found(name, module, parent, replace(TORCH, kind=kind, stack=stack))
