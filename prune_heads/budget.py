@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
 from prune_heads.anatomy.parts import is_in_layers, is_linear, linear_weights, pieces
 from prune_heads.costs import head_parameters, head_weights
-from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 _OTHER_ATTENTION: Mapping[str, str] = {
@@ -100,7 +98,7 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Bu
         n_tokens: Of the one example; a decoder beside an encoder gets as many.
 
     Raises:
-        UnsupportedModelError: If the type is unknown, or layers share weights and the heads differ between them.
+        UnsupportedModelError: If the type is unknown.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     now = attention_blocks(model)
@@ -111,9 +109,8 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Bu
     if gone:  # the shapes of a block without heads do not tell what they were
         with torch.device("meta"):
             model = type(model)(copy.deepcopy(model.config))
-    removed = as_mask(heads, n_heads) | gone
     blocks = attention_blocks(model)
-    _check_shared(blocks, removed)
+    removed = (as_mask(heads, n_heads) | gone).with_whole(units(blocks))
     return Budget(
         blocks=tuple(blocks),
         removed=removed,
@@ -160,16 +157,6 @@ def _ratio(before: Costs, after: Costs) -> float | None:
     if before.multiply_adds is None or after.multiply_adds is None:
         return None
     return before.multiply_adds.total / after.multiply_adds.total
-
-
-def _check_shared(blocks: Sequence[AttentionBlock], removed: HeadMask) -> None:
-    first: dict[nn.Module, tuple[int, ...]] = {}
-    for block, heads in zip(blocks, removed.by_block(), strict=True):
-        if first.setdefault(block.module, heads) != heads:
-            raise UnsupportedModelError(
-                f"the layers of {block.name} share their weights, so the same heads must go from all "
-                f"{block.n_depths} of them; got others for layer {block.layer + 1}. Name them for every layer"
-            )
 
 
 def _uncounted(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator[str]:

@@ -125,6 +125,11 @@ class HeadMask:
     def __contains__(self, head: object) -> bool:
         return head in self.pruned
 
+    def with_whole(self, units: Iterable[frozenset[Head]]) -> "HeadMask":
+        """The mask and all of each unit of which it has a head."""
+        whole = [unit for unit in units if unit & self.pruned]
+        return HeadMask(self.n_heads, self.pruned.union(*whole))
+
     def __or__(self, other: "HeadMask") -> "HeadMask":
         return self._with(other, self.pruned | other.pruned)
 

@@ -1,5 +1,8 @@
 """From scores to masks: which heads go first."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 
 from prune_heads.descriptors import Head, HeadCounts
@@ -39,7 +42,12 @@ def check_count(n_pruned: int, gone: HeadMask, min_per_layer: int = 0) -> None:
 
 
 def select(
-    scores: HeadScores, n_pruned: int, *, min_per_layer: int = 0, gone: HeadMask | None = None
+    scores: HeadScores,
+    n_pruned: int,
+    *,
+    min_per_layer: int = 0,
+    gone: HeadMask | None = None,
+    units: Sequence[frozenset[Head]] | None = None,
 ) -> HeadMask:
     """Prune the `n_pruned` heads of lowest score; ties go in order of layer and head.
 
@@ -48,6 +56,7 @@ def select(
         n_pruned: How many heads to prune.
         min_per_layer: In every block the best heads, this many, are spared.
         gone: Heads that the model has lost before; they are part of the mask and of its count.
+        units: Heads that go together, by their mean score, as long as no more than `n_pruned` go; None: each alone.
 
     Raises:
         HeadDescriptorError: If so many heads cannot be pruned.
@@ -57,14 +66,26 @@ def select(
         raise NotFiniteError("scores must be finite to be put in order; got NaN or infinity")
     gone = HeadMask(HeadCounts(scores.n_heads)) if gone is None else gone
     check_count(n_pruned, gone, min_per_layer)
-    places = [(block, head) for block, n in enumerate(scores.n_heads) for head in range(n)]
-    ranked = [places[i] for i in np.argsort(scores.flat(), kind="stable") if places[i] not in gone]
-    spared: set[Head] = set()
-    for block in range(len(scores.n_heads)):
-        row = [place for place in ranked if place[0] == block]
-        spared.update(row[max(0, len(row) - min_per_layer) :])
-    order = [*gone, *(place for place in ranked if place not in spared)]
-    return HeadMask(gone.n_heads, frozenset(order[:n_pruned]))
+    left = [n - len(row) for n, row in zip(gone.n_heads, gone.by_block(), strict=True)]
+    least = [min(min_per_layer, n) for n in left]
+    pruned = set(gone)
+    for unit in _ranked(scores, [frozenset([head]) for head in ~gone] if units is None else units, gone):
+        if len(pruned) + len(unit) > n_pruned:
+            break
+        losses = Counter(block for block, _ in unit)
+        if all(left[block] - n >= least[block] for block, n in losses.items()):
+            pruned |= unit
+            for block, n in losses.items():
+                left[block] -= n
+    return HeadMask(gone.n_heads, frozenset(pruned))
+
+
+def _ranked(scores: HeadScores, units: Sequence[frozenset[Head]], gone: HeadMask) -> list[frozenset[Head]]:
+    """What is left of the units, lowest mean score first; ties in order of their first heads."""
+    there = [unit for unit in (unit - gone.pruned for unit in units) if unit]
+    return sorted(
+        there, key=lambda unit: (np.mean([scores.values[b][h] for b, h in sorted(unit)]), min(unit))
+    )
 
 
 def step_counts(gone: HeadMask, n_steps: int) -> list[int]:
@@ -74,7 +95,12 @@ def step_counts(gone: HeadMask, n_steps: int) -> list[int]:
 
 
 def lowest_first(
-    scores: HeadScores, gone: HeadMask, n_steps: int, *, min_per_layer: int = 0
+    scores: HeadScores,
+    gone: HeadMask,
+    n_steps: int,
+    *,
+    min_per_layer: int = 0,
+    units: Sequence[frozenset[Head]] | None = None,
 ) -> list[HeadMask]:
     """The masks of a pruning curve, lowest score first, at `step_counts`; it ends where no more may go.
 
@@ -83,7 +109,7 @@ def lowest_first(
     """
     most = _most(gone, min_per_layer)
     counts = [n for n in step_counts(gone, n_steps) if n <= most]
-    return [select(scores, n, min_per_layer=min_per_layer, gone=gone) for n in counts]
+    return [select(scores, n, min_per_layer=min_per_layer, gone=gone, units=units) for n in counts]
 
 
 def _most(gone: HeadMask, min_per_layer: int) -> int:

@@ -7,6 +7,7 @@ taken out by whole groups.
 """
 
 import copy
+import warnings
 from collections.abc import Iterator
 from typing import cast
 
@@ -19,6 +20,7 @@ from prune_heads.anatomy.locate import attention_blocks, leave_record
 from prune_heads.anatomy.multihead import keep_heads, stay_dense
 from prune_heads.anatomy.projection import Projection
 from prune_heads.anatomy.skip import skip_attention
+from prune_heads.anatomy.units import units
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
 
@@ -29,10 +31,11 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
     Args:
         model: Changed in place and returned.
         heads: A `HeadMask`, a descriptor (`"3:1,5"`, from 1) or block -> heads (from 0), in the original
-            numbering. Heads that have been removed before are left alone.
+            numbering. Heads that have been removed before are left alone. Where layers share their weights (ALBERT),
+            a head goes at every depth; if it was not named for all, a warning says so.
 
     Raises:
-        UnsupportedModelError: If the model's type is unknown, or layers share weights and `heads` differ between them.
+        UnsupportedModelError: If the model's type is unknown.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     with torch.no_grad():
@@ -103,18 +106,18 @@ def removed_heads(model: nn.Module) -> HeadMask:
 def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[int]]]:
     """Of each block whose weights are its own, the places (from 0) of the pruned heads that are still there."""
     blocks = attention_blocks(model)
-    mask = as_mask(heads, head_counts(blocks)).by_block()
-    first: dict[nn.Module, tuple[int, ...]] = {}
-    chosen = []
-    for block, pruned in zip(blocks, mask, strict=True):
-        if first.setdefault(block.module, pruned) != pruned:
-            raise UnsupportedModelError(
-                f"the layers of {block.name} share their weights, so the same heads must go from all "
-                f"{block.n_depths} of them; got others for layer {block.layer + 1}. Name them for every layer, or gate"
-            )
-        if block.depth == 0:
-            chosen.append((block, [i for i, head in enumerate(block.original_heads) if head in pruned]))
-    return chosen
+    named = as_mask(heads, head_counts(blocks))
+    mask = named.with_whole(units(blocks))
+    if mask != named:
+        warnings.warn(
+            f"layers of this model share their weights, so heads go at every depth: {mask}, where {named} were named",
+            stacklevel=3,
+        )
+    return [
+        (block, [i for i, head in enumerate(block.original_heads) if head in pruned])
+        for block, pruned in zip(blocks, mask.by_block(), strict=True)
+        if block.depth == 0
+    ]
 
 
 def _check_groups(block: AttentionBlock, places: list[int]) -> None:
@@ -125,7 +128,7 @@ def _check_groups(block: AttentionBlock, places: list[int]) -> None:
         ]
         raise UnsupportedModelError(
             f"heads of {block.name} share W_K and W_V by groups ({'; '.join(shown)}) and are removed by whole groups; "
-            f"got {','.join(str(i + 1) for i in places)}. Zero or gate single heads instead"
+            f"got {','.join(str(i + 1) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
         )
 
 

@@ -78,3 +78,37 @@ def test_heads_that_are_gone_count_and_come_first():
 def test_scores_without_a_place_in_the_order_are_refused():
     with pytest.raises(NotFiniteError):
         select(HeadScores(([1.0, float("nan")],)), 1)
+
+
+@st.composite
+def grouped(draw):
+    """Scores, a partition of the heads into units, and how many may go."""
+    scores, n, least = draw(cases())
+    heads = [(b, h) for b, n_heads in enumerate(scores.n_heads) for h in range(n_heads)]
+    names = draw(st.lists(st.integers(0, 4), min_size=len(heads), max_size=len(heads)))
+    units = [
+        frozenset(h for h, of in zip(heads, names, strict=True) if of == name) for name in sorted(set(names))
+    ]
+    return scores, n, least, units
+
+
+@given(grouped())
+def test_units_go_whole_or_not_at_all(case):
+    scores, n, least, units = case
+    mask = select(scores, n, min_per_layer=least, units=units)
+    assert len(mask) <= n
+    assert all(keep.sum() >= min(least, len(keep)) for keep in mask.keep())
+    assert all(unit <= mask.pruned or not unit & mask.pruned for unit in units)
+    assert mask.with_whole(units) == mask
+    if not least and n:
+        means = {unit: np.mean([scores.values[b][h] for b, h in sorted(unit)]) for unit in units}
+        gone = [means[unit] for unit in units if unit <= mask.pruned]
+        assert max(gone, default=-1) <= min((means[u] for u in units if not u <= mask.pruned), default=99)
+        assert select(scores, n - 1, units=units) <= mask
+
+
+@given(cases())
+def test_heads_alone_are_units_of_one(case):
+    scores, n, least = case
+    alone = [frozenset([(b, h)]) for b, n_heads in enumerate(scores.n_heads) for h in range(n_heads)]
+    assert select(scores, n, min_per_layer=least, units=alone) == select(scores, n, min_per_layer=least)

@@ -6,6 +6,7 @@ from prune_heads.anatomy.layout import Layout
 from prune_heads.anatomy.locate import attention_blocks
 from prune_heads.anatomy.own import describe_attention
 from prune_heads.anatomy.projection import Projection
+from prune_heads.anatomy.units import Unit, has_groups, shares_layers, units
 
 __all__ = [
     "FAMILIES",
@@ -13,7 +14,11 @@ __all__ = [
     "AttentionBlock",
     "Layout",
     "Projection",
+    "Unit",
     "attention_blocks",
     "describe_attention",
+    "has_groups",
     "head_counts",
+    "shares_layers",
+    "units",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy import Unit, attention_blocks, has_groups, shares_layers, units
 from prune_heads.costs import n_parameters, pruned_parameters
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
@@ -42,20 +42,29 @@ class Choice:
     heads: str | None = None
     """A descriptor, or the path of a `heads.json`."""
     min_per_layer: int = 0
+    groups: bool = False
+    """Take heads that share keys and values together."""
 
     @property
     def needs_scores(self) -> bool:
         """Whether heads are chosen by their scores."""
         return self.heads is None
 
-    def mask(self, shape: HeadMask, scores: HeadScores | None) -> HeadMask:
-        """The heads to prune; `shape` gives the heads there were and those that are gone already.
+    def mask(
+        self, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None
+    ) -> HeadMask:
+        """The heads to prune.
+
+        Args:
+            shape: The heads there were, and those that are gone already.
+            scores: By which heads are chosen, unless they are named.
+            units: Heads that go together; None: each alone.
 
         Raises:
             HeadDescriptorError: If the heads cannot be read, are not there, or cannot all be pruned.
         """
         if self.heads is not None:
-            mask = read_heads(self.heads, shape.n_heads) | shape
+            mask = (read_heads(self.heads, shape.n_heads) | shape).with_whole(units or ())
             for block, pruned in enumerate(mask.by_block()):
                 if shape.n_heads[block] - len(pruned) < self.min_per_layer:
                     raise HeadDescriptorError(
@@ -65,7 +74,7 @@ class Choice:
             return mask
         if scores is None:
             raise ValueError("heads can be chosen by their scores only when there are scores")
-        return select(scores, self.count(shape), min_per_layer=self.min_per_layer, gone=shape)
+        return select(scores, self.count(shape), min_per_layer=self.min_per_layer, gone=shape, units=units)
 
     def count(self, shape: HeadMask) -> int:
         """How many heads to prune by their scores, those that are gone included.
@@ -86,7 +95,32 @@ class Choice:
             "fraction": self.fraction,
             "n_heads": self.n_heads,
             "min_per_layer": self.min_per_layer,
+            **({"groups": True} if self.groups else {}),
         }
+
+
+def going_together(model: nn.Module, choice: Choice, mode: Mode, reporter: Reporter) -> Sequence[Unit] | None:
+    """The heads that surgery takes together; None where each goes alone. What the user did not ask for is noted.
+
+    Raises:
+        HeadDescriptorError: If heads are to be removed by their scores where they can only go by groups, and that was
+            not asked for.
+    """
+    blocks = attention_blocks(model)
+    if has_groups(blocks) and mode == "remove" and choice.needs_scores and not choice.groups:
+        raise HeadDescriptorError(
+            f"heads of this model share keys and values ({blocks[0].n_heads} heads, {blocks[0].n_kv_heads} of keys and "
+            "values a layer) and are removed by whole groups: add --groups to choose groups by their mean score, or "
+            "take --mode zero, which zeroes single heads"
+        )
+    if shares_layers(blocks):
+        reporter.note(
+            f"layers of this model share their weights: a head goes from all {blocks[0].n_depths} of them at once"
+            + (", by its mean score" if choice.needs_scores else "")
+        )
+    if choice.groups or shares_layers(blocks):
+        return units(blocks, groups=choice.groups)
+    return None
 
 
 def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
@@ -163,14 +197,19 @@ def compare(subject: Subject, split: Split, base: Logits, pruned: Logits, seed: 
 
 
 def curve(
-    every: Sequence[Predictions], scores: HeadScores, reporter: Reporter, *, min_per_layer: int = 0
+    every: Sequence[Predictions],
+    scores: HeadScores,
+    reporter: Reporter,
+    *,
+    min_per_layer: int = 0,
+    units: Sequence[Unit] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The metric against the share of heads pruned, lowest score first; rows as they come (paper, figure 3).
 
     Heads are gated, so the model stays as it is. With `min_per_layer` the curve ends where no more may go; heads
-    that have been removed before are pruned at its start.
+    that have been removed before are pruned at its start. Units go as a whole: a point may have fewer heads then.
     """
-    masks = lowest_first(scores, every[0].gone, CURVE_STEPS, min_per_layer=min_per_layer)
+    masks = lowest_first(scores, every[0].gone, CURVE_STEPS, min_per_layer=min_per_layer, units=units)
     total = sum(each.batches.n_examples for each in every) * len(masks)
     with reporter.stage("curve", total) as progress:
         for step, mask in enumerate(masks):

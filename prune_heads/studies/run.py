@@ -13,7 +13,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
-from prune_heads.studies.pruning import Choice, Mode, compare, curve, prune
+from prune_heads.studies.pruning import Choice, Mode, compare, curve, going_together, prune
 from prune_heads.studies.scoring import ScoreResult, Scoring, examples_to_score_on, note_oracle, score
 from prune_heads.studies.setup import Setup, identify, identify_split
 from prune_heads.surgery import removed_heads
@@ -68,7 +68,8 @@ def run(
     subject = setup.load(reporter)
     splits = setup.load_splits(subject, options.splits, reporter)
     choice, gone = options.choice, removed_heads(subject.model)
-    named = None if choice.needs_scores else choice.mask(gone, None)
+    together = going_together(subject.model, choice, options.mode, reporter)
+    named = None if choice.needs_scores else choice.mask(gone, None, together)
     if choice.needs_scores:
         choice.count(gone)  # what cannot be chosen is refused before hours of scoring
     scores_needed = choice.needs_scores or options.curve
@@ -95,12 +96,14 @@ def run(
     if scores_needed:
         scored = score(subject, scoring, examples)
         clock.lap("score")
-    mask = named if named is not None else choice.mask(gone, scored.scores if scored else None)
+    mask = named if named is not None else choice.mask(gone, scored.scores if scored else None, together)
     if len(mask) == mask.n_total:
         reporter.note("all heads are pruned: no token sees another any more")
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
-        points = list(curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer))
+        points = list(
+            curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer, units=together)
+        )
         clock.lap("curve")
     probe = every[0].batches.batch(np.arange(min(4, every[0].batches.n_examples))).to(subject.device)
     parameters = prune(subject.model, mask, options.mode, probe.inputs)
