@@ -30,6 +30,7 @@ NAMED = [
     "modernbert",
     "xlm",
     "flaubert",
+    "xlnet",
     "gpt2",
     "gpt_neox",
     "opt",
