@@ -1,5 +1,6 @@
-"""A mask in, predictions out: a classifier on a task, evaluated with some of its heads gated."""
+"""A mask in, predictions out: a model on a task, evaluated with some of its heads gated."""
 
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
-from prune_heads.batching import Batches, tokenize
-from prune_heads.checkpoints import Classifier
+from prune_heads.batching import Batches, count_predicted, tokenize, tokenize_texts
+from prune_heads.checkpoints import Classifier, LanguageModel
 from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import NotFiniteError
+from prune_heads.errors import DataError, LabelError, NotFiniteError, TaskError
 from prune_heads.gating import gated
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Progress, Reporter, silent
@@ -24,17 +25,24 @@ from prune_heads.tasks.spec import headline
 from prune_heads.tasks.task import Split, Task
 
 Logits = NDArray[np.float32]
-"""`(n_examples, n_labels)` in file order and the model's label order; regression has one column."""
+"""`(n_examples, n_labels)` in file order and the model's label order.
+
+Regression has one column, and so has a language model: the sum of the log-likelihoods (nats) of an example's tokens.
+"""
+
+
+_POSITIONS = ("position_embeddings", "embed_positions", ".wpe")
+"""How the names of position embeddings end."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A classifier on a task: what every study starts from."""
+    """A model on a task: what every study starts from."""
 
     classifier: Classifier
     task: Task
     labels: LabelMap | None
-    """None for regression."""
+    """None for regression, and for a language model."""
     batch_size: int
     max_length: int
     device: torch.device
@@ -50,15 +58,19 @@ class Subject:
         max_length: int = 128,
         device: torch.device | None = None,
     ) -> "Subject":
-        """Bring a classifier and a task together.
+        """Bring a classifier, or a language model, and a task together.
 
         Raises:
             LabelError: If their labels cannot be matched by name.
+            TaskError: If the one is of labels and the other of texts.
             UnsupportedModelError: If the heads of the model cannot be found.
         """
         device = device or torch.device("cpu")
         attention_blocks(classifier.model)
-        labels = match_labels(task.spec, classifier.model.config.id2label, label_order=label_order)
+        _check_kinds(classifier, task, label_order)
+        labels = None
+        if task.spec.kind == "labelled":
+            labels = match_labels(task.spec, classifier.model.config.id2label, label_order=label_order)
         classifier.model.to(device)
         return cls(
             classifier,
@@ -84,15 +96,42 @@ class Subject:
         """Heads per attention block before any removal."""
         return head_counts(self.blocks)
 
+    def measurable(self, split: Split, reporter: Reporter) -> Split:
+        """The examples of a split that there is something to measure on, which for a classifier are all.
+
+        A text of which a language model predicts no token adds 0 to both sums of its metric, so it is left out. What
+        is left has its number of predicted tokens as its `label`. Texts that are cut or left out are noted.
+
+        Raises:
+            DataError: If no text is left.
+        """
+        objective = self.classifier.objective
+        if objective is None:
+            return split
+        n_max = self._max_length
+        counts, n_cut = count_predicted(split, self.classifier.tokenizer, objective, max_length=n_max)
+        kept = np.flatnonzero(counts)
+        if len(kept) == 0:
+            raise DataError(
+                f"{split.source}: some text must have a token to predict, got none in {len(counts)}. A causal model "
+                "needs two tokens, a masked one a token that is not special. Check that the tokenizer is its own"
+            )
+        if n_cut:
+            reporter.note(f"{split.name}: {n_cut} of {len(counts)} examples are cut at {n_max} tokens")
+        if n_left_out := len(counts) - len(kept):
+            reporter.note(
+                f"{split.name}: {n_left_out} of {len(counts)} texts have no token to predict and are left out"
+            )
+        return split.labelled(kept.tolist(), counts[kept].tolist())
+
     def batches(self, split: Split) -> Batches:
-        """The split, tokenised for this model."""
-        return tokenize(
-            split,
-            self.classifier.tokenizer,
-            model_index=None if self.labels is None else self.labels.model_index,
-            batch_size=self.batch_size,
-            max_length=min(self.max_length, n_positions(self.model)),
-        )
+        """The split, tokenised for this model; for a language model, one that is `measurable`."""
+        tokenizer, objective = self.classifier.tokenizer, self.classifier.objective
+        size, n_max = self.batch_size, self._max_length
+        if objective is not None:
+            return tokenize_texts(split, tokenizer, objective, batch_size=size, max_length=n_max)
+        index = None if self.labels is None else self.labels.model_index
+        return tokenize(split, tokenizer, model_index=index, batch_size=size, max_length=n_max)
 
     def prove_gates(self, batches: Batches) -> None:
         """Refuse to go on when masks are not applied in this model.
@@ -103,7 +142,7 @@ class Subject:
         prove_gates(self.model, batches.batch(np.arange(1)).to(self.device).inputs)
 
     def predictions(self, logits: Logits) -> NDArray[np.int64] | NDArray[np.float32]:
-        """`(n_examples,)`: label indices of the task, or scores for regression."""
+        """`(n_examples,)`: label indices of the task, scores for regression, or log-likelihoods (nats)."""
         if self.labels is None:
             return logits[:, 0]
         return logits[:, list(self.labels.model_index)].argmax(axis=1)
@@ -113,7 +152,12 @@ class Subject:
         return compute_metrics(self.task.spec.metric, self.predictions(logits), references(split))
 
     def majority(self, split: Split) -> float:
-        """The headline metric of always giving the most frequent label (the mean, for regression)."""
+        """The headline metric of always giving the most frequent label (the mean, for regression).
+
+        Of a language model, that of finding all tokens of its vocabulary equally likely.
+        """
+        if isinstance(self.model, LanguageModel):
+            return -math.log(self.model.vocabulary_size)
         truth = references(split)
         if self.labels is None:
             constant = np.full(len(truth), truth.mean())
@@ -121,19 +165,37 @@ class Subject:
             constant = np.full(len(truth), np.bincount(truth.astype(np.int64)).argmax())
         return compute_metrics(self.task.spec.metric, constant, truth)[headline(self.task.spec.metric)]
 
+    @property
+    def _max_length(self) -> int:
+        return min(self.max_length, n_positions(self.model), self.classifier.tokenizer.model_max_length)
+
 
 def n_positions(model: nn.Module) -> int:
-    """Tokens that the position embeddings have room for; RoBERTa's begin after the padding's index."""
+    """Tokens that the position embeddings have room for; RoBERTa's begin after the padding's index, BART's after 2."""
     rooms = [
-        module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+        module.num_embeddings
+        - (0 if module.padding_idx is None else module.padding_idx + 1)
+        - int(getattr(module, "offset", 0))
         for name, module in model.named_modules()
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+        if name.endswith(_POSITIONS) and isinstance(module, nn.Embedding)
     ]
     return min(rooms, default=sys.maxsize)
 
 
+def _check_kinds(classifier: Classifier, task: Task, label_order: Sequence[str] | None) -> None:
+    kind, objective = task.spec.kind, classifier.objective
+    of_model = "labelled" if objective is None else "seq2seq" if objective == "seq2seq" else "lm"
+    if kind != of_model:
+        raise TaskError(
+            f"{task.spec.name}: model and task must be of one kind, got {of_model} and {kind}. Load the model by "
+            "load_classifier or load_language_model, as the task is"
+        )
+    if kind != "labelled" and label_order is not None:
+        raise LabelError(f"{task.spec.name}: --label-order must not be given, for texts have no labels")
+
+
 def references(split: Split) -> NDArray[np.int64] | NDArray[np.float64]:
-    """`(n_examples,)`: the true label indices or scores, in file order."""
+    """`(n_examples,)`: the true label indices or scores, or the numbers of predicted tokens, in file order."""
     return np.asarray(split.dataset["label"][:])  # a column without the slice is read one by one
 
 
@@ -180,10 +242,15 @@ def check_finite(values: NDArray[np.floating], index: NDArray[np.int64], what: s
 
 
 def warn_if_below_majority(subject: Subject, split: Split, base: Logits, reporter: Reporter) -> None:
-    """A base score under the majority class most often means that labels are swapped."""
+    """A base score under the majority class most often means that labels are swapped, or tokens are."""
     name = headline(subject.task.spec.metric)
     score, majority = subject.metrics(base, split)[name], subject.majority(split)
-    if score < majority:
+    if score < majority and subject.classifier.objective is not None:
+        reporter.note(
+            f"{split.name}: the base {name} {score:.4f} is below that of finding all tokens equally likely "
+            f"({majority:.4f}): check that the tokenizer is the model's own and that the model is trained"
+        )
+    elif score < majority:
         reporter.note(
             f"{split.name}: the base {name} {score:.4f} is below that of always giving the most frequent answer "
             f"({majority:.4f}): check the labels (--label-order) and that the checkpoint is for this task"

@@ -134,3 +134,6 @@ def _arrays(batches: Batches) -> Iterator[tuple[str, NDArray[Any]]]:
     yield from sorted(batches.fields.items())
     yield "offsets", batches.offsets
     yield "labels", batches.labels
+    if batches.targets is not None:
+        yield "targets", batches.targets.tokens
+        yield "target_offsets", batches.targets.offsets

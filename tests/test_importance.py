@@ -8,14 +8,16 @@ import torch
 from tiny import tiny_model, tiny_tokenizer, write_sst2
 
 from prune_heads.anatomy import attention_blocks
-from prune_heads.batching import tokenize
+from prune_heads.batching import Batch, tokenize
 from prune_heads.checkpoints import Classifier
+from prune_heads.coverage.tiny import tiny_inputs
+from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import NotFiniteError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, GateGradients, Question, gate_gradients
-from prune_heads.importance.gradient import example_losses
+from prune_heads.importance.gradient import _per_token, example_losses
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore
@@ -94,6 +96,27 @@ def test_gradients_are_the_slope_of_the_loss(split):
         assert np.allclose(gradients.signed[:6, block * 4 + head], slope, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("model_type", ["t5", "bart", "funnel", "albert"])
+def test_every_block_has_gates_for_its_own_tokens(model_type):
+    """Encoder-decoders, a type that shortens the text between its layers, and one that calls a W_O several times."""
+    model = classifier(model_type)
+    inputs, labels = tiny_inputs(), torch.tensor([0, 1, 2])
+    per_token = _per_token(model, attention_blocks(model), Batch(np.arange(3), inputs, labels))
+    signed = torch.cat([gradient.sum(dim=1) for gradient in per_token], dim=1)
+    n_heads = [block.n_heads for block in attention_blocks(model)]
+    if model_type == "funnel":
+        assert len({gradient.shape[1] for gradient in per_token}) > 1
+    for place in (0, len(n_heads) // 2, len(n_heads) - 1):
+        losses = []
+        for step in (1e-2, -1e-2):
+            gates = [torch.ones(n) for n in n_heads]
+            gates[place][1] += step
+            with gated(model, gates), torch.no_grad():
+                losses.append(example_losses(model(**inputs).logits, labels))
+        slope = (losses[0] - losses[1]) / 2e-2
+        assert torch.allclose(signed[:, sum(n_heads[:place]) + 1], slope, rtol=2e-2, atol=1e-3)
+
+
 def test_known_answers():
     signed = np.array([[1.0, -2.0, 0.0], [-3.0, 2.0, 4.0]], dtype=np.float32)
     absolute = np.array([[6.0, 3.0, 1.0], [4.0, 3.0, 5.0]], dtype=np.float32)
@@ -105,6 +128,9 @@ def test_known_answers():
     # By tokens (3 + 7), the last layer by examples (2).
     assert ESTIMATORS["token"].score(g, 2).flat().tolist() == [1.0, 0.6, 3.0]
     assert np.concatenate(ESTIMATORS["example"].score(g, 2).standard_error).tolist() == [1.0, 0.0, 2.0]
+    # A language model reads all tokens of the last layer, and a decoder may have other tokens than an encoder.
+    g = GateGradients(signed, absolute, np.array([[3, 1], [7, 3]]), (2, 1), reads_one_token=False)
+    assert ESTIMATORS["token"].score(g, 2).flat().tolist() == [1.0, 0.6, 1.5]
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

@@ -12,6 +12,7 @@ from prune_heads.ablation.compiled import with_compiled_layers
 from prune_heads.ablation.plan import plan
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import Batch
+from prune_heads.checkpoints import LanguageModel
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import Logits, check_finite
 from prune_heads.gating import gated, gates_of
@@ -208,6 +209,10 @@ def _examples(predictions: Predictions) -> Batch:
 
 
 def _bytes_per_token(model: nn.Module) -> int:
-    """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound."""
+    """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound.
+
+    Of a language model, the logits of its vocabulary and their softmax in float32 besides.
+    """
     linears = attention_blocks(model)[0].linears()
-    return max(1, sum(sum(m.weight.shape) * m.weight.element_size() for m in linears))
+    n_choices = model.vocabulary_size if isinstance(model, LanguageModel) else 0
+    return max(1, sum(sum(m.weight.shape) * m.weight.element_size() for m in linears) + 8 * n_choices)

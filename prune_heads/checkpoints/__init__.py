@@ -1,16 +1,22 @@
-"""Checkpoints on disk: ordinary classifiers, and models whose heads have been removed."""
+"""Checkpoints on disk: classifiers, language models, and models whose heads have been removed."""
 
-from prune_heads.checkpoints.classifier import BUILT_IN, Classifier, fingerprint, load_classifier
+from prune_heads.checkpoints.classifier import Classifier, fingerprint, load_classifier, load_language_model
+from prune_heads.checkpoints.language_model import IGNORED, LanguageModel, Objective
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
+from prune_heads.checkpoints.loading import BUILT_IN
 from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned, save_pruned, write_pruned
 
 __all__ = [
     "BUILT_IN",
     "HEADS_FILE",
+    "IGNORED",
     "Classifier",
+    "LanguageModel",
+    "Objective",
     "fingerprint",
     "kernels",
     "load_classifier",
+    "load_language_model",
     "load_pruned",
     "save_pruned",
     "use_onednn",

@@ -72,7 +72,7 @@ class DeviceName(StrEnum):
 
 
 class MetricName(StrEnum):
-    """Keys of `prune_heads.tasks.spec.METRIC_NAMES`."""
+    """`prune_heads.tasks.spec.LABEL_METRICS`."""
 
     accuracy = "accuracy"
     f1 = "f1"

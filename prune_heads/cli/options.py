@@ -34,6 +34,9 @@ STORE_DEFAULT = (
 _OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
 
 
+_OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.kind != "labelled")
+
+
 def _task(value: str | None) -> str | None:
     if value is None or value in TASKS or value.endswith(".toml"):
         return value
@@ -62,14 +65,20 @@ class SetupOptions:
         int | None, Option(min=1, help="Take the first N examples of every split, in file order.")
     ] = None
     train_file: Annotated[
-        Path | None, Option(help="CSV, JSONL or Parquet to score on.", rich_help_panel=_OWN)
+        Path | None,
+        Option(
+            help="CSV, JSONL or Parquet to score on; for --task lm also plain text.", rich_help_panel=_OWN
+        ),
     ] = None
     validation_file: Annotated[Path | None, Option(help="The same, to report on.", rich_help_panel=_OWN)] = (
         None
     )
     text_column: Annotated[
         list[str] | None,
-        Option(help="Column of the text; twice for pairs. (default: text)", rich_help_panel=_OWN),
+        Option(
+            help="Column of the text; twice for pairs. (default: text; source and target for --task seq2seq)",
+            rich_help_panel=_OWN,
+        ),
     ] = None
     label_column: Annotated[
         str | None, Option(help="Column of the label. (default: label)", rich_help_panel=_OWN)
@@ -104,6 +113,8 @@ class SetupOptions:
             task = own.name
         elif task is None and self.model != DEFAULT_MODEL:
             raise BadParameter("--task must say which task the model is for; see 'prune-heads tasks'.")
+        elif task in _OF_TEXTS:
+            pass  # its files are one's own, always
         elif task is not None and own is not None and (self.model != DEFAULT_MODEL or task.endswith(".toml")):
             raise BadParameter("--task and one's own --train-file or --validation-file exclude each other.")
         return Setup(
@@ -123,6 +134,8 @@ class SetupOptions:
     def _own(self) -> "OwnData | None":
         given = {"train": self.train_file, "validation": self.validation_file}
         files = {split: file for split, file in given.items() if file is not None}
+        if self.task in _OF_TEXTS:
+            return self._own_texts(files)
         if not files:
             if self.text_column or self.label_column or self.metric or self.labels:
                 raise BadParameter(
@@ -139,6 +152,22 @@ class SetupOptions:
             metric=self.metric.value if self.metric else "accuracy",
             labels=_names(self.labels),
         )
+
+    def _own_texts(self, files: dict[str, Path]) -> "OwnData":
+        """What a language model reads."""
+        if not files:
+            said = "needs texts of your own: name --train-file, --validation-file, or both."
+            raise BadParameter(f"--task {self.task} {said}")
+        options = ("label_column", "labels", "label_order", "metric")
+        of_labels = {f"--{name.replace('_', '-')}": getattr(self, name) for name in options}
+        if given := [name for name, value in of_labels.items() if value is not None]:
+            raise BadParameter(
+                f"{' and '.join(given)} must not be given beside --task {self.task}: texts have no labels, and the "
+                "metric is their likelihood."
+            )
+        from prune_heads.tasks.own import own_texts
+
+        return own_texts(TASKS[str(self.task)].kind, files, self.text_column)
 
 
 @dataclass(frozen=True)
@@ -161,7 +190,11 @@ class ModelOptions:
 
     model: Annotated[str, Option(help="A folder, a model on the hub, or 'mini'.")] = DEFAULT_MODEL
     task: Annotated[
-        str, Option(callback=_task, help="Which of the built-in checkpoints 'mini' stands for.")
+        str,
+        Option(
+            callback=_task,
+            help="Which of the built-in checkpoints 'mini' stands for; or lm or seq2seq, for a language model.",
+        ),
     ] = DEFAULT_TASK
     dtype: Annotated[DtypeName, Option(help="Of the weights that are written.")] = DtypeName.float32
     trust_remote_code: Annotated[
@@ -229,6 +262,14 @@ class ChoiceOptions:
     min_per_layer: Annotated[
         int, Option(min=0, help="Heads to keep in every layer.", rich_help_panel=_CHOICE)
     ] = 0
+    groups: Annotated[
+        bool,
+        Option(
+            "--groups",
+            help="Take heads that share keys and values together; --mode remove needs it for such models.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = False
 
     def resolve(self) -> "Choice":
         """As a `Choice`; two ways to choose at once are a usage error."""
@@ -241,7 +282,7 @@ class ChoiceOptions:
         if self.fraction is not None and isnan(self.fraction):  # no range of Typer's keeps it out
             raise BadParameter("'--fraction' must be between 0 and 1; got nan.")
         fraction = self.fraction if given else 0.5
-        return Choice(fraction, self.n_heads, self.heads, self.min_per_layer)
+        return Choice(fraction, self.n_heads, self.heads, self.min_per_layer, self.groups)
 
 
 Output = Annotated[Path | None, Option(help="Folder for the record, the files and the figures.")]

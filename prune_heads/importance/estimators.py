@@ -30,16 +30,17 @@ def example(gradients: GateGradients, batch_size: int) -> HeadScores:
 def token(gradients: GateGradients, batch_size: int) -> HeadScores:
     """What the authors' code computes: absolute values token by token.
 
-    Their sum is divided by the number of tokens, but in the last layer by the number of examples (there only
-    the first token has a gradient). Their loss was the mean of a batch, which divides all scores by the batch
-    size; ours is the sum. The standard error is that of a ratio of means.
+    Their sum is divided by the number of tokens, but in a classifier's last layer by the number of examples (there
+    only the first token has a gradient). Tokens are those that the block works on: in an encoder-decoder the source's
+    for the encoder, the target's for the decoder and for its attention to the encoder. Their loss was the mean of a
+    batch, which divides all scores by the batch size; ours is the sum. The standard error is that of a ratio of means.
     """
     absolute = gradients.absolute.astype(np.float64)
-    n_examples = len(absolute)
-    last = sum(gradients.n_heads) - gradients.n_heads[-1]
-    weights = np.empty((n_examples, absolute.shape[1]))
-    weights[:, :last] = gradients.n_tokens[:, None]
-    weights[:, last:] = 1
+    n_tokens = gradients.n_tokens if gradients.n_tokens.ndim == 2 else gradients.n_tokens[:, None]
+    by_block = np.broadcast_to(n_tokens, (len(absolute), len(gradients.n_heads)))
+    weights = np.repeat(by_block, gradients.n_heads, axis=1).astype(np.float64)
+    if gradients.reads_one_token:
+        weights[:, sum(gradients.n_heads[:-1]) :] = 1
     scores = absolute.sum(axis=0) / weights.sum(axis=0)
     residuals = absolute - scores * weights
     return HeadScores.from_flat(scores, gradients.n_heads, standard_error(residuals) / weights.mean(axis=0))

@@ -3,9 +3,15 @@
 Paper, equation 2: I_h = E_x |Att_h(x)^T dL(x)/dAtt_h(x)|. With a gate xi_h that multiplies Att_h (the head's
 output before W_O), Att_h^T dL/dAtt_h = dL/dxi_h at xi = 1. One gate per example and token gives, from the same
 pass, each example's derivative (sum over its tokens) and the authors' variant (sum of absolute values).
+
+Blocks may work on different numbers of tokens: an encoder's on the source, a decoder's on the target, and some models
+shorten the text between layers. So a block's gates are made when its W_O is given its input.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy.context import Hook, on_context
+from prune_heads.anatomy.multihead import stay_dense
 from prune_heads.batching import Batch, Batches
 from prune_heads.evaluation import check_finite
-from prune_heads.gating import gated
 from prune_heads.progress import Progress, silent
 
 
@@ -29,9 +36,12 @@ class GateGradients:
     absolute: NDArray[np.float32]
     """`(n_examples, total heads)`: sum over tokens of |Att_h(x, t)^T dL_x/dAtt_h(x, t)|."""
     n_tokens: NDArray[np.int64]
-    """`(n_examples,)`: tokens of each example without padding."""
+    """`(n_examples,)`: tokens of each example without padding. Where a decoder works on other tokens than an encoder,
+    `(n_examples, n_blocks)`: those of each block."""
     n_heads: tuple[int, ...]
     """Heads per attention block."""
+    reads_one_token: bool = True
+    """Whether one token of the last layer is read, as a classifier does; a language model reads all."""
 
 
 def gate_gradients(
@@ -42,8 +52,9 @@ def gate_gradients(
 ) -> GateGradients:
     """Differentiate each example's loss by the gates; parameters are frozen meanwhile.
 
-    The loss is cross-entropy, or the squared error for regression, summed over the batch: examples do not
-    scale each other, and the result does not depend on the batch size.
+    The loss is cross-entropy, the squared error for regression, or minus the log-likelihood of all tokens that a
+    language model predicts of the example; summed over the batch: examples do not scale each other, and the result
+    does not depend on the batch size.
 
     Raises:
         NotFiniteError: If a loss or a gradient is NaN or infinite.
@@ -57,38 +68,78 @@ def gate_gradients(
     model.requires_grad_(False)
     try:
         for batch in batches:
-            per_token = _per_token(model, batch.to(device), n_heads)
-            signed[batch.index] = _heads(per_token.sum(dim=1))
-            absolute[batch.index] = _heads(per_token.abs().sum(dim=1))
+            per_token = _per_token(model, blocks, batch.to(device))
+            signed[batch.index] = _heads([gradient.sum(dim=1) for gradient in per_token])
+            absolute[batch.index] = _heads([gradient.abs().sum(dim=1) for gradient in per_token])
             check_finite(signed[batch.index], batch.index, "gradients of the gates")
             progress(len(batch.index))
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-    return GateGradients(signed, absolute, batches.n_tokens, n_heads)
+    return GateGradients(signed, absolute, _n_tokens(batches, blocks), n_heads, batches.targets is None)
 
 
 def example_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """`(batch,)`: cross-entropy by label index, or squared error where labels are real numbers."""
+    """`(batch,)`: a classifier's cross-entropy by label index, or squared error where labels are real numbers."""
     logits = logits.float()
     if labels.is_floating_point():
         return (logits.squeeze(-1) - labels).square()
     return functional.cross_entropy(logits, labels, reduction="none")
 
 
-def _per_token(model: nn.Module, batch: Batch, n_heads: tuple[int, ...]) -> Tensor:
-    """`(batch, tokens, total heads)`: derivative of each example's loss by the gate of each token and head."""
-    size = next(iter(batch.inputs.values())).shape[:2]
-    device = batch.labels.device
-    gates = [torch.ones(*size, n, device=device, requires_grad=True) for n in n_heads]
-    with gated(model, gates):
-        losses = example_losses(model(**batch.inputs).logits, batch.labels)
-        check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
-        # A block without heads takes no part in the loss: its gates are empty.
-        gradients = torch.autograd.grad(losses.sum(), gates, materialize_grads=True)
-    return torch.cat([gradient.float() for gradient in gradients], dim=-1)
+def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch) -> list[Tensor]:
+    """`(batch, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
+    with _open_gates(model, blocks) as gates:
+        logits = model(**batch.inputs).logits
+    is_text = "targets" in batch.inputs
+    losses = -logits.squeeze(-1) if is_text else example_losses(logits, batch.labels)
+    check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
+    there = [gate for gate in gates if gate is not None]
+    gradients = iter(torch.autograd.grad(losses.sum(), there, materialize_grads=True))
+    # A block without heads takes no part in the loss: its gates are empty, or were never made.
+    return [
+        losses.new_zeros(len(losses), 1, block.n_heads) if gate is None else next(gradients).float()
+        for block, gate in zip(blocks, gates, strict=True)
+    ]
 
 
-def _heads(values: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = values.cpu().numpy()
+@contextmanager
+def _open_gates(model: nn.Module, blocks: Sequence[AttentionBlock]) -> Iterator[list[Tensor | None]]:
+    """Gates of 1 for the length of a forward pass, as `gated` applies them; in the list once W_O had its input."""
+    gates: list[Tensor | None] = [None] * len(blocks)
+    calls: dict[nn.Module, list[int]] = {}
+    for i, block in enumerate(blocks):
+        calls.setdefault(block.output.module, []).append(i)
+    with ExitStack() as hooks:
+        hooks.callback(stay_dense(model))
+        for places in calls.values():
+            hooks.callback(on_context(blocks[places[0]], _making(gates, blocks, places)))
+        yield gates
+
+
+def _making(gates: list[Tensor | None], blocks: Sequence[AttentionBlock], places: Sequence[int]) -> Hook:
+    """The hook of one W_O, which layers that share weights call in turn: a gate for each token of its input."""
+
+    def gate(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        i = next(i for i in places if gates[i] is None)
+        block, context = blocks[i], args[0]
+        made = torch.ones(*context.shape[:-1], block.n_heads, device=context.device, requires_grad=True)
+        gates[i] = made
+        by_head = context.unflatten(-1, (block.n_heads, block.head_dim))
+        return ((by_head * made.to(context.dtype)[..., None]).flatten(-2), *args[1:])
+
+    return gate
+
+
+def _n_tokens(batches: Batches, blocks: Sequence[AttentionBlock]) -> NDArray[np.int64]:
+    """As in `GateGradients`."""
+    if batches.targets is None or {block.stack for block in blocks} != {"encoder", "decoder"}:
+        return batches.n_tokens
+    of_stack = {"encoder": batches.n_tokens, "decoder": batches.targets.n_positions}
+    return np.stack([of_stack[block.stack] for block in blocks], axis=1)
+
+
+def _heads(blocks: Sequence[Tensor]) -> NDArray[np.float32]:
+    """`(batch, total heads)` from `(batch, n_heads)` a block."""
+    array: NDArray[np.float32] = torch.cat(list(blocks), dim=-1).cpu().numpy()
     return array

@@ -11,7 +11,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, check_output, record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.evaluating import evaluate
-from prune_heads.studies.pruning import Choice, Mode, prune, read_heads
+from prune_heads.studies.pruning import Choice, Mode, going_together, prune, read_heads
 from prune_heads.studies.scoring import Scoring, examples_to_score_on, score
 from prune_heads.studies.setup import Setup, identify, identify_model
 from prune_heads.surgery import removed_heads
@@ -62,7 +62,8 @@ def prune_job(
     clock = Clock()
     classifier = setup.load_model()
     gone = removed_heads(classifier.model)
-    mask = choice.mask(gone, None if scores is None else _read_scores(scores, gone.n_heads))
+    together = going_together(classifier.model, choice, mode, reporter)
+    mask = choice.mask(gone, None if scores is None else read_scores(scores, gone.n_heads), together)
     identity = {
         "configuration": {
             "model": classifier.name,
@@ -73,8 +74,7 @@ def prune_job(
         **identify_model(classifier),
     }
     check_output(output, identity, overwrite=overwrite)
-    inputs = classifier.tokenizer("a probe sentence", return_tensors="pt")
-    parameters = prune(classifier.model, mask, mode, dict(inputs))
+    parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
     clock.lap("prune")
     found = {
         "mode": mode,
@@ -125,7 +125,12 @@ def evaluate_job(
     return report
 
 
-def _read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
+def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
+    """The scores in a `scores.json` of a model with so many heads a block.
+
+    Raises:
+        RunError: If the file cannot be read or belongs to another model.
+    """
     try:
         scores = HeadScores.from_json(read_json(path, "a file of scores"))
     except (KeyError, TypeError, ValueError) as error:

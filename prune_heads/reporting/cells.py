@@ -18,6 +18,9 @@ ABSENT = "-"
 KINDS = {"without-one": "without one head", "only-one": "with one head alone in its layer"}
 """Kind of ablation -> what was measured."""
 
+_POINT = {"log_likelihood": "0.01 nat a token"}
+"""Metric -> what a point of it is, where it is not a share."""
+
 _GAINS = {
     "without-one": "heads whose removal helps",
     "only-one": "heads that do better alone than their whole layer",
@@ -122,7 +125,7 @@ def title(record: Mapping[str, Any]) -> str:
     metric = record["headline"].replace("_", " ")
     return (
         f"{record['model']['name']} on {record['task']}: {metric} {KINDS[record['kind']]}, "
-        "difference in points (0.01)"
+        f"difference in points ({_POINT.get(record['headline'], '0.01')})"
     )
 
 

@@ -96,6 +96,16 @@ def spearmanr(predictions: Array, references: Array, weights: Array) -> Array:
     return normalised(covariance, variance_a * np.einsum("rm,rm,rm->r", weights, b, b))
 
 
+def log_likelihood(predictions: Array, references: Array, weights: Array) -> Array:
+    """`values.log_likelihood` of weighted examples."""
+    return np.asarray(weights @ predictions / (weights @ references))
+
+
+def perplexity(predictions: Array, references: Array, weights: Array) -> Array:
+    """`values.perplexity` of weighted examples."""
+    return np.exp(-log_likelihood(predictions, references, weights))
+
+
 WEIGHTED_VALUES: Mapping[str, Callable[[Array, Array, Array], Array]] = MappingProxyType(
     {
         "accuracy": accuracy,
@@ -103,6 +113,8 @@ WEIGHTED_VALUES: Mapping[str, Callable[[Array, Array, Array], Array]] = MappingP
         "matthews_correlation": matthews_correlation,
         "pearson": pearson,
         "spearmanr": spearmanr,
+        "log_likelihood": log_likelihood,
+        "perplexity": perplexity,
     }
 )
 """The keys of `METRIC_VALUES` -> the same value of weighted examples."""

@@ -51,6 +51,16 @@ def spearmanr(predictions: Array, references: Array) -> Array:
     return pearson(scipy.stats.rankdata(predictions, axis=-1), scipy.stats.rankdata(references, axis=-1))
 
 
+def log_likelihood(predictions: Array, references: Array) -> Array:
+    """Nats a predicted token: sums of log-likelihoods over numbers of tokens, each summed over the examples."""
+    return np.asarray(predictions.sum(axis=-1, dtype=np.float64) / references.sum(axis=-1))
+
+
+def perplexity(predictions: Array, references: Array) -> Array:
+    """`exp` of minus the log-likelihood of a token."""
+    return np.exp(-log_likelihood(predictions, references))
+
+
 METRIC_VALUES: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
     {
         "accuracy": accuracy,
@@ -58,6 +68,8 @@ METRIC_VALUES: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
         "matthews_correlation": matthews_correlation,
         "pearson": pearson,
         "spearmanr": spearmanr,
+        "log_likelihood": log_likelihood,
+        "perplexity": perplexity,
     }
 )
 """Name of a metric's value -> function of predictions and references `(..., n_examples)`, giving `(...)`."""
@@ -70,7 +82,7 @@ def why_undefined(value_name: str, references: Array) -> str | None:
 
     Args:
         value_name: Key of `METRIC_VALUES`.
-        references: `(n_examples,)` true labels or scores.
+        references: `(n_examples,)` true labels or scores, or numbers of predicted tokens.
     """
     if value_name not in METRIC_VALUES:
         raise ValueError(f"the metric must be one of {', '.join(METRIC_VALUES)}, got {value_name!r}")
@@ -78,7 +90,7 @@ def why_undefined(value_name: str, references: Array) -> str | None:
         return f"{value_name} needs examples, and there are none"
     if value_name == "f1" and not (references == 1).any():
         return f"f1 needs examples of its positive label, and none of the {len(references)} has it"
-    if value_name not in ("accuracy", "f1") and np.ptp(references) == 0:
+    if value_name in ("matthews_correlation", "pearson", "spearmanr") and np.ptp(references) == 0:
         what = "labels" if value_name == "matthews_correlation" else "scores"
         return f"{value_name} needs {what} that differ, and those of all {len(references)} examples are alike"
     return None

@@ -43,6 +43,7 @@ def ablate(
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split
         chosen_on = subject.task.load(name, options.choose_examples, seed=options.seed)
+        chosen_on = subject.measurable(chosen_on, reporter)
         if name in [split.name for split in splits]:
             reporter.note(
                 f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them"

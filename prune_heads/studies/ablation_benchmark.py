@@ -27,7 +27,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance.gradient import example_losses
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
-from prune_heads.studies.benchmark import published_length
+from prune_heads.studies.benchmark import check_published, published_length
 from prune_heads.studies.flips import n_flipped
 from prune_heads.studies.setup import Setup, identify_model, identify_split
 
@@ -126,6 +126,7 @@ class _Side:
     def __init__(self, setup: Setup, reporter: Reporter, compiled: bool) -> None:
         self.setup = setup
         subject = setup.load(reporter)
+        check_published(subject)
         split = setup.load_split(subject, subject.task.spec.eval_splits[0], reporter)
         self.predictions: Predictions = setup.predictions(subject, split, reporter)
         subject.prove_gates(self.predictions.batches)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import Batches
-from prune_heads.errors import PruneHeadsError
-from prune_heads.evaluation import n_positions
+from prune_heads.errors import PruneHeadsError, TaskError
+from prune_heads.evaluation import Subject, n_positions
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.importance.gradient import example_losses
 from prune_heads.progress import Reporter
@@ -37,6 +37,7 @@ def benchmark_scoring(setup: Setup, reporter: Reporter, *, repeats: int = 3) -> 
         PruneHeadsError: If model or task cannot be loaded, or the scores do not agree.
     """
     subject = setup.load(reporter)
+    check_published(subject)
     split = setup.load_split(subject, subject.task.spec.score_split, reporter)
     batches = subject.batches(split)
     subject.prove_gates(batches)
@@ -75,6 +76,18 @@ def benchmark_scoring(setup: Setup, reporter: Reporter, *, repeats: int = 3) -> 
         "ratios": [round(ratio, 2) for ratio in ratios],
         "relative_difference_of_scores": apart,
     }
+
+
+def check_published(subject: Subject) -> None:
+    """Refuse a language model, for the published protocol is that of classifiers.
+
+    Raises:
+        TaskError: Saying so.
+    """
+    if subject.classifier.objective is not None:
+        raise TaskError(
+            f"benchmark: the task must be one of labels, as the published protocol's are; got {subject.task.spec.name}"
+        )
 
 
 def published_length(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from prune_heads.checkpoints import Classifier, fingerprint, load_classifier
+from prune_heads.checkpoints import Classifier, fingerprint, load_classifier, load_language_model
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
@@ -16,6 +16,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.own import OwnData
+from prune_heads.tasks.spec import TASKS, TaskKind
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000
@@ -49,7 +50,7 @@ class Setup:
             PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
         """
         task = load_task(self.task, data_dir=self.data_dir, own=self.own)
-        classifier = self.load_model()
+        classifier = self.load_model(task.spec.kind)
         _limit_threads(classifier)
         subject = Subject.of(
             classifier,
@@ -63,19 +64,22 @@ class Setup:
             reporter.note(subject.labels.note)
         return subject
 
-    def load_model(self) -> Classifier:
-        """Load the model alone."""
-        return load_classifier(
-            self.model, task=self.task, dtype=DTYPES[self.dtype], trust_remote_code=self.trust_remote_code
-        )
+    def load_model(self, kind: TaskKind | None = None) -> Classifier:
+        """Load the model alone; None for the kind of the task that is built in."""
+        if kind is None:
+            kind = TASKS[self.task].kind if self.task in TASKS else "labelled"
+        dtype, trust = DTYPES[self.dtype], self.trust_remote_code
+        if kind == "labelled":
+            return load_classifier(self.model, task=self.task, dtype=dtype, trust_remote_code=trust)
+        return load_language_model(self.model, pairs=kind == "seq2seq", dtype=dtype, trust_remote_code=trust)
 
     def load_split(self, subject: Subject, split: str, reporter: Reporter, limit: int | None = None) -> Split:
-        """Load a split of the task, cut at `limit` or at `max_examples`; a cut is noted."""
+        """Load a split of the task, cut at `limit` or at `max_examples`; what is left out is noted."""
         loaded = subject.task.load(split, limit or self.max_examples)
         n = len(loaded.dataset)
         if n < loaded.n_available:
             reporter.note(f"{split}: the first {n} of {loaded.n_available} examples, in file order")
-        return loaded
+        return subject.measurable(loaded, reporter)
 
     def load_splits(self, subject: Subject, names: Sequence[str], reporter: Reporter) -> list[Split]:
         """The splits to report on; no name stands for the task's own."""

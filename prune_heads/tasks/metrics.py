@@ -1,9 +1,12 @@
-"""The official GLUE metrics as `evaluate.Metric` classes of our own, which need no network and leave no file.
+"""The official GLUE metrics, and that of language models, as `evaluate.Metric` classes of our own.
+
+They need no network and leave no file.
 
 `evaluate.load` fetches a metric's code from the hub; these are computed here by scikit-learn and SciPy.
 Importing this module imports `evaluate`, which takes seconds: names alone are in `prune_heads.tasks.spec`.
 """
 
+import math
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -17,7 +20,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from prune_heads.errors import NotFiniteError, TaskError
-from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS
+from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC
 from prune_heads.tasks.spec import headline as headline
 
 
@@ -82,8 +85,33 @@ class Pearson(_Metric):
         return {"pearson": float(pearson), "spearmanr": float(spearman)}
 
 
+class LogLikelihood(_Metric):
+    """Log-likelihood in nats a predicted token, over all texts together, and perplexity (language models).
+
+    A prediction is the sum of an example's log-likelihoods, its reference the number of tokens that were predicted.
+    """
+
+    value = "float64"
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        value = math.fsum(predictions) / math.fsum(references)
+        try:
+            return {"log_likelihood": value, "perplexity": math.exp(-value)}
+        except OverflowError:
+            raise NotFiniteError(
+                f"perplexity must be finite; got a log-likelihood of {value:.4g} nats a token. Try --dtype float32, "
+                "and check that the tokenizer is the model's own"
+            ) from None
+
+
 METRICS: Mapping[str, type[evaluate.Metric]] = MappingProxyType(
-    {"accuracy": Accuracy, "f1": F1, "matthews_correlation": MatthewsCorrelation, "pearson": Pearson}
+    {
+        "accuracy": Accuracy,
+        "f1": F1,
+        "matthews_correlation": MatthewsCorrelation,
+        "pearson": Pearson,
+        TEXT_METRIC: LogLikelihood,
+    }
 )
 """Metric -> its class; `METRIC_NAMES` in `spec` says what each gives."""
 
@@ -93,8 +121,8 @@ def compute_metrics(metric: str, predictions: ArrayLike, references: ArrayLike) 
 
     Args:
         metric: Key of `METRICS`.
-        predictions: One label index, or one score, an example.
-        references: The same for the true labels.
+        predictions: One label index, one score, or one log-likelihood, an example.
+        references: The same for the true labels; for a log-likelihood the number of tokens.
 
     Returns:
         The values of `METRIC_NAMES[metric]`, in this order.
@@ -106,7 +134,7 @@ def compute_metrics(metric: str, predictions: ArrayLike, references: ArrayLike) 
     """
     if metric not in METRICS:
         raise TaskError(f"the metric must be one of {', '.join(METRICS)}, got {metric!r}")
-    kind = np.float64 if metric in REGRESSION_METRICS else np.int64
+    kind = np.float64 if metric in (*REGRESSION_METRICS, TEXT_METRIC) else np.int64
     predicted, true = _vector("predictions", predictions), _vector("references", references)
     if len(predicted) != len(true) or len(true) == 0:
         raise ValueError(

@@ -9,6 +9,8 @@ labels = ["negative", "positive"]   # optional
 [files]                             # relative to this file
 train = "train.csv"
 validation = "validation.csv"
+
+With `task = "lm"` or `task = "seq2seq"` a language model reads the texts: no label column, labels or metric then.
 """
 
 import difflib
@@ -18,10 +20,13 @@ from types import UnionType
 from typing import Any
 
 from prune_heads.errors import TaskError
-from prune_heads.tasks.own import OwnData, own_faults
+from prune_heads.tasks.own import OwnData, own_faults, own_texts
+from prune_heads.tasks.spec import TEXT_METRIC, TaskKind
 
 _REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
-_KEYS = (*_REQUIRED, "labels")
+_KEYS = (*_REQUIRED, "labels", "task")
+_NOT_OF_TEXTS = ("label_column", "labels", "metric")
+_KINDS: tuple[TaskKind, ...] = ("lm", "seq2seq")
 
 
 def read_toml(path: Path) -> OwnData:
@@ -37,15 +42,32 @@ def read_toml(path: Path) -> OwnData:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TaskError(f"{path.name}: the task file must be TOML: {error}") from error
     faults = [_unknown(key) for key in raw if key not in _KEYS]
-    faults += [f"the key {key} must be there" for key in _REQUIRED if key not in raw]
+    kind = _kind(raw, faults)
+    needed = _REQUIRED if kind == "labelled" else ("name", "files")
+    faults += [f"the key {key} must be there" for key in needed if key not in raw]
+    if kind != "labelled":
+        faults += [f"{key} must not be named beside task = {kind!r}" for key in _NOT_OF_TEXTS if key in raw]
     name, label_column, metric = (_text(raw, key, faults) for key in ("name", "label_column", "metric"))
     text_columns = _list(raw, "text_columns", str, "texts", faults)
     labels = _list(raw, "labels", str | int, "texts, whole numbers or booleans", faults)
     files = _files(raw, path.parent, faults)
-    faults += own_faults(files, text_columns, label_column, metric, labels, name)
+    faults += own_faults(files, text_columns, label_column, metric, labels, name, kind)
+    if not faults and kind != "labelled" and files:
+        return own_texts(kind, files, text_columns, name)
     if faults or not (name and label_column and metric and text_columns and files):
         raise TaskError(f"{path.name}: {'; '.join(faults)}")
     return OwnData(files, text_columns, label_column, metric, labels, name)
+
+
+def _kind(raw: dict[str, Any], faults: list[str]) -> TaskKind:
+    if "task" not in raw:
+        if raw.get("metric") == TEXT_METRIC:
+            faults.append(f"task = 'lm' or 'seq2seq' must stand in place of the metric {TEXT_METRIC}")
+        return "labelled"
+    found: TaskKind | None = next((kind for kind in _KINDS if kind == raw["task"]), None)
+    if found is None:
+        faults.append(f"task must be one of {', '.join(_KINDS)}, or be left out, got {raw['task']!r}")
+    return found or "labelled"
 
 
 def _unknown(key: str) -> str:

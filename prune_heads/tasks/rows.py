@@ -22,8 +22,8 @@ class Rows:
 
     texts: Sequence[str]
     text_pairs: Sequence[str] | None
-    labels: Sequence[int] | Sequence[float]
-    """Indices into the task's labels, or scores in single precision as on the hub."""
+    labels: Sequence[int] | Sequence[float] | None
+    """Indices into the task's labels, or scores in single precision as on the hub; None for texts alone."""
     source: str
     """Where they came from, for records: never an absolute path."""
 
@@ -32,32 +32,30 @@ class Rows:
 
     def first(self, n: int | None) -> "Rows":
         """The first `n` rows; all for None, or where there are fewer."""
-        pairs = None if self.text_pairs is None else self.text_pairs[:n]
-        return Rows(self.texts[:n], pairs, self.labels[:n], self.source)
+        return self._taking(range(len(self))[:n])
 
     def sample(self, n: int, seed: int) -> "Rows":
         """`n` rows drawn without replacement, in file order; all where there are no more."""
         drawn = np.random.default_rng(seed).permutation(len(self))[:n]
-        places = sorted(drawn.tolist())
-        pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in places]
-        return Rows([self.texts[i] for i in places], pairs, [self.labels[i] for i in places], self.source)
+        return self._taking(sorted(drawn.tolist()))
 
     def fingerprint(self, labels: Sequence[str] | None) -> str:
         """SHA-256 over label names, texts and labels: the same for the same rows from whatever source."""
         digest = hashlib.sha256(json.dumps(labels).encode())
-        columns = (
-            [self.texts, self.labels]
-            if self.text_pairs is None
-            else [self.texts, self.text_pairs, self.labels]
-        )
+        columns = [c for c in (self.texts, self.text_pairs, self.labels) if c is not None]
         for row in zip(*columns, strict=True):
             digest.update(json.dumps(row).encode())  # a JSON array ends unmistakably: no separator is needed
         return digest.hexdigest()
 
+    def _taking(self, places: Sequence[int]) -> "Rows":
+        pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in places]
+        labels = None if self.labels is None else [self.labels[i] for i in places]
+        return Rows([self.texts[i] for i in places], pairs, labels, self.source)
+
 
 def assemble(
     columns: Sequence[Sequence[object]],
-    labels: Sequence[object],
+    labels: Sequence[object] | None,
     *,
     spec: TaskSpec,
     codes: Mapping[str, int],
@@ -69,7 +67,7 @@ def assemble(
 
     Args:
         columns: One or two columns of texts, in the order of `spec.text_columns`.
-        labels: Raw labels: keys of `codes`, or numbers, as text or not, for regression.
+        labels: Raw labels: keys of `codes`, or numbers, as text or not, for regression; None for texts alone.
         spec: The task.
         codes: How the source writes a label -> its index in `spec.labels`; unused for regression.
         place: Names a row for the user.
@@ -79,10 +77,12 @@ def assemble(
     Raises:
         DataError: No row; a text that is empty or not text; an unknown label; a score that is no number.
     """
-    if not labels:
+    if not columns[0]:
         raise DataError(f"{source}: at least one example must be there, got none")
     texts = [_texts(column, place, may_be_empty) for column in columns]
-    values = _scores(labels, place) if spec.is_regression else _indices(labels, codes, place)
+    values: Sequence[int] | Sequence[float] | None = None
+    if labels is not None:
+        values = _scores(labels, place) if spec.is_regression else _indices(labels, codes, place)
     return Rows(texts[0], texts[1] if len(texts) == 2 else None, values, source)
 
 

@@ -1,8 +1,12 @@
-"""Tasks as data: the nine GLUE tasks and the four built-in mini tasks. Imports nothing heavy."""
+"""Tasks as data: nine of GLUE, four that are built in, and language modelling. Imports nothing heavy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
+
+TaskKind = Literal["labelled", "lm", "seq2seq"]
+"""What a model is measured by: labels that it predicts, texts that it models, or targets that it gives to sources."""
 
 METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -10,12 +14,19 @@ METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "f1": ("f1", "accuracy"),
         "matthews_correlation": ("matthews_correlation",),
         "pearson": ("pearson", "spearmanr"),
+        "log_likelihood": ("log_likelihood", "perplexity"),
     }
 )
 """Metric -> the values it gives; the first is the one that tables and curves show."""
 
 REGRESSION_METRICS = frozenset({"pearson"})
 """Metrics of a score instead of a class."""
+
+TEXT_METRIC = "log_likelihood"
+"""The metric of language models: nats a predicted token, higher is better; perplexity is exp of minus that."""
+
+LABEL_METRICS = tuple(metric for metric in METRIC_NAMES if metric != TEXT_METRIC)
+"""Metrics of predicted labels and scores."""
 
 
 def headline(metric: str) -> str:
@@ -32,7 +43,7 @@ class TaskSpec:
     text_columns: tuple[str, ...]
     """One or two, as the hub or the user's own files name them."""
     labels: tuple[str, ...] | None
-    """Label names in the hub's order; None for regression."""
+    """Label names in the hub's order; None for regression, and where texts alone are modelled."""
     metric: str
     """Key of `METRIC_NAMES`."""
     score_split: str = "train"
@@ -43,11 +54,12 @@ class TaskSpec:
     """One line for a list of tasks."""
     digit_labels: bool = False
     """Whether the official files write label i as the digit i, so that checkpoints may do so too."""
+    kind: TaskKind = "labelled"
 
     @property
     def is_regression(self) -> bool:
         """Whether the label is a score and not a class."""
-        return self.labels is None
+        return self.labels is None and self.kind == "labelled"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -160,7 +172,23 @@ _ALL = (
         eval_splits=_MATCHED,
         summary="built in: does the first sentence entail the second? (as MNLI)",
     ),
+    TaskSpec(
+        "lm",
+        ("text",),
+        None,
+        TEXT_METRIC,
+        summary="one's own texts: how likely does a causal or masked language model find them?",
+        kind="lm",
+    ),
+    TaskSpec(
+        "seq2seq",
+        ("source", "target"),
+        None,
+        TEXT_METRIC,
+        summary="one's own pairs: how likely does an encoder-decoder find the target, given the source?",
+        kind="seq2seq",
+    ),
 )
 
 TASKS: Mapping[str, TaskSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
-"""Name -> task, for the tasks that need no description by the user."""
+"""Name -> task, for the tasks that `--task` names; those of language models need files."""

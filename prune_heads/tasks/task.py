@@ -1,8 +1,8 @@
 """Tasks with their data: one interface for the built-in tasks, GLUE folders, the hub and one's own files."""
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +25,27 @@ class Split:
 
     name: str
     dataset: datasets.Dataset
-    """Columns `text`, for pairs `text_pair`, and `label`, index of the task's label or score; file order."""
+    """Columns `text`, for pairs `text_pair`, and `label`, index of the task's label or score; file order.
+
+    Texts alone have no label, until a language model says how many tokens it predicts of each.
+    """
     source: str
     """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
     fingerprint: str
     """SHA-256 over label names, texts and labels: the same for the same examples from whatever source."""
     n_available: int
     """Examples that the source has, of which `dataset` may hold fewer."""
+
+    def labelled(self, places: Sequence[int], labels: Sequence[int]) -> "Split":
+        """The examples at these places alone, each with its number as `label`."""
+        columns = {name: [column[i] for i in places] for name, column in self.dataset[:].items()}
+        features = {name: datasets.Value("string") for name in columns} | {"label": datasets.Value("int64")}
+        return replace(
+            self,
+            dataset=datasets.Dataset.from_dict(
+                columns | {"label": labels}, features=datasets.Features(features)
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,8 @@ def load_task(task: str, *, data_dir: Path | None = None, own: OwnData | None = 
     if task not in TASKS:
         raise TaskError(_unknown(task))
     spec = TASKS[task]
+    if spec.kind != "labelled":
+        raise TaskError(f"{task}: files with texts must be named (--train-file, --validation-file), got none")
     if task not in GLUE:
         return Task(spec, partial(_read_mini, spec), spec.splits)
     if data_dir is None:
@@ -135,11 +151,10 @@ def _read_mini(spec: TaskSpec, split: str) -> Rows:
 
 def _dataset(rows: Rows) -> datasets.Dataset:
     """The rows as an in-memory data set; no file is written."""
-    value = "float32" if isinstance(rows.labels[0], float) else "int64"
+    value = "float32" if rows.labels and isinstance(rows.labels[0], float) else "int64"
+    kinds = {"text": "string", "text_pair": "string", "label": value}
     columns = {"text": rows.texts, "text_pair": rows.text_pairs, "label": rows.labels}
-    features = {"text": "string", "text_pair": "string", "label": value}
-    if rows.text_pairs is None:
-        del columns["text_pair"], features["text_pair"]
+    there = {name: column for name, column in columns.items() if column is not None}
     return datasets.Dataset.from_dict(
-        columns, features=datasets.Features({name: datasets.Value(kind) for name, kind in features.items()})
+        there, features=datasets.Features({name: datasets.Value(kinds[name]) for name in there})
     )

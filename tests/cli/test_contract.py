@@ -12,7 +12,7 @@ from prune_heads.cli import names
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
 from prune_heads.studies.pruning import SURGERY
 from prune_heads.studies.setup import DTYPES
-from prune_heads.tasks.spec import METRIC_NAMES, TASKS
+from prune_heads.tasks.spec import LABEL_METRICS, TASKS
 
 
 def read(path):
@@ -26,7 +26,7 @@ def test_choices_are_the_keys_of_their_tables():
         names.NormalizerName: NORMALIZERS,
         names.ModeName: SURGERY,
         names.DtypeName: DTYPES,
-        names.MetricName: METRIC_NAMES,
+        names.MetricName: LABEL_METRICS,
     }
     assert {kind: [choice.value for choice in kind] for kind in tables} == {
         k: list(t) for k, t in tables.items()

@@ -13,7 +13,7 @@ from prune_heads.coverage.tiny import tiny_config
 from prune_heads.descriptors import HeadCounts
 
 N_STEPS = 60
-TYPES = ["gpt2", "llama", "t5"]
+TYPES = ["gpt2", "llama", "t5", "albert"]
 
 
 def sentences(n, seed):
@@ -84,6 +84,8 @@ def test_ablations_do_not_depend_on_the_way(trained, invoke, json_of):
 
 def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(trained, invoke, json_of, tmp_path):
     heads = "E:2:1,2" if trained[1].name == "t5" else "2:1,2"  # a whole group of Llama's
+    if trained[1].name == "albert":
+        heads = "1:1,2 2:1,2 3:1,2"
     masked = json_of(invoke("evaluate", *trained, "--heads", heads, "--json"))
     done = invoke(
         "prune", "--model", trained[1], "--heads", heads, "--mode", "remove", "--output", tmp_path / "p"
@@ -114,3 +116,49 @@ def test_an_encoder_decoder_has_three_kinds_of_blocks(trained, invoke, json_of, 
     assert again["metrics"]["accuracy"] == record["rows"][0]["pruned"]
     assert "so E or A or D must stand here" in refused("evaluate", *trained, "--heads", "2:1")
     assert "layer 4 must be between 1 and 3" in refused("evaluate", *trained, "--heads", "A:4:1")
+
+
+@pytest.mark.parametrize("trained", ["llama"], indirect=True)
+def test_heads_that_share_keys_and_values_are_removed_by_groups(trained, invoke, json_of, refused, tmp_path):
+    """Four heads a layer, two of keys and values."""
+    for options in (("run", *trained), ("bench", *trained)):
+        said = refused(*options, "--mode", "remove") if options[0] == "run" else refused(*options)
+        assert "add --groups to choose groups by their mean score, or take --mode zero" in said
+    named = (
+        "prune",
+        "--model",
+        trained[1],
+        "--heads",
+        "2:1",
+        "--mode",
+        "remove",
+        "--output",
+        tmp_path / "named",
+    )
+    assert "removed by whole groups; got 1. Take whole groups (--groups)" in refused(*named)
+    assert json_of(invoke(*named, "--groups", "--json"))["heads_pruned"] == ["2:1,2"]
+    record = json_of(
+        invoke("run", *trained, "--mode", "remove", "--groups", "--curve", "--n-heads", 5, "--json")
+    )
+    assert record["n_pruned"] == 4
+    for text in (
+        *record["heads_pruned"],
+        *(part for point in record["curve"] for part in point["heads_pruned"]),
+    ):
+        heads = text.partition(":")[2].split(",")
+        assert all((str(2 * i + 1) in heads) is (str(2 * i + 2) in heads) for i in range(2))
+    masked = json_of(invoke("evaluate", *trained, "--heads", " ".join(record["heads_pruned"]), "--json"))
+    assert masked["metrics"]["accuracy"] == record["rows"][0]["pruned"]
+
+
+@pytest.mark.parametrize("trained", ["albert"], indirect=True)
+@pytest.mark.parametrize("mode", ["zero", "remove"])
+def test_layers_that_share_their_weights_lose_heads_together(trained, mode, invoke, json_of, tmp_path):
+    words = ("run", *trained, "--mode", mode, "--n-heads", 7, "--json")
+    done = invoke(*words)
+    assert "a head goes from all 3 of them at once" in done.stderr
+    record = json_of(done)
+    assert record["n_pruned"] == 6
+    assert len({text.partition(":")[2] for text in record["heads_pruned"]}) == 1
+    named = json_of(invoke("run", *trained, "--mode", mode, "--heads", "2:3", "--json"))
+    assert named["heads_pruned"] == ["1:3", "2:3", "3:3"]

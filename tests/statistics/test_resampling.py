@@ -20,6 +20,9 @@ def examples(name, rng, n, n_labels=3, decimals=1):
         return tuple(
             v.round(decimals) for v in (truth + rng.normal(size=n), truth + rng.normal(size=n), truth)
         )
+    if name in ("log_likelihood", "perplexity"):
+        n_tokens = rng.integers(1, 30, n)
+        return *(n_tokens * rng.normal(-2, 0.5, size=n) for _ in range(2)), n_tokens
     return tuple(rng.integers(0, n_labels, n) for _ in range(3))
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from prune_heads.statistics import METRIC_VALUES, why_undefined
 from prune_heads.tasks.metrics import compute_metrics
-from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS
+from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC
 
 VALUES = [(metric, name) for metric, names in METRIC_NAMES.items() for name in names]
 
@@ -15,6 +15,8 @@ VALUES = [(metric, name) for metric, names in METRIC_NAMES.items() for name in n
 def draw(metric, rng, n, n_labels):
     if metric in REGRESSION_METRICS:
         return rng.normal(size=n).round(1), rng.normal(size=n).round(1)
+    if metric == TEXT_METRIC:
+        return rng.normal(-5, 2, size=n), rng.integers(1, 9, n)
     return rng.integers(0, n_labels, n), rng.integers(0, n_labels, n)
 
 
@@ -37,6 +39,14 @@ def test_values_work_along_the_last_axis(metric, name):
     assert np.allclose(at_once, one_by_one)
 
 
+def test_the_likelihood_of_a_token_does_not_depend_on_how_texts_are_divided():
+    """It is a ratio of sums: texts count by their tokens."""
+    values, tokens = np.array([-6.0, -1.0, -5.0]), np.array([3, 1, 2])
+    assert METRIC_VALUES["log_likelihood"](values, tokens) == -2.0
+    assert METRIC_VALUES["log_likelihood"](np.array([-12.0]), np.array([6])) == -2.0
+    assert float(METRIC_VALUES["perplexity"](values, tokens)) == pytest.approx(np.e**2)
+
+
 def test_every_metric_has_its_vectorised_values():
     assert set(METRIC_VALUES) == {name for _, name in VALUES}
 
@@ -53,6 +63,8 @@ def test_every_metric_has_its_vectorised_values():
         ("spearmanr", [2.5, 2.5], "scores that differ"),
         ("spearmanr", [2.5, 2.6], None),
         ("accuracy", [], "there are none"),
+        ("log_likelihood", [7, 7, 7], None),
+        ("perplexity", [], "there are none"),
     ],
 )
 def test_where_a_metric_means_nothing(name, references, why):

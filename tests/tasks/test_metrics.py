@@ -102,6 +102,15 @@ def test_what_is_not_finite_is_refused(metric, bad):
         compute_metrics(metric, [bad, 1.0], [0, 1])
 
 
+def test_a_perplexity_beyond_all_numbers_is_refused():
+    assert compute_metrics("log_likelihood", [-3.0, -1.0], [3, 1]) == {
+        "log_likelihood": -1.0,
+        "perplexity": math.e,
+    }
+    with pytest.raises(NotFiniteError, match="log-likelihood of -800 nats a token"):
+        compute_metrics("log_likelihood", [-1600.0], [2])
+
+
 def test_unknown_metrics_and_unequal_lengths_are_refused():
     with pytest.raises(TaskError, match="must be one of accuracy, f1"):
         compute_metrics("acuracy", [0], [0])

@@ -1,7 +1,7 @@
 import pytest
 
 from prune_heads.errors import TaskError
-from prune_heads.tasks.own import OwnData
+from prune_heads.tasks.own import OwnData, own_texts
 from prune_heads.tasks.own_toml import read_toml
 from prune_heads.tasks.task import load_task
 
@@ -95,6 +95,46 @@ def test_all_faults_are_told_at_once(tmp_path):
 def test_faults(tmp_path, old, new, message):
     with pytest.raises(TaskError, match=message):
         read_toml(write(tmp_path, GOOD.replace(old, new)))
+
+
+TEXTS = """
+name = "wiki"
+task = "lm"
+
+[files]
+train = "train.txt"
+validation = "dev.jsonl"
+"""
+
+
+def test_texts_for_a_language_model(tmp_path):
+    files = {"train": tmp_path / "train.txt", "validation": tmp_path / "dev.jsonl"}
+    assert read_toml(write(tmp_path, TEXTS)) == own_texts("lm", files, ["text"], "wiki")
+    named = TEXTS.replace("[files]", 'text_columns = ["body"]\n[files]')
+    assert read_toml(write(tmp_path, named)).text_columns == ("body",)
+    pairs = TEXTS.replace('"lm"', '"seq2seq"').replace("train.txt", "train.csv")
+    assert read_toml(write(tmp_path, pairs)).text_columns == ("source", "target")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('task = "lm"', 'task = "mnli"', "task must be one of lm, seq2seq, or be left out, got 'mnli'"),
+        (
+            'task = "lm"',
+            'metric = "log_likelihood"',
+            "task = 'lm' or 'seq2seq' must stand in place of the metric",
+        ),
+        ("[files]", 'label_column = "y"\n[files]', "label_column must not be named beside task = 'lm'"),
+        ("[files]", 'labels = ["a", "b"]\n[files]', "labels must not be named beside task = 'lm'"),
+        ('"wiki"', '"seq2seq"', "must not be that of a task that is built in"),
+        ('"lm"', '"seq2seq"', "the train file must end with .csv"),
+        ('name = "wiki"', "", "the key name must be there"),
+    ],
+)
+def test_faults_of_texts(tmp_path, old, new, message):
+    with pytest.raises(TaskError, match=message):
+        read_toml(write(tmp_path, TEXTS.replace(old, new)))
 
 
 def test_no_file_at_all(tmp_path):

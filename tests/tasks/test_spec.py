@@ -5,11 +5,12 @@ import pytest
 
 from prune_heads.mini import grammar
 from prune_heads.tasks.glue import GLUE, SPLIT_FILES, label_codes
-from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TASKS, headline
+from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, REGRESSION_METRICS, TASKS, headline
 
 
-def test_the_table_holds_the_glue_tasks_and_the_mini_tasks():
-    assert set(TASKS) == set(GLUE) | set(grammar.TASKS)
+def test_the_table_holds_the_glue_tasks_the_mini_tasks_and_those_of_language_models():
+    assert set(TASKS) == set(GLUE) | set(grammar.TASKS) | {"lm", "seq2seq"}
+    assert {name for name, spec in TASKS.items() if spec.kind != "labelled"} == {"lm", "seq2seq"}
     assert len(GLUE) == 9
     assert len(grammar.TASKS) == 4
 
@@ -19,6 +20,7 @@ def test_each_task_is_consistent(spec):
     assert TASKS[spec.name] is spec
     assert spec.metric in METRIC_NAMES
     assert spec.is_regression == (spec.metric in REGRESSION_METRICS)
+    assert (spec.metric in LABEL_METRICS) == (spec.kind == "labelled")
     assert len(spec.text_columns) in (1, 2)
     assert spec.metric != "f1" or len(spec.labels) == 2
     assert spec.summary
@@ -50,6 +52,7 @@ def test_the_headline_comes_first():
         "f1",
         "matthews_correlation",
         "pearson",
+        "log_likelihood",
     ]
 
 

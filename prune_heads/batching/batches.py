@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from prune_heads.batching.targets import Targets, padded
 from prune_heads.tasks.task import Split
 
-_CHUNK = 1000
+CHUNK = 1000
+"""Texts that are given to a tokeniser at once."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class Batch:
     index: NDArray[np.int64]
     """`(batch,)`: places of the examples in file order, from 0."""
     inputs: dict[str, Tensor]
-    """What the model's forward takes, each `(batch, tokens)`."""
+    """What the model's forward takes, each `(batch, tokens)`; of a language model `targets` too."""
     labels: Tensor
-    """`(batch,)`: the model's own label indices, or scores for regression."""
+    """`(batch,)`: the model's own label indices, scores for regression, or how many tokens are predicted."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -47,6 +49,8 @@ class Batches:
     labels: NDArray[np.int64] | NDArray[np.float32]
     """`(n_examples,)`, as in `Batch.labels`."""
     batch_size: int
+    targets: Targets | None = None
+    """What a language model is to predict; None for a classifier."""
 
     @property
     def n_examples(self) -> int:
@@ -55,7 +59,7 @@ class Batches:
 
     @property
     def n_tokens(self) -> NDArray[np.int64]:
-        """`(n_examples,)`: tokens of each example, special ones included, padding not."""
+        """`(n_examples,)`: tokens of each example, special ones included, padding not; targets not counted."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:
@@ -63,20 +67,38 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Longest first, so that what does not fit into memory fails at once."""
-        order = np.argsort(-self.n_tokens, kind="stable")
+        size = self.n_tokens if self.targets is None else self.n_tokens + self.targets.n_positions
+        order = np.argsort(-size, kind="stable")
         for start in range(0, len(order), self.batch_size):
             yield self.batch(order[start : start + self.batch_size])
 
     def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
         """The examples at these places, padded to the longest of them or to `pad_to` tokens."""
+        if self.targets is not None:
+            return self._with_targets(index, self.targets, pad_to)
         rows = [
             {name: flat[self.offsets[i] : self.offsets[i + 1]].tolist() for name, flat in self.fields.items()}
             for i in index
         ]
-        padded = self.tokenizer.pad(
+        filled = self.tokenizer.pad(
             rows, padding="max_length" if pad_to else "longest", max_length=pad_to, return_tensors="pt"
         )
-        return Batch(index, dict(padded), torch.from_numpy(self.labels[index]))
+        return Batch(index, dict(filled), torch.from_numpy(self.labels[index]))
+
+    def _with_targets(self, index: NDArray[np.int64], targets: Targets, pad_to: int | None) -> Batch:
+        """Padded on the right, also where the tokenizer has no padding token or would pad on the left."""
+        values = {
+            "input_ids": self.tokenizer.pad_token_id or 0,
+            "token_type_ids": getattr(self.tokenizer, "pad_token_type_id", 0),
+        }
+        inputs = {
+            name: padded(
+                [flat[self.offsets[i] : self.offsets[i + 1]] for i in index], values.get(name, 0), pad_to
+            )
+            for name, flat in self.fields.items()
+        }
+        inputs["targets"] = targets.batch(index, pad_to=pad_to)
+        return Batch(index, inputs, torch.from_numpy(self.labels[index]))
 
 
 def tokenize(
@@ -99,8 +121,8 @@ def tokenize(
     max_length = min(max_length, tokenizer.model_max_length)
     chunks: dict[str, list[NDArray[np.int32]]] = {}
     lengths: list[int] = []
-    for start in range(0, len(split.dataset), _CHUNK):
-        rows = split.dataset[start : start + _CHUNK]
+    for start in range(0, len(split.dataset), CHUNK):
+        rows = split.dataset[start : start + CHUNK]
         encoded = tokenizer(rows["text"], rows.get("text_pair"), truncation=True, max_length=max_length)
         lengths += [len(ids) for ids in encoded["input_ids"]]
         for name, values in encoded.items():

@@ -1,0 +1,7 @@
+"""Examples as a model takes them: tokens in batches, with labels or with tokens to predict."""
+
+from prune_heads.batching.batches import Batch, Batches, tokenize
+from prune_heads.batching.targets import Targets
+from prune_heads.batching.texts import count_predicted, tokenize_texts
+
+__all__ = ["Batch", "Batches", "Targets", "count_predicted", "tokenize", "tokenize_texts"]
