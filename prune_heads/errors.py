@@ -20,6 +20,10 @@ class CheckpointError(PruneHeadsError):
     """A checkpoint is missing, damaged, unsafe, or does not fit the task."""
 
 
+class ExportError(PruneHeadsError):
+    """A model cannot be written for other software, or does not compute there what it computes here."""
+
+
 class MaskNotAppliedError(PruneHeadsError):
     """Closing a gate did not change the logits, so no result under a mask can be believed."""
 

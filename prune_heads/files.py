@@ -22,12 +22,13 @@ _ATTEMPTS = 10
 def new_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
 
-    What stands at `target` is replaced only then. Also on Ctrl-C nothing half-written stays.
+    What stands at `target` is replaced only then. Also on Ctrl-C nothing half-written stays, nor a folder made for it.
 
     Raises:
         RunError: If the system does not let us write, or the disk is full.
     """
     target = target.resolve()
+    missing = [parent for parent in target.parents if not parent.exists()]
     temporary = old = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,10 @@ def new_directory(target: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+        if not target.exists():
+            for parent in missing:
+                with suppress(OSError):  # someone else may have put something there
+                    parent.rmdir()
 
 
 def write_text(target: Path, text: str) -> None:

@@ -29,6 +29,13 @@ def test_a_folder_that_fails_leaves_what_was_there(tmp_path, error):
     assert everything(tmp_path) == ["run", "run/old"]
 
 
+def test_a_folder_that_fails_leaves_no_parents_that_were_made_for_it(tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="no"), new_directory(tmp_path / "there" / "deep" / "er" / "run"):
+        raise ValueError("no")
+    assert everything(tmp_path) == ["there"]
+
+
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     for name in ("old", "new"):
         with new_directory(tmp_path / "run") as folder:

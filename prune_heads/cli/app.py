@@ -8,11 +8,13 @@ from typer.core import TyperGroup
 
 from prune_heads.cli import signals
 from prune_heads.cli.ablate import ablate
+from prune_heads.cli.bench import bench
 from prune_heads.cli.benchmark import benchmark
 from prune_heads.cli.correlate import correlate
 from prune_heads.cli.curve import curve
 from prune_heads.cli.doctor import doctor
 from prune_heads.cli.evaluate import evaluate
+from prune_heads.cli.export import export
 from prune_heads.cli.info import info
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
@@ -58,6 +60,7 @@ for _name, _command in (
     ("score", score),
     ("prune", prune),
     ("evaluate", evaluate),
+    ("export", export),
     ("info", info),
     ("ablate", ablate),
     ("curve", curve),
@@ -66,6 +69,7 @@ for _name, _command in (
     ("criteria", criteria),
     ("models", models),
     ("train-mini", train_mini),
+    ("bench", bench),
     ("benchmark", benchmark),
     ("doctor", doctor),
 ):

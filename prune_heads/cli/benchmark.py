@@ -23,6 +23,7 @@ def benchmark(
     """Time importance scoring, or a full table of ablations, against the published protocol.
 
     Scoring: pad to 128, parameters not frozen. Ablations: pad to 128, two passes, a process a head.
+    How fast a model is without some heads is for 'bench'.
     """
     reporter = TerminalReporter()
     if of is BenchmarkName.ablation:

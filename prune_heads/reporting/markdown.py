@@ -22,9 +22,15 @@ def run_markdown(record: Mapping[str, Any]) -> str:
         for row in record["rows"]
     ]
     heading = ("split", "metric", "examples", "base", "pruned", "difference", "95% interval")
-    parts = [f"# {record['model']['name']} on {record['task']}: {share(record)}", _table(heading, rows)]
+    parts = [
+        f"# {record['model']['name']} on {record['task']}: {share(record)}",
+        markdown_table(heading, rows),
+    ]
     if record["curve"]:
-        parts += [f"## {record['headline']} by heads pruned, lowest score first", _table(*curve_rows(record))]
+        parts += [
+            f"## {record['headline']} by heads pruned, lowest score first",
+            markdown_table(*curve_rows(record)),
+        ]
     parts.append(f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}")
     return "\n\n".join(parts) + "\n"
 
@@ -36,11 +42,14 @@ def ablation_markdown(record: Mapping[str, Any]) -> str:
         rows = list(cells.layers(table))
         heading = ["layer", *(str(head + 1) for head in range(max((len(row) for _, row in rows), default=0)))]
         body = [[layer, *(str(cell or cells.ABSENT) for cell in row)] for layer, row in rows]
-        parts += [f"## {cells.subtitle(table)}", _table(heading, body)]
+        parts += [f"## {cells.subtitle(table)}", markdown_table(heading, body)]
         parts += [cells.sentence(cells.legend(table)), cells.sentence(cells.counts(table))]
         if table["best"]:
             best = [row.texts() for row in cells.best_rows(table)]
-            parts += [f"### {cells.sentence(cells.best_title(table))[:-1]}", _table(cells.BEST_HEADING, best)]
+            parts += [
+                f"### {cells.sentence(cells.best_title(table))[:-1]}",
+                markdown_table(cells.BEST_HEADING, best),
+            ]
             parts.append(cells.sentence(cells.best_note(table)))
     notes = [note for note in (*cells.correlations(record), cells.flips(record)) if note]
     return "\n\n".join([*parts, *map(cells.sentence, notes)]) + "\n"
@@ -53,21 +62,25 @@ def criteria_markdown(record: Mapping[str, Any]) -> str:
     """
     parts = [f"# {criteria.title(record)}"]
     for split in criteria.splits(record):
-        parts += [f"## {split}", _table(criteria.heading(record, split), criteria.rows(record, split))]
+        parts += [
+            f"## {split}",
+            markdown_table(criteria.heading(record, split), criteria.rows(record, split)),
+        ]
     parts.append(cells.sentence(criteria.notes(record)))
     if agreement := criteria.correlation_rows(record):
         parts += ["## Correlation of the scores before any head goes"]
-        parts += [_table(criteria.CORRELATION_HEADING, agreement)]
+        parts += [markdown_table(criteria.CORRELATION_HEADING, agreement)]
     return "\n\n".join(parts) + "\n"
 
 
 def correlation_markdown(record: Mapping[str, Any]) -> str:
     """The series and the pairs of `prune-heads correlate`."""
-    series = _table(correlations.SERIES_HEADING, correlations.series_rows(record))
-    pairs = _table(correlations.PAIR_HEADING, correlations.pair_rows(record))
+    series = markdown_table(correlations.SERIES_HEADING, correlations.series_rows(record))
+    pairs = markdown_table(correlations.PAIR_HEADING, correlations.pair_rows(record))
     return "\n\n".join([f"# {correlations.TITLE}", series, pairs]) + "\n"
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A heading and its rows, cells as they are."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

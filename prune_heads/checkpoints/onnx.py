@@ -1,0 +1,130 @@
+"""Models as ONNX files, by the optional extra `onnx`: written by PyTorch's exporter, run by onnxruntime."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from prune_heads.checkpoints.linear_maps import use_pytorch
+from prune_heads.errors import ExportError, first_line
+
+ONNX_FILE = "model.onnx"
+ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
+"""The extra `onnx`."""
+_ONE_FILE_BYTES = 1_900_000_000
+"""Weights beyond which a file of its own holds them: a protocol buffer ends at 2 GiB."""
+
+
+def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Path) -> None:
+    """Write `model.onnx`: from `inputs`, `(batch, length)` each and both free, to `logits`.
+
+    A decoder's inputs, by their names, have a length of their own.
+
+    Args:
+        model: In evaluation mode and in float32; also with removed heads, and layers that have none left.
+        inputs: At least two examples of at least two tokens, by which the model is traced.
+        folder: Gets the file, and beside it one of the weights where they are more than a file can hold.
+
+    Raises:
+        ExportError: If PyTorch cannot express the model in ONNX.
+    """
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    use_pytorch(model)  # oneDNN's maps are operators of PyTorch alone
+    attention = model.config._attn_implementation
+    batch, length, of_decoder = map(torch.export.Dim, ("batch", "length", "decoder_length"))
+    axes = tuple({0: batch, 1: of_decoder if name.startswith("decoder_") else length} for name in inputs)
+    try:
+        # Spelt out in plain products: PyTorch's fused attention fails in the exporter for some types, such as T5.
+        model.set_attn_implementation("eager")
+        with _quiet():
+            program: Any = torch.onnx.export(
+                _Logits(model, tuple(inputs)),
+                tuple(inputs.values()),
+                input_names=list(inputs),
+                output_names=["logits"],
+                dynamic_shapes=(axes,),
+                dynamo=True,
+                verbose=False,
+            )
+            # Each node carries the stack of Python calls that made it, paths of this machine and all: half of the file.
+            ClearMetadataAndDocStringPass()(program.model)
+            n_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+            program.save(folder / ONNX_FILE, external_data=n_bytes > _ONE_FILE_BYTES)
+    except OSError:  # of the folder, which says so itself
+        raise
+    except Exception as error:  # the exporter raises whatever it stumbles over in a model's code
+        cause = _first_cause(error)
+        raise ExportError(
+            f"PyTorch must be able to write a {model.config.model_type!r} model as ONNX; its exporter says "
+            f"{type(cause).__name__}: {first_line(cause)}. Try --to dense, or a newer torch and transformers"
+        ) from error
+    finally:
+        model.set_attn_implementation(attention)
+
+
+def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[NDArray[np.float32]]:
+    """The logits of each batch, `(batch, labels)`, by onnxruntime on the CPU.
+
+    Raises:
+        ExportError: If onnxruntime cannot load or run the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    try:
+        session = onnxruntime.InferenceSession(
+            folder / ONNX_FILE, options, providers=["CPUExecutionProvider"]
+        )
+        return [
+            session.run(["logits"], {name: x.numpy() for name, x in batch.items()})[0] for batch in batches
+        ]
+    except Exception as error:  # its errors share no class but Exception
+        raise ExportError(
+            f"onnxruntime must be able to run what was written; it says {type(error).__name__}: "
+            f"{first_line(error)}. Try --to dense, or a newer onnxruntime"
+        ) from error
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What went wrong; the exporter wraps it into advice to its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+class _Logits(nn.Module):
+    """A model from tensors to a tensor, as the exporter wants it."""
+
+    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The inputs in the order of their names."""
+        logits: Tensor = self.model(**dict(zip(self.names, inputs, strict=True))).logits
+        return logits
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter without its warnings, of operators and axes that no one asked for: what it wrote is checked."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

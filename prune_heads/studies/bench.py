@@ -1,0 +1,263 @@
+"""How fast a model is as it was, with heads masked by gates, and with the same heads removed (paper, table 4).
+
+A run times the three sides one after the other on the same batches, the order turning from run to run, so that what
+slows the machine down slows all of them. What is timed is one forward pass over one batch of fixed length, or over the
+same examples in batches of real lengths; where that takes too little time for a clock, it is repeated inside the run.
+"""
+
+import copy
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from prune_heads.batching import Batches
+from prune_heads.budget import budget
+from prune_heads.checkpoints import use_onednn
+from prune_heads.checkpoints.dense import dense_model
+from prune_heads.checkpoints.language_model import LanguageModel
+from prune_heads.errors import DataError
+from prune_heads.evaluation import Subject, n_positions
+from prune_heads.gating import gated, gates_of
+from prune_heads.heads import HeadMask
+from prune_heads.progress import Progress, Reporter
+from prune_heads.studies.benchmark import published_length
+from prune_heads.studies.pruning import prune
+from prune_heads.surgery import removed_heads
+from prune_heads.tasks.task import Split
+
+SIDES = ("original", "masked", "removed")
+_SHORTEST_SECONDS = 0.05
+"""What a side takes in a run, at least; a clock and a scheduler are a thousand times finer."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is timed, as asked for."""
+
+    batch_sizes: tuple[int, ...] = (1, 4, 16, 64)
+    length: int | None = None
+    """Tokens of the fixed lengths; None for 128, or the model's positions where there are fewer."""
+    runs: int = 6
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A model and the same without some heads."""
+
+    original: PreTrainedModel
+    removed: PreTrainedModel
+    mask: HeadMask
+    """The heads that are masked in the one and removed from the other."""
+
+    def side(self, name: str) -> tuple[PreTrainedModel, AbstractContextManager[Any]]:
+        """The model of a side, and what must be entered to make it so."""
+        if name == "removed":
+            return self.removed, nullcontext()
+        gates = gates_of(self.original, self.mask)
+        return self.original, gated(self.original, gates) if name == "masked" else nullcontext()
+
+
+@dataclass(frozen=True)
+class Race:
+    """Batches that all sides run over."""
+
+    lengths: str
+    """`fixed` or `real`."""
+    batch_size: int
+    inputs: list[dict[str, Tensor]]
+
+    @property
+    def n_examples(self) -> int:
+        """In all batches."""
+        return len(self.inputs) * self.batch_size
+
+    @property
+    def n_tokens(self) -> list[int]:
+        """Tokens, padding included, of an example of each batch."""
+        return [batch["input_ids"].shape[1] for batch in self.inputs]
+
+
+def original_of(subject: Subject) -> PreTrainedModel:
+    """The subject's model before heads were removed: a copy, or one filled up with zeros, which costs the same."""
+    model = subject.classifier.model
+    if not removed_heads(model):
+        return copy.deepcopy(model)
+    original = dense_model(model).to(subject.device)
+    use_onednn(original)
+    return original
+
+
+def bench(
+    subject: Subject,
+    original: PreTrainedModel,
+    mask: HeadMask,
+    split: Split,
+    options: Bench,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Examples per second of each side, ratios to the original in each run, and the ceiling of each gain.
+
+    Args:
+        subject: Its model loses the heads of the mask.
+        original: What `original_of` gives.
+        mask: Heads to mask and to remove.
+        split: Whose texts are run.
+        options: Batch sizes, fixed length and runs.
+        reporter: Told about stages and notes.
+
+    Returns:
+        parameters (before, pruned), length, shortest_seconds, and rows, one a kind of lengths and batch size: lengths,
+        batch_size, n_examples of a pass, n_tokens (of an example, padding included, the mean), n_passes inside a run,
+        examples_per_second {side: mean, deviation, each}, ratio {side: median, each}, ceiling (None where it is not
+        known).
+
+    Raises:
+        DataError: If there are fewer examples than a batch has, or the length is more than the model takes.
+        PruneHeadsError: If the heads cannot be removed, masks are not applied, or the sides give different logits.
+    """
+    length = _length(subject, options)
+    batches = subject.batches(split)
+    _check_examples(batches, split, options)
+    model = subject.classifier.model
+    probe = batches.batch(np.arange(min(4, batches.n_examples))).to(subject.device)
+    parameters = prune(model, mask, "remove", probe.inputs)
+    contest = Contest(original, model, mask)
+    _note_ceilings(contest, reporter)
+    races = list(_races(subject, split, batches, length, options))
+    rows = []
+    total = len(SIDES) * options.runs * sum(race.n_examples for race in races)
+    with reporter.stage("bench", total) as progress:
+        for race in races:
+            rows.append(_run(contest, race, options.runs, subject.device, progress))
+            _note_above(rows[-1], reporter)
+    return {
+        "parameters": parameters,
+        "length": length,
+        "shortest_seconds": _SHORTEST_SECONDS,
+        "rows": rows,
+    }
+
+
+def _length(subject: Subject, options: Bench) -> int:
+    room = min(n_positions(subject.model), subject.classifier.tokenizer.model_max_length)
+    length = options.length or min(published_length(subject.model), room)
+    if length > room:
+        raise DataError(f"--length must be at most what the model takes, {room} tokens; got {length}")
+    return length
+
+
+def _check_examples(batches: Batches, split: Split, options: Bench) -> None:
+    if (largest := max(options.batch_sizes)) > batches.n_examples:
+        raise DataError(
+            f"--batch-sizes must be at most the number of examples, {batches.n_examples} of {split.name}; got {largest}"
+        )
+
+
+def _races(subject: Subject, split: Split, batches: Batches, length: int, options: Bench) -> Iterator[Race]:
+    """Of fixed length one batch, since all cost the same; of real lengths the same examples for all batch sizes."""
+    fixed = replace(subject, max_length=length).batches(split)
+    for size in options.batch_sizes:
+        batch = fixed.batch(np.arange(size), pad_to=length).to(subject.device)
+        yield Race("fixed", size, [batch.inputs])
+    n = max(options.batch_sizes)
+    for size in options.batch_sizes:
+        starts = range(0, n - size + 1, size)
+        index = [np.arange(start, start + size) for start in starts]
+        yield Race("real", size, [batches.batch(i).to(subject.device).inputs for i in index])
+
+
+def _run(
+    contest: Contest, race: Race, n_runs: int, device: torch.device, progress: Progress
+) -> dict[str, Any]:
+    """One row."""
+    warm = {name: [_seconds(contest, race, name, 1, device) for _ in range(2)] for name in SIDES}
+    n_passes = max(1, math.ceil(_SHORTEST_SECONDS / min(last for _, last in warm.values())))
+    seconds: dict[str, list[float]] = {name: [] for name in SIDES}
+    for run in range(n_runs):
+        turn = run % len(SIDES)
+        for name in (*SIDES[turn:], *SIDES[:turn]):
+            seconds[name].append(_seconds(contest, race, name, n_passes, device))
+            progress(race.n_examples)
+    ratios = {
+        name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]
+    }
+    speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
+    return {
+        "lengths": race.lengths,
+        "batch_size": race.batch_size,
+        "n_examples": race.n_examples,
+        "n_tokens": statistics.fmean(race.n_tokens),
+        "n_passes": n_passes,
+        "examples_per_second": {
+            name: {"mean": statistics.fmean(each), "deviation": statistics.stdev(each), "each": each}
+            for name, each in speeds.items()
+        },
+        "ratio": {name: {"median": statistics.median(each), "each": each} for name, each in ratios.items()},
+        "ceiling": ceiling(contest, race),
+    }
+
+
+@torch.inference_mode()
+def _seconds(contest: Contest, race: Race, name: str, n_passes: int, device: torch.device) -> float:
+    """What a side takes for so many passes over the batches of a race."""
+    model, made = contest.side(name)
+    with made:
+        _synchronize(device)
+        start = time.perf_counter()
+        for _ in range(n_passes):
+            for inputs in race.inputs:
+                model(**inputs)
+        _synchronize(device)
+        return time.perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    """Wait for an accelerator, which computes while Python goes on."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def ceiling(contest: Contest, race: Race) -> float | None:
+    """Multiply-adds of the original over those of the removed model, all batches together; None where not known."""
+    if isinstance(contest.original, LanguageModel):
+        return None
+    before = after = 0
+    for n_tokens, n_batches in Counter(race.n_tokens).items():
+        costs = budget(contest.original, contest.mask, n_tokens)
+        if costs.before.multiply_adds is None or costs.after.multiply_adds is None:
+            return None
+        before += n_batches * costs.before.multiply_adds.total
+        after += n_batches * costs.after.multiply_adds.total
+    return before / after
+
+
+def _note_ceilings(contest: Contest, reporter: Reporter) -> None:
+    """Why there are none, or what they leave out."""
+    if isinstance(contest.original, LanguageModel):
+        reporter.note("no ceilings: multiply-adds are counted for classifiers, not for language models")
+        return
+    counted = budget(contest.original, contest.mask)
+    if counted.not_counted_because:
+        reporter.note(f"no ceilings: multiply-adds are not known, {counted.not_counted_because}")
+    elif counted.uncounted:
+        reporter.note(f"ceilings may be lower than shown; not counted: {'; '.join(counted.uncounted)}")
+
+
+def _note_above(row: Mapping[str, Any], reporter: Reporter) -> None:
+    """By every run, since the median of a few is above a close ceiling half of the time."""
+    lowest, most = min(row["ratio"]["removed"]["each"]), row["ceiling"]
+    if most is not None and lowest > most:
+        reporter.note(
+            f"{row['lengths']} lengths, batch {row['batch_size']}: removed heads gain more than their multiply-adds "
+            f"({lowest:.2f}x at least, ceiling {most:.2f}x): what is no multiply-add, such as a softmax, goes too"
+        )

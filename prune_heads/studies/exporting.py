@@ -1,0 +1,202 @@
+"""Write a model for other software, and see that it computes there what it computes here, or refuse."""
+
+import copy
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints.dense import dense_model
+from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
+from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.costs import n_parameters
+from prune_heads.errors import ExportError, NotFiniteError, first_line
+from prune_heads.evaluation import n_positions
+from prune_heads.gating import gated, gates_of
+from prune_heads.heads import HeadMask
+from prune_heads.probe import prove_gates
+from prune_heads.surgery import remove_heads, zero_heads
+
+Batch = Mapping[str, Tensor]
+Logits = NDArray[np.float32]
+"""`(examples, labels)`"""
+
+_LONGEST = 64
+"""Tokens of the longest batch that is compared, where the model takes so many."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a model can be written as."""
+
+    write: Callable[[PreTrainedModel, HeadMask, Sequence[Batch], Path], tuple[PreTrainedModel, list[Logits]]]
+    """(model, heads to prune, batches, folder) -> the model as it is written, which may be the one given, changed; and
+    what the file gives for each batch."""
+    tolerance: float
+    """How far its logits may be from the model's own, of the largest logit or of 1."""
+    libraries: tuple[str, ...] = ()
+    """What must be installed besides."""
+
+
+def require(target: str) -> None:
+    """Refuse, before any work, where what a target needs is not installed.
+
+    Raises:
+        ExportError: Naming what to install.
+    """
+    wanted = TARGETS[target].libraries
+    if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
+        raise ExportError(
+            f"--to {target} needs {', '.join(wanted)}; not installed: {', '.join(missing)}. "
+            f"pip install 'prune-heads[{target}]'"
+        )
+
+
+def export(classifier: Classifier, named: HeadMask, target: str, folder: Path) -> dict[str, Any]:
+    """Write the model into the folder, without the heads named, and compare what it gives on random texts.
+
+    Args:
+        classifier: With or without removed heads; its model is used up.
+        named: Heads to prune besides those that are gone.
+        target: Key of `TARGETS`.
+        folder: Exists; is worth nothing if this raises.
+
+    Returns:
+        libraries {name: version}, parameters (before, after), tolerance, largest_difference, and checks, one row a
+        batch: n_examples, n_tokens, largest_logit, difference (the largest between two logits).
+
+    Raises:
+        ExportError: If the model cannot be written, or what was written gives other logits.
+        PruneHeadsError: If the heads cannot be pruned, or gates do nothing.
+    """
+    model, chosen = classifier.model.cpu(), TARGETS[target]
+    batches = random_batches(classifier)
+    if named:
+        prove_gates(model, batches[-1])
+    expected, before = _expected(model, named, batches), n_parameters(model)
+    written, got = chosen.write(model, named, batches, folder)
+    rows = [_row(*each) for each in zip(batches, expected, got, strict=True)]
+    worst = max(rows, key=lambda row: row["difference"] / max(1.0, row["largest_logit"]))
+    if not worst["difference"] <= chosen.tolerance * max(1.0, worst["largest_logit"]):
+        raise ExportError(
+            f"what is written --to {target} must give the logits of the model within {chosen.tolerance:.0e}; on "
+            f"{worst['n_examples']} texts of {worst['n_tokens']} tokens they are {worst['difference']:.2g} apart, the "
+            f"largest being {worst['largest_logit']:.2g}. Nothing was kept; try a newer torch and transformers"
+        )
+    return {
+        "libraries": {name: version(name) for name in chosen.libraries},
+        "parameters": {"before": before, "after": n_parameters(written)},
+        "tolerance": chosen.tolerance,
+        "largest_difference": max(row["difference"] for row in rows),
+        "checks": rows,
+    }
+
+
+def random_batches(classifier: Classifier) -> list[dict[str, Tensor]]:
+    """Texts of random tokens in batches of several sizes and lengths, a pure function of tokenizer and model.
+
+    Each batch is padded to its length, `(n_examples, n_tokens)`, from texts of falling lengths. The decoder of a
+    sequence-to-sequence model gets the first half of each.
+    """
+    tokenizer, config = classifier.tokenizer, classifier.model.config
+    shortest = tokenizer.num_special_tokens_to_add() + 1
+    room = min(n_positions(classifier.model), getattr(config, "max_position_embeddings", None) or sys.maxsize)
+    longest = max(shortest, min(room, tokenizer.model_max_length, _LONGEST))
+    middle = (shortest + longest) // 2
+    generator = np.random.default_rng(0)
+    words = [i for i in range(len(tokenizer)) if i not in set(tokenizer.all_special_ids)]
+    batches = []
+    for n_examples, n_tokens in ((1, shortest), (1, middle), (2, longest), (8, longest), (3, middle)):
+        lengths = [max(1, n_tokens * (n_examples - i) // n_examples) for i in range(n_examples)]
+        texts = [generator.choice(words, length).tolist() for length in lengths]
+        batch = _encode(tokenizer, texts, n_tokens)
+        if classifier.objective == "seq2seq":
+            batch["decoder_input_ids"] = batch["input_ids"][:, : max(1, n_tokens // 2)]
+        batches.append(batch)
+    return batches
+
+
+def _encode(tokenizer: Tokenizer, texts: Sequence[list[int]], n_tokens: int) -> dict[str, Tensor]:
+    """As the tokenizer gives the words of these tokens, with its special ones; where it cannot pad, without an end."""
+    if tokenizer.pad_token is None:
+        ids = torch.tensor([(text * n_tokens)[:n_tokens] for text in texts])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    decoded = [tokenizer.decode(text) for text in texts]
+    return dict(
+        tokenizer(decoded, padding="max_length", truncation=True, max_length=n_tokens, return_tensors="pt")
+    )
+
+
+def _dense(
+    model: PreTrainedModel, named: HeadMask, batches: Sequence[Batch], folder: Path
+) -> tuple[PreTrainedModel, list[Logits]]:
+    """An ordinary checkpoint, read back by plain transformers."""
+    wide = dense_model(model)
+    zero_heads(wide, named)
+    with quiet_transformers():
+        wide.save_pretrained(folder)
+        try:
+            again, info = type(model).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        except Exception as error:  # the libraries raise whatever they stumble over
+            raise ExportError(
+                f"plain transformers must load what was written; it says {type(error).__name__}: {first_line(error)}"
+            ) from error
+    if faults := {name: sorted(keys) for name, keys in info.items() if keys}:
+        raise ExportError(f"plain transformers must find every weight in what was written; it says {faults}")
+    return wide, [_logits(again.eval(), batch) for batch in batches]
+
+
+def _onnx(
+    model: PreTrainedModel, named: HeadMask, batches: Sequence[Batch], folder: Path
+) -> tuple[PreTrainedModel, list[Logits]]:
+    """One file of the model with its heads removed, run by onnxruntime; its configuration names the labels."""
+    remove_heads(model, named)
+    write_onnx(model, batches[-1], folder)
+    model.config.save_pretrained(folder)
+    return model, run_onnx(folder, batches)
+
+
+TARGETS: Mapping[str, Target] = {
+    "dense": Target(_dense, 1e-5),
+    "onnx": Target(_onnx, 1e-4, ONNX_LIBRARIES),
+}
+"""`--to` -> how to write it."""
+
+
+def _expected(model: PreTrainedModel, named: HeadMask, batches: Sequence[Batch]) -> list[Logits]:
+    """The logits under gates, in float32: weights of less precision are compared as they are, without rounding."""
+    exact = model if model.dtype == torch.float32 else copy.deepcopy(model).float()
+    with gated(exact, gates_of(exact, named)):
+        return [_logits(exact, batch) for batch in batches]
+
+
+@torch.no_grad()
+def _logits(model: PreTrainedModel, batch: Batch) -> Logits:
+    logits: Tensor = model(**batch).logits
+    if not logits.isfinite().all():
+        raise NotFiniteError(
+            "the logits of random texts must be finite to be compared; got NaN or infinity. Check the checkpoint's "
+            "weights"
+        )
+    return logits.numpy()
+
+
+def _row(batch: Batch, expected: Logits, got: Logits) -> dict[str, Any]:
+    n_examples, n_tokens = next(iter(batch.values())).shape
+    return {
+        "n_examples": n_examples,
+        "n_tokens": n_tokens,
+        "largest_logit": float(np.abs(expected).max()),
+        "difference": float(np.abs(got - expected).max()),
+    }
