@@ -11,6 +11,7 @@ import typer
 from prune_heads.cli.app import app
 from prune_heads.cli.options import SetupOptions
 from prune_heads.heads import HeadMask
+from prune_heads.reporting.bench import bench_markdown
 from prune_heads.reporting.figures import (
     ablation_histogram,
     ablation_maps,
@@ -164,10 +165,15 @@ def curve_figures(record, folder):
     return {"curve": criteria_figure(record)}
 
 
+def bench_texts(record, folder):
+    return {"table.md": bench_markdown(record)}
+
+
 FORMS = {
     "run": (run_texts, run_figures),
     "ablate": (ablate_texts, ablate_figures),
     "curve": (curve_texts, curve_figures),
+    "bench": (bench_texts, lambda record, folder: {}),
 }
 
 
