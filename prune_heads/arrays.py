@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from prune_heads.canonical import canonical
 from prune_heads.errors import StoreError
 from prune_heads.files import write_bytes
 
@@ -35,16 +36,6 @@ class Header:
     about: dict[str, Any]
     shape: tuple[int, ...]
     checksum: str
-
-
-def canonical(value: Mapping[str, Any]) -> str:
-    """JSON that is the same for equal values, in whatever order their keys stand."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(value: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of the canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def write_array(target: Path, values: NDArray[np.float32], about: Mapping[str, Any]) -> None:

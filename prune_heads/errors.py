@@ -48,6 +48,10 @@ class RunError(PruneHeadsError):
     """A run folder holds something else, or a file in it cannot be read."""
 
 
+class SpecError(PruneHeadsError):
+    """A file that describes a sweep has faults; the message names them all."""
+
+
 class StoreError(PruneHeadsError):
     """The store of predictions cannot be read or written, or holds damaged entries."""
 

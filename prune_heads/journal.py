@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from prune_heads.arrays import (
     SUFFIX,
     DamagedError,
-    canonical,
     changing,
-    digest,
     discard,
     listed,
     read_array,
     size_of,
     write_array,
 )
+from prune_heads.canonical import canonical, digest
 from prune_heads.errors import RunError
 from prune_heads.files import read_json, write_bytes
 

@@ -15,8 +15,9 @@ def silent(done: int) -> None:
 class Reporter(Protocol):
     """Who is told what a study does."""
 
-    notes: list[str]
-    """What has been noted so far; records keep it."""
+    @property
+    def notes(self) -> list[str]:
+        """What has been noted so far; records keep it."""
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
         """Begin a stage of `total` examples."""

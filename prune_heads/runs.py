@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from prune_heads.arrays import digest
+from prune_heads.canonical import digest
 from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
 from prune_heads.files import read_json

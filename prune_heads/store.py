@@ -23,7 +23,6 @@ from prune_heads.arrays import (
     SUFFIX,
     DamagedError,
     changing,
-    digest,
     discard,
     listed,
     read_array,
@@ -31,6 +30,7 @@ from prune_heads.arrays import (
     size_of,
     write_array,
 )
+from prune_heads.canonical import digest
 from prune_heads.errors import StoreError
 from prune_heads.heads import HeadMask
 

@@ -17,6 +17,7 @@ from prune_heads.statistics import area_under_curve
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import Curves, curves
 from prune_heads.studies.evaluating import evaluate
+from prune_heads.studies.lab import Lab
 from prune_heads.studies.measuring import Ablation
 from prune_heads.studies.pruning import Choice
 from prune_heads.studies.run import RunOptions, run
@@ -248,7 +249,7 @@ def test_nothing_is_evaluated_twice(setup, forwards):
     assert forwards == []
 
     choice = RunOptions(Choice(fraction=0.5), curve=True)
-    points = run(setup, Scoring("magnitude"), choice, Silent()).record["curve"]
+    points = run(Lab(setup, Silent()), Scoring("magnitude"), choice).record["curve"]
     assert sum(forwards) < 2 * 30  # the model after surgery, and a few examples that prove the gates
     values = {point["percent"]: point["value"] for point in line(first, "magnitude")["points"]}
     assert {point["percent"]: point["accuracy"] for point in points} == values

@@ -22,6 +22,7 @@ from prune_heads.cli.prune import prune
 from prune_heads.cli.run import run
 from prune_heads.cli.score import score
 from prune_heads.cli.store import store
+from prune_heads.cli.sweep import sweep
 from prune_heads.cli.train_mini import train_mini
 from prune_heads.errors import PruneHeadsError
 
@@ -75,6 +76,7 @@ for _name, _command in (
 ):
     app.command(_name)(_command)
 app.add_typer(store, name="store")
+app.add_typer(sweep, name="sweep")
 
 
 @app.callback(invoke_without_command=True)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from typer import BadParameter, Context, Option
 
+from prune_heads.execution.spec import RESERVED
+
 _PATHS = ("data_dir", "train_file", "validation_file", "output", "store")
 """Keys whose paths are relative to the TOML file."""
 
@@ -16,10 +18,12 @@ def _load(context: Context, file: Path | None) -> Path | None:
         return None
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
     values = _read(file)
+    if context.command.name == "run":  # a sweep's file runs one trial: what stands at its top
+        values = {key: value for key, value in values.items() if key not in RESERVED}
     faults = [_fault(key, list(known)) for key in values if key not in known or key in ("config", "help")]
     if faults:
         raise BadParameter(f"{file.name}: {'; '.join(faults)}.")
-    context.default_map = {key: _value(key, value, file.parent) for key, value in values.items()}
+    context.default_map = {key: path_of(key, value, file.parent) for key, value in values.items()}
     return file
 
 
@@ -37,8 +41,10 @@ def _fault(key: str, known: list[str]) -> str:
     return f"there is no option {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
-def _value(key: str, value: Any, folder: Path) -> Any:
+def path_of(key: str, value: Any, folder: Path) -> Any:
     """Paths that are relative are so to the file's folder; a model's name stays a name."""
+    if value is None:
+        return None
     is_path = key in _PATHS or (key == "model" and str(value).startswith(".")) or str(value).endswith(".toml")
     return str(folder / value) if is_path else value
 

@@ -33,6 +33,13 @@ class NormalizerName(StrEnum):
     min_max = "min-max"
 
 
+class ExecutorName(StrEnum):
+    """Where the trials of a sweep are run."""
+
+    local = "local"
+    ray = "ray"
+
+
 class ModeName(StrEnum):
     """Keys of `prune_heads.studies.pruning.SURGERY`."""
 

@@ -1,6 +1,6 @@
 """`prune-heads run`: score, choose, prune, re-evaluate."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Option
 
@@ -9,6 +9,9 @@ from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import ModeName
 from prune_heads.cli.options import ChoiceOptions, Json, Output, Overwrite, ScoringOptions, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
+
+if TYPE_CHECKING:
+    from prune_heads.studies.run import RunOptions
 
 
 @grouped
@@ -37,15 +40,13 @@ def run(
     """
     from prune_heads.jobs.run import run_job
     from prune_heads.reporting.terminal import run_report
-    from prune_heads.studies.run import RunOptions
 
     if save_checkpoint and output is None:
         raise BadParameter("--save-checkpoint needs an --output folder.")
-    options = RunOptions(choice.resolve(), mode.value, tuple(dict.fromkeys(split or ())), curve)
     result = run_job(
         setup.resolve(),
         scoring.resolve(),
-        options,
+        options_of(choice, mode, split, curve),
         TerminalReporter(),
         output=output,
         save_checkpoint=save_checkpoint,
@@ -53,3 +54,10 @@ def run(
     )
     report = result.scored.report() if result.scored else None
     show(result.record, run_report(result.record, report), as_json=as_json)
+
+
+def options_of(choice: ChoiceOptions, mode: ModeName, split: list[str] | None, curve: bool) -> "RunOptions":
+    """What a run is asked for beside model, task and scoring."""
+    from prune_heads.studies.run import RunOptions
+
+    return RunOptions(choice.resolve(), mode.value, tuple(dict.fromkeys(split or ())), curve)

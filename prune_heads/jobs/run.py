@@ -9,6 +9,7 @@ from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import curve_figure, save
 from prune_heads.reporting.markdown import run_markdown
 from prune_heads.runs import RECORD_FILE, check_output
+from prune_heads.studies.lab import Lab
 from prune_heads.studies.run import RunOptions, RunResult, run
 from prune_heads.studies.scoring import Scoring
 from prune_heads.studies.setup import Setup
@@ -30,7 +31,7 @@ def run_job(
         PruneHeadsError: If the study fails, or `output` holds something else.
     """
     admit = partial(check_output, output, overwrite=overwrite)
-    result = run(setup, scoring, options, reporter, admit=admit)
+    result = run(Lab(setup, reporter), scoring, options, admit=admit)
     if output is None:
         return result
     with new_directory(output) as folder:

@@ -23,7 +23,7 @@ def ablation_csv(record: Mapping[str, Any]) -> str:
             for head, values in enumerate(zip(*cells, strict=True), start=1):
                 if values[0] is not None:
                     rows.append((table["split"], layer, head, *values))
-    return _written(("split", "layer", "head", *_CELL, "p_holm", "p_bh"), rows)
+    return written(("split", "layer", "head", *_CELL, "p_holm", "p_bh"), rows)
 
 
 def best_csv(record: Mapping[str, Any]) -> str:
@@ -33,7 +33,7 @@ def best_csv(record: Mapping[str, Any]) -> str:
         for table in record["tables"]
         for row in table["best"] or ()
     ]
-    return _written(("split", *_BEST, "best_here_head", "best_here_delta"), rows)
+    return written(("split", *_BEST, "best_here_head", "best_here_delta"), rows)
 
 
 def curves_csv(record: Mapping[str, Any]) -> str:
@@ -43,11 +43,11 @@ def curves_csv(record: Mapping[str, Any]) -> str:
         for line in record["lines"]
         for point in line["points"]
     ]
-    return _written((*_LINE, *_POINT), rows)
+    return written((*_LINE, *_POINT), rows)
 
 
-def _written(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Numbers as `repr` writes them, so that they can be read back exactly; None as nothing."""
+def written(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """CSV; numbers as `repr` writes them, so that they can be read back exactly; None as nothing."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(heading)

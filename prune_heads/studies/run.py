@@ -10,12 +10,12 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.evaluation import Logits, predict, warn_if_below_majority
 from prune_heads.heads import HeadMask
-from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
+from prune_heads.studies.lab import Lab
 from prune_heads.studies.pruning import Choice, Mode, compare, curve, going_together, prune
-from prune_heads.studies.scoring import ScoreResult, Scoring, examples_to_score_on, note_oracle, score
-from prune_heads.studies.setup import Setup, identify, identify_split
+from prune_heads.studies.scoring import ScoreResult, Scoring, note_oracle
+from prune_heads.studies.setup import Setup, identify_split
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.spec import headline
 
@@ -44,47 +44,46 @@ class RunResult:
 
 
 def run(
-    setup: Setup,
+    lab: Lab,
     scoring: Scoring,
     options: RunOptions,
-    reporter: Reporter,
     *,
     admit: Callable[[dict[str, Any]], None] = lambda identity: None,
 ) -> RunResult:
     """Run the main job.
 
     Args:
-        setup: Model, task and conditions.
+        lab: Model, task and conditions; its model is pruned, or a copy of it if the lab is reused.
         scoring: How heads are scored.
         options: Which heads go, how, and what to report.
-        reporter: Told about stages and notes.
         admit: Called with the run's identity (configuration, model and data) before the long work starts; it
             may refuse by raising.
 
     Raises:
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
-    clock = Clock()
-    subject = setup.load(reporter)
-    splits = setup.load_splits(subject, options.splits, reporter)
+    clock, subject, reporter = Clock(), lab.subject, lab.reporter
+    every = [lab.predictions(name) for name in options.splits or subject.task.spec.eval_splits]
+    splits = [each.split for each in every]
     choice, gone = options.choice, removed_heads(subject.model)
     together = going_together(subject.model, choice, options.mode, reporter)
     named = None if choice.needs_scores else choice.mask(gone, None, together)
     if choice.needs_scores:
         choice.count(gone)  # what cannot be chosen is refused before hours of scoring
     scores_needed = choice.needs_scores or options.curve
-    examples = examples_to_score_on(subject, setup, scoring, reporter) if scores_needed else None
+    examples = lab.examples(scoring) if scores_needed else None
     if examples is not None:
         note_oracle(scoring.criterion, examples.split, splits, reporter)
     identity = {
-        "configuration": _configuration(setup, scoring, options, named),
-        **identify(subject, splits),
+        "configuration": _configuration(lab.setup, scoring, options, named),
+        **lab.identity,
+        "metric": subject.task.spec.metric,
+        "data": [identify_split(split) for split in splits],
         "scored_on": None if examples is None else identify_split(examples.split),
     }
     admit(identity)
     clock.lap("load")
-    every = [setup.predictions(subject, split, reporter) for split in splits]
-    subject.prove_gates(every[0].batches)
+    lab.prove_gates(every[0])
     n_examples = sum(each.batches.n_examples for each in every)
     base: list[Logits] = []
     with reporter.stage("base metric", n_examples) as progress:
@@ -94,7 +93,7 @@ def run(
     clock.lap("base")
     scored = None
     if scores_needed:
-        scored = score(subject, scoring, examples)
+        scored = lab.scored(scoring)
         clock.lap("score")
     mask = named if named is not None else choice.mask(gone, scored.scores if scored else None, together)
     if len(mask) == mask.n_total:
@@ -106,11 +105,12 @@ def run(
         )
         clock.lap("curve")
     probe = every[0].batches.batch(np.arange(min(4, every[0].batches.n_examples))).to(subject.device)
-    parameters = prune(subject.model, mask, options.mode, probe.inputs)
+    model = lab.model_to_prune()
+    parameters = prune(model, mask, options.mode, probe.inputs)
     rows: list[dict[str, Any]] = []
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
-            after = predict(subject.model, each.batches, progress=progress)
+            after = predict(model, each.batches, progress=progress)
             rows += compare(subject, each.split, before, after, scoring.seed)
     clock.lap("prune")
     record = record_of(
@@ -129,7 +129,7 @@ def run(
         rows=rows,
         curve=points,
     )
-    return RunResult(record, mask, scored, subject.classifier.model, subject.classifier.tokenizer)
+    return RunResult(record, mask, scored, model, subject.classifier.tokenizer)
 
 
 def _configuration(

@@ -5,6 +5,7 @@ from prune_heads.reporting.figures.curves import criteria_figure, curve_figure
 from prune_heads.reporting.figures.scatter import correlation_scatter
 from prune_heads.reporting.figures.scores import heat_map
 from prune_heads.reporting.figures.style import save
+from prune_heads.reporting.figures.sweeps import sweep_figure
 
 __all__ = [
     "ablation_histogram",
@@ -15,4 +16,5 @@ __all__ = [
     "curve_figure",
     "heat_map",
     "save",
+    "sweep_figure",
 ]

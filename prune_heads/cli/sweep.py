@@ -1,0 +1,186 @@
+"""`prune-heads sweep`: many runs from one file."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, BadParameter, Option
+
+from prune_heads.cli.names import ExecutorName
+from prune_heads.cli.options import STORE_DEFAULT, Json
+from prune_heads.cli.output import show
+from prune_heads.cli.trial import BeginTrials, known
+from prune_heads.errors import SpecError
+
+Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
+Output = Annotated[Path | None, Option(help="Folder for the files. (default: that of the sweep)")]
+
+sweep = typer.Typer(help="Many runs from one file: run, status, results, retry, plot.")
+
+
+@sweep.callback(invoke_without_command=True)
+def _without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)  # misuse, as without any command
+
+
+@sweep.command("run")
+def run(
+    spec: Annotated[
+        Path,
+        Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, include and exclude."),
+    ],
+    output: Annotated[
+        Path | None, Option(help="Folder of the sweep; what is done there is not done again.")
+    ] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the trials and run none.")] = False,
+    executor: Annotated[
+        ExecutorName, Option(help="Processes on this machine, or a Ray cluster (extra 'ray').")
+    ] = ExecutorName.local,
+    jobs: Annotated[
+        int | None,
+        Option(min=1, help="Processes that run trials. (default: local 1, ray as many as there is room)"),
+    ] = None,
+    address: Annotated[
+        str | None, Option(help="Of the Ray cluster: auto or ray://... (default: one of its own)")
+    ] = None,
+    cpus: Annotated[float | None, Option(min=0.1, help="Cores of a Ray worker. (default: 1)")] = None,
+    gpus: Annotated[float | None, Option(min=0, help="GPUs of a Ray worker. (default: 0)")] = None,
+    retries: Annotated[
+        int, Option(min=0, help="New attempts of a trial that fails, each after a longer pause.")
+    ] = 0,
+    stop_after: Annotated[int | None, Option(min=1, help="Begin no trial after so many have failed.")] = None,
+    store: Annotated[Path | None, Option(help="Folder where predictions are kept. " + STORE_DEFAULT)] = None,
+    as_json: Annotated[
+        bool, Option("--json", help="One JSON object a line: each event, then the end.")
+    ] = False,
+) -> None:
+    """Run what is left of a sweep. Ctrl-C lets running trials finish, a second one stops them.
+
+    Several processes, also on other machines, may work on one folder at once.
+    """
+    from prune_heads.execution.spec import read_sweep
+
+    try:
+        read = read_sweep(spec, known())
+    except SpecError as error:
+        raise BadParameter(str(error)) from error
+    if dry_run:
+        from prune_heads.reporting.sweep import plan_report, plan_table
+
+        report = plan_report(read)
+        return show(report, plan_table(report), as_json=as_json)
+    of_ray = {"--address": address, "--cpus": cpus, "--gpus": gpus}
+    if executor is ExecutorName.local and any(value is not None for value in of_ray.values()):
+        raise BadParameter(f"{', '.join(of_ray)} belong to --executor ray.")
+    if output is None:
+        raise BadParameter("--output must name the folder of the sweep (or ask for --dry-run).")
+    from prune_heads.execution.folder import SweepFolder
+    from prune_heads.execution.local import Local
+    from prune_heads.execution.worker import Policy
+    from prune_heads.reporting.progress import display
+    from prune_heads.reporting.sweep import end_table, status_report
+
+    folder = SweepFolder.open(output.resolve(), read)
+    begin = BeginTrials(folder.root, spec.resolve().parent, None if store is None else store.resolve())
+    runs: Any = Local(min(jobs or 1, len(read.trials)), _threads(), _gpus())
+    if executor is ExecutorName.ray:
+        from prune_heads.execution.cluster import Cluster
+
+        runs = Cluster(address, jobs, cpus or 1.0, gpus or 0.0)
+    with display(folder, read, as_json=as_json) as tell, _interruptible() as stopping:
+        runs.run(folder, read.trials, begin, Policy(retries, stop_after), tell, stopping)
+    report = status_report(folder)
+    if as_json:
+        print(json.dumps({"event": "end", **report}), flush=True)
+    else:
+        show(report, end_table(report), as_json=False)
+    if report["failed"] or report["left"]:
+        raise typer.Exit(1)
+
+
+@sweep.command("status")
+def status(folder: Folder, as_json: Json = False) -> None:
+    """How many trials are done, failed, running and left."""
+    from prune_heads.execution.folder import SweepFolder
+    from prune_heads.reporting.sweep import status_report, status_table
+
+    report = status_report(SweepFolder(folder))
+    show(report, status_table(report), as_json=as_json)
+
+
+@sweep.command("results")
+def results(folder: Folder, output: Output = None, as_json: Json = False) -> None:
+    """What came out: results.csv and results.parquet, a row a trial, split and metric."""
+    from prune_heads.execution.folder import SweepFolder
+    from prune_heads.jobs.sweep import results_job
+    from prune_heads.reporting.sweep import results_table
+
+    report = results_job(SweepFolder(folder), output)
+    show(report, results_table(report), as_json=as_json)
+
+
+@sweep.command("plot")
+def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
+    """The metric against the heads pruned, a line a criterion, a band over seeds: sweep.png and sweep.svg."""
+    from prune_heads.execution.folder import SweepFolder
+    from prune_heads.jobs.sweep import plot_job
+    from prune_heads.reporting.layout import titled
+
+    report = plot_job(SweepFolder(folder), output)
+    show(report, titled(", ".join(report["files"])), as_json=as_json)
+
+
+@sweep.command("retry")
+def retry(folder: Folder, as_json: Json = False) -> None:
+    """Forget the failures, so that the next 'sweep run' tries these trials again."""
+    from prune_heads.execution.folder import SweepFolder
+    from prune_heads.reporting.layout import titled
+
+    opened = SweepFolder(folder)
+    opened.about()
+    n = opened.forget_failures()
+    show(
+        {"n_forgotten": n},
+        titled(f"{n} failed trials will be tried again by 'prune-heads sweep run'"),
+        as_json=as_json,
+    )
+
+
+def _threads() -> int:
+    """As many as there are, or as the user has said."""
+    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+
+
+def _gpus() -> int:
+    """GPUs of this machine, found without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip()])
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; pressed again, it interrupts."""
+    pressed: list[bool] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number: int, frame: Any) -> None:
+        if pressed:
+            signal.signal(signal.SIGINT, before)
+            raise KeyboardInterrupt
+        pressed.append(True)
+        typer.echo("note: running trials finish, no other begins; Ctrl-C again stops them", err=True)
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,199 @@
+"""The folder of a sweep: what it is, what is done, what has failed. It holds all that a restart needs.
+
+    sweep.json                    name, axes, the digest of all trials
+    trials/ab/abcd.../            one folder a finished trial, which appears whole: record.json, timing.json
+    failures/ab/abcd....json      the last failure of a trial, with its traceback, and how many there were
+    claims/ab/abcd....1           who works on a trial now
+    shared/ab/abcd....json        scores that trials share
+
+256 folders each, so that none has more than a few hundred entries in a sweep of 100,000.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prune_heads.canonical import digest
+from prune_heads.errors import RunError
+from prune_heads.execution.claims import Claims
+from prune_heads.execution.spec import Sweep, Trial, Values
+from prune_heads.files import new_directory, read_json, write_json
+
+FORMAT = 1
+_LOOK_SECONDS = 0.1
+SWEEP_FILE = "sweep.json"
+RECORD_FILE = "record.json"
+TIMING_FILE = "timing.json"
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """A folder that belongs to one sweep."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path, sweep: Sweep) -> "SweepFolder":
+        """The folder of this sweep; made if it is not there.
+
+        Raises:
+            RunError: If it holds another sweep or something else, or cannot be written to.
+        """
+        folder = cls(root)
+        about = {"format": FORMAT, "name": sweep.name, "digest": sweep.digest, "n_trials": len(sweep.trials)}
+        about |= {"axes": list(sweep.axes)}
+        file = root / SWEEP_FILE
+        if not file.exists():
+            if root.exists() and (not root.is_dir() or any(root.iterdir())):
+                raise RunError(
+                    f"the folder of a sweep must be new or that of the sweep; {root} holds something else"
+                )
+            try:
+                write_json(file, about)
+            except OSError as error:
+                raise RunError(
+                    f"the folder of a sweep must be writable; got {root} ({error.strerror})"
+                ) from error
+            return folder
+        there = folder.about()
+        if there.get("digest") != sweep.digest:
+            same_name = " of the same name" if there.get("name") == sweep.name else f" ({there.get('name')})"
+            raise RunError(
+                f"{root.name} holds another sweep{same_name}: {there.get('n_trials')} trials, not these "
+                f"{len(sweep.trials)}. Name another --output, or restore the file; what is there is kept"
+            )
+        return folder
+
+    def about(self) -> dict[str, Any]:
+        """What `sweep.json` says.
+
+        Raises:
+            RunError: If this is no folder of a sweep.
+        """
+        return read_json(self.root / SWEEP_FILE, "the folder of a sweep must hold sweep.json, which")
+
+    def trial(self, name: str) -> Path:
+        """Where a finished trial is."""
+        return self.root / "trials" / name[:2] / name
+
+    def is_done(self, digest: str) -> bool:
+        """Whether a trial has finished."""
+        return (self.trial(digest) / RECORD_FILE).exists()
+
+    def finish(self, trial: Trial, record: Values, seconds: float) -> bool:
+        """Keep the record of a trial, once: False if another process has done so already.
+
+        When and how long stands in a file of its own: the record of a trial is the same whenever it ran.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        target = self.trial(trial.digest)
+        if target.exists():
+            return False
+        with new_directory(target) as new:
+            write_json(new / RECORD_FILE, record)
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            write_json(new / TIMING_FILE, {"finished": finished, "seconds": round(seconds, 3)})
+        self._failure(trial.digest).unlink(missing_ok=True)
+        return True
+
+    def fail(self, trial: Trial, error: str, traceback: str) -> int:
+        """Note a failure; how many the trial has had.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        n = 1 + int(self.failure(trial.digest).get("n_failures", 0))
+        about = {"values": dict(trial.values), "error": error, "traceback": traceback, "n_failures": n}
+        try:
+            write_json(self._failure(trial.digest), about)
+        except OSError as error:
+            raise RunError(
+                f"the folder of a sweep must be writable; got {self.root} ({error.strerror})"
+            ) from error
+        return n
+
+    def failure(self, digest: str) -> dict[str, Any]:
+        """The last failure of a trial; empty if there is none."""
+        file = self._failure(digest)
+        return read_json(file, "a failure") if file.exists() else {}
+
+    def forget_failures(self) -> int:
+        """So that they are tried again; how many there were."""
+        failed = list(self.failed())
+        for name in failed:
+            self._failure(name).unlink(missing_ok=True)
+        return len(failed)
+
+    def shared(self, what: Values, how: Callable[[], dict[str, Any]], claims: Claims) -> dict[str, Any]:
+        """What trials share: computed by the first who asks, read by all others, who wait for him.
+
+        Args:
+            what: What it is (JSON); everything that it depends on.
+            how: Computes it (JSON).
+            claims: By which it is settled who computes.
+
+        Raises:
+            RunError: If it cannot be written, or what is there is damaged.
+        """
+        name = digest(what)
+        file = self.root / "shared" / name[:2] / f"{name}.json"
+        while not file.exists() and not claims.take(name):
+            time.sleep(_LOOK_SECONDS)
+        try:
+            if not file.exists():
+                write_json(file, {"what": dict(what), "value": how()})
+        except OSError as error:
+            raise RunError(
+                f"the folder of a sweep must be writable; got {self.root} ({error.strerror})"
+            ) from error
+        finally:
+            claims.give_back(name)
+        value: dict[str, Any] = read_json(file, "what trials share")["value"]
+        return value
+
+    def done(self) -> Iterator[str]:
+        """Digests of the finished trials, in order."""
+        return _entries(self.root / "trials", "")
+
+    def failed(self) -> Iterator[str]:
+        """Digests of the trials that have failed and not finished since, in order."""
+        return _entries(self.root / "failures", ".json")
+
+    def running(self) -> Iterator[str]:
+        """Digests of the trials that someone works on, or did when he died."""
+        return (name for name in Claims(self.root / "claims").running() if not self._is_shared(name))
+
+    def _is_shared(self, name: str) -> bool:
+        return (self.root / "shared" / name[:2] / f"{name}.json").exists()
+
+    def record(self, digest: str) -> dict[str, Any]:
+        """The record of a finished trial.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        try:
+            return read_json(self.trial(digest) / RECORD_FILE, "the record of a trial")
+        except RunError as error:
+            raise RunError(
+                f"{error}. Remove its folder, and 'prune-heads sweep run' runs the trial again"
+            ) from error
+
+    def _failure(self, digest: str) -> Path:
+        return self.root / "failures" / digest[:2] / f"{digest}.json"
+
+
+def _entries(folder: Path, suffix: str) -> Iterator[str]:
+    """Names in the 256 folders, in order; by one listing each, so that 100,000 take a fraction of a second."""
+    if not folder.is_dir():
+        return
+    for shard in sorted(os.listdir(folder)):
+        for name in sorted(os.listdir(folder / shard)):
+            if name.endswith(suffix) and not name.startswith("."):
+                yield name.removesuffix(suffix)

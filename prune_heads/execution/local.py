@@ -1,0 +1,199 @@
+"""Workers on this machine: one in this process, or several processes that each keep what they have loaded."""
+
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event as Flag
+
+from prune_heads.errors import RunError
+from prune_heads.execution.claims import Claims
+from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.spec import Trial
+from prune_heads.execution.worker import MOST_DEATHS, Event, Policy, RunTrial, Worker, fail_for_deaths
+
+_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Local:
+    """Runs trials in `jobs` processes; of one job, in this one."""
+
+    jobs: int = 1
+    threads: int = 1
+    """Threads of all jobs together, shared evenly, each at least one."""
+    gpus: int = 0
+    """How many there are: the jobs take them in turn."""
+
+    def run(
+        self,
+        folder: SweepFolder,
+        trials: Sequence[Trial],
+        begin: Callable[[], RunTrial],
+        policy: Policy,
+        tell: Callable[[Event], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Work through the trials.
+
+        Args:
+            folder: Of the sweep.
+            trials: All of it; what is done is left out.
+            begin: Called once in each process, for what runs its trials; importable by name.
+            policy: What is done about failures.
+            tell: Called here, for every event of every worker.
+            stopping: Asked all the time; once true, running trials finish and no other begins.
+
+        Raises:
+            RunError: If records cannot be kept, or workers do not start.
+        """
+        if self.jobs == 1:
+            claims = Claims(folder.root / "claims")
+            with claims.beating():
+                Worker(folder, claims, begin(), policy, tell, stopping).work(trials)
+            return
+        _Pool(self, folder, {trial.digest: trial for trial in trials}, begin, policy, tell).run(stopping)
+
+
+@dataclass
+class _Pool:
+    """The processes of one run, seen from the one that started them."""
+
+    place: Local
+    folder: SweepFolder
+    trials: dict[str, Trial]
+    begin: Callable[[], RunTrial]
+    policy: Policy
+    tell: Callable[[Event], None]
+    workers: dict[int, SpawnProcess] = field(default_factory=dict)
+    ears: dict[int, Connection] = field(default_factory=dict)
+    """Worker -> where it is heard; a pipe of its own, so that what it said before it was killed has arrived."""
+    running: dict[int, str] = field(default_factory=dict)
+    """Worker -> the trial that it has told it began."""
+    has_told: set[int] = field(default_factory=set)
+    deaths: Counter[str] = field(default_factory=Counter)
+    n_failed: int = 0
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and no GPU
+        self.stop: Flag = context.Event()
+        self.context = context
+        try:
+            for number in range(self.place.jobs):
+                self._start(number)
+            while self.workers:
+                self._listen()
+                if stopping() or self.n_failed >= (self.policy.stop_after or len(self.trials) + 1):
+                    self.stop.set()
+                self._bury()
+        finally:
+            for worker in self.workers.values():  # after an error or a second Ctrl-C
+                worker.kill()
+                worker.join()
+
+    def _start(self, number: int) -> None:
+        place = _Place(
+            number,
+            max(1, self.place.threads // self.place.jobs),
+            number % self.place.gpus if self.place.gpus else None,
+        )
+        trials = list(self.trials.values())
+        self.ears[number], mouth = self.context.Pipe(duplex=False)
+        arguments = (self.folder, trials, self.begin, self.policy, mouth, self.stop, place)
+        self.workers[number] = self.context.Process(target=_work, args=arguments, name=f"worker-{number + 1}")
+        self.workers[number].start()
+        mouth.close()  # of ours: the worker's end alone keeps it open
+
+    def _listen(self) -> None:
+        """Hand on what workers have told; waits a little where there is nothing."""
+        numbers = {id(ear): number for number, ear in self.ears.items()}
+        for ear in wait(list(self.ears.values()), _LOOK_SECONDS):
+            self._hear(numbers[id(ear)])
+
+    def _hear(self, number: int) -> bool:
+        """One thing that a worker has told; False if it will tell nothing more."""
+        try:
+            event = self.ears[number].recv()
+        except (EOFError, OSError):
+            self.ears.pop(number).close()
+            return False
+        self.has_told.add(number)
+        if isinstance(event, str):
+            raise RunError(event)
+        if event.kind == "started":
+            self.running[number] = event.digest
+        else:
+            self.running.pop(number, None)
+        self.n_failed += event.kind == "failed"
+        self.tell(event)
+        return True
+
+    def _bury(self) -> None:
+        """Take leave of workers that have ended; who was killed is replaced."""
+        for number, worker in list(self.workers.items()):
+            if worker.is_alive():
+                continue
+            while number in self.ears and self._hear(number):
+                pass
+            worker.join()
+            del self.workers[number]
+            if not worker.exitcode:
+                continue
+            if number not in self.has_told:
+                raise RunError(
+                    f"workers must start; {worker.name} ended with exit code {worker.exitcode}, see above"
+                )
+            self._lost(self.running.pop(number, None), worker.exitcode)
+            self.has_told.discard(number)
+            if not self.stop.is_set():
+                self._start(number)
+
+    def _lost(self, digest: str | None, exit_code: int | None) -> None:
+        """A trial whose worker has died is for the others; not for ever."""
+        if digest is None:
+            return
+        self.deaths[digest] += 1
+        if self.deaths[digest] >= MOST_DEATHS:
+            self.tell(
+                fail_for_deaths(self.folder, self.trials[digest], f"exit code {exit_code}", self.policy)
+            )
+            self.n_failed += 1
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a worker has of the machine."""
+
+    number: int
+    threads: int
+    gpu: int | None
+
+
+def _work(
+    folder: SweepFolder,
+    trials: Sequence[Trial],
+    begin: Callable[[], RunTrial],
+    policy: Policy,
+    mouth: Connection,
+    stop: Flag,
+    place: _Place,
+) -> None:
+    """The body of a worker process."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the terminal sends it to all; the parent says what it means
+    os.environ["OMP_NUM_THREADS"] = str(place.threads)
+    if place.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(place.gpu)
+    claims = Claims(folder.root / "claims")
+    start = place.number * 7919 % max(1, len(trials))  # not all at one end
+    with claims.beating():
+        worker = Worker(folder, claims, begin(), policy, mouth.send, stop.is_set)
+        try:
+            worker.work([*trials[start:], *trials[:start]])
+        except RunError as error:
+            mouth.send(str(error))

@@ -1,0 +1,210 @@
+"""A sweep as a TOML file: the options of a run, and axes over which they vary. Values only; nothing is loaded.
+
+The keys at the top are options of `prune-heads run`; `[grid]` has a list for each option that varies, and `seeds` is
+one more; `[[exclude]]` leaves out the trials that say all of it, `[[include]]` adds trials beside the product.
+"""
+
+import difflib
+import itertools
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from prune_heads.canonical import canonical, digest
+from prune_heads.errors import SpecError
+
+RESERVED = ("name", "seeds", "grid", "include", "exclude")
+"""Keys of the file that are no options of a run."""
+
+Values = Mapping[str, Any]
+"""Option -> value, as TOML and JSON have them."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a run takes, as the command line knows it."""
+
+    defaults: Values
+    """Every option that a trial may set, with its default."""
+    check: Callable[[str, Any], None]
+    """Raises `ValueError` if an option does not take a value."""
+    clash: Callable[[Values], str | None]
+    """Why values exclude each other; None where they do not."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a sweep."""
+
+    values: Values
+    """Every option, defaults included."""
+    digest: str
+    """SHA-256 (hex) of the values; paths stand in them as they are written in the file."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A file that has been read."""
+
+    name: str
+    trials: tuple[Trial, ...]
+    """In order; none twice."""
+    axes: tuple[str, ...]
+    """Options that vary, in the order of the file."""
+    n_twice: int = 0
+    """Trials that the file describes more than once."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the name and all trials."""
+        return digest({"name": self.name, "trials": [trial.digest for trial in self.trials]})
+
+
+def read_sweep(file: Path, known: Known) -> Sweep:
+    """Read a sweep.
+
+    Raises:
+        SpecError: Naming every fault of the file, with the nearest valid key where a key is wrong.
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"a sweep must be a readable file; got {file} ({error.strerror})") from error
+    except ValueError as error:
+        raise SpecError(f"a sweep must be a TOML file; {file.name} is not: {error}") from error
+    return sweep_of(content, known, name=file.stem, shown=file.name)
+
+
+def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
+    """The same from what the file holds; `name` is that of a sweep that names itself not, `shown` the file's."""
+    reader = _Reader(known)
+    base = {key: value for key, value in content.items() if key not in RESERVED}
+    reader.options(base, "", also=RESERVED)
+    axes = reader.axes(content.get("grid", {}), content.get("seeds"))
+    extra = [reader.table(row, "include", i) for i, row in enumerate(_rows(reader, content, "include"))]
+    left_out = [
+        reader.table(row, "exclude", i, lists=True) for i, row in enumerate(_rows(reader, content, "exclude"))
+    ]
+    named = content.get("name", name)
+    if not isinstance(named, str) or not named.strip():
+        reader.faults.append(f"name: must be a text; got {named!r}")
+    for key in [key for key in axes if key in base]:
+        reader.faults.append(f"grid.{key}: must not stand at the top too")
+    reader.stop(shown)
+    seeds = {"seed": axes["seed"]} if "seeds" in content else {}
+    rows = [*_product(axes), *({**row, **turn} for row in extra for turn in _product(seeds))]
+    trials, n_twice = reader.trials(base, rows, left_out)
+    reader.stop(shown)
+    vary = tuple(dict.fromkeys([*axes, *(key for row in extra for key in row)]))
+    return Sweep(str(named), trials, vary, n_twice)
+
+
+@dataclass
+class _Reader:
+    """Reads the parts of a file and gathers what is wrong with them."""
+
+    known: Known
+    faults: list[str] = field(default_factory=list)
+    seen: dict[tuple[str, str], str | None] = field(default_factory=dict)
+
+    def stop(self, shown: str) -> None:
+        if self.faults:
+            raise SpecError(f"{shown} has {len(self.faults)} fault(s): {'; '.join(self.faults)}")
+
+    def options(self, values: Values, where: str, also: Sequence[str] = ()) -> None:
+        for key, value in values.items():
+            if key not in self.known.defaults:
+                near = difflib.get_close_matches(key, [*self.known.defaults, *also], n=1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                self.faults.append(f"{where}{key}: there is no such option{hint}")
+            elif problem := self._problem(key, value):
+                self.faults.append(f"{where}{key}: {problem}")
+
+    def axes(self, grid: Any, seeds: Any) -> dict[str, list[Any]]:
+        if not isinstance(grid, dict):
+            self.faults.append(f"grid: must be a table of lists; got {grid!r}")
+            grid = {}
+        axes = dict(grid)
+        if seeds is not None and "seed" in axes:
+            self.faults.append("seeds: must not stand beside grid.seed")
+        if seeds is not None:
+            axes["seed"] = seeds
+        for key, axis in axes.items():
+            shown = "seeds" if key == "seed" and seeds is not None else f"grid.{key}"
+            if not isinstance(axis, list) or not axis:
+                self.faults.append(f"{shown}: must be a list of at least one value; got {axis!r}")
+                continue
+            if len({canonical({"": value}) for value in axis}) < len(axis):
+                self.faults.append(f"{shown}: names a value twice")
+            for value in axis if key in self.known.defaults else axis[:1]:
+                self.options({key: value}, "grid." if shown != "seeds" else "seeds: ")
+        return axes
+
+    def table(self, row: Any, kind: str, i: int, *, lists: bool = False) -> Values:
+        where = f"{kind}[{i + 1}]."
+        if not isinstance(row, dict) or not row:
+            self.faults.append(f"{where[:-1]}: must be a table of options; got {row!r}")
+            return {}
+        for key, value in row.items():
+            for one in value if lists and isinstance(value, list) else [value]:
+                self.options({key: one}, where)
+        return row
+
+    def trials(
+        self, base: Values, rows: Sequence[Values], left_out: Sequence[Values]
+    ) -> tuple[tuple[Trial, ...], int]:
+        trials: dict[str, Trial] = {}
+        used, n_twice = set(), 0
+        for row in rows:
+            values = {**self.known.defaults, **base, **row}
+            which = next((i for i, rule in enumerate(left_out) if _matches(rule, values)), None)
+            if which is not None:
+                used.add(which)
+                continue
+            if problem := self.known.clash(values):
+                self.faults.append(f"{json.dumps(row)}: {problem}")
+                continue
+            trial = Trial(values, digest(values))
+            n_twice += trial.digest in trials
+            trials.setdefault(trial.digest, trial)
+        self.faults += [
+            f"exclude[{i + 1}]: leaves no trial out" for i in range(len(left_out)) if i not in used
+        ]
+        if not trials and not self.faults:
+            self.faults.append("exclude: leaves all trials out")
+        return tuple(trials.values()), n_twice
+
+    def _problem(self, key: str, value: Any) -> str | None:
+        """Why an option does not take a value; each value is asked about once."""
+        name = (key, repr(value))
+        if name not in self.seen:
+            try:
+                self.known.check(key, value)
+                self.seen[name] = None
+            except ValueError as error:
+                self.seen[name] = str(error)
+        return self.seen[name]
+
+
+def _rows(reader: _Reader, content: Values, kind: str) -> list[Any]:
+    rows = content.get(kind, [])
+    if isinstance(rows, list):
+        return rows
+    reader.faults.append(f"{kind}: must be tables, written [[{kind}]]; got {rows!r}")
+    return []
+
+
+def _product(axes: Mapping[str, Sequence[Any]]) -> Iterator[Values]:
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def _matches(rule: Values, values: Values) -> bool:
+    return all(
+        values[key] in wanted if isinstance(wanted, list) else values[key] == wanted
+        for key, wanted in rule.items()
+    )

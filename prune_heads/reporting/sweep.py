@@ -1,0 +1,113 @@
+"""Sweeps in words and tables: what is planned, how far it is, what came out."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.spec import Sweep
+from prune_heads.reporting.layout import plain_table, titled
+
+_SHOWN = 20
+"""Trials of a plan, and failures, that the terminal shows; `--json` has all."""
+
+
+def plan_report(sweep: Sweep) -> dict[str, Any]:
+    """The trials in order: digest and what varies."""
+    return {
+        "name": sweep.name,
+        "digest": sweep.digest,
+        "n_trials": len(sweep.trials),
+        "n_described_twice": sweep.n_twice,
+        "axes": list(sweep.axes),
+        "trials": [
+            {"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}}
+            for trial in sweep.trials
+        ],
+    }
+
+
+def plan_table(report: Mapping[str, Any]) -> RenderableType:
+    """The first and the last trials."""
+    table = plain_table(("trial", *report["axes"]), ())
+    rows = report["trials"]
+    for i, row in enumerate(rows):
+        if len(rows) > _SHOWN and _SHOWN // 2 <= i < len(rows) - _SHOWN // 2:
+            if i == _SHOWN // 2:
+                table.add_row("...")
+            continue
+        table.add_row(row["digest"][:10], *(str(row[axis]) for axis in report["axes"]))
+    twice = (
+        f"; {report['n_described_twice']} more are the same as others" if report["n_described_twice"] else ""
+    )
+    return Group(titled(f"{report['name']}: {report['n_trials']:,} trials{twice}"), table)
+
+
+def status_report(folder: SweepFolder) -> dict[str, Any]:
+    """Counts, and what the failures say; by listing folders, no record is opened."""
+    about = folder.about()
+    failed = list(folder.failed())
+    done = sum(1 for _ in folder.done())
+    running = sum(1 for _ in folder.running())
+    errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
+    return {
+        "name": about["name"],
+        "n_trials": about["n_trials"],
+        "done": done,
+        "failed": len(failed),
+        "running": running,
+        "left": about["n_trials"] - done - len(failed),
+        "errors": [{"error": error, "n_trials": n} for error, n in errors.most_common()],
+    }
+
+
+def status_table(report: Mapping[str, Any]) -> RenderableType:
+    """The counts, and the errors from the most frequent."""
+    table = plain_table(("trials",), ("",))
+    for name in ("n_trials", "done", "failed", "running", "left"):
+        table.add_row({"n_trials": "in all"}.get(name, name), f"{report[name]:,}")
+    parts: list[RenderableType] = [titled(report["name"]), table]
+    return Group(*parts, *_errors(report))
+
+
+def end_table(report: Mapping[str, Any]) -> RenderableType:
+    """One line, and the errors."""
+    line = f"{report['name']}: {report['done']:,} of {report['n_trials']:,} trials done"
+    line += f", {report['failed']:,} failed" if report["failed"] else ""
+    line += f", {report['left']:,} left" if report["left"] else ""
+    return Group(titled(line), *_errors(report))
+
+
+def results_table(report: Mapping[str, Any]) -> RenderableType:
+    """The best trials by the headline metric of each task and split, and where the table is."""
+    rows = [row for row in report["rows"] if row["headline"]]
+    groups = dict.fromkeys((row["task"], row["model"], row["split"]) for row in rows)
+    table = plain_table(
+        ("task", "model", "split", "metric"), ("trials", "base", "best", "heads pruned", "worst")
+    )
+    for group in groups:
+        own = [row for row in rows if (row["task"], row["model"], row["split"]) == group]
+        values = [row["pruned"] for row in own]
+        best = own[values.index(max(values))]
+        numbers = (f"{len(own):,}", f"{own[0]['base']:.4f}", f"{max(values):.4f}")
+        table.add_row(
+            *group,
+            own[0]["metric"],
+            *numbers,
+            f"{best['n_pruned']} of {best['n_heads']}",
+            f"{min(values):.4f}",
+        )
+    said = f"{report['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(report['files'])}"
+    return Group(titled(said), table)
+
+
+def _errors(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+    for row in report["errors"][:_SHOWN]:
+        yield Text(f"{row['n_trials']:,} failed: {row['error']}", style="red")
+    if report["errors"]:
+        yield Text(
+            "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again", style="dim"
+        )

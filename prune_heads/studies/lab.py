@@ -1,0 +1,142 @@
+"""A model on a task with all that has been loaded and computed so far, for one run or for many in turn.
+
+What was noted on the way is said again to every run that uses it, so that the record of a run does not depend on which
+runs came before.
+"""
+
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from functools import cached_property
+from typing import Any, TypeVar
+
+from transformers import PreTrainedModel
+
+from prune_heads.evaluation import Subject
+from prune_heads.heads import HeadScores
+from prune_heads.importance import CRITERIA
+from prune_heads.predictions import Predictions, model_key
+from prune_heads.progress import Progress, Reporter
+from prune_heads.studies.scoring import ScoreResult, Scoring, examples_to_score_on, score
+from prune_heads.studies.setup import Setup, identify_model, identify_split
+
+Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
+"""What something is, and how to compute it -> its value, which another process may have found before. All JSON."""
+T = TypeVar("T")
+
+
+def with_no_one(what: dict[str, Any], how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Share with no other process."""
+    return how()
+
+
+class Lab:
+    """Loads at first use and keeps: model, task, tokenised splits, predictions, scores."""
+
+    def __init__(
+        self, setup: Setup, reporter: Reporter, *, share: Share = with_no_one, reused: bool = False
+    ) -> None:
+        self.setup, self.share, self.reused = setup, share, reused
+        self.reporter = _Relay(reporter)
+        self._kept: dict[Hashable, tuple[Any, list[str]]] = {}
+
+    def tell(self, reporter: Reporter) -> None:
+        """From now on tell another reporter: the next run's."""
+        self.reporter.target = reporter
+
+    @property
+    def subject(self) -> Subject:
+        """The model on the task."""
+        return self._once("subject", lambda: self.setup.load(self.reporter))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """For records: the model by name and fingerprint."""
+        return identify_model(self.subject.classifier)
+
+    def predictions(self, split: str) -> Predictions:
+        """The predictions on a split to report on."""
+
+        def load() -> Predictions:
+            loaded = self.setup.load_split(self.subject, split, self.reporter)
+            return self.setup.predictions(self.subject, loaded, self.reporter)
+
+        return self._once(("split", split), load)
+
+    def examples(self, scoring: Scoring) -> Predictions | None:
+        """The examples that heads are scored on; None for a criterion that looks at none."""
+        if not CRITERIA[scoring.criterion].needs_data:
+            return None
+        key = ("examples", scoring.split, scoring.max_examples)
+        return self._once(key, lambda: examples_to_score_on(self.subject, self.setup, scoring, self.reporter))
+
+    def scored(self, scoring: Scoring) -> ScoreResult:
+        """The scores, computed once. Those that another process has found come without their gradients."""
+        return self._once(scoring, lambda: self._score(scoring))
+
+    def prove_gates(self, predictions: Predictions) -> None:
+        """See `Subject.prove_gates`; once."""
+        self._once("proof", lambda: self.subject.prove_gates(predictions.batches))
+
+    def model_to_prune(self) -> PreTrainedModel:
+        """The model, to be changed: a copy where it is needed again."""
+        model = self.subject.classifier.model
+        return deepcopy(model) if self.reused else model
+
+    def _score(self, scoring: Scoring) -> ScoreResult:
+        examples, found, notes = self.examples(scoring), [], len(self.reporter.notes)
+
+        def how() -> dict[str, Any]:
+            found.append(score(self.subject, scoring, examples))
+            return {**found[0].scores.to_json(), "notes": self.reporter.notes[notes:]}
+
+        shared = self.share(self._identity(scoring, examples), how)
+        if found:
+            return found[0]
+        for note in shared["notes"]:
+            self.reporter.note(note)
+        split = None if examples is None else examples.split
+        return ScoreResult(scoring, self.subject.blocks, HeadScores.from_json(shared), None, split)
+
+    def _identity(self, scoring: Scoring, examples: Predictions | None) -> dict[str, Any]:
+        return {
+            "scores_of": model_key(self.subject.model),
+            "dtype": self.setup.dtype,
+            "batch_size": self.setup.batch_size,
+            "max_length": self.setup.max_length,
+            "task": self.subject.task.spec.name,
+            **scoring.configuration(),
+            "examples": None if examples is None else identify_split(examples.split),
+        }
+
+    def _once(self, key: Hashable, load: Callable[[], T]) -> T:
+        if key in self._kept:
+            value, notes = self._kept[key]
+            for note in notes:
+                self.reporter.note(note)
+        else:
+            n = len(self.reporter.notes)
+            value = load()
+            self._kept[key] = (value, self.reporter.notes[n:])
+        return value
+
+
+class _Relay:
+    """A reporter for who keeps one, while the runs that it tells come and go."""
+
+    def __init__(self, target: Reporter) -> None:
+        self.target = target
+
+    @property
+    def notes(self) -> list[str]:
+        """Of the run of now."""
+        return self.target.notes
+
+    def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
+        """See `Reporter`."""
+        return self.target.stage(name, total)
+
+    def note(self, text: str) -> None:
+        """See `Reporter`; each once."""
+        if text not in self.target.notes:
+            self.target.note(text)

@@ -1,0 +1,199 @@
+"""`prune-heads sweep`: a grid from a file, as a process: runs, goes on after kills, shows what came out."""
+
+import csv
+import io
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from pyarrow import parquet
+
+GRID = """
+name = "grid"
+model = {model!r}
+data_dir = {data!r}
+task = "sst2"
+max_examples = 20
+seeds = [0, 1]
+[grid]
+criterion = ["gradient", "random"]
+fraction = [0.0, 0.5, 1.0]
+"""
+N = 12
+
+
+@pytest.fixture
+def spec(tmp_path, checkpoint, sst2):
+    def write(text=GRID, **more):
+        file = tmp_path / "sweep.toml"
+        top = "".join(f"{key} = {json.dumps(value)}\n" for key, value in more.items())
+        file.write_text(top + text.format(model=str(checkpoint), data=str(sst2)))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "out"
+
+
+def records(root):
+    """Every record of a trial with its bytes; when and how long stands elsewhere."""
+    return {path.parent.name: path.read_bytes() for path in root.glob("trials/*/*/record.json")}
+
+
+def process(*words):
+    command = [sys.executable, "-m", "prune_heads", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_dry_run_prints_the_trials_and_writes_nothing(spec, invoke, json_of, snapshot, tmp_path):
+    file = spec()
+    before = snapshot(tmp_path)
+    report = json_of(invoke("sweep", "run", file, "--dry-run", "--json"))
+    assert report["n_trials"] == len(report["trials"]) == N
+    assert report["axes"] == ["criterion", "fraction", "seed"]
+    assert report["trials"][0] | {"digest": ""} == {
+        "digest": "",
+        "criterion": "gradient",
+        "fraction": 0.0,
+        "seed": 0,
+    }
+    assert f"grid: {N} trials" in invoke("sweep", "run", file, "--dry-run").stdout
+    assert snapshot(tmp_path) == before
+
+
+def test_a_sweep_is_run_once_and_shown(spec, root, invoke, json_of, tmp_path):
+    done = invoke("sweep", "run", spec(), "--output", root)
+    assert done.exit_code == 0, done.stderr
+    assert f"grid: {N} of {N} trials done" in done.stdout
+    first = records(root)
+    assert len(first) == N
+    for name, content in first.items():
+        record = json.loads(content)
+        assert record["trial"]["digest"] == name
+        assert record["configuration"]["fraction"] == record["trial"]["values"]["fraction"]
+        assert "date" not in record["provenance"]
+    again = [
+        json.loads(line)
+        for line in invoke("sweep", "run", spec(), "--output", root, "--json").stdout.splitlines()
+    ]
+    assert [row["event"] for row in again] == ["end"]
+    assert records(root) == first
+    status = json_of(invoke("sweep", "status", root, "--json"))
+    assert status == {
+        **{"name": "grid", "n_trials": N, "done": N, "failed": 0, "running": 0, "left": 0, "errors": []}
+    }
+    report = json_of(invoke("sweep", "results", root, "--json"))
+    rows = list(csv.DictReader(io.StringIO((root / "results.csv").read_text())))
+    assert len(rows) == len(report["rows"]) == N
+    assert parquet.read_table(root / "results.parquet").to_pylist() == report["rows"]
+    for row, shown in zip(rows, report["rows"], strict=True):
+        assert float(row["pruned"]) == shown["pruned"]
+        assert int(row["n_pruned"]) == int(float(row["fraction"]) * 12)
+    assert invoke("sweep", "plot", root, "--output", tmp_path / "figure").exit_code == 0
+    assert {path.name for path in (tmp_path / "figure").iterdir()} == {"sweep.png", "sweep.svg"}
+    assert "mean over 2 seeds" in (tmp_path / "figure" / "sweep.svg").read_text()
+
+
+def test_a_trial_is_the_run_of_the_same_options(spec, root, invoke, json_of):
+    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
+    for content in records(root).values():
+        trial = json.loads(content)
+        values = trial["trial"]["values"]
+        words = [f"--{key}={values[key]}" for key in ("criterion", "fraction", "seed")]
+        alone = json_of(invoke("run", "--config", spec(), *words, "--json"))  # its tables are for sweeps
+        for key in ("configuration", "rows", "heads_pruned", "parameters", "notes", "identity_hash"):
+            assert alone[key] == trial[key]
+
+
+def test_processes_and_one_process_give_the_same_records(spec, root, tmp_path, invoke):
+    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
+    with process("sweep", "run", spec(), "--output", tmp_path / "two", "--jobs", 2, "--json") as both:
+        events = [json.loads(line) for line in both.stdout]
+    assert both.returncode == 0
+    assert records(tmp_path / "two") == records(root)
+    assert sum(event["event"] == "done" for event in events) == N
+
+
+def test_ray_gives_the_same_records(spec, root, tmp_path, invoke):
+    pytest.importorskip("ray")
+    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
+    words = ("sweep", "run", spec(), "--output", tmp_path / "ray", "--executor", "ray", "--jobs", 2)
+    with process(*words) as cluster:
+        _, errors = cluster.communicate(timeout=240)
+    assert cluster.returncode == 0, errors
+    assert records(tmp_path / "ray") == records(root)
+
+
+def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, root, tmp_path, invoke):
+    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
+    draw, killed = random.Random(1), tmp_path / "killed"
+    for _ in range(4):
+        child = process("sweep", "run", spec(), "--output", killed)
+        time.sleep(draw.uniform(3, 8))
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    assert invoke("sweep", "run", spec(), "--output", killed).exit_code == 0
+    assert records(killed) == records(root)
+    assert json.loads(invoke("sweep", "status", killed, "--json").stdout)["running"] == 0
+
+
+def test_ctrl_c_lets_the_running_trial_finish(spec, root):
+    with process("sweep", "run", spec(), "--output", root, "--json") as child:
+        events = []
+        for line in child.stdout:
+            events.append(json.loads(line)["event"])
+            if events[-1] == "started" and "done" in events:
+                child.send_signal(signal.SIGINT)
+                break
+        rest, errors = child.communicate(timeout=120)
+    events += [json.loads(line)["event"] for line in rest.splitlines()]
+    assert child.returncode == 1
+    assert "running trials finish" in errors
+    assert events.count("done") == events.count("started") < N
+    assert events[-1] == "end"
+    assert len(records(root)) == events.count("done")
+
+
+def test_failures_are_told_and_tried_again_when_asked(spec, root, invoke, json_of, sst2, tmp_path):
+    data = tmp_path / "data"
+    file = spec(GRID.replace("{data!r}", repr(str(data))))
+    done = invoke("sweep", "run", file, "--output", root, "--stop-after", 3)
+    assert done.exit_code == 1
+    assert f"grid: 0 of {N} trials done, 3 failed, {N - 3} left" in done.stdout
+    report = json_of(invoke("sweep", "status", root, "--json"))
+    assert report["failed"] == report["errors"][0]["n_trials"] == 3
+    failure = json.loads(next(root.glob("failures/*/*.json")).read_text())
+    assert "Traceback" in failure["traceback"]
+    data.symlink_to(sst2)
+    assert json_of(invoke("sweep", "retry", root, "--json")) == {"n_forgotten": 3}
+    assert invoke("sweep", "run", file, "--output", root).exit_code == 0
+    assert len(records(root)) == N
+
+
+def test_misuse_and_what_is_not_a_sweep(spec, root, invoke, refused, tmp_path):
+    file = spec()
+    said = refused(
+        "sweep", "run", spec(GRID.replace("fraction", "fractoin"), criterio="x"), "--output", root, code=2
+    )
+    assert "sweep.toml has 2 fault(s): criterio: there is no such option (did you mean criterion?)" in said
+    assert "grid.fractoin: there is no such option (did you mean fraction?)" in said
+    said = refused("sweep", "run", spec(GRID.replace('"random"', '"vibes"')), "--output", root, code=2)
+    assert "grid.criterion: 'vibes' is not one of 'gradient', 'ablation', 'magnitude', 'random'" in said
+    file = spec()
+    assert "--output must name" in refused("sweep", "run", file, code=2)
+    assert "belong to --executor ray" in refused(
+        "sweep", "run", file, "--output", root, "--address", "auto", code=2
+    )
+    assert "must hold sweep.json" in refused("sweep", "status", tmp_path)
+    assert invoke("sweep", "run", file, "--output", root).exit_code == 0
+    other = spec(GRID.replace("[0.0, 0.5, 1.0]", "[0.0]"))
+    assert "holds another sweep of the same name" in refused("sweep", "run", other, "--output", root)
+    next(root.glob("trials/*/*/record.json")).write_text("{")
+    assert "must be a JSON file" in refused("sweep", "results", root)

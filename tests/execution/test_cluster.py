@@ -1,0 +1,107 @@
+"""Ray places the trials: on a local cluster of two nodes, with a worker killed and a node lost in mid-sweep."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from null_trial import KNOWN, begin
+
+from prune_heads.errors import RunError
+from prune_heads.execution.cluster import Cluster
+from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.spec import sweep_of
+from prune_heads.execution.worker import Policy
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+)
+SECONDS = 180
+TESTS = str(Path(__file__).parents[1])
+
+
+@pytest.fixture
+def in_time():
+    """What waits for ever on a cluster that does not come up must fail instead."""
+
+    def late(number, frame):
+        raise TimeoutError(f"the cluster took more than {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def nodes(monkeypatch, in_time):
+    """Two nodes of two cores each, on this machine."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster as Nodes
+
+    paths = [TESTS, str(Path(TESTS).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster.second = cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp_path):
+    (tmp_path / "log").mkdir()
+    some = sweep_of(
+        {"log": str(tmp_path / "log"), "sleep": 0.1, "seeds": list(range(80))},
+        KNOWN,
+        name="s",
+        shown="s.toml",
+    )
+    folder, events = SweepFolder.open(tmp_path / "s", some), []
+
+    end = time.monotonic() + SECONDS
+
+    def disturb():
+        while len(list((tmp_path / "log").iterdir())) < 8 and time.monotonic() < end:
+            time.sleep(0.05)
+        pid = int(next((tmp_path / "log").iterdir()).name.rsplit(".", 2)[1])
+        os.kill(pid, signal.SIGKILL)
+        while len(list(folder.done())) < 25 and time.monotonic() < end:
+            time.sleep(0.05)
+        nodes.remove_node(nodes.second, allow_graceful=False)
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    Cluster(nodes.address, jobs=4).run(folder, some.trials, begin, Policy(), events.append, lambda: False)
+    disturber.join()
+    assert {trial.digest for trial in some.trials} == set(folder.done())
+    assert list(folder.failed()) == []
+    done = [event.digest for event in events if event.kind == "done"]
+    assert len(done) == len(set(done))
+    starts = [path.name.rsplit(".", 2)[0] for path in (tmp_path / "log").iterdir()]
+    assert len(starts) - len(set(starts)) <= 1 + 2  # what the killed worker and the lost node were at
+    assert {folder.record(trial.digest)["configuration"]["seed"] for trial in some.trials} == set(range(80))
+
+
+def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def init(address, **options):
+        raise ConnectionError(f"Could not find any running Ray instance at {address}")
+
+    monkeypatch.setattr(ray, "init", init)
+    some = sweep_of({}, KNOWN, name="s", shown="s.toml")
+    folder = SweepFolder.open(tmp_path / "s", some)
+    with pytest.raises(RunError, match="must be that of a running Ray cluster; got auto: Could not find any"):
+        Cluster("auto").run(folder, some.trials, begin, Policy(), lambda event: None, lambda: False)
+
+
+def test_without_ray(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    some = sweep_of({}, KNOWN, name="s", shown="s.toml")
+    with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
+        Cluster().run(SweepFolder.open(tmp_path, some), some.trials, begin, Policy(), print, lambda: False)

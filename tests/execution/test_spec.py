@@ -1,0 +1,159 @@
+"""A sweep as a file: what it resolves to, and what is said of its faults."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from null_trial import DEFAULTS, KNOWN
+
+from prune_heads.errors import SpecError
+from prune_heads.execution.spec import read_sweep, sweep_of
+
+FILE = """
+name = "how-far"
+task = "sst2"
+seeds = [0, 1]
+[grid]
+criterion = ["a", "b"]
+fraction = [0.0, 0.5, 1.0]
+[[exclude]]
+criterion = "b"
+fraction = [0.0, 1.0]
+[[include]]
+criterion = "c"
+fraction = 0.25
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text):
+        (tmp_path / "sweep.toml").write_text(text)
+        return read_sweep(tmp_path / "sweep.toml", KNOWN)
+
+    return read
+
+
+def of(content, name="s"):
+    return sweep_of(content, KNOWN, name=name, shown="s.toml")
+
+
+def faults(read, text):
+    with pytest.raises(SpecError) as caught:
+        read(text)
+    head, *rest = str(caught.value).split("fault(s): ")
+    return [f"{head}fault(s)", *(";".join(rest).split("; ") if rest else [])]
+
+
+def test_a_file_resolves_to_its_trials_in_order(read):
+    sweep = read(FILE)
+    assert sweep.name == "how-far"
+    assert sweep.axes == ("criterion", "fraction", "seed")
+    found = [(t.values["criterion"], t.values["fraction"], t.values["seed"]) for t in sweep.trials]
+    assert found == [
+        *[("a", f, s) for f in (0.0, 0.5, 1.0) for s in (0, 1)],
+        *[("b", 0.5, s) for s in (0, 1)],
+        *[("c", 0.25, s) for s in (0, 1)],
+    ]
+    assert all(trial.values == {**DEFAULTS, "task": "sst2", **trial.values} for trial in sweep.trials)
+    assert read("task = 'sst2'").name == "sweep"
+
+
+axes = st.dictionaries(
+    st.sampled_from(["model", "criterion", "task"]),
+    st.lists(st.sampled_from("uvwxyz"), min_size=1, unique=True),
+    max_size=3,
+)
+
+
+@given(axes, st.randoms())
+def test_the_trials_are_the_product_and_their_hashes_their_content(grid, draw):
+    sweep = of({"grid": grid, "fraction": 0.5})
+    found = {tuple(trial.values[key] for key in grid) for trial in sweep.trials}
+    assert found == set(itertools.product(*grid.values()))
+    assert len({trial.digest for trial in sweep.trials}) == len(sweep.trials) == len(found)
+    keys = list(grid)
+    draw.shuffle(keys)
+    again = of({"fraction": 0.5, "seed": 0, "grid": {key: grid[key] for key in keys}})
+    assert {trial.digest for trial in again.trials} == {trial.digest for trial in sweep.trials}
+
+
+def test_a_default_that_is_written_is_the_same_trial():
+    assert of({"fraction": 0.5}).trials == of({}).trials
+    assert of({"fraction": 0.25}).trials != of({}).trials
+    twice = of({"grid": {"fraction": [0.5, 0.25]}, "include": [{"fraction": 0.25}]})
+    assert (len(twice.trials), twice.n_twice) == (2, 1)
+
+
+def test_the_digest_is_that_of_name_and_trials():
+    base = {"grid": {"fraction": [0.1, 0.2]}}
+    assert of(base).digest == of(base).digest
+    assert (
+        len({of(base).digest, of(base, name="other").digest, of({"grid": {"fraction": [0.1]}}).digest}) == 3
+    )
+
+
+def test_all_faults_are_told_together_with_the_nearest_key(read):
+    text = """
+    nmae = "x"
+    fraction = "half"
+    criterion = "a"
+    [grid]
+    criterion = ["a", "b"]
+    fractoin = [0.1]
+    seed = []
+    model = ["m", "m"]
+    [[include]]
+    modle = "m"
+    [[exclude]]
+    task = 3
+    """
+    head, *rest = faults(read, text)
+    assert head == "sweep.toml has 8 fault(s)"
+    assert rest == [
+        "nmae: there is no such option (did you mean name?)",
+        "fraction: must be float; got 'half'",
+        "grid.fractoin: there is no such option (did you mean fraction?)",
+        "grid.seed: must be a list of at least one value; got []",
+        "grid.model: names a value twice",
+        "include[1].modle: there is no such option (did you mean model?)",
+        "exclude[1].task: must be str; got 3",
+        "grid.criterion: must not stand at the top too",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("grid = 3", "grid: must be a table of lists; got 3"),
+        ("include = 3", "include: must be tables, written [[include]]; got 3"),
+        ("seeds = [0]\n[grid]\nseed = [1]", "seeds: must not stand beside grid.seed"),
+        ("seeds = ['x']", "seeds: seed: must be int; got 'x'"),
+        ("name = 3", "name: must be a text; got 3"),
+        ("[[exclude]]\nfraction = 0.7", "exclude[1]: leaves no trial out"),
+        ("[[exclude]]\nfraction = 0.5", "exclude: leaves all trials out"),
+        ("fraction = 0.9\ncriterion = 'z'", "{}: fraction 0.9 and criterion z exclude each other"),
+        ("[[include]]", "include[1]: must be a table of options; got {}"),
+    ],
+)
+def test_faults(text, said, read):
+    assert said in faults(read, text)
+
+
+def test_files_that_cannot_be_read(read, tmp_path):
+    with pytest.raises(SpecError, match=r"must be a TOML file; sweep\.toml is not: "):
+        read("a = ")
+    with pytest.raises(SpecError, match="must be a readable file"):
+        read_sweep(tmp_path / "none.toml", KNOWN)
+
+
+def test_excluding_does_not_depend_on_the_order_of_rules():
+    rules = [{"fraction": 0.1, "criterion": "a"}, {"fraction": [0.2, 0.3]}, {"criterion": "b"}]
+    grid = {"fraction": [0.1, 0.2, 0.3, 0.4], "criterion": ["a", "b", "c"]}
+    found = set()
+    for seed in range(5):
+        random.Random(seed).shuffle(rules)
+        found.add(of({"grid": grid, "exclude": rules}).digest)
+    assert len(found) == 1

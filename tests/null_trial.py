@@ -1,0 +1,56 @@
+"""A double of the trial, not of the machinery: it returns at once, sleeps, fails or dies as its values say."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from prune_heads.execution.spec import Known
+
+DEFAULTS = {
+    "task": "t",
+    "model": "m",
+    "fraction": 0.5,
+    "seed": 0,
+    "sleep": 0.0,
+    "fail": 0,
+    "log": "",
+    "criterion": "a",
+}
+
+
+def check(key, value):
+    kind = type(DEFAULTS[key])
+    if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
+        raise ValueError(f"must be {kind.__name__}; got {value!r}")
+
+
+def clash(values):
+    return (
+        "fraction 0.9 and criterion z exclude each other"
+        if values["fraction"] == 0.9 and values["criterion"] == "z"
+        else None
+    )
+
+
+KNOWN = Known(DEFAULTS, check, clash)
+
+
+def begin():
+    return run
+
+
+def run(trial):
+    """Writes a line for every start into `log`; fails as often as `fail` says."""
+    values, starts = trial.values, 0
+    if values["log"]:
+        folder = Path(values["log"])
+        name = f"{values['model']}-{values['criterion']}-{values['fraction']}-{values['seed']}"
+        starts = len(list(folder.glob(f"{name}.*")))
+        (folder / f"{name}.{os.getpid()}.{time.monotonic_ns()}").touch()
+    time.sleep(values["sleep"])
+    if starts < values["fail"]:
+        raise ValueError("not yet")
+    if values["criterion"] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"configuration": dict(values), "result": {"accuracy": values["fraction"] / 2 + values["seed"]}}
