@@ -10,6 +10,7 @@ from rich.text import Text
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.sweep_results import varying
 
 _SHOWN = 20
 """Trials of a plan, and failures, that the terminal shows; `--json` has all."""
@@ -82,24 +83,16 @@ def end_table(report: Mapping[str, Any]) -> RenderableType:
 
 
 def results_table(report: Mapping[str, Any]) -> RenderableType:
-    """The best trials by the headline metric of each task and split, and where the table is."""
+    """The base and the best trial of each task, model and split by the headline metric, and where the table is."""
     rows = [row for row in report["rows"] if row["headline"]]
-    groups = dict.fromkeys((row["task"], row["model"], row["split"]) for row in rows)
-    table = plain_table(
-        ("task", "model", "split", "metric"), ("trials", "base", "best", "heads pruned", "worst")
-    )
-    for group in groups:
-        own = [row for row in rows if (row["task"], row["model"], row["split"]) == group]
-        values = [row["pruned"] for row in own]
-        best = own[values.index(max(values))]
-        numbers = (f"{len(own):,}", f"{own[0]['base']:.4f}", f"{max(values):.4f}")
-        table.add_row(
-            *group,
-            own[0]["metric"],
-            *numbers,
-            f"{best['n_pruned']} of {best['n_heads']}",
-            f"{min(values):.4f}",
-        )
+    by = varying(rows, ("task", "model", "split")) or ["task"]
+    table = plain_table((*by, "metric"), ("trials", "base", "best", "heads"))
+    for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
+        own = [row for row in rows if tuple(row[name] for name in by) == group]
+        best = max(own, key=lambda row: row["pruned"])
+        left = best["n_heads"] - best["n_pruned"]
+        numbers = (f"{own[0]['base']:.4f}", f"{best['pruned']:.4f}", f"{left} of {best['n_heads']}")
+        table.add_row(*group, own[0]["metric"], f"{len(own):,}", *numbers)
     said = f"{report['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(report['files'])}"
     return Group(titled(said), table)
 
