@@ -91,7 +91,7 @@ def results_table(report: Mapping[str, Any]) -> RenderableType:
         own = [row for row in rows if tuple(row[name] for name in by) == group]
         best = max(own, key=lambda row: row["pruned"])
         left = best["n_heads"] - best["n_pruned"]
-        numbers = (f"{own[0]['base']:.4f}", f"{best['pruned']:.4f}", f"{left} of {best['n_heads']}")
+        numbers = (f"{own[0]['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
         table.add_row(*group, own[0]["metric"], f"{len(own):,}", *numbers)
     said = f"{report['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(report['files'])}"
     return Group(titled(said), table)
