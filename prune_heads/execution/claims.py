@@ -90,6 +90,10 @@ class Claims:
             and max(self._generations(trial), default=0) == _generation(mine)
         )
 
+    def is_claimed(self, trial: str) -> bool:
+        """Whether there is a claim, by whomever, alive or dead."""
+        return bool(self._generations(trial))
+
     def give_back(self, trial: str) -> None:
         """End the claim; nothing happens if it is not ours any more."""
         with self._lock:

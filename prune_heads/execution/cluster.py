@@ -28,6 +28,7 @@ from prune_heads.execution.worker import (
 )
 
 _WAIT_SECONDS = 0.2
+_REST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ class _Driver:
         self.idle: deque[Any] = deque(
             actor.remote(folder, begin, policy, max(1, int(place.cpus))) for _ in range(n)
         )
+        self.resting: list[tuple[float, Any]] = []
+        """Actors that were lost, until they are tried again."""
+        self.claims = Claims(folder.root / "claims")
         self.deaths: Counter[str] = Counter()
         self.n_failed = 0
 
@@ -96,38 +100,46 @@ class _Driver:
             now = time.monotonic()
             waiting.extend(trial for when, trial in later if when <= now)
             later = [(when, trial) for when, trial in later if when > now]
+            self._wake()
             while waiting and self.idle:
                 actor, trial = self.idle.popleft(), waiting.popleft()
                 running[actor.attempt.remote(trial)] = (actor, trial)
             ready, _ = self.ray.wait(list(running), timeout=_WAIT_SECONDS) if running else ([], [])
             for reference in ready:
                 actor, trial = running.pop(reference)
-                self.idle.append(actor)
-                pause = self._hear(reference, trial)
+                pause = self._hear(reference, trial, actor)
                 if pause is not None:
                     later.append((time.monotonic() + pause, trial))
-            if not running and later and not waiting:
+            if not running and (later or waiting):
                 time.sleep(_WAIT_SECONDS)
 
-    def _hear(self, reference: Any, trial: Trial) -> float | None:
+    def _wake(self) -> None:
+        """Actors that were lost may have been started again by now."""
+        awake = [actor for when, actor in self.resting if when <= time.monotonic()]
+        self.resting = [(when, actor) for when, actor in self.resting if when > time.monotonic()]
+        self.idle.extend(awake)
+
+    def _hear(self, reference: Any, trial: Trial, actor: Any) -> float | None:
         """Hand on what an actor tells; seconds until the trial is for someone again, None if it is settled."""
         try:
             outcome, events, pause = self.ray.get(reference)
-        except (
-            self.ray.exceptions.RayActorError
-        ) as error:  # its process or its node is gone; Ray starts another
+        except self.ray.exceptions.RayActorError as error:
+            # Its process or its node is gone. Ray starts it again, once there is room.
+            self.resting.append((time.monotonic() + _REST_SECONDS, actor))
             return self._lost(trial, first_line(error))
         except self.ray.exceptions.RayTaskError as error:
             raise RunError(
                 f"a worker must be able to keep what it finds; it says {first_line(error.cause)}"
             ) from error
+        self.idle.append(actor)
         for event in events:
             self.n_failed += event.kind == "failed"
             self.tell(event)
         return None if outcome == "settled" else pause
 
     def _lost(self, trial: Trial, how: str) -> float | None:
-        self.deaths[trial.digest] += 1
+        """A trial that was with an actor that is gone; no death of its own if that had not begun it."""
+        self.deaths[trial.digest] += self.claims.is_claimed(trial.digest)
         if self.deaths[trial.digest] < MOST_DEATHS:
             return LOOK_SECONDS
         self.tell(fail_for_deaths(self.folder, trial, how, self.policy))

@@ -113,7 +113,8 @@ class _Reader:
 
     def stop(self, shown: str) -> None:
         if self.faults:
-            raise SpecError(f"{shown} has {len(self.faults)} fault(s): {'; '.join(self.faults)}")
+            faults = "; ".join(f"({i}) {fault}" for i, fault in enumerate(self.faults, start=1))
+            raise SpecError(f"{shown} has {len(self.faults)} fault(s): {faults}")
 
     def options(self, values: Values, where: str, also: Sequence[str] = ()) -> None:
         for key, value in values.items():

@@ -182,8 +182,10 @@ def test_misuse_and_what_is_not_a_sweep(spec, root, invoke, refused, tmp_path):
     said = refused(
         "sweep", "run", spec(GRID.replace("fraction", "fractoin"), criterio="x"), "--output", root, code=2
     )
-    assert "sweep.toml has 2 fault(s): criterio: there is no such option (did you mean criterion?)" in said
-    assert "grid.fractoin: there is no such option (did you mean fraction?)" in said
+    assert (
+        "sweep.toml has 2 fault(s): (1) criterio: there is no such option (did you mean criterion?)" in said
+    )
+    assert "; (2) grid.fractoin: there is no such option (did you mean fraction?)" in said
     said = refused("sweep", "run", spec(GRID.replace('"random"', '"vibes"')), "--output", root, code=2)
     assert "grid.criterion: 'vibes' is not one of 'gradient', 'ablation', 'magnitude', 'random'" in said
     file = spec()

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -43,8 +44,8 @@ def of(content, name="s"):
 def faults(read, text):
     with pytest.raises(SpecError) as caught:
         read(text)
-    head, *rest = str(caught.value).split("fault(s): ")
-    return [f"{head}fault(s)", *(";".join(rest).split("; ") if rest else [])]
+    head, rest = str(caught.value).split(": ", 1)
+    return [head, *re.split(r"(?:^|; )\(\d+\) ", rest)[1:]]
 
 
 def test_a_file_resolves_to_its_trials_in_order(read):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from null_trial import KNOWN, begin, run
+from null_trial import KNOWN, begin, no_trials, run
 
 from prune_heads.errors import RunError
 from prune_heads.execution import folder as folder_module
@@ -230,10 +230,6 @@ def test_a_trial_that_kills_its_workers_fails_and_the_others_finish(log, tmp_pat
     assert kinds(events).count("failed") == len(failed) == 3
     assert {n for name, n in started(log).items() if "dies" in name} == {3}
     assert {n for name, n in started(log).items() if "dies" not in name} == {1}
-
-
-def no_trials():
-    raise SystemExit(3)
 
 
 def test_workers_that_do_not_start(grid, tmp_path):
