@@ -88,13 +88,11 @@ class _Driver:
         self.n_failed = 0
 
     def work(self, trials: Sequence[Trial], stopping: Callable[[], bool]) -> None:
-        settled = {*self.folder.done()}
-        waiting = deque(trial for trial in trials if trial.digest not in settled)
+        waiting = deque(self.policy.unsettled(self.folder, trials))
         later: list[tuple[float, Trial]] = []
         running: dict[Any, tuple[Any, Trial]] = {}
         while waiting or later or running:
-            stops = stopping() or self.n_failed >= (self.policy.stop_after or len(trials) + 1)
-            if stops:
+            if stopping() or self.policy.is_enough(self.n_failed):
                 waiting.clear()
                 later.clear()
             now = time.monotonic()

@@ -108,7 +108,7 @@ class SweepFolder:
         Raises:
             RunError: If it cannot be written.
         """
-        n = 1 + int(self.failure(trial.digest).get("n_failures", 0))
+        n = 1 + self.n_failures(trial.digest)
         about = {"values": dict(trial.values), "error": error, "traceback": traceback, "n_failures": n}
         try:
             write_json(self._failure(trial.digest), about)
@@ -122,6 +122,10 @@ class SweepFolder:
         """The last failure of a trial; empty if there is none."""
         file = self._failure(digest)
         return read_json(file, "a failure") if file.exists() else {}
+
+    def n_failures(self, digest: str) -> int:
+        """How many attempts of a trial have failed."""
+        return int(self.failure(digest).get("n_failures", 0))
 
     def forget_failures(self) -> int:
         """So that they are tried again; how many there were."""

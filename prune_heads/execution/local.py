@@ -87,7 +87,7 @@ class _Pool:
                 self._start(number)
             while self.workers:
                 self._listen()
-                if stopping() or self.n_failed >= (self.policy.stop_after or len(self.trials) + 1):
+                if stopping() or self.policy.is_enough(self.n_failed):
                     self.stop.set()
                 self._bury()
         finally:

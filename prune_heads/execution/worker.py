@@ -51,6 +51,16 @@ class Policy:
     stop_after: int | None = None
     """Failures (for good, of this worker) after which no trial is begun; None: go on."""
 
+    def is_enough(self, n_failed: int) -> bool:
+        """Whether so many failures stop the sweep."""
+        return self.stop_after is not None and n_failed >= self.stop_after
+
+    def unsettled(self, folder: SweepFolder, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials that are neither done nor failed for good; by listing folders, not by asking for each."""
+        lost = (name for name in folder.failed() if folder.n_failures(name) > self.retries)
+        settled = {*folder.done(), *lost}
+        return [trial for trial in trials if trial.digest not in settled]
+
 
 @dataclass
 class Worker:
@@ -73,9 +83,7 @@ class Worker:
         Raises:
             RunError: If what has been found cannot be kept (a full disk): no trial is to blame, and none goes on.
         """
-        lost = (digest for digest in self.folder.failed() if self._failures(digest) > self.policy.retries)
-        settled = {*self.folder.done(), *lost}
-        waiting = {trial.digest: trial for trial in trials if trial.digest not in settled}
+        waiting = {trial.digest: trial for trial in self.policy.unsettled(self.folder, trials)}
         not_before: dict[str, float] = {}
         while waiting:
             progressed = False
@@ -95,7 +103,7 @@ class Worker:
 
     def pause(self, trial: Trial) -> float:
         """Seconds before the next attempt of a trial that has failed."""
-        return BACK_OFF_SECONDS * 2.0 ** (self._failures(trial.digest) - 1)
+        return BACK_OFF_SECONDS * 2.0 ** (self.folder.n_failures(trial.digest) - 1)
 
     def attempt(self, trial: Trial) -> Outcome:
         """Run a trial if it is neither settled nor someone else's.
@@ -145,14 +153,10 @@ class Worker:
         return "settled" if final else "again"
 
     def _is_settled(self, trial: Trial) -> bool:
-        return self.folder.is_done(trial.digest) or self._failures(trial.digest) > self.policy.retries
-
-    def _failures(self, digest: str) -> int:
-        return int(self.folder.failure(digest).get("n_failures", 0))
+        return self.folder.is_done(trial.digest) or self.folder.n_failures(trial.digest) > self.policy.retries
 
     def _stops(self) -> bool:
-        enough = self.policy.stop_after is not None and self.n_failed >= self.policy.stop_after
-        return enough or self.stopping()
+        return self.policy.is_enough(self.n_failed) or self.stopping()
 
 
 def fail_for_deaths(folder: SweepFolder, trial: Trial, how: str, policy: Policy) -> Event:
