@@ -78,8 +78,7 @@ class _Gates:
             gate = gate[:, None, :]  # a gate per example holds for all its tokens
         if gate.ndim == 3 and len(gate) != len(context):
             raise ValueError(f"gates of {self.block.name} are for a batch of {len(gate)}; got {len(context)}")
-        by_head = context.unflatten(-1, (self.block.n_heads, self.block.head_dim))
-        return ((by_head * gate[..., None]).flatten(-2), *args[1:])
+        return (self.block.gated(context, gate), *args[1:])
 
 
 def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:

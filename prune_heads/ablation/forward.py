@@ -200,8 +200,7 @@ def _gated(block: AttentionBlock, gates: Tensor) -> Iterator[None]:
     """Multiply the heads at W_O's input by gates that broadcast against `(batch, tokens, n_heads)`."""
 
     def gate(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        by_head = args[0].unflatten(-1, (block.n_heads, block.head_dim))
-        return ((by_head * gates[..., None].to(by_head.dtype)).flatten(-2), *args[1:])
+        return (block.gated(args[0], gates), *args[1:])
 
     handle = block.output.module.register_forward_pre_hook(gate)
     try:

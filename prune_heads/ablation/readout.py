@@ -59,8 +59,7 @@ class ReadOut:
         own = hidden[torch.arange(len(hidden), device=hidden.device), index][:, None]
         context = self._context(self._attended(own), self._attended(hidden), padding)
         if gates is not None:
-            by_head = context.unflatten(-1, (self.block.n_heads, self.block.head_dim))
-            context = (by_head * gates[..., None].to(context.dtype)).flatten(-2)
+            context = self.block.gated(context, gates)
 
         def one_token(value: Tensor) -> Tensor:
             where = [

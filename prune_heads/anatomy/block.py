@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.layout import Kind, Layout, Stack
@@ -64,6 +64,16 @@ class AttentionBlock:
     def letter(self) -> str:
         """The paper's: E (encoder), A (encoder-decoder attention), D (decoder self-attention)."""
         return "A" if self.kind == "cross" else self.stack[0].upper()
+
+    def gated(self, context: Tensor, gates: Tensor) -> Tensor:
+        """The input of W_O, `(..., n_heads * head_dim)`, each head times its gate.
+
+        Args:
+            context: What the heads send.
+            gates: Broadcast against `(..., n_heads)`.
+        """
+        by_head = context.unflatten(-1, (self.n_heads, self.head_dim))
+        return (by_head * gates.to(context.dtype)[..., None]).flatten(-2)
 
     def inputs_of(self, places: Collection[int]) -> list[tuple[Projection, list[int]]]:
         """What goes of W_V, W_K and W_Q with the heads at these places (from 0): each with the places of its heads.

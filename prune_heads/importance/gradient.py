@@ -125,8 +125,7 @@ def _making(gates: list[Tensor | None], blocks: Sequence[AttentionBlock], places
         block, context = blocks[i], args[0]
         made = torch.ones(*context.shape[:-1], block.n_heads, device=context.device, requires_grad=True)
         gates[i] = made
-        by_head = context.unflatten(-1, (block.n_heads, block.head_dim))
-        return ((by_head * made.to(context.dtype)[..., None]).flatten(-2), *args[1:])
+        return (block.gated(context, made), *args[1:])
 
     return gate
 
