@@ -3,17 +3,16 @@
 The folder of the sweep must be on a file system that all nodes share.
 """
 
-import logging
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from prune_heads.errors import RunError, first_line
 from prune_heads.execution.claims import Claims
+from prune_heads.execution.connection import connected
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Trial
 from prune_heads.execution.worker import (
@@ -57,7 +56,7 @@ class Cluster:
         Raises:
             RunError: Also if Ray is not installed, or there is no such cluster.
         """
-        with _connected(self.address) as ray:
+        with connected(self.address) as ray:
             _Driver(ray, self, folder, begin, policy, tell).work(trials, stopping)
 
 
@@ -168,31 +167,3 @@ class _Actor:
             outcome = self.worker.attempt(trial)
         pause = self.worker.pause(trial) if outcome == "again" else LOOK_SECONDS
         return outcome, list(self.events), pause
-
-
-@contextmanager
-def _connected(address: str | None) -> Iterator[Any]:
-    """Ray, connected; left as it was found.
-
-    Raises:
-        RunError: If it is not installed or not there.
-    """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise RunError("--executor ray needs Ray: pip install 'prune-heads[ray]'") from error
-    ours = not ray.is_initialized()
-    if ours:
-        local: dict[str, Any] = {"include_dashboard": False} if address is None else {}
-        try:
-            # Without an address Ray would join whatever cluster someone else runs on this machine.
-            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise RunError(
-                f"--address must be that of a running Ray cluster; got {address}: {first_line(error)}"
-            ) from error
-    try:
-        yield ray
-    finally:
-        if ours:
-            ray.shutdown()
