@@ -21,6 +21,7 @@ from prune_heads.reporting.figures import (
     heat_map,
     save,
 )
+from prune_heads.reporting.finetuning import finetuning_markdown
 from prune_heads.reporting.latex import ablation_latex
 from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
 from prune_heads.reporting.markdown import ablation_markdown, criteria_markdown, run_markdown
@@ -169,11 +170,16 @@ def bench_texts(record, folder):
     return {"table.md": bench_markdown(record)}
 
 
+def finetune_texts(record, folder):
+    return {"table.md": finetuning_markdown(record)}
+
+
 FORMS = {
     "run": (run_texts, run_figures),
     "ablate": (ablate_texts, ablate_figures),
     "curve": (curve_texts, curve_figures),
     "bench": (bench_texts, lambda record, folder: {}),
+    "finetune": (finetune_texts, lambda record, folder: {}),
 }
 
 

@@ -1,6 +1,12 @@
 """Checkpoints on disk: classifiers, language models, and models whose heads have been removed."""
 
-from prune_heads.checkpoints.classifier import Classifier, fingerprint, load_classifier, load_language_model
+from prune_heads.checkpoints.classifier import (
+    Classifier,
+    fingerprint,
+    load_classifier,
+    load_language_model,
+    write_tokenizer,
+)
 from prune_heads.checkpoints.language_model import IGNORED, LanguageModel, Objective
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
 from prune_heads.checkpoints.loading import BUILT_IN
@@ -22,4 +28,5 @@ __all__ = [
     "use_onednn",
     "use_pytorch",
     "write_pruned",
+    "write_tokenizer",
 ]

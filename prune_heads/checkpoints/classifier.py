@@ -175,3 +175,11 @@ def fingerprint(model: torch.nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer as it was loaded."""
+    if backend := getattr(tokenizer, "backend_tokenizer", None):
+        backend.no_truncation()  # it remembers how it was last called, and would save that
+        backend.no_padding()
+    tokenizer.save_pretrained(folder)

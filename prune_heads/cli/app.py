@@ -15,6 +15,7 @@ from prune_heads.cli.curve import curve
 from prune_heads.cli.doctor import doctor
 from prune_heads.cli.evaluate import evaluate
 from prune_heads.cli.export import export
+from prune_heads.cli.finetune import finetune
 from prune_heads.cli.info import info
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
@@ -66,6 +67,7 @@ for _name, _command in (
     ("ablate", ablate),
     ("curve", curve),
     ("correlate", correlate),
+    ("finetune", finetune),
     ("tasks", tasks),
     ("criteria", criteria),
     ("models", models),

@@ -5,9 +5,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from prune_heads.checkpoints import write_tokenizer
 from prune_heads.files import new_directory, write_json
 from prune_heads.heads import HeadMask
-from prune_heads.jobs.folder import write_tokenizer
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, check_output, record_of
 from prune_heads.studies.clock import Clock

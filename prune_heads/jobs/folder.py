@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.anatomy import AttentionBlock, head_counts
-from prune_heads.checkpoints import write_pruned
+from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.files import write_json
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.figures import heat_map, save
@@ -37,14 +37,6 @@ def write_checkpoint(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path)
     (folder / CHECKPOINT_FOLDER).mkdir()
     write_pruned(model, folder / CHECKPOINT_FOLDER)
     write_tokenizer(tokenizer, folder / CHECKPOINT_FOLDER)
-
-
-def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a tokenizer as it was loaded."""
-    if backend := getattr(tokenizer, "backend_tokenizer", None):
-        backend.no_truncation()  # it remembers how it was last called, and would save that
-        backend.no_padding()
-    tokenizer.save_pretrained(folder)
 
 
 def _write_gradients(gradients: GateGradients, blocks: list[AttentionBlock], target: Path) -> None:

@@ -51,7 +51,7 @@ class Setup:
         """
         task = load_task(self.task, data_dir=self.data_dir, own=self.own)
         classifier = self.load_model(task.spec.kind)
-        _limit_threads(classifier)
+        limit_threads(classifier)
         subject = Subject.of(
             classifier,
             task,
@@ -104,7 +104,7 @@ class Setup:
         }
 
 
-def _limit_threads(classifier: Classifier) -> None:
+def limit_threads(classifier: Classifier) -> None:
     """One thread for a small model, unless the user has set another number.
 
     Its matrices are done before threads have met: two gain a fifth on an idle machine and, each waiting for the

@@ -1,0 +1,278 @@
+"""transformers' Trainer on our batches: what it is told, what is kept on the way, and where a killed one goes on."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
+from transformers.trainer_utils import get_last_checkpoint
+
+from prune_heads.batching import Batches
+from prune_heads.checkpoints import write_pruned, write_tokenizer
+from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.errors import PruneHeadsError
+from prune_heads.evaluation import Subject, predict
+from prune_heads.files import new_directory
+from prune_heads.progress import Progress, Reporter
+from prune_heads.tasks.task import Split
+
+KEPT_FOLDER = "kept"
+_EPOCH = "prune_heads_epoch"
+"""Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is fine-tuned; the defaults are those of Michel, Levy and Neubig (2019) for BERT.
+
+    Their code multiplies the rate by the warm-up schedule twice, once in the loop and once inside its optimizer, and
+    that optimizer (BertAdam) does not correct its moments at the start. Here the schedule acts once, as the paper says,
+    and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
+    """
+
+    epochs: int = 3
+    learning_rate: float = 2e-5
+    """At its highest: linear warm-up, then linear decay to 0."""
+    warmup_fraction: float = 0.1
+    """Of all steps."""
+    weight_decay: float = 0.01
+    """Of matrices; biases and layer norms are left out."""
+    seed: int = 42
+    """Of the new head, the order of the examples and the dropout."""
+    group_by_length: bool = True
+    """Draw batches of texts of about the same length."""
+    keep_epochs: bool = False
+    """Keep a checkpoint of every epoch."""
+    keep_steps: tuple[int, ...] = ()
+    """Keep checkpoints after these steps; 0 is the start."""
+
+    def configuration(self) -> dict[str, Any]:
+        """For records."""
+        return {
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "warmup_fraction": self.warmup_fraction,
+            "weight_decay": self.weight_decay,
+            "seed": self.seed,
+            "group_by_length": self.group_by_length,
+            "keep_epochs": self.keep_epochs,
+            "keep_steps": list(self.keep_steps),
+        }
+
+
+def train(
+    subject: Subject,
+    batches: Batches,
+    splits: Sequence[Split],
+    recipe: Recipe,
+    work: Path,
+    reporter: Reporter,
+    *,
+    dtype: str = "float32",
+    save_seconds: float = 600.0,
+) -> list[dict[str, Any]]:
+    """Fine-tune the subject's model in place.
+
+    Args:
+        subject: The model, in float32, on its task.
+        batches: The training examples.
+        splits: What is measured after each epoch.
+        recipe: How.
+        work: A folder for what a killed process goes on from; what is to be kept lands in its `kept`.
+        reporter: Told about progress, and of a start from the middle.
+        dtype: Precision of the products (autocast); weights stay in float32.
+        save_seconds: Between two saves inside an epoch; one comes at the end of each anyway.
+
+    Returns:
+        One entry an epoch: `epoch`, `step`, the mean training `loss` and the `metrics` by split.
+
+    Raises:
+        PruneHeadsError: If a loss or a logit is not finite, or the batch does not divide among the devices.
+    """
+    watch = _Watch(subject, splits, recipe, work / KEPT_FOLDER, save_seconds)
+    order = _Order(batches, recipe.seed, grouped=recipe.group_by_length)
+    with quiet_transformers(), reporter.stage("training", recipe.epochs * batches.n_examples) as progress:
+        watch.progress = progress
+        trainer = _Trainer(
+            order,
+            model=subject.model,
+            args=_arguments(recipe, batches, work, subject.device, dtype),
+            train_dataset=range(batches.n_examples),
+            data_collator=lambda places: _collate(batches, places),
+            callbacks=[watch],
+        )
+        trainer.remove_callback(transformers.PrinterCallback)  # it prints dictionaries
+        start = _last_whole(work)
+        if start is not None:
+            reporter.note(
+                f"went on from step {start.name.rpartition('-')[2]}, where an earlier process was stopped"
+            )
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    subject.model.eval()
+    return _epochs(trainer.state.log_history)
+
+
+def _arguments(
+    recipe: Recipe, batches: Batches, work: Path, device: torch.device, dtype: str
+) -> transformers.TrainingArguments:
+    def arguments(batch_size: int) -> transformers.TrainingArguments:
+        return transformers.TrainingArguments(
+            output_dir=str(work),
+            num_train_epochs=recipe.epochs,
+            per_device_train_batch_size=batch_size,
+            learning_rate=recipe.learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=recipe.warmup_fraction,  # below 1 it is a share
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=1.0,
+            seed=recipe.seed,
+            bf16=dtype == "bfloat16",
+            fp16=dtype == "float16",
+            use_cpu=device.type == "cpu",
+            dataloader_pin_memory=device.type != "cpu",
+            remove_unused_columns=False,  # the collator turns them into what the model takes
+            save_strategy="epoch",
+            save_total_limit=1,
+            logging_strategy="epoch",
+            report_to="none",
+            disable_tqdm=True,
+        )
+
+    n_devices = arguments(1).train_batch_size * arguments(1).world_size
+    if batches.batch_size % n_devices:
+        raise PruneHeadsError(
+            f"--batch-size must divide among the {n_devices} devices that train; got {batches.batch_size}"
+        )
+    return arguments(batches.batch_size // n_devices)
+
+
+def _epochs(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was measured after each epoch, with its mean loss: that of its parts, by their steps."""
+    logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    epochs, before = [], 0
+    for about in (entry[_EPOCH] for entry in history if _EPOCH in entry):
+        total, last = 0.0, before
+        for step, loss in logged:
+            if last < step <= about["step"]:
+                total, last = total + loss * (step - last), step
+        epochs.append({**about, "loss": round(total / (about["step"] - before), 4)})
+        before = about["step"]
+    return epochs
+
+
+def _collate(batches: Batches, places: Sequence[int]) -> dict[str, Tensor]:
+    batch = batches.batch(np.asarray(places))
+    return {**batch.inputs, "labels": batch.labels}
+
+
+def _last_whole(work: Path) -> Path | None:
+    """The last save that is whole: the trainer writes its state last, and removes the save before only then."""
+    for _ in range(2):
+        last = get_last_checkpoint(work) if work.is_dir() else None
+        if last is None:
+            return None
+        try:
+            json.loads((Path(last) / "trainer_state.json").read_text())
+            return Path(last)
+        except (OSError, ValueError):
+            Path(last).rename(Path(last).with_name("torn"))  # the trainer would take it for the newest
+    return None
+
+
+class _Order(Sampler[int]):
+    """In which order an epoch sees the examples: by its number alone.
+
+    The trainer's own sampler by length draws from the generator of the process, so an epoch that is taken up in its
+    middle would see some examples twice and others never.
+    """
+
+    def __init__(self, batches: Batches, seed: int, *, grouped: bool) -> None:
+        self.lengths, self.batch_size = batches.n_tokens.tolist(), batches.batch_size
+        self.seed, self.grouped, self.epoch = seed, grouped, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        words = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
+        if not self.grouped:
+            return iter(torch.randperm(len(self), generator=generator).tolist())
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+
+
+class _Trainer(transformers.Trainer):
+    """With an order of our own."""
+
+    def __init__(self, order: _Order, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.order = order
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
+        return self.order
+
+
+class _Watch(transformers.TrainerCallback):
+    """Tells progress, measures after each epoch, keeps checkpoints, and has the trainer save now and then."""
+
+    progress: Progress
+
+    def __init__(
+        self, subject: Subject, splits: Sequence[Split], recipe: Recipe, kept: Path, save_seconds: float
+    ) -> None:
+        self.subject, self.recipe, self.kept = subject, recipe, kept
+        self.splits = [(split, subject.batches(split)) for split in splits]
+        self.save_seconds = save_seconds
+        self._saved = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """What an earlier process did counts as done."""
+        self.progress(state.global_step * args.train_batch_size * args.world_size)
+        if state.global_step == 0:
+            self._keep_step(0)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """One batch is done."""
+        self.progress(args.train_batch_size * args.world_size)
+        self._keep_step(state.global_step)
+        if time.monotonic() - self._saved >= self.save_seconds:
+            control.should_save = control.should_log = True  # the mean loss up to here belongs to the save
+
+    def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """The next save is due so much later."""
+        self._saved = time.monotonic()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        """Before the save of the epoch, so that a process that goes on from there knows what was measured."""
+        epoch = round(state.epoch)
+        metrics = {split.name: self._measure(split, batches) for split, batches in self.splits}
+        state.log_history.append({_EPOCH: {"epoch": epoch, "step": state.global_step, "metrics": metrics}})
+        if self.recipe.keep_epochs:
+            self._keep(f"epoch-{epoch}")
+
+    def _measure(self, split: Split, batches: Batches) -> dict[str, float]:
+        self.subject.model.eval()
+        logits = predict(self.subject.model, batches)
+        self.subject.model.train()
+        return self.subject.metrics(logits, split)
+
+    def _keep_step(self, step: int) -> None:
+        if step in self.recipe.keep_steps:
+            self._keep(f"step-{step}")
+
+    def _keep(self, name: str) -> None:
+        with new_directory(self.kept / name) as folder:
+            write_pruned(self.subject.classifier.model, folder)
+            write_tokenizer(self.subject.classifier.tokenizer, folder)
