@@ -1,7 +1,8 @@
 """A sweep as a TOML file: the options of a run, and axes over which they vary. Values only; nothing is loaded.
 
 The keys at the top are options of `prune-heads run`; `[grid]` has a list for each option that varies, and `seeds` is
-one more; `[[exclude]]` leaves out the trials that say all of it, `[[include]]` adds trials beside the product.
+one more; of `[[together]]` each table is one value of a further axis, for options that vary together, as a model and
+its task do; `[[exclude]]` leaves out the trials that say all of it, `[[include]]` adds trials beside the product.
 """
 
 import difflib
@@ -17,7 +18,7 @@ from typing import Any
 from prune_heads.canonical import canonical, digest
 from prune_heads.errors import SpecError
 
-RESERVED = ("name", "seeds", "grid", "include", "exclude")
+RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")
 """Keys of the file that are no options of a run."""
 
 Values = Mapping[str, Any]
@@ -85,6 +86,7 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     base = {key: value for key, value in content.items() if key not in RESERVED}
     reader.options(base, "", also=RESERVED)
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
+    joint = reader.together(_rows(reader, content, "together"))
     extra = [reader.table(row, "include", i) for i, row in enumerate(_rows(reader, content, "include"))]
     left_out = [
         reader.table(row, "exclude", i, lists=True) for i, row in enumerate(_rows(reader, content, "exclude"))
@@ -92,14 +94,18 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
-    for key in [key for key in axes if key in base]:
-        reader.faults.append(f"grid.{key}: must not stand at the top too")
+    for where, key in [*(("grid", key) for key in axes), *(("together", key) for key in joint[0])]:
+        if key in base:
+            reader.faults.append(f"{where}.{key}: must not stand at the top too")
+        if where == "together" and key in axes:
+            reader.faults.append(f"together.{key}: must not stand in the grid too")
     reader.stop(shown)
     seeds = {"seed": axes["seed"]} if "seeds" in content else {}
-    rows = [*_product(axes), *({**row, **turn} for row in extra for turn in _product(seeds))]
+    product = ({**turn, **row} for turn in joint for row in _product(axes))
+    rows = [*product, *({**row, **turn} for row in extra for turn in _product(seeds))]
     trials, n_twice = reader.trials(base, rows, left_out)
     reader.stop(shown)
-    vary = tuple(dict.fromkeys([*axes, *(key for row in extra for key in row)]))
+    vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
     return Sweep(str(named), trials, vary, n_twice)
 
 
@@ -154,6 +160,16 @@ class _Reader:
             for one in value if lists and isinstance(value, list) else [value]:
                 self.options({key: one}, where)
         return row
+
+    def together(self, rows: Sequence[Any]) -> list[Values]:
+        """The values of the axis of options that vary together; one that sets nothing where there is none."""
+        tables = [self.table(row, "together", i) for i, row in enumerate(rows)]
+        for i, table in enumerate(tables):
+            if set(table) != set(tables[0]):
+                self.faults.append(
+                    f"together[{i + 1}]: must set what the first one sets: {', '.join(tables[0])}"
+                )
+        return tables or [{}]
 
     def trials(
         self, base: Values, rows: Sequence[Values], left_out: Sequence[Values]

@@ -81,6 +81,26 @@ def test_the_trials_are_the_product_and_their_hashes_their_content(grid, draw):
     assert {trial.digest for trial in again.trials} == {trial.digest for trial in sweep.trials}
 
 
+def test_options_that_vary_together_are_one_axis():
+    content = {
+        "together": [{"task": "sst2", "criterion": "a"}, {"task": "cola", "criterion": "b"}],
+        "grid": {"fraction": [0.0, 0.5]},
+        "seeds": [1, 2],
+    }
+    sweep = of(content)
+    assert sweep.axes == ("task", "criterion", "fraction", "seed")
+    assert [tuple(t.values[key] for key in sweep.axes) for t in sweep.trials] == [
+        (*pair, fraction, seed)
+        for pair in (("sst2", "a"), ("cola", "b"))
+        for fraction in (0.0, 0.5)
+        for seed in (1, 2)
+    ]
+    in_full = {"task": ["sst2", "cola"], "criterion": ["a", "b"], "fraction": [0.0, 0.5]}
+    rest = [{"task": "sst2", "criterion": "b"}, {"task": "cola", "criterion": "a"}]
+    by_exclusion = of({"grid": in_full, "exclude": rest, "seeds": [1, 2]})
+    assert {t.digest for t in sweep.trials} == {t.digest for t in by_exclusion.trials}
+
+
 def test_a_default_that_is_written_is_the_same_trial():
     assert of({"fraction": 0.5}).trials == of({}).trials
     assert of({"fraction": 0.25}).trials != of({}).trials
@@ -137,6 +157,17 @@ def test_all_faults_are_told_together_with_the_nearest_key(read):
         ("[[exclude]]\nfraction = 0.5", "exclude: leaves all trials out"),
         ("fraction = 0.9\ncriterion = 'z'", "{}: fraction 0.9 and criterion z exclude each other"),
         ("[[include]]", "include[1]: must be a table of options; got {}"),
+        ("together = 3", "together: must be tables, written [[together]]; got 3"),
+        ("[[together]]\ntask = 3", "together[1].task: must be str; got 3"),
+        (
+            "[[together]]\ntask = 'a'\n[[together]]\nmodel = 'b'",
+            "together[2]: must set what the first one sets: task",
+        ),
+        ("task = 'a'\n[[together]]\ntask = 'b'", "together.task: must not stand at the top too"),
+        (
+            "[[together]]\nseed = 1\n[grid]\nseed = [1]",
+            "together.seed: must not stand in the grid too",
+        ),
     ],
 )
 def test_faults(text, said, read):
