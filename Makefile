@@ -18,11 +18,18 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Each experiments/COMMAND/X.toml makes results/X; needs the data and models that the files name.
+# Each experiments/COMMAND/X.toml makes results/X; needs the data and models that the files name. Sweeps come last, for
+# they use models that are fine-tuned before; their trials stay in results/scratch/X.
 experiments: $(STAMP)
-	for file in experiments/*/*.toml; do \
+	for file in $(filter-out experiments/sweep/%,$(wildcard experiments/*/*.toml)); do \
 	  $(BIN)/prune-heads $$(basename $$(dirname $$file)) --config $$file \
 	    --output results/$$(basename $$file .toml) || exit 1; \
+	done
+	for file in experiments/sweep/*.toml; do \
+	  name=$$(basename $$file .toml); trials=results/scratch/$$name; \
+	  $(BIN)/prune-heads sweep run $$file --output $$trials --jobs 2 && \
+	  $(BIN)/prune-heads sweep results $$trials --output results/$$name && \
+	  $(BIN)/prune-heads sweep plot $$trials --output results/$$name || exit 1; \
 	done
 
 # torch goes first: with it installed at its pin, nothing else can draw in another build.
