@@ -1,88 +1,92 @@
 """What is done of a job that was killed: one array a step, so that the next process goes on where it ended."""
 
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.arrays import (
-    SUFFIX,
-    DamagedError,
-    changing,
-    discard,
-    listed,
-    read_array,
-    size_of,
-    write_array,
-)
+from prune_heads.arrays import SUFFIX, DamagedError, from_bytes, to_bytes
 from prune_heads.canonical import canonical, digest
-from prune_heads.errors import RunError
-from prune_heads.files import read_json, write_bytes
+from prune_heads.objects import Objects
 
 _FOLDER = "journals"
 _MANIFEST = "manifest.json"
 _STEPS_A_FOLDER = 1000
-_JOB = re.compile(r"[0-9a-f]{64}")
-_STEP = re.compile(rf"\d+{re.escape(SUFFIX)}")
-_OURS = re.compile(rf"({_STEP.pattern}|manifest\.json|\.({_STEP.pattern}|manifest\.json)\..*\.partial)")
+_ANY = "[0-9a-f]{64}"
+_STEP = rf"\d+{re.escape(SUFFIX)}"
+_STEPS = rf"\d+/({_STEP}|\.{_STEP}\..*\.partial)"
+"""Below a journal, with what an interrupted writer has left."""
+_MANIFESTS = r"(manifest\.json|\.manifest\.json\..*\.partial)"
 
 
 @dataclass(frozen=True)
 class Journal:
     """The steps of one job, by number. Several processes may work on the same job."""
 
-    folder: Path
+    objects: Objects
+    """Of the store."""
     job: Mapping[str, Any]
     """What the job is (JSON): model, data, masks, batches, everything that its arrays depend on."""
 
     @classmethod
-    def open(cls, root: Path, job: Mapping[str, Any]) -> "Journal":
-        """The journal of this job in the store at `root`, with what earlier processes left in it.
+    def open(cls, objects: Objects, job: Mapping[str, Any]) -> "Journal":
+        """The journal of this job in a store, with what earlier processes left in it.
 
         Raises:
             StoreError: If it cannot be written.
         """
-        journal = cls(root / _FOLDER / digest(job), job)
+        journal = cls(objects, job)
         journal._write_manifest()
         return journal
 
     def read(self, step: int) -> NDArray[np.float32] | None:
         """The array of a step (from 0); None if it is not there or damaged: it is then done again."""
         try:
-            about, values = read_array(self._path(step))
-        except (FileNotFoundError, DamagedError):
+            about, values = from_bytes(self.objects.read(self._step(step)))
+        except (OSError, DamagedError):
             return None
         return values if about == self._about(step) else None
 
     def write(self, step: int, values: NDArray[np.float32]) -> None:
-        """Record the array of a step; the folder is made again if another process removed it.
+        """Record the array of a step; the manifest is written again if another process removed it.
 
         Raises:
             StoreError: If it cannot be written.
         """
-        write_array(self._path(step), values, self._about(step))
+        self.objects.write(self._step(step), to_bytes(values, self._about(step)))
         self._write_manifest()
 
     def close(self) -> None:
-        """The job is done: remove what was recorded. Another process of the same job may do so at the same time."""
-        _remove(self.folder)
+        """The job is done: remove what was recorded. Another process of the same job may do so at the same time.
 
-    def _path(self, step: int) -> Path:
-        return self.folder / str(step // _STEPS_A_FOLDER) / f"{step}{SUFFIX}"
+        Raises:
+            StoreError: If we may not.
+        """
+        _remove(self.objects, self.name)
+
+    @cached_property
+    def name(self) -> str:
+        """The hash of the job."""
+        return digest(self.job)
+
+    def _step(self, step: int) -> str:
+        return f"{_FOLDER}/{self.name}/{step // _STEPS_A_FOLDER}/{step}{SUFFIX}"
 
     def _about(self, step: int) -> dict[str, Any]:
-        return {"job": self.folder.name, "step": step}
+        return {"job": self.name, "step": step}
 
     def _write_manifest(self) -> None:
-        manifest = self.folder / _MANIFEST
-        with changing(self.folder):
-            if not manifest.exists():
-                write_bytes(manifest, canonical({"job": dict(self.job)}).encode())
+        manifest = f"{_FOLDER}/{self.name}/{_MANIFEST}"
+        try:
+            self.objects.read(manifest, 1)
+        except OSError:
+            self.objects.write(manifest, canonical({"job": dict(self.job)}).encode())
 
 
 @dataclass(frozen=True)
@@ -96,49 +100,38 @@ class Unfinished:
     n_bytes: int
 
 
-def unfinished(root: Path) -> list[Unfinished]:
-    """The jobs with a journal in the store at `root`, in the order of their names."""
-    jobs = []
-    for folder in _folders(root):
-        sizes = {path: size_of(path) for path in _files(folder)}
-        steps = [path for path in sizes if _STEP.fullmatch(path.name)]
-        if sizes:  # an empty folder is what a process left that was killed as it removed it
-            jobs.append(Unfinished(folder.name, _job(folder), len(steps), sum(sizes.values())))
-    return jobs
+def unfinished(objects: Objects) -> list[Unfinished]:
+    """The jobs that have a journal in a store, in the order of their names."""
+    sizes: dict[str, dict[str, int]] = {}
+    for pattern in (_STEPS, _MANIFESTS):
+        for path, n_bytes in objects.find(f"{_FOLDER}/{_ANY}/{pattern}").items():
+            sizes.setdefault(path.split("/")[1], {})[path] = n_bytes
+    return [
+        Unfinished(
+            name,
+            _job(objects, name),
+            sum(re.fullmatch(_STEP, path.rpartition("/")[2]) is not None for path in sizes[name]),
+            sum(sizes[name].values()),
+        )
+        for name in sorted(sizes)
+    ]
 
 
-def clear(root: Path) -> int:
-    """Remove every journal of the store at `root`, but no file of others; gives the number of bytes."""
-    n_bytes = sum(_remove(folder) for folder in _folders(root))
-    with suppress(OSError):
-        (root / _FOLDER).rmdir()
-    return n_bytes
+def clear(objects: Objects) -> int:
+    """Remove every journal of a store, but nothing of others; gives the number of bytes."""
+    return _remove(objects, _ANY)
 
 
-def _folders(root: Path) -> list[Path]:
-    return [path for path in listed(root / _FOLDER) if _JOB.fullmatch(path.name) and path.is_dir()]
+def _remove(objects: Objects, names: str) -> int:
+    """Remove the journals whose names match.
 
-
-def _files(folder: Path) -> list[Path]:
-    """The files of a journal, left-over temporary ones too; the manifest comes last.
-
-    Removed in this order, a journal says what it is until it is gone, whenever the process is killed.
+    Their manifests go last: a journal says what it is until it is gone, whenever the process is killed.
     """
-    there = listed(folder)
-    inside = (path for each in there if each.is_dir() for path in listed(each))
-    return [path for path in (*inside, *there) if _OURS.fullmatch(path.name)]
+    return sum(objects.remove(f"{_FOLDER}/{names}/{pattern}")[1] for pattern in (_STEPS, _MANIFESTS))
 
 
-def _remove(folder: Path) -> int:
-    n_bytes = sum(discard(path) for path in _files(folder))
-    for emptied in (*listed(folder), folder):
-        with suppress(OSError):  # others' files are in it, or another process was first
-            emptied.rmdir()
-    return n_bytes
-
-
-def _job(folder: Path) -> dict[str, Any] | None:
-    with suppress(RunError):
-        job = read_json(folder / _MANIFEST, "the manifest of a journal").get("job")
+def _job(objects: Objects, name: str) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        job = json.loads(objects.read(f"{_FOLDER}/{name}/{_MANIFEST}"))["job"]
         return job if isinstance(job, dict) else None
     return None

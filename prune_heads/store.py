@@ -1,49 +1,37 @@
-"""Predictions on disk: the logits of every example under a mask, by what they depend on. Nothing runs twice.
+"""Predictions that are kept: the logits of every example under a mask, by what they depend on. Nothing runs twice.
 
-An entry is one safetensors file, `ab/abcd....safetensors`, named by the hash of its key. It holds float32: what
-is derived from it (labels, metrics, tests) is then exactly what was computed. Many processes, on many hosts, may
-write at once: files only ever appear whole, and those of one key hold the same up to rounding, which may differ by
-batch size, device and library.
+An entry is one object, `ab/abcd....safetensors`, named by the hash of its key. It holds float32: what is derived
+from it (labels, metrics, tests) is then exactly what was computed. Many processes, on many hosts, may write at
+once: objects only ever appear whole, and those of one key hold the same up to rounding, which may differ by batch
+size, device and library.
 """
 
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_heads import journal
-from prune_heads.arrays import (
-    SUFFIX,
-    DamagedError,
-    changing,
-    discard,
-    listed,
-    read_array,
-    read_header,
-    size_of,
-    write_array,
-)
+from prune_heads.arrays import HEADER_BYTES, SUFFIX, DamagedError, from_bytes, header_end, header_of, to_bytes
 from prune_heads.canonical import digest
 from prune_heads.errors import StoreError
 from prune_heads.heads import HeadMask
+from prune_heads.objects import is_url, objects_at
 
 FORMAT = 1
 """Part of every key: an entry of another format is one that is not there."""
 
-_FOLDER = re.compile(r"[0-9a-f]{2}")
-_ENTRY = re.compile(rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}")
-_LEFT_OVER = re.compile(rf"\.{_ENTRY.pattern}\..*\.partial")
-_PROBE = b"\0" * 65536
+_NAME = rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}"
+_ENTRIES = f"[0-9a-f]{{2}}/{_NAME}"
+_LEFT_OVERS = rf"[0-9a-f]{{2}}/\.{_NAME}\..*\.partial"
 
 
-def default_root() -> Path:
+def default_root() -> Path | str:
     """`$PRUNE_HEADS_STORE`, else `prune-heads/predictions` in `$XDG_CACHE_HOME`, else in `~/.cache`.
 
     Raises:
@@ -51,7 +39,7 @@ def default_root() -> Path:
     """
     try:
         if named := os.environ.get("PRUNE_HEADS_STORE"):
-            return Path(named).expanduser()
+            return named if is_url(named) else Path(named).expanduser()
         cache = os.environ.get("XDG_CACHE_HOME")
         return (Path(cache) if cache else Path.home() / ".cache") / "prune-heads" / "predictions"
     except RuntimeError as error:
@@ -108,11 +96,15 @@ class Entry:
 
 
 class PredictionStore:
-    """A folder of predictions. An absent folder is an empty store."""
+    """Predictions in a folder or at a URL. An absent place is an empty store."""
 
-    def __init__(self, root: Path, on_damage: Callable[[str], None] = lambda description: None) -> None:
-        """A store at `root`, not touched yet; `on_damage` is told of each damaged entry that `get` meets."""
-        self.root = root
+    def __init__(self, root: Path | str, on_damage: Callable[[str], None] = lambda description: None) -> None:
+        """A store at `root`, not touched yet; `on_damage` is told of each damaged entry that `get` meets.
+
+        Raises:
+            StoreError: If `root` is a URL of no known kind, or the package for its kind is not installed.
+        """
+        self.objects = objects_at(root)
         self.on_damage = on_damage
 
     def check_writable(self) -> None:
@@ -121,16 +113,16 @@ class PredictionStore:
         Raises:
             StoreError: If the store cannot be written, or made where it is not there yet.
         """
-        root = self.root.absolute()
-        with changing(root):
-            nearest = next(folder for folder in (root, *root.parents) if folder.exists())
-            with TemporaryFile(dir=nearest) as file:
-                file.write(_PROBE)
+        self.objects.check_writable()
 
     def get(self, key: PredictionKey) -> NDArray[np.float32] | None:
-        """The logits, `(n_examples, n_labels)`; None if they must be computed, damaged entries included."""
+        """The logits, `(n_examples, n_labels)`; None if they must be computed, damaged entries included.
+
+        Raises:
+            StoreError: If nothing can be read from the store.
+        """
         try:
-            about, logits = read_array(self._path(key.digest))
+            about, logits = from_bytes(self._read(_name(key.digest)))
             if about.get("key") != key.to_json() or logits.ndim != 2:
                 raise DamagedError("it holds another key")
         except FileNotFoundError:
@@ -148,7 +140,8 @@ class PredictionStore:
         Raises:
             StoreError: If they cannot be written; nothing half-written stays.
         """
-        write_array(self._path(key.digest), logits, {"key": key.to_json(), "for_people": dict(about)})
+        content = to_bytes(logits, {"key": key.to_json(), "for_people": dict(about)})
+        self.objects.write(_name(key.digest), content)
 
     def entries(self, *, thorough: bool = False) -> Iterator[Entry]:
         """What is stored, in the order of the digests; reads headers alone unless `thorough`.
@@ -156,16 +149,16 @@ class PredictionStore:
         Raises:
             StoreError: If the store is no folder, or may not be read.
         """
-        for path in self._files(_ENTRY):
-            with suppress(FileNotFoundError):  # another process cleared it
-                yield self._entry(path, thorough)
+        sizes = self.objects.find(_ENTRIES)
+        found = self.objects.each(lambda name: self._entry(name, sizes[name], thorough), sizes)
+        return (entry for entry in found if entry is not None)
 
     def verify(self) -> list[Entry]:
         """The damaged entries; reads everything."""
         return [entry for entry in self.entries(thorough=True) if entry.damaged]
 
     def clear(self, *, damaged_only: bool = False) -> tuple[int, int]:
-        """Remove all entries, journals and left-over temporary files, or the damaged entries; no file of others.
+        """Remove all entries, journals and left-over temporary files, or the damaged entries; nothing of others.
 
         Returns:
             The number of entries and of bytes removed.
@@ -174,37 +167,48 @@ class PredictionStore:
             StoreError: If the system does not let us.
         """
         if damaged_only:
-            gone = [self.root / entry.name for entry in self.verify()]
-            return len(gone), sum(discard(path) for path in gone)
-        gone = list(self._files(_ENTRY))
-        n_bytes = sum(discard(path) for path in (*gone, *self._files(_LEFT_OVER)))
-        for folder in self._folders():
-            with suppress(OSError):  # not empty: files of others, or of a writer that just came
-                folder.rmdir()
-        return len(gone), n_bytes + journal.clear(self.root)
+            gone = [self.objects.remove(re.escape(entry.name)) for entry in self.verify()]
+            return sum(n for n, _ in gone), sum(n_bytes for _, n_bytes in gone)
+        _, left_over = self.objects.remove(_LEFT_OVERS)
+        n_entries, n_bytes = self.objects.remove(_ENTRIES)
+        return n_entries, n_bytes + left_over + journal.clear(self.objects)
 
-    def _path(self, name: str) -> Path:
-        return self.root / name[:2] / f"{name}{SUFFIX}"
-
-    def _folders(self) -> Iterator[Path]:
-        return (path for path in listed(self.root) if _FOLDER.fullmatch(path.name) and path.is_dir())
-
-    def _files(self, pattern: re.Pattern[str]) -> Iterator[Path]:
-        for folder in self._folders():
-            yield from (path for path in listed(folder) if pattern.fullmatch(path.name))
-
-    def _entry(self, path: Path, thorough: bool) -> Entry:
-        name, n_bytes = path.relative_to(self.root).as_posix(), size_of(path)
+    def _read(self, name: str, n_bytes: int | None = None) -> bytes:
         try:
-            header = read_header(path)
+            return self.objects.read(name, n_bytes)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DamagedError(f"cannot be read: {error.strerror or error}") from error
+
+    def _start(self, name: str, n_bytes: int) -> bytes:
+        """The first bytes of an entry, to the end of its header at least."""
+        if not n_bytes:  # an object store refuses to give a part of nothing
+            return b""
+        start = self._read(name, min(HEADER_BYTES, n_bytes))
+        end = min(header_end(start), n_bytes)
+        return start if end <= len(start) else self._read(name, end)
+
+    def _entry(self, name: str, n_bytes: int, thorough: bool) -> Entry | None:
+        """A row of the list; None if another process has just cleared it."""
+        stem = name.rpartition("/")[2].removesuffix(SUFFIX)
+        try:
+            content = self._read(name) if thorough else self._start(name, n_bytes)
+            header = header_of(content, len(content) if thorough else n_bytes)
             if thorough:
-                read_array(path)
+                from_bytes(content)
             key, about = header.about.get("key"), header.about.get("for_people")
-            if not (isinstance(key, dict) and digest(key) == path.stem and path == self._path(path.stem)):
+            if not (isinstance(key, dict) and digest(key) == stem and name == _name(stem)):
                 raise DamagedError("it holds another key")
             if not (isinstance(about, dict) and len(header.shape) == 2):
                 raise DamagedError("it holds no logits")
+        except FileNotFoundError:
+            return None
         except DamagedError as error:
-            return Entry(path.stem, name, n_bytes, {}, (), None, None, damaged=str(error))
+            return Entry(stem, name, n_bytes, {}, (), None, None, damaged=str(error))
         heads = tuple(key["mask"]["heads_pruned"])
-        return Entry(path.stem, name, n_bytes, about, heads, key["dtype"], header.shape[0])
+        return Entry(stem, name, n_bytes, about, heads, key["dtype"], header.shape[0])
+
+
+def _name(of_key: str) -> str:
+    return f"{of_key[:2]}/{of_key}{SUFFIX}"

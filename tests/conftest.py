@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parent))  # tests import their helpers by name
 
 from hub_stub import serve_repository
+from places import anywhere, place, served, url  # noqa: F401 (fixtures)
 from tiny import save_tiny_checkpoint, write_sst2
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

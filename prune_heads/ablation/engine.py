@@ -112,12 +112,14 @@ def _journal(
         "n_heads": list(wanted[0].n_heads),
         "wanted": [str(mask) for mask in wanted],
     }
-    for begun in unfinished(predictions.store.root):
+    for begun in unfinished(predictions.store.objects):
         if begun.job is not None and {k: v for k, v in begun.job.items() if k != "masks"} == wish:
             masks = [HeadMask.parse(text, wanted[0].n_heads) for text in begun.job["masks"]]
             if set(missing) <= set(masks):
                 missing = masks
-    return Journal.open(predictions.store.root, {**wish, "masks": [str(mask) for mask in missing]}), missing
+    return Journal.open(
+        predictions.store.objects, {**wish, "masks": [str(mask) for mask in missing]}
+    ), missing
 
 
 def _close_done(predictions: Predictions, found: Mapping[HeadMask, Logits]) -> None:
@@ -126,10 +128,10 @@ def _close_done(predictions: Predictions, found: Mapping[HeadMask, Logits]) -> N
     same = {"model": key.model, "data": key.data, "dtype": key.dtype}
     stored = {str(mask) for mask in found}
     with suppress(StoreError):  # in a store that may only be read they do no harm
-        for begun in unfinished(predictions.store.root):
+        for begun in unfinished(predictions.store.objects):
             job = begun.job or {}
             if job.items() >= same.items() and stored >= set(job["masks"]):
-                Journal.open(predictions.store.root, job).close()
+                Journal.open(predictions.store.objects, job).close()
 
 
 class ManyMasks:

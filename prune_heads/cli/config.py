@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import BadParameter, Context, Option
 
 from prune_heads.execution.spec import RESERVED
+from prune_heads.objects import is_url
 
 _PATHS = ("data_dir", "train_file", "validation_file", "output", "store")
 """Keys whose paths are relative to the TOML file."""
@@ -42,9 +43,9 @@ def _fault(key: str, known: list[str]) -> str:
 
 
 def path_of(key: str, value: Any, folder: Path) -> Any:
-    """Paths that are relative are so to the file's folder; a model's name stays a name."""
-    if value is None:
-        return None
+    """Paths that are relative are so to the file's folder; a model's name and a store's URL stay what they are."""
+    if value is None or (key == "store" and is_url(str(value))):
+        return value
     is_path = key in _PATHS or (key == "model" and str(value).startswith(".")) or str(value).endswith(".toml")
     return str(folder / value) if is_path else value
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
 
-STORE_DEFAULT = (
+STORE_HELP = (
+    "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
     "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)"
 )
 
@@ -43,6 +44,19 @@ def _task(value: str | None) -> str | None:
     near = difflib.get_close_matches(value.lower(), TASKS, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise BadParameter(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
+
+
+def store_place(value: str | None) -> str | None:
+    """What `--store` names: a URL that can be opened, or the absolute path of a folder.
+
+    Raises:
+        StoreError: If it is a URL of no known kind, or the package for its kind is not installed.
+    """
+    if value is None:
+        return None
+    from prune_heads.objects import objects_at
+
+    return objects_at(value).place
 
 
 @dataclass(frozen=True)
@@ -175,8 +189,8 @@ class StoredSetupOptions(SetupOptions):
     """Model, task and conditions of a command that keeps predictions."""
 
     store: Annotated[
-        Path | None,
-        Option(help="Folder where predictions are kept. " + STORE_DEFAULT, rich_help_panel=_COMPUTE),
+        str | None,
+        Option(callback=store_place, metavar="PLACE", help=STORE_HELP, rich_help_panel=_COMPUTE),
     ] = None
 
     def resolve(self) -> "Setup":

@@ -1,22 +1,18 @@
 """`prune-heads store list`, `verify`, `clear`: the predictions that are kept."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
-from prune_heads.cli.options import STORE_DEFAULT, Json
+from prune_heads.cli.options import STORE_HELP, Json, store_place
 from prune_heads.cli.output import show
 from prune_heads.errors import StoreError
 
 if TYPE_CHECKING:
     from prune_heads.store import PredictionStore
 
-StoreDir = Annotated[
-    Path | None,
-    Option("--store", help="Folder of the store. " + STORE_DEFAULT),
-]
+Place = Annotated[str | None, Option("--store", callback=store_place, metavar="PLACE", help=STORE_HELP)]
 
 store = typer.Typer(help="List, verify or clear the predictions that are kept.")
 
@@ -29,22 +25,22 @@ def _without_command(context: typer.Context) -> None:
 
 
 @store.command("list")
-def list_entries(folder: StoreDir = None, as_json: Json = False) -> None:
+def list_entries(place: Place = None, as_json: Json = False) -> None:
     """List the predictions that are kept, and the jobs that are not finished."""
     from prune_heads.journal import unfinished
     from prune_heads.reporting.store import store_report, store_table
 
-    opened = _opened(folder)
-    report = store_report(list(opened.entries()), unfinished(opened.root))
+    opened = _opened(place)
+    report = store_report(list(opened.entries()), unfinished(opened.objects))
     show(report, store_table(report), as_json=as_json)
 
 
 @store.command("verify")
-def verify(folder: StoreDir = None, as_json: Json = False) -> None:
+def verify(place: Place = None, as_json: Json = False) -> None:
     """Check every entry bit by bit; exit code 1 if one is damaged."""
     from prune_heads.reporting.store import verify_report, verify_table
 
-    report = verify_report(list(_opened(folder).entries(thorough=True)))
+    report = verify_report(list(_opened(place).entries(thorough=True)))
     show(report, verify_table(report), as_json=as_json)
     if report["damaged"]:
         raise StoreError(
@@ -55,18 +51,18 @@ def verify(folder: StoreDir = None, as_json: Json = False) -> None:
 
 @store.command("clear")
 def clear(
-    folder: StoreDir = None,
+    place: Place = None,
     damaged: Annotated[bool, Option("--damaged", help="Remove the damaged entries alone.")] = False,
     as_json: Json = False,
 ) -> None:
     """Remove all that is kept: entries, journals of unfinished jobs, and left-over temporary files."""
     from prune_heads.reporting.store import cleared
 
-    n_entries, n_bytes = _opened(folder).clear(damaged_only=damaged)
+    n_entries, n_bytes = _opened(place).clear(damaged_only=damaged)
     show({"n_entries": n_entries, "n_bytes": n_bytes}, cleared(n_entries, n_bytes), as_json=as_json)
 
 
-def _opened(folder: Path | None) -> "PredictionStore":
+def _opened(place: str | None) -> "PredictionStore":
     from prune_heads.store import PredictionStore, default_root
 
-    return PredictionStore(folder if folder is not None else default_root())
+    return PredictionStore(place if place is not None else default_root())

@@ -40,8 +40,8 @@ class Setup:
     dtype: str = "float32"
     device: str = "auto"
     trust_remote_code: bool = False
-    store: Path | None = None
-    """Where predictions are kept; None for the user's cache."""
+    store: Path | str | None = None
+    """Where predictions are kept, a path or a URL; None for the user's cache."""
 
     def load(self, reporter: Reporter) -> Subject:
         """Load both and bring them together; what was decided by a fallback is noted.

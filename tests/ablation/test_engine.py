@@ -103,7 +103,7 @@ def test_an_interrupted_job_repeats_only_the_batch_in_flight(predictions, comput
     predict_masks(predictions, masks)
     assert len(computed) == n + 3  # one batch in flight each time
     assert contents(tmp_path / "store") == undisturbed
-    assert not unfinished(predictions.store.root)
+    assert not unfinished(predictions.store.objects)
 
 
 @pytest.mark.parametrize("n_kept", [1, 7, 12])
@@ -217,7 +217,7 @@ def test_gates_that_do_nothing_are_refused(predictions):
         block.output.module.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
     with pytest.raises(MaskNotAppliedError):
         predict_masks(predictions, masks_of(predictions))
-    assert not predictions.store.root.exists()
+    assert not predictions.store.objects.root.exists()
 
 
 def test_logits_that_are_not_finite_are_refused(predictions):

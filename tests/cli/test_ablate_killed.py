@@ -12,6 +12,7 @@ from forked import Forked
 
 from prune_heads.ablation import ManyMasks
 from prune_heads.journal import unfinished
+from prune_heads.objects import Folder
 from prune_heads.predictions import Predictions
 from prune_heads.store import PredictionStore
 
@@ -50,7 +51,7 @@ def files(root):
 def done(root):
     """Batches of each split that are not to be computed again."""
     kept = Counter(entry.about["split"] for entry in PredictionStore(root).entries() if not entry.damaged)
-    steps = {job.job["split"]: job.n_steps for job in unfinished(root) if job.job is not None}
+    steps = {job.job["split"]: job.n_steps for job in unfinished(Folder(root)) if job.job is not None}
     return {split: N_BATCHES if kept[split] == N_MASKS else steps.get(split, 0) for split in SPLITS}
 
 
@@ -96,7 +97,7 @@ def test_ten_kills_at_random_moments_end_in_the_same_bytes(
     assert (last.code, last.stdout) == (0, undisturbed.stdout)
     assert batches.stat().st_size <= 2 * (2 * N_BATCHES) + 10  # at most the batch in flight each time
     assert {name: data for name, data in files(root).items() if name.suffix != ".partial"} == files(quiet)
-    assert unfinished(root) == []
+    assert unfinished(Folder(root)) == []
     assert json_of(invoke("store", "verify", "--store", root, "--json")) == {
         "n_entries": 2 * N_MASKS,
         "damaged": [],
@@ -124,7 +125,7 @@ def test_a_kill_between_the_last_entry_and_the_end_of_the_journal(
     with monkeypatch.context() as patch:
         patch.setattr(type(tmp_path), "unlink", killed)
         assert invoke(*words, tmp_path / "store").exit_code == 130
-    (left,) = unfinished(tmp_path / "store")
+    (left,) = unfinished(Folder(tmp_path / "store"))
     assert left.job is not None
     assert left.n_steps == 8 - n_removed
     again = invoke(*words, tmp_path / "store")
@@ -147,12 +148,12 @@ def test_the_journal_of_another_job_stays(on_sst2, tmp_path, invoke, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(Predictions, "keep", interrupted)
         assert invoke(*words).exit_code == 130
-    assert [job.n_steps for job in unfinished(tmp_path / "store")] == [8]
+    assert [job.n_steps for job in unfinished(Folder(tmp_path / "store"))] == [8]
     assert invoke(*words, "--max-examples", 10).exit_code == 0
     assert invoke(*words, "--blocks", "1").exit_code == 0
-    assert [job.n_steps for job in unfinished(tmp_path / "store")] == [8]
+    assert [job.n_steps for job in unfinished(Folder(tmp_path / "store"))] == [8]
     assert "masks" in invoke(*words).stderr
-    assert unfinished(tmp_path / "store") == []
+    assert unfinished(Folder(tmp_path / "store")) == []
 
 
 def test_ten_at_once_lose_nothing(on_sst2, tmp_path, invoke, json_of):
@@ -168,5 +169,5 @@ def test_ten_at_once_lose_nothing(on_sst2, tmp_path, invoke, json_of):
     assert len(entries) == 13
     assert not [entry for entry in entries if entry.damaged]
     assert files(tmp_path / "store").keys() == files(tmp_path / "alone").keys()
-    assert unfinished(tmp_path / "store") == []
+    assert unfinished(Folder(tmp_path / "store")) == []
     assert "masks" not in invoke(*words, tmp_path / "store").stderr
