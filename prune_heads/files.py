@@ -19,6 +19,19 @@ _ATTEMPTS = 10
 
 
 @contextmanager
+def writing_into(what: str, folder: Path) -> Iterator[None]:
+    """Tell that a folder must be writable where the system does not let the block write, or the disk is full.
+
+    Raises:
+        RunError: In place of the system's error; `what` names the folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{what} must be writable; got {folder} ({error.strerror or error})") from error
+
+
+@contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
 

@@ -1,4 +1,4 @@
-"""A double of the trial, not of the machinery: it returns at once, sleeps, fails or dies as its values say."""
+"""A double of the trial, not of the machinery: it returns at once, sleeps, is held, fails or dies as it is told."""
 
 import os
 import signal
@@ -44,14 +44,20 @@ def no_trials():
     raise SystemExit(3)
 
 
+def broken():
+    raise ValueError("no trials here")
+
+
 def run(trial):
-    """Writes a line for every start into `log`; fails as often as `fail` says."""
+    """Makes a file for every start in `log`; lasts while `hold` is beside it; fails as often as `fail` says."""
     values, starts = trial.values, 0
     if values["log"]:
         folder = Path(values["log"])
         name = f"{values['model']}-{values['criterion']}-{values['fraction']}-{values['seed']}"
         starts = len(list(folder.glob(f"{name}.*")))
         (folder / f"{name}.{os.getpid()}.{time.monotonic_ns()}").touch()
+        while folder.with_name("hold").exists():
+            time.sleep(0.01)
     time.sleep(values["sleep"])
     if starts < values["fail"]:
         raise ValueError("not yet")

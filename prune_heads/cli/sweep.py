@@ -2,20 +2,22 @@
 
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import platform
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, BadParameter, Option
 
+from prune_heads.cli.interrupt import interruptible
 from prune_heads.cli.names import ExecutorName
-from prune_heads.cli.options import STORE_DEFAULT, Json
+from prune_heads.cli.options import STORE_HELP, Json, store_place
 from prune_heads.cli.output import show
 from prune_heads.cli.trial import BeginTrials, known
 from prune_heads.errors import SpecError
+
+if TYPE_CHECKING:
+    from prune_heads.execution.job import Event, Executor
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
 Output = Annotated[Path | None, Option(help="Folder for the files. (default: that of the sweep)")]
@@ -47,6 +49,10 @@ def run(
         int | None,
         Option(min=1, help="Processes that run trials. (default: local 1, ray as many as there is room)"),
     ] = None,
+    worker: Annotated[
+        bool,
+        Option("--worker", help="Be one of many processes of an array job: wait for no trial of the others."),
+    ] = False,
     address: Annotated[
         str | None, Option(help="Of the Ray cluster: auto or ray://... (default: one of its own)")
     ] = None,
@@ -56,14 +62,16 @@ def run(
         int, Option(min=0, help="New attempts of a trial that fails, each after a longer pause.")
     ] = 0,
     stop_after: Annotated[int | None, Option(min=1, help="Begin no trial after so many have failed.")] = None,
-    store: Annotated[Path | None, Option(help="Folder where predictions are kept. " + STORE_DEFAULT)] = None,
+    store: Annotated[str | None, Option(callback=store_place, metavar="PLACE", help=STORE_HELP)] = None,
     as_json: Annotated[
         bool, Option("--json", help="One JSON object a line: each event, then the end.")
     ] = False,
 ) -> None:
     """Run what is left of a sweep. Ctrl-C lets running trials finish, a second one stops them.
 
-    Several processes, also on other machines, may work on one folder at once.
+    Several processes, also on other machines, may work on one folder at once. Each runs until all trials are done, and
+    takes over those of processes that have died; a --worker ends when others have all that is left. Exit code 1 if a
+    trial has failed or is left; of a --worker, if one of its own has failed or it was interrupted.
     """
     from prune_heads.execution.spec import read_sweep
 
@@ -79,29 +87,44 @@ def run(
     of_ray = {"--address": address, "--cpus": cpus, "--gpus": gpus}
     if executor is ExecutorName.local and any(value is not None for value in of_ray.values()):
         raise BadParameter(f"{', '.join(of_ray)} belong to --executor ray.")
+    if worker and executor is not ExecutorName.local:
+        raise BadParameter("--worker and --executor ray exclude each other.")
     if output is None:
         raise BadParameter("--output must name the folder of the sweep (or ask for --dry-run).")
     from prune_heads.execution.folder import SweepFolder
+    from prune_heads.execution.job import Job, Policy
     from prune_heads.execution.local import Local
-    from prune_heads.execution.worker import Policy
     from prune_heads.reporting.progress import display
     from prune_heads.reporting.sweep import end_table, status_report
 
     folder = SweepFolder.open(output.resolve(), read)
-    begin = BeginTrials(folder.root, spec.resolve().parent, None if store is None else store.resolve())
-    runs: Any = Local(min(jobs or 1, len(read.trials)), _threads(), _gpus())
+    begin = BeginTrials(folder.root, spec.resolve().parent, store)
+    job = Job(folder, read.trials, begin, Policy(retries, stop_after))
+    if worker:
+        job = job.turned(_own_number())
+    runs: Executor = Local(min(jobs or 1, len(read.trials)), _threads(), _gpus(), waits=not worker)
     if executor is ExecutorName.ray:
         from prune_heads.execution.cluster import Cluster
 
         runs = Cluster(address, jobs, cpus or 1.0, gpus or 0.0)
-    with display(folder, read, as_json=as_json) as tell, _interruptible() as stopping:
-        runs.run(folder, read.trials, begin, Policy(retries, stop_after), tell, stopping)
+    host, pid, own = platform.node(), os.getpid(), {"done": 0, "failed": 0}
+    name = f"{host} {pid}" if worker else None
+    with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
+
+        def listen(event: "Event") -> None:
+            if event.kind in own:
+                own[event.kind] += 1
+            tell(event)
+
+        runs.run(job, listen, stopping)
+        was_stopped = stopping()
     report = status_report(folder)
+    about = {"worker": {"host": host, "pid": pid, **own}} if worker else {}
     if as_json:
-        print(json.dumps({"event": "end", **report}), flush=True)
+        print(json.dumps({"event": "end", **report, **about}), flush=True)
     else:
         show(report, end_table(report), as_json=False)
-    if report["failed"] or report["left"]:
+    if (own["failed"] or was_stopped) if worker else (report["failed"] or report["left"]):
         raise typer.Exit(1)
 
 
@@ -153,6 +176,12 @@ def retry(folder: Folder, as_json: Json = False) -> None:
     )
 
 
+def _own_number() -> int:
+    """Of a worker among those of its kind: its place in the array job, else the number of its process."""
+    place = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    return int(place) if place.isdecimal() else os.getpid()
+
+
 def _threads() -> int:
     """As many as there are, or as the user has said."""
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
@@ -164,23 +193,3 @@ def _gpus() -> int:
     if visible is not None:
         return len([part for part in visible.split(",") if part.strip()])
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; pressed again, it interrupts."""
-    pressed: list[bool] = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def press(number: int, frame: Any) -> None:
-        if pressed:
-            signal.signal(signal.SIGINT, before)
-            raise KeyboardInterrupt
-        pressed.append(True)
-        typer.echo("note: running trials finish, no other begins; Ctrl-C again stops them", err=True)
-
-    signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -16,7 +16,7 @@ from prune_heads.cli.run import options_of, run
 from prune_heads.execution.spec import Known, Trial, Values
 
 if TYPE_CHECKING:
-    from prune_heads.execution.worker import RunTrial
+    from prune_heads.execution.job import RunTrial
 
 _OF_THE_SWEEP = ("config", "output", "overwrite", "as_json", "save_checkpoint", "store")
 """Options of `run` that are not for a trial."""
@@ -36,7 +36,8 @@ class BeginTrials:
     """The folder of the sweep."""
     relative_to: Path
     """The folder that paths in the file are relative to."""
-    store: Path | None
+    store: str | None
+    """A URL, or an absolute path."""
 
     def __call__(self) -> "RunTrial":
         """What runs a trial."""

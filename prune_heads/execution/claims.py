@@ -14,16 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prune_heads.errors import RunError
-from prune_heads.files import write_bytes
+from prune_heads.files import write_bytes, writing_into
 
 BEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
 """Without a beat. Twelve beats, so that a machine that is short of breath does not lose its trials."""
+
+
+LATELY_SECONDS = 30.0
+"""For which a beat is taken as a sign of life."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,18 @@ class Owner:
         return cls(platform.node(), os.getpid(), secrets.token_hex(8))
 
 
+@dataclass(frozen=True)
+class _Look:
+    """The last look at a claim of another, by our clock."""
+
+    content: bytes
+    since: float
+    """When this content was first seen."""
+    at: float
+    is_beat: bool
+    """Whether it was another content than at a look shortly before."""
+
+
 @dataclass
 class Claims:
     """The claims in a folder, as one process makes and watches them."""
@@ -47,8 +62,8 @@ class Claims:
     folder: Path
     owner: Owner = field(default_factory=Owner.me)
     clock: Callable[[], float] = time.monotonic
-    _watched: dict[str, tuple[Any, float]] = field(default_factory=dict)
-    """File name of a claim -> what it held, and since when by our clock."""
+    _watched: dict[str, _Look] = field(default_factory=dict)
+    """File name of a claim -> the last look at it."""
     _held: dict[str, Path] = field(default_factory=dict)
     _beats: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,16 +80,13 @@ class Claims:
             if not self._is_dead(latest):
                 return False
         mine = self._path(trial, max(there, default=0) + 1)
-        try:
+        with writing_into("the folder of a sweep", self.folder):
             mine.parent.mkdir(parents=True, exist_ok=True)
-            with mine.open("xb") as file:
-                file.write(self._content())
-        except FileExistsError:
-            return False  # another was faster
-        except OSError as error:
-            raise RunError(
-                f"the folder of a sweep must be writable; got {self.folder} ({error.strerror})"
-            ) from error
+            try:
+                with mine.open("xb") as file:
+                    file.write(self._content())
+            except FileExistsError:
+                return False  # another was faster
         with self._lock:
             self._held[trial] = mine
         for old in there.values():
@@ -89,6 +101,20 @@ class Claims:
             and mine.exists()
             and max(self._generations(trial), default=0) == _generation(mine)
         )
+
+    def is_inherited(self, trial: str) -> bool:
+        """Whether a claim of ours was another's, who died."""
+        mine = self._held.get(trial)
+        return mine is not None and _generation(mine) > 1
+
+    def has_beaten(self, trial: str) -> bool:
+        """Whether attempts to take it have shown lately that someone else has it and is alive.
+
+        A living process of that number on this machine would prove nothing: numbers are given again.
+        """
+        there = self._generations(trial)
+        look = self._watched.get(there[max(there)].name) if there else None
+        return look is not None and look.is_beat and self.clock() - look.since < LATELY_SECONDS
 
     def is_claimed(self, trial: str) -> bool:
         """Whether there is a claim, by whomever, alive or dead."""
@@ -163,11 +189,13 @@ class Claims:
         about = _parsed(content)
         if about.get("host") == self.owner.host and not _lives(about.get("pid")):
             return True
-        before, since = self._watched.get(claim.name, (None, 0.0))
-        if before != content:
-            self._watched[claim.name] = (content, self.clock())
+        now, before = self.clock(), self._watched.get(claim.name)
+        if before is None or before.content != content:
+            is_beat = before is not None and now - before.at < LATELY_SECONDS
+            self._watched[claim.name] = _Look(content, now, now, is_beat)
             return False
-        return self.clock() - since > DEAD_AFTER_SECONDS
+        self._watched[claim.name] = replace(before, at=now)
+        return now - before.since > DEAD_AFTER_SECONDS
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
@@ -188,7 +216,10 @@ def _lives(pid: object) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:  # on Linux; who was killed stays there as a zombie where nobody waits for it, as in many a container
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
+    except OSError:
+        return True
 
 
 def _is_claim(path: Path) -> bool:

@@ -6,25 +6,14 @@ The folder of the sweep must be on a file system that all nodes share.
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prune_heads.errors import RunError, first_line
-from prune_heads.execution.claims import Claims
 from prune_heads.execution.connection import connected
-from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.job import Event, Job, Stopping, Tell
 from prune_heads.execution.spec import Trial
-from prune_heads.execution.worker import (
-    LOOK_SECONDS,
-    MOST_DEATHS,
-    Event,
-    Outcome,
-    Policy,
-    RunTrial,
-    Worker,
-    fail_for_deaths,
-)
+from prune_heads.execution.worker import LOOK_SECONDS, MOST_DEATHS, Outcome, Worker, fail_for_deaths
 
 _WAIT_SECONDS = 0.2
 _REST_SECONDS = 1.0
@@ -42,56 +31,39 @@ class Cluster:
     """Cores of an actor."""
     gpus: float = 0.0
 
-    def run(
-        self,
-        folder: SweepFolder,
-        trials: Sequence[Trial],
-        begin: Callable[[], RunTrial],
-        policy: Policy,
-        tell: Callable[[Event], None],
-        stopping: Callable[[], bool],
-    ) -> None:
-        """Work through the trials; arguments and errors as `Local.run`.
+    def run(self, job: Job, tell: Tell, stopping: Stopping) -> None:
+        """See `Executor`.
 
         Raises:
             RunError: Also if Ray is not installed, or there is no such cluster.
         """
         with connected(self.address) as ray:
-            _Driver(ray, self, folder, begin, policy, tell).work(trials, stopping)
+            _Driver(ray, self, job, tell).work(stopping)
 
 
 class _Driver:
     """Hands trials to actors and hears of them."""
 
-    def __init__(
-        self,
-        ray: Any,
-        place: Cluster,
-        folder: SweepFolder,
-        begin: Callable[[], RunTrial],
-        policy: Policy,
-        tell: Callable[[Event], None],
-    ) -> None:
-        self.ray, self.folder, self.policy, self.tell = ray, folder, policy, tell
+    def __init__(self, ray: Any, place: Cluster, job: Job, tell: Tell) -> None:
+        self.ray, self.job, self.tell = ray, job, tell
         actor = ray.remote(_Actor).options(
             num_cpus=place.cpus, num_gpus=place.gpus, max_restarts=-1, max_task_retries=0
         )
         n = place.jobs or max(1, self._room(place))
-        self.idle: deque[Any] = deque(
-            actor.remote(folder, begin, policy, max(1, int(place.cpus))) for _ in range(n)
-        )
+        own = replace(job, trials=())  # each is handed over when it is due
+        self.idle: deque[Any] = deque(actor.remote(own, max(1, int(place.cpus))) for _ in range(n))
         self.resting: list[tuple[float, Any]] = []
         """Actors that were lost, until they are tried again."""
-        self.claims = Claims(folder.root / "claims")
+        self.claims = job.folder.claims()
         self.deaths: Counter[str] = Counter()
         self.n_failed = 0
 
-    def work(self, trials: Sequence[Trial], stopping: Callable[[], bool]) -> None:
-        waiting = deque(self.policy.unsettled(self.folder, trials))
+    def work(self, stopping: Stopping) -> None:
+        waiting = deque(self.job.unsettled())
         later: list[tuple[float, Trial]] = []
         running: dict[Any, tuple[Any, Trial]] = {}
         while waiting or later or running:
-            if stopping() or self.policy.is_enough(self.n_failed):
+            if stopping() or self.job.policy.is_enough(self.n_failed):
                 waiting.clear()
                 later.clear()
             now = time.monotonic()
@@ -121,6 +93,9 @@ class _Driver:
         try:
             outcome, events, pause = self.ray.get(reference)
         except self.ray.exceptions.RayActorError as error:
+            if error.actor_init_failed:  # as it would every time
+                said = str(error).strip().splitlines()[-1]  # below Ray's traceback
+                raise RunError(f"workers must start; one says {said}") from error
             # Its process or its node is gone. Ray starts it again, once there is room.
             self.resting.append((time.monotonic() + _REST_SECONDS, actor))
             return self._lost(trial, first_line(error))
@@ -139,7 +114,7 @@ class _Driver:
         self.deaths[trial.digest] += self.claims.is_claimed(trial.digest)
         if self.deaths[trial.digest] < MOST_DEATHS:
             return LOOK_SECONDS
-        self.tell(fail_for_deaths(self.folder, trial, how, self.policy))
+        self.tell(fail_for_deaths(self.job, trial, how))
         self.n_failed += 1
         return None
 
@@ -152,18 +127,15 @@ class _Driver:
 class _Actor:
     """A worker in a process of Ray's."""
 
-    def __init__(
-        self, folder: SweepFolder, begin: Callable[[], RunTrial], policy: Policy, threads: int
-    ) -> None:
+    def __init__(self, job: Job, threads: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self.events: list[Event] = []
-        self.claims = Claims(folder.root / "claims")
-        self.worker = Worker(folder, self.claims, begin(), policy, self.events.append)
+        self.worker = Worker(job, self.events.append)
 
     def attempt(self, trial: Trial) -> tuple[Outcome, list[Event], float]:
         """What came of the trial, what is to be told, and how long to wait if it is not settled."""
         self.events.clear()
-        with self.claims.beating():
+        with self.worker.claims.beating():
             outcome = self.worker.attempt(trial)
         pause = self.worker.pause(trial) if outcome == "again" else LOOK_SECONDS
         return outcome, list(self.events), pause

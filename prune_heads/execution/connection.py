@@ -30,7 +30,8 @@ def connected(address: str | None) -> Iterator[Any]:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise RunError(
-                f"--address must be that of a running Ray cluster; got {address}: {first_line(error)}"
+                f"--address must be that of a running Ray cluster; got {address}: {first_line(error)}. "
+                "Where the cluster asks for Ray's token, set RAY_AUTH_MODE=token"
             ) from error
     try:
         yield ray

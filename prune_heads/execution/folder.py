@@ -10,6 +10,7 @@
 """
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from prune_heads.canonical import digest
 from prune_heads.errors import RunError
 from prune_heads.execution.claims import Claims
 from prune_heads.execution.spec import Sweep, Trial, Values
-from prune_heads.files import new_directory, read_json, write_json
+from prune_heads.files import new_directory, read_json, write_json, writing_into
 
 FORMAT = 1
 _LOOK_SECONDS = 0.1
@@ -47,18 +48,14 @@ class SweepFolder:
         about = {"format": FORMAT, "name": sweep.name, "digest": sweep.digest, "n_trials": len(sweep.trials)}
         about |= {"axes": list(sweep.axes)}
         file = root / SWEEP_FILE
-        if not file.exists():
-            if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        is_strange = root.exists() and (not root.is_dir() or any(map(_is_strange, os.listdir(root))))
+        if not file.exists():  # asked after the look: others may be making the folder of this sweep, too
+            if is_strange:
                 raise RunError(
                     f"the folder of a sweep must be new or that of the sweep; {root} holds something else"
                 )
-            try:
+            with writing_into("the folder of a sweep", root):
                 write_json(file, about)
-            except OSError as error:
-                raise RunError(
-                    f"the folder of a sweep must be writable; got {root} ({error.strerror})"
-                ) from error
-            return folder
         there = folder.about()
         if there.get("digest") != sweep.digest:
             same_name = " of the same name" if there.get("name") == sweep.name else f" ({there.get('name')})"
@@ -102,6 +99,11 @@ class SweepFolder:
         self._failure(trial.digest).unlink(missing_ok=True)
         return True
 
+    def clear_left_over(self, digest: str) -> None:
+        """Remove what a process has left half-written that died of, or in, this trial; the claim must be ours."""
+        for path in self.trial(digest).parent.glob(f".{digest}.*.partial"):
+            shutil.rmtree(path, ignore_errors=True)
+
     def fail(self, trial: Trial, error: str, traceback: str) -> int:
         """Note a failure; how many the trial has had.
 
@@ -110,12 +112,8 @@ class SweepFolder:
         """
         n = 1 + self.n_failures(trial.digest)
         about = {"values": dict(trial.values), "error": error, "traceback": traceback, "n_failures": n}
-        try:
+        with writing_into("the folder of a sweep", self.root):
             write_json(self._failure(trial.digest), about)
-        except OSError as error:
-            raise RunError(
-                f"the folder of a sweep must be writable; got {self.root} ({error.strerror})"
-            ) from error
         return n
 
     def failure(self, digest: str) -> dict[str, Any]:
@@ -151,11 +149,9 @@ class SweepFolder:
             time.sleep(_LOOK_SECONDS)
         try:
             if not file.exists():
-                write_json(file, {"what": dict(what), "value": how()})
-        except OSError as error:
-            raise RunError(
-                f"the folder of a sweep must be writable; got {self.root} ({error.strerror})"
-            ) from error
+                content = {"what": dict(what), "value": how()}
+                with writing_into("the folder of a sweep", self.root):
+                    write_json(file, content)
         finally:
             claims.give_back(name)
         value: dict[str, Any] = read_json(file, "what trials share")["value"]
@@ -169,9 +165,13 @@ class SweepFolder:
         """Digests of the trials that have failed and not finished since, in order."""
         return _entries(self.root / "failures", ".json")
 
+    def claims(self) -> Claims:
+        """The claims of this process, which is another owner for each call."""
+        return Claims(self.root / "claims")
+
     def running(self) -> Iterator[str]:
         """Digests of the trials that someone works on, or did when he died."""
-        return (name for name in Claims(self.root / "claims").running() if not self._is_shared(name))
+        return (name for name in self.claims().running() if not self._is_shared(name))
 
     def _is_shared(self, name: str) -> bool:
         return (self.root / "shared" / name[:2] / f"{name}.json").exists()
@@ -191,6 +191,11 @@ class SweepFolder:
 
     def _failure(self, digest: str) -> Path:
         return self.root / "failures" / digest[:2] / f"{digest}.json"
+
+
+def _is_strange(name: str) -> bool:
+    """Whether it is nothing that stands in a folder of a sweep that is being made."""
+    return name != SWEEP_FILE and not (name.startswith(f".{SWEEP_FILE}.") and name.endswith(".partial"))
 
 
 def _entries(folder: Path, suffix: str) -> Iterator[str]:

@@ -4,17 +4,14 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event as Flag
 
 from prune_heads.errors import RunError
-from prune_heads.execution.claims import Claims
-from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.spec import Trial
-from prune_heads.execution.worker import MOST_DEATHS, Event, Policy, RunTrial, Worker, fail_for_deaths
+from prune_heads.execution.job import Job, Stopping, Tell
+from prune_heads.execution.worker import MOST_DEATHS, Worker, fail_for_deaths
 
 _LOOK_SECONDS = 0.2
 
@@ -29,34 +26,15 @@ class Local:
     gpus: int = 0
     """How many there are: the jobs take them in turn."""
 
-    def run(
-        self,
-        folder: SweepFolder,
-        trials: Sequence[Trial],
-        begin: Callable[[], RunTrial],
-        policy: Policy,
-        tell: Callable[[Event], None],
-        stopping: Callable[[], bool],
-    ) -> None:
-        """Work through the trials.
+    waits: bool = True
+    """For trials that living others have, to take over if they die."""
 
-        Args:
-            folder: Of the sweep.
-            trials: All of it; what is done is left out.
-            begin: Called once in each process, for what runs its trials; importable by name.
-            policy: What is done about failures.
-            tell: Called here, for every event of every worker.
-            stopping: Asked all the time; once true, running trials finish and no other begins.
-
-        Raises:
-            RunError: If records cannot be kept, or workers do not start.
-        """
+    def run(self, job: Job, tell: Tell, stopping: Stopping) -> None:
+        """See `Executor`."""
         if self.jobs == 1:
-            claims = Claims(folder.root / "claims")
-            with claims.beating():
-                Worker(folder, claims, begin(), policy, tell, stopping).work(trials)
-            return
-        _Pool(self, folder, {trial.digest: trial for trial in trials}, begin, policy, tell).run(stopping)
+            Worker(job, tell, stopping, self.waits).work()
+        else:
+            _Pool(self, job, tell).run(stopping)
 
 
 @dataclass
@@ -64,11 +42,8 @@ class _Pool:
     """The processes of one run, seen from the one that started them."""
 
     place: Local
-    folder: SweepFolder
-    trials: dict[str, Trial]
-    begin: Callable[[], RunTrial]
-    policy: Policy
-    tell: Callable[[Event], None]
+    job: Job
+    tell: Tell
     workers: dict[int, SpawnProcess] = field(default_factory=dict)
     ears: dict[int, Connection] = field(default_factory=dict)
     """Worker -> where it is heard; a pipe of its own, so that what it said before it was killed has arrived."""
@@ -78,7 +53,7 @@ class _Pool:
     deaths: Counter[str] = field(default_factory=Counter)
     n_failed: int = 0
 
-    def run(self, stopping: Callable[[], bool]) -> None:
+    def run(self, stopping: Stopping) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and no GPU
         self.stop: Flag = context.Event()
         self.context = context
@@ -87,7 +62,7 @@ class _Pool:
                 self._start(number)
             while self.workers:
                 self._listen()
-                if stopping() or self.policy.is_enough(self.n_failed):
+                if stopping() or self.job.policy.is_enough(self.n_failed):
                     self.stop.set()
                 self._bury()
         finally:
@@ -100,11 +75,12 @@ class _Pool:
             number,
             max(1, self.place.threads // self.place.jobs),
             number % self.place.gpus if self.place.gpus else None,
+            self.place.waits,
         )
-        trials = list(self.trials.values())
         self.ears[number], mouth = self.context.Pipe(duplex=False)
-        arguments = (self.folder, trials, self.begin, self.policy, mouth, self.stop, place)
-        self.workers[number] = self.context.Process(target=_work, args=arguments, name=f"worker-{number + 1}")
+        self.workers[number] = self.context.Process(
+            target=_work, args=(self.job, mouth, self.stop, place), name=f"worker-{number + 1}"
+        )
         self.workers[number].start()
         mouth.close()  # of ours: the worker's end alone keeps it open
 
@@ -157,10 +133,9 @@ class _Pool:
         if digest is None:
             return
         self.deaths[digest] += 1
-        if self.deaths[digest] >= MOST_DEATHS:
-            self.tell(
-                fail_for_deaths(self.folder, self.trials[digest], f"exit code {exit_code}", self.policy)
-            )
+        if self.deaths[digest] == MOST_DEATHS:  # another may have begun it meanwhile, and died of it, too
+            trial = next(trial for trial in self.job.trials if trial.digest == digest)
+            self.tell(fail_for_deaths(self.job, trial, f"exit code {exit_code}"))
             self.n_failed += 1
 
 
@@ -171,17 +146,10 @@ class _Place:
     number: int
     threads: int
     gpu: int | None
+    waits: bool
 
 
-def _work(
-    folder: SweepFolder,
-    trials: Sequence[Trial],
-    begin: Callable[[], RunTrial],
-    policy: Policy,
-    mouth: Connection,
-    stop: Flag,
-    place: _Place,
-) -> None:
+def _work(job: Job, mouth: Connection, stop: Flag, place: _Place) -> None:
     """The body of a worker process."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
@@ -189,11 +157,9 @@ def _work(
     os.environ["OMP_NUM_THREADS"] = str(place.threads)
     if place.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(place.gpu)
-    claims = Claims(folder.root / "claims")
-    start = place.number * 7919 % max(1, len(trials))  # not all at one end
-    with claims.beating():
-        worker = Worker(folder, claims, begin(), policy, mouth.send, stop.is_set)
-        try:
-            worker.work([*trials[start:], *trials[:start]])
-        except RunError as error:
-            mouth.send(str(error))
+    try:
+        Worker(job.turned(place.number), mouth.send, stop.is_set, place.waits).work()
+    except BrokenPipeError:
+        pass  # who started us was killed, and nobody listens
+    except RunError as error:
+        mouth.send(str(error))

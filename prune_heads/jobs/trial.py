@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from prune_heads.execution.claims import Claims
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.progress import Silent
 from prune_heads.studies.lab import Lab
@@ -16,7 +15,7 @@ class TrialRunner:
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
-        self.claims = Claims(folder.root / "claims")
+        self.claims = folder.claims()
         self._lab: Lab | None = None
 
     def run(self, setup: Setup, scoring: Scoring, options: RunOptions) -> dict[str, Any]:

@@ -2,102 +2,154 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.job import Event, Tell
 from prune_heads.execution.spec import Sweep
-from prune_heads.execution.worker import Event
 
-Tell = Callable[[Event], None]
 _LINE_SECONDS = 10.0
 """Between two plain lines."""
+_LOOK_SECONDS = 5.0
+"""Between two looks at the folder, for what other processes have done there; one takes 0.1 s of 100,000 trials."""
 
 
 @contextmanager
-def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool) -> Iterator[Tell]:
-    """Who is told of every event while the block lasts."""
-    state = _State(len(sweep.trials), sum(1 for _ in folder.done()), sum(1 for _ in folder.failed()))
+def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool, worker: str | None = None) -> Iterator[Tell]:
+    """Who is told of every event while the block lasts.
+
+    Args:
+        folder: Of the sweep.
+        sweep: What there is to do.
+        as_json: Events as JSON, on stdout.
+        worker: The name of one process of many, which says plain lines under it also in a terminal.
+    """
     if as_json:
         yield lambda event: print(json.dumps(_json(event, sweep)), flush=True)
         return
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines(state, console).tell
+    state, console = _State(folder, sweep), Console(stderr=True)
+    if worker or not console.is_terminal:
+        lines = _Lines(state, console, worker)
+        lines.begin()
+        yield lines.tell
+        lines.end()
         return
-    with Live(state.text(), console=console, refresh_per_second=4, transient=True) as live:
+    with Live(get_renderable=state.picture, console=console, refresh_per_second=4, transient=True):
 
         def tell(event: Event) -> None:
             state.count(event)
-            live.update(state.text())
+            if event.error:
+                console.print(Text(_failure(event), style="red"), soft_wrap=True)
 
         yield tell
 
 
 class _State:
-    """Counts so far."""
+    """Counts so far; of all processes that work on the folder, as far as it has been looked at."""
 
-    def __init__(self, total: int, done: int, failed: int) -> None:
-        self.total, self.done, self.failed = total, done, failed
-        self.running, self.own, self.start = 0, 0, time.monotonic()
-        self.known: set[str] = set()
-        """Trials that were told to be done; a worker of ours tells of those of another that it finds done."""
-        self.best: dict[str, tuple[float, str, str]] = {}
-        """Task -> the best value, its metric, and its trial."""
+    def __init__(self, folder: SweepFolder, sweep: Sweep) -> None:
+        self.folder, self.sweep = folder, sweep
+        self.running: set[str] = set()
+        self.own = {"done": 0, "failed": 0}
+        self.start: float | None = None
+        """When the first trial began: what loads before it says nothing of how long the others take."""
+        self.best: dict[str, tuple[float, str]] = {}
+        """Task -> the best value, and its metric and trial in words."""
+        self._look()
+        self.before = len(self.done) + len(self.failed)
 
     def count(self, event: Event) -> None:
-        self.running += {"started": 1, "taken": 0}.get(event.kind, -1)
-        if event.kind in ("done", "taken") and event.digest not in self.known:
-            self.known.add(event.digest)
-            self.done += 1
-        self.failed += event.kind == "failed"
-        self.own += event.kind in ("done", "failed")
+        if event.kind == "started":
+            self.start = self.start or time.monotonic()
+            self.running.add(event.digest)
+            return
+        self.running.discard(event.digest)
+        if event.kind in ("done", "failed"):
+            (self.done if event.kind == "done" else self.failed).add(event.digest)
+            self.own[event.kind] += 1
         if event.kind == "done" and event.result is not None:
-            self._best(event.digest, event.result)
+            self._compare(event, event.result)
 
-    def _best(self, digest: str, record: Mapping[str, Any]) -> None:
-        rows = [row for row in record.get("rows", ()) if row["metric"] == record["headline"]]
-        if rows and rows[0]["pruned"] > self.best.get(record["task"], (-float("inf"), "", ""))[0]:
-            self.best[record["task"]] = (rows[0]["pruned"], record["headline"], digest[:10])
+    def lines(self) -> list[str]:
+        """Trials done, running, failed; rate, time so far, time left; the best of each task."""
+        now = time.monotonic()
+        if now - self.looked >= _LOOK_SECONDS:
+            self._look()
+        settled = len(self.done) + len(self.failed)
+        counts = [f"{len(self.done):,} of {len(self.sweep.trials):,} trials done"]
+        counts += [f"{len(self.failed):,} failed"] if self.failed else []
+        n_left = len(self.sweep.trials) - settled
+        counts += [f"{len(self.running) or 'none'} running here"] if n_left else []
+        if self.start is None:
+            return [", ".join(counts) + (" yet" if n_left else "")]
+        seconds, n = now - self.start, settled - self.before
+        times = [f"{_span(seconds)} so far"]
+        if n and seconds >= 1:  # of less, they would be guesses
+            times += [_rate(n / seconds)]
+            times += [f"about {_span(n_left * seconds / n)} left"] if n_left else []
+        best = (f"best of these on {task}: {words}" for task, (_, words) in self.best.items())
+        return [", ".join(counts), ", ".join(times), *best]
 
-    def text(self) -> Text:
-        """Trials done, running, failed, rate, time left, and the best of each task."""
-        seconds = time.monotonic() - self.start
-        rate = self.own / seconds if seconds else 0.0
-        left = self.total - self.done - self.failed
-        parts = [f"{self.done:,} of {self.total:,} trials done", f"{self.running} running"]
-        parts += [f"{self.failed:,} failed"] if self.failed else []
-        parts += [f"{rate:.2f} a second", f"{_span(left / rate)} left"] if rate else []
-        lines = [", ".join(parts)]
-        lines += [
-            f"best on {task}: {metric} {value:.4f} ({name})"
-            for task, (value, metric, name) in self.best.items()
-        ]
-        return Text("\n".join(lines))
+    def picture(self) -> Group:
+        """The lines under a bar."""
+        lines = self.lines()
+        settled = len(self.done) + len(self.failed)
+        bar = ProgressBar(total=max(1, len(self.sweep.trials)), completed=settled, width=60)
+        return Group(Text(self.sweep.name, style="bold"), Padding(bar, 0), *map(Text, lines))
+
+    def _look(self) -> None:
+        self.looked = time.monotonic()
+        self.done, self.failed = set(self.folder.done()), set(self.folder.failed())
+
+    def _compare(self, event: Event, record: Mapping[str, Any]) -> None:
+        row = next((row for row in record.get("rows", ()) if row["metric"] == record["headline"]), None)
+        if row is not None and row["pruned"] > self.best.get(record["task"], (-float("inf"), ""))[0]:
+            given = {axis: event.values[axis] for axis in self.sweep.axes if axis != "task"}
+            what = [f"{axis} {value}" for axis, value in given.items() if value is not None]
+            words = f"{row['metric']} {row['pruned']:.4f} ({', '.join(what) or event.digest[:10]})"
+            self.best[record["task"]] = (row["pruned"], words)
 
 
 class _Lines:
     """Plain lines: each failure, and now and then how far it is."""
 
-    def __init__(self, state: _State, console: Console) -> None:
-        self.state, self.console, self.last = state, console, 0.0
+    def __init__(self, state: _State, console: Console, worker: str | None) -> None:
+        self.state, self.console, self.worker, self.last = state, console, worker, 0.0
+
+    def begin(self) -> None:
+        if self.worker:
+            self.last = time.monotonic()
+            self._print(self.state.lines()[0])
 
     def tell(self, event: Event) -> None:
         self.state.count(event)
         if event.error:
-            self._print(f"{event.digest[:10]} {event.kind}: {event.error}")
+            self._print(_failure(event))
         now = time.monotonic()
         if event.kind != "started" and now - self.last >= _LINE_SECONDS:
             self.last = now
-            self._print(str(self.state.text()).replace("\n", "; "))
+            self._print("; ".join(self.state.lines()))
+
+    def end(self) -> None:
+        if self.worker:
+            own = self.state.own
+            self._print(f"ends: {own['done']:,} trials done here, {own['failed']:,} failed")
 
     def _print(self, text: str) -> None:
+        text = f"{self.worker}: {text}" if self.worker else text
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _failure(event: Event) -> str:
+    return f"{event.digest[:10]} {event.kind}: {event.error}"
 
 
 def _json(event: Event, sweep: Sweep) -> dict[str, Any]:
@@ -106,6 +158,14 @@ def _json(event: Event, sweep: Sweep) -> dict[str, Any]:
     if event.kind != "started":
         about["seconds"] = round(event.seconds, 3)
     return about | ({"error": event.error} if event.error else {})
+
+
+def _rate(a_second: float) -> str:
+    """In the unit in which it is at least one."""
+    for unit, seconds in (("second", 1), ("minute", 60)):
+        if a_second * seconds >= 1:
+            return f"{a_second * seconds:.1f} a {unit}"
+    return f"{a_second * 3600:.1f} an hour"
 
 
 def _span(seconds: float) -> str:

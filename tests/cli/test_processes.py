@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from forked import Forked
 
 import prune_heads
 
@@ -52,11 +53,15 @@ def test_a_listing_is_a_table(command, shown, cli):
 
 
 def test_steps_joined_by_files_are_a_run(cli, invoke, on_sst2, tmp_path, json_of, snapshot):
-    """score, prune, evaluate and run as processes; the same run in this process gives the same bytes."""
+    """score, prune, evaluate (forked) and run as processes; the same run in this process gives the same bytes."""
     a, b, c = (tmp_path / name for name in "abc")
+
+    def fork(*words):
+        return Forked(tmp_path / words[0], *words).wait()
+
     processes = [
-        cli("score", *on_sst2, "--output", a, "--json"),
-        cli(
+        fork("score", *on_sst2, "--output", a, "--json"),
+        fork(
             "prune",
             "--model",
             on_sst2[1],
@@ -68,10 +73,11 @@ def test_steps_joined_by_files_are_a_run(cli, invoke, on_sst2, tmp_path, json_of
             b,
             "--json",
         ),
-        cli("evaluate", "--model", b / "checkpoint", *on_sst2[2:], "--json"),
+        fork("evaluate", "--model", b / "checkpoint", *on_sst2[2:], "--json"),
         cli("run", *on_sst2, "--mode", "remove", "--curve", "--save-checkpoint", "--output", c, "--json"),
     ]
-    assert [done.returncode for done in processes] == [0, 0, 0, 0], [done.stderr for done in processes]
+    codes = [done.code for done in processes[:3]] + [processes[3].returncode]
+    assert codes == [0, 0, 0, 0], [done.stderr for done in processes]
     assert all(done.stdout.count("\n") == 1 for done in processes)
     scored, pruned, evaluated, record = (json.loads(done.stdout) for done in processes)
     assert "scoring" in processes[0].stderr

@@ -3,14 +3,19 @@
 import csv
 import io
 import json
-import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
+from chaos import records
 from pyarrow import parquet
+from typer.testing import CliRunner
+
+from prune_heads.cli.app import app
 
 GRID = """
 name = "grid"
@@ -37,14 +42,21 @@ def spec(tmp_path, checkpoint, sst2):
     return write
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, checkpoint, sst2):
+    """The folder of the sweep, run to its end by one process; to be read only."""
+    folder = tmp_path_factory.mktemp("sweep")
+    file = folder / "sweep.toml"
+    file.write_text(GRID.format(model=str(checkpoint), data=str(sst2)))
+    words = ("sweep", "run", file, "--output", folder / "whole", "--store", folder / "store")
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    return folder / "whole"
+
+
 @pytest.fixture
 def root(tmp_path):
     return tmp_path / "out"
-
-
-def records(root):
-    """Every record of a trial with its bytes; when and how long stands elsewhere."""
-    return {path.parent.name: path.read_bytes() for path in root.glob("trials/*/*/record.json")}
 
 
 def process(*words):
@@ -101,9 +113,8 @@ def test_a_sweep_is_run_once_and_shown(spec, root, invoke, json_of, tmp_path):
     assert "mean over 2 seeds" in (tmp_path / "figure" / "sweep.svg").read_text()
 
 
-def test_a_trial_is_the_run_of_the_same_options(spec, root, invoke, json_of):
-    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
-    for content in records(root).values():
+def test_a_trial_is_the_run_of_the_same_options(spec, whole, invoke, json_of):
+    for content in records(whole).values():
         trial = json.loads(content)
         values = trial["trial"]["values"]
         words = [f"--{key}={values[key]}" for key in ("criterion", "fraction", "seed")]
@@ -112,35 +123,51 @@ def test_a_trial_is_the_run_of_the_same_options(spec, root, invoke, json_of):
             assert alone[key] == trial[key]
 
 
-def test_processes_and_one_process_give_the_same_records(spec, root, tmp_path, invoke):
-    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
+def test_processes_and_one_process_give_the_same_records(spec, whole, tmp_path):
     with process("sweep", "run", spec(), "--output", tmp_path / "two", "--jobs", 2, "--json") as both:
         events = [json.loads(line) for line in both.stdout]
     assert both.returncode == 0
-    assert records(tmp_path / "two") == records(root)
+    assert records(tmp_path / "two") == records(whole)
     assert sum(event["event"] == "done" for event in events) == N
 
 
-def test_ray_gives_the_same_records(spec, root, tmp_path, invoke):
+def test_ray_gives_the_same_records(spec, whole, tmp_path):
     pytest.importorskip("ray")
-    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
     words = ("sweep", "run", spec(), "--output", tmp_path / "ray", "--executor", "ray", "--jobs", 2)
     with process(*words) as cluster:
         _, errors = cluster.communicate(timeout=240)
     assert cluster.returncode == 0, errors
-    assert records(tmp_path / "ray") == records(root)
+    assert records(tmp_path / "ray") == records(whole)
 
 
-def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, root, tmp_path, invoke):
-    assert invoke("sweep", "run", spec(), "--output", root).exit_code == 0
-    draw, killed = random.Random(1), tmp_path / "killed"
-    for _ in range(4):
-        child = process("sweep", "run", spec(), "--output", killed)
-        time.sleep(draw.uniform(3, 8))
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-    assert invoke("sweep", "run", spec(), "--output", killed).exit_code == 0
-    assert records(killed) == records(root)
+def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, whole, tmp_path, invoke):
+    killed = tmp_path / "killed"
+    words = (
+        spec(),
+        "--output",
+        killed,
+        "--kills",
+        3,
+        "--mean-seconds",
+        0.5,
+        "--compare",
+        whole,
+        "--",
+        "--retries",
+        1,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *map(str, words)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary, compared = done.stdout.splitlines()
+    assert re.fullmatch(
+        rf"[123] kills, [234] starts, {N} trials done, [0123] cut off, \d+ s, 0 faults", summary
+    )
+    assert compared == f"{N} of {N} records are identical to those of {whole}"
     assert json.loads(invoke("sweep", "status", killed, "--json").stdout)["running"] == 0
 
 
@@ -177,7 +204,7 @@ def test_failures_are_told_and_tried_again_when_asked(spec, root, invoke, json_o
     assert len(records(root)) == N
 
 
-def test_misuse_and_what_is_not_a_sweep(spec, root, invoke, refused, tmp_path):
+def test_misuse_and_what_is_not_a_sweep(spec, root, whole, refused, tmp_path):
     file = spec()
     said = refused(
         "sweep", "run", spec(GRID.replace("fraction", "fractoin"), criterio="x"), "--output", root, code=2
@@ -194,7 +221,7 @@ def test_misuse_and_what_is_not_a_sweep(spec, root, invoke, refused, tmp_path):
         "sweep", "run", file, "--output", root, "--address", "auto", code=2
     )
     assert "must hold sweep.json" in refused("sweep", "status", tmp_path)
-    assert invoke("sweep", "run", file, "--output", root).exit_code == 0
+    shutil.copytree(whole, root)
     other = spec(GRID.replace("[0.0, 0.5, 1.0]", "[0.0]"))
     assert "holds another sweep of the same name" in refused("sweep", "run", other, "--output", root)
     next(root.glob("trials/*/*/record.json")).write_text("{")

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims, Owner
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, LATELY_SECONDS, Claims, Owner
 
 TRIAL = "ab" + "0" * 62
 
@@ -89,6 +90,40 @@ def test_a_process_of_this_machine_that_is_gone_is_replaced_at_once(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
     assert Claims(tmp_path).take(TRIAL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="zombies are known by /proc")
+def test_a_process_that_ended_and_is_waited_for_by_nobody_is_replaced_at_once(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert child.stdout.read() == b""  # it has ended, or is about to
+    claim = Claims(tmp_path, Owner(Owner.me().host, child.pid, "x"))
+    assert claim.take(TRIAL)
+    try:
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2][0] != "Z":
+            threading.Event().wait(0.01)
+        os.kill(child.pid, 0)  # it is there
+        assert Claims(tmp_path).take(TRIAL)
+    finally:
+        child.communicate()
+
+
+def test_only_who_beats_has_beaten_and_only_for_a_while(claims, clock):
+    first, second = claims(), claims("other")
+    assert not second.has_beaten(TRIAL)
+    assert first.take(TRIAL)
+    assert not second.take(TRIAL)
+    assert not second.has_beaten(TRIAL)  # it may have been dead for long
+    clock.now += 1
+    first.beat()
+    assert not second.take(TRIAL)
+    assert second.has_beaten(TRIAL)
+    clock.now += LATELY_SECONDS
+    assert not second.has_beaten(TRIAL)
+    first.beat()
+    assert not second.take(TRIAL)
+    assert not second.has_beaten(TRIAL)  # between two looks so far apart it may have died
+    first.give_back(TRIAL)
+    assert not second.has_beaten(TRIAL)
 
 
 def test_a_claim_that_was_being_written_when_its_owner_died(claims, clock, tmp_path):

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from null_trial import KNOWN, begin
+from null_trial import KNOWN, begin, broken
 
 from prune_heads.errors import RunError
 from prune_heads.execution.cluster import Cluster
 from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.job import Job
 from prune_heads.execution.spec import sweep_of
-from prune_heads.execution.worker import Policy
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
@@ -38,13 +38,18 @@ def in_time():
 
 
 @pytest.fixture
-def nodes(monkeypatch, in_time):
+def found(monkeypatch):
+    """What workers import is found by them."""
+    paths = [TESTS, str(Path(TESTS).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+
+
+@pytest.fixture
+def nodes(found, in_time):
     """Two nodes of two cores each, on this machine."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster as Nodes
 
-    paths = [TESTS, str(Path(TESTS).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     cluster.second = cluster.add_node(num_cpus=2)
     cluster.wait_for_nodes()
@@ -76,7 +81,7 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    Cluster(nodes.address, jobs=4).run(folder, some.trials, begin, Policy(), events.append, lambda: False)
+    Cluster(nodes.address, jobs=4).run(Job(folder, some.trials, begin), events.append, lambda: False)
     disturber.join()
     assert {trial.digest for trial in some.trials} == set(folder.done())
     assert list(folder.failed()) == []
@@ -85,6 +90,14 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp
     starts = [path.name.rsplit(".", 2)[0] for path in (tmp_path / "log").iterdir()]
     assert len(starts) - len(set(starts)) <= 1 + 2  # what the killed worker and the lost node were at
     assert {folder.record(trial.digest)["configuration"]["seed"] for trial in some.trials} == set(range(80))
+
+
+def test_workers_that_do_not_start(found, in_time, tmp_path):
+    pytest.importorskip("ray")
+    some = sweep_of({}, KNOWN, name="s", shown="s.toml")
+    job = Job(SweepFolder.open(tmp_path / "s", some), some.trials, broken)
+    with pytest.raises(RunError, match=r"^workers must start; one says ValueError: no trials here$"):
+        Cluster(jobs=1).run(job, print, lambda: False)
 
 
 def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
@@ -97,11 +110,11 @@ def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     folder = SweepFolder.open(tmp_path / "s", some)
     with pytest.raises(RunError, match="must be that of a running Ray cluster; got auto: Could not find any"):
-        Cluster("auto").run(folder, some.trials, begin, Policy(), lambda event: None, lambda: False)
+        Cluster("auto").run(Job(folder, some.trials, begin), lambda event: None, lambda: False)
 
 
 def test_without_ray(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
-        Cluster().run(SweepFolder.open(tmp_path, some), some.trials, begin, Policy(), print, lambda: False)
+        Cluster().run(Job(SweepFolder.open(tmp_path, some), some.trials, begin), print, lambda: False)
