@@ -4,7 +4,7 @@ Sorting keeps padding small (GLUE sentences have 10 to 40 tokens, the published 
 Whoever consumes the batches puts results back into file order by `Batch.index`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,10 +67,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Longest first, so that what does not fit into memory fails at once."""
+        return self.numbered(range(len(self)))
+
+    def numbered(self, steps: Iterable[int]) -> Iterator[Batch]:
+        """Some of the batches, by their places among all, from 0."""
         size = self.n_tokens if self.targets is None else self.n_tokens + self.targets.n_positions
         order = np.argsort(-size, kind="stable")
-        for start in range(0, len(order), self.batch_size):
-            yield self.batch(order[start : start + self.batch_size])
+        for step in steps:
+            yield self.batch(order[step * self.batch_size : (step + 1) * self.batch_size])
 
     def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
         """The examples at these places, padded to the longest of them or to `pad_to` tokens."""

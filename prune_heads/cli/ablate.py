@@ -10,6 +10,7 @@ from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import KindName
 from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.cli.shards import ShardOptions
 
 _BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
 
@@ -30,6 +31,7 @@ def _blocks(text: str | None) -> tuple[str, ...] | None:
 @grouped
 def ablate(
     setup: StoredSetupOptions,
+    cluster: ShardOptions,
     config: Config = None,
     kind: Annotated[
         KindName, Option(help="Mask one head at a time, or all others of its layer.")
@@ -68,6 +70,7 @@ def ablate(
     """Mask every head on its own and test what it does to the metric (paper, tables 1 to 3, 5 and 6).
 
     Predictions are kept in the store: a second call, or one after a kill, computes only what is missing.
+    With --executor ray the workers of a cluster share the masks.
     """
     from prune_heads.jobs.ablate import ablate_job, contract
     from prune_heads.reporting.ablation import ablation_report
@@ -85,5 +88,12 @@ def ablate(
         memory=memory,
         compiled=compiled,
     )
-    record = ablate_job(setup.resolve(), options, TerminalReporter(), output=output, overwrite=overwrite)
+    record = ablate_job(
+        setup.resolve(),
+        options,
+        TerminalReporter(),
+        output=output,
+        overwrite=overwrite,
+        shards=cluster.resolve(),
+    )
     show(contract(record), ablation_report(record), as_json=as_json)

@@ -10,9 +10,15 @@ from torch import nn
 from prune_heads.anatomy import attention_blocks
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.baselines import magnitude_scores, random_scores
-from prune_heads.importance.differences import difference_scores
+from prune_heads.importance.differences import asked_masks, difference_scores
 from prune_heads.importance.estimators import ESTIMATORS
-from prune_heads.importance.gradient import GateGradients, gate_gradients
+from prune_heads.importance.gradient import (
+    BatchRows,
+    GateGradients,
+    batch_rows,
+    gate_gradients,
+    in_file_order,
+)
 from prune_heads.importance.normalize import NORMALIZERS
 from prune_heads.predictions import Predictions
 from prune_heads.surgery import zero_heads
@@ -21,11 +27,16 @@ __all__ = [
     "CRITERIA",
     "ESTIMATORS",
     "NORMALIZERS",
+    "BatchRows",
     "Criterion",
     "GateGradients",
     "Question",
     "Scored",
+    "asked_masks",
+    "batch_rows",
     "gate_gradients",
+    "in_file_order",
+    "model_without",
 ]
 
 
@@ -44,6 +55,8 @@ class Question:
     batch_size: int = 32
     """Of the estimator `batch`, the only one that depends on it."""
     seed: int = 0
+    gradients: GateGradients | None = None
+    """Of the examples, where they have been computed before."""
 
     @property
     def examples(self) -> Predictions:
@@ -75,13 +88,23 @@ class Criterion(NamedTuple):
         """Whether heads are scored on examples."""
         return self.looks_at in ("gradients", "answers")
 
+    @property
+    def draws(self) -> bool:
+        """Whether the scores depend on the seed."""
+        return self.looks_at == "nothing"
+
+
+def model_without(model: nn.Module, masked: HeadMask | None) -> nn.Module:
+    """The model, or where heads are masked a copy that lacks them."""
+    return zero_heads(deepcopy(model), masked) if masked else model
+
 
 def _gradient(question: Question) -> Scored:
-    examples, model = question.examples, question.model
-    if question.masked:
-        model = zero_heads(deepcopy(model), question.masked)
-    with examples.reporter.stage("scoring", examples.batches.n_examples) as progress:
-        gradients = gate_gradients(model, examples.batches, progress=progress)
+    gradients = question.gradients
+    if gradients is None:
+        examples, model = question.examples, model_without(question.model, question.masked)
+        with examples.reporter.stage("scoring", examples.batches.n_examples) as progress:
+            gradients = gate_gradients(model, examples.batches, progress=progress)
     return Scored(ESTIMATORS[question.estimator].score(gradients, question.batch_size), gradients)
 
 

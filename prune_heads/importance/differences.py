@@ -3,9 +3,21 @@
 import numpy as np
 
 from prune_heads.ablation import ablations, predict_masks
+from prune_heads.descriptors import Head
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.estimators import standard_error
 from prune_heads.predictions import Predictions
+
+
+def asked_masks(predictions: Predictions, masked: HeadMask | None = None) -> list[HeadMask]:
+    """The masks under which `difference_scores` needs predictions."""
+    start, masks = _asked(predictions, masked)
+    return [start, *masks.values()]
+
+
+def _asked(predictions: Predictions, masked: HeadMask | None) -> tuple[HeadMask, dict[Head, HeadMask]]:
+    start = predictions.gone if masked is None else predictions.gone | masked
+    return start, ablations("without-one", start)
 
 
 def difference_scores(predictions: Predictions, masked: HeadMask | None = None) -> HeadScores:
@@ -21,8 +33,7 @@ def difference_scores(predictions: Predictions, masked: HeadMask | None = None) 
     Raises:
         PruneHeadsError: See `predict_masks`.
     """
-    start = predictions.gone if masked is None else predictions.gone | masked
-    masks = ablations("without-one", start)
+    start, masks = _asked(predictions, masked)
     found = predict_masks(predictions, [start, *masks.values()])
     there = list(~predictions.gone)
     column = {head: i for i, head in enumerate(there)}

@@ -8,7 +8,7 @@ Blocks may work on different numbers of tokens: an encoder's on the source, a de
 shorten the text between layers. So a block's gates are made when its W_O is given its input.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,16 @@ class GateGradients:
     """Whether one token of the last layer is read, as a classifier does; a language model reads all."""
 
 
+@dataclass(frozen=True)
+class BatchRows:
+    """The rows of one batch in `GateGradients`."""
+
+    index: NDArray[np.int64]
+    """`(batch,)`: places of the examples in file order."""
+    signed: NDArray[np.float32]
+    absolute: NDArray[np.float32]
+
+
 def gate_gradients(
     model: nn.Module,
     batches: Batches,
@@ -59,23 +69,42 @@ def gate_gradients(
     Raises:
         NotFiniteError: If a loss or a gradient is NaN or infinite.
     """
+    return in_file_order(batch_rows(model, batches, range(len(batches)), progress=progress), model, batches)
+
+
+def batch_rows(
+    model: nn.Module, batches: Batches, steps: Iterable[int], *, progress: Progress = silent
+) -> Iterator[BatchRows]:
+    """The same of some batches (by their places, from 0), one after the other.
+
+    Raises:
+        NotFiniteError: If a loss or a gradient is NaN or infinite.
+    """
     device = next(model.parameters()).device
     blocks = attention_blocks(model)
-    n_heads = tuple(block.n_heads for block in blocks)
-    shape = (batches.n_examples, sum(n_heads))
-    signed, absolute = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.requires_grad_(False)
     try:
-        for batch in batches:
+        for batch in batches.numbered(steps):
             per_token = _per_token(model, blocks, batch.to(device))
-            signed[batch.index] = _heads([gradient.sum(dim=1) for gradient in per_token])
-            absolute[batch.index] = _heads([gradient.abs().sum(dim=1) for gradient in per_token])
-            check_finite(signed[batch.index], batch.index, "gradients of the gates")
+            signed = _heads([gradient.sum(dim=1) for gradient in per_token])
+            absolute = _heads([gradient.abs().sum(dim=1) for gradient in per_token])
+            check_finite(signed, batch.index, "gradients of the gates")
+            yield BatchRows(batch.index, signed, absolute)
             progress(len(batch.index))
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches) -> GateGradients:
+    """The rows of all batches, in whatever order they come, as one matrix."""
+    blocks = attention_blocks(model)
+    n_heads = tuple(block.n_heads for block in blocks)
+    shape = (batches.n_examples, sum(n_heads))
+    signed, absolute = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+    for part in rows:
+        signed[part.index], absolute[part.index] = part.signed, part.absolute
     return GateGradients(signed, absolute, _n_tokens(batches, blocks), n_heads, batches.targets is None)
 
 

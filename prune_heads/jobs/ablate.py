@@ -1,9 +1,12 @@
 """The job of `prune-heads ablate`."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prune_heads.execution.connection import connected
+from prune_heads.execution.shards import Shards
 from prune_heads.files import new_directory, write_json, write_text
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.progress import Reporter
@@ -15,6 +18,7 @@ from prune_heads.runs import RECORD_FILE, check_output
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.measuring import Ablation
 from prune_heads.studies.setup import Setup
+from prune_heads.studies.spreading import Spread
 
 
 def ablate_job(
@@ -24,13 +28,17 @@ def ablate_job(
     *,
     output: Path | None = None,
     overwrite: bool = False,
+    shards: Shards | None = None,
 ) -> dict[str, Any]:
-    """Ablate, and keep record, tables (Markdown, LaTeX, CSV) and figures in `output`.
+    """Ablate, and keep record, tables (Markdown, LaTeX, CSV) and figures in `output`; `shards` do the long part.
 
     Raises:
         PruneHeadsError: If the study fails, or `output` holds something else.
     """
-    record = ablate(setup, options, reporter, admit=partial(check_output, output, overwrite=overwrite))
+    admit = partial(check_output, output, overwrite=overwrite)
+    spread = None if shards is None else Spread(setup, shards, reporter)
+    with nullcontext() if shards is None else connected(shards.address):  # first of all: it may not be there
+        record = ablate(setup, options, reporter, admit=admit, spread=spread)
     if output is None:
         return record
     with new_directory(output) as folder:

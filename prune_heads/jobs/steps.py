@@ -1,9 +1,12 @@
 """The jobs of `prune-heads score`, `prune` and `evaluate`: the steps of a run, joined by their files."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import RunError
+from prune_heads.execution.connection import connected
+from prune_heads.execution.shards import Shards
 from prune_heads.files import new_directory, read_json, write_json
 from prune_heads.heads import HeadScores
 from prune_heads.jobs.folder import HEADS_FILE, write_checkpoint, write_scores
@@ -14,28 +17,45 @@ from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.pruning import Choice, Mode, going_together, prune, read_heads
 from prune_heads.studies.scoring import Scoring, examples_to_score_on, score
 from prune_heads.studies.setup import Setup, identify, identify_model
+from prune_heads.studies.spreading import Spread
 from prune_heads.surgery import removed_heads
 
 
 def score_job(
-    setup: Setup, scoring: Scoring, reporter: Reporter, *, output: Path | None = None, overwrite: bool = False
+    setup: Setup,
+    scoring: Scoring,
+    reporter: Reporter,
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+    shards: Shards | None = None,
 ) -> dict[str, Any]:
     """Score the heads; `output` gets scores.json, the gradients of each example and a heat map.
+
+    Args:
+        setup: Model, task, conditions and store.
+        scoring: Criterion, estimator and normalisation.
+        reporter: Told about stages and notes.
+        output: The folder.
+        overwrite: Replace a different run in it.
+        shards: Do the long part of a criterion that looks at examples; None for this process.
 
     Raises:
         PruneHeadsError: If the heads cannot be scored, or `output` holds something else.
     """
     clock = Clock()
-    subject = setup.load(reporter)
-    examples = examples_to_score_on(subject, setup, scoring, reporter)
-    identity = {
-        "configuration": {**setup.configuration(), **scoring.configuration()},
-        **identify(subject, [] if examples is None else [examples.split]),
-    }
-    check_output(output, identity, overwrite=overwrite)
-    clock.lap("load")
-    scored = score(subject, scoring, examples)
-    clock.lap("score")
+    spread = None if shards is None else Spread(setup, shards, reporter)
+    with nullcontext() if shards is None else connected(shards.address):  # first of all: it may not be there
+        subject = setup.load(reporter)
+        examples = examples_to_score_on(subject, setup, scoring, reporter)
+        identity = {
+            "configuration": {**setup.configuration(), **scoring.configuration()},
+            **identify(subject, [] if examples is None else [examples.split]),
+        }
+        check_output(output, identity, overwrite=overwrite)
+        clock.lap("load")
+        scored = score(subject, scoring, examples, spread=spread)
+        clock.lap("score")
     if output is not None:
         with new_directory(output) as folder:
             record = record_of("score", identity, reporter, clock.seconds, subject.device)

@@ -14,8 +14,9 @@ from prune_heads.statistics import correlate
 from prune_heads.studies.ablation_tables import Cells, table
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.flips import count_flips
-from prune_heads.studies.measuring import Ablation, check_defined, measure
+from prune_heads.studies.measuring import Ablation, check_defined, masks_of, measure
 from prune_heads.studies.setup import Setup, identify, identify_split
+from prune_heads.studies.spreading import Spread
 
 
 def ablate(
@@ -24,6 +25,7 @@ def ablate(
     reporter: Reporter,
     *,
     admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+    spread: Spread | None = None,
 ) -> dict[str, Any]:
     """The record of `prune-heads ablate`: a table a split, their correlations, and for `only-one` the best heads.
 
@@ -32,6 +34,7 @@ def ablate(
         options: Which ablations, where.
         reporter: Told about stages and notes.
         admit: Called with the run's identity before the long work; it may refuse by raising.
+        spread: The cluster that does what takes long; None to do it here.
 
     Raises:
         PruneHeadsError: See `measure`.
@@ -56,10 +59,14 @@ def ablate(
     admit(identity)
     every = [setup.predictions(subject, split, reporter) for split in splits]
     choosing = None if chosen_on is None else setup.predictions(subject, chosen_on, reporter)
-    for each in (*every, *([] if choosing is None else [choosing])):
+    to_choose = [] if choosing is None else [choosing]
+    for each in (*every, *to_choose):
         check_defined(each)
     clock.lap("load")
 
+    if spread is not None:
+        asked = [(each, (each.gone, *masks_of(each, options).values())) for each in (*to_choose, *every)]
+        spread.answers(asked, memory=options.memory, compiled=options.compiled)
     chosen = None if choosing is None else measure(choosing, options)
     found = []
     for each in every:

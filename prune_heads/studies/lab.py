@@ -7,6 +7,7 @@ runs came before.
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -72,6 +73,8 @@ class Lab:
 
     def scored(self, scoring: Scoring) -> ScoreResult:
         """The scores, computed once. Those that another process has found come without their gradients."""
+        if not CRITERIA[scoring.criterion].draws:
+            scoring = replace(scoring, seed=0)  # of the bootstrap alone
         return self._once(scoring, lambda: self._score(scoring))
 
     def prove_gates(self, predictions: Predictions) -> None:

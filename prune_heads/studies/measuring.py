@@ -83,6 +83,19 @@ def measure(predictions: Predictions, options: Ablation) -> Measured:
         PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
     """
     check_defined(predictions)
+    masks = masks_of(predictions, options)
+    wanted = [predictions.gone, *masks.values()]
+    found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
+    base = found[predictions.gone]
+    return Measured(predictions, options.kind, base, {head: found[mask] for head, mask in masks.items()})
+
+
+def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
+    """The mask that asks about each head, beside that of no head.
+
+    Raises:
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+    """
     blocks = None if options.blocks is None else named_blocks(options.blocks, predictions.gone.n_heads)
     masks = ablations(options.kind, predictions.gone, blocks)
     if not masks:
@@ -90,10 +103,7 @@ def measure(predictions: Predictions, options: Ablation) -> Measured:
             "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "
             "--blocks, or take a checkpoint that has heads"
         )
-    wanted = [predictions.gone, *masks.values()]
-    found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
-    base = found[predictions.gone]
-    return Measured(predictions, options.kind, base, {head: found[mask] for head, mask in masks.items()})
+    return masks
 
 
 def check_defined(predictions: Predictions) -> None:

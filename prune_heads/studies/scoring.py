@@ -9,11 +9,12 @@ import numpy as np
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
-from prune_heads.importance import CRITERIA, NORMALIZERS, GateGradients, Question
+from prune_heads.importance import CRITERIA, NORMALIZERS, GateGradients, Question, asked_masks
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.setup import Setup
+from prune_heads.studies.spreading import Spread
 from prune_heads.tasks.task import Split
 
 
@@ -98,6 +99,7 @@ def score(
     examples: Predictions | None = None,
     *,
     masked: HeadMask | None = None,
+    spread: Spread | None = None,
 ) -> ScoreResult:
     """Score the heads by the criterion; heads that have been removed before score 0.
 
@@ -106,6 +108,7 @@ def score(
         scoring: Criterion, estimator and normalisation.
         examples: What `examples_to_score_on` gives.
         masked: Heads that count as gone, for a criterion that looks at examples.
+        spread: The cluster that does what takes long; None to do it here.
 
     Raises:
         DataError: If the criterion asks for a metric that is undefined on the examples.
@@ -117,6 +120,11 @@ def score(
         check_defined(examples)  # the masks are proved where they are computed
     elif examples is not None:
         subject.prove_gates(examples.batches)
+    gradients = None
+    if spread is not None and examples is not None and criterion.looks_at == "answers":
+        spread.answers([(examples, asked_masks(examples, masked))])
+    elif spread is not None and examples is not None:
+        gradients = spread.gradients(examples, masked)
     scored = criterion.score(
         Question(
             model=subject.model,
@@ -125,6 +133,7 @@ def score(
             estimator=scoring.estimator,
             batch_size=subject.batch_size,
             seed=scoring.seed,
+            gradients=gradients,
         )
     )
     blocks = subject.blocks

@@ -1,0 +1,195 @@
+"""The long part of a study, done beforehand by the workers of a cluster; the study then finds it done.
+
+Gradients are of whole batches, the very ones of one process, so that they are its numbers. Masks are independent, and
+what is predicted under them goes into the store.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from prune_heads.ablation import predict_masks
+from prune_heads.checkpoints import BUILT_IN
+from prune_heads.errors import RunError
+from prune_heads.evaluation import Logits
+from prune_heads.execution.shards import Shards
+from prune_heads.heads import HeadMask
+from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
+from prune_heads.predictions import Predictions
+from prune_heads.progress import Reporter, Silent
+from prune_heads.store import PredictionKey
+from prune_heads.studies.setup import Setup
+from prune_heads.tasks.task import Split
+
+_PARTS_A_WORKER = 4
+"""Of the batches: the last worker to end then keeps the others waiting for a quarter of its share at most."""
+
+
+class _Part(NamedTuple):
+    """Something to do on one split."""
+
+    split: int
+    """Place of the split, from 0."""
+    do: Callable[[Predictions], Any]
+    """Importable by name, as are its arguments."""
+    n_examples: int
+    """For the progress."""
+
+
+class _Found(NamedTuple):
+    value: Any
+    notes: list[str]
+    device: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What a study asks of a cluster."""
+
+    setup: Setup
+    shards: Shards
+    reporter: Reporter
+
+    def gradients(self, examples: Predictions, masked: HeadMask | None = None) -> GateGradients:
+        """As `gate_gradients`, with its very batches.
+
+        Raises:
+            PruneHeadsError: See `Shards.run`.
+        """
+        batches = examples.batches
+        steps = np.array_split(np.arange(len(batches)), min(len(batches), _PARTS_A_WORKER * self.shards.n))
+        size, n = batches.batch_size, batches.n_examples
+        parts = [
+            _Part(
+                0,
+                partial(_rows, steps=each.tolist(), masked=masked),
+                min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size,
+            )
+            for each in steps
+        ]
+        found = self._run("scoring", [examples], parts)
+        return in_file_order((row for rows in found for row in rows), examples.subject.model, batches)
+
+    def answers(
+        self,
+        asked: Sequence[tuple[Predictions, Iterable[HeadMask]]],
+        *,
+        memory: int | None = None,
+        compiled: bool = False,
+    ) -> None:
+        """See to it that the store has the predictions under these masks, of each split.
+
+        Args:
+            asked: Splits, each with its masks.
+            memory: MiB of activations a pass, of each worker.
+            compiled: Compile the layers first.
+
+        Raises:
+            PruneHeadsError: See `Shards.run`, `predict_masks`.
+        """
+        parts = []
+        for place, (examples, masks) in enumerate(asked):
+            missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask) is None]
+            # In turn: masks of one layer cost the same and share the layers below it, in whichever worker.
+            for i in range(min(self.shards.n, len(missing))):
+                mine = missing[i :: self.shards.n]
+                do = partial(_answers, masks=mine, memory=memory, compiled=compiled)
+                parts.append(_Part(place, do, len(mine) * examples.batches.n_examples))
+        if not parts:
+            return
+        found = self._run("masks", [examples for examples, _ in asked], parts)
+        for part, logits in zip(parts, found, strict=True):
+            examples = asked[part.split][0]
+            for mask, each in logits.items():
+                if examples.stored(mask) is None:  # a store that the workers keep elsewhere
+                    examples.keep(mask, each)
+
+    def _run(self, stage: str, every: Sequence[Predictions], parts: Sequence[_Part]) -> list[Any]:
+        keys = tuple(each.key(each.gone) for each in every)
+        begin = _Begin(_from_anywhere(self.setup, every[0]), tuple(each.split for each in every), keys)
+        with self.reporter.stage(stage, sum(part.n_examples for part in parts)) as progress:
+            found = self.shards.run(
+                begin, parts, lambda part, _: progress(part.n_examples), gpus=self.setup.device != "cpu"
+            )
+        here = every[0].subject.device.type
+        notes = [note for each in found for note in each.notes]
+        notes += [f"{stage}: computed on {each.device}" for each in found if each.device != here]
+        for note in dict.fromkeys(notes):
+            if note not in self.reporter.notes:
+                self.reporter.note(note)
+        return [each.value for each in found]
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """Loads in a worker what its parts need."""
+
+    setup: Setup
+    splits: tuple[Split, ...]
+    keys: tuple[PredictionKey, ...]
+    """What the one who asks calls the predictions of each split without a mask."""
+
+    def __call__(self, threads: int) -> Callable[[_Part], _Found]:
+        os.environ.pop("OMP_NUM_THREADS", None)  # Ray's; a small model takes one thread, as it does alone
+        torch.set_num_threads(threads)
+        return _Worker(self)
+
+
+class _Worker:
+    """Does parts, with one model."""
+
+    def __init__(self, begun: _Begin) -> None:
+        self.reporter, self.keys = Silent(), begun.keys
+        self.subject = begun.setup.load(self.reporter)
+        self.every = [begun.setup.predictions(self.subject, each, self.reporter) for each in begun.splits]
+        self.same: set[int] = set()
+
+    def __call__(self, part: _Part) -> _Found:
+        predictions = self.every[part.split]
+        if part.split not in self.same:
+            self._check(predictions, self.keys[part.split])
+            self.same.add(part.split)
+        self.reporter.notes.clear()
+        value = part.do(predictions)
+        return _Found(value, list(self.reporter.notes), self.subject.device.type)
+
+    def _check(self, predictions: Predictions, wanted: PredictionKey) -> None:
+        """A folder or a name may stand for something else on another node."""
+        if predictions.key(predictions.gone) != wanted:
+            raise RunError(
+                "every node of the cluster must load the same model and tokenizer; one has others under the name "
+                f"{self.subject.classifier.name}. Put them on a file system that all nodes share"
+            )
+
+
+def _rows(predictions: Predictions, *, steps: list[int], masked: HeadMask | None) -> list[BatchRows]:
+    return list(batch_rows(model_without(predictions.subject.model, masked), predictions.batches, steps))
+
+
+def _answers(
+    predictions: Predictions, *, masks: list[HeadMask], memory: int | None, compiled: bool
+) -> dict[HeadMask, Logits]:
+    return predict_masks(predictions, masks, memory=memory, compiled=compiled)
+
+
+def _from_anywhere(setup: Setup, examples: Predictions) -> Setup:
+    """The same with paths that hold in another folder, and the store that is used here."""
+    folder = Path(setup.model).expanduser()
+    is_folder = setup.model != BUILT_IN and folder.is_dir()
+    own = setup.own
+    if own is not None:
+        own = replace(own, files={split: file.absolute() for split, file in own.files.items()})
+    return replace(
+        setup,
+        model=str(folder.absolute()) if is_folder else setup.model,
+        task=str(Path(setup.task).absolute()) if setup.task.endswith(".toml") else setup.task,
+        data_dir=None if setup.data_dir is None else setup.data_dir.absolute(),
+        own=own,
+        store=examples.store.objects.place,
+    )

@@ -1,0 +1,152 @@
+"""Parts of one job on a local Ray cluster: in order, each done though workers are lost; errors arrive as they are."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shard_work import Begin
+
+from prune_heads.errors import DataError, RunError
+from prune_heads.execution.shards import MOST_LOST, Shards, shares_of
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+)
+SECONDS = 180
+TESTS = str(Path(__file__).parents[1])
+
+
+@pytest.fixture(autouse=True)
+def in_time():
+    """What waits for ever on a cluster that does not come up must fail instead."""
+
+    def late(number, frame):
+        raise TimeoutError(f"the cluster took more than {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """Two nodes, of two cores and of one, on this machine."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster as Nodes
+
+    paths = [TESTS, str(Path(TESTS).parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        cluster.second = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Where workers leave their traces."""
+    (tmp_path / "log").mkdir()
+    return tmp_path / "log"
+
+
+def names(log, start):
+    return [path.name for path in log.iterdir() if path.name.startswith(f"{start}.")]
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_each_part_is_done_once_and_found_in_order(n, nodes, log):
+    told = []
+    found = Shards(n, nodes.address).run(Begin(log), range(9), lambda *one: told.append(one))
+    assert found == [i * i for i in range(9)]
+    assert sorted(told) == list(enumerate(found))
+    assert all(len(names(log, i)) == 1 for i in range(9))
+    loads = names(log, "load")
+    assert 1 <= len(loads) <= n
+    assert len({name.split(".")[1] for name in loads}) == len(loads)  # each worker loads once
+    assert {name.split(".")[2] for name in loads} == {"2" if n == 1 else "1"}
+
+
+def test_without_parts_no_cluster_is_asked():
+    assert Shards(3, "nowhere:1").run(print, []) == []
+
+
+def test_a_part_whose_worker_dies_is_done_by_another(nodes, log):
+    assert Shards(2, nodes.address).run(Begin(log, dies=1), range(4)) == [0, 1, 4, 9]
+    assert len(names(log, 1)) == 2
+    assert all(len(names(log, i)) == 1 for i in (0, 2, 3))
+
+
+def test_a_part_that_ends_every_worker_ends_the_job(nodes, log):
+    with pytest.raises(RunError, match="must not end its worker; part 2 of 4 has ended 3"):
+        Shards(2, nodes.address).run(Begin(log, dies=1, deaths=MOST_LOST), range(4))
+    assert len(names(log, 1)) == MOST_LOST
+
+
+def test_workers_that_die_as_they_load_end_the_job(nodes, log):
+    with pytest.raises(RunError, match="workers of the cluster must start; 3 have died"):
+        Shards(1, nodes.address).run(Begin(log, crashes=True), range(4))
+    assert len(names(log, "load")) == MOST_LOST
+
+
+def test_of_several_parts_that_fail_the_first_is_told_whichever_is_sooner(nodes, log):
+    with pytest.raises(DataError) as raised:
+        Shards(3, nodes.address).run(Begin(log, fails=(1, 2)), range(30))
+    assert str(raised.value) == "part 1 cannot be done"
+    assert type(raised.value) is DataError
+    assert len(list(log.iterdir())) < 30  # none is begun that is no longer wanted
+
+
+def test_what_cannot_be_loaded_is_said_as_it_is(nodes, log):
+    with pytest.raises(DataError) as raised:
+        Shards(2, nodes.address).run(Begin(log, refuses=True), range(4))
+    assert str(raised.value) == "no part will be done"
+
+
+def test_a_fault_of_the_program_is_not_hidden(nodes, log):
+    with pytest.raises(ZeroDivisionError, match="a fault of the program"):
+        Shards(1, nodes.address).run(Begin(log), [666])
+
+
+def test_a_node_that_is_lost_takes_no_part_with_it(nodes, log):
+    def disturb():
+        end = time.monotonic() + SECONDS
+        while len(list(log.glob("[0-9]*"))) < 6 and time.monotonic() < end:
+            time.sleep(0.02)
+        nodes.remove_node(nodes.second, allow_graceful=False)
+
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    assert Shards(3, nodes.address).run(Begin(log), range(60)) == [i * i for i in range(60)]
+    disturber.join()
+
+
+def test_without_ray(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
+        Shards(2).run(Begin(Path()), range(2))
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(1, 40), st.booleans())
+def test_all_workers_fit_at_once(cores, n, gpus):
+    nodes = [{"CPU": float(c), "GPU": float(c // 4)} if c // 4 else {"CPU": float(c)} for c in cores]
+    shares = shares_of(nodes, n, gpus=gpus)
+    has_gpus = gpus and any("GPU" in node for node in nodes)
+    assert (0 < shares["GPU"] <= 1) == has_gpus
+    assert shares["CPU"] > 0
+    for name in ("CPU", "GPU") if has_gpus else ("CPU",):
+        rooms = [node.get(name, 0) for node in nodes if "GPU" in node or not has_gpus]
+        if any(rooms):
+            assert sum(int(room / shares[name]) for room in rooms) >= n
+            assert shares[name] == int(shares[name]) or shares[name] < 1
