@@ -10,6 +10,8 @@ import typer
 
 from prune_heads.cli.app import app
 from prune_heads.cli.options import SetupOptions
+from prune_heads.cli.trial import known
+from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.bench import bench_markdown
 from prune_heads.reporting.figures import (
@@ -20,16 +22,18 @@ from prune_heads.reporting.figures import (
     curve_figure,
     heat_map,
     save,
+    sweep_figure,
 )
 from prune_heads.reporting.finetuning import finetuning_markdown
 from prune_heads.reporting.latex import ablation_latex
 from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
 from prune_heads.reporting.markdown import ablation_markdown, criteria_markdown, run_markdown
+from prune_heads.reporting.sweep_forms import results_csv, results_markdown, rows_of_parquet
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.toml"))
-RECORDS = sorted((ROOT / "results").rglob("record.json"))
+RECORDS = sorted(file for file in (ROOT / "results").glob("*/record.json") if file.parent.name != "scratch")
 COMMANDS = typer.main.get_command(app).commands
 
 
@@ -58,8 +62,14 @@ def test_the_readme_names_every_command_and_no_other():
 
 def test_every_option_in_the_readme_is_there():
     every = [*COMMANDS.values(), *(part for each in COMMANDS.values() for part in subcommands(each))]
-    known = {name for command in every for parameter in command.params for name in parameter.opts}
-    assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known
+    known = {
+        name
+        for command in every
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+    own = re.sub(r"^ +(#SBATCH|srun|export) .*$", "", README, flags=re.M)  # the lines of other programs
+    assert set(re.findall(r"--[a-z][a-z-]+", own)) <= known
 
 
 @pytest.mark.parametrize(
@@ -79,8 +89,11 @@ def test_contributing_is_short():
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_an_experiment_has_known_options_and_a_result(file):
-    values = tomllib.loads(file.read_text(encoding="utf-8"))
-    assert set(values) <= set(options(file.parent.name))
+    if file.parent.name == "sweep":
+        assert read_sweep(file, known()).trials
+    else:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        assert set(values) <= set(options(file.parent.name))
     assert (ROOT / "results" / file.stem / "record.json").is_file()
     assert file.name in (ROOT / "experiments" / "README.md").read_text()
 
@@ -88,16 +101,22 @@ def test_an_experiment_has_known_options_and_a_result(file):
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.parent.name)
 def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
     record = json.loads(file.read_text())
+    assert not re.search(r'"/|\.\./', file.read_text())
     (experiment,) = [each for each in EXPERIMENTS if each.stem == file.parent.name]
+    assert record["command"] == experiment.parent.name
+    if record["command"] == "sweep":
+        sweep = read_sweep(experiment, known())
+        assert (record["name"], tuple(record["axes"])) == (sweep.name, sweep.axes)
+        assert record["n_done"] == record["n_trials"] == len(sweep.trials)
+        assert [each["dirty"] for each in record["provenance"]] == [False]
+        return
     wanted = tomllib.loads(experiment.read_text())
     configuration = record["configuration"]
-    assert record["command"] == experiment.parent.name
     assert configuration["task"] == wanted["task"]
     assert configuration["model"] == Path(wanted.get("model", SetupOptions().model)).name
     assert configuration["dtype"] == wanted.get("dtype", "float32")
     assert configuration["max_examples"] is None
     assert record["provenance"]["dirty"] is False
-    assert not re.search(r'"/|\.\./', file.read_text())
 
 
 @pytest.mark.parametrize("file", made_by("run"), ids=lambda file: file.parent.name)
@@ -174,11 +193,25 @@ def finetune_texts(record, folder):
     return {"table.md": finetuning_markdown(record)}
 
 
+def sweep_rows(folder):
+    return rows_of_parquet((folder / "results.parquet").read_bytes())
+
+
+def sweep_texts(record, folder):
+    rows = sweep_rows(folder)
+    return {"table.md": results_markdown(record["name"], rows), "results.csv": results_csv(rows)}
+
+
+def sweep_figures(record, folder):
+    return {"sweep": sweep_figure(record["name"], sweep_rows(folder))}
+
+
 FORMS = {
     "run": (run_texts, run_figures),
     "ablate": (ablate_texts, ablate_figures),
     "curve": (curve_texts, curve_figures),
     "bench": (bench_texts, lambda record, folder: {}),
+    "sweep": (sweep_texts, sweep_figures),
     "finetune": (finetune_texts, lambda record, folder: {}),
 }
 

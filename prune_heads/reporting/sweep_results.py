@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.reporting.long_form import written
 
 ALWAYS = ("model", "task")
 """Options that stand in the table though they do not vary."""
@@ -24,7 +23,8 @@ def result_rows(folder: SweepFolder) -> Iterator[Row]:
     axes = tuple(dict.fromkeys([*ALWAYS, *folder.about()["axes"]]))
     for digest in folder.done():
         record = folder.record(digest)
-        values = record["trial"]["values"] | {"model": record["model"]["name"], "task": record["task"]}
+        # What was meant, not what was written: folders by name, no estimator where the criterion has none.
+        values = {**record["trial"]["values"], **record["configuration"], "model": record["model"]["name"]}
         about = {"trial": digest, **{axis: _cell(values[axis]) for axis in axes}}
         about |= {"n_pruned": record["n_pruned"], "n_heads": record["n_heads"]}
         for row in record["rows"]:
@@ -33,23 +33,6 @@ def result_rows(folder: SweepFolder) -> Iterator[Row]:
                 | {name: row[name] for name in FOUND}
                 | {"headline": row["metric"] == record["headline"]}
             )
-
-
-def results_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV, numbers in full."""
-    heading = list(rows[0]) if rows else []
-    return written(heading, (tuple(row.values()) for row in rows))
-
-
-def results_parquet(rows: Sequence[Row]) -> bytes:
-    """The rows as Parquet."""
-    import pyarrow
-    from pyarrow import parquet
-
-    sink = pyarrow.BufferOutputStream()
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
 
 
 def _cell(value: Any) -> Any:
