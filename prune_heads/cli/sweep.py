@@ -36,7 +36,7 @@ def _without_command(context: typer.Context) -> None:
 def run(
     spec: Annotated[
         Path,
-        Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, include and exclude."),
+        Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude."),
     ],
     output: Annotated[
         Path | None, Option(help="Folder of the sweep; what is done there is not done again.")
@@ -140,7 +140,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 @sweep.command("results")
 def results(folder: Folder, output: Output = None, as_json: Json = False) -> None:
-    """What came out: results.csv and results.parquet, a row a trial, split and metric."""
+    """What came out: results.csv and .parquet, a row a trial, split and metric; table.md for people; record.json."""
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.jobs.sweep import results_job
     from prune_heads.reporting.sweep import results_table
