@@ -36,7 +36,9 @@ def _without_command(context: typer.Context) -> None:
 def run(
     spec: Annotated[
         Path,
-        Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude."),
+        Argument(
+            metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude."
+        ),
     ],
     output: Annotated[
         Path | None, Option(help="Folder of the sweep; what is done there is not done again.")
