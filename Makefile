@@ -21,9 +21,12 @@ lint: $(STAMP)
 # Each experiments/COMMAND/X.toml makes results/X; needs the data and models that the files name. Sweeps come last, for
 # they use models that are fine-tuned before; their trials stay in results/scratch/X.
 experiments: $(STAMP)
-	for file in $(filter-out experiments/sweep/%,$(wildcard experiments/*/*.toml)); do \
+	for file in $(filter-out experiments/sweep/% experiments/michel2019/%,$(wildcard experiments/*/*.toml)); do \
 	  $(BIN)/prune-heads $$(basename $$(dirname $$file)) --config $$file \
 	    --output results/$$(basename $$file .toml) || exit 1; \
+	done
+	for file in experiments/michel2019/*.toml; do \
+	  $(BIN)/prune-heads reproduce $$(basename $$file .toml) --config $$file --output results/michel2019 || exit 1; \
 	done
 	for file in experiments/sweep/*.toml; do \
 	  name=$$(basename $$file .toml); trials=results/scratch/$$name; \

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from prune_heads.reporting.finetuning import finetuning_markdown
 from prune_heads.reporting.latex import ablation_latex
 from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
 from prune_heads.reporting.markdown import ablation_markdown, criteria_markdown, run_markdown
+from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.sweep_forms import results_csv, results_markdown, rows_of_parquet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,13 +91,17 @@ def test_contributing_is_short():
 
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.stem)
 def test_an_experiment_has_known_options_and_a_result(file):
+    assert file.name in (ROOT / "experiments" / "README.md").read_text()
+    if file.parent.name == "michel2019":
+        assert file.stem in REPRODUCTIONS
+        assert (ROOT / "results" / "michel2019" / f"{file.stem}.md").is_file()
+        return
     if file.parent.name == "sweep":
         assert read_sweep(file, known()).trials
     else:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         assert set(values) <= set(options(file.parent.name))
     assert (ROOT / "results" / file.stem / "record.json").is_file()
-    assert file.name in (ROOT / "experiments" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.parent.name)
@@ -204,6 +210,34 @@ def sweep_texts(record, folder):
 
 def sweep_figures(record, folder):
     return {"sweep": sweep_figure(record["name"], sweep_rows(folder))}
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "results/michel2019").glob("*.md")), ids=lambda file: file.stem
+)
+def test_a_reproduction_is_that_of_its_records(file, tmp_path, invoke):
+    kept = file.parent
+    shutil.copytree(kept / "records", tmp_path / "records")
+    words = ("--config", ROOT / "experiments/michel2019", "--output", tmp_path, "--from-records")
+    assert invoke("reproduce", file.stem, *words).exit_code == 0
+    for ending in ("md", "tex", "csv"):
+        name = f"{file.stem}.{ending}"
+        assert (tmp_path / name).read_bytes() == (kept / name).read_bytes()
+    for figure in tmp_path.glob("*.svg"):
+        made, there = (
+            re.findall(r'd="(M[^"]*)"', (folder / figure.name).read_text()) for folder in (tmp_path, kept)
+        )
+        assert made == there
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "results/michel2019/records").iterdir()), ids=lambda file: file.stem
+)
+def test_the_records_of_the_reproductions_are_of_whole_data_and_a_clean_tree(file):
+    record = json.loads(file.read_text())
+    assert record["configuration"]["max_examples"] is None
+    assert record["provenance"]["dirty"] is False
+    assert not re.search(r'"/|\.\./', file.read_text())
 
 
 FORMS = {

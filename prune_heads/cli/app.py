@@ -20,6 +20,7 @@ from prune_heads.cli.info import info
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
 from prune_heads.cli.prune import prune
+from prune_heads.cli.reproduce import reproduce
 from prune_heads.cli.run import run
 from prune_heads.cli.score import score
 from prune_heads.cli.store import store
@@ -68,6 +69,7 @@ for _name, _command in (
     ("curve", curve),
     ("correlate", correlate),
     ("finetune", finetune),
+    ("reproduce", reproduce),
     ("tasks", tasks),
     ("criteria", criteria),
     ("models", models),

@@ -18,7 +18,7 @@ def _load(context: Context, file: Path | None) -> Path | None:
     if file is None:
         return None
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-    values = _read(file)
+    values = read_toml(file)
     if context.command.name == "run":  # a sweep's file runs one trial: what stands at its top
         values = {key: value for key, value in values.items() if key not in RESERVED}
     faults = [_fault(key, list(known)) for key in values if key not in known or key in ("config", "help")]
@@ -28,7 +28,8 @@ def _load(context: Context, file: Path | None) -> Path | None:
     return file
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """What a TOML file holds; one that cannot be read is misuse."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -33,6 +33,19 @@ class NormalizerName(StrEnum):
     min_max = "min-max"
 
 
+class ReproductionName(StrEnum):
+    """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
+
+    table3 = "table3"
+    table4 = "table4"
+    table6 = "table6"
+    figure1 = "figure1"
+    figure2 = "figure2"
+    figure3 = "figure3"
+    figure6 = "figure6"
+    all = "all"
+
+
 class ExecutorName(StrEnum):
     """Where the trials of a sweep are run."""
 

@@ -17,6 +17,7 @@ from prune_heads.execution.spec import Known, Trial, Values
 
 if TYPE_CHECKING:
     from prune_heads.execution.job import RunTrial
+    from prune_heads.studies.setup import Setup
 
 _OF_THE_SWEEP = ("config", "output", "overwrite", "as_json", "save_checkpoint", "store")
 """Options of `run` that are not for a trial."""
@@ -47,10 +48,7 @@ class BeginTrials:
         runner = TrialRunner(SweepFolder(self.sweep))
 
         def run_trial(trial: Trial) -> Mapping[str, Any]:
-            values = {
-                key: _convert(key, path_of(key, value, self.relative_to))
-                for key, value in trial.values.items()
-            }
+            values = _converted(trial.values, self.relative_to)
             setup = StoredSetupOptions(**_part(values, SetupOptions), store=self.store).resolve()
             scoring = ScoringOptions(**_part(values, ScoringOptions)).resolve()
             options = options_of(
@@ -65,6 +63,17 @@ class BeginTrials:
             }
 
         return run_trial
+
+
+def setup_of(values: Values, relative_to: Path, store: str | None) -> "Setup":
+    """A setup of options by name, as they stand in a file; the others have their defaults.
+
+    Raises:
+        ValueError: If an option does not take its value.
+        BadParameter: If options contradict each other.
+    """
+    converted = _converted({**known().defaults, **values}, relative_to)
+    return StoredSetupOptions(**_part(converted, SetupOptions), store=store).resolve()
 
 
 @cache
@@ -95,6 +104,10 @@ def _convert(key: str, value: Any) -> Any:
         return option.process_value(typer.Context(_command()), value)
     except typer.BadParameter as error:
         raise ValueError(error.message.removeprefix("Value error, ")) from error
+
+
+def _converted(values: Values, relative_to: Path) -> dict[str, Any]:
+    return {key: _convert(key, path_of(key, value, relative_to)) for key, value in values.items()}
 
 
 def _clash(values: Values) -> str | None:

@@ -44,11 +44,11 @@ def ablation_latex(record: Mapping[str, Any]) -> str:
         heading = ["", *(str(head + 1) for head in range(max((len(row) for _, row in rows), default=0)))]
         body = [[layer, *map(_cell, row)] for layer, row in rows]
         words = f"{title(record)}; {subtitle(table)}. Layers down, heads across; bold and {legend(table)}. "
-        parts.append(_float(words + sentence(counts(table)), heading, body))
+        parts.append(latex_float(words + sentence(counts(table)), heading, body))
         if table["best"]:
             words = f"{record['model']['name']} on {record['task']}: {best_title(table)}. "
             words += f"Bold and {best_note(table)}."
-            parts.append(_float(words, map(escaped, BEST_HEADING), map(_best, best_rows(table))))
+            parts.append(latex_float(words, map(escaped, BEST_HEADING), map(_best, best_rows(table))))
     return "\n".join(parts)
 
 
@@ -58,7 +58,7 @@ def escaped(text: str) -> str:
 
 
 def _best(best: Best) -> list[str]:
-    texts = [_signed(text) for text in best.texts()]
+    texts = [signed(text) for text in best.texts()]
     texts[BEST_HEADING.index("difference")] = _cell(best.cell)
     return texts
 
@@ -66,17 +66,18 @@ def _best(best: Best) -> list[str]:
 def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ABSENT
-    number = _signed(points(cell.delta))
+    number = signed(points(cell.delta))
     mark = r"\#" if cell.mark == CORRECTED else cell.mark
     return rf"\textbf{{{number}}}$^{{{mark}}}$" if mark else number
 
 
-def _signed(number: str) -> str:
+def signed(number: str) -> str:
     """A minus as long as the plus."""
     return number.replace("-", "$-$").replace("+", "$+$")
 
 
-def _float(caption: str, heading: Iterable[str], body: Iterable[Sequence[str]]) -> str:
+def latex_float(caption: str, heading: Iterable[str], body: Iterable[Sequence[str]]) -> str:
+    """A `table` with its caption; cells as they are, the caption made harmless."""
     lines = [[*heading], *body]
     rows = [f"{' & '.join(line)} \\\\" for line in lines]
     return "\n".join(

@@ -87,7 +87,8 @@ class _State:
         counts = [f"{len(self.done):,} of {len(self.sweep.trials):,} trials done"]
         counts += [f"{len(self.failed):,} failed"] if self.failed else []
         n_left = len(self.sweep.trials) - settled
-        counts += [f"{len(self.running) or 'none'} running here"] if n_left else []
+        if n_left and (self.running or not settled):  # a cluster tells of trials when they are over
+            counts += [f"{len(self.running) or 'none'} running here"]
         if self.start is None:
             return [", ".join(counts) + (" yet" if n_left else "")]
         seconds, n = now - self.start, settled - self.before

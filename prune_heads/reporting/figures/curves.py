@@ -1,6 +1,6 @@
 """Curves: the metric against the share of heads pruned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -57,6 +57,27 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
             "bars: 95% interval of the metric; band: 95% of the draws, and their mean", fontsize=8
         )
         head_panels(figure, panels, f"{record['model']['name']} on {record['task']}", on)
+    return figure
+
+
+def subjects_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """The first line of several records of `prune-heads curve`, a panel each (paper, figure 6)."""
+    n = len(records)
+    columns = min(3, n)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.2 * columns, 3.4 * -(-n // columns)), layout="constrained")
+        panels = list(figure.subplots(-(-n // columns), columns, squeeze=False).flat)
+        for axes, record in zip(panels, records, strict=False):
+            split, line = splits(record)[0], record["lines"][0]
+            axes.axhline(points_of(line, split)[0]["value"], color="0.5", linewidth=0.8, linestyle=":")
+            _draw(axes, line, split, label(line, split), 0)
+            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
+            axes.set_ylabel(record["headline"].replace("_", " "))
+            axes.set_title(f"{record['model']['name']} on {record['task']}", fontsize=10)
+            axes.grid(axis="y", alpha=0.3)
+        for axes in panels[n:]:
+            axes.set_visible(False)
+        figure.supxlabel("bars: 95% interval of the metric", fontsize=8)
     return figure
 
 

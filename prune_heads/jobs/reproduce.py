@@ -1,0 +1,163 @@
+"""The job of `prune-heads reproduce`: run what a table or figure needs, once, and show it from its records."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prune_heads.errors import RunError
+from prune_heads.files import read_json, write_json, write_text, writing_into
+from prune_heads.jobs.bench import timed
+from prune_heads.progress import Reporter
+from prune_heads.reporting.figures import save
+from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown
+from prune_heads.reporting.sheet import sheet_csv, sheet_latex, sheet_markdown
+from prune_heads.runs import identity_hash
+from prune_heads.studies.ablating import ablate
+from prune_heads.studies.bench import Bench
+from prune_heads.studies.curves import Curves, curves
+from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
+from prune_heads.studies.pruning import Choice
+from prune_heads.studies.scoring import Scoring
+from prune_heads.studies.setup import Setup
+from prune_heads.tasks.spec import TASKS
+
+RECORDS_FOLDER = "records"
+Record = dict[str, Any]
+Admit = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all studies share."""
+
+    seed: int = 0
+    steps: int = 10
+    """Of a curve."""
+    score_examples: int | None = None
+    """Training examples that importance is estimated on; None for all."""
+    choose_examples: int = CHOOSE_EXAMPLES
+    """Training examples that table 6 chooses heads on."""
+    runs: int = 6
+    """Of each side that is timed."""
+
+
+def _ablate(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
+    return lambda setup, asked, reporter, admit: ablate(
+        setup, Ablation(kind, seed=asked.seed, choose_examples=asked.choose_examples), reporter, admit=admit
+    )
+
+
+def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    spec = TASKS.get(setup.task)
+    options = Curves(
+        ("gradient", "ablation"),
+        Scoring(seed=asked.seed, max_examples=asked.score_examples),
+        n_steps=asked.steps,
+        splits=() if spec is None else spec.eval_splits[:1],
+    )
+    return curves(setup, options, reporter, admit=admit)
+
+
+def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    half = Choice(0.5)
+    return timed(setup, half, Bench(runs=asked.runs), reporter, seed=asked.seed, admit=admit)[0]
+
+
+STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
+    "without-one": _ablate("without-one"),
+    "only-one": _ablate("only-one"),
+    "curve": _curve,
+    "bench": _bench,
+}
+"""What a reproduction may need; keys of `Reproduction.studies`."""
+
+
+class _DoneBefore(Exception):
+    """The way out of work that is done."""
+
+
+def reproduce_job(
+    name: str,
+    subjects: Sequence[Setup],
+    asked: Conditions,
+    output: Path,
+    reporter: Reporter,
+    *,
+    from_records: bool = False,
+) -> Shown:
+    """Reproduce a table or figure: `NAME.md`, `.tex`, `.csv`, `.png` and `.svg` in `output`, its records in `records`.
+
+    Args:
+        name: Key of `REPRODUCTIONS`.
+        subjects: Models on tasks.
+        asked: What all studies share.
+        output: A folder, which may hold the others too. A record that is there, of the same model, data and
+            settings, is not computed again; a study that was killed goes on by the store.
+        reporter: Told about stages and notes.
+        from_records: Compute nothing and load no model.
+
+    Raises:
+        RunError: If a record is missing where nothing is to be computed, or the folder cannot be written to.
+        PruneHeadsError: If a study fails.
+    """
+    what = REPRODUCTIONS[name]
+    if len(subjects) > 1 and not what.several:
+        raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
+    records: Records = {
+        study: [
+            _record(
+                output / RECORDS_FOLDER / record_name(setup, study),
+                study,
+                setup,
+                asked,
+                reporter,
+                from_records,
+            )
+            for setup in subjects
+        ]
+        for study in what.studies
+    }
+    shown = what.show(records)
+    with writing_into("the output folder", output):
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(output / f"{name}.md", sheet_markdown(shown.sheet))
+        write_text(output / f"{name}.tex", sheet_latex(shown.sheet))
+        write_text(output / f"{name}.csv", sheet_csv(shown.sheet))
+        for ending, figure in shown.figures.items():
+            save(figure, output, name + ending)
+    return shown
+
+
+def record_name(setup: Setup, study: str) -> str:
+    """The file of a study: model, task and study, no path."""
+    model, is_path = setup.model, setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
+    if is_path or Path(model).is_dir():  # a folder that may not be there any more, unlike a name on the hub
+        model = Path(model).name
+    task = Path(setup.task).stem
+    return re.sub(r"[^\w.-]+", "--", f"{model}.{task}.{study}.json")
+
+
+def _record(
+    file: Path, study: str, setup: Setup, asked: Conditions, reporter: Reporter, from_records: bool
+) -> Record:
+    """The record that is there, or a new one."""
+    if from_records:
+        return read_json(file, "the record of a study that is not to be run again")
+
+    def admit(identity: Record) -> None:
+        there = read_json(file, "the record of an earlier run") if file.exists() else {}
+        if there.get("identity_hash") == identity_hash(identity):
+            raise _DoneBefore
+        with writing_into("the output folder", file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+    try:
+        record = STUDIES[study](setup, asked, reporter, admit)
+    except _DoneBefore:
+        reporter.note(f"{file.name} is there and is not computed again")
+        return read_json(file, "the record of an earlier run")
+    with writing_into("the output folder", file.parent):
+        write_json(file, record)
+    return record

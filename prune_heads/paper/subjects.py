@@ -1,0 +1,15 @@
+"""On what the paper's tables and figures are reproduced where nothing is named: its model, fine-tuned, from the hub."""
+
+from collections.abc import Mapping
+
+_BY_TASK = {
+    task: f"yoshitomo-matsubara/bert-base-uncased-{task}" for task in ("mnli", "sst2", "cola", "mrpc")
+}
+"""Fine-tunings of bert-base-uncased whose data and settings are on the hub; `prune-heads finetune` makes one's own."""
+
+_SUBJECTS = {"figure6": ("sst2", "cola", "mrpc")}
+
+
+def default_subjects(name: str) -> list[Mapping[str, str]]:
+    """Options of each subject of a table or figure: `model` and `task`."""
+    return [{"model": _BY_TASK[task], "task": task} for task in _SUBJECTS.get(name, ("mnli",))]

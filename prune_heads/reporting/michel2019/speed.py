@@ -1,0 +1,52 @@
+"""Table 4: how much faster a model is without half of its heads."""
+
+from prune_heads.paper import published
+from prune_heads.reporting.michel2019.shown import Records, Shown, precision_note, subject_of
+from prune_heads.reporting.rows import share
+from prune_heads.reporting.sheet import Sheet, as_text, in_points, with_digits
+
+_SPEED = with_digits(1)
+_COLUMNS = (
+    ("batch", as_text),
+    ("published: whole", _SPEED),
+    ("half", _SPEED),
+    ("gain, %", in_points),
+    ("here: whole", _SPEED),
+    ("± whole", _SPEED),
+    ("pruned", _SPEED),
+    ("± pruned", _SPEED),
+    ("gain, % (median of runs)", in_points),
+    ("ceiling of the gain, %", in_points),
+)
+
+
+def table4(records: Records) -> Shown:
+    """Examples a second, padded to one length as in the paper."""
+    (record,) = records["bench"]
+    theirs = published()["table4"]
+    by_size = {size: i for i, size in enumerate(theirs["batch_size"])}
+    rows = []
+    for row in record["rows"]:
+        if row["lengths"] != "fixed":
+            continue
+        i = by_size.get(row["batch_size"])
+        there = (
+            (None,) * 3
+            if i is None
+            else tuple(theirs[key][i] for key in ("original", "pruned_50", "gain_percent"))
+        )
+        whole, pruned = (row["examples_per_second"][side] for side in ("original", "removed"))
+        gains = (100 * (ratio - 1) for ratio in (row["ratio"]["removed"]["median"], row["ceiling"]))
+        speeds = (whole["mean"], whole["deviation"], pruned["mean"], pruned["deviation"])
+        rows.append((row["batch_size"], *there, *speeds, *gains))
+    where = record["provenance"]
+    machine = f"{where['threads']} threads of a CPU" if where["device"] == "cpu" else where["device"]
+    notes = (
+        f"Examples a second at {record['length']} tokens, mean and deviation of "
+        f"{record['configuration']['runs']} runs. Published: bert-base-uncased on a GTX 1080 Ti; here: "
+        f"{share(record)}, on {machine}. The ceiling is what fewer multiply-adds can give.",
+        *precision_note(record),
+    )
+    return Shown(
+        Sheet(f"Table 4: speed without half of the heads, {subject_of(record)}", _COLUMNS, tuple(rows), notes)
+    )

@@ -1,0 +1,74 @@
+"""A table in all its forms."""
+
+import csv
+import io
+
+from rich.console import Console
+
+from prune_heads.reporting.sheet import (
+    Sheet,
+    as_interval,
+    as_text,
+    in_points,
+    sheet_csv,
+    sheet_latex,
+    sheet_markdown,
+    sheet_report,
+    sheet_table,
+    with_digits,
+)
+
+SHEET = Sheet(
+    "A & B",
+    (
+        ("layer", as_text),
+        ("a difference", in_points),
+        ("95% interval", as_interval),
+        ("rate", with_digits(1)),
+    ),
+    ((1, -0.5, (-1.25, 0.125), 2 / 3), (2, None, None, 3.0)),
+    ("Said beside.",),
+)
+
+
+def test_markdown():
+    assert sheet_markdown(SHEET).splitlines() == [
+        "# A & B",
+        "",
+        "| layer | a difference | 95% interval | rate |",
+        "| --- | --- | --- | --- |",
+        "| 1 | -0.50 | -1.25 to +0.12 | 0.7 |",
+        "| 2 |  |  | 3.0 |",
+        "",
+        "Said beside.",
+    ]
+
+
+def test_csv_holds_numbers_in_full_and_intervals_in_two_columns():
+    rows = list(csv.DictReader(io.StringIO(sheet_csv(SHEET))))
+    assert list(rows[0]) == ["layer", "a difference", "95% interval, low", "95% interval, high", "rate"]
+    assert float(rows[0]["rate"]) == 2 / 3
+    assert (rows[0]["95% interval, low"], rows[0]["95% interval, high"]) == ("-1.25", "0.125")
+    assert (rows[1]["a difference"], rows[1]["95% interval, low"]) == ("", "")
+
+
+def test_latex_is_escaped():
+    text = sheet_latex(SHEET)
+    assert r"\caption{A \& B. Said beside.}" in text
+    assert r"layer & a difference & 95\% interval & rate \\" in text
+    assert r"1 & $-$0.50 & $-$1.25 to $+$0.12 & 0.7 \\" in text
+
+
+def test_the_terminal_wraps_headings_and_no_number():
+    console = Console(width=40, file=io.StringIO())
+    console.print(sheet_table(SHEET))
+    assert "-1.25 to +0.12" in console.file.getvalue()
+
+
+def test_json_has_an_object_a_row():
+    assert sheet_report(SHEET)["rows"][0] == {
+        "layer": 1,
+        "a difference": -0.5,
+        "95% interval": (-1.25, 0.125),
+        "rate": 2 / 3,
+    }
