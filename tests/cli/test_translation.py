@@ -88,7 +88,7 @@ def test_a_toml_file_names_further_splits(files, invoke, json_of):
 
 
 def test_score_curve_and_correlate(invoke, json_of, tmp_path):
-    few = ("--max-examples", "8")
+    few = ("--max-examples", "8", "--max-length", "16", "--split", "validation")
     for name, *words in (
         ("score", "--max-examples", "40"),
         (
@@ -103,7 +103,7 @@ def test_score_curve_and_correlate(invoke, json_of, tmp_path):
             "--score-examples",
             "8",
         ),
-        ("ablate", *few, "--split", "validation"),
+        ("ablate", *few),
     ):
         done = invoke(name, *MINI, *words, "--output", tmp_path / name)
         assert done.exit_code == 0, done.stderr
