@@ -164,8 +164,8 @@ def test_checkpoint_loads_without_a_warning_and_knows_all_words():
 
 
 def test_checkpoint_is_as_good_as_measured_and_needs_what_it_reads():
-    """On 250 examples; without its attention to the source it knows nothing, without the others' something."""
-    setup = Setup("mini", TASK, max_examples=250, batch_size=128)
+    """On 150 examples; without its attention to the source it knows nothing, without the others' something."""
+    setup = Setup("mini", TASK, max_examples=150, batch_size=128)
     subject = setup.load(Silent())
     split = setup.load_split(subject, "validation", Silent())
     batches, blocks = subject.batches(split), subject.blocks

@@ -26,7 +26,7 @@ HEADS = "E:2:4 A:2:2 A:3:1 D:1:1,3"
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
     store = tmp_path_factory.mktemp("kept") / "store"
-    return Setup("mini", "mini-translation", max_examples=12, batch_size=5, max_length=28, store=store)
+    return Setup("mini", "mini-translation", max_examples=9, batch_size=5, max_length=28, store=store)
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,10 @@ def test_bleu_is_that_of_sacrebleu_on_texts_written_one_at_a_time(subject, split
 def test_the_size_of_a_batch_changes_nothing(subject, split):
     gates = gates_of(subject.model, HEADS)
     counts = [
-        predict(subject.model, replace(subject, batch_size=size).batches(split), gates) for size in (1, 5, 12)
+        predict(subject.model, replace(subject, batch_size=size).batches(split), gates) for size in (1, 5, 9)
     ]
     assert all(np.array_equal(counts[0], each) for each in counts[1:])
-    assert counts[0].shape == (12, 10)
+    assert counts[0].shape == (9, 10)
 
 
 def test_gated_zeroed_and_removed_heads_write_the_same(subject, split, tmp_path):
@@ -99,8 +99,10 @@ def test_gated_zeroed_and_removed_heads_write_the_same(subject, split, tmp_path)
         change(model, HEADS)
         changed = replace(subject, classifier=subject.classifier._replace(model=model))
         assert together(changed, split) == under
+    model.generation_config.update(bad_words_ids=[[1]])  # the unknown word
     save_pruned(model, tmp_path / "removed")
     again = load_pruned(tmp_path / "removed")
+    assert again.generation_config.bad_words_ids == [[1]]
     assert together(replace(subject, classifier=subject.classifier._replace(model=again)), split) == under
 
 
@@ -110,13 +112,13 @@ def test_many_masks_at_once_are_each_mask_alone(setup, split, tmp_path, beams):
     asked = replace(setup, beams=beams, store=tmp_path)
     subject = asked.load(Silent())
     predictions = asked.predictions(subject, split, Silent())
-    every = list(ablations("without-one", predictions.gone, (4,)).values())
+    every = list(ablations("without-one", predictions.gone, (5,)).values())[:2]
     masks = [predictions.gone, HeadMask.parse(HEADS, subject.n_heads), *every]
     found = predict_masks(predictions, masks, memory=1)
     for mask, counts in found.items():
         alone = predict(subject.model, predictions.batches, gates_of(subject.model, mask))
         np.testing.assert_array_equal(counts, alone)
-    assert len({counts.tobytes() for counts in found.values()}) > len(masks) // 2
+    assert len({counts.tobytes() for counts in found.values()}) > 2
 
 
 def test_a_pass_takes_as_many_masks_as_the_memory(fresh, monkeypatch):
@@ -143,7 +145,7 @@ def test_nothing_is_written_twice_and_a_killed_run_goes_on(fresh, monkeypatch):
     computed, original = [], ManyMasks.logits
 
     def counted(self, batch):
-        if len(computed) == 2:
+        if len(computed) == 1:
             raise KeyboardInterrupt
         computed.append(batch.index)
         return original(self, batch)
@@ -154,10 +156,10 @@ def test_nothing_is_written_twice_and_a_killed_run_goes_on(fresh, monkeypatch):
     computed.clear()
     monkeypatch.setattr(ManyMasks, "logits", lambda self, batch: computed.append(1) or original(self, batch))
     again = predict_masks(fresh, masks)
-    assert len(computed) == len(fresh.batches) - 2
+    assert len(computed) == len(fresh.batches) - 1
     assert all(np.array_equal(whole[mask], again[mask]) for mask in masks)
     predict_masks(fresh, masks)
-    assert len(computed) == len(fresh.batches) - 2
+    assert len(computed) == len(fresh.batches) - 1
 
 
 def test_what_changes_a_translation_is_in_its_key(setup, subject, split, predictions):

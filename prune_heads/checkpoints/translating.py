@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import GenerationMixin
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import UnsupportedModelError
 
 
@@ -34,14 +35,15 @@ def translate(
             f"a translation must be written by a model that has generate(); {type(model).__name__} has none. Take "
             "--task seq2seq, which asks how likely it finds the target"
         )
-    ids = model.generate(
-        input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
-        num_beams=beams,
-        do_sample=False,
-        max_length=None,
-        max_new_tokens=n_max,
-        use_cache=True,
-    )
+    with quiet_transformers():  # it warns of each setting of the checkpoint that has no part in ours
+        ids = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            num_beams=beams,
+            do_sample=False,
+            max_length=None,
+            max_new_tokens=n_max,
+            use_cache=True,
+        )
     texts: list[str] = tokenizer.batch_decode(ids, skip_special_tokens=True)
     return texts
