@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.batching import Batch, Batches, Translation, count_predicted, tokenize, tokenize_texts
-from prune_heads.checkpoints import Classifier, LanguageModel, translate
+from prune_heads.checkpoints import Classifier, LanguageModel, how_it_writes, translate
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import DataError, LabelError, NotFiniteError, TaskError
 from prune_heads.gating import gated
@@ -182,9 +182,8 @@ class Subject:
     def _translation(self, split: Split) -> Translation | None:
         if self.task.spec.kind != "translation":
             return None
-        defaults = self.classifier.model.generation_config.to_json_string(ignore_metadata=True)
-        texts = tuple(split.dataset["text_pair"][:])
-        return Translation(self.classifier.tokenizer, texts, self.beams, self.n_max, defaults)
+        texts, said = tuple(split.dataset["text_pair"][:]), how_it_writes(self.model)
+        return Translation(self.classifier.tokenizer, texts, self.beams, self.n_max, said)
 
     @property
     def n_max(self) -> int:

@@ -1,6 +1,7 @@
 """What an encoder-decoder writes for a batch of sources: greedy, or by beams."""
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,21 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import UnsupportedModelError
+
+
+def how_it_writes(model: nn.Module) -> str:
+    """What the checkpoint says of writing texts (its `GenerationConfig`), as JSON; part of what translations depend on.
+
+    Raises:
+        UnsupportedModelError: If the model cannot write.
+    """
+    if not isinstance(model, GenerationMixin):
+        raise UnsupportedModelError(
+            f"a translation must be written by a model that has generate(); {type(model).__name__} has none. Take "
+            "--task seq2seq, which asks how likely it finds the target"
+        )
+    said: str = model.generation_config.to_json_string(ignore_metadata=True)
+    return said
 
 
 @torch.no_grad()
@@ -28,15 +44,11 @@ def translate(
         n_max: Tokens of a target, at most, the one that ends it included.
 
     Raises:
-        UnsupportedModelError: If the model cannot write.
+        UnsupportedModelError: See `how_it_writes`.
     """
-    if not isinstance(model, GenerationMixin):
-        raise UnsupportedModelError(
-            f"a translation must be written by a model that has generate(); {type(model).__name__} has none. Take "
-            "--task seq2seq, which asks how likely it finds the target"
-        )
+    how_it_writes(model)
     with quiet_transformers():  # it warns of each setting of the checkpoint that has no part in ours
-        ids = model.generate(
+        ids = cast(Any, model).generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             num_beams=beams,
