@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
-from prune_heads.batching import Batches, count_predicted, tokenize, tokenize_texts
-from prune_heads.checkpoints import Classifier, LanguageModel
+from prune_heads.batching import Batch, Batches, Translation, count_predicted, tokenize, tokenize_texts
+from prune_heads.checkpoints import Classifier, LanguageModel, how_it_writes, translate
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import DataError, LabelError, NotFiniteError, TaskError
 from prune_heads.gating import gated
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Progress, Reporter, silent
+from prune_heads.tasks.bleu import bleu_counts
 from prune_heads.tasks.labels import LabelMap, match_labels
 from prune_heads.tasks.metrics import compute_metrics
 from prune_heads.tasks.spec import headline
@@ -28,6 +29,7 @@ Logits = NDArray[np.float32]
 """`(n_examples, n_labels)` in file order and the model's label order.
 
 Regression has one column, and so has a language model: the sum of the log-likelihoods (nats) of an example's tokens.
+A translation has the columns of `bleu_counts`.
 """
 
 
@@ -46,6 +48,8 @@ class Subject:
     batch_size: int
     max_length: int
     device: torch.device
+    beams: int = 1
+    """Hypotheses that a translation keeps at every token; 1 is greedy."""
 
     @classmethod
     def of(
@@ -57,6 +61,7 @@ class Subject:
         batch_size: int = 32,
         max_length: int = 128,
         device: torch.device | None = None,
+        beams: int = 1,
     ) -> "Subject":
         """Bring a classifier, or a language model, and a task together.
 
@@ -79,6 +84,7 @@ class Subject:
             batch_size,
             max_length,
             device,
+            beams,
         )
 
     @property
@@ -108,7 +114,7 @@ class Subject:
         objective = self.classifier.objective
         if objective is None:
             return split
-        n_max = self._max_length
+        n_max = self.n_max
         counts, n_cut = count_predicted(split, self.classifier.tokenizer, objective, max_length=n_max)
         kept = np.flatnonzero(counts)
         if len(kept) == 0:
@@ -127,9 +133,10 @@ class Subject:
     def batches(self, split: Split) -> Batches:
         """The split, tokenised for this model; for a language model, one that is `measurable`."""
         tokenizer, objective = self.classifier.tokenizer, self.classifier.objective
-        size, n_max = self.batch_size, self._max_length
+        size, n_max = self.batch_size, self.n_max
         if objective is not None:
-            return tokenize_texts(split, tokenizer, objective, batch_size=size, max_length=n_max)
+            batches = tokenize_texts(split, tokenizer, objective, batch_size=size, max_length=n_max)
+            return replace(batches, translation=self._translation(split))
         index = None if self.labels is None else self.labels.model_index
         return tokenize(split, tokenizer, model_index=index, batch_size=size, max_length=n_max)
 
@@ -142,7 +149,12 @@ class Subject:
         prove_gates(self.model, batches.batch(np.arange(1)).to(self.device).inputs)
 
     def predictions(self, logits: Logits) -> NDArray[np.int64] | NDArray[np.float32]:
-        """`(n_examples,)`: label indices of the task, scores for regression, or log-likelihoods (nats)."""
+        """`(n_examples,)`: label indices of the task, scores for regression, or log-likelihoods (nats).
+
+        Of translations `(n_examples, N_COUNTS)`, as they are.
+        """
+        if self.task.spec.kind == "translation":
+            return logits
         if self.labels is None:
             return logits[:, 0]
         return logits[:, list(self.labels.model_index)].argmax(axis=1)
@@ -154,8 +166,10 @@ class Subject:
     def majority(self, split: Split) -> float:
         """The headline metric of always giving the most frequent label (the mean, for regression).
 
-        Of a language model, that of finding all tokens of its vocabulary equally likely.
+        Of a language model, that of finding all tokens of its vocabulary equally likely; of translations, none.
         """
+        if self.task.spec.kind == "translation":
+            return 0.0
         if isinstance(self.model, LanguageModel):
             return -math.log(self.model.vocabulary_size)
         truth = references(split)
@@ -165,8 +179,15 @@ class Subject:
             constant = np.full(len(truth), np.bincount(truth.astype(np.int64)).argmax())
         return compute_metrics(self.task.spec.metric, constant, truth)[headline(self.task.spec.metric)]
 
+    def _translation(self, split: Split) -> Translation | None:
+        if self.task.spec.kind != "translation":
+            return None
+        texts, said = tuple(split.dataset["text_pair"][:]), how_it_writes(self.model)
+        return Translation(self.classifier.tokenizer, texts, self.beams, self.n_max, said)
+
     @property
-    def _max_length(self) -> int:
+    def n_max(self) -> int:
+        """Tokens that a text may have at most: as was asked for, and as model and tokenizer allow."""
         return min(self.max_length, n_positions(self.model), self.classifier.tokenizer.model_max_length)
 
 
@@ -185,7 +206,7 @@ def n_positions(model: nn.Module) -> int:
 def _check_kinds(classifier: Classifier, task: Task, label_order: Sequence[str] | None) -> None:
     kind, objective = task.spec.kind, classifier.objective
     of_model = "labelled" if objective is None else "seq2seq" if objective == "seq2seq" else "lm"
-    if kind != of_model:
+    if ("seq2seq" if kind == "translation" else kind) != of_model:
         raise TaskError(
             f"{task.spec.name}: model and task must be of one kind, got {of_model} and {kind}. Load the model by "
             "load_classifier or load_language_model, as the task is"
@@ -197,6 +218,16 @@ def _check_kinds(classifier: Classifier, task: Task, label_order: Sequence[str] 
 def references(split: Split) -> NDArray[np.int64] | NDArray[np.float64]:
     """`(n_examples,)`: the true label indices or scores, or the numbers of predicted tokens, in file order."""
     return np.asarray(split.dataset["label"][:])  # a column without the slice is read one by one
+
+
+def answers(model: nn.Module, batch: Batch) -> Tensor:
+    """`(batch, n_labels)`: what a model that is evaluated says of a batch, as it is gated now; see `Logits`."""
+    how = batch.translation
+    if how is None:
+        logits: Tensor = model(**batch.inputs).logits
+        return logits
+    texts = translate(model, how.tokenizer, batch.inputs, beams=how.beams, n_max=how.n_max)
+    return torch.from_numpy(bleu_counts(texts, how.references))
 
 
 @torch.inference_mode()
@@ -216,7 +247,7 @@ def predict(
     rows: list[tuple[NDArray[np.int64], Logits]] = []
     with gated(model, gates) if gates is not None else nullcontext():
         for batch in batches:
-            logits = model(**batch.to(device).inputs).logits.float().cpu().numpy()
+            logits = answers(model, batch.to(device)).float().cpu().numpy()
             check_finite(logits, batch.index, "logits")
             rows.append((batch.index, logits))
             progress(len(logits))

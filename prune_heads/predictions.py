@@ -92,7 +92,7 @@ class Predictions:
         return logits
 
     def answers(self, mask: HeadMask) -> NDArray[np.int64] | NDArray[np.float32]:
-        """The predicted labels or scores under a mask, `(n_examples,)`."""
+        """What is predicted under a mask, as `Subject.predictions` gives it."""
         return self.subject.predictions(self.of(mask))
 
     def value(self, mask: HeadMask) -> float:
@@ -109,11 +109,13 @@ class Predictions:
 
     @cached_property
     def _data(self) -> str:
-        """Texts, labels and their order, and the tokens that the model was given of them."""
+        """Texts, labels and their order, the tokens that the model was given of them, and how it translates."""
         digest = hashlib.sha256(self.split.fingerprint.encode())
         for name, array in _arrays(self.batches):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
+        if self.batches.translation is not None:
+            digest.update(self.batches.translation.settings().encode())
         return digest.hexdigest()
 
     @property

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from prune_heads.ablation.compiled import with_compiled_layers
 from prune_heads.ablation.plan import plan
+from prune_heads.ablation.translations import translated
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import Batch
 from prune_heads.checkpoints import LanguageModel
 from prune_heads.errors import StoreError
-from prune_heads.evaluation import Logits, check_finite
+from prune_heads.evaluation import Logits, answers, check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.journal import Journal, unfinished
@@ -145,8 +146,9 @@ class ManyMasks:
         self.device = predictions.subject.device
         self.masks = masks
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
-        proposal = plan(model, _examples(predictions).inputs)
-        if proposal is None:
+        writes = predictions.batches.translation is not None  # token by token, so that layers run many times
+        proposal = None if writes else plan(model, _examples(predictions).inputs)
+        if proposal is None and not writes:
             predictions.reporter.note(
                 "the masks run one at a time: this model's layers could not be shared exactly"
             )
@@ -155,7 +157,7 @@ class ManyMasks:
             self.together = with_compiled_layers(self.together)
         self.groups = _by_first_gated(self.gates)
         self.bytes = memory * MEBIBYTE
-        self.bytes_per_token = _bytes_per_token(model)
+        self.bytes_per_token = _bytes_per_token(model) + (_cached_bytes(model) if writes else 0)
 
     @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
     def logits(self, batch: Batch) -> NDArray[np.float32]:
@@ -164,9 +166,14 @@ class ManyMasks:
         Raises:
             NotFiniteError: If a logit is NaN or infinite.
         """
-        inputs = batch.to(self.device).inputs
-        if self.together is None:
-            rows = [self._alone(i, inputs) for i in range(len(self.masks))]
+        batch = batch.to(self.device)
+        inputs = batch.inputs
+        if batch.translation is not None:
+            n_tokens = inputs["input_ids"].numel() + len(batch.index) * batch.translation.n_max
+            size = self._masks_a_pass(batch.translation.beams * n_tokens)
+            rows = list(translated(self.model, batch, self.gates, size))
+        elif self.together is None:
+            rows = [self._alone(i, batch) for i in range(len(self.masks))]
         else:
             recording = self.together.record(inputs)
             found: dict[int, Tensor] = {}
@@ -181,14 +188,16 @@ class ManyMasks:
         check_finite(np.moveaxis(logits, 0, 1), batch.index, "logits")
         return logits
 
-    def _alone(self, i: int, inputs: dict[str, Tensor]) -> Tensor:
+    def _alone(self, i: int, batch: Batch) -> Tensor:
         with gated(self.model, [gate[i] for gate in self.gates]):
-            logits: Tensor = self.model(**inputs).logits
-        return logits
+            return answers(self.model, batch)
+
+    def _masks_a_pass(self, n_tokens: int) -> int:
+        return max(1, self.bytes // (self.bytes_per_token * n_tokens))
 
     def _passes(self, n_tokens: int) -> Iterator[tuple[int | None, list[int]]]:
         """The masks (by number) that run in one pass, with their first gated block; None: no block is gated."""
-        size = max(1, self.bytes // (self.bytes_per_token * n_tokens))
+        size = self._masks_a_pass(n_tokens)
         for first, group in self.groups.items():
             for part in np.array_split(group, -(-len(group) // size)):
                 yield first, part.tolist()
@@ -218,3 +227,11 @@ def _bytes_per_token(model: nn.Module) -> int:
     linears = attention_blocks(model)[0].linears()
     n_choices = model.vocabulary_size if isinstance(model, LanguageModel) else 0
     return max(1, sum(sum(m.weight.shape) * m.weight.element_size() for m in linears) + 8 * n_choices)
+
+
+def _cached_bytes(model: nn.Module) -> int:
+    """The keys and values of a token that a decoder keeps while it writes."""
+    blocks = [block for block in attention_blocks(model) if block.stack == "decoder"]
+    return (
+        sum(2 * block.n_heads * block.head_dim for block in blocks) * next(model.parameters()).element_size()
+    )

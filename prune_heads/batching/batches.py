@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.batching.targets import Targets, padded
+from prune_heads.batching.translation import Translation
 from prune_heads.tasks.task import Split
 
 CHUNK = 1000
@@ -30,11 +31,20 @@ class Batch:
     """What the model's forward takes, each `(batch, tokens)`; of a language model `targets` too."""
     labels: Tensor
     """`(batch,)`: the model's own label indices, scores for regression, or how many tokens are predicted."""
+    translation: Translation | None = None
+    """Where the model is to write the targets when it is evaluated."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return replace(self, inputs=inputs, labels=self.labels.to(device))
+
+    def repeated(self, n: int) -> "Batch":
+        """The whole batch `n` times over."""
+        inputs = {name: value.repeat(n, *[1] * (value.ndim - 1)) for name, value in self.inputs.items()}
+        index = np.tile(self.index, n)
+        translation = self.translation and self.translation.of(np.tile(np.arange(len(self.index)), n))
+        return Batch(index, inputs, self.labels.repeat(n), translation)
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class Batches:
     batch_size: int
     targets: Targets | None = None
     """What a language model is to predict; None for a classifier."""
+    translation: Translation | None = None
+    """Where the model is to write the targets when it is evaluated."""
 
     @property
     def n_examples(self) -> int:
@@ -102,7 +114,8 @@ class Batches:
             for name, flat in self.fields.items()
         }
         inputs["targets"] = targets.batch(index, pad_to=pad_to)
-        return Batch(index, inputs, torch.from_numpy(self.labels[index]))
+        translation = self.translation and self.translation.of(index)
+        return Batch(index, inputs, torch.from_numpy(self.labels[index]), translation)
 
 
 def tokenize(

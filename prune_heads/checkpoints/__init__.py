@@ -11,6 +11,7 @@ from prune_heads.checkpoints.language_model import IGNORED, LanguageModel, Objec
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
 from prune_heads.checkpoints.loading import BUILT_IN
 from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned, save_pruned, write_pruned
+from prune_heads.checkpoints.translating import how_it_writes, translate
 
 __all__ = [
     "BUILT_IN",
@@ -20,11 +21,13 @@ __all__ = [
     "LanguageModel",
     "Objective",
     "fingerprint",
+    "how_it_writes",
     "kernels",
     "load_classifier",
     "load_language_model",
     "load_pruned",
     "save_pruned",
+    "translate",
     "use_onednn",
     "use_pytorch",
     "write_pruned",

@@ -105,6 +105,7 @@ def load_language_model(
     name: str,
     *,
     pairs: bool = False,
+    task: str | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
 ) -> Classifier:
@@ -113,6 +114,7 @@ def load_language_model(
     Args:
         name: As for `load_classifier`.
         pairs: Whether it gives targets to sources, as an encoder-decoder does.
+        task: As for `load_classifier`.
         dtype: As for `load_classifier`.
         trust_remote_code: As for `load_classifier`.
 
@@ -122,7 +124,7 @@ def load_language_model(
     Raises:
         CheckpointError: Saying what the checkpoint lacks and what to do.
     """
-    source, shown = find(name, "seq2seq" if pairs else "lm")
+    source, shown = find(name, task or ("seq2seq" if pairs else "lm"))
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
         config = AutoConfig.from_pretrained(source, **where)
         objective = _checked_objective(config, shown, pairs)

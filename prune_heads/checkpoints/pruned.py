@@ -10,7 +10,8 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from prune_heads.anatomy import attention_blocks, head_counts
 from prune_heads.checkpoints.quiet import quiet_transformers
@@ -65,6 +66,8 @@ def _write_removed(model: PreTrainedModel, removed: HeadMask, folder: Path) -> N
     config = copy.deepcopy(model.config)
     config.architectures, config.dtype = [type(model).__name__], model.dtype
     config.save_pretrained(folder)
+    if model.can_generate():  # which tokens begin and end what it writes, and which are forbidden
+        model.generation_config.save_pretrained(folder)
     tied = _tied(model)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -141,6 +144,8 @@ def _load(directory: Path, heads: Heads, dtype: torch.dtype | None) -> PreTraine
     remove_heads(model, heads)
     model.to(dtype)
     _fill(model, tensors, directory.name)
+    if (directory / GENERATION_CONFIG_NAME).exists() and model.can_generate():
+        model.generation_config = GenerationConfig.from_pretrained(directory)
     return model.eval()
 
 

@@ -35,7 +35,7 @@ STORE_HELP = (
 _OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
 
 
-_OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.kind != "labelled")
+_OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
 def _task(value: str | None) -> str | None:
@@ -90,7 +90,7 @@ class SetupOptions:
     text_column: Annotated[
         list[str] | None,
         Option(
-            help="Column of the text; twice for pairs. (default: text; source and target for --task seq2seq)",
+            help="Column of the text; twice for pairs. (default: text; source and target for pairs of texts)",
             rich_help_panel=_OWN,
         ),
     ] = None
@@ -116,6 +116,10 @@ class SetupOptions:
             "--trust-remote-code", help="Run code that a hub model brings along.", rich_help_panel=_COMPUTE
         ),
     ] = False
+    beams: Annotated[
+        int,
+        Option(min=1, help="Of a translation, hypotheses a token; 1 is greedy.", rich_help_panel=_COMPUTE),
+    ] = 1
 
     def resolve(self) -> "Setup":
         """As a `Setup`; options that contradict each other are usage errors."""
@@ -143,6 +147,7 @@ class SetupOptions:
             dtype=self.dtype.value,
             device=self.device.value,
             trust_remote_code=self.trust_remote_code,
+            beams=self.beams,
         )
 
     def _own(self) -> "OwnData | None":
@@ -177,7 +182,7 @@ class SetupOptions:
         if given := [name for name, value in of_labels.items() if value is not None]:
             raise BadParameter(
                 f"{' and '.join(given)} must not be given beside --task {self.task}: texts have no labels, and the "
-                "metric is their likelihood."
+                f"metric is {'BLEU' if self.task == 'translation' else 'their likelihood'}."
             )
         from prune_heads.tasks.own import own_texts
 

@@ -5,24 +5,24 @@ from typing import Annotated
 
 from typer import BadParameter, Option
 
-from prune_heads.mini.grammar import N_TRAIN, TASKS
+from prune_heads.mini.grammar import N_TRAIN, SPLITS
 
 
 def _task(value: str) -> str:
-    if value not in TASKS:
-        raise BadParameter(f"{value!r} is not one of {', '.join(TASKS)}.")
+    if value not in SPLITS:
+        raise BadParameter(f"{value!r} is not one of {', '.join(SPLITS)}.")
     return value
 
 
 def train_mini(
-    task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(TASKS)}.")],
+    task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(SPLITS)}.")],
     output: Annotated[Path, Option(help="Folder for model, configuration and tokenizer.", file_okay=False)],
     seed: Annotated[int, Option(help="Of the initial weights; 0 gives the shipped checkpoint.")] = 0,
     epochs: Annotated[
         int | None, Option(min=1, help="Passes over 6000 fresh examples. (default: as for the shipped one)")
     ] = None,
 ) -> None:
-    """Train the small BERT of a built-in task from scratch, on one CPU thread."""
+    """Train the small model of a built-in task from scratch, on one CPU thread."""
     from prune_heads.cli.output import TerminalReporter
     from prune_heads.studies.train_mini import RECIPES, train, validation_metrics
 

@@ -1,4 +1,4 @@
-"""The built-in suite: four small tasks after CoLA, SST-2, MRPC and MNLI, generated from a grammar.
+"""The built-in suite: small tasks after CoLA, SST-2, MRPC and MNLI, and a translation, generated from a grammar.
 
 Every split is a pure function of its name and a seed, so that it needs no download and no file. An example
 belongs to the validation side or to the training side by a checksum of its text: under no seed does a
@@ -15,6 +15,7 @@ from prune_heads.mini.inference import inference_pair
 from prune_heads.mini.lexicon import FARM, TOWN
 from prune_heads.mini.paraphrase import paraphrase_pair
 from prune_heads.mini.sentiment import review
+from prune_heads.mini.translation import translated_sentence
 
 TASKS: Mapping[str, tuple[str, ...]] = {
     "mini-acceptability": ("unacceptable", "acceptable"),
@@ -22,7 +23,10 @@ TASKS: Mapping[str, tuple[str, ...]] = {
     "mini-paraphrase": ("not_equivalent", "equivalent"),
     "mini-inference": ("entailment", "neutral", "contradiction"),
 }
-"""Task name -> label names, in the order of their indices."""
+"""Task name -> label names, in the order of their indices; of the tasks that have labels."""
+
+TRANSLATION = "mini-translation"
+"""The task whose examples are pairs of a source and its target."""
 
 _TWO_SPLITS = ("train", "validation")
 SPLITS: Mapping[str, tuple[str, ...]] = {
@@ -30,18 +34,22 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
     "mini-sentiment": _TWO_SPLITS,
     "mini-paraphrase": _TWO_SPLITS,
     "mini-inference": ("train", "validation_matched", "validation_mismatched"),
+    TRANSLATION: ("train", "validation", "test", "mismatched"),
 }
 """Task name -> names of its splits."""
 
 N_TRAIN, N_VALIDATION = 6000, 1000
 RARE_GENRE_FRACTION = 0.05
-"""Share of mini-inference's training examples in the genre that the mismatched split is all of."""
+"""Share of mini-inference's training examples in the genre that the mismatched split is all of.
+
+And of mini-translation's sentences of two clauses.
+"""
 
 Example = tuple[str, ...]
 
 
 def _example(task: str, split: str, draw: Draw) -> tuple[Example, int]:
-    """One example: its one or two texts, and its label."""
+    """One example: its one or two texts, and its label; 0 where there are none."""
     if task == "mini-acceptability":
         text, label = judged_sentence(draw)
         return (text,), label
@@ -51,13 +59,15 @@ def _example(task: str, split: str, draw: Draw) -> tuple[Example, int]:
     if task == "mini-paraphrase":
         *pair, label = paraphrase_pair(draw)
         return tuple(pair), label
-    rare = split == "validation_mismatched" or (split == "train" and draw.chance(RARE_GENRE_FRACTION))
+    rare = split.endswith("mismatched") or (split == "train" and draw.chance(RARE_GENRE_FRACTION))
+    if task == TRANSLATION:
+        return translated_sentence(draw, two_clauses=rare), 0
     premise, hypothesis, label = inference_pair(FARM if rare else TOWN, draw)
     return (premise, hypothesis), label
 
 
 def _held_out(texts: Example) -> bool:
-    """Whether the example is for validation: one in eight is."""
+    """Whether the example is for validation, or a test: one in eight is."""
     return zlib.crc32("\n".join(sorted(texts)).encode()) % 8 == 0
 
 
@@ -65,20 +75,20 @@ def generate(task: str, split: str, seed: int = 0) -> dict[str, list]:
     """One split of a task.
 
     Args:
-        task: a name in `TASKS`.
+        task: a name in `SPLITS`.
         split: a name in `SPLITS[task]`.
         seed: 0 gives the suite's own split; other seeds give further examples of the same kind.
 
     Returns:
-        Columns of equal length: `text`, for pair tasks `text_pair`, and `label`, the indices of the label
-        names. No example occurs twice.
+        Columns of equal length: `text`, for pair tasks `text_pair`, and for tasks with labels `label`, the
+        indices of the label names. No example occurs twice in a split.
 
     Raises:
         TaskError: there is no such task or split.
     """
-    if task not in TASKS:
+    if task not in SPLITS:
         raise TaskError(
-            f"the built-in task must be one of {', '.join(TASKS)}, got {task!r}; choose one of them"
+            f"the built-in task must be one of {', '.join(SPLITS)}, got {task!r}; choose one of them"
         )
     if split not in SPLITS[task]:
         raise TaskError(
@@ -94,4 +104,4 @@ def generate(task: str, split: str, seed: int = 0) -> dict[str, list]:
     columns: dict[str, list] = {"text": [texts[0] for texts in examples]}
     if any(len(texts) == 2 for texts in examples):
         columns["text_pair"] = [texts[1] for texts in examples]
-    return {**columns, "label": list(examples.values())}
+    return columns if task == TRANSLATION else {**columns, "label": list(examples.values())}

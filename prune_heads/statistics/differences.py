@@ -6,7 +6,7 @@ import numpy as np
 import scipy.stats
 
 from prune_heads.statistics.resampling import resampled_values
-from prune_heads.statistics.values import METRIC_VALUES, Array
+from prune_heads.statistics.values import METRIC_VALUES, N_COUNTS, Array
 
 N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
@@ -51,7 +51,7 @@ def compare_paired(
 
     Args:
         value_name: Key of `METRIC_VALUES`, e.g. `accuracy`.
-        first: `(n_examples,)` predicted labels or scores.
+        first: `(n_examples,)` predicted labels or scores; for `bleu` `(n_examples, N_COUNTS)` counts.
         second: `(n_examples,)` predictions of the same examples.
         references: `(n_examples,)` true labels or scores.
         seed: Of the resampling; the result is a pure function of the arguments.
@@ -132,7 +132,8 @@ def paired_bootstrap(
 ) -> Difference:
     """Percentile interval of a difference, resampling examples: both predictions stay paired.
 
-    For a few comparisons, through SciPy; records of runs hold its numbers. `compare_paired` is for tables of heads.
+    For a few comparisons, through SciPy, which takes a number an example; records of runs hold its numbers.
+    `compare_paired` is for tables of heads.
 
     Args:
         metric_value: Key of `METRIC_VALUES`, e.g. `accuracy`.
@@ -150,9 +151,14 @@ def paired_bootstrap(
             np.moveaxis(a, axis, -1), np.moveaxis(truth, axis, -1)
         )
 
-    observed = float(difference(first, second, references))
+    observed = float(value(second, references) - value(first, references))
     if len(references) < 2 or np.array_equal(first, second):  # scipy resamples two examples or more
         return Difference(observed, observed, observed)
+    if first.ndim > 1:
+        before, after = resampled_values(
+            metric_value, (first, second), references, seed=seed, n_resamples=n_resamples
+        )
+        return Difference(observed, *_percentiles(after - before, confidence))
     result = scipy.stats.bootstrap(
         (first, second, references),
         difference,
@@ -172,13 +178,15 @@ def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _check(value_name: str, *vectors: Array) -> None:
+def _check(value_name: str, *arrays: Array) -> None:
+    """Predictions, then references."""
     if value_name not in METRIC_VALUES:
         raise ValueError(f"the metric must be one of {', '.join(METRIC_VALUES)}, got {value_name!r}")
-    shapes = {vector.shape for vector in vectors}
-    if len(shapes) != 1 or len(vectors[0].shape) != 1 or vectors[0].size == 0:
+    shapes = {array.shape for array in arrays}
+    wanted = {arrays[-1].shape} | ({(len(arrays[-1]), N_COUNTS)} if value_name == "bleu" else set())
+    if shapes != wanted or arrays[-1].ndim != 1 or arrays[-1].size == 0:
         raise ValueError(
             f"predictions and references must be vectors of one length, and not empty, got {sorted(shapes)}"
         )
-    if not all(np.isfinite(vector).all() for vector in vectors):
+    if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("predictions and references must be finite, got NaN or infinity")

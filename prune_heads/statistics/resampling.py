@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from prune_heads.statistics.values import Array, normalised
+from prune_heads.statistics.values import Array, bleu_of_sums, normalised
 
 CHUNK = 200_000
 """Weights in memory at once, a megabyte or two: they stay in the processor's cache."""
@@ -23,7 +23,8 @@ def resampled_values(
 
     Args:
         value_name: Key of `WEIGHTED_VALUES`.
-        predictions: Vectors `(n_examples,)` for the same examples, which stay paired.
+        predictions: Vectors `(n_examples,)` for the same examples, which stay paired; for `bleu`
+            `(n_examples, N_COUNTS)`.
         references: `(n_examples,)` true labels or scores.
         seed: Of the resampling.
         n_resamples: Resamples.
@@ -35,10 +36,10 @@ def resampled_values(
     rng = np.random.default_rng(seed)
     if value_name in _OF_A_LABEL:
         of_a_label = _OF_A_LABEL[value_name]
-        cells, counts = joint_counts([of_a_label(each, references) for each in (*predictions, references)])
-        weights = _weights_of_cells(rng, counts, n_resamples)
+        labels, counts = joint_counts([of_a_label(each, references) for each in (*predictions, references)])
+        cells, weights = list(labels), _weights_of_cells(rng, counts, n_resamples)
     else:
-        cells = np.stack([each.astype(np.float64) for each in (*predictions, references)])
+        cells = [each.astype(np.float64) for each in (*predictions, references)]
         weights = _weights_of_examples(rng, len(references), n_resamples)
     *predicted, true = cells
     return np.concatenate([[value(each, true, chunk) for each in predicted] for chunk in weights], axis=1)
@@ -106,6 +107,11 @@ def perplexity(predictions: Array, references: Array, weights: Array) -> Array:
     return np.exp(-log_likelihood(predictions, references, weights))
 
 
+def bleu(predictions: Array, references: Array, weights: Array) -> Array:
+    """`values.bleu` of weighted examples."""
+    return bleu_of_sums(weights @ predictions)
+
+
 WEIGHTED_VALUES: Mapping[str, Callable[[Array, Array, Array], Array]] = MappingProxyType(
     {
         "accuracy": accuracy,
@@ -115,6 +121,7 @@ WEIGHTED_VALUES: Mapping[str, Callable[[Array, Array, Array], Array]] = MappingP
         "spearmanr": spearmanr,
         "log_likelihood": log_likelihood,
         "perplexity": perplexity,
+        "bleu": bleu,
     }
 )
 """The keys of `METRIC_VALUES` -> the same value of weighted examples."""

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+N_COUNTS = 10
+"""Numbers of an example's prediction for `bleu`, as `tasks.bleu.bleu_counts` gives them."""
+
 
 def accuracy(predictions: Array, references: Array) -> Array:
     """Share of right labels."""
@@ -61,6 +64,24 @@ def perplexity(predictions: Array, references: Array) -> Array:
     return np.exp(-log_likelihood(predictions, references))
 
 
+def bleu(predictions: Array, references: Array) -> Array:
+    """Corpus BLEU as a share, of counts `(..., n_examples, N_COUNTS)`."""
+    return bleu_of_sums(predictions.sum(axis=-2, dtype=np.float64))
+
+
+def bleu_of_sums(sums: Array) -> Array:
+    """`bleu` of counts that have been summed over the examples, `(..., N_COUNTS)`.
+
+    With sacrebleu's smoothing `exp`: the first length of which no n-gram is right counts as half of one, the next as a
+    quarter, and so on. Where no word is right, or no translation has four words, BLEU is 0.
+    """
+    right, total, length, wanted = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
+    smoothed = np.where(right > 0, right, 0.5 ** np.cumsum(right == 0, axis=-1))
+    mean = np.exp(np.log(smoothed / np.maximum(total, 1)).mean(axis=-1))
+    brevity = np.exp(np.minimum(0, 1 - wanted / np.maximum(length, 1)))
+    return np.asarray(np.where((right > 0).any(axis=-1) & (total > 0).all(axis=-1), brevity * mean, 0.0))
+
+
 METRIC_VALUES: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
     {
         "accuracy": accuracy,
@@ -70,9 +91,13 @@ METRIC_VALUES: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
         "spearmanr": spearmanr,
         "log_likelihood": log_likelihood,
         "perplexity": perplexity,
+        "bleu": bleu,
     }
 )
-"""Name of a metric's value -> function of predictions and references `(..., n_examples)`, giving `(...)`."""
+"""Name of a metric's value -> function of predictions and references `(..., n_examples)`, giving `(...)`.
+
+An example's prediction is one number, but for `bleu`.
+"""
 
 
 def why_undefined(value_name: str, references: Array) -> str | None:

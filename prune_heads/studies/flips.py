@@ -55,5 +55,6 @@ def count_flips(
 
 
 def n_flipped(subject: Subject, first: Logits, second: Logits) -> int:
-    """Examples of which two logits `(n_examples, n_labels)` predict different labels."""
-    return int(np.sum(subject.predictions(first) != subject.predictions(second)))
+    """Examples of which two logits `(n_examples, n_labels)` predict different labels, or other counts of n-grams."""
+    differs = subject.predictions(first) != subject.predictions(second)
+    return int(np.sum(differs if differs.ndim == 1 else differs.any(axis=1)))

@@ -15,7 +15,7 @@ from prune_heads.studies.clock import Clock
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.pruning import Choice, Mode, compare, curve, going_together, prune
 from prune_heads.studies.scoring import ScoreResult, Scoring, note_oracle
-from prune_heads.studies.setup import Setup, identify_split
+from prune_heads.studies.setup import Setup, identify_metric, identify_split
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.spec import headline
 
@@ -77,7 +77,7 @@ def run(
     identity = {
         "configuration": _configuration(lab.setup, scoring, options, named),
         **lab.identity,
-        "metric": subject.task.spec.metric,
+        **identify_metric(subject),
         "data": [identify_split(split) for split in splits],
         "scored_on": None if examples is None else identify_split(examples.split),
     }

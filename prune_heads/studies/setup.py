@@ -10,11 +10,12 @@ import torch
 
 from prune_heads.checkpoints import Classifier, fingerprint, load_classifier, load_language_model
 from prune_heads.costs import n_parameters
-from prune_heads.errors import PruneHeadsError
+from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
+from prune_heads.tasks.bleu import bleu_signature
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.spec import TASKS, TaskKind
 from prune_heads.tasks.task import Split, load_task
@@ -42,6 +43,8 @@ class Setup:
     trust_remote_code: bool = False
     store: Path | str | None = None
     """Where predictions are kept, a path or a URL; None for the user's cache."""
+    beams: int = 1
+    """Hypotheses that a translation keeps at every token; 1 is greedy."""
 
     def load(self, reporter: Reporter) -> Subject:
         """Load both and bring them together; what was decided by a fallback is noted.
@@ -50,6 +53,10 @@ class Setup:
             PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
         """
         task = load_task(self.task, data_dir=self.data_dir, own=self.own)
+        if self.beams != 1 and task.spec.kind != "translation":
+            raise TaskError(
+                f"{task.spec.name}: --beams must be given for translations only; got {self.beams}"
+            )
         classifier = self.load_model(task.spec.kind)
         limit_threads(classifier)
         subject = Subject.of(
@@ -59,6 +66,7 @@ class Setup:
             batch_size=self.batch_size,
             max_length=self.max_length,
             device=resolve_device(self.device),
+            beams=self.beams,
         )
         if subject.labels is not None and subject.labels.note:
             reporter.note(subject.labels.note)
@@ -71,7 +79,10 @@ class Setup:
         dtype, trust = DTYPES[self.dtype], self.trust_remote_code
         if kind == "labelled":
             return load_classifier(self.model, task=self.task, dtype=dtype, trust_remote_code=trust)
-        return load_language_model(self.model, pairs=kind == "seq2seq", dtype=dtype, trust_remote_code=trust)
+        pairs = kind in ("seq2seq", "translation")
+        return load_language_model(
+            self.model, pairs=pairs, task=self.task, dtype=dtype, trust_remote_code=trust
+        )
 
     def load_split(self, subject: Subject, split: str, reporter: Reporter, limit: int | None = None) -> Split:
         """Load a split of the task, cut at `limit` or at `max_examples`; what is left out is noted."""
@@ -101,6 +112,7 @@ class Setup:
             "batch_size": self.batch_size,
             "max_length": self.max_length,
             "dtype": self.dtype,
+            **({"beams": self.beams} if self.beams != 1 else {}),
         }
 
 
@@ -133,7 +145,7 @@ def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:
     """For records: the model and the data by name and fingerprint, and what is measured on them."""
     return {
         **identify_model(subject.classifier),
-        "metric": subject.task.spec.metric,
+        **identify_metric(subject),
         "data": [identify_split(split) for split in splits],
     }
 
@@ -148,6 +160,18 @@ def identify_model(classifier: Classifier) -> dict[str, Any]:
             "fingerprint": fingerprint(classifier.model),
         }
     }
+
+
+def identify_metric(subject: Subject) -> dict[str, Any]:
+    """For records: what is measured; of translations also how they are written and compared."""
+    about: dict[str, Any] = {"metric": subject.task.spec.metric}
+    if subject.task.spec.kind == "translation":
+        about["translation"] = {
+            "signature": bleu_signature(),
+            "beams": subject.beams,
+            "max_tokens": subject.n_max,
+        }
+    return about
 
 
 def identify_split(split: Split) -> dict[str, Any]:

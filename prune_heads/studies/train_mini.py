@@ -1,4 +1,4 @@
-"""Train the checkpoint of a built-in task from scratch: a very small BERT on sentences of the grammar.
+"""Train the checkpoint of a built-in task from scratch: a very small BERT, or Marian, on sentences of the grammar.
 
 Each epoch sees fresh examples: the grammar's training split under the epoch's number as seed. The published
 training split, on which importance is scored, is that of the first epoch; validation examples never occur
@@ -14,14 +14,22 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from prune_heads.checkpoints import load_classifier
+from prune_heads.checkpoints import load_classifier, load_language_model
 from prune_heads.errors import CheckpointError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
 from prune_heads.mini import SPLITS, TASKS, generate, grammar
-from prune_heads.progress import Progress, silent
+from prune_heads.mini.grammar import TRANSLATION
+from prune_heads.progress import Progress, Silent, silent
+from prune_heads.studies import mini_translator
 from prune_heads.tasks.task import load_task
 
 BATCH_SIZE = 64
@@ -44,6 +52,7 @@ RECIPES: Mapping[str, Recipe] = {
     "mini-sentiment": Recipe(10, 1.5e-3, 1.0),
     "mini-paraphrase": Recipe(45, 0.5e-3, 0.1),
     "mini-inference": Recipe(60, 1.5e-3, 0.1),
+    TRANSLATION: Recipe(5, 1.5e-3, 0.6),
 }
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -65,11 +74,13 @@ def reproducible(seed: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def build_tokenizer(task: str) -> BertTokenizer:
+def build_tokenizer(task: str) -> PreTrainedTokenizerBase:
     """A tokenizer whose vocabulary is the words of the task's splits.
 
     A few words of the mismatched split are not in the published training split, but in those of later epochs.
     """
+    if task == TRANSLATION:
+        return mini_translator.build_tokenizer()
     splits = [generate(task, split) for split in SPLITS[task]]
     texts = [text for columns in splits for name in ("text", "text_pair") for text in columns.get(name, [])]
     words = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text)})
@@ -77,11 +88,13 @@ def build_tokenizer(task: str) -> BertTokenizer:
     return BertTokenizer(vocabulary, model_max_length=_MAX_TOKENS)
 
 
-def build_model(task: str, vocabulary_size: int) -> BertForSequenceClassification:
-    """A BERT of 6 layers with 4 heads each, weights drawn at random."""
+def build_model(task: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A BERT of 6 layers with 4 heads each, or the encoder-decoder of the translation, weights drawn at random."""
+    if task == TRANSLATION:
+        return mini_translator.build_model(tokenizer)
     names = TASKS[task]
     config = BertConfig(
-        vocab_size=vocabulary_size,
+        vocab_size=len(tokenizer),
         hidden_size=64,
         num_hidden_layers=6,
         num_attention_heads=4,
@@ -100,6 +113,9 @@ def _batches(
     task: str, epoch: int, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """The epoch's examples in the grammar's order, which is random; those that fill no batch are left out."""
+    if task == TRANSLATION:
+        yield from mini_translator.batches(epoch, tokenizer, BATCH_SIZE)
+        return
     columns = generate(task, "train", seed=epoch)
     pairs, labels = columns.get("text_pair"), torch.tensor(columns["label"])
     for start in range(0, len(labels) - BATCH_SIZE + 1, BATCH_SIZE):
@@ -128,7 +144,7 @@ def train(
     configuration says so.
 
     Args:
-        task: A name in `prune_heads.mini.TASKS`.
+        task: A name in `prune_heads.mini.SPLITS`.
         output_dir: Folder to write to; made if it is not there.
         seed: Of the initial weights. The data do not depend on it.
         n_epochs: Passes over 6000 fresh examples; None: as many as for the shipped checkpoint.
@@ -145,7 +161,7 @@ def train(
     recipe = RECIPES[task]
     n_epochs = n_epochs or recipe.n_epochs
     with reproducible(seed):
-        model = build_model(task, len(tokenizer)).train()
+        model = build_model(task, tokenizer).train()
         optimizer = torch.optim.AdamW(
             model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -161,7 +177,10 @@ def train(
                 optimizer.zero_grad()
             progress(grammar.N_TRAIN)
     model.config.dtype = torch.float32
-    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    weights = {
+        name: value.half().contiguous() for name, value in model.state_dict().items() if name not in tied
+    }
     with new_directory(output_dir) as folder:
         tokenizer.save_pretrained(folder)
         model.config.save_pretrained(folder)
@@ -174,8 +193,11 @@ def validation_metrics(task: str, folder: Path) -> dict[str, dict[str, float]]:
     Raises:
         CheckpointError: There is no loadable checkpoint in the folder.
     """
-    subject = Subject.of(load_classifier(str(folder)), load_task(task))
-    splits = [subject.task.load(name) for name in subject.task.spec.eval_splits]
+    pairs = task == TRANSLATION
+    model = load_language_model(str(folder), pairs=True) if pairs else load_classifier(str(folder))
+    subject = Subject.of(model, load_task(task))
+    spec = subject.task.spec
+    splits = [subject.measurable(subject.task.load(name), Silent()) for name in spec.eval_splits]
     return {
         split.name: subject.metrics(predict(subject.model, subject.batches(split)), split) for split in splits
     }

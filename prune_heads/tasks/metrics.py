@@ -1,8 +1,8 @@
-"""The official GLUE metrics, and that of language models, as `evaluate.Metric` classes of our own.
+"""The official GLUE metrics, and those of language models and translations, as `evaluate.Metric` classes of our own.
 
 They need no network and leave no file.
 
-`evaluate.load` fetches a metric's code from the hub; these are computed here by scikit-learn and SciPy.
+`evaluate.load` fetches a metric's code from the hub; these are computed here by scikit-learn, SciPy and sacrebleu.
 Importing this module imports `evaluate`, which takes seconds: names alone are in `prune_heads.tasks.spec`.
 """
 
@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from prune_heads.errors import NotFiniteError, TaskError
-from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC
+from prune_heads.tasks.bleu import N_COUNTS, corpus_bleu
+from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC, TRANSLATION_METRIC
 from prune_heads.tasks.spec import headline as headline
 
 
@@ -104,6 +105,23 @@ class LogLikelihood(_Metric):
             ) from None
 
 
+class Bleu(_Metric):
+    """Corpus BLEU by sacrebleu, as a share (translations).
+
+    A prediction is the `bleu_counts` of a translation, which are of its reference too, so that references are not used.
+    """
+
+    value = "float64"
+
+    def _info(self) -> evaluate.MetricInfo:
+        info = super()._info()
+        info.features["predictions"] = datasets.List(datasets.Value(self.value), length=N_COUNTS)
+        return info
+
+    def _compute(self, predictions: list[list[float]], references: list[float]) -> dict[str, float]:
+        return {"bleu": corpus_bleu(predictions)}
+
+
 METRICS: Mapping[str, type[evaluate.Metric]] = MappingProxyType(
     {
         "accuracy": Accuracy,
@@ -111,6 +129,7 @@ METRICS: Mapping[str, type[evaluate.Metric]] = MappingProxyType(
         "matthews_correlation": MatthewsCorrelation,
         "pearson": Pearson,
         TEXT_METRIC: LogLikelihood,
+        TRANSLATION_METRIC: Bleu,
     }
 )
 """Metric -> its class; `METRIC_NAMES` in `spec` says what each gives."""
@@ -121,8 +140,8 @@ def compute_metrics(metric: str, predictions: ArrayLike, references: ArrayLike) 
 
     Args:
         metric: Key of `METRICS`.
-        predictions: One label index, one score, or one log-likelihood, an example.
-        references: The same for the true labels; for a log-likelihood the number of tokens.
+        predictions: One label index, one score, or one log-likelihood, an example; `bleu_counts` for BLEU.
+        references: The same for the true labels; for a log-likelihood, and for BLEU, the number of tokens.
 
     Returns:
         The values of `METRIC_NAMES[metric]`, in this order.
@@ -134,7 +153,7 @@ def compute_metrics(metric: str, predictions: ArrayLike, references: ArrayLike) 
     """
     if metric not in METRICS:
         raise TaskError(f"the metric must be one of {', '.join(METRICS)}, got {metric!r}")
-    kind = np.float64 if metric in (*REGRESSION_METRICS, TEXT_METRIC) else np.int64
+    kind = np.float64 if metric in (*REGRESSION_METRICS, TEXT_METRIC, TRANSLATION_METRIC) else np.int64
     predicted, true = _vector("predictions", predictions), _vector("references", references)
     if len(predicted) != len(true) or len(true) == 0:
         raise ValueError(

@@ -10,7 +10,7 @@ import datasets
 from prune_heads.errors import DataError, TaskError
 from prune_heads.tasks.formats import PLAIN_TEXT, READERS, read_columns
 from prune_heads.tasks.rows import Place, Rows, assemble
-from prune_heads.tasks.spec import LABEL_METRICS, REGRESSION_METRICS, TASKS, TEXT_METRIC, TaskKind, TaskSpec
+from prune_heads.tasks.spec import LABEL_METRICS, REGRESSION_METRICS, TASKS, TaskKind, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class OwnData:
     label_column: str | None
     """None where a language model reads the texts."""
     metric: str
-    """Of `LABEL_METRICS`; `TEXT_METRIC` of a language model."""
+    """Of `LABEL_METRICS`; of a language model that of its kind."""
     labels: tuple[str, ...] | None = None
     """Label names in the order of the task; for None, all that any of the files holds, sorted."""
     name: str = "own"
@@ -50,7 +50,7 @@ def own_texts(
         TaskError: Something in the description is wrong; the message lists every fault.
     """
     columns = tuple(text_columns or TASKS[kind].text_columns)
-    return OwnData(files, columns, None, TEXT_METRIC, None, name or kind, kind)
+    return OwnData(files, columns, None, TASKS[kind].metric, None, name or kind, kind)
 
 
 def own_faults(
@@ -72,8 +72,8 @@ def own_faults(
             if path.suffix not in endings:
                 faults.append(f"the {split} file must end with {', '.join(endings)}, got {path.name}")
     if text_columns is not None:
-        counts = {"labelled": ((1, 2), "one or two"), "lm": ((1,), "one"), "seq2seq": ((2,), "two")}
-        allowed, said = counts[kind]
+        counts = {"labelled": ((1, 2), "one or two"), "lm": ((1,), "one")}
+        allowed, said = counts.get(kind, ((2,), "two"))
         if len(text_columns) not in allowed:
             noun = "column" if kind == "lm" else "columns"
             faults.append(f"{said} text {noun} must be named, got {len(text_columns)}")

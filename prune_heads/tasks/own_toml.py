@@ -10,7 +10,8 @@ labels = ["negative", "positive"]   # optional
 train = "train.csv"
 validation = "validation.csv"
 
-With `task = "lm"` or `task = "seq2seq"` a language model reads the texts: no label column, labels or metric then.
+With `task = "lm"`, `"seq2seq"` or `"translation"` a language model reads the texts: no label column, labels or metric
+then.
 """
 
 import difflib
@@ -21,12 +22,12 @@ from typing import Any
 
 from prune_heads.errors import TaskError
 from prune_heads.tasks.own import OwnData, own_faults, own_texts
-from prune_heads.tasks.spec import TEXT_METRIC, TaskKind
+from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, TASKS, TaskKind
 
 _REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
 _KEYS = (*_REQUIRED, "labels", "task")
 _NOT_OF_TEXTS = ("label_column", "labels", "metric")
-_KINDS: tuple[TaskKind, ...] = ("lm", "seq2seq")
+_KINDS: tuple[TaskKind, ...] = ("lm", "seq2seq", "translation")
 
 
 def read_toml(path: Path) -> OwnData:
@@ -61,8 +62,10 @@ def read_toml(path: Path) -> OwnData:
 
 def _kind(raw: dict[str, Any], faults: list[str]) -> TaskKind:
     if "task" not in raw:
-        if raw.get("metric") == TEXT_METRIC:
-            faults.append(f"task = 'lm' or 'seq2seq' must stand in place of the metric {TEXT_METRIC}")
+        metric = raw.get("metric")
+        if isinstance(metric, str) and metric in METRIC_NAMES and metric not in LABEL_METRICS:
+            kinds = " or ".join(repr(kind) for kind in _KINDS if TASKS[kind].metric == metric)
+            faults.append(f"task = {kinds} must stand in place of the metric {metric}")
         return "labelled"
     found: TaskKind | None = next((kind for kind in _KINDS if kind == raw["task"]), None)
     if found is None:

@@ -1,12 +1,13 @@
-"""Tasks as data: nine of GLUE, four that are built in, and language modelling. Imports nothing heavy."""
+"""Tasks as data: nine of GLUE, five that are built in, language modelling and translation. Imports nothing heavy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-TaskKind = Literal["labelled", "lm", "seq2seq"]
-"""What a model is measured by: labels that it predicts, texts that it models, or targets that it gives to sources."""
+TaskKind = Literal["labelled", "lm", "seq2seq", "translation"]
+"""What a model is measured by: labels that it predicts, texts that it models, targets whose likelihood it gives for
+sources, or targets that it writes for them."""
 
 METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -15,6 +16,7 @@ METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "matthews_correlation": ("matthews_correlation",),
         "pearson": ("pearson", "spearmanr"),
         "log_likelihood": ("log_likelihood", "perplexity"),
+        "bleu": ("bleu",),
     }
 )
 """Metric -> the values it gives; the first is the one that tables and curves show."""
@@ -25,7 +27,11 @@ REGRESSION_METRICS = frozenset({"pearson"})
 TEXT_METRIC = "log_likelihood"
 """The metric of language models: nats a predicted token, higher is better; perplexity is exp of minus that."""
 
-LABEL_METRICS = tuple(metric for metric in METRIC_NAMES if metric != TEXT_METRIC)
+TRANSLATION_METRIC = "bleu"
+"""The metric of translations: corpus BLEU as a share, 0.35 where others say 35;
+a prediction is its counts of n-grams."""
+
+LABEL_METRICS = tuple(metric for metric in METRIC_NAMES if metric not in (TEXT_METRIC, TRANSLATION_METRIC))
 """Metrics of predicted labels and scores."""
 
 
@@ -50,6 +56,8 @@ class TaskSpec:
     """The split that importance is estimated on."""
     eval_splits: tuple[str, ...] = ("validation",)
     """The splits that results are reported on; the first is the default."""
+    more_splits: tuple[str, ...] = ()
+    """Splits that are reported on when they are named."""
     summary: str = ""
     """One line for a list of tasks."""
     digit_labels: bool = False
@@ -62,9 +70,14 @@ class TaskSpec:
         return self.labels is None and self.kind == "labelled"
 
     @property
+    def is_own(self) -> bool:
+        """Whether it stands for files of one's own, which must be named."""
+        return self.name == self.kind
+
+    @property
     def splits(self) -> tuple[str, ...]:
-        """All labelled splits."""
-        return (self.score_split, *self.eval_splits)
+        """All splits whose answers are known."""
+        return (self.score_split, *self.eval_splits, *self.more_splits)
 
 
 _SENTENCES = ("sentence1", "sentence2")
@@ -173,6 +186,16 @@ _ALL = (
         summary="built in: does the first sentence entail the second? (as MNLI)",
     ),
     TaskSpec(
+        "mini-translation",
+        ("text", "text_pair"),
+        None,
+        TRANSLATION_METRIC,
+        eval_splits=("validation", "mismatched"),
+        more_splits=("test",),
+        summary="built in: the sentence in a language with other word order and more agreement (as WMT)",
+        kind="translation",
+    ),
+    TaskSpec(
         "lm",
         ("text",),
         None,
@@ -188,7 +211,15 @@ _ALL = (
         summary="one's own pairs: how likely does an encoder-decoder find the target, given the source?",
         kind="seq2seq",
     ),
+    TaskSpec(
+        "translation",
+        ("source", "target"),
+        None,
+        TRANSLATION_METRIC,
+        summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
+        kind="translation",
+    ),
 )
 
 TASKS: Mapping[str, TaskSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
-"""Name -> task, for the tasks that `--task` names; those of language models need files."""
+"""Name -> task, for the tasks that `--task` names; those that are `is_own` need files."""

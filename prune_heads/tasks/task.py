@@ -118,7 +118,7 @@ def load_task(task: str, *, data_dir: Path | None = None, own: OwnData | None = 
     if task not in TASKS:
         raise TaskError(_unknown(task))
     spec = TASKS[task]
-    if spec.kind != "labelled":
+    if spec.is_own:
         raise TaskError(f"{task}: files with texts must be named (--train-file, --validation-file), got none")
     if task not in GLUE:
         return Task(spec, partial(_read_mini, spec), spec.splits)
@@ -138,10 +138,10 @@ def _unknown(task: str) -> str:
 
 def _read_mini(spec: TaskSpec, split: str) -> Rows:
     columns = grammar.generate(spec.name, split)
-    names = grammar.TASKS[spec.name]
+    names = grammar.TASKS.get(spec.name)
     return assemble(
         [columns[name] for name in spec.text_columns],
-        [names[label] for label in columns["label"]],
+        None if names is None else [names[label] for label in columns["label"]],
         spec=spec,
         codes={name: i for i, name in enumerate(spec.labels or ())},
         place=lambda i: f"{spec.name} {split} row {i + 1}",

@@ -5,6 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 import scipy.stats
+from counts import drawn_counts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,8 @@ def population(name, rng, n, errors=(0.2, 0.2)):
     if name in TEXTS:
         n_tokens = rng.integers(5, 30, n)
         return *(-n_tokens * (2 + error + 0.3 * rng.normal(size=n)) for error in errors), n_tokens
+    if name == "bleu":
+        return *(drawn_counts(rng, n, quality=0.9 - error) for error in errors), rng.integers(1, 13, n)
     truth = rng.integers(0, 2, n)
     return *(np.where(rng.random(n) < error, 1 - truth, truth) for error in errors), truth
 
@@ -169,7 +172,8 @@ def test_the_same_predictions(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_example_proves_nothing(name):
-    got = compare_paired(name, np.array([0]), np.array([1]), np.array([1]), seed=0)
+    rows = np.array([[1] * 10, [2] * 10]) if name == "bleu" else np.array([0, 1])
+    got = compare_paired(name, rows[:1], rows[1:], np.array([1]), seed=0)
     assert (got.low, got.high, got.p_value) == (got.value, got.value, 1.0)
 
 
@@ -184,7 +188,8 @@ def test_labels_all_alike_give_no_difference():
 @pytest.mark.parametrize(
     ("name", "first", "message"),
     [
-        ("bleu", [0.0, 1.0], "one of accuracy"),
+        ("rouge", [0.0, 1.0], "one of accuracy"),
+        ("bleu", [0.0, 1.0], "one length"),
         ("pearson", [0.0, 1.0, 2.0], "one length"),
         ("pearson", [[0.0, 1.0]], "one length"),
         ("pearson", [0.0, np.nan], "finite"),

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from counts import drawn_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_heads.statistics import METRIC_VALUES, why_undefined
 from prune_heads.tasks.metrics import compute_metrics
-from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC
+from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC, TRANSLATION_METRIC
 
 VALUES = [(metric, name) for metric, names in METRIC_NAMES.items() for name in names]
 
@@ -17,6 +18,8 @@ def draw(metric, rng, n, n_labels):
         return rng.normal(size=n).round(1), rng.normal(size=n).round(1)
     if metric == TEXT_METRIC:
         return rng.normal(-5, 2, size=n), rng.integers(1, 9, n)
+    if metric == TRANSLATION_METRIC:
+        return drawn_counts(rng, n), rng.integers(1, 9, n)
     return rng.integers(0, n_labels, n), rng.integers(0, n_labels, n)
 
 
@@ -74,4 +77,4 @@ def test_where_a_metric_means_nothing(name, references, why):
 
 def test_an_unknown_metric_is_not_called_defined():
     with pytest.raises(ValueError, match="one of accuracy"):
-        why_undefined("bleu", np.array([0, 1]))
+        why_undefined("rouge", np.array([0, 1]))

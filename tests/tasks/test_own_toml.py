@@ -119,7 +119,11 @@ def test_texts_for_a_language_model(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('task = "lm"', 'task = "mnli"', "task must be one of lm, seq2seq, or be left out, got 'mnli'"),
+        (
+            'task = "lm"',
+            'task = "mnli"',
+            "task must be one of lm, seq2seq, translation, or be left out, got 'mnli'",
+        ),
         (
             'task = "lm"',
             'metric = "log_likelihood"',

@@ -9,8 +9,8 @@ from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, REGRESSION_METRI
 
 
 def test_the_table_holds_the_glue_tasks_the_mini_tasks_and_those_of_language_models():
-    assert set(TASKS) == set(GLUE) | set(grammar.TASKS) | {"lm", "seq2seq"}
-    assert {name for name, spec in TASKS.items() if spec.kind != "labelled"} == {"lm", "seq2seq"}
+    assert set(TASKS) == set(GLUE) | set(grammar.SPLITS) | {"lm", "seq2seq", "translation"}
+    assert {name for name, spec in TASKS.items() if spec.is_own} == {"lm", "seq2seq", "translation"}
     assert len(GLUE) == 9
     assert len(grammar.TASKS) == 4
 
@@ -53,6 +53,7 @@ def test_the_headline_comes_first():
         "matthews_correlation",
         "pearson",
         "log_likelihood",
+        "bleu",
     ]
 
 

@@ -1,0 +1,194 @@
+"""The built-in translation: a function of a seed and of its sources, and a checkpoint that must look at them."""
+
+import functools
+import hashlib
+import json
+import re
+import warnings
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from prune_heads import attention_blocks
+from prune_heads.errors import TaskError
+from prune_heads.evaluation import predict
+from prune_heads.mini import SPLITS, generate, grammar
+from prune_heads.mini.translation import Action, Clause, Phrase
+from prune_heads.progress import Silent
+from prune_heads.studies.setup import Setup
+from prune_heads.studies.train_mini import train
+from prune_heads.tasks.spec import TASKS
+
+TASK = "mini-translation"
+CHECKPOINT = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / TASK
+
+# SHA-256 of `json.dumps(generate(task, split))`. The shipped checkpoint belongs to exactly these examples.
+DIGESTS = {
+    "train": "4d779b14f0cee6e994a1b317411f91f7fc23be73610a80b24babf8f8734be7ab",
+    "validation": "713a5cfd6145001d0111d6522f16461a20efe1430c00ba2ff40d518759f9e99a",
+    "mismatched": "188259b76c33932f3f756ee505983fbe1265bd129fe49884830a284b516f87d2",
+    "test": "8d5ab5156def3d879380e61069347ba8a4d93851feecbf91e46d815338e4ab8c",
+}
+cached = functools.cache(generate)
+
+
+def pairs(split, seed=0):
+    columns = cached(TASK, split, seed)
+    return list(zip(columns["text"], columns["text_pair"], strict=True))
+
+
+def words(text):
+    return re.findall(r"\w+", text)
+
+
+@pytest.mark.parametrize("split", SPLITS[TASK])
+def test_split_is_a_pure_function_and_well_formed(split):
+    columns = generate(TASK, split)
+    assert hashlib.sha256(json.dumps(columns).encode()).hexdigest() == DIGESTS[split]
+    assert set(columns) == {"text", "text_pair"}
+    assert {len(column) for column in columns.values()} == {6000 if split == "train" else 1000}
+    for text in (*columns["text"], *columns["text_pair"]):
+        assert re.fullmatch(r"[a-z]+(,? [a-z]+)*\.", text)
+
+
+def test_the_target_is_a_function_of_the_source():
+    every = [pair for split in SPLITS[TASK] for pair in pairs(split)] + pairs("train", 1)
+    assert len(dict(every)) == len(set(every))
+
+
+def test_no_other_example_is_trained_on_but_all_words():
+    trained = set(pairs("train")) | set(pairs("train", 1))
+    known = {word for pair in trained for text in pair for word in words(text)}
+    for split in SPLITS[TASK][1:]:
+        assert trained.isdisjoint(pairs(split))
+        assert {word for pair in pairs(split) for text in pair for word in words(text)} <= known
+    assert set(pairs("train")) != set(pairs("train", 1))
+    assert len(set(pairs("validation")) & set(pairs("test"))) < 20  # short sentences may be drawn in both
+
+
+def test_the_second_domain_is_of_two_clauses_which_are_rare_in_training():
+    def share(split):
+        return np.mean([bool(re.search(r", (and|but) ", source)) for source, _ in pairs(split)])
+
+    assert (share("validation"), share("test"), share("mismatched")) == (0, 0, 1)
+    assert 0.03 < share("train") < 0.07
+    assert TASKS[TASK].splits == ("train", "validation", "mismatched", "test")
+
+
+NURSE, KINGS = Phrase("nurse", False, "the", "tall"), Phrase("king", True, "a")
+LETTER, CITY = Phrase("letter", True, "my"), ("near", Phrase("city", True, "the"))
+
+
+@pytest.mark.parametrize(
+    ("clause", "source", "target"),
+    [
+        (
+            Clause(NURSE, Action("see"), KINGS),
+            "the tall nurse sees some kings",
+            "illa nutrica alta aliqui regi videt",
+        ),
+        (
+            Clause(KINGS, Action("see"), NURSE),
+            "some kings see the tall nurse",
+            "aliqui regi illa nutrica alta vidunt",
+        ),
+        (
+            Clause(KINGS, Action("love", past=True, negated=True), NURSE),
+            "some kings did not love the tall nurse",
+            "aliqui regi illa nutrica alta amati non",
+        ),
+        (
+            Clause(
+                NURSE,
+                Action("see", past=True, negated=True),
+                KINGS,
+                passive=True,
+                time="now",
+                time_first=True,
+            ),
+            "now, some kings were not seen by the tall nurse",
+            "illa nutrica alta nunc aliqui regi vidata non",
+        ),
+        (
+            Clause(KINGS, Action("send"), LETTER, receiver=NURSE, place=CITY, time="today"),
+            "some kings send my letters to the tall nurse near the cities today",
+            "aliqui regi hodie illae urbae apud illa nutrica alta ad meae chartae mittunt",
+        ),
+        (
+            Clause(NURSE, Action("fear"), KINGS, describing=Clause(NURSE, Action("help", past=True), KINGS)),
+            "the tall nurse who helped some kings fears some kings",
+            "illa nutrica alta qua aliqui regi iuvata aliqui regi timet",
+        ),
+    ],
+)
+def test_translations_by_hand(clause, source, target):
+    assert clause.source().replace(" ,", ",") == source
+    assert clause.target() == target
+
+
+def test_the_verb_agrees_with_a_subject_far_from_it():
+    """In the target the ending of a past verb is that of the sentence's first word."""
+    past = [target.rstrip(".").removesuffix(" non").split() for _, target in pairs("validation")]
+    past = [target for target in past if re.search(r"at(us|a|i|ae)$", target[-1])]
+    assert len(past) > 300
+    assert np.mean([len(target) for target in past]) > 6
+    for target in past:
+        assert re.search(r"(us|ae|a|i)$", target[0])[0] == re.search(r"(us|ae|a|i)$", target[-1])[0]
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(TaskError, match="train, validation, test, mismatched, got 'dev'"):
+        generate(TASK, "dev")
+
+
+def test_checkpoint_loads_without_a_warning_and_knows_all_words():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
+        model, info = AutoModelForSeq2SeqLM.from_pretrained(CHECKPOINT, output_loading_info=True)
+    assert not any(info.values())
+    assert "".join(block.letter for block in attention_blocks(model)) == "EEEEAAAADDDD"
+    assert model.dtype == torch.float32
+    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) < 800_000
+    for split in SPLITS[TASK]:
+        for column in cached(TASK, split).values():
+            ids = tokenizer(column)["input_ids"]
+            assert all(tokenizer.unk_token_id not in row for row in ids)
+            assert max(map(len, ids)) < tokenizer.model_max_length
+    some = cached(TASK, "validation")["text_pair"][:20]
+    assert tokenizer.batch_decode(tokenizer(some)["input_ids"], skip_special_tokens=True) == some
+
+
+def test_checkpoint_is_as_good_as_measured_and_needs_what_it_reads():
+    """On 150 examples; without its attention to the source it knows nothing, without the others' something."""
+    setup = Setup("mini", TASK, max_examples=150, batch_size=128)
+    subject = setup.load(Silent())
+    split = setup.load_split(subject, "validation", Silent())
+    batches, blocks = subject.batches(split), subject.blocks
+
+    def bleu(letters):
+        gates = [torch.full((4,), float(block.letter not in letters)) for block in blocks]
+        return subject.metrics(predict(subject.model, batches, gates), split)["bleu"]
+
+    assert bleu("") == pytest.approx(0.911, abs=0.01)  # rounding may differ among processors
+    of = {letter: bleu(letter) for letter in "EAD"}
+    assert of["A"] == min(of.values()) < 0.02
+    assert 0.05 < of["D"] < of["E"] < bleu("") - 0.1
+
+
+def test_training_is_reproducible_and_writes_what_is_shipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(grammar, "N_TRAIN", 128)
+    for name in ("first", "second"):
+        torch.rand(3)  # whatever chance the caller has used up must not matter
+        train(TASK, tmp_path / name, n_epochs=1)
+    shipped = {path.name for path in CHECKPOINT.iterdir()}
+    assert {path.name for path in (tmp_path / "first").iterdir()} == shipped
+    for name in shipped:
+        first = (tmp_path / "first" / name).read_bytes()
+        assert first == (tmp_path / "second" / name).read_bytes()
+        if name.endswith("config.json"):
+            assert json.loads(first) == json.loads((CHECKPOINT / name).read_text())
