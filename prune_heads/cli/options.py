@@ -16,6 +16,7 @@ from prune_heads.cli.names import (
     MetricName,
     NormalizerName,
 )
+from prune_heads.cli.places import STORE_HELP, store_place
 from prune_heads.tasks.spec import TASKS
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
-
-STORE_HELP = (
-    "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
-    "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)"
-)
 
 _OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
 
@@ -44,19 +40,6 @@ def _task(value: str | None) -> str | None:
     near = difflib.get_close_matches(value.lower(), TASKS, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise BadParameter(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
-
-
-def store_place(value: str | None) -> str | None:
-    """What `--store` names: a URL that can be opened, or the absolute path of a folder.
-
-    Raises:
-        StoreError: If it is a URL of no known kind, or the package for its kind is not installed.
-    """
-    if value is None:
-        return None
-    from prune_heads.objects import objects_at
-
-    return objects_at(value).place
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typer import Argument, BadParameter, Option
 
 from prune_heads.cli.config import read_toml
 from prune_heads.cli.names import DeviceName, DtypeName, ReproductionName
-from prune_heads.cli.options import STORE_HELP, Json, SetupOptions, store_place
+from prune_heads.cli.options import Json, SetupOptions
 from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.cli.places import Store
 from prune_heads.cli.trial import setup_of
 
 _CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "runs")
@@ -45,7 +46,7 @@ def reproduce(
         int | None, Option(min=1, help="Training examples that table 6 chooses heads on. (default: 5000)")
     ] = None,
     runs: Annotated[int | None, Option(min=6, help="Of each side that is timed. (default: 6)")] = None,
-    store: Annotated[str | None, Option(callback=store_place, metavar="PLACE", help=STORE_HELP)] = None,
+    store: Store = None,
     output: Annotated[Path, Option(help="Folder for tables, figures and records.")] = Path("michel2019"),
     from_records: Annotated[
         bool, Option("--from-records", help="Write tables and figures anew from the records alone.")

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from prune_heads.cli.options import STORE_HELP, Json, store_place
+from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
+from prune_heads.cli.places import STORE_HELP, store_place
 from prune_heads.errors import StoreError
 
 if TYPE_CHECKING:

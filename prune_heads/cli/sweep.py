@@ -11,8 +11,9 @@ from typer import Argument, BadParameter, Option
 
 from prune_heads.cli.interrupt import interruptible
 from prune_heads.cli.names import ExecutorName
-from prune_heads.cli.options import STORE_HELP, Json, store_place
+from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
+from prune_heads.cli.places import Store
 from prune_heads.cli.trial import BeginTrials, known
 from prune_heads.errors import SpecError
 
@@ -64,7 +65,7 @@ def run(
         int, Option(min=0, help="New attempts of a trial that fails, each after a longer pause.")
     ] = 0,
     stop_after: Annotated[int | None, Option(min=1, help="Begin no trial after so many have failed.")] = None,
-    store: Annotated[str | None, Option(callback=store_place, metavar="PLACE", help=STORE_HELP)] = None,
+    store: Store = None,
     as_json: Annotated[
         bool, Option("--json", help="One JSON object a line: each event, then the end.")
     ] = False,
