@@ -100,8 +100,7 @@ def matrix(folder, report):
 @pytest.mark.parametrize(
     ("n", "n_examples", "estimator", "normalize"),
     [
-        (1, 37, "token", "l2"),
-        (2, 37, "batch", "none"),
+        (2, 37, "batch", "l2"),
         (5, 20, "fisher", "min-max"),
     ],  # five workers, three batches
 )
