@@ -54,6 +54,7 @@ def test_three_classes():
     )
 
 
+@settings(deadline=None)
 @given(BINARY)
 @settings(max_examples=50)
 def test_classes_agree_with_counting(pairs):
@@ -71,6 +72,7 @@ def test_classes_agree_with_counting(pairs):
     )
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_correlations_are_finite_and_agree_with_scipy_in_double_precision(pairs):
     predictions, references = (np.array(side) for side in zip(*pairs, strict=True))
