@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 
 # Read by huggingface_hub when it is first imported: no test may reach out to a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Read by Ray: its workers step back behind everything else, which on two busy cores means that they hardly run.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import their helpers by name
 

@@ -54,9 +54,8 @@ def test_three_classes():
     )
 
 
-@settings(deadline=None)
 @given(BINARY)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_classes_agree_with_counting(pairs):
     predictions, references = map(list, zip(*pairs, strict=True))
     hits = sum(p == r for p, r in pairs)
@@ -72,7 +71,6 @@ def test_classes_agree_with_counting(pairs):
     )
 
 
-@settings(deadline=None)
 @given(SCORES)
 def test_correlations_are_finite_and_agree_with_scipy_in_double_precision(pairs):
     predictions, references = (np.array(side) for side in zip(*pairs, strict=True))
