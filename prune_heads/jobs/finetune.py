@@ -6,7 +6,7 @@ from typing import Any
 
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.errors import RunError
-from prune_heads.files import new_directory, read_json, write_json, write_text
+from prune_heads.files import new_directory, read_json, write_json, write_text, writing_into
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.progress import Reporter
 from prune_heads.reporting.finetuning import finetuning_markdown
@@ -81,9 +81,5 @@ def _claim(work: Path, identity: dict[str, Any], overwrite: bool) -> None:
                 "replace it with --overwrite"
             )
         return
-    try:
+    with writing_into("the folder of the output", work.parent):
         write_json(work / _IDENTITY_FILE, {"identity_hash": name})
-    except OSError as error:
-        raise RunError(
-            f"the folder of the output must be writable; got {work.parent} ({error.strerror})"
-        ) from error
