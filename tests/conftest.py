@@ -1,6 +1,7 @@
 """Shared fixtures: the folder of real data, and tiny seeded models built from configurations (no download)."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,6 +52,21 @@ def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("store") / "predictions"
     monkeypatch.setenv("PRUNE_HEADS_STORE", str(folder))
     return folder
+
+
+@pytest.fixture
+def in_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What waits for ever on a cluster that does not come up must fail instead, after the module's `SECONDS`."""
+    seconds = request.module.SECONDS
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError(f"the cluster took more than {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

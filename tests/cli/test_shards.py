@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +10,16 @@ from safetensors.numpy import load_file
 
 from prune_heads.importance import ESTIMATORS, GateGradients
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+    ),
+    pytest.mark.usefixtures("in_time"),
+]
 SECONDS = 240
 WITHIN = 1e-6
 SCORE = ("score", "--batch-size", "8", "--json", "--score-examples")
 ABLATE = ("ablate", "--max-examples", "60", "--choose-examples", "40", "--kind", "only-one", "--json")
-
-
-@pytest.fixture(autouse=True)
-def in_time():
-    """What waits for ever on a cluster that does not come up must fail instead."""
-
-    def late(number, frame):
-        raise TimeoutError(f"the cluster took more than {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")

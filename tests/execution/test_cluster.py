@@ -24,20 +24,6 @@ TESTS = str(Path(__file__).parents[1])
 
 
 @pytest.fixture
-def in_time():
-    """What waits for ever on a cluster that does not come up must fail instead."""
-
-    def late(number, frame):
-        raise TimeoutError(f"the cluster took more than {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture
 def found(monkeypatch):
     """What workers import is found by them."""
     paths = [TESTS, str(Path(TESTS).parent), os.environ.get("PYTHONPATH", "")]

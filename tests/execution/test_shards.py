@@ -1,7 +1,6 @@
 """Parts of one job on a local Ray cluster: in order, each done though workers are lost; errors arrive as they are."""
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -15,25 +14,14 @@ from shard_work import Begin
 from prune_heads.errors import DataError, RunError
 from prune_heads.execution.shards import MOST_LOST, Shards, shares_of
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+    ),
+    pytest.mark.usefixtures("in_time"),
+]
 SECONDS = 180
 TESTS = str(Path(__file__).parents[1])
-
-
-@pytest.fixture(autouse=True)
-def in_time():
-    """What waits for ever on a cluster that does not come up must fail instead."""
-
-    def late(number, frame):
-        raise TimeoutError(f"the cluster took more than {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
