@@ -1,13 +1,17 @@
 """`prune-heads reproduce`: a table or figure of the paper, published numbers beside one's own."""
 
 import difflib
+import sys
+from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, BadParameter, Option, Typer
+from typer.main import get_command
 
 from prune_heads.cli.config import read_toml
+from prune_heads.cli.finetune import finetune
 from prune_heads.cli.names import DeviceName, DtypeName, ReproductionName
 from prune_heads.cli.options import Json, SetupOptions
 from prune_heads.cli.output import TerminalReporter, show
@@ -16,6 +20,8 @@ from prune_heads.cli.trial import setup_of
 
 _CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "runs")
 _SUBJECT = "subject"
+_FINETUNE = "finetune"
+"""Key of a subject: the file by which `prune-heads finetune` makes its model where it is not there."""
 
 
 def reproduce(
@@ -80,6 +86,10 @@ def reproduce(
     plans = {each.value: _plan(each.value, config, given) for each in names}
     shown = {}
     for each, (subjects, conditions, folder) in plans.items():
+        for values in subjects:
+            recipe = values.pop(_FINETUNE, None)
+            if recipe is not None and not from_records and model is None:
+                _finetune(folder / recipe, folder / values["model"])
         setups = [_setup(each, values, folder, store) for values in subjects]
         asked = Conditions(**conditions)
         shown[each] = reproduce_job(
@@ -105,16 +115,27 @@ def _plan(
         raise BadParameter(f"{shown}: subject must be tables, written [[subject]].")
     known = [field.name for field in fields(SetupOptions)]
     for key in [*values, *(key for each in subjects for key in each)]:
-        if key not in (*known, *_CONDITIONS):
-            near = difflib.get_close_matches(key, [*known, *_CONDITIONS, _SUBJECT], n=1)
+        if key not in (*known, *_CONDITIONS, _FINETUNE):
+            near = difflib.get_close_matches(key, [*known, *_CONDITIONS, _FINETUNE, _SUBJECT], n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise BadParameter(f"{shown}: there is no option {key!r}{hint}.")
     if subjects == [{}] and not {"model", "task"} & {*values, *given}:
         subjects = [dict(each) for each in default_subjects(name)]
     every = [{**values, **each, **given} for each in subjects]
+    if any(_FINETUNE in each and "model" not in each for each in every):
+        raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
     conditions = {key: value for key, value in every[0].items() if key in _CONDITIONS}
     plain = [{key: value for key, value in each.items() if key not in _CONDITIONS} for each in every]
     return plain, conditions, Path() if file is None else file.parent
+
+
+def _finetune(recipe: Path, folder: Path) -> None:
+    """Make a subject's model as `prune-heads finetune` does; what is done is not done again."""
+    alone = Typer(add_completion=False)
+    alone.command()(finetune)
+    words = ["--config", str(recipe), "--output", str(folder)]
+    with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
+        get_command(alone).main(words, prog_name="finetune", standalone_mode=False)
 
 
 def _setup(name: str, values: dict[str, Any], folder: Path, store: str | None) -> Any:

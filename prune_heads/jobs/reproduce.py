@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prune_heads.checkpoints import folder_name
 from prune_heads.errors import RunError
 from prune_heads.files import read_json, write_json, write_text, writing_into
 from prune_heads.jobs.bench import timed
@@ -105,6 +106,8 @@ def reproduce_job(
     what = REPRODUCTIONS[name]
     if len(subjects) > 1 and not what.several:
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
+    if what.over_epochs:
+        subjects = [each for setup in subjects for each in _epochs(setup, output, from_records)]
     records: Records = {
         study: [
             _record(
@@ -132,11 +135,32 @@ def reproduce_job(
 
 def record_name(setup: Setup, study: str) -> str:
     """The file of a study: model, task and study, no path."""
-    model, is_path = setup.model, setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
-    if is_path or Path(model).is_dir():  # a folder that may not be there any more, unlike a name on the hub
-        model = Path(model).name
     task = Path(setup.task).stem
-    return re.sub(r"[^\w.-]+", "--", f"{model}.{task}.{study}.json")
+    return re.sub(r"[^\w.-]+", "--", f"{model_name(setup)}.{task}.{study}.json")
+
+
+def model_name(setup: Setup) -> str:
+    """What records call the model, which need not be there any more."""
+    is_path = setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
+    return folder_name(Path(setup.model)) if is_path or Path(setup.model).is_dir() else setup.model
+
+
+def _epochs(setup: Setup, output: Path, from_records: bool) -> list[Setup]:
+    """The checkpoints that were kept in a fine-tuning, in order; those of which there are records."""
+    if from_records:
+        name = record_name(replace(setup, model=f"./{model_name(setup)}/epoch-0"), "curve")
+        before, _, after = name.rpartition("epoch-0")
+        records = (output / RECORDS_FOLDER).glob(f"{before}epoch-*{after}")
+        kept = [file.name.removesuffix(after) for file in records]
+    else:
+        kept = [folder.name for folder in Path(setup.model).expanduser().glob("epoch-*")]
+    if not kept:
+        raise RunError(
+            f"{model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
+            "there are none. 'prune-heads finetune --keep-epochs' keeps them"
+        )
+    numbers = sorted(int(name.rpartition("-")[2]) for name in kept)
+    return [replace(setup, model=str(Path(setup.model) / f"epoch-{n}")) for n in numbers]
 
 
 def _record(

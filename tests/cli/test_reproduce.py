@@ -1,6 +1,7 @@
 """`prune-heads reproduce`: runs what is missing, shows it beside the published numbers, and again from records."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,52 @@ def test_several_subjects_from_a_folder_of_files(invoke, json_of, tmp_path):
     assert [row["task"] for row in rows] == ["mini-inference", "mini-sentiment"]
     record = json.loads((tmp_path / "out/records/mini.mini-sentiment.curve.json").read_text())
     assert record["configuration"]["max_examples"] == 16
+
+
+@pytest.fixture
+def in_training(tmp_path):
+    """A subject that is fine-tuned first."""
+    (tmp_path / "quick.toml").write_text(
+        'model = "mini"\ntask = "mini-sentiment"\nmax_examples = 64\nepochs = 3\nlearning_rate = 1e-3\n'
+        "keep_epochs = true\n"
+    )
+    (tmp_path / "figure5.toml").write_text(
+        'max_examples = 32\nsteps = 5\n[[subject]]\nmodel = "./tuned"\ntask = "mini-sentiment"\n'
+        'finetune = "quick.toml"\n'
+    )
+    return ("reproduce", "figure5", "--config", tmp_path, "--output", tmp_path / "out", "--json")
+
+
+def test_a_model_that_is_not_there_is_fine_tuned_once_and_its_epochs_are_compared(
+    invoke, json_of, in_training, tmp_path
+):
+    first = json_of(invoke(*in_training))
+    rows = first["figure5"]["rows"]
+    assert [(row["model"], row["epoch"]) for row in rows] == [("tuned", 1), ("tuned", 2), ("tuned", 3)]
+    assert rows[2]["rank r with last"] == pytest.approx(1)
+    assert all(-1 < row["rank r with last"] < 1 for row in rows[:2])
+    trained = json.loads((tmp_path / "tuned/record.json").read_text())
+    record = json.loads((tmp_path / "out/records/tuned--epoch-2.mini-sentiment.curve.json").read_text())
+    assert record["model"]["name"] == record["configuration"]["model"] == "tuned/epoch-2"
+    assert trained["finetuned"] != record["model"]["fingerprint"]
+    weights = (tmp_path / "tuned/model.safetensors").stat()
+    again = invoke(*in_training)
+    assert json_of(again) == first
+    assert "this was done before and is not done again" in again.stderr
+    assert (tmp_path / "tuned/model.safetensors").stat() == weights
+    shutil.rmtree(tmp_path / "tuned")  # a clean clone has the records alone
+    assert json_of(invoke(*in_training, "--from-records")) == first
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_faults_of_what_is_fine_tuned(refused, in_training, tmp_path):
+    assert "epoch-1, epoch-2, ...); there are none" in refused(
+        "reproduce", "figure5", "--model", "mini", "--task", "mini-sentiment", "--output", tmp_path / "none"
+    )
+    (tmp_path / "quick.toml").write_text("epoks = 3\n")
+    assert "did you mean 'epochs'?" in refused(*in_training[:-1], code=2)
+    (tmp_path / "figure5.toml").write_text('[[subject]]\nfinetune = "quick.toml"\n')
+    assert "must name the folder of its model" in refused(*in_training[:-1], code=2)
 
 
 @pytest.mark.parametrize(

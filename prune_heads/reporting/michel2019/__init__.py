@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from prune_heads.reporting.michel2019.kept_alone import table3, table6
 from prune_heads.reporting.michel2019.orders import figure3, figure6
+from prune_heads.reporting.michel2019.over_epochs import figure5
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown
 from prune_heads.reporting.michel2019.single_heads import figure1, figure2
 from prune_heads.reporting.michel2019.speed import table4
@@ -20,6 +21,8 @@ class Reproduction(NamedTuple):
     show: Callable[[Records], Shown]
     several: bool = False
     """Whether it takes several subjects."""
+    over_epochs: bool = False
+    """Whether a subject stands for the checkpoints that its fine-tuning kept."""
 
 
 REPRODUCTIONS: Mapping[str, Reproduction] = {
@@ -29,6 +32,7 @@ REPRODUCTIONS: Mapping[str, Reproduction] = {
     "figure1": Reproduction(("without-one",), figure1),
     "figure2": Reproduction(("without-one",), figure2),
     "figure3": Reproduction(("curve",), figure3),
+    "figure5": Reproduction(("curve",), figure5, several=True, over_epochs=True),
     "figure6": Reproduction(("curve",), figure6, several=True),
 }
 """Name of a table or figure -> how it is reproduced."""
