@@ -7,18 +7,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, BadParameter, Option, Typer
-from typer.main import get_command
+from typer import Argument, BadParameter, Option
 
-from prune_heads.cli.config import read_toml
+from prune_heads.cli.config import alone, read_toml, taken
 from prune_heads.cli.finetune import finetune
-from prune_heads.cli.names import DeviceName, DtypeName, ReproductionName
+from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, ReproductionName
 from prune_heads.cli.options import Json, SetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import Store
 from prune_heads.cli.trial import setup_of
 
-_CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "runs")
+_CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
 _SUBJECT = "subject"
 _FINETUNE = "finetune"
 """Key of a subject: the file by which `prune-heads finetune` makes its model where it is not there."""
@@ -51,6 +50,10 @@ def reproduce(
     choose_examples: Annotated[
         int | None, Option(min=1, help="Training examples that table 6 chooses heads on. (default: 5000)")
     ] = None,
+    criterion: Annotated[
+        list[CriterionName] | None,
+        Option(help="Order that figure 3 compares; repeatable. (default: gradient, ablation)"),
+    ] = None,
     runs: Annotated[int | None, Option(min=6, help="Of each side that is timed. (default: 6)")] = None,
     store: Store = None,
     output: Annotated[Path, Option(help="Folder for tables, figures and records.")] = Path("michel2019"),
@@ -80,31 +83,29 @@ def reproduce(
         "steps": steps,
         "score_examples": score_examples,
         "choose_examples": choose_examples,
+        "criterion": criterion or None,
         "runs": runs,
     }
     given = {key: value for key, value in options.items() if value is not None}
     plans = {each.value: _plan(each.value, config, given) for each in names}
     shown = {}
-    for each, (subjects, conditions, folder) in plans.items():
+    for each, (subjects, folder) in plans.items():
+        studied = []
         for values in subjects:
             recipe = values.pop(_FINETUNE, None)
             if recipe is not None and not from_records and model is None:
                 _finetune(folder / recipe, folder / values["model"])
-        setups = [_setup(each, values, folder, store) for values in subjects]
-        asked = Conditions(**conditions)
-        shown[each] = reproduce_job(
-            each, setups, asked, output, TerminalReporter(), from_records=from_records
-        )
+            asked = Conditions(**_conditions(each, values))
+            studied.append((_setup(each, values, folder, store), asked))
+        shown[each] = reproduce_job(each, studied, output, TerminalReporter(), from_records=from_records)
         if not as_json:
             show({}, sheet_table(shown[each].sheet), as_json=False)
     if as_json:
         show({each: sheet_report(one.sheet) for each, one in shown.items()}, None, as_json=True)
 
 
-def _plan(
-    name: str, config: Path | None, given: dict[str, Any]
-) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
-    """Options of each subject, what all studies share, and the folder that paths in the file are relative to."""
+def _plan(name: str, config: Path | None, given: dict[str, Any]) -> tuple[list[dict[str, Any]], Path]:
+    """Options of each subject, and the folder that paths in the file are relative to."""
     from prune_heads.paper.subjects import default_subjects
 
     file = config / f"{name}.toml" if config is not None and config.is_dir() else config
@@ -124,18 +125,27 @@ def _plan(
     every = [{**values, **each, **given} for each in subjects]
     if any(_FINETUNE in each and "model" not in each for each in every):
         raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
-    conditions = {key: value for key, value in every[0].items() if key in _CONDITIONS}
-    plain = [{key: value for key, value in each.items() if key not in _CONDITIONS} for each in every]
-    return plain, conditions, Path() if file is None else file.parent
+    return every, Path() if file is None else file.parent
 
 
 def _finetune(recipe: Path, folder: Path) -> None:
     """Make a subject's model as `prune-heads finetune` does; what is done is not done again."""
-    alone = Typer(add_completion=False)
-    alone.command()(finetune)
     words = ["--config", str(recipe), "--output", str(folder)]
     with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
-        get_command(alone).main(words, prog_name="finetune", standalone_mode=False)
+        alone(finetune).main(words, prog_name="finetune", standalone_mode=False)
+
+
+def _conditions(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Takes what is not of the setup out of a subject's options; checked as on the command line."""
+    command, found = alone(reproduce), {}
+    for key in [key for key in _CONDITIONS if key in values]:
+        try:
+            found[key] = taken(command, key, values.pop(key))
+        except ValueError as error:
+            raise BadParameter(f"{name}: {key}: {error}") from error
+    if "criterion" in found:
+        found["criteria"] = tuple(each.value for each in found.pop("criterion"))
+    return found
 
 
 def _setup(name: str, values: dict[str, Any], folder: Path, store: str | None) -> Any:

@@ -31,7 +31,7 @@ Admit = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all studies share."""
+    """How a subject is studied."""
 
     seed: int = 0
     steps: int = 10
@@ -40,6 +40,8 @@ class Conditions:
     """Training examples that importance is estimated on; None for all."""
     choose_examples: int = CHOOSE_EXAMPLES
     """Training examples that table 6 chooses heads on."""
+    criteria: tuple[str, ...] = ("gradient", "ablation")
+    """Orders that figure 3 compares."""
     runs: int = 6
     """Of each side that is timed."""
 
@@ -51,9 +53,13 @@ def _ablate(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]
 
 
 def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    return _orders(setup, replace(asked, criteria=("gradient",)), reporter, admit)
+
+
+def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
     spec = TASKS.get(setup.task)
     options = Curves(
-        ("gradient", "ablation"),
+        asked.criteria,
         Scoring(seed=asked.seed, max_examples=asked.score_examples),
         n_steps=asked.steps,
         splits=() if spec is None else spec.eval_splits[:1],
@@ -70,6 +76,7 @@ STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = 
     "without-one": _ablate("without-one"),
     "only-one": _ablate("only-one"),
     "curve": _curve,
+    "orders": _orders,
     "bench": _bench,
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""
@@ -81,8 +88,7 @@ class _DoneBefore(Exception):
 
 def reproduce_job(
     name: str,
-    subjects: Sequence[Setup],
-    asked: Conditions,
+    subjects: Sequence[tuple[Setup, Conditions]],
     output: Path,
     reporter: Reporter,
     *,
@@ -92,8 +98,7 @@ def reproduce_job(
 
     Args:
         name: Key of `REPRODUCTIONS`.
-        subjects: Models on tasks.
-        asked: What all studies share.
+        subjects: Models on tasks, and how each is studied.
         output: A folder, which may hold the others too. A record that is there, of the same model, data and
             settings, is not computed again; a study that was killed goes on by the store.
         reporter: Told about stages and notes.
@@ -107,7 +112,9 @@ def reproduce_job(
     if len(subjects) > 1 and not what.several:
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
     if what.over_epochs:
-        subjects = [each for setup in subjects for each in _epochs(setup, output, from_records)]
+        subjects = [
+            (each, asked) for setup, asked in subjects for each in _epochs(setup, output, from_records)
+        ]
     records: Records = {
         study: [
             _record(
@@ -118,7 +125,7 @@ def reproduce_job(
                 reporter,
                 from_records,
             )
-            for setup in subjects
+            for setup, asked in subjects
         ]
         for study in what.studies
     }

@@ -139,6 +139,9 @@ def test_faults_of_what_is_fine_tuned(refused, in_training, tmp_path):
         ("subject = 3", "subject must be tables"),
         ("[[subject]]\nmodle = 'm'", "there is no option 'modle' (did you mean 'model'?)"),
         ("dtype = 'half'", "'half'"),
+        ("steps = 'ten'", "steps: Input should be a valid integer"),
+        ("runs = 2", "runs: Input should be greater than or equal to 6"),
+        ("criterion = ['gradient', 'luck']", "criterion: 'luck' is not one of 'gradient'"),
     ],
 )
 def test_faults_of_a_file(text, said, tmp_path, refused):

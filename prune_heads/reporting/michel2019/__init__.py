@@ -31,7 +31,7 @@ REPRODUCTIONS: Mapping[str, Reproduction] = {
     "table6": Reproduction(("only-one",), table6),
     "figure1": Reproduction(("without-one",), figure1),
     "figure2": Reproduction(("without-one",), figure2),
-    "figure3": Reproduction(("curve",), figure3),
+    "figure3": Reproduction(("orders",), figure3),
     "figure5": Reproduction(("curve",), figure5, several=True, over_epochs=True),
     "figure6": Reproduction(("curve",), figure6, several=True),
 }

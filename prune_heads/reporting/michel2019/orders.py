@@ -19,7 +19,7 @@ _NEAR_PERCENT = 1.5
 
 def figure3(records: Records) -> Shown:
     """In order of I_h, and of the differences that each head makes alone."""
-    (record,) = records["curve"]
+    (record,) = records["orders"]
     split = splits(record)[0]
     lines = [
         (label(line, split), {point["percent"]: point["value"] for point in points_of(line, split)})
