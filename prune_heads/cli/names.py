@@ -43,6 +43,7 @@ class ReproductionName(StrEnum):
     figure2 = "figure2"
     figure3 = "figure3"
     figure6 = "figure6"
+    estimators = "estimators"
     all = "all"
 
 
