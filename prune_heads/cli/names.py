@@ -44,6 +44,7 @@ class ReproductionName(StrEnum):
     figure3 = "figure3"
     figure5 = "figure5"
     figure6 = "figure6"
+    estimators = "estimators"
     all = "all"
 
 

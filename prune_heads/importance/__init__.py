@@ -20,6 +20,7 @@ from prune_heads.importance.gradient import (
     in_file_order,
 )
 from prune_heads.importance.normalize import NORMALIZERS
+from prune_heads.importance.running_sum import running_sum
 from prune_heads.predictions import Predictions
 from prune_heads.surgery import zero_heads
 
@@ -37,6 +38,7 @@ __all__ = [
     "gate_gradients",
     "in_file_order",
     "model_without",
+    "running_sum",
 ]
 
 

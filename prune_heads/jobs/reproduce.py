@@ -18,6 +18,7 @@ from prune_heads.runs import identity_hash
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.bench import Bench
 from prune_heads.studies.curves import Curves, curves
+from prune_heads.studies.estimators import Comparison, compare_estimators
 from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
 from prune_heads.studies.pruning import Choice
 from prune_heads.studies.scoring import Scoring
@@ -72,12 +73,18 @@ def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) ->
     return timed(setup, half, Bench(runs=asked.runs), reporter, seed=asked.seed, admit=admit)[0]
 
 
+def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    options = Comparison(asked.steps, asked.score_examples, asked.seed)
+    return compare_estimators(setup, options, reporter, admit=admit)
+
+
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
     "without-one": _ablate("without-one"),
     "only-one": _ablate("only-one"),
     "curve": _curve,
     "orders": _orders,
     "bench": _bench,
+    "estimators": _estimators,
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""
 

@@ -7,7 +7,7 @@ _BY_TASK = {
 }
 """Fine-tunings of bert-base-uncased whose data and settings are on the hub; `prune-heads finetune` makes one's own."""
 
-_SUBJECTS = {"figure6": ("sst2", "cola", "mrpc")}
+_SUBJECTS = {"figure6": ("sst2", "cola", "mrpc"), "estimators": tuple(_BY_TASK)}
 
 
 def default_subjects(name: str) -> list[Mapping[str, str]]:

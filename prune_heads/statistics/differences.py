@@ -1,10 +1,12 @@
 """Intervals and tests of a metric, and of its difference between two predictions of the same examples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
 
+from prune_heads.statistics.curves import area_under_curve
 from prune_heads.statistics.resampling import resampled_values
 from prune_heads.statistics.values import METRIC_VALUES, N_COUNTS, Array
 
@@ -79,6 +81,48 @@ def compare_paired(
         as_far = np.abs(differences - observed) >= abs(observed) - 1e-12
         p_value = (1 + int(as_far.sum())) / (1 + n_resamples)
     return PairedTest(observed, *_percentiles(differences, confidence), p_value, test)
+
+
+def compare_areas(
+    value_name: str,
+    fractions: Sequence[float],
+    first: Sequence[Array],
+    second: Sequence[Array],
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Difference:
+    """Difference of the areas under two curves over the same examples (`area_under_curve`), second minus first.
+
+    The interval is that of the percentiles; the predictions of all points are resampled together. The points stay what
+    they are: it does not say how much another sample would have changed the orders that the curves follow.
+
+    Args:
+        value_name: Key of `METRIC_VALUES`.
+        fractions: `(n_points,)` shares of heads pruned.
+        first: Predictions at each point, as `compare_paired` takes them.
+        second: The same of the other curve.
+        references: `(n_examples,)` true labels or scores.
+        seed: Of the resampling; the result is a pure function of the arguments.
+        n_resamples: Resamples.
+        confidence: Share of resamples inside the interval.
+
+    Raises:
+        ValueError: As for `compare_paired` and `area_under_curve`.
+    """
+    _check(value_name, *first, *second, references)
+    value = METRIC_VALUES[value_name]
+    observed = [
+        area_under_curve(fractions, [value(each, references) for each in one]) for one in (first, second)
+    ]
+    if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
+        return Difference(0.0, 0.0, 0.0)
+    values = resampled_values(value_name, [*first, *second], references, seed=seed, n_resamples=n_resamples)
+    before, after = values[: len(first)], values[len(first) :]
+    differences = [area_under_curve(fractions, column) for column in (after - before).T]
+    return Difference(observed[1] - observed[0], *_percentiles(np.asarray(differences), confidence))
 
 
 def mcnemar(first: Array, second: Array, references: Array) -> float:

@@ -5,6 +5,7 @@ many examples have which labels, so examples that agree in their predictions and
 few cells are drawn instead of thousands of examples. Metrics of scores are sums over weighted examples.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -48,10 +49,14 @@ def resampled_values(
 def joint_counts(columns: Sequence[Array]) -> tuple[Array, Array]:
     """The combinations of labels that occur `(len(columns), n_cells)`, the most frequent first, and their counts."""
     shape = [int(column.max()) + 1 for column in columns]
-    codes = np.ravel_multi_index([column.astype(np.int64) for column in columns], shape)
-    cells, counts = np.unique(codes, return_counts=True)
+    whole = [column.astype(np.int64) for column in columns]
+    if math.prod(shape) <= np.iinfo(np.int64).max:
+        codes, counts = np.unique(np.ravel_multi_index(whole, shape), return_counts=True)
+        cells = np.stack(np.unravel_index(codes, shape))
+    else:  # more combinations than whole numbers; slower, in the same order
+        cells, counts = np.unique(np.stack(whole), axis=1, return_counts=True)
     order = np.argsort(-counts, kind="stable")  # frequent cells first: what is left to draw is soon little
-    return np.stack(np.unravel_index(cells[order], shape)), counts[order]
+    return cells[:, order], counts[order]
 
 
 def accuracy(predictions: Array, references: Array, weights: Array) -> Array:

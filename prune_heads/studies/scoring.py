@@ -137,13 +137,15 @@ def score(
         )
     )
     blocks = subject.blocks
-    scores = NORMALIZERS[scoring.normalize].apply(_in_original_numbering(scored.scores, blocks))
+    scores = NORMALIZERS[scoring.normalize].apply(in_original_numbering(scored.scores, blocks))
     return ScoreResult(
         scoring, blocks, scores, scored.gradients, None if examples is None else examples.split
     )
 
 
-def _in_original_numbering(scores: HeadScores, blocks: list[AttentionBlock]) -> HeadScores:
+def in_original_numbering(scores: HeadScores, blocks: list[AttentionBlock]) -> HeadScores:
+    """Scores of the heads that the blocks have now, 0 for those that were removed before."""
+
     def spread(rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         wide = tuple(np.zeros(block.n_original_heads) for block in blocks)
         for block, row, target in zip(blocks, rows, wide, strict=True):

@@ -24,6 +24,7 @@ def test_names_are_the_keys_of_their_tables():
 
 def test_the_defaults_are_of_the_hub():
     assert [each["task"] for each in default_subjects("figure6")] == ["sst2", "cola", "mrpc"]
+    assert [each["task"] for each in default_subjects("estimators")] == ["mnli", "sst2", "cola", "mrpc"]
     assert all(
         each["model"].endswith(f"bert-base-uncased-{each['task']}") for each in default_subjects("table3")
     )
@@ -130,6 +131,31 @@ def test_faults_of_what_is_fine_tuned(refused, in_training, tmp_path):
     assert "did you mean 'epochs'?" in refused(*in_training[:-1], code=2)
     (tmp_path / "figure5.toml").write_text('[[subject]]\nfinetune = "quick.toml"\n')
     assert "must name the folder of its model" in refused(*in_training[:-1], code=2)
+
+
+def test_estimators_of_two_subjects(invoke, json_of, snapshot, tmp_path):
+    (tmp_path / "estimators.toml").write_text(
+        "max_examples = 24\nsteps = 4\nscore_examples = 20\n"
+        '[[subject]]\nmodel = "mini"\ntask = "mini-inference"\n'
+        '[[subject]]\nmodel = "mini"\ntask = "mini-acceptability"\n'
+    )
+    words = ("reproduce", "estimators", "--config", tmp_path, "--output", tmp_path / "out")
+    sheet = json_of(invoke(*words, "--json"))["estimators"]
+    rows = sheet["rows"]
+    names = ["example", "token", "batch", "fisher", "signed", "running sum (defect)"]
+    assert [row["estimator"] for row in rows] == 2 * names
+    assert {row["task"] for row in rows} == {"mini-inference", "mini-acceptability"}
+    assert {(row["scored on"], row["measured on"]) for row in rows} == {(20, 24)}
+    assert any("never zeroes the gradient" in note for note in sheet["notes"])
+    figures = {f"estimators{ending}.{kind}" for ending in ("", "-curves") for kind in ("png", "svg")}
+    assert figures <= set(snapshot(tmp_path / "out"))
+    assert "running sum (defect)" in (tmp_path / "out" / "estimators.md").read_text()
+
+
+def test_estimators_refuse_a_constant_metric(refused, tmp_path):
+    words = ("--model", "mini", "--task", "mini-acceptability", "--max-examples", "1")
+    said = refused("reproduce", "estimators", *words, "--output", tmp_path / "none")
+    assert "matthews_correlation must be defined on validation" in said
 
 
 @pytest.mark.parametrize(

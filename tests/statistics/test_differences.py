@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from prune_heads.statistics import (
     METRIC_VALUES,
+    area_under_curve,
+    compare_areas,
     compare_paired,
     holm,
     mcnemar,
@@ -221,3 +223,32 @@ def test_the_slow_bootstrap_of_nothing_changed_and_one_example():
     assert (same.value, same.low, same.high) == (0, 0, 0)
     one = paired_bootstrap("accuracy", np.array([1]), np.array([0]), np.array([1]), seed=0)
     assert (one.value, one.low, one.high) == (-1, -1, -1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_areas_are_compared_as_by_a_plain_bootstrap(name):
+    """Against resamples drawn example by example, in standard deviations of the difference."""
+    rng, fractions = np.random.default_rng(0), (0.0, 0.5, 1.0)
+    drawn = [population(name, rng, 150) for _ in fractions]
+    truth = drawn[0][2]
+    first, second = [each[0] for each in drawn], [each[1] for each in drawn]
+    value = METRIC_VALUES[name]
+
+    def difference(places):
+        one, other = (
+            area_under_curve(fractions, [value(each[places], truth[places]) for each in curve])
+            for curve in (first, second)
+        )
+        return other - one
+
+    plain = np.array([difference(rng.integers(0, 150, 150)) for _ in range(1500)])
+    found = compare_areas(name, fractions, first, second, truth, seed=1, n_resamples=4000)
+    assert found.value == pytest.approx(difference(np.arange(150)))
+    gap = (np.array([found.low, found.high]) - np.quantile(plain, [0.025, 0.975])) / plain.std()
+    assert np.abs(gap).max() < 0.35
+
+
+def test_areas_of_the_same_predictions_do_not_differ():
+    truth = np.array([0, 1, 1])
+    same = compare_areas("accuracy", (0, 1), [truth, 1 - truth], [truth, 1 - truth], truth, seed=0)
+    assert (same.value, same.low, same.high) == (0, 0, 0)

@@ -65,6 +65,14 @@ def test_cells_hold_every_example_once():
     )
 
 
+def test_cells_of_more_columns_than_a_whole_number_holds_are_in_the_same_order():
+    columns = [*np.random.default_rng(0).integers(0, 2, size=(4, 90))]
+    few, counts = joint_counts(columns)
+    many, same_counts = joint_counts(columns * 20)
+    assert np.array_equal(many, np.tile(few, (20, 1)))
+    assert same_counts.tolist() == counts.tolist()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_resamples_are_distributed_as_those_of_scipy(name):
     """Quantiles of the difference of two predictions, in standard deviations of that difference."""

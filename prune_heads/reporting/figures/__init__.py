@@ -2,6 +2,7 @@
 
 from prune_heads.reporting.figures.ablations import ablation_histogram, ablation_maps, ablation_scatter
 from prune_heads.reporting.figures.curves import criteria_figure, curve_figure, epochs_figure, subjects_figure
+from prune_heads.reporting.figures.estimators import agreement_figure, estimator_curves
 from prune_heads.reporting.figures.scatter import correlation_scatter
 from prune_heads.reporting.figures.scores import heat_map
 from prune_heads.reporting.figures.style import save
@@ -11,10 +12,12 @@ __all__ = [
     "ablation_histogram",
     "ablation_maps",
     "ablation_scatter",
+    "agreement_figure",
     "correlation_scatter",
     "criteria_figure",
     "curve_figure",
     "epochs_figure",
+    "estimator_curves",
     "heat_map",
     "save",
     "subjects_figure",

@@ -1,8 +1,12 @@
-"""The tables and figures of Michel, Levy and Neubig (2019), published numbers beside our own. From records alone."""
+"""The tables and figures of Michel, Levy and Neubig (2019), published numbers beside our own. From records alone.
+
+`estimators` is beside them: a comparison that the paper does not make.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from prune_heads.reporting.michel2019.estimators import estimators
 from prune_heads.reporting.michel2019.kept_alone import table3, table6
 from prune_heads.reporting.michel2019.orders import figure3, figure6
 from prune_heads.reporting.michel2019.over_epochs import figure5
@@ -34,5 +38,6 @@ REPRODUCTIONS: Mapping[str, Reproduction] = {
     "figure3": Reproduction(("orders",), figure3),
     "figure5": Reproduction(("curve",), figure5, several=True, over_epochs=True),
     "figure6": Reproduction(("curve",), figure6, several=True),
+    "estimators": Reproduction(("estimators",), estimators, several=True),
 }
 """Name of a table or figure -> how it is reproduced."""

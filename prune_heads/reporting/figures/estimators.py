@@ -1,0 +1,75 @@
+"""Estimators of importance against each other, a panel a subject: grids of correlations, and curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from prune_heads.reporting.figures.style import MARKERS, STYLE
+
+_COLUMNS = 4
+_DARK = 0.65
+"""From which absolute correlation on a cell is so dark that its number is white."""
+
+
+def agreement_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """Spearman's correlation of the scores of each two estimators; a cell is empty where it is undefined."""
+    with matplotlib.rc_context(STYLE):
+        figure, panels = _panels(records, 2.9, 2.9)
+        for axes, record in zip(panels, records, strict=True):
+            names = [line["estimator"] for line in record["lines"]]
+            grid = np.eye(len(names))
+            for pair in record["pairs"]:
+                i, j = names.index(pair["first"]), names.index(pair["second"])
+                value = pair["spearman"]["value"]
+                grid[i, j] = grid[j, i] = np.nan if value is None else value
+            axes.set_facecolor("0.85")
+            image = axes.imshow(grid, cmap="RdBu", vmin=-1, vmax=1)
+            for (i, j), value in np.ndenumerate(grid):
+                if not np.isnan(value):
+                    colour = "white" if abs(value) > _DARK else "black"
+                    axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+            axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+            axes.set_yticks(range(len(names)), names)
+            axes.tick_params(length=0, labelsize=8)
+            axes.spines[:].set_visible(False)
+        figure.colorbar(image, ax=panels, label="Spearman's correlation of the scores", shrink=0.8)
+    return figure
+
+
+def estimator_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """The metric against the share of heads pruned, a line an estimator."""
+    with matplotlib.rc_context(STYLE):
+        figure, panels = _panels(records, 3.6, 3.0)
+        for axes, record in zip(panels, records, strict=True):
+            axes.axhline(record["lines"][0]["points"][0]["value"], color="0.5", linewidth=0.8, linestyle=":")
+            for i, line in enumerate(record["lines"]):
+                x, y = ([point[key] for point in line["points"]] for key in ("percent", "value"))
+                style = "-" if i < len(MARKERS) else "--"
+                axes.plot(
+                    x, y, style, marker=MARKERS[i % len(MARKERS)], markersize=4, label=line["estimator"]
+                )
+            axes.set(xlabel="heads pruned (%)", xlim=(-2, 102), ylabel=record["headline"].replace("_", " "))
+            axes.grid(axis="y", alpha=0.3)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+        )
+    return figure
+
+
+def _panels(records: Sequence[Mapping[str, Any]], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A named panel a record, sizes in inches."""
+    n_columns = min(_COLUMNS, len(records))
+    n_rows = -(-len(records) // n_columns)
+    size = (1.2 + width * n_columns, 0.9 + height * n_rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes in panels[len(records) :]:
+        axes.set_visible(False)
+    for axes, record in zip(panels, records, strict=False):
+        name = record["model"]["name"].rpartition("/")[2]
+        axes.set_title(f"{name} on {record['task']}", fontsize=9)
+    return figure, panels[: len(records)]

@@ -1,0 +1,87 @@
+"""The estimators of gate gradients compared: a table that the paper does not have."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from prune_heads.reporting.figures import agreement_figure, estimator_curves
+from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
+from prune_heads.reporting.sheet import Sheet, as_interval, as_text, in_points, with_digits
+from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
+
+_TWO = with_digits(2)
+_COLUMNS = (
+    ("task", as_text),
+    ("model", as_text),
+    ("estimator", as_text),
+    ("scored on", as_text),
+    ("measured on", as_text),
+    ("area", _TWO),
+    ("difference", in_points),
+    ("its 95% interval", as_interval),
+    ("Spearman", _TWO),
+    ("95% interval", as_interval),
+    ("overlap at 50%", _TWO),
+    ("metric at 50%", _TWO),
+)
+
+
+def estimators(records: Records) -> Shown:
+    """A row a subject and estimator; grids of their correlations, and the curves."""
+    every = records["estimators"]
+    rows = tuple(_row(record, line) for record in every for line in record["lines"])
+    notes = [
+        f"Not a table of the paper, whose equation 2 is {REFERENCE}; what its authors' code computes is token. All "
+        "scores of a subject come from one pass of gradients over training examples; none is normalised by layer.",
+        f"{RUNNING_SUM} (defect): transformers' run_bertology.py never zeroes the gradient of its head mask, and so "
+        "adds up absolute values of running sums; here at its default of one example a batch, in file order. It "
+        "normalises by layer besides.",
+        f"batch takes {_alternatives(record['configuration']['batch_size'] for record in every)} examples a batch, in "
+        "file order; signed alone keeps the sign: heads that harm go first.",
+        f"area: under the metric, times 100 ({_metrics(every)}), against the share of heads pruned, lowest score "
+        "first. Intervals of its difference: paired bootstrap of the examples measured on, orders as they are; those "
+        "of Spearman's correlation take heads as independent.",
+        f"difference (of areas), Spearman and overlap are against {REFERENCE}.",
+        "overlap at 50%: share of the heads that go at 50% by the estimator that also go by "
+        f"{REFERENCE}; by chance {_alternatives(round(record['chance_overlap'], 2) for record in every)}.",
+    ]
+    if any(record["reads_one_token"] for record in every):
+        notes.append(
+            "token divides by tokens, but by examples in a classifier's last layer, whose heads this lifts by the mean "
+            "length of a text: its order differs by this too."
+        )
+    notes += dict.fromkeys(note for record in every for note in precision_note(record))
+    title = "Estimators of importance from gate gradients (not in the paper)"
+    figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
+    return Shown(Sheet(title, _COLUMNS, rows, tuple(notes)), figures)
+
+
+def _row(record: Record, line: Mapping[str, Any]) -> tuple[Any, ...]:
+    name, difference = line["estimator"], line["area_difference"]
+    is_reference = name == REFERENCE
+    pair = next((p for p in record["pairs"] if {p["first"], p["second"]} == {name, REFERENCE}), None)
+    spearman = {"value": None} if pair is None else pair["spearman"]
+    return (
+        record["task"],
+        record["model"]["name"],
+        f"{name} (defect)" if name == RUNNING_SUM else name,
+        record["scored_on"]["n_examples"],
+        record["data"][0]["n_examples"],
+        100 * line["area"],
+        None if is_reference else 100 * difference["value"],
+        None if is_reference else (100 * difference["low"], 100 * difference["high"]),
+        spearman["value"],
+        None if spearman["value"] is None else (spearman["low"], spearman["high"]),
+        None if pair is None else pair["overlap"],
+        100 * line["half"]["value"],
+    )
+
+
+def _metrics(records: Sequence[Record]) -> str:
+    """Of each task."""
+    return ", ".join(
+        dict.fromkeys(f"{record['task']} {record['headline'].replace('_', ' ')}" for record in records)
+    )
+
+
+def _alternatives(values: Iterable[float]) -> str:
+    return " or ".join(f"{value:g}" for value in sorted(set(values)))

@@ -1,0 +1,184 @@
+"""The estimators of gate gradients against each other, and against the running sum that a script takes for one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from prune_heads.ablation import predict_masks
+from prune_heads.evaluation import warn_if_below_majority
+from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.importance import ESTIMATORS, GateGradients, running_sum
+from prune_heads.progress import Reporter
+from prune_heads.runs import record_of
+from prune_heads.selection import count_for_fraction, lowest_first, select
+from prune_heads.statistics import area_under_curve, compare_areas, correlate
+from prune_heads.studies.clock import Clock
+from prune_heads.studies.curves import Measured
+from prune_heads.studies.measuring import check_defined
+from prune_heads.studies.scoring import Scoring, examples_to_score_on, in_original_numbering, score
+from prune_heads.studies.setup import Setup, identify, identify_split
+
+RUNNING_SUM = "running sum"
+REFERENCE = "example"
+"""The estimator of the paper's equation 2, which the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is asked for beside model and task."""
+
+    n_steps: int = 10
+    """Of each curve, from no head to all."""
+    score_examples: int | None = None
+    """The first N training examples to score on; None: as in the `Setup`."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+    def configuration(self) -> dict[str, Any]:
+        """For records: what can change a result."""
+        return {"steps": self.n_steps, "score_examples": self.score_examples, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    """The heads in the order of one of the scores."""
+
+    scores: HeadScores
+    masks: Sequence[HeadMask]
+    """At each step of the curve."""
+    half: HeadMask
+    """With half of the heads gone."""
+
+
+def compare_estimators(
+    setup: Setup,
+    options: Comparison,
+    reporter: Reporter,
+    *,
+    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+) -> dict[str, Any]:
+    """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
+
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
+
+    Args:
+        setup: Model, task, conditions and store. Its batch size is that of the estimator `batch`.
+        options: How many examples and steps. The curves are measured on the task's first split to report on.
+        reporter: Told about stages and notes.
+        admit: Called with the run's identity before the long work; it may refuse by raising.
+
+    Raises:
+        DataError: If the metric is undefined on the split.
+        PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
+    """
+    clock = Clock()
+    subject = setup.load(reporter)
+    split = setup.load_split(subject, subject.task.spec.eval_splits[0], reporter)
+    predictions = setup.predictions(subject, split, reporter)
+    check_defined(predictions)
+    scoring = Scoring(max_examples=options.score_examples, seed=options.seed)
+    examples = examples_to_score_on(subject, setup, scoring, reporter)
+    assert examples is not None
+    identity = {
+        "configuration": {**setup.configuration(), **options.configuration()},
+        **identify(subject, [split]),
+        "scored_on": identify_split(examples.split),
+    }
+    admit(identity)
+    clock.lap("load")
+    gradients = score(subject, scoring, examples).gradients
+    assert gradients is not None
+    gone = predictions.gone
+    n_half = max(len(gone), count_for_fraction(gone.n_total, 0.5))
+    orders = {
+        name: _Ordered(scores, lowest_first(scores, gone, options.n_steps), select(scores, n_half, gone=gone))
+        for name, one in all_scores(gradients, subject.batch_size).items()
+        for scores in (in_original_numbering(one, subject.blocks),)
+    }
+    clock.lap("score")
+    masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
+    measured = Measured(predictions, predict_masks(predictions, masks))
+    warn_if_below_majority(subject, split, measured.logits[gone], reporter)
+    clock.lap("evaluate")
+    lines = [_line(name, orders, measured, options) for name in orders]
+    pairs = [_pair(a, b, orders, gone) for a, b in combinations(orders, 2)]
+    clock.lap("statistics")
+    return record_of(
+        "estimators",
+        identity,
+        reporter,
+        clock.seconds,
+        subject.device,
+        task=subject.task.spec.name,
+        headline=predictions.metric,
+        reads_one_token=gradients.reads_one_token,
+        chance_overlap=(n_half - len(gone)) / max(1, gone.n_total - len(gone)),
+        lines=lines,
+        pairs=pairs,
+    )
+
+
+def all_scores(gradients: GateGradients, batch_size: int) -> Mapping[str, HeadScores]:
+    """By every estimator, and by `RUNNING_SUM`; of the heads that the model has, none normalised."""
+    scores = {name: each.score(gradients, batch_size) for name, each in ESTIMATORS.items()}
+    return {**scores, RUNNING_SUM: running_sum(gradients)}
+
+
+def _line(
+    name: str, orders: Mapping[str, _Ordered], measured: Measured, options: Comparison
+) -> dict[str, Any]:
+    """One of the scores: its curve, the area under it, and the metric with half of the heads."""
+    order = orders[name]
+    fractions = [step / options.n_steps for step in range(options.n_steps + 1)]
+    values = [measured.value(mask) for mask in order.masks]
+    predictions = measured.predictions
+
+    def answers(masks: Sequence[HeadMask]) -> list[Any]:
+        return [predictions.subject.predictions(measured.logits[mask]) for mask in masks]
+
+    difference = compare_areas(
+        predictions.metric,
+        fractions,
+        answers(orders[REFERENCE].masks),
+        answers(order.masks),
+        predictions.references,
+        seed=options.seed,
+    )
+    return {
+        "estimator": name,
+        "scores": order.scores.to_json()["scores"],
+        "area": area_under_curve(fractions, values),
+        "area_difference": {"value": difference.value, "low": difference.low, "high": difference.high},
+        "half": {
+            "n_pruned": len(order.half),
+            "value": measured.value(order.half),
+            "heads_pruned": order.half.descriptors(),
+        },
+        "points": [
+            {
+                "split": measured.split,
+                "percent": 100 * step / options.n_steps,
+                "n_pruned": len(mask),
+                "value": value,
+                "heads_pruned": mask.descriptors(),
+            }
+            for step, (mask, value) in enumerate(zip(order.masks, values, strict=True))
+        ],
+    }
+
+
+def _pair(first: str, second: str, orders: Mapping[str, _Ordered], gone: HeadMask) -> dict[str, Any]:
+    """How two of the scores agree, over the heads that the model has."""
+    there = np.concatenate(gone.keep())
+    a, b = orders[first], orders[second]
+    correlation = correlate(a.scores.flat()[there], b.scores.flat()[there])
+    chosen = a.half.pruned - gone.pruned
+    return {
+        "first": first,
+        "second": second,
+        **correlation.to_json(),
+        "overlap": len(chosen & b.half.pruned) / len(chosen) if chosen else None,
+    }
