@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prune_heads.reporting.criteria import label, points_of, splits
+from prune_heads.reporting.criteria import label, points_of, pruned, splits
 from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
 
 
@@ -48,7 +48,7 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
             axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
             for i, line in enumerate(record["lines"]):
                 _draw(axes, line, split, label(line, split), i)
-            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
+            axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
             axes.set_xticks(range(0, 101, 10))
             axes.grid(axis="y", alpha=0.3)
             axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
@@ -71,7 +71,7 @@ def subjects_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
             split, line = splits(record)[0], record["lines"][0]
             axes.axhline(points_of(line, split)[0]["value"], color="0.5", linewidth=0.8, linestyle=":")
             _draw(axes, line, split, label(line, split), 0)
-            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
+            axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
             axes.set_ylabel(record["headline"].replace("_", " "))
             axes.set_title(f"{record['model']['name']} on {record['task']}", fontsize=10)
             axes.grid(axis="y", alpha=0.3)
