@@ -1,7 +1,7 @@
 """Figures from records. Each is a matplotlib figure; `save` writes it as PNG and SVG."""
 
 from prune_heads.reporting.figures.ablations import ablation_histogram, ablation_maps, ablation_scatter
-from prune_heads.reporting.figures.curves import criteria_figure, curve_figure, subjects_figure
+from prune_heads.reporting.figures.curves import criteria_figure, curve_figure, kinds_figure, subjects_figure
 from prune_heads.reporting.figures.scatter import correlation_scatter
 from prune_heads.reporting.figures.scores import heat_map
 from prune_heads.reporting.figures.style import save
@@ -15,6 +15,7 @@ __all__ = [
     "criteria_figure",
     "curve_figure",
     "heat_map",
+    "kinds_figure",
     "save",
     "subjects_figure",
     "sweep_figure",

@@ -81,6 +81,30 @@ def subjects_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """The first line of each record by the name of its kind of attention, in one panel (paper, figure 4)."""
+    first = next(iter(records.values()))
+    split = splits(first)[0]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        base = points_of(first["lines"][0], split)[0]["value"]
+        axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
+        for i, (name, record) in enumerate(records.items()):
+            _draw(axes, record["lines"][0], split, name, i)
+        axes.set(
+            xlabel="heads of one kind pruned (%), lowest score first",
+            ylabel=first["headline"].replace("_", " "),
+            xlim=(-2, 102),
+            xticks=range(0, 101, 10),
+        )
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(frameon=False, loc="best")
+        figure.supxlabel("bars: 95% interval of the metric", fontsize=8)
+        head_panels(figure, [axes], f"{first['model']['name']} on {first['task']}", [split])
+    return figure
+
+
 def _draw(axes: Axes, line: Mapping[str, Any], split: str, name: str, i: int) -> None:
     points = points_of(line, split)
     x, y, low, high = ([point[key] for point in points] for key in ("percent", "value", "low", "high"))

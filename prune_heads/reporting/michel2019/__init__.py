@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from prune_heads.reporting.michel2019.kept_alone import table3, table6
+from prune_heads.reporting.michel2019.kinds import figure4
 from prune_heads.reporting.michel2019.orders import figure3, figure6
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown
 from prune_heads.reporting.michel2019.single_heads import figure1, figure2
@@ -29,6 +30,7 @@ REPRODUCTIONS: Mapping[str, Reproduction] = {
     "figure1": Reproduction(("without-one",), figure1),
     "figure2": Reproduction(("without-one",), figure2),
     "figure3": Reproduction(("curve",), figure3),
+    "figure4": Reproduction(("curve-E", "curve-A", "curve-D"), figure4),
     "figure6": Reproduction(("curve",), figure6, several=True),
 }
 """Name of a table or figure -> how it is reproduced."""
