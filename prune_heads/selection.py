@@ -88,10 +88,18 @@ def _ranked(scores: HeadScores, units: Sequence[frozenset[Head]], gone: HeadMask
     )
 
 
-def step_counts(gone: HeadMask, n_steps: int) -> list[int]:
-    """How many heads are pruned at 0, 1, ..., `n_steps` n-ths of all; those that are gone are so from the start."""
+def step_counts(gone: HeadMask, n_steps: int, among: HeadMask | None = None) -> list[int]:
+    """How many heads are pruned at 0, 1, ..., `n_steps` n-ths of all; those that are gone are so from the start.
+
+    Args:
+        gone: Heads that the model has lost before.
+        n_steps: From no head to all.
+        among: The heads that may go, of which the n-ths are then; None: all. What is gone beside them counts too.
+    """
+    among = HeadMask.all(gone.n_heads) if among is None else among
+    beside, lost = len(gone - among), len(gone & among)
     fractions = (step / n_steps for step in range(n_steps + 1))
-    return [max(len(gone), count_for_fraction(gone.n_total, fraction)) for fraction in fractions]
+    return [beside + max(lost, count_for_fraction(len(among), fraction)) for fraction in fractions]
 
 
 def lowest_first(
@@ -101,6 +109,7 @@ def lowest_first(
     *,
     min_per_layer: int = 0,
     units: Sequence[frozenset[Head]] | None = None,
+    among: HeadMask | None = None,
 ) -> list[HeadMask]:
     """The masks of a pruning curve, lowest score first, at `step_counts`; it ends where no more may go.
 
@@ -108,8 +117,14 @@ def lowest_first(
         NotFiniteError: If a score is NaN or infinite.
     """
     most = _most(gone, min_per_layer)
-    counts = [n for n in step_counts(gone, n_steps) if n <= most]
+    counts = [n for n in step_counts(gone, n_steps, among) if n <= most]
+    units = alone(among) if units is None else units
     return [select(scores, n, min_per_layer=min_per_layer, gone=gone, units=units) for n in counts]
+
+
+def alone(among: HeadMask | None) -> list[frozenset[Head]] | None:
+    """The heads that may go as units of one, for `select`; None for all."""
+    return None if among is None else [frozenset([head]) for head in among]
 
 
 def _most(gone: HeadMask, min_per_layer: int) -> int:

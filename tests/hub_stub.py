@@ -51,7 +51,14 @@ class _Hub(BaseHTTPRequestHandler):
         if name not in self.files:
             self._missing()
             return
-        self._send(200, self.files[name], {"ETag": f'"{self._oid(name)}"', "X-Repo-Commit": self.sha})
+        headers = {"ETag": f'"{self._oid(name)}"', "X-Repo-Commit": self.sha}
+        content, asked = self.files[name], self.headers.get("Range", "").removeprefix("bytes=")
+        if not asked:
+            self._send(200, content, headers)
+            return
+        first, _, last = asked.partition("-")
+        part = content[int(first) : int(last or len(content)) + 1]
+        self._send(206, part, headers | {"Content-Range": f"bytes {asked}/{len(content)}"})
 
     def _json(self, answer: object) -> None:
         self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})

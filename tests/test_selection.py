@@ -1,5 +1,7 @@
 """Which heads go first."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from prune_heads.errors import HeadDescriptorError, NotFiniteError
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.selection import count_for_fraction, select
+from prune_heads.selection import count_for_fraction, lowest_first, select, step_counts
 
 
 def test_the_authors_count():
@@ -112,3 +114,33 @@ def test_heads_alone_are_units_of_one(case):
     scores, n, least = case
     alone = [frozenset([(b, h)]) for b, n_heads in enumerate(scores.n_heads) for h in range(n_heads)]
     assert select(scores, n, min_per_layer=least, units=alone) == select(scores, n, min_per_layer=least)
+
+
+@st.composite
+def asked(draw):
+    """Scores, heads that are gone, and heads that may go."""
+    scores, _, _ = draw(cases())
+    heads = [(b, h) for b, n_heads in enumerate(scores.n_heads) for h in range(n_heads)]
+    some = st.frozensets(st.sampled_from(heads))
+    return scores, HeadMask(scores.n_heads, draw(some)), HeadMask(scores.n_heads, draw(some))
+
+
+@given(asked(), st.integers(1, 12))
+def test_a_curve_of_some_heads_leaves_the_others_and_ends_without_any_of_them(case, n_steps):
+    scores, gone, among = case
+    masks = lowest_first(scores, gone, n_steps, among=among)
+    assert [len(mask) for mask in masks] == step_counts(gone, n_steps, among)
+    assert masks[0] == gone
+    assert masks[-1] == gone | among
+    for before, after in itertools.pairwise(masks):
+        assert before <= after
+        went, left = after - before, among - after
+        score = {head: scores.values[head[0]][head[1]] for head in among}
+        assert max((score[h] for h in went), default=-1) <= min((score[h] for h in left), default=99)
+
+
+@given(asked(), st.integers(1, 12))
+def test_of_all_heads_it_is_the_curve_of_the_model(case, n_steps):
+    scores, gone, _ = case
+    every = HeadMask.all(scores.n_heads)
+    assert lowest_first(scores, gone, n_steps, among=every) == lowest_first(scores, gone, n_steps)

@@ -1,31 +1,16 @@
 """`prune-heads ablate`: every head on its own."""
 
-import re
 from typing import Annotated
 
 from typer import BadParameter, Option
 
+from prune_heads.cli.blocks import block_names
 from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import KindName
 from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.shards import ShardOptions
-
-_BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
-
-
-def _blocks(text: str | None) -> tuple[str, ...] | None:
-    """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(_BLOCK.fullmatch(part) for part in parts):
-        raise BadParameter(
-            f"'--blocks' must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}. In an "
-            "encoder-decoder: E:1,A:3, or a letter for all of its kind."
-        )
-    return tuple(sorted(set(parts), key=lambda part: (part[:1].isalpha(), len(part), part)))
 
 
 @grouped
@@ -80,7 +65,7 @@ def ablate(
         raise BadParameter("--choose-split and --choose-examples belong to --kind only-one.")
     options = Ablation(
         kind=kind.value,
-        blocks=_blocks(blocks),
+        blocks=block_names(blocks),
         splits=tuple(dict.fromkeys(split or ())),
         choose_split=choose_split,
         choose_examples=choose_examples or CHOOSE_EXAMPLES,

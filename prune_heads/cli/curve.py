@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from prune_heads.cli.blocks import block_names
 from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import CriterionName, EstimatorName, NormalizerName
@@ -67,6 +68,14 @@ class OrderOptions:
         ),
     ] = None
 
+    blocks: Annotated[
+        str | None,
+        Option(
+            help="Layers whose heads alone go, from 1: 1,3 or E:1,A,D:2. (default: all)",
+            rich_help_panel=_ORDER,
+        ),
+    ] = None
+
     def resolve(self, n_steps: int, splits: tuple[str, ...]) -> "Curves":
         """As `Curves`."""
         from prune_heads.studies.curves import DEFAULT_CRITERIA, Curves
@@ -80,7 +89,15 @@ class OrderOptions:
             split=self.score_split,
             max_examples=self.score_examples,
         )
-        return Curves(named or DEFAULT_CRITERIA, scoring, self.draws, self.rescore, n_steps, splits)
+        return Curves(
+            named or DEFAULT_CRITERIA,
+            scoring,
+            self.draws,
+            self.rescore,
+            n_steps,
+            splits,
+            block_names(self.blocks),
+        )
 
 
 @grouped
@@ -97,6 +114,8 @@ def curve(
     as_json: Json = False,
 ) -> None:
     """Draw the metric against the share of heads pruned, lowest score first, for several criteria.
+
+    With --blocks the share is of their heads, and the others stay.
 
     'random' is a band over its draws; 'ablation' an oracle, unless --score-split takes it elsewhere.
     """

@@ -42,6 +42,7 @@ class ReproductionName(StrEnum):
     figure1 = "figure1"
     figure2 = "figure2"
     figure3 = "figure3"
+    figure4 = "figure4"
     figure5 = "figure5"
     figure6 = "figure6"
     estimators = "estimators"

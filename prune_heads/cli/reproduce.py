@@ -16,6 +16,7 @@ from prune_heads.cli.options import Json, SetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import Store
 from prune_heads.cli.trial import setup_of
+from prune_heads.errors import UnfitError
 
 _CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
 _SUBJECT = "subject"
@@ -97,7 +98,14 @@ def reproduce(
                 _finetune(folder / recipe, folder / values["model"])
             asked = Conditions(**_conditions(each, values))
             studied.append((_setup(each, values, folder, store), asked))
-        shown[each] = reproduce_job(each, studied, output, TerminalReporter(), from_records=from_records)
+        reporter = TerminalReporter()
+        try:
+            shown[each] = reproduce_job(each, studied, output, reporter, from_records=from_records)
+        except UnfitError as error:
+            if name is not ReproductionName.all:
+                raise
+            reporter.note(f"{each} is left out: {error}")
+            continue
         if not as_json:
             show({}, sheet_table(shown[each].sheet), as_json=False)
     if as_json:

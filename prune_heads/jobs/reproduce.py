@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.checkpoints import folder_name
-from prune_heads.errors import RunError
+from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import read_json, write_json, write_text, writing_into
 from prune_heads.jobs.bench import timed
 from prune_heads.progress import Reporter
@@ -54,18 +54,38 @@ def _ablate(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]
 
 
 def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return _orders(setup, replace(asked, criteria=("gradient",)), reporter, admit)
+    return curves(setup, _curves(setup, asked, "gradient"), reporter, admit=admit)
 
 
 def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    return curves(setup, _curves(setup, asked, *asked.criteria), reporter, admit=admit)
+
+
+def _curve_of(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
+    """Of the heads of one kind of block, by its letter."""
+
+    def study(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+        options = replace(_curves(setup, asked, "gradient"), blocks=(kind,))
+        try:
+            return curves(setup, options, reporter, admit=admit)
+        except HeadDescriptorError as error:  # raised before the long work
+            raise UnfitError(
+                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; "
+                f"got {setup.model}: {error}"
+            ) from error
+
+    return study
+
+
+def _curves(setup: Setup, asked: Conditions, *criteria: str) -> Curves:
+    """On the first split of the task's own."""
     spec = TASKS.get(setup.task)
-    options = Curves(
-        asked.criteria,
+    return Curves(
+        criteria,
         Scoring(seed=asked.seed, max_examples=asked.score_examples),
         n_steps=asked.steps,
         splits=() if spec is None else spec.eval_splits[:1],
     )
-    return curves(setup, options, reporter, admit=admit)
 
 
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
@@ -83,6 +103,9 @@ STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = 
     "only-one": _ablate("only-one"),
     "curve": _curve,
     "orders": _orders,
+    "curve-E": _curve_of("E"),
+    "curve-A": _curve_of("A"),
+    "curve-D": _curve_of("D"),
     "bench": _bench,
     "estimators": _estimators,
 }
@@ -112,7 +135,9 @@ def reproduce_job(
         from_records: Compute nothing and load no model.
 
     Raises:
-        RunError: If a record is missing where nothing is to be computed, or the folder cannot be written to.
+        UnfitError: If the model is not of the kind that the figure is of, or there is no record of it where nothing is
+            to be computed; `all` goes on without it.
+        RunError: If a record cannot be read, or the folder cannot be written to.
         PruneHeadsError: If a study fails.
     """
     what = REPRODUCTIONS[name]
@@ -182,6 +207,11 @@ def _record(
 ) -> Record:
     """The record that is there, or a new one."""
     if from_records:
+        if not file.exists():
+            raise UnfitError(
+                f"{file.name} must be a readable file in {file.parent}, for nothing is to be computed; leave "
+                "--from-records out, or name the model and task of the records"
+            )
         return read_json(file, "the record of a study that is not to be run again")
 
     def admit(identity: Record) -> None:

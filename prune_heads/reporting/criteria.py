@@ -52,7 +52,16 @@ def rows(record: Mapping[str, Any], split: str) -> list[tuple[str, ...]]:
 def title(record: Mapping[str, Any]) -> str:
     """Whose curves they are."""
     metric = record["headline"].replace("_", " ")
-    return f"{record['model']['name']} on {record['task']}: {metric} by heads pruned, lowest score first"
+    return f"{record['model']['name']} on {record['task']}: {metric} by {pruned(record)}, lowest score first"
+
+
+def pruned(record: Mapping[str, Any]) -> str:
+    """What the share is of: `heads pruned`, or `heads of blocks E pruned` where only these go."""
+    blocks = record.get("configuration", {}).get("blocks")
+    if blocks is None:
+        return "heads pruned"
+    noun = "block" if len(blocks) == 1 and not blocks[0].isalpha() else "blocks"
+    return f"heads of {noun} {', '.join(blocks)} pruned"
 
 
 def notes(record: Mapping[str, Any]) -> str:

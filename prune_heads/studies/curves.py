@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from prune_heads.ablation import predict_masks
+from prune_heads.descriptors import named_blocks
+from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Logits, Subject, warn_if_below_majority
 from prune_heads.heads import HeadMask
 from prune_heads.importance import CRITERIA
@@ -38,9 +40,11 @@ class Curves:
     """Of the criterion `random`."""
     rescore: bool = False
     n_steps: int = 10
-    """From no head to all; the paper's figure 3 has steps of 10 %."""
+    """From no head to all of those that may go; the paper's figure 3 has steps of 10 %."""
     splits: tuple[str, ...] = ()
     """Splits to measure on; none stands for the task's own."""
+    blocks: tuple[str, ...] | None = None
+    """Names of attention blocks, `3` or `E:3` (from 1), or a letter, whose heads alone go; None for all."""
 
     def of(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
@@ -56,7 +60,26 @@ class Curves:
             "rescore": self.rescore,
             "steps": self.n_steps,
             "splits": list(self.splits) or None,
+            **({} if self.blocks is None else {"blocks": list(self.blocks)}),
         }
+
+    def among(self, gone: HeadMask) -> HeadMask:
+        """The heads that may go, of a model that has lost some.
+
+        Raises:
+            HeadDescriptorError: If a block is not there, or no head is left in them.
+        """
+        every = HeadMask.all(gone.n_heads)
+        if self.blocks is None:
+            return every
+        blocks = named_blocks(self.blocks, gone.n_heads)
+        among = HeadMask(gone.n_heads, frozenset(head for head in every if head[0] in blocks))
+        if among <= gone:
+            raise HeadDescriptorError(
+                f"--blocks {','.join(self.blocks)} must have heads left to prune; all of theirs were removed before. "
+                "Name others, or take a checkpoint that has heads"
+            )
+        return among
 
 
 class Measured:
@@ -104,12 +127,14 @@ def curves(
 
     Raises:
         DataError: If the metric is undefined on a split.
+        HeadDescriptorError: If a block is not there, or no head is left in them.
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
     clock = Clock()
     subject = setup.load(reporter)
     splits = setup.load_splits(subject, options.splits, reporter)
     every = [setup.predictions(subject, split, reporter) for split in splits]
+    among = options.among(every[0].gone)
     examples = _examples(subject, setup, options, every, reporter)
     identity = {
         "configuration": {**setup.configuration(), **options.configuration()},
@@ -128,6 +153,7 @@ def curves(
             n_steps=options.n_steps,
             n_draws=options.n_draws,
             rescore=options.rescore,
+            among=among,
         )
         for name in options.criteria
     ]
@@ -149,7 +175,7 @@ def curves(
         task=subject.task.spec.name,
         headline=every[0].metric,
         lines=lines,
-        correlations=_correlations(orders, every[0].gone),
+        correlations=_correlations(orders, among - every[0].gone),
     )
 
 
@@ -203,9 +229,9 @@ def _percent(step: int, n_steps: int) -> int | float:
     return int(percent) if percent.is_integer() else percent
 
 
-def _correlations(orders: Sequence[Order], gone: HeadMask) -> list[dict[str, Any]]:
-    """How the scores of each two criteria agree, over the heads that the model has; a random one agrees with none."""
-    there = np.concatenate(gone.keep())
+def _correlations(orders: Sequence[Order], asked: HeadMask) -> list[dict[str, Any]]:
+    """How the scores of each two criteria agree, over the heads that can go; a random one agrees with none."""
+    there = ~np.concatenate(asked.keep())
     scored = [order for order in orders if CRITERIA[order.scoring.criterion].looks_at != "nothing"]
     return [
         {

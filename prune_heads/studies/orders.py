@@ -6,7 +6,7 @@ from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import CRITERIA
 from prune_heads.predictions import Predictions
-from prune_heads.selection import lowest_first, select, step_counts
+from prune_heads.selection import alone, lowest_first, select, step_counts
 from prune_heads.studies.scoring import Scoring, score
 from prune_heads.surgery import removed_heads
 
@@ -33,6 +33,7 @@ def order_of(
     n_steps: int,
     n_draws: int = 1,
     rescore: bool = False,
+    among: HeadMask | None = None,
 ) -> Order:
     """Score the heads and put them in order, lowest score first; heads that are gone go first of all.
 
@@ -40,11 +41,12 @@ def order_of(
         subject: The model on the task.
         scoring: The criterion.
         examples: To score on; None for a criterion that looks at none.
-        n_steps: From no head to all.
+        n_steps: From no head to all, of those that may go.
         n_draws: Of the criterion `random`, with the seeds `scoring.seed`, `scoring.seed + 1`, ...
         rescore: Score again at every step, with the heads masked that went before, as the authors' exact mode
             does. A head that has gone stays so. Criteria that look at no data say the same of a head whatever
             the others do; they are asked once.
+        among: The heads that may go; None for all.
 
     Raises:
         PruneHeadsError: See `score`.
@@ -52,13 +54,13 @@ def order_of(
     gone = removed_heads(subject.model)
     first = score(subject, scoring, examples).scores
     if rescore and examples is not None:
-        draws = [_rescored(subject, scoring, examples, first, step_counts(gone, n_steps))]
+        draws = [_rescored(subject, scoring, examples, first, step_counts(gone, n_steps, among), among)]
     elif scoring.criterion == "random":
         seeds = range(scoring.seed, scoring.seed + n_draws)
         every = (score(subject, replace(scoring, seed=seed)).scores for seed in seeds)
-        draws = [lowest_first(scores, gone, n_steps) for scores in every]
+        draws = [lowest_first(scores, gone, n_steps, among=among) for scores in every]
     else:
-        draws = [lowest_first(first, gone, n_steps)]
+        draws = [lowest_first(first, gone, n_steps, among=among)]
     return Order(
         scoring,
         None if examples is None else examples.split.name,
@@ -69,14 +71,19 @@ def order_of(
 
 
 def _rescored(
-    subject: Subject, scoring: Scoring, examples: Predictions, scores: HeadScores, counts: list[int]
+    subject: Subject,
+    scoring: Scoring,
+    examples: Predictions,
+    scores: HeadScores,
+    counts: list[int],
+    among: HeadMask | None,
 ) -> list[HeadMask]:
     """The masks at each count; `scores` are those of the model as it is."""
     masks = [examples.gone]
     for n in counts[1:]:
         before = masks[-1]
-        is_choice = len(before) < n < before.n_total
+        is_choice = len(before) < n < counts[-1]
         if is_choice and before != examples.gone:
             scores = score(subject, scoring, examples, masked=before).scores
-        masks.append(select(scores, n, gone=before))
+        masks.append(select(scores, n, gone=before, units=alone(among)))
     return masks

@@ -5,7 +5,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ Place = Callable[[int], str]
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of one split, in file order."""
+    """All rows of one split, in file order, or the first of very many."""
 
     texts: Sequence[str]
     text_pairs: Sequence[str] | None
@@ -26,9 +26,15 @@ class Rows:
     """Indices into the task's labels, or scores in single precision as on the hub; None for texts alone."""
     source: str
     """Where they came from, for records: never an absolute path."""
+    n_there: int | None = None
+    """Rows that the source has, where more than these are known of."""
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def of(self, n_there: int | None) -> "Rows":
+        """The same as the first of so many; None where it is not known."""
+        return replace(self, n_there=n_there)
 
     def first(self, n: int | None) -> "Rows":
         """The first `n` rows; all for None, or where there are fewer."""
@@ -50,7 +56,7 @@ class Rows:
     def _taking(self, places: Sequence[int]) -> "Rows":
         pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in places]
         labels = None if self.labels is None else [self.labels[i] for i in places]
-        return Rows([self.texts[i] for i in places], pairs, labels, self.source)
+        return Rows([self.texts[i] for i in places], pairs, labels, self.source, self.n_there)
 
 
 def assemble(

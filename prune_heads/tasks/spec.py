@@ -1,4 +1,4 @@
-"""Tasks as data: nine of GLUE, five that are built in, language modelling and translation. Imports nothing heavy."""
+"""Tasks as data: nine of GLUE, one of WMT, five built in, language modelling, translation. Imports nothing heavy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -155,6 +155,15 @@ _ALL = (
         "accuracy",
         summary="GLUE WNLI: does the sentence entail its copy with the pronoun replaced?",
         digit_labels=True,
+    ),
+    TaskSpec(
+        "wmt14-en-fr",
+        ("en", "fr"),
+        None,
+        TRANSLATION_METRIC,
+        more_splits=("test",),
+        summary="WMT14: newstest2013 (test: 2014) from English into French; 5000 training pairs to score on",
+        kind="translation",
     ),
     TaskSpec(
         "mini-acceptability",

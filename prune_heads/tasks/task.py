@@ -17,6 +17,7 @@ from prune_heads.tasks.own_toml import read_toml
 from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TASKS, TaskSpec
 from prune_heads.tasks.tsv import read_tsv
+from prune_heads.tasks.wmt import CONFIGURATIONS, read_wmt
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Task:
     """A task and where its data come from."""
 
     spec: TaskSpec
-    read: Callable[[str], Rows]
-    """Split name -> all its rows."""
+    read: Callable[[str, int | None], Rows]
+    """Split name and how many rows are needed, None for all -> these rows or more."""
     splits: tuple[str, ...]
     """The splits there are."""
 
@@ -74,13 +75,14 @@ class Task:
             raise TaskError(self._no_such_split(split))
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
-        rows = self.read(split)
+        rows = self.read(split, max_examples if seed is None else None)
         chosen = (
             rows.first(max_examples)
             if seed is None or max_examples is None
             else rows.sample(max_examples, seed)
         )
-        return Split(split, _dataset(chosen), rows.source, chosen.fingerprint(self.spec.labels), len(rows))
+        there = len(rows) if rows.n_there is None else rows.n_there
+        return Split(split, _dataset(chosen), rows.source, chosen.fingerprint(self.spec.labels), there)
 
     def _no_such_split(self, split: str) -> str:
         there = f"the split must be one of {', '.join(self.splits)}, got {split!r}"
@@ -114,17 +116,26 @@ def load_task(task: str, *, data_dir: Path | None = None, own: OwnData | None = 
         )
     if own is not None:
         spec = spec_of(own)
-        return Task(spec, partial(read_own, own, spec), tuple(own.files))
+        return Task(spec, partial(_whole, partial(read_own, own, spec)), tuple(own.files))
     if task not in TASKS:
         raise TaskError(_unknown(task))
     spec = TASKS[task]
     if spec.is_own:
         raise TaskError(f"{task}: files with texts must be named (--train-file, --validation-file), got none")
+    if task in CONFIGURATIONS:
+        return Task(spec, partial(read_wmt, spec), spec.splits)
     if task not in GLUE:
-        return Task(spec, partial(_read_mini, spec), spec.splits)
-    if data_dir is None:
-        return Task(spec, partial(read_hub, spec), spec.splits)
-    return Task(spec, partial(read_tsv, spec, data_dir=data_dir), spec.splits)
+        read = partial(_read_mini, spec)
+    elif data_dir is None:
+        read = partial(read_hub, spec)
+    else:
+        read = partial(read_tsv, spec, data_dir=data_dir)
+    return Task(spec, partial(_whole, read), spec.splits)
+
+
+def _whole(read: Callable[[str], Rows], split: str, n: int | None) -> Rows:
+    """Of sources that are small."""
+    return read(split)
 
 
 def _unknown(task: str) -> str:

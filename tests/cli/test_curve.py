@@ -106,6 +106,22 @@ def test_a_model_that_has_lost_heads_begins_without_them(words, invoke, json_of,
     assert {pair["n_heads"] for pair in record["correlations"]} == {9}
 
 
+def test_one_block_of_a_model_that_has_lost_heads_in_it_and_in_another(words, invoke, json_of, tmp_path):
+    cut = ("prune", "--model", words[2], "--heads", "1:1,3 2:4", "--mode", "remove")
+    json_of(invoke(*cut, "--output", tmp_path / "pruned", "--json"))
+    model = ("--model", tmp_path / "pruned" / "checkpoint")
+    folder = ("--output", tmp_path / "out")
+    record = json_of(invoke("curve", *model, *words[3:], "--blocks", "2", "--steps", 4, *folder, "--json"))
+    for line in record["lines"]:
+        assert [point["percent"] for point in line["points"]] == [0, 25, 50, 75, 100]
+        assert [point["n_pruned"] for point in line["points"]] == [3, 3, 4, 5, 6]
+        if line["n_draws"] == 1:
+            assert line["points"][0]["heads_pruned"] == ["1:1,3", "2:4"]
+            assert line["points"][-1]["heads_pruned"] == ["1:1,3", "2:1,2,3,4"]
+    assert {pair["n_heads"] for pair in record["correlations"]} == {3}
+    assert "by heads of block 2 pruned, lowest score first" in (tmp_path / "out/table.md").read_text()
+
+
 @pytest.mark.parametrize("command", ["score", "run"])
 def test_ablation_is_a_criterion_like_any_other(command, on_sst2, invoke, json_of, tmp_path):
     words = (command, *on_sst2, "--criterion", "ablation", "--output", tmp_path / "out", "--json")
@@ -136,6 +152,18 @@ def test_a_run_in_oracle_order_says_so(on_sst2, invoke, json_of):
 )
 def test_misuse(options, said, words, refused):
     assert said in refused(*words, *options, code=2)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "code", "said"),
+    [
+        ("E", 1, "--blocks must be between 1 and 3 for this model; got E"),
+        ("4", 1, "--blocks must be between 1 and 3 for this model; got 4"),
+        ("B", 2, "must be layer numbers from 1"),
+    ],
+)
+def test_blocks_that_are_not_there_are_refused(blocks, code, said, words, refused, out):
+    assert said in refused(*words, "--blocks", blocks, *out, code=code)
 
 
 def test_a_split_that_is_not_there_is_refused(words, refused):

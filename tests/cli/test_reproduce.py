@@ -35,13 +35,14 @@ def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tm
     monkeypatch.setitem(STUDIES, "bench", lambda *asked: json.loads(TIMED.read_text()))
     folder = tmp_path / "out"
     first = json_of(invoke("reproduce", "all", *MINI, "--output", folder, "--json"))
-    assert list(first) == list(REPRODUCTIONS)
+    fitting = [name for name in REPRODUCTIONS if name != "figure4"]  # which is of encoder-decoders
+    assert list(first) == fitting
     assert {len(first[name]["rows"]) for name in ("table3", "table6")} == {12}
     files = snapshot(folder)
     assert {path for path in files if path.startswith("records/")} == {
-        f"records/mini.mini-inference.{study}.json" for study in STUDIES
+        f"records/mini.mini-inference.{study}.json" for study in ("only-one", "without-one", "curve", "bench")
     }
-    for name in REPRODUCTIONS:
+    for name in fitting:
         for ending in ("md", "tex", "csv", *(("png", "svg") if name.startswith("figure") else ())):
             assert files[f"{name}.{ending}"]
     for path in files:

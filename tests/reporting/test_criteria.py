@@ -123,6 +123,21 @@ def test_the_figure_has_a_panel_a_split_a_line_a_criterion_and_a_band():
     assert y.max() == pytest.approx(max(point["high"] for point in random))
 
 
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        (["E"], "heads of blocks E pruned"),
+        (["3"], "heads of block 3 pruned"),
+        (["E:1", "A"], "heads of blocks E:1, A pruned"),
+    ],
+)
+def test_table_and_figure_say_of_which_blocks_the_heads_are(blocks, said):
+    record = RECORD | {"configuration": {"blocks": blocks}}
+    assert f"accuracy by {said}, lowest score first" in criteria_markdown(record)
+    assert {axes.get_xlabel() for axes in criteria_figure(record).axes} == {f"{said} (%), lowest score first"}
+    assert "by heads pruned, lowest" in criteria_markdown(RECORD)
+
+
 def test_the_same_curves_give_the_same_bytes(tmp_path):
     for stem in "ab":
         save(criteria_figure(RECORD), tmp_path, stem)

@@ -126,3 +126,21 @@ def test_precision_is_said_where_it_is_reduced():
     record = only_one(2)
     record["configuration"]["dtype"] = "bfloat16"
     assert "Computed in bfloat16." in REPRODUCTIONS["table3"].show({"only-one": [record]}).sheet.notes
+
+
+def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():
+    about_data = {"data": [{"n_examples": 9}], "scored_on": {"gradient": {"n_examples": 5}}}
+    values = {"E": [0.9, 0.8], "A": [0.9, 0.1], "D": [0.9, 0.5]}
+    records = {f"curve-{letter}": [curve(each) | about_data] for letter, each in values.items()}
+    shown = REPRODUCTIONS["figure4"].show(records)
+    assert shown.sheet.rows == (("0%", 0.9, 0.9, 0.9), ("10%", 0.8, 0.1, 0.5))
+    assert [name[:1] for name in shown.sheet.heading[1:]] == ["E", "A", "D"]
+    assert "on 9 examples of validation; importance is estimated on 5 of train" in shown.sheet.notes[0]
+    (axes,) = shown.figures[""].axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn["encoder-decoder attention"] == [0.9, 0.1]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "encoder self-attention",
+        "encoder-decoder attention",
+        "decoder self-attention",
+    ]

@@ -6,10 +6,12 @@ import pytest
 from prune_heads.mini import grammar
 from prune_heads.tasks.glue import GLUE, SPLIT_FILES, label_codes
 from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, REGRESSION_METRICS, TASKS, headline
+from prune_heads.tasks.wmt import CONFIGURATIONS
 
 
 def test_the_table_holds_the_glue_tasks_the_mini_tasks_and_those_of_language_models():
-    assert set(TASKS) == set(GLUE) | set(grammar.SPLITS) | {"lm", "seq2seq", "translation"}
+    own = {"lm", "seq2seq", "translation"}
+    assert set(TASKS) == set(GLUE) | set(CONFIGURATIONS) | set(grammar.SPLITS) | own
     assert {name for name, spec in TASKS.items() if spec.is_own} == {"lm", "seq2seq", "translation"}
     assert len(GLUE) == 9
     assert len(grammar.TASKS) == 4

@@ -76,6 +76,8 @@ def test_a_task_like_no_other_gets_no_hint():
 def test_data_folders_are_for_glue_only(tmp_path):
     with pytest.raises(TaskError, match="mini-sentiment: a data folder must be given only for a GLUE task"):
         load_task("mini-sentiment", data_dir=tmp_path)
+    with pytest.raises(TaskError, match="wmt14-en-fr: a data folder must be given only for a GLUE task"):
+        load_task("wmt14-en-fr", data_dir=tmp_path)
     own = OwnData({"train": tmp_path / "a.csv"}, ("text",), "label", "accuracy", ("a", "b"), "mine")
     with pytest.raises(TaskError, match="mine: a data folder must be given only for a GLUE task"):
         load_task("mine", data_dir=tmp_path, own=own)

@@ -1,7 +1,13 @@
 """Figures from records. Each is a matplotlib figure; `save` writes it as PNG and SVG."""
 
 from prune_heads.reporting.figures.ablations import ablation_histogram, ablation_maps, ablation_scatter
-from prune_heads.reporting.figures.curves import criteria_figure, curve_figure, epochs_figure, subjects_figure
+from prune_heads.reporting.figures.curves import (
+    criteria_figure,
+    curve_figure,
+    epochs_figure,
+    kinds_figure,
+    subjects_figure,
+)
 from prune_heads.reporting.figures.estimators import agreement_figure, estimator_curves
 from prune_heads.reporting.figures.scatter import correlation_scatter
 from prune_heads.reporting.figures.scores import heat_map
@@ -19,6 +25,7 @@ __all__ = [
     "epochs_figure",
     "estimator_curves",
     "heat_map",
+    "kinds_figure",
     "save",
     "subjects_figure",
     "sweep_figure",

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prune_heads.reporting.criteria import label, points_of, splits
+from prune_heads.reporting.criteria import label, points_of, pruned, splits
 from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
 
 
@@ -49,7 +49,7 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
             axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
             for i, line in enumerate(record["lines"]):
                 _draw(axes, line, split, label(line, split), i)
-            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
+            axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
             axes.set_xticks(range(0, 101, 10))
             axes.grid(axis="y", alpha=0.3)
             axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
@@ -72,7 +72,7 @@ def subjects_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
             split, line = splits(record)[0], record["lines"][0]
             axes.axhline(points_of(line, split)[0]["value"], color="0.5", linewidth=0.8, linestyle=":")
             _draw(axes, line, split, label(line, split), 0)
-            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
+            axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
             axes.set_ylabel(record["headline"].replace("_", " "))
             axes.set_title(f"{record['model']['name']} on {record['task']}", fontsize=10)
             axes.grid(axis="y", alpha=0.3)
@@ -104,6 +104,30 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> F
             axes.grid(axis="y", alpha=0.3)
         panels[0].set_ylabel(record["headline"].replace("_", " "))
         panels[0].legend(frameon=False)
+    return figure
+
+
+def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """The first line of each record by the name of its kind of attention, in one panel (paper, figure 4)."""
+    first = next(iter(records.values()))
+    split = splits(first)[0]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        base = points_of(first["lines"][0], split)[0]["value"]
+        axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
+        for i, (name, record) in enumerate(records.items()):
+            _draw(axes, record["lines"][0], split, name, i)
+        axes.set(
+            xlabel="heads of one kind pruned (%), lowest score first",
+            ylabel=first["headline"].replace("_", " "),
+            xlim=(-2, 102),
+            xticks=range(0, 101, 10),
+        )
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(frameon=False, loc="best")
+        figure.supxlabel("bars: 95% interval of the metric", fontsize=8)
+        head_panels(figure, [axes], f"{first['model']['name']} on {first['task']}", [split])
     return figure
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from prune_heads.reporting.michel2019.estimators import estimators
 from prune_heads.reporting.michel2019.kept_alone import table3, table6
+from prune_heads.reporting.michel2019.kinds import figure4
 from prune_heads.reporting.michel2019.orders import figure3, figure6
 from prune_heads.reporting.michel2019.over_epochs import figure5
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown
@@ -36,6 +37,7 @@ REPRODUCTIONS: Mapping[str, Reproduction] = {
     "figure1": Reproduction(("without-one",), figure1),
     "figure2": Reproduction(("without-one",), figure2),
     "figure3": Reproduction(("orders",), figure3),
+    "figure4": Reproduction(("curve-E", "curve-A", "curve-D"), figure4),
     "figure5": Reproduction(("curve",), figure5, several=True, over_epochs=True),
     "figure6": Reproduction(("curve",), figure6, several=True),
     "estimators": Reproduction(("estimators",), estimators, several=True),
