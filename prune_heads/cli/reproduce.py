@@ -98,13 +98,12 @@ def reproduce(
                 _finetune(folder / recipe, folder / values["model"])
             asked = Conditions(**_conditions(each, values))
             studied.append((_setup(each, values, folder, store), asked))
-        reporter = TerminalReporter()
         try:
-            shown[each] = reproduce_job(each, studied, output, reporter, from_records=from_records)
+            shown[each] = reproduce_job(each, studied, output, TerminalReporter, from_records=from_records)
         except UnfitError as error:
             if name is not ReproductionName.all:
                 raise
-            reporter.note(f"{each} is left out: {error}")
+            TerminalReporter().note(f"{each} is left out: {error}")
             continue
         if not as_json:
             show({}, sheet_table(shown[each].sheet), as_json=False)

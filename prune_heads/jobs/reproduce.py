@@ -120,7 +120,7 @@ def reproduce_job(
     name: str,
     subjects: Sequence[tuple[Setup, Conditions]],
     output: Path,
-    reporter: Reporter,
+    new_reporter: Callable[[], Reporter],
     *,
     from_records: bool = False,
 ) -> Shown:
@@ -131,7 +131,7 @@ def reproduce_job(
         subjects: Models on tasks, and how each is studied.
         output: A folder, which may hold the others too. A record that is there, of the same model, data and
             settings, is not computed again; a study that was killed goes on by the store.
-        reporter: Told about stages and notes.
+        new_reporter: Makes who is told about stages and notes, for each study anew: records keep their own notes.
         from_records: Compute nothing and load no model.
 
     Raises:
@@ -154,7 +154,7 @@ def reproduce_job(
                 study,
                 setup,
                 asked,
-                reporter,
+                new_reporter(),
                 from_records,
             )
             for setup, asked in subjects
