@@ -48,6 +48,10 @@ class RunError(PruneHeadsError):
     """A run folder holds something else, or a file in it cannot be read."""
 
 
+class UnfitError(RunError):
+    """A table or figure of the paper is asked of a task that has not what it shows."""
+
+
 class SpecError(PruneHeadsError):
     """A file that describes a sweep has faults; the message names them all."""
 

@@ -13,6 +13,7 @@ from prune_heads.cli.options import Json, SetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import Store
 from prune_heads.cli.trial import setup_of
+from prune_heads.errors import UnfitError
 
 _CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "runs")
 _SUBJECT = "subject"
@@ -29,7 +30,7 @@ def reproduce(
     ] = None,
     model: Annotated[
         str | None,
-        Option(help="A folder or a model on the hub. (default: bert-base-uncased, fine-tuned, of the hub)"),
+        Option(help="A folder or a model on the hub. (default: of the hub, as the paper's or like it)"),
     ] = None,
     task: Annotated[str | None, Option(help="Its task. (default: the paper's)")] = None,
     data_dir: Annotated[Path | None, Option(help="Folder with the task's official GLUE TSV files.")] = None,
@@ -82,9 +83,14 @@ def reproduce(
     for each, (subjects, conditions, folder) in plans.items():
         setups = [_setup(each, values, folder, store) for values in subjects]
         asked = Conditions(**conditions)
-        shown[each] = reproduce_job(
-            each, setups, asked, output, TerminalReporter(), from_records=from_records
-        )
+        reporter = TerminalReporter()
+        try:
+            shown[each] = reproduce_job(each, setups, asked, output, reporter, from_records=from_records)
+        except UnfitError as error:
+            if name is not ReproductionName.all:
+                raise
+            reporter.note(f"left out: {error}")
+            continue
         if not as_json:
             show({}, sheet_table(shown[each].sheet), as_json=False)
     if as_json:
@@ -118,9 +124,9 @@ def _plan(
 
 
 def _setup(name: str, values: dict[str, Any], folder: Path, store: str | None) -> Any:
-    from prune_heads.paper.subjects import default_subjects
+    from prune_heads.paper.subjects import default_task
 
     try:
-        return setup_of({"task": default_subjects(name)[0]["task"], **values}, folder, store)
+        return setup_of({"task": default_task(name), **values}, folder, store)
     except ValueError as error:
         raise BadParameter(f"{name}: {error}.") from error
