@@ -9,7 +9,7 @@ from prune_heads.checkpoints.classifier import (
 )
 from prune_heads.checkpoints.language_model import IGNORED, LanguageModel, Objective
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
-from prune_heads.checkpoints.loading import BUILT_IN
+from prune_heads.checkpoints.loading import BUILT_IN, folder_name
 from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned, save_pruned, write_pruned
 from prune_heads.checkpoints.translating import how_it_writes, translate
 
@@ -21,6 +21,7 @@ __all__ = [
     "LanguageModel",
     "Objective",
     "fingerprint",
+    "folder_name",
     "how_it_writes",
     "kernels",
     "load_classifier",

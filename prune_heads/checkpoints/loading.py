@@ -5,6 +5,7 @@ random, weights of another shape, NaN, pickles that hold more than tensors.
 """
 
 import pickle
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -21,6 +22,9 @@ from prune_heads.hub import revision_of
 
 BUILT_IN = "mini"
 """`--model mini`: the checkpoints that come with the package, one for each of the mini tasks."""
+
+_KEPT = re.compile(r"(epoch|step)-\d+")
+"""Checkpoints that `prune-heads finetune` keeps on its way."""
 
 
 @contextmanager
@@ -58,6 +62,11 @@ def reading(source: Path | str, shown: str, *, trust_remote_code: bool) -> Itera
         ) from error
 
 
+def folder_name(folder: Path) -> str:
+    """What records call a checkpoint folder: its name; of one that was kept in training, `MODEL/epoch-3`."""
+    return f"{folder.parent.name}/{folder.name}" if _KEPT.fullmatch(folder.name) else folder.name
+
+
 def find(name: str, task: str | None) -> tuple[Path | str, str]:
     """The folder, or the hub's repository; and the name of the checkpoint for records, without a path.
 
@@ -65,7 +74,9 @@ def find(name: str, task: str | None) -> tuple[Path | str, str]:
         CheckpointError: If there is no such folder, or it holds no checkpoint.
     """
     source = _source(name, task)
-    return source, BUILT_IN if name == BUILT_IN else source.name if isinstance(source, Path) else source
+    return source, BUILT_IN if name == BUILT_IN else folder_name(source) if isinstance(
+        source, Path
+    ) else source
 
 
 def _source(name: str, task: str | None) -> Path | str:

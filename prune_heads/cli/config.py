@@ -2,10 +2,12 @@
 
 import difflib
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import BadParameter, Context, Option
+from typer import BadParameter, Context, Option, Typer
+from typer.main import get_command
 
 from prune_heads.execution.spec import RESERVED
 from prune_heads.objects import is_url
@@ -49,6 +51,28 @@ def path_of(key: str, value: Any, folder: Path) -> Any:
         return value
     is_path = key in _PATHS or (key == "model" and str(value).startswith(".")) or str(value).endswith(".toml")
     return str(folder / value) if is_path else value
+
+
+def alone(function: Callable[..., Any]) -> Any:
+    """A function as a command of its own, outside the program."""
+    app = Typer(add_completion=False)
+    app.command()(function)
+    return get_command(app)
+
+
+def taken(command: Any, key: str, value: Any) -> Any:
+    """What a command makes of the value of one of its options.
+
+    Raises:
+        ValueError: If it does not take it.
+    """
+    option = next(each for each in command.params if each.name == key)
+    if value is None:
+        return option.default
+    try:
+        return option.process_value(Context(command), value)
+    except BadParameter as error:
+        raise ValueError(error.message.removeprefix("Value error, ")) from error
 
 
 Config = Annotated[

@@ -45,6 +45,7 @@ class ReproductionName(StrEnum):
     figure1 = "figure1"
     figure2 = "figure2"
     figure3 = "figure3"
+    figure5 = "figure5"
     figure6 = "figure6"
     all = "all"
 

@@ -1,22 +1,27 @@
 """`prune-heads reproduce`: a table or figure of the paper, published numbers beside one's own."""
 
 import difflib
+import sys
+from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option
 
-from prune_heads.cli.config import read_toml
-from prune_heads.cli.names import DeviceName, DtypeName, ReproductionName
+from prune_heads.cli.config import alone, read_toml, taken
+from prune_heads.cli.finetune import finetune
+from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, ReproductionName
 from prune_heads.cli.options import Json, SetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import Store
 from prune_heads.cli.trial import setup_of
 from prune_heads.errors import UnfitError
 
-_CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "runs")
+_CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
 _SUBJECT = "subject"
+_FINETUNE = "finetune"
+"""Key of a subject: the file by which `prune-heads finetune` makes its model where it is not there."""
 
 
 def reproduce(
@@ -45,6 +50,10 @@ def reproduce(
     ] = None,
     choose_examples: Annotated[
         int | None, Option(min=1, help="Training examples that table 6 chooses heads on. (default: 5000)")
+    ] = None,
+    criterion: Annotated[
+        list[CriterionName] | None,
+        Option(help="Order that figure 3 compares; repeatable. (default: gradient, ablation)"),
     ] = None,
     runs: Annotated[int | None, Option(min=6, help="Of each side that is timed. (default: 6)")] = None,
     store: Store = None,
@@ -75,17 +84,23 @@ def reproduce(
         "steps": steps,
         "score_examples": score_examples,
         "choose_examples": choose_examples,
+        "criterion": criterion or None,
         "runs": runs,
     }
     given = {key: value for key, value in options.items() if value is not None}
     plans = {each.value: _plan(each.value, config, given) for each in names}
     shown = {}
-    for each, (subjects, conditions, folder) in plans.items():
-        setups = [_setup(each, values, folder, store) for values in subjects]
-        asked = Conditions(**conditions)
+    for each, (subjects, folder) in plans.items():
+        studied = []
+        for values in subjects:
+            recipe = values.pop(_FINETUNE, None)
+            if recipe is not None and not from_records and model is None:
+                _finetune(folder / recipe, folder / values["model"])
+            asked = Conditions(**_conditions(each, values))
+            studied.append((_setup(each, values, folder, store), asked))
         reporter = TerminalReporter()
         try:
-            shown[each] = reproduce_job(each, setups, asked, output, reporter, from_records=from_records)
+            shown[each] = reproduce_job(each, studied, output, reporter, from_records=from_records)
         except UnfitError as error:
             if name is not ReproductionName.all:
                 raise
@@ -97,10 +112,8 @@ def reproduce(
         show({each: sheet_report(one.sheet) for each, one in shown.items()}, None, as_json=True)
 
 
-def _plan(
-    name: str, config: Path | None, given: dict[str, Any]
-) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
-    """Options of each subject, what all studies share, and the folder that paths in the file are relative to."""
+def _plan(name: str, config: Path | None, given: dict[str, Any]) -> tuple[list[dict[str, Any]], Path]:
+    """Options of each subject, and the folder that paths in the file are relative to."""
     from prune_heads.paper.subjects import default_subjects
 
     file = config / f"{name}.toml" if config is not None and config.is_dir() else config
@@ -111,16 +124,36 @@ def _plan(
         raise BadParameter(f"{shown}: subject must be tables, written [[subject]].")
     known = [field.name for field in fields(SetupOptions)]
     for key in [*values, *(key for each in subjects for key in each)]:
-        if key not in (*known, *_CONDITIONS):
-            near = difflib.get_close_matches(key, [*known, *_CONDITIONS, _SUBJECT], n=1)
+        if key not in (*known, *_CONDITIONS, _FINETUNE):
+            near = difflib.get_close_matches(key, [*known, *_CONDITIONS, _FINETUNE, _SUBJECT], n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise BadParameter(f"{shown}: there is no option {key!r}{hint}.")
     if subjects == [{}] and not {"model", "task"} & {*values, *given}:
         subjects = [dict(each) for each in default_subjects(name)]
     every = [{**values, **each, **given} for each in subjects]
-    conditions = {key: value for key, value in every[0].items() if key in _CONDITIONS}
-    plain = [{key: value for key, value in each.items() if key not in _CONDITIONS} for each in every]
-    return plain, conditions, Path() if file is None else file.parent
+    if any(_FINETUNE in each and "model" not in each for each in every):
+        raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
+    return every, Path() if file is None else file.parent
+
+
+def _finetune(recipe: Path, folder: Path) -> None:
+    """Make a subject's model as `prune-heads finetune` does; what is done is not done again."""
+    words = ["--config", str(recipe), "--output", str(folder)]
+    with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
+        alone(finetune).main(words, prog_name="finetune", standalone_mode=False)
+
+
+def _conditions(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Takes what is not of the setup out of a subject's options; checked as on the command line."""
+    command, found = alone(reproduce), {}
+    for key in [key for key in _CONDITIONS if key in values]:
+        try:
+            found[key] = taken(command, key, values.pop(key))
+        except ValueError as error:
+            raise BadParameter(f"{name}: {key}: {error}") from error
+    if "criterion" in found:
+        found["criteria"] = tuple(each.value for each in found.pop("criterion"))
+    return found
 
 
 def _setup(name: str, values: dict[str, Any], folder: Path, store: str | None) -> Any:

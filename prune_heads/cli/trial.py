@@ -7,10 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-from typer.main import get_command
-
-from prune_heads.cli.config import path_of
+from prune_heads.cli.config import alone, path_of, taken
 from prune_heads.cli.options import ChoiceOptions, ScoringOptions, SetupOptions, StoredSetupOptions
 from prune_heads.cli.run import options_of, run
 from prune_heads.execution.spec import Known, Trial, Values
@@ -79,9 +76,7 @@ def setup_of(values: Values, relative_to: Path, store: str | None) -> "Setup":
 @cache
 def _command() -> Any:
     """`prune-heads run`, as Typer makes it."""
-    alone = typer.Typer(add_completion=False)
-    alone.command()(run)
-    return get_command(alone)
+    return alone(run)
 
 
 @cache
@@ -92,18 +87,7 @@ def _options() -> dict[str, Any]:
 
 
 def _convert(key: str, value: Any) -> Any:
-    """What the command makes of a value.
-
-    Raises:
-        ValueError: If it does not take it.
-    """
-    option = _options()[key]
-    if value is None:
-        return option.default
-    try:
-        return option.process_value(typer.Context(_command()), value)
-    except typer.BadParameter as error:
-        raise ValueError(error.message.removeprefix("Value error, ")) from error
+    return taken(_command(), key, value)
 
 
 def _converted(values: Values, relative_to: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prune_heads.checkpoints import folder_name
 from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import read_json, write_json, write_text, writing_into
 from prune_heads.jobs.bench import timed
@@ -31,7 +32,7 @@ Admit = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all studies share."""
+    """How a subject is studied."""
 
     seed: int = 0
     steps: int = 10
@@ -40,6 +41,8 @@ class Conditions:
     """Training examples that importance is estimated on; None for all."""
     choose_examples: int = CHOOSE_EXAMPLES
     """Training examples that table 6 chooses heads on."""
+    criteria: tuple[str, ...] = ("gradient", "ablation")
+    """Orders that figure 3 compares."""
     runs: int = 6
     """Of each side that is timed."""
 
@@ -59,9 +62,13 @@ def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit)
 
 
 def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    return _orders(setup, replace(asked, criteria=("gradient",)), reporter, admit)
+
+
+def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
     spec = TASKS.get(setup.task)
     options = Curves(
-        ("gradient", "ablation"),
+        asked.criteria,
         Scoring(seed=asked.seed, max_examples=asked.score_examples),
         n_steps=asked.steps,
         splits=() if spec is None else spec.eval_splits[:1],
@@ -78,6 +85,7 @@ STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = 
     "without-one": _without_one,
     "only-one": _only_one,
     "curve": _curve,
+    "orders": _orders,
     "bench": _bench,
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""
@@ -89,8 +97,7 @@ class _DoneBefore(Exception):
 
 def reproduce_job(
     name: str,
-    subjects: Sequence[Setup],
-    asked: Conditions,
+    subjects: Sequence[tuple[Setup, Conditions]],
     output: Path,
     reporter: Reporter,
     *,
@@ -100,8 +107,7 @@ def reproduce_job(
 
     Args:
         name: Key of `REPRODUCTIONS`.
-        subjects: Models on tasks.
-        asked: What all studies share.
+        subjects: Models on tasks, and how each is studied.
         output: A folder, which may hold the others too. A record that is there, of the same model, data and
             settings, is not computed again; a study that was killed goes on by the store.
         reporter: Told about stages and notes.
@@ -115,11 +121,16 @@ def reproduce_job(
     what = REPRODUCTIONS[name]
     if len(subjects) > 1 and not what.several:
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
-    if not from_records:  # no data need be there
-        for setup in subjects:
-            spec = _spec(setup)
-            n_splits = min(len(_splits(study, spec)) for study in what.studies)
-            _check_fit(name, spec.name, spec.kind == "translation", n_splits)
+    for setup, _ in subjects:
+        if from_records and (setup.own is not None or setup.task not in TASKS):
+            continue  # its files need not be there, and its records tell
+        spec = _spec(setup)
+        n_splits = min(len(_splits(study, spec)) for study in what.studies)
+        _check_fit(name, spec.name, spec.kind == "translation", n_splits)
+    if what.over_epochs:
+        subjects = [
+            (each, asked) for setup, asked in subjects for each in _epochs(setup, output, from_records)
+        ]
     records: Records = {
         study: [
             _record(
@@ -130,7 +141,7 @@ def reproduce_job(
                 reporter,
                 from_records,
             )
-            for setup in subjects
+            for setup, asked in subjects
         ]
         for study in what.studies
     }
@@ -174,11 +185,32 @@ def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:
 
 def record_name(setup: Setup, study: str) -> str:
     """The file of a study: model, task and study, no path."""
-    model, is_path = setup.model, setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
-    if is_path or Path(model).is_dir():  # a folder that may not be there any more, unlike a name on the hub
-        model = Path(model).name
     task = Path(setup.task).stem
-    return re.sub(r"[^\w.-]+", "--", f"{model}.{task}.{study}.json")
+    return re.sub(r"[^\w.-]+", "--", f"{model_name(setup)}.{task}.{study}.json")
+
+
+def model_name(setup: Setup) -> str:
+    """What records call the model, which need not be there any more."""
+    is_path = setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
+    return folder_name(Path(setup.model)) if is_path or Path(setup.model).is_dir() else setup.model
+
+
+def _epochs(setup: Setup, output: Path, from_records: bool) -> list[Setup]:
+    """The checkpoints that were kept in a fine-tuning, in order; those of which there are records."""
+    if from_records:
+        name = record_name(replace(setup, model=f"./{model_name(setup)}/epoch-0"), "curve")
+        before, _, after = name.rpartition("epoch-0")
+        records = (output / RECORDS_FOLDER).glob(f"{before}epoch-*{after}")
+        kept = [file.name.removesuffix(after) for file in records]
+    else:
+        kept = [folder.name for folder in Path(setup.model).expanduser().glob("epoch-*")]
+    if not kept:
+        raise UnfitError(
+            f"{model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
+            "there are none. 'prune-heads finetune --keep-epochs' keeps them"
+        )
+    numbers = sorted(int(name.rpartition("-")[2]) for name in kept)
+    return [replace(setup, model=str(Path(setup.model) / f"epoch-{n}")) for n in numbers]
 
 
 def _record(

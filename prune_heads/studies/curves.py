@@ -168,6 +168,7 @@ def _line(order: Order, measured: Sequence[Measured], options: Curves) -> dict[s
         "rescored": order.rescored,
         "n_draws": len(order.draws),
         "scored_on": order.scored_on,
+        "scores": None if len(order.draws) > 1 else order.scores.to_json()["scores"],
         "areas": areas,
         "points": [
             {

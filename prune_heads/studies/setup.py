@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from prune_heads.checkpoints import Classifier, fingerprint, load_classifier, load_language_model
+from prune_heads.checkpoints import Classifier, fingerprint, folder_name, load_classifier, load_language_model
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
@@ -104,7 +104,7 @@ class Setup:
     def configuration(self) -> dict[str, Any]:
         """For records: everything that can change a result; folders by their names only."""
         return {
-            "model": self.model if not Path(self.model).is_dir() else Path(self.model).resolve().name,
+            "model": folder_name(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model,
             "task": Path(self.task).name if self.own is None else self.own.name,
             "data_dir": None if self.data_dir is None else self.data_dir.resolve().name,
             "label_order": None if self.label_order is None else list(self.label_order),

@@ -1,7 +1,7 @@
 """Figures from records. Each is a matplotlib figure; `save` writes it as PNG and SVG."""
 
 from prune_heads.reporting.figures.ablations import ablation_histogram, ablation_maps, ablation_scatter
-from prune_heads.reporting.figures.curves import criteria_figure, curve_figure, subjects_figure
+from prune_heads.reporting.figures.curves import criteria_figure, curve_figure, epochs_figure, subjects_figure
 from prune_heads.reporting.figures.scatter import correlation_scatter
 from prune_heads.reporting.figures.scores import heat_map
 from prune_heads.reporting.figures.style import save
@@ -14,6 +14,7 @@ __all__ = [
     "correlation_scatter",
     "criteria_figure",
     "curve_figure",
+    "epochs_figure",
     "heat_map",
     "save",
     "subjects_figure",

@@ -5,6 +5,7 @@ from statistics import mean
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -95,6 +96,31 @@ def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
             else ""
         )
         figure.supxlabel(f"bars: 95% interval of the metric{of_several}", fontsize=8)
+    return figure
+
+
+def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> Figure:
+    """The first line of records of checkpoints: a panel a training, a line an epoch, light to dark (paper, figure 5).
+
+    Args:
+        trainings: Name -> epoch -> record of `prune-heads curve`.
+    """
+    n = len(trainings)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.9 * n, 3.9), layout="constrained")
+        panels = list(figure.subplots(1, n, squeeze=False, sharey=True)[0])
+        for axes, (name, records) in zip(panels, trainings.items(), strict=True):
+            colours = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(records)))
+            for i, (epoch, record) in enumerate(records.items()):
+                points = points_of(record["lines"][0], splits(record)[0])
+                x, y = ([point[key] for point in points] for key in ("percent", "value"))
+                marker = MARKERS[i % len(MARKERS)]
+                axes.plot(x, y, marker=marker, markersize=4, color=colours[i], label=f"epoch {epoch}")
+            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
+            axes.set_title(f"{name} on {record['task']}", fontsize=10)
+            axes.grid(axis="y", alpha=0.3)
+        panels[0].set_ylabel(record["headline"].replace("_", " "))
+        panels[0].legend(frameon=False)
     return figure
 
 

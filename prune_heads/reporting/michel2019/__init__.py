@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from prune_heads.reporting.michel2019.kept_alone import table2, table3, table5, table6
 from prune_heads.reporting.michel2019.orders import figure3, figure6
+from prune_heads.reporting.michel2019.over_epochs import figure5
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, is_translation
 from prune_heads.reporting.michel2019.single_heads import figure1, figure2, table1
 from prune_heads.reporting.michel2019.speed import table4
@@ -20,6 +21,8 @@ class Reproduction(NamedTuple):
     show: Callable[[Records], Shown]
     several: bool = False
     """Whether it takes several subjects."""
+    over_epochs: bool = False
+    """Whether a subject stands for the checkpoints that its fine-tuning kept."""
     translates: bool | None = None
     """Whether it is of translations alone, or of anything else; None for both."""
     n_splits: int = 1
@@ -35,7 +38,8 @@ REPRODUCTIONS: Mapping[str, Reproduction] = {
     "table6": Reproduction(("only-one",), table6, translates=False),
     "figure1": Reproduction(("without-one",), figure1, several=True),
     "figure2": Reproduction(("without-one",), figure2, several=True, n_splits=2),
-    "figure3": Reproduction(("curve",), figure3, several=True),
+    "figure3": Reproduction(("orders",), figure3, several=True),
+    "figure5": Reproduction(("curve",), figure5, several=True, over_epochs=True),
     "figure6": Reproduction(("curve",), figure6, several=True),
 }
 """Name of a table or figure -> how it is reproduced."""

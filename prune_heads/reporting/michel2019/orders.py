@@ -31,7 +31,7 @@ _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
 
 def figure3(records: Records) -> Shown:
     """In order of I_h, and of the differences that each head makes alone; a row an order."""
-    every = records["curve"]
+    every = records["orders"]
     rows: list[tuple[str, str, float | None, Mapping[float, float]]] = []
     for record in every:
         split = splits(record)[0]

@@ -1,0 +1,85 @@
+"""Figure 5: how importance and prunability change in training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from prune_heads.paper import published
+from prune_heads.reporting.criteria import points_of, splits
+from prune_heads.reporting.figures import epochs_figure
+from prune_heads.reporting.michel2019.orders import NOTICEABLE, prunable_percent
+from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
+from prune_heads.reporting.sheet import Sheet, as_interval, as_text, with_digits
+from prune_heads.statistics import correlate
+
+_SHARES = (20, 40, 60, 80)
+"""Percent of the heads, for the table; the figure has all."""
+
+
+def figure5(records: Records) -> Shown:
+    """In order of I_h at each epoch; the order of the heads against that of the last epoch."""
+    trainings = _by_training(records["curve"])
+    rows = [
+        row
+        for name, of_epochs in trainings.items()
+        for row in _rows(name, of_epochs, list(of_epochs.values())[-1])
+    ]
+    first = records["curve"][0]
+    columns = (
+        ("model", as_text),
+        ("epoch", as_text),
+        *((f"{share}%", with_digits(4)) for share in (0, *_SHARES)),
+        ("up to, %", with_digits(0)),
+        ("rank r with last", with_digits(2)),
+        ("95% interval", as_interval),
+    )
+    theirs = published()["figure5"]
+    shown = ", ".join(
+        f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True)
+    )
+    notes = (
+        f"{first['headline'].replace('_', ' ').capitalize()} without these shares of the heads, lowest score first; up "
+        f"to: the share that can go before {100 * NOTICEABLE:g} point is lost. Rank r: Spearman's, of the scores of "
+        "all heads with those after the last epoch.",
+        f"Published: a translation model (IWSLT German to English, 6 layers of 8 heads), with BLEU {shown} epochs. The "
+        "paper finds that which heads matter is settled early, but not at once.",
+        *precision_note(first),
+    )
+    names = " and ".join(dict.fromkeys(record["task"] for record in records["curve"]))
+    sheet = Sheet(f"Figure 5: how far one can prune, epoch by epoch, {names}", columns, tuple(rows), notes)
+    return Shown(sheet, {"": epochs_figure(trainings)})
+
+
+def _by_training(records: Sequence[Record]) -> Mapping[str, Mapping[int, Record]]:
+    """Model -> epoch -> record, from names such as `my-model/epoch-3`."""
+    found: dict[str, dict[int, Record]] = {}
+    for record in records:
+        model, _, epoch = record["model"]["name"].rpartition("/epoch-")
+        found.setdefault(model, {})[int(epoch)] = record
+    return found
+
+
+def _rows(name: str, of_epochs: Mapping[int, Record], last: Record) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for epoch, record in of_epochs.items():
+        line = record["lines"][0]
+        values = {point["percent"]: point["value"] for point in points_of(line, splits(record)[0])}
+        rank = correlate(_scores(record), _scores(last)).spearman
+        interval = None if record is last or rank.low is None else (rank.low, rank.high)
+        rows.append(
+            (
+                name,
+                epoch,
+                values[0],
+                *(values.get(share) for share in _SHARES),
+                prunable_percent(record, line),
+                rank.value,
+                interval,
+            )
+        )
+    return rows
+
+
+def _scores(record: Record) -> np.ndarray:
+    return np.concatenate([np.asarray(row, dtype=float) for row in record["lines"][0]["scores"]])
