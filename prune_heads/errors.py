@@ -49,7 +49,7 @@ class RunError(PruneHeadsError):
 
 
 class UnfitError(RunError):
-    """A table or figure of the paper is asked of a task that has not what it shows."""
+    """A table or figure of the paper is asked of a model or task that has not what it shows."""
 
 
 class SpecError(PruneHeadsError):

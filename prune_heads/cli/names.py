@@ -36,8 +36,11 @@ class NormalizerName(StrEnum):
 class ReproductionName(StrEnum):
     """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
+    table1 = "table1"
+    table2 = "table2"
     table3 = "table3"
     table4 = "table4"
+    table5 = "table5"
     table6 = "table6"
     figure1 = "figure1"
     figure2 = "figure2"

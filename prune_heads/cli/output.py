@@ -24,7 +24,7 @@ def show(result: Mapping[str, Any], table: "RenderableType | None", *, as_json: 
     if as_json:
         print(json.dumps(result, allow_nan=False))  # ASCII, which every terminal and pipe can take
     elif table is not None:
-        Console().print(table)
+        Console().print(table, crop=False)  # a table that is too wide loses no number
 
 
 class TerminalReporter:

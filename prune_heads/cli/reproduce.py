@@ -35,7 +35,7 @@ def reproduce(
     ] = None,
     model: Annotated[
         str | None,
-        Option(help="A folder or a model on the hub. (default: bert-base-uncased, fine-tuned, of the hub)"),
+        Option(help="A folder or a model on the hub. (default: of the hub, as the paper's or like it)"),
     ] = None,
     task: Annotated[str | None, Option(help="Its task. (default: the paper's)")] = None,
     data_dir: Annotated[Path | None, Option(help="Folder with the task's official GLUE TSV files.")] = None,
@@ -156,9 +156,9 @@ def _conditions(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setup(name: str, values: dict[str, Any], folder: Path, store: str | None) -> Any:
-    from prune_heads.paper.subjects import default_subjects
+    from prune_heads.paper.subjects import default_task
 
     try:
-        return setup_of({"task": default_subjects(name)[0]["task"], **values}, folder, store)
+        return setup_of({"task": default_task(name), **values}, folder, store)
     except ValueError as error:
         raise BadParameter(f"{name}: {error}.") from error

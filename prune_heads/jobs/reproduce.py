@@ -12,7 +12,7 @@ from prune_heads.files import read_json, write_json, write_text, writing_into
 from prune_heads.jobs.bench import timed
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
-from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown
+from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
 from prune_heads.reporting.sheet import sheet_csv, sheet_latex, sheet_markdown
 from prune_heads.runs import identity_hash
 from prune_heads.studies.ablating import ablate
@@ -23,7 +23,8 @@ from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
 from prune_heads.studies.pruning import Choice
 from prune_heads.studies.scoring import Scoring
 from prune_heads.studies.setup import Setup
-from prune_heads.tasks.spec import TASKS
+from prune_heads.tasks.spec import TASKS, TaskSpec
+from prune_heads.tasks.task import load_task
 
 RECORDS_FOLDER = "records"
 Record = dict[str, Any]
@@ -47,10 +48,18 @@ class Conditions:
     """Of each side that is timed."""
 
 
-def _ablate(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
-    return lambda setup, asked, reporter, admit: ablate(
-        setup, Ablation(kind, seed=asked.seed, choose_examples=asked.choose_examples), reporter, admit=admit
-    )
+def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    return ablate(setup, Ablation("without-one", seed=asked.seed), reporter, admit=admit)
+
+
+def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
+    options = Ablation("only-one", seed=asked.seed, choose_examples=asked.choose_examples)
+    spec = _spec(setup)
+    if spec.kind == "translation":
+        splits = _splits("only-one", spec)
+        options = replace(options, splits=splits, choose_split=splits[0], choose_examples=None)
+    return ablate(setup, options, reporter, admit=admit)
 
 
 def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
@@ -99,8 +108,8 @@ def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admi
 
 
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
-    "without-one": _ablate("without-one"),
-    "only-one": _ablate("only-one"),
+    "without-one": _without_one,
+    "only-one": _only_one,
     "curve": _curve,
     "orders": _orders,
     "curve-E": _curve_of("E"),
@@ -135,14 +144,20 @@ def reproduce_job(
         from_records: Compute nothing and load no model.
 
     Raises:
-        UnfitError: If the model is not of the kind that the figure is of, or there is no record of it where nothing is
-            to be computed; `all` goes on without it.
+        UnfitError: If a model or a task is not one that it can be of, before anything is computed, or there is no
+            record of it where nothing is to be computed; `all` goes on without it.
         RunError: If a record cannot be read, or the folder cannot be written to.
         PruneHeadsError: If a study fails.
     """
     what = REPRODUCTIONS[name]
     if len(subjects) > 1 and not what.several:
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
+    for setup, _ in subjects:
+        if from_records and (setup.own is not None or setup.task not in TASKS):
+            continue  # its files need not be there, and its records tell
+        spec = _spec(setup)
+        n_splits = min(len(_splits(study, spec)) for study in what.studies)
+        _check_fit(name, spec.name, spec.kind == "translation", n_splits)
     if what.over_epochs:
         subjects = [
             (each, asked) for setup, asked in subjects for each in _epochs(setup, output, from_records)
@@ -161,6 +176,8 @@ def reproduce_job(
         ]
         for study in what.studies
     }
+    for record in (record for each in records.values() for record in each):
+        _check_fit(name, record["task"], is_translation(record), len(record.get("tables", [None])))
     shown = what.show(records)
     with writing_into("the output folder", output):
         output.mkdir(parents=True, exist_ok=True)
@@ -170,6 +187,31 @@ def reproduce_job(
         for ending, figure in shown.figures.items():
             save(figure, output, name + ending)
     return shown
+
+
+def _spec(setup: Setup) -> TaskSpec:
+    return load_task(setup.task, data_dir=setup.data_dir, own=setup.own).spec
+
+
+def _splits(study: str, spec: TaskSpec) -> tuple[str, ...]:
+    """Where a study measures."""
+    if study == "only-one" and spec.kind == "translation":
+        every = (*spec.eval_splits, *spec.more_splits)
+        return tuple(dict.fromkeys((every[0], every[-1])))
+    return spec.eval_splits
+
+
+def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:
+    what = REPRODUCTIONS[name]
+    if what.translates not in (None, translates):
+        needed = "a translation" if what.translates else "a task that is no translation"
+        like = [key for key, each in REPRODUCTIONS.items() if each.translates is translates]
+        raise UnfitError(f"{name} must be of {needed}; got {task}, of which there are {', '.join(like)}")
+    if n_splits < what.n_splits:
+        raise UnfitError(
+            f"{name} must be of a task with {what.n_splits} splits to measure on; got {task}, which has {n_splits}. "
+            "Take a task that has more, or files of one's own"
+        )
 
 
 def record_name(setup: Setup, study: str) -> str:
@@ -194,7 +236,7 @@ def _epochs(setup: Setup, output: Path, from_records: bool) -> list[Setup]:
     else:
         kept = [folder.name for folder in Path(setup.model).expanduser().glob("epoch-*")]
     if not kept:
-        raise RunError(
+        raise UnfitError(
             f"{model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
             "there are none. 'prune-heads finetune --keep-epochs' keeps them"
         )

@@ -1,20 +1,32 @@
-"""On what the paper's tables and figures are reproduced where nothing is named: its model, fine-tuned, from the hub."""
+"""On what the paper's tables and figures are reproduced where nothing is named: models like its own, from the hub."""
 
 from collections.abc import Mapping
 
-_BY_TASK = {
-    task: f"yoshitomo-matsubara/bert-base-uncased-{task}" for task in ("mnli", "sst2", "cola", "mrpc")
+_CLASSIFIERS: Mapping[str, Mapping[str, str]] = {
+    task: {"model": f"yoshitomo-matsubara/bert-base-uncased-{task}", "task": task}
+    for task in ("mnli", "sst2", "cola", "mrpc")
 }
 """Fine-tunings of bert-base-uncased whose data and settings are on the hub; `prune-heads finetune` makes one's own."""
 
-_TRANSLATION = {"model": "Helsinki-NLP/opus-mt-en-fr", "task": "wmt14-en-fr"}
-"""An encoder-decoder of 6 + 6 layers x 8 heads; the paper's, of 16 heads, is not on the hub."""
+_TRANSLATION: Mapping[str, str] = {"model": "Helsinki-NLP/opus-mt-en-fr", "task": "wmt14-en-fr"}
+"""6 + 6 layers of 8 heads, for transformers; the paper's model is one of fairseq, of 16 heads."""
 
-_SUBJECTS = {"figure6": ("sst2", "cola", "mrpc"), "estimators": tuple(_BY_TASK)}
+_MNLI = _CLASSIFIERS["mnli"]
+_BOTH = (_TRANSLATION, _MNLI)
+_SUBJECTS: Mapping[str, tuple[Mapping[str, str], ...]] = {
+    **dict.fromkeys(("table1", "table2", "table5", "figure4"), (_TRANSLATION,)),
+    **dict.fromkeys(("figure1", "figure3"), _BOTH),  # figure 2 needs MTNT, which is not a split of WMT
+    "figure6": tuple(_CLASSIFIERS[task] for task in ("sst2", "cola", "mrpc")),
+    "estimators": tuple(_CLASSIFIERS.values()),
+}
 
 
 def default_subjects(name: str) -> list[Mapping[str, str]]:
-    """Options of each subject of a table or figure: `model` and `task`."""
-    if name == "figure4":
-        return [_TRANSLATION]
-    return [{"model": _BY_TASK[task], "task": task} for task in _SUBJECTS.get(name, ("mnli",))]
+    """Options of each subject of a table or figure, `model` and `task`: the paper's (a) before its (b)."""
+    return list(_SUBJECTS.get(name, (_MNLI,)))
+
+
+def default_task(name: str) -> str:
+    """The task of a model that is named alone: of a classifier, if the table or figure takes one."""
+    subjects = default_subjects(name)
+    return next((each["task"] for each in subjects if each is not _TRANSLATION), subjects[0]["task"])

@@ -15,6 +15,12 @@ def layer_names(report: Mapping[str, Any]) -> list[str]:
     return HeadCounts.described(report["blocks"]).names()
 
 
+def metric_name(record: Mapping[str, Any]) -> str:
+    """The headline metric as people write it."""
+    headline = str(record["headline"])
+    return "BLEU" if headline == "bleu" else headline.replace("_", " ")
+
+
 def titled(title: str) -> Text:
     """A title of its own: Rich would wrap a table's title at the width of the table."""
     return Text(title, style="bold")

@@ -1,6 +1,6 @@
 """A table once, in every form: for the terminal, Markdown, LaTeX and CSV."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,24 @@ def as_interval(value: tuple[float, float]) -> str:
     return f"{value[0]:+.2f} to {value[1]:+.2f}"
 
 
+def as_range(value: tuple[float, float]) -> str:
+    """The least and the most of several, without signs: `40 to 60`."""
+    return f"{value[0]:.4g} to {value[1]:.4g}"
+
+
+def as_marked(value: tuple[float, str]) -> str:
+    """A difference in points and its mark, or an empty one: `-0.53*`."""
+    return in_points(value[0]) + value[1]
+
+
+_PARTS: Mapping[Form, tuple[str, str]] = {
+    as_interval: (", low", ", high"),
+    as_range: (", low", ", high"),
+    as_marked: ("", ", mark"),
+}
+"""Forms of pairs -> how the two columns of a CSV are called."""
+
+
 def with_digits(digits: int) -> Form:
     """A number without a sign."""
     return lambda value: f"{value:.{digits}f}"
@@ -42,7 +60,7 @@ class Sheet:
 
     title: str
     columns: tuple[tuple[str, Form], ...]
-    """Name and form of each column; a value of `as_interval` is a pair."""
+    """Name and form of each column; some forms are of pairs."""
     rows: tuple[tuple[Any, ...], ...]
     notes: tuple[str, ...] = ()
     """Sentences."""
@@ -70,10 +88,12 @@ def sheet_table(sheet: Sheet) -> RenderableType:
     """For the terminal."""
     texts = sheet.texts()
     table = plain_table((), ())
-    for name, cells in zip(sheet.heading, zip(*texts, strict=True), strict=True):
-        table.add_column(
-            name, justify="right", min_width=max(map(len, cells))
-        )  # headings may wrap, numbers not
+    for name, values, cells in zip(
+        sheet.heading, zip(*sheet.rows, strict=True), zip(*texts, strict=True), strict=True
+    ):
+        is_words = any(isinstance(value, str) for value in values)
+        width = max(map(len, (*cells, *name.split())))  # headings may wrap between words, cells not
+        table.add_column(name, justify="left" if is_words else "right", min_width=width)
     for row in texts:
         table.add_row(*row)
     return Group(titled(sheet.title), table, *map(Text, sheet.notes))
@@ -93,15 +113,13 @@ def sheet_latex(sheet: Sheet) -> str:
 
 
 def sheet_csv(sheet: Sheet) -> str:
-    """As CSV, numbers in full; an interval takes two columns."""
-    heading: list[str] = []
-    for name, form in sheet.columns:
-        heading += [f"{name}, low", f"{name}, high"] if form is as_interval else [name]
+    """As CSV, numbers in full; a pair, e.g. an interval, takes two columns."""
+    heading = [name + part for name, form in sheet.columns for part in _PARTS.get(form, ("",))]
     return written(heading, [_flat(row, sheet.columns) for row in sheet.rows])
 
 
 def _flat(row: Sequence[Any], columns: Sequence[tuple[str, Form]]) -> list[Any]:
     cells: list[Any] = []
     for value, (_, form) in zip(row, columns, strict=True):
-        cells += ([None, None] if value is None else value) if form is as_interval else [value]
+        cells += ([None, None] if value is None else value) if form in _PARTS else [value]
     return cells

@@ -45,8 +45,12 @@ def ablate(
     chosen_on = None
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split
-        chosen_on = subject.task.load(name, options.choose_examples, seed=options.seed)
-        chosen_on = subject.measurable(chosen_on, reporter)
+        if options.choose_examples is None:
+            same = [split for split in splits if split.name == name]
+            chosen_on = same[0] if same else setup.load_split(subject, name, reporter)
+        else:
+            chosen_on = subject.task.load(name, options.choose_examples, seed=options.seed)
+            chosen_on = subject.measurable(chosen_on, reporter)
         if name in [split.name for split in splits]:
             reporter.note(
                 f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them"
@@ -58,8 +62,11 @@ def ablate(
     }
     admit(identity)
     every = [setup.predictions(subject, split, reporter) for split in splits]
-    choosing = None if chosen_on is None else setup.predictions(subject, chosen_on, reporter)
-    to_choose = [] if choosing is None else [choosing]
+    choosing = next((each for each in every if each.split is chosen_on), None)
+    to_choose = []
+    if choosing is None and chosen_on is not None:
+        choosing = setup.predictions(subject, chosen_on, reporter)
+        to_choose = [choosing]
     for each in (*every, *to_choose):
         check_defined(each)
     clock.lap("load")
@@ -70,7 +77,7 @@ def ablate(
     chosen = None if choosing is None else measure(choosing, options)
     found = []
     for each in every:
-        found.append(measure(each, options))
+        found.append(chosen if chosen is not None and each is choosing else measure(each, options))
         warn_if_below_majority(subject, each.split, found[-1].base, reporter)
     clock.lap("ablate")
     tables = [table(each, options.seed, chosen) for each in found]

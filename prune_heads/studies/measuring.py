@@ -27,8 +27,8 @@ class Ablation:
     """Splits to measure on; none stands for the task's own."""
     choose_split: str | None = None
     """Where `only-one` picks each layer's head; None for the task's split for scoring."""
-    choose_examples: int = CHOOSE_EXAMPLES
-    """How many of its examples, drawn at random."""
+    choose_examples: int | None = CHOOSE_EXAMPLES
+    """How many of its examples, drawn at random; None for those that a split is measured on."""
     seed: int = 0
     memory: int | None = None
     """MiB of activations a pass; None for the device's default."""

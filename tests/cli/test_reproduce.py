@@ -8,12 +8,15 @@ import pytest
 
 from prune_heads.cli.names import ReproductionName
 from prune_heads.jobs.reproduce import STUDIES, record_name
-from prune_heads.paper.subjects import default_subjects
+from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.studies.setup import Setup
+from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
 MINI += ("--steps", "2")
+TRANSLATION = ("--model", "mini", "--task", "mini-translation", "--max-examples", "24", "--steps", "2")
+OF_TRANSLATIONS = ["table1", "table2", "table5"]
 TIMED = Path(__file__).parents[2] / "results" / "sst2-bench" / "record.json"
 
 
@@ -28,29 +31,118 @@ def test_the_defaults_are_of_the_hub():
     assert all(
         each["model"].endswith(f"bert-base-uncased-{each['task']}") for each in default_subjects("table3")
     )
+    assert [each["task"] for each in default_subjects("figure1")] == ["wmt14-en-fr", "mnli"]
+    assert all(default_subjects(name) == default_subjects("figure1")[:1] for name in OF_TRANSLATIONS)
+    assert [default_task(name) for name in ("table2", "table3", "figure1")] == ["wmt14-en-fr", "mnli", "mnli"]
+
+
+@pytest.mark.parametrize("name", REPRODUCTIONS)
+def test_a_default_fits(name):
+    for each in default_subjects(name):
+        if each["task"] in TASKS:
+            translates = TASKS[each["task"]].kind == "translation"
+            assert REPRODUCTIONS[name].translates in (None, translates)
 
 
 def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tmp_path, monkeypatch):
     """All but the clock: what is timed takes its time, and has its own tests."""
     monkeypatch.setitem(STUDIES, "bench", lambda *asked: json.loads(TIMED.read_text()))
     folder = tmp_path / "out"
-    first = json_of(invoke("reproduce", "all", *MINI, "--output", folder, "--json"))
-    fitting = [name for name in REPRODUCTIONS if name != "figure4"]  # which is of encoder-decoders
-    assert list(first) == fitting
+    done = invoke("reproduce", "all", *MINI, "--output", folder, "--json")
+    first = json_of(done)
+    for name in OF_TRANSLATIONS:
+        assert f"left out: {name} must be of a translation; got mini-inference" in done.stderr
+    assert list(first) == [
+        name for name in REPRODUCTIONS if name not in (*OF_TRANSLATIONS, "figure4", "figure5")
+    ]
     assert {len(first[name]["rows"]) for name in ("table3", "table6")} == {12}
     files = snapshot(folder)
     assert {path for path in files if path.startswith("records/")} == {
-        f"records/mini.mini-inference.{study}.json" for study in ("only-one", "without-one", "curve", "bench")
+        f"records/mini.mini-inference.{study}.json" for study in STUDIES if not study.startswith("curve-")
     }
-    for name in fitting:
-        for ending in ("md", "tex", "csv", *(("png", "svg") if name.startswith("figure") else ())):
+    for name in first:
+        for ending in ("md", "tex", "csv"):
             assert files[f"{name}.{ending}"]
+    for name in ("figure1b", "figure2b", "figure3b", "figure6"):
+        assert files[f"{name}.png"]
+        assert files[f"{name}.svg"]
     for path in files:
         if not path.startswith("records"):
             (folder / path).unlink()
     again = invoke("reproduce", "all", *MINI, "--output", folder, "--from-records", "--json")
     assert json_of(again) == first
     assert snapshot(folder) == files
+
+
+def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
+    """One record serves tables 2 and 5, another table 1 and figures 1 and 2."""
+    words = (
+        "reproduce",
+        "all",
+        *TRANSLATION,
+        "--score-examples",
+        "16",
+        "--output",
+        tmp_path / "out",
+        "--json",
+    )
+    done = invoke(*words)
+    first = json_of(done)
+    assert list(first) == [
+        *OF_TRANSLATIONS,
+        "figure1",
+        "figure2",
+        "figure3",
+        "figure4",
+        "figure6",
+        "estimators",
+    ]
+    assert "left out: table3 must be of a task that is no translation; got mini-translation" in done.stderr
+    only, without = (
+        json.loads((tmp_path / f"out/records/mini.mini-translation.{study}.json").read_text())
+        for study in ("only-one", "without-one")
+    )
+    assert [table["split"] for table in only["tables"]] == ["validation", "test"]
+    assert [table["split"] for table in without["tables"]] == ["validation", "mismatched"]
+    assert only["chosen_on"] == only["data"][0]
+    for best in only["tables"][0]["best"]:
+        assert best["best_here"] == {"head": best["head"], "delta": best["delta"]}
+    two, five = ([row for row in first[name]["rows"] if row["head"]] for name in ("table2", "table5"))
+    assert [row["head"] for row in two] == [row["head"] for row in five]
+    assert [row["blocks"] for row in two] == ["E"] * 4 + ["A"] * 4 + ["D"] * 4
+    chosen = only["tables"][1]["best"]
+    assert [row["here"] for row in five] == [pytest.approx(100 * best["delta"]) for best in chosen]
+    masked = [row["1"][0] for row in first["table1"]["rows"] if row["source"] == "here"]
+    assert masked == [pytest.approx(100 * row[0]) for row in without["tables"][0]["delta"][:4]]
+    assert {row["heads"] for row in first["figure1"]["rows"]} == {16}
+    files = snapshot(tmp_path / "out")
+    assert {path for path in files if path.endswith(".png")} == {
+        *(f"figure{number}a.png" for number in (1, 2, 3)),
+        "figure6.png",
+    }
+    assert json_of(invoke(*words, "--from-records")) == first
+
+
+def test_both_kinds_in_one_figure(invoke, json_of, tmp_path):
+    (tmp_path / "figure1.toml").write_text(
+        'max_examples = 24\n[[subject]]\nmodel = "mini"\ntask = "mini-translation"\n'
+        '[[subject]]\nmodel = "mini"\ntask = "mini-inference"\n'
+    )
+    words = ("reproduce", "figure1", "--config", tmp_path, "--output", tmp_path / "out", "--json")
+    rows = json_of(invoke(*words))["figure1"]["rows"]
+    assert [row["metric"] for row in rows] == ["BLEU", "BLEU", "accuracy", "accuracy"]
+    assert rows[0]["subject"] == "mini on mini-translation"
+    assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"figure1a.svg", "figure1b.svg"}
+
+
+@pytest.mark.parametrize("name", ["table5", "figure2"])
+def test_a_translation_on_one_split_alone(name, refused, tmp_path):
+    (tmp_path / "pairs.csv").write_text("source,target\na,b\n")
+    (tmp_path / "own.toml").write_text(
+        'task = "translation"\nmodel = "mini"\ntrain_file = "pairs.csv"\nvalidation_file = "pairs.csv"\n'
+    )
+    said = refused("reproduce", name, "--config", tmp_path / "own.toml", "--output", tmp_path / "none")
+    assert f"{name} must be of a task with 2 splits to measure on; got translation, which has 1" in said
 
 
 @pytest.mark.parametrize(
@@ -188,3 +280,12 @@ def test_what_cannot_be_done(refused, tmp_path):
         "reproduce", "table3", "--config", tmp_path / "two.toml", *words
     )
     assert "is not one of" in refused("reproduce", "table9", code=2)
+    assert "table3 must be of a task that is no translation" in refused(
+        "reproduce", "table3", *TRANSLATION, "--output", tmp_path / "none"
+    )
+    assert "table2 must be of a translation; got mini-inference, of which there are table3" in refused(
+        "reproduce", "table2", *MINI, "--output", tmp_path / "none"
+    )
+    assert "figure2 must be of a task with 2 splits" in refused(
+        "reproduce", "figure2", *MINI[:3], "mini-sentiment", "--output", tmp_path / "none"
+    )

@@ -28,6 +28,7 @@ def only_one(n_layers):
             "delta": -0.02,
             "low": -0.03,
             "high": -0.01,
+            "p_value": 0.2,
             "best_here": {"head": 1, "delta": 0.01},
         }
         for layer in range(1, n_layers + 1)
@@ -36,11 +37,68 @@ def only_one(n_layers):
         "split": "validation_matched",
         "n_examples": 10,
         "base": 0.8,
+        "blocks": [{"kind": "self", "stack": "encoder", "n_heads": 2}] * n_layers,
         "low": [[-0.01, -0.03]] * n_layers,
         "high": [[0.02, -0.01]] * n_layers,
+        "p_value": [[0.5, 0.001]] * n_layers,
+        "alpha": 0.01,
+        "test": "exact McNemar",
         "best": best,
     }
     return about(tables=[table])
+
+
+def of_translation(record):
+    """The same, said to be of what was written."""
+    return record | {"task": "wmt14-en-fr", "headline": "bleu", "translation": {}}
+
+
+def kept_of_translation(n_layers):
+    """Head 3 of each layer, where p is less than 0.01 in A alone; worse by a point on the second split."""
+    names = [f"{kind}:{layer}" for kind in "EAD" for layer in range(1, n_layers + 1)]
+    base = {"n_examples": 9, "base": 0.36, "alpha": 0.01, "test": "paired bootstrap"}
+    rows = [
+        [
+            {"layer": name, "head": 3, "delta": delta, "low": delta - 0.01, "high": delta + 0.01}
+            | {"p_value": 0.001 if name[0] == "A" else 0.2, "chosen_on": "validation", "chosen_examples": 9}
+            for name in names
+        ]
+        for delta in (-0.01, -0.02)
+    ]
+    tables = [
+        base | {"split": split, "best": best}
+        for split, best in zip(("validation", "test"), rows, strict=True)
+    ]
+    return of_translation(about(tables=tables))
+
+
+def masked_of_translation():
+    """Two layers of two heads of each kind; what a head makes depends on its kind and on the split."""
+    kinds = [("self", "encoder"), ("cross", "decoder"), ("self", "decoder")]
+    blocks = [{"kind": kind, "stack": stack, "n_heads": 2} for kind, stack in kinds for _ in range(2)]
+    encoder = [[-0.01, 0.02], [0.0, -0.03]]
+    grids = {
+        "validation": [*encoder, *[[-0.2, -0.1]] * 4],
+        "mismatched": [*([-delta for delta in row] for row in encoder), *[[-0.2, -0.1]] * 4],
+    }
+    p_values = [[0.5, 0.001], [0.5, 0.5], *[[0.001, 0.001]] * 4]
+    tables = [
+        {
+            "split": split,
+            "n_examples": 9,
+            "base": 0.36,
+            "alpha": 0.01,
+            "test": "paired bootstrap",
+            "blocks": blocks,
+        }
+        | {"delta": grid, "low": grid, "high": grid, "p_value": p_values}
+        | {"value": [[0.36 + delta for delta in row] for row in grid]}
+        for split, grid in grids.items()
+    ]
+    pair = {"first": "validation", "second": "mismatched", "n_heads": 12}
+    agreement = {"value": 0.9, "low": 0.8, "high": 0.95}
+    correlations = [pair | {"pearson": agreement, "spearman": agreement}]
+    return of_translation(about(kind="without-one", tables=tables, correlations=correlations))
 
 
 def curve(values, task="mnli", criterion="gradient"):
@@ -98,6 +156,76 @@ def test_layers_of_models_of_other_depth_are_not_subtracted():
     assert "different numbers of layers" in sheet.notes[-1]
 
 
+def test_tables_2_and_5_are_of_the_first_and_the_last_split():
+    records = {"only-one": [kept_of_translation(6)]}
+    two, five = (REPRODUCTIONS[name].show(records).sheet for name in ("table2", "table5"))
+    there = published()
+    assert [row[:2] for row in two.rows] == [(kind, layer) for kind in "EAD" for layer in range(1, 7)]
+    assert two.rows[0][:5] == ("E", 1, (-1.31, "*"), 3, (-1.0, ""))
+    assert two.rows[11][:5] == ("A", 6, (-13.56, "*"), 3, (-1.0, "*"))
+    assert two.rows[0][6] == pytest.approx(0.31)
+    assert two.rows[0][7] == pytest.approx((-0.69, 1.31))
+    assert [row[2] for row in five.rows] == [
+        value for key in ("enc_enc", "enc_dec", "dec_dec") for value in there["table5"][key]
+    ]
+    assert {row[4] for row in five.rows} == {-2.0}
+    assert "of validation (without a mask: 36.00); the head was chosen on validation itself" in two.notes[0]
+    assert "of test (without a mask: 36.00); the head was chosen on 9 examples of validation" in five.notes[0]
+
+
+def test_kinds_of_other_depth_are_not_subtracted():
+    sheet = REPRODUCTIONS["table2"].show({"only-one": [kept_of_translation(7)]}).sheet
+    assert [row[2] for row in sheet.rows if row[1] == 7] == [None] * 3
+    assert len(sheet.rows) == 21
+    assert all(row[6] is row[7] is None for row in sheet.rows)
+    assert "different numbers of layers" in sheet.notes[-1]
+
+
+def test_table_1_has_the_heads_of_the_encoder_above_the_published_ones():
+    sheet = REPRODUCTIONS["table1"].show({"without-one": [masked_of_translation()]}).sheet
+    assert sheet.rows[0][:5] == ("here", 1, (-1.0, ""), (2.0, "*"), None)
+    assert sheet.rows[1][:4] == ("here", 2, (0.0, ""), (-3.0, ""))
+    assert sheet.rows[2][:8] == (
+        "published",
+        1,
+        *((value, "") for value in (0.03, 0.07, 0.05, -0.06, 0.03)),
+        (-0.53, "*"),
+    )
+    assert len(sheet.rows) == 8
+    assert sum(cell is not None and cell[1] == "*" for row in sheet.rows[2:] for cell in row[2:]) == 8
+    assert "1 of 4 here, 8 of 96 published" in sheet.notes[1]
+
+
+def test_figures_1_and_2_of_a_translation():
+    records = {"without-one": [masked_of_translation()]}
+    one, two = (REPRODUCTIONS[name].show(records) for name in ("figure1", "figure2"))
+    assert [row[3:] for row in one.sheet.rows] == [(4, 0, 1, pytest.approx(-3)), (4, 1, 0, pytest.approx(-2))]
+    assert list(one.figures) == list(two.figures) == ["a"]
+    heights = [patch.get_height() for patch in one.figures["a"].axes[0].patches]
+    assert sum(heights) == 4
+    assert [row[2:5] for row in two.sheet.rows] == [("all", 0.56, 0.9), ("E", 0.56, pytest.approx(-1))]
+    names = {text.get_text() for text in two.figures["a"].axes[0].texts}
+    assert names
+    assert all(name[0] in "EAD" for name in names)
+
+
+def test_a_correlation_that_is_not_defined_is_left_empty():
+    record = masked_of_translation()
+    record["correlations"][0]["pearson"] = {"value": None, "low": None, "high": None}
+    row = REPRODUCTIONS["figure2"].show({"without-one": [record]}).sheet.rows[0]
+    assert row[3:] == (0.56, None, None, None, None)
+
+
+def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
+    records = [curve([0.8, 0.7]), curve([0.7, 0.6]), of_translation(curve([0.4, 0.1]))]
+    shown = REPRODUCTIONS["figure3"].show({"orders": records})
+    assert list(shown.figures) == ["b", "b2", "a"]
+    reached = {row[0]: row[2] for row in shown.sheet.rows}
+    assert reached["published: bert-base-uncased on mnli"] == 40
+    assert reached["published: a large Transformer on WMT14 En-Fr"] == 20
+    assert reached["m on wmt14-en-fr, BLEU"] == 0
+
+
 @pytest.mark.parametrize(
     ("values", "percent"),
     [([0.8, 0.795, 0.79, 0.8], 10), ([0.8, 0.7], 0), ([0.8, 0.9, 0.8], 20), ([0.5], 0)],
@@ -108,18 +236,45 @@ def test_how_far_one_can_prune(values, percent):
 
 
 def test_the_replication_stands_beside_the_nearest_share():
-    sheet = REPRODUCTIONS["figure3"].show({"curve": [curve([0.8] * 11)]}).sheet
-    replicated = {row[0]: row[2] for row in sheet.rows}
-    assert replicated["0%"] is None
-    assert replicated["10%"] == 0.8374
-    assert replicated["50%"] == 0.8151
-    assert replicated["100%"] == 0.3182
+    sheet = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8] * 11)]}).sheet
+    names = sheet.heading
+    replicated = next(row for row in sheet.rows if row[0].startswith("replication") and row[1] == "gradient")
+    values = dict(zip(names, replicated, strict=True))
+    assert values["0%"] is values["up to, %"] is None
+    assert (values["10%"], values["50%"], values["100%"]) == (0.8374, 0.8151, 0.3182)
+    assert not any(
+        row[0].startswith("replication")
+        for row in REPRODUCTIONS["figure3"].show({"orders": [curve([0.8], "own")]}).sheet.rows
+    )
 
 
 def test_figure_6_has_a_row_and_a_panel_a_task():
-    shown = REPRODUCTIONS["figure6"].show({"curve": [curve([0.8, 0.7], task) for task in ("sst2", "other")]})
-    assert [(row[0], row[4]) for row in shown.sheet.rows] == [("sst2", 60), ("other", None)]
-    assert [axes.get_title() for axes in shown.figures[""].axes] == ["m on sst2", "m on other"]
+    records = [curve([0.8, 0.7], "sst2"), curve([0.8, 0.7], "other"), of_translation(curve([0.4, 0.3]))]
+    shown = REPRODUCTIONS["figure6"].show({"curve": records})
+    assert [(row[0], row[4]) for row in shown.sheet.rows] == [
+        ("sst2", 60),
+        ("other", None),
+        ("wmt14-en-fr", 20),
+    ]
+    titles = [axes.get_title() for axes in shown.figures[""].axes]
+    assert titles == ["m on sst2", "m on other", "m on wmt14-en-fr"]
+
+
+def test_figure_6_sums_up_the_models_of_a_task():
+    values = [[0.8, 0.8, 0.7], [0.6, 0.5, 0.4], [0.7, 0.62, 0.7]]
+    records = [curve(each, "cola") for each in values]
+    shown = REPRODUCTIONS["figure6"].show({"curve": [*records, curve([0.9, 0.8], "sst2")]})
+    rows = [dict(zip(shown.sheet.heading, row, strict=True)) for row in shown.sheet.rows]
+    assert [row["here: up to, %"] for row in rows[:3]] == [10, 0, 0]
+    mean = rows[3]
+    assert mean["model"] == "mean of 3"
+    assert (mean["whole"], mean["its range"]) == (pytest.approx(0.7), (0.6, 0.8))
+    assert (mean["here: up to, %"], mean["its range, %"]) == (pytest.approx(10 / 3), (0, 10))
+    panel = shown.figures[""].axes[0]
+    assert list(panel.lines[0].get_ydata()) == pytest.approx([0.7, 0.64, 0.6])
+    (band,) = panel.collections
+    corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
+    assert {(0, 0.6), (0, 0.8), (10, 0.5), (10, 0.8), (20, 0.4), (20, 0.7)} == corners
 
 
 def test_precision_is_said_where_it_is_reduced():

@@ -8,6 +8,8 @@ from rich.console import Console
 from prune_heads.reporting.sheet import (
     Sheet,
     as_interval,
+    as_marked,
+    as_range,
     as_text,
     in_points,
     sheet_csv,
@@ -50,6 +52,22 @@ def test_csv_holds_numbers_in_full_and_intervals_in_two_columns():
     assert float(rows[0]["rate"]) == 2 / 3
     assert (rows[0]["95% interval, low"], rows[0]["95% interval, high"]) == ("-1.25", "0.125")
     assert (rows[1]["a difference"], rows[1]["95% interval, low"]) == ("", "")
+
+
+def test_a_mark_stands_beside_its_number_and_in_a_column_of_its_own_in_csv():
+    marked = Sheet(
+        "M",
+        (("difference", as_marked), ("range", as_range)),
+        (((-0.525, "*"), (0.4, 60)), ((1 / 3, ""), None)),
+    )
+    assert marked.texts() == [["-0.53*", "0.4 to 60"], ["+0.33", ""]]
+    rows = list(csv.DictReader(io.StringIO(sheet_csv(marked))))
+    assert list(rows[0]) == ["difference", "difference, mark", "range, low", "range, high"]
+    assert [(float(row["difference"]), row["difference, mark"]) for row in rows] == [
+        (-0.525, "*"),
+        (1 / 3, ""),
+    ]
+    assert "$-$0.53$^{*}$" in sheet_latex(marked)
 
 
 def test_latex_is_escaped():

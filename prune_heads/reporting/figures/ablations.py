@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from prune_heads.reporting.cells import KINDS, cells
 from prune_heads.reporting.figures.scatter import Pair, Side, scatter
 from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
-from prune_heads.reporting.layout import layer_names
+from prune_heads.reporting.layout import layer_names, metric_name
 
 _BINS = 24
+_NARROW = 0.001
+"""Width of a bin where no head changes a metric that is not on a grid."""
 _CLIPPED_AT = 98
 """Percentile of the absolute differences at which the colours end."""
 
@@ -54,15 +56,21 @@ def ablation_maps(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def ablation_histogram(record: Mapping[str, Any]) -> Figure:
-    """How many heads leave which metric (paper, figure 1); a line at the metric of the whole model."""
+def ablation_histogram(record: Mapping[str, Any], of: str = "") -> Figure:
+    """How many heads leave which metric (paper, figure 1); a line at the metric of the whole model.
+
+    Args:
+        record: Of `prune-heads ablate`.
+        of: Whose heads they are where they are not all: ` of the encoder`.
+    """
     tables = record["tables"]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6, 1.1 + 2.3 * len(tables)), layout="constrained")
         panels = list(figure.subplots(len(tables), 1, squeeze=False, sharex=True)[:, 0])
         for axes, table in zip(panels, tables, strict=True):
             values = [value for row in table["value"] for value in row if value is not None]
-            axes.hist(values, bins=_edges(values, table["base"], table["n_examples"]), color="#31688e")
+            n_examples = table["n_examples"] if record["headline"] == "accuracy" else None
+            axes.hist(values, bins=_edges(values, table["base"], n_examples), color="#31688e")
             axes.axvline(
                 table["base"], color="crimson", linewidth=1.4, label=f"all heads: {table['base']:.4f}"
             )
@@ -70,8 +78,8 @@ def ablation_histogram(record: Mapping[str, Any]) -> Figure:
             axes.yaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False, loc="best")
             axes.xaxis.set_tick_params(labelbottom=True)
-        panels[-1].set_xlabel(f"{record['headline'].replace('_', ' ')} {KINDS[record['kind']]}")
-        head_panels(figure, panels, _title(record), [table["split"] for table in tables])
+        panels[-1].set_xlabel(f"{metric_name(record)} {KINDS[record['kind']]}")
+        head_panels(figure, panels, _title(record) + of, [table["split"] for table in tables])
     return figure
 
 
@@ -81,7 +89,7 @@ def ablation_scatter(record: Mapping[str, Any]) -> Figure:
         table["split"]: Side(f"{table['split']} (points)", table["delta"], 100) for table in record["tables"]
     }
     pairs = [Pair(sides[pair["first"]], sides[pair["second"]], pair) for pair in record["correlations"]]
-    return scatter(_title(record), pairs)
+    return scatter(_title(record), pairs, layer_names(record["tables"][0]))
 
 
 def _title(record: Mapping[str, Any]) -> str:
@@ -100,15 +108,17 @@ def _mark(axes: Axes, table: Mapping[str, Any]) -> None:
                 axes.add_patch(frame)
 
 
-def _edges(values: Sequence[float], base: float, n_examples: int) -> NDArray[np.float64]:
-    """Edges of bins, one of them around the base; as wide as an odd number of examples.
+def _edges(values: Sequence[float], base: float, n_examples: int | None) -> NDArray[np.float64]:
+    """Edges of bins, one of them around the base; of accuracies, as wide as an odd number of examples.
 
     Accuracies lie on a grid of 1 / n_examples. Other widths would catch now more, now fewer of its points, and an
     even number of them would put points on edges.
     """
     span = max(*values, base) - min(*values, base)
-    steps = int(np.ceil(span * n_examples / _BINS)) // 2 * 2 + 1
-    width = steps / n_examples
+    if n_examples is None:
+        width = span / _BINS or _NARROW
+    else:
+        width = (int(np.ceil(span * n_examples / _BINS)) // 2 * 2 + 1) / n_examples
     first = np.floor((min(*values, base) - base) / width + 0.5)
     last = np.floor((max(*values, base) - base) / width + 0.5)
     return np.asarray(base + (np.arange(first, last + 2) - 0.5) * width)

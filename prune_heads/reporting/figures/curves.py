@@ -1,6 +1,7 @@
 """Curves: the metric against the share of heads pruned."""
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 import matplotlib
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from prune_heads.reporting.criteria import label, points_of, pruned, splits
 from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
+from prune_heads.reporting.layout import metric_name
 
 
 def curve_figure(record: Mapping[str, Any]) -> Figure:
@@ -40,7 +42,7 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
-    on, metric = splits(record), record["headline"].replace("_", " ")
+    on, metric = splits(record), metric_name(record)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6 * len(on), 5.0), layout="constrained")
         panels = list(figure.subplots(1, len(on), squeeze=False, sharey=True)[0])
@@ -61,24 +63,39 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def subjects_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
-    """The first line of several records of `prune-heads curve`, a panel each (paper, figure 6)."""
-    n = len(records)
-    columns = min(3, n)
+def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """The first line of records of `prune-heads curve`, a panel a task (paper, figure 6).
+
+    Args:
+        by_task: Task -> a record a model; of several, e.g. fine-tunings by seed, their mean is drawn, with a band
+            from the least to the most.
+    """
+    n = len(by_task)
+    columns = 2 if n == 4 else min(3, n)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.2 * columns, 3.4 * -(-n // columns)), layout="constrained")
         panels = list(figure.subplots(-(-n // columns), columns, squeeze=False).flat)
-        for axes, record in zip(panels, records, strict=False):
+        for axes, same in zip(panels, by_task.values(), strict=False):
+            record = same[0]
             split, line = splits(record)[0], record["lines"][0]
-            axes.axhline(points_of(line, split)[0]["value"], color="0.5", linewidth=0.8, linestyle=":")
-            _draw(axes, line, split, label(line, split), 0)
+            if len(same) == 1:
+                _draw(axes, line, split, label(line, split), 0)
+            else:
+                _draw_mean(axes, [points_of(each["lines"][0], splits(each)[0]) for each in same])
+            axes.axhline(axes.lines[0].get_ydata()[0], color="0.5", linewidth=0.8, linestyle=":")
             axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
-            axes.set_ylabel(record["headline"].replace("_", " "))
-            axes.set_title(f"{record['model']['name']} on {record['task']}", fontsize=10)
+            axes.set_ylabel(metric_name(record))
+            whose = record["model"]["name"] if len(same) == 1 else f"{len(same)} models"
+            axes.set_title(f"{whose} on {record['task']}", fontsize=10)
             axes.grid(axis="y", alpha=0.3)
         for axes in panels[n:]:
             axes.set_visible(False)
-        figure.supxlabel("bars: 95% interval of the metric", fontsize=8)
+        of_several = (
+            "; band: the least to the most of several models"
+            if any(len(same) > 1 for same in by_task.values())
+            else ""
+        )
+        figure.supxlabel(f"bars: 95% interval of the metric{of_several}", fontsize=8)
     return figure
 
 
@@ -140,3 +157,19 @@ def _draw(axes: Axes, line: Mapping[str, Any], split: str, name: str, i: int) ->
         return
     (drawn,) = axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], markersize=5, label=name)
     axes.vlines(x, low, high, color=drawn.get_color(), linewidth=1, alpha=0.5)
+
+
+def _draw_mean(axes: Axes, models: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """The mean of the points of several models at the shares that all of them have."""
+    values = [{point["percent"]: point["value"] for point in points} for points in models]
+    shared = [percent for percent in values[0] if all(percent in each for each in values)]
+    columns = [[each[percent] for each in values] for percent in shared]
+    (drawn,) = axes.plot(shared, list(map(mean, columns)), marker=MARKERS[0], markersize=5)
+    axes.fill_between(
+        shared,
+        list(map(min, columns)),
+        list(map(max, columns)),
+        color=drawn.get_color(),
+        alpha=0.2,
+        linewidth=0,
+    )

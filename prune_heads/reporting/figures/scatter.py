@@ -20,6 +20,9 @@ _NAMED = 3
 _ROOM = (0.08, 0.03)
 """Width and height of a name, as shares of the axes."""
 
+_COLOURS = {"": "#31688e", "E": "#31688e", "A": "#d1495b", "D": "#e0a030"}
+"""By kind of blocks."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -44,8 +47,14 @@ class Pair:
     """`Correlation.to_json()`, or more."""
 
 
-def scatter(title: str, pairs: Sequence[Pair]) -> Figure:
-    """A panel a pair, headed by its Pearson correlation."""
+def scatter(title: str, pairs: Sequence[Pair], names: Sequence[str] | None = None) -> Figure:
+    """A panel a pair, headed by its Pearson correlation; in an encoder-decoder, a colour a kind of blocks.
+
+    Args:
+        title: Above all panels.
+        pairs: At least one.
+        names: Of the blocks, `3` or `E:3`; numbers for None.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.9 * len(pairs), 5.3), layout="constrained")
         panels = list(figure.subplots(1, len(pairs), squeeze=False)[0])
@@ -54,10 +63,9 @@ def scatter(title: str, pairs: Sequence[Pair]) -> Figure:
             for side, line in ((pair.x, axes.axvline), (pair.y, axes.axhline)):
                 if side.zero_line:
                     line(0, color="0.6", linewidth=0.8)
-            axes.plot(
-                x.ravel(), y.ravel(), "o", color="#31688e", markersize=4.5, alpha=0.7, markeredgewidth=0
-            )
-            _name_the_farthest(axes, x, y)
+            named = [str(block + 1) for block in range(len(x))] if names is None else names
+            _draw(axes, x, y, [name.rpartition(":")[0] for name in named])
+            _name_the_farthest(axes, x, y, named)
             axes.set(xlabel=pair.x.label, ylabel=pair.y.label, box_aspect=1)
             axes.margins(0.08)
         names = [f"Pearson r {interval(pair.correlation, 'pearson')}" for pair in pairs]
@@ -84,7 +92,19 @@ def correlation_scatter(record: Mapping[str, Any], pair: Mapping[str, Any]) -> F
     return scatter(f"{pair['n_heads']} heads", [Pair(side("first"), side("second"), pair)])
 
 
-def _name_the_farthest(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], kinds: Sequence[str]) -> None:
+    """A point a head, `kinds` being E, A or D of each block, or empty."""
+    for kind in dict.fromkeys(kinds):
+        own = [i for i, each in enumerate(kinds) if each == kind]
+        (drawn,) = axes.plot(x[own].ravel(), y[own].ravel(), "o", label=kind, color=_COLOURS[kind])
+        drawn.set(markersize=4.5, alpha=0.7, markeredgewidth=0)
+    if len(set(kinds)) > 1:
+        axes.legend(frameon=False, loc="best")
+
+
+def _name_the_farthest(
+    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
+) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
     measured = ~(np.isnan(x) | np.isnan(y))
     places = np.full((*x.shape, 2), np.nan)
@@ -97,7 +117,7 @@ def _name_the_farthest(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64
         if far[layer, head] == 0 or ((right > 0) & (right < _ROOM[0]) & (np.abs(up) < _ROOM[1])).any():
             continue  # the name would lie on another head
         axes.annotate(
-            f"{layer + 1}:{head + 1}",
+            f"{names[layer]}:{head + 1}",
             (x[layer, head], y[layer, head]),
             xytext=(6, 0),
             textcoords="offset points",

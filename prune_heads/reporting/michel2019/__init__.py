@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from prune_heads.reporting.michel2019.estimators import estimators
-from prune_heads.reporting.michel2019.kept_alone import table3, table6
+from prune_heads.reporting.michel2019.kept_alone import table2, table3, table5, table6
 from prune_heads.reporting.michel2019.kinds import figure4
 from prune_heads.reporting.michel2019.orders import figure3, figure6
 from prune_heads.reporting.michel2019.over_epochs import figure5
-from prune_heads.reporting.michel2019.shown import Record, Records, Shown
-from prune_heads.reporting.michel2019.single_heads import figure1, figure2
+from prune_heads.reporting.michel2019.shown import Record, Records, Shown, is_translation
+from prune_heads.reporting.michel2019.single_heads import figure1, figure2, table1
 from prune_heads.reporting.michel2019.speed import table4
 
-__all__ = ["REPRODUCTIONS", "Record", "Records", "Reproduction", "Shown"]
+__all__ = ["REPRODUCTIONS", "Record", "Records", "Reproduction", "Shown", "is_translation"]
 
 
 class Reproduction(NamedTuple):
@@ -28,15 +28,22 @@ class Reproduction(NamedTuple):
     """Whether it takes several subjects."""
     over_epochs: bool = False
     """Whether a subject stands for the checkpoints that its fine-tuning kept."""
+    translates: bool | None = None
+    """Whether it is of translations alone, or of anything else; None for both."""
+    n_splits: int = 1
+    """Splits that it must be measured on, at least."""
 
 
 REPRODUCTIONS: Mapping[str, Reproduction] = {
-    "table3": Reproduction(("only-one",), table3),
-    "table4": Reproduction(("bench",), table4),
-    "table6": Reproduction(("only-one",), table6),
-    "figure1": Reproduction(("without-one",), figure1),
-    "figure2": Reproduction(("without-one",), figure2),
-    "figure3": Reproduction(("orders",), figure3),
+    "table1": Reproduction(("without-one",), table1, translates=True),
+    "table2": Reproduction(("only-one",), table2, translates=True),
+    "table3": Reproduction(("only-one",), table3, translates=False),
+    "table4": Reproduction(("bench",), table4, translates=False),
+    "table5": Reproduction(("only-one",), table5, translates=True, n_splits=2),
+    "table6": Reproduction(("only-one",), table6, translates=False),
+    "figure1": Reproduction(("without-one",), figure1, several=True),
+    "figure2": Reproduction(("without-one",), figure2, several=True, n_splits=2),
+    "figure3": Reproduction(("orders",), figure3, several=True),
     "figure4": Reproduction(("curve-E", "curve-A", "curve-D"), figure4),
     "figure5": Reproduction(("curve",), figure5, several=True, over_epochs=True),
     "figure6": Reproduction(("curve",), figure6, several=True),

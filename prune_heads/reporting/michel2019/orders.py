@@ -1,13 +1,23 @@
 """Figures 3 and 6: how far one can prune, lowest score first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from prune_heads.paper import published
 from prune_heads.reporting.criteria import label, points_of, splits
 from prune_heads.reporting.figures import criteria_figure, subjects_figure
-from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note, subject_of
-from prune_heads.reporting.sheet import Sheet, as_text, with_digits
+from prune_heads.reporting.layout import metric_name
+from prune_heads.reporting.michel2019.shown import (
+    Record,
+    Records,
+    Shown,
+    is_translation,
+    panels,
+    precision_note,
+    subject_of,
+)
+from prune_heads.reporting.sheet import Sheet, as_range, as_text, with_digits
 
 NOTICEABLE = 0.01
 """A loss of this much of the metric counts as noticeable; the paper does not say what it means by the word."""
@@ -15,69 +25,103 @@ NOTICEABLE = 0.01
 _FOUR = with_digits(4)
 _NEAR_PERCENT = 1.5
 """Within which a point of the replication, which has 144 heads in steps of 5%, stands for one of ours."""
+_REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
+"""End of a curve of the replication -> its order, in our words."""
 
 
 def figure3(records: Records) -> Shown:
-    """In order of I_h, and of the differences that each head makes alone."""
-    (record,) = records["orders"]
-    split = splits(record)[0]
-    lines = [
-        (label(line, split), {point["percent"]: point["value"] for point in points_of(line, split)})
-        for line in record["lines"]
-    ]
-    others = {name: _replicated(f"{record['task']}_{name}") for name in ("gradient", "oracle")}
-    rows: list[tuple[Any, ...]] = [
-        (
-            f"{percent:g}%",
-            *(values.get(percent) for _, values in lines),
-            *(_near(curve, percent) for curve in others.values()),
-        )
-        for percent in sorted({percent for _, values in lines for percent in values})
-    ]
+    """In order of I_h, and of the differences that each head makes alone; a row an order."""
+    every = records["orders"]
+    rows: list[tuple[str, str, float | None, Mapping[float, float]]] = []
+    for record in every:
+        split = splits(record)[0]
+        rows += [
+            (
+                f"{subject_of(record)}, {metric_name(record)}",
+                label(line, split),
+                prunable_percent(record, line),
+                {point["percent"]: point["value"] for point in points_of(line, split)},
+            )
+            for line in record["lines"]
+        ]
+    percents = sorted({percent for *_, values in rows for percent in values})
+    reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
+    if any(map(is_translation, every)):
+        rows.append(("published: a large Transformer on WMT14 En-Fr", "gradient", reached["wmt"], {}))
+    if not all(map(is_translation, every)):
+        rows.append(("published: bert-base-uncased on mnli", "gradient", reached["bert"], {}))
+    for task in dict.fromkeys(record["task"] for record in every):
+        for end, order in _REPLICATED.items():
+            if curve := _replicated(f"{task}_{end}"):
+                near = {
+                    percent: value for percent in percents if (value := _near(curve, percent)) is not None
+                }
+                rows.append((f"replication: bert-base-uncased on {task}", order, None, near))
     columns = (
-        ("heads pruned", as_text),
-        *((name, _FOUR) for name, _ in lines),
-        *((f"replication: {name}", _FOUR) for name in others),
+        ("subject", as_text),
+        ("order", as_text),
+        ("up to, %", with_digits(0)),
+        *((f"{percent:g}%", _FOUR) for percent in percents),
     )
-    theirs = published()["figure3"]["no_noticeable_loss_up_to_percent"]["bert"]
-    ours = prunable_percent(record, record["lines"][0])
     notes = (
-        f"Without a loss of {100 * NOTICEABLE:g} point: up to {ours:g}% here, in the order of {lines[0][0]}; the paper "
-        f"says no noticeable loss up to {theirs}% of bert-base-uncased. The replication ran the authors' code on it.",
-        *precision_note(record),
+        f"Up to: how many can go without a loss of {100 * NOTICEABLE:g} point; the paper says up to where there is no "
+        "noticeable loss, and gives no other numbers. A replication ran the authors' code.",
+        *precision_note(*every),
     )
-    sheet = Sheet(f"Figure 3: how far one can prune, {subject_of(record)}", columns, tuple(rows), notes)
-    return Shown(sheet, {"": criteria_figure(record)})
+    whose = f", {subject_of(every[0])}" if len(every) == 1 else ""
+    cells = tuple((*row, *(values.get(percent) for percent in percents)) for *row, values in rows)
+    sheet = Sheet(f"Figure 3: the metric by heads pruned, lowest score first{whose}", columns, cells, notes)
+    return Shown(sheet, {end: criteria_figure(record) for end, record in panels(every)})
 
 
 def figure6(records: Records) -> Shown:
-    """In order of I_h, on several tasks."""
-    theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    rows = [
-        (
-            record["task"],
-            record["model"]["name"],
-            record["headline"].replace("_", " "),
-            points_of(record["lines"][0], splits(record)[0])[0]["value"],
-            theirs.get(record["task"]),
-            prunable_percent(record, record["lines"][0]),
-        )
-        for record in records["curve"]
-    ]
+    """In order of I_h, on several tasks; a row a model, and one of their mean where a task has several."""
+    by_task: dict[str, list[Record]] = {}
+    for record in records["curve"]:
+        by_task.setdefault(record["task"], []).append(record)
+    rows = [row for task, same in by_task.items() for row in _of_task(task, same)]
+    ranges = len(by_task) < len(records["curve"])
     columns = (
         ("task", as_text),
         ("model", as_text),
         ("metric", as_text),
         ("whole", _FOUR),
+        ("its range", as_range),
         ("published: up to, %", as_text),
         ("here: up to, %", with_digits(0)),
+        ("its range, %", as_range),
     )
+    kept = [i for i, (_, form) in enumerate(columns) if ranges or form is not as_range]
     notes = (
-        f"Heads that can go, lowest score first, in steps of 10%, before {100 * NOTICEABLE:g} point of the metric is "
-        "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased.",
+        f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
+        "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
+        + (", and of translations a Transformer on IWSLT De-En." if _has_translation(by_task) else "."),
     )
-    sheet = Sheet("Figure 6: how far one can prune on other tasks", columns, tuple(rows), notes)
-    return Shown(sheet, {"": subjects_figure(records["curve"])})
+    sheet = Sheet(
+        "Figure 6: how far one can prune on other tasks",
+        tuple(columns[i] for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in rows),
+        notes,
+    )
+    return Shown(sheet, {"": subjects_figure(by_task)})
+
+
+def _has_translation(by_task: Mapping[str, Sequence[Record]]) -> bool:
+    return any(is_translation(same[0]) for same in by_task.values())
+
+
+def _of_task(task: str, same: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
+    """The rows of the models on one task."""
+    theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
+    before = theirs.get("iwslt" if is_translation(same[0]) else task)
+    wholes = [points_of(each["lines"][0], splits(each)[0])[0]["value"] for each in same]
+    reached = [prunable_percent(each, each["lines"][0]) for each in same]
+    metric = metric_name(same[0])
+    for each, whole, percent in zip(same, wholes, reached, strict=True):
+        yield task, each["model"]["name"], metric, whole, None, before, percent, None
+    if len(same) > 1:
+        ranges = [(min(values), max(values)) for values in (wholes, reached)]
+        yield task, f"mean of {len(same)}", metric, mean(wholes), ranges[0], before, mean(reached), ranges[1]
 
 
 def prunable_percent(record: Record, line: Mapping[str, Any]) -> float:

@@ -1,16 +1,20 @@
 """What a reproduction shows, and words that its parts share."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from prune_heads.reporting.sheet import Sheet
+from prune_heads.reporting.sheet import Form, Sheet, as_text
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Sequence[Record]]
 """Study -> its record for each subject, in the order of the subjects."""
+
+SURE = "*"
+"""Mark of a difference with p < 0.01, the paper's level."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,53 @@ class Shown:
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
+def is_translation(record: Record) -> bool:
+    """Whether what the model wrote was measured, and not what it answered."""
+    return "translation" in record
+
+
 def subject_of(record: Record) -> str:
     """Whose numbers they are: `minilm-mnli on mnli`."""
     return f"{record['model']['name']} on {record['task']}"
 
 
-def precision_note(record: Record) -> tuple[str, ...]:
-    """Said where it was not full precision."""
-    dtype = record["configuration"]["dtype"]
-    return () if dtype == "float32" else (f"Computed in {dtype}.",)
+def precision_note(*records: Record) -> tuple[str, ...]:
+    """Said where it was not full precision; of several subjects, of which."""
+    reduced = [record for record in records if record["configuration"]["dtype"] != "float32"]
+    whose = (f" ({subject_of(record)})" if len(records) > 1 else "" for record in reduced)
+    return tuple(
+        f"Computed in {record['configuration']['dtype']}{of}."
+        for record, of in zip(reduced, whose, strict=True)
+    )
+
+
+def panels(records: Sequence[Record]) -> Iterator[tuple[str, Record]]:
+    """End of the name of each subject's figure: `a` of a translation and `b` of another, `b2` of a second one."""
+    seen: Counter[str] = Counter()
+    for record in records:
+        letter = "a" if is_translation(record) else "b"
+        seen[letter] += 1
+        yield letter + (str(seen[letter]) if seen[letter] > 1 else ""), record
+
+
+def sheet_of(
+    title: str,
+    records: Sequence[Record],
+    columns: Sequence[tuple[str, Form]],
+    rows: Sequence[tuple[Any, ...]],
+    notes: Sequence[str],
+) -> Sheet:
+    """A table of several subjects; of a single one, named in the title instead of in each row.
+
+    Args:
+        title: Without a subject.
+        records: One a subject.
+        columns: After that of the subject.
+        rows: The subject first.
+        notes: Sentences; how precise the numbers are is added.
+    """
+    every = (*notes, *precision_note(*records))
+    if len(records) == 1:
+        one = tuple(row[1:] for row in rows)
+        return Sheet(f"{title}, {subject_of(records[0])}", tuple(columns), one, every)
+    return Sheet(title, (("subject", as_text), *columns), tuple(rows), every)
