@@ -67,7 +67,8 @@ def reproduce(
 
     What is done is not done again: the same command goes on after a kill.
     """
-    from prune_heads.jobs.reproduce import Conditions, reproduce_job
+    from prune_heads.jobs.paper_studies import Conditions
+    from prune_heads.jobs.reproduce import reproduce_job
     from prune_heads.reporting.sheet import sheet_report, sheet_table
 
     every = [each for each in ReproductionName if each is not ReproductionName.all]

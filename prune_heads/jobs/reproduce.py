@@ -1,124 +1,23 @@
 """The job of `prune-heads reproduce`: run what a table or figure needs, once, and show it from its records."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prune_heads.checkpoints import folder_name
-from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
+from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import read_json, write_json, write_text, writing_into
-from prune_heads.jobs.bench import timed
+from prune_heads.jobs.paper_studies import STUDIES, Conditions, Record, spec_of, splits_of
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
 from prune_heads.reporting.sheet import sheet_csv, sheet_latex, sheet_markdown
 from prune_heads.runs import identity_hash
-from prune_heads.studies.ablating import ablate
-from prune_heads.studies.bench import Bench
-from prune_heads.studies.curves import Curves, curves
-from prune_heads.studies.estimators import Comparison, compare_estimators
-from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
-from prune_heads.studies.pruning import Choice
-from prune_heads.studies.scoring import Scoring
 from prune_heads.studies.setup import Setup
-from prune_heads.tasks.spec import TASKS, TaskSpec
-from prune_heads.tasks.task import load_task
+from prune_heads.tasks.spec import TASKS
 
 RECORDS_FOLDER = "records"
-Record = dict[str, Any]
-Admit = Callable[[Record], None]
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How a subject is studied."""
-
-    seed: int = 0
-    steps: int = 10
-    """Of a curve."""
-    score_examples: int | None = None
-    """Training examples that importance is estimated on; None for all."""
-    choose_examples: int = CHOOSE_EXAMPLES
-    """Training examples that table 6 chooses heads on."""
-    criteria: tuple[str, ...] = ("gradient", "ablation")
-    """Orders that figure 3 compares."""
-    runs: int = 6
-    """Of each side that is timed."""
-
-
-def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return ablate(setup, Ablation("without-one", seed=asked.seed), reporter, admit=admit)
-
-
-def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
-    options = Ablation("only-one", seed=asked.seed, choose_examples=asked.choose_examples)
-    spec = _spec(setup)
-    if spec.kind == "translation":
-        splits = _splits("only-one", spec)
-        options = replace(options, splits=splits, choose_split=splits[0], choose_examples=None)
-    return ablate(setup, options, reporter, admit=admit)
-
-
-def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return curves(setup, _curves(setup, asked, "gradient"), reporter, admit=admit)
-
-
-def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return curves(setup, _curves(setup, asked, *asked.criteria), reporter, admit=admit)
-
-
-def _curve_of(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
-    """Of the heads of one kind of block, by its letter."""
-
-    def study(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-        options = replace(_curves(setup, asked, "gradient"), blocks=(kind,))
-        try:
-            return curves(setup, options, reporter, admit=admit)
-        except HeadDescriptorError as error:  # raised before the long work
-            raise UnfitError(
-                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; "
-                f"got {setup.model}: {error}"
-            ) from error
-
-    return study
-
-
-def _curves(setup: Setup, asked: Conditions, *criteria: str) -> Curves:
-    """On the first split of the task's own."""
-    spec = TASKS.get(setup.task)
-    return Curves(
-        criteria,
-        Scoring(seed=asked.seed, max_examples=asked.score_examples),
-        n_steps=asked.steps,
-        splits=() if spec is None else spec.eval_splits[:1],
-    )
-
-
-def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    half = Choice(0.5)
-    return timed(setup, half, Bench(runs=asked.runs), reporter, seed=asked.seed, admit=admit)[0]
-
-
-def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    options = Comparison(asked.steps, asked.score_examples, asked.seed)
-    return compare_estimators(setup, options, reporter, admit=admit)
-
-
-STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
-    "without-one": _without_one,
-    "only-one": _only_one,
-    "curve": _curve,
-    "orders": _orders,
-    "curve-E": _curve_of("E"),
-    "curve-A": _curve_of("A"),
-    "curve-D": _curve_of("D"),
-    "bench": _bench,
-    "estimators": _estimators,
-}
-"""What a reproduction may need; keys of `Reproduction.studies`."""
 
 
 class _DoneBefore(Exception):
@@ -155,8 +54,8 @@ def reproduce_job(
     for setup, _ in subjects:
         if from_records and (setup.own is not None or setup.task not in TASKS):
             continue  # its files need not be there, and its records tell
-        spec = _spec(setup)
-        n_splits = min(len(_splits(study, spec)) for study in what.studies)
+        spec = spec_of(setup)
+        n_splits = min(len(splits_of(study, spec)) for study in what.studies)
         _check_fit(name, spec.name, spec.kind == "translation", n_splits)
     if what.over_epochs:
         subjects = [
@@ -187,18 +86,6 @@ def reproduce_job(
         for ending, figure in shown.figures.items():
             save(figure, output, name + ending)
     return shown
-
-
-def _spec(setup: Setup) -> TaskSpec:
-    return load_task(setup.task, data_dir=setup.data_dir, own=setup.own).spec
-
-
-def _splits(study: str, spec: TaskSpec) -> tuple[str, ...]:
-    """Where a study measures."""
-    if study == "only-one" and spec.kind == "translation":
-        every = (*spec.eval_splits, *spec.more_splits)
-        return tuple(dict.fromkeys((every[0], every[-1])))
-    return spec.eval_splits
 
 
 def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:

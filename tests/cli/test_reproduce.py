@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prune_heads.cli.names import ReproductionName
-from prune_heads.jobs.reproduce import STUDIES, record_name
+from prune_heads.jobs.paper_studies import STUDIES
+from prune_heads.jobs.reproduce import record_name
 from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.studies.setup import Setup
@@ -118,7 +119,7 @@ def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
     files = snapshot(tmp_path / "out")
     assert {path for path in files if path.endswith(".png")} == {
         *(f"figure{number}a.png" for number in (1, 2, 3)),
-        "figure6.png",
+        *("figure4.png", "figure6.png", "estimators.png", "estimators-curves.png"),
     }
     assert json_of(invoke(*words, "--from-records")) == first
 

@@ -1,0 +1,125 @@
+"""What `prune-heads reproduce` may have to run for a table or figure: one function a study."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prune_heads.errors import HeadDescriptorError, UnfitError
+from prune_heads.jobs.bench import timed
+from prune_heads.progress import Reporter
+from prune_heads.studies.ablating import ablate
+from prune_heads.studies.bench import Bench
+from prune_heads.studies.curves import Curves, curves
+from prune_heads.studies.estimators import Comparison, compare_estimators
+from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
+from prune_heads.studies.pruning import Choice
+from prune_heads.studies.scoring import Scoring
+from prune_heads.studies.setup import Setup
+from prune_heads.tasks.spec import TASKS, TaskSpec
+from prune_heads.tasks.task import load_task
+
+Record = dict[str, Any]
+Admit = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a subject is studied."""
+
+    seed: int = 0
+    steps: int = 10
+    """Of a curve."""
+    score_examples: int | None = None
+    """Training examples that importance is estimated on; None for all."""
+    choose_examples: int = CHOOSE_EXAMPLES
+    """Training examples that table 6 chooses heads on."""
+    criteria: tuple[str, ...] = ("gradient", "ablation")
+    """Orders that figure 3 compares."""
+    runs: int = 6
+    """Of each side that is timed."""
+
+
+def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    return ablate(setup, Ablation("without-one", seed=asked.seed), reporter, admit=admit)
+
+
+def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
+    options = Ablation("only-one", seed=asked.seed, choose_examples=asked.choose_examples)
+    spec = spec_of(setup)
+    if spec.kind == "translation":
+        splits = splits_of("only-one", spec)
+        options = replace(options, splits=splits, choose_split=splits[0], choose_examples=None)
+    return ablate(setup, options, reporter, admit=admit)
+
+
+def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    return curves(setup, _curves(setup, asked, "gradient"), reporter, admit=admit)
+
+
+def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    return curves(setup, _curves(setup, asked, *asked.criteria), reporter, admit=admit)
+
+
+def _curve_of(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
+    """Of the heads of one kind of block, by its letter."""
+
+    def study(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+        options = replace(_curves(setup, asked, "gradient"), blocks=(kind,))
+        try:
+            return curves(setup, options, reporter, admit=admit)
+        except HeadDescriptorError as error:  # raised before the long work
+            raise UnfitError(
+                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; "
+                f"got {setup.model}: {error}"
+            ) from error
+
+    return study
+
+
+def _curves(setup: Setup, asked: Conditions, *criteria: str) -> Curves:
+    """On the first split of the task's own."""
+    spec = TASKS.get(setup.task)
+    return Curves(
+        criteria,
+        Scoring(seed=asked.seed, max_examples=asked.score_examples),
+        n_steps=asked.steps,
+        splits=() if spec is None else spec.eval_splits[:1],
+    )
+
+
+def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    half = Choice(0.5)
+    return timed(setup, half, Bench(runs=asked.runs), reporter, seed=asked.seed, admit=admit)[0]
+
+
+def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    options = Comparison(asked.steps, asked.score_examples, asked.seed)
+    return compare_estimators(setup, options, reporter, admit=admit)
+
+
+STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
+    "without-one": _without_one,
+    "only-one": _only_one,
+    "curve": _curve,
+    "orders": _orders,
+    "curve-E": _curve_of("E"),
+    "curve-A": _curve_of("A"),
+    "curve-D": _curve_of("D"),
+    "bench": _bench,
+    "estimators": _estimators,
+}
+"""What a reproduction may need; keys of `Reproduction.studies`."""
+
+
+def spec_of(setup: Setup) -> TaskSpec:
+    """The task, without its data."""
+    return load_task(setup.task, data_dir=setup.data_dir, own=setup.own).spec
+
+
+def splits_of(study: str, spec: TaskSpec) -> tuple[str, ...]:
+    """Where a study measures."""
+    if study == "only-one" and spec.kind == "translation":
+        every = (*spec.eval_splits, *spec.more_splits)
+        return tuple(dict.fromkeys((every[0], every[-1])))
+    return spec.eval_splits
