@@ -235,11 +235,16 @@ def test_estimators_of_two_subjects(invoke, json_of, snapshot, tmp_path):
     )
     words = ("reproduce", "estimators", "--config", tmp_path, "--output", tmp_path / "out")
     sheet = json_of(invoke(*words, "--json"))["estimators"]
-    rows = sheet["rows"]
+    rows, means = sheet["rows"][:12], sheet["rows"][12:]
     names = ["example", "token", "batch", "fisher", "signed", "running sum (defect)"]
     assert [row["estimator"] for row in rows] == 2 * names
     assert {row["task"] for row in rows} == {"mini-inference", "mini-acceptability"}
     assert {(row["scored on"], row["measured on"]) for row in rows} == {(20, 24)}
+    assert [(row["task"], row["estimator"]) for row in means] == [("mean of 2", name) for name in names]
+    for i, row in enumerate(means):
+        for key in ("difference", "Spearman", "overlap at 50%"):
+            both = [value[key] for value in rows[i::6]]
+            assert row[key] == (None if i == 0 else pytest.approx(sum(both) / 2))
     assert any("never zeroes the gradient" in note for note in sheet["notes"])
     figures = {f"estimators{ending}.{kind}" for ending in ("", "-curves") for kind in ("png", "svg")}
     assert figures <= set(snapshot(tmp_path / "out"))

@@ -1,5 +1,6 @@
 """The estimators of gate gradients compared: a table that the paper does not have."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from prune_heads.reporting.sheet import Sheet, as_interval, as_text, in_points, 
 from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
 
 _TWO = with_digits(2)
+_OVERLAP = "overlap at 50%"
 _COLUMNS = (
     ("task", as_text),
     ("model", as_text),
@@ -20,15 +22,18 @@ _COLUMNS = (
     ("its 95% interval", as_interval),
     ("Spearman", _TWO),
     ("95% interval", as_interval),
-    ("overlap at 50%", _TWO),
+    (_OVERLAP, _TWO),
     ("metric at 50%", _TWO),
 )
+_NAMES = [name for name, _ in _COLUMNS]
 
 
 def estimators(records: Records) -> Shown:
     """A row a subject and estimator; grids of their correlations, and the curves."""
     every = records["estimators"]
     rows = tuple(_row(record, line) for record in every for line in record["lines"])
+    if len(every) > 1:
+        rows += _means(rows, len(every))
     notes = [
         f"Not a table of the paper, whose equation 2 is {REFERENCE}; what its authors' code computes is token. All "
         "scores of a subject come from one pass of gradients over training examples; none is normalised by layer.",
@@ -74,6 +79,26 @@ def _row(record: Record, line: Mapping[str, Any]) -> tuple[Any, ...]:
         None if pair is None else pair["overlap"],
         100 * line["half"]["value"],
     )
+
+
+def _means(rows: Sequence[tuple[Any, ...]], n: int) -> tuple[tuple[Any, ...], ...]:
+    """A row an estimator over all subjects, of what can be compared between metrics."""
+    means = []
+    for name in dict.fromkeys(row[2] for row in rows):
+        own = [row for row in rows if row[2] == name]
+        columns = list(zip(*own, strict=True))
+
+        def mean(place: int, columns: Sequence[Any] = columns) -> float | None:
+            values = [value for value in columns[place] if value is not None]
+            return statistics.mean(values) if values else None
+
+        difference, spearman, overlap = (
+            mean(_NAMES.index(key)) for key in ("difference", "Spearman", _OVERLAP)
+        )
+        means.append(
+            (f"mean of {n}", None, name, *(None,) * 3, difference, None, spearman, None, overlap, None)
+        )
+    return tuple(means)
 
 
 def _metrics(records: Sequence[Record]) -> str:
