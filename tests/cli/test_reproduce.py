@@ -112,7 +112,7 @@ def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
     assert [row["head"] for row in two] == [row["head"] for row in five]
     assert [row["blocks"] for row in two] == ["E"] * 4 + ["A"] * 4 + ["D"] * 4
     chosen = only["tables"][1]["best"]
-    assert [row["here"] for row in five] == [pytest.approx(100 * best["delta"]) for best in chosen]
+    assert [row["here"][0] for row in five] == [pytest.approx(100 * best["delta"]) for best in chosen]
     masked = [row["1"][0] for row in first["table1"]["rows"] if row["source"] == "here"]
     assert masked == [pytest.approx(100 * row[0]) for row in without["tables"][0]["delta"][:4]]
     assert {row["heads"] for row in first["figure1"]["rows"]} == {16}

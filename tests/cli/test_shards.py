@@ -88,8 +88,8 @@ def matrix(folder, report):
 @pytest.mark.parametrize(
     ("n", "n_examples", "estimator", "normalize"),
     [
-        (5, 20, "batch", "min-max"),
-    ],  # five workers, three batches
+        (3, 16, "batch", "min-max"),
+    ],  # three workers, two batches
 )
 def test_gradients_are_those_of_one_process(
     n, n_examples, estimator, normalize, on, tmp_path, invoke, json_of

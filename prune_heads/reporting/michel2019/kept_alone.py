@@ -67,7 +67,7 @@ def table3(records: Records) -> Shown:
     """The best head of each layer, chosen on the very split that it is measured on."""
     (record,) = records["only-one"]
     table = record["tables"][0]
-    theirs = _Published("Table 3", _BERT, {"": published()["table3"]["delta_pp"]})
+    theirs = _of_bert("table3", "Table 3")
     return _shown(record, table, theirs, _best_here(table), f"chosen on {table['split']} itself")
 
 
@@ -83,8 +83,13 @@ def table6(records: Records) -> Shown:
     """As table 3, with the head chosen on training examples."""
     (record,) = records["only-one"]
     table = record["tables"][0]
-    theirs = _Published("Table 6", _BERT, {"": published()["table6"]["delta_pp"]})
+    theirs = _of_bert("table6", "Table 6")
     return _shown(record, table, theirs, _chosen(table), _where_chosen(table))
+
+
+def _of_bert(key: str, name: str) -> _Published:
+    there = published()[key]
+    return _Published(name, _BERT, {"": there["delta_pp"]}, {"": there["significant"]})
 
 
 def _by_kind(there: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
@@ -115,16 +120,15 @@ def _where_chosen(table: Mapping[str, Any]) -> str:
 def _shown(
     record: Record, table: Mapping[str, Any], theirs: _Published, ours: Sequence[_Kept], how: str
 ) -> Shown:
-    """Published and own rows side by side, kind by kind; marked where the paper marks."""
+    """Published and own rows side by side, kind by kind; published ones are marked where the paper says which are."""
     kinds = list(dict.fromkeys([*theirs.delta, *(kept.kind for kept in ours)]))
     rows = [row for kind in kinds for row in _rows(kind, theirs, ours, table["alpha"])]
-    form = in_points if theirs.significant is None else as_marked
     columns = (
         ("blocks", as_text),
         ("layer", as_text),
-        ("published", form),
+        ("published", in_points if theirs.significant is None else as_marked),
         ("head", as_text),
-        ("here", form),
+        ("here", as_marked),
         ("95% interval", as_interval),
         ("here - published", in_points),
         ("its 95% interval", as_interval),
@@ -139,8 +143,8 @@ def _shown(
             "Blocks: E, the encoder's self-attention; A, the decoder's attention to the encoder; D, the decoder's "
             "self-attention."
         )
-    if theirs.significant is not None:
-        notes.append(f"{SURE}: p < {table['alpha']:g} ({table['test']}).")
+    unknown = "; of the published ones it is not known" if theirs.significant is None else ""
+    notes.append(f"{SURE}: p < {table['alpha']:g} ({table['test']}){unknown}.")
     if any(None in (there, head) for _, _, there, head, *_ in rows):
         notes.append(
             "The models have different numbers of layers, so rows are not the same layer and are not subtracted."
@@ -156,12 +160,9 @@ def _rows(kind: str, theirs: _Published, ours: Sequence[_Kept], alpha: float) ->
     by_layer = {kept.number: kept for kept in ours if kept.kind == kind}
     sure = None if theirs.significant is None else theirs.significant.get(kind, ())
 
-    def value(points: float, is_sure: bool) -> Any:
-        return points if sure is None else (points, SURE if is_sure else "")
-
     for layer in range(1, max(len(published_here), max(by_layer, default=0)) + 1):
         before = published_here[layer - 1] if layer <= len(published_here) else None
-        there = None if before is None else value(before, layer in (sure or ()))
+        there = before if sure is None or before is None else _marked(before, layer in sure)
         kept = by_layer.get(layer)
         if kept is None:
             yield kind, layer, there, None, None, None, None, None
@@ -170,4 +171,8 @@ def _rows(kind: str, theirs: _Published, ours: Sequence[_Kept], alpha: float) ->
         beside: tuple[Any, Any] = (None, None)
         if before is not None and len(published_here) == len(by_layer):
             beside = delta - before, (low - before, high - before)
-        yield kind, layer, there, kept.head, value(delta, kept.p_value < alpha), (low, high), *beside
+        yield kind, layer, there, kept.head, _marked(delta, kept.p_value < alpha), (low, high), *beside
+
+
+def _marked(points: float, is_sure: bool) -> tuple[float, str]:
+    return points, SURE if is_sure else ""
