@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prune_heads.reporting.layout import layer_names
+from prune_heads.reporting.layout import layer_names, metric_name
 
 SIGNIFICANT, CORRECTED = "*", "#"
 """Marks of a head that is significant by itself, and of one that stays so after Holm's correction."""
@@ -122,7 +122,7 @@ def sentence(words: str) -> str:
 
 def title(record: Mapping[str, Any]) -> str:
     """Whose table it is, e.g. `minilm on mnli: accuracy without one head, difference in points (0.01)`."""
-    metric = record["headline"].replace("_", " ")
+    metric = metric_name(record)
     return (
         f"{record['model']['name']} on {record['task']}: {metric} {KINDS[record['kind']]}, "
         f"difference in points ({_POINT.get(record['headline'], '0.01')})"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from prune_heads.reporting.layout import metric_name
+
 
 def splits(record: Mapping[str, Any]) -> list[str]:
     """The splits of the curves, in the record's order."""
@@ -51,7 +53,7 @@ def rows(record: Mapping[str, Any], split: str) -> list[tuple[str, ...]]:
 
 def title(record: Mapping[str, Any]) -> str:
     """Whose curves they are."""
-    metric = record["headline"].replace("_", " ")
+    metric = metric_name(record)
     return f"{record['model']['name']} on {record['task']}: {metric} by {pruned(record)}, lowest score first"
 
 

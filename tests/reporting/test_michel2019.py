@@ -266,11 +266,11 @@ def test_figure_6_sums_up_the_models_of_a_task():
     records = [curve(each, "cola") for each in values]
     shown = REPRODUCTIONS["figure6"].show({"curve": [*records, curve([0.9, 0.8], "sst2")]})
     rows = [dict(zip(shown.sheet.heading, row, strict=True)) for row in shown.sheet.rows]
-    assert [row["here: up to, %"] for row in rows[:3]] == [10, 0, 0]
+    assert [row["up to, %"] for row in rows[:3]] == [10, 0, 0]
     mean = rows[3]
     assert mean["model"] == "mean of 3"
     assert (mean["whole"], mean["its range"]) == (pytest.approx(0.7), (0.6, 0.8))
-    assert (mean["here: up to, %"], mean["its range, %"]) == (pytest.approx(10 / 3), (0, 10))
+    assert (mean["up to, %"], mean["its range, %"]) == (pytest.approx(10 / 3), (0, 10))
     panel = shown.figures[""].axes[0]
     assert list(panel.lines[0].get_ydata()) == pytest.approx([0.7, 0.64, 0.6])
     (band,) = panel.collections

@@ -48,7 +48,7 @@ def ablation_maps(record: Mapping[str, Any]) -> Figure:
             axes.tick_params(length=0, labelsize=8)
             axes.spines[:].set_visible(False)
             _mark(axes, table)
-        metric = record["headline"].replace("_", " ")
+        metric = metric_name(record)
         figure.colorbar(image, ax=panels, label=f"difference in {metric}, points", shrink=0.9, extend=extend)
         head_panels(figure, panels, _title(record), [table["split"] for table in tables])
         alpha = tables[0]["alpha"]

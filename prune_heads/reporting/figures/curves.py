@@ -119,7 +119,7 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> F
             axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
             axes.set_title(f"{name} on {record['task']}", fontsize=10)
             axes.grid(axis="y", alpha=0.3)
-        panels[0].set_ylabel(record["headline"].replace("_", " "))
+        panels[0].set_ylabel(metric_name(record))
         panels[0].legend(frameon=False)
     return figure
 
@@ -137,7 +137,7 @@ def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
             _draw(axes, record["lines"][0], split, name, i)
         axes.set(
             xlabel="heads of one kind pruned (%), lowest score first",
-            ylabel=first["headline"].replace("_", " "),
+            ylabel=metric_name(first),
             xlim=(-2, 102),
             xticks=range(0, 101, 10),
         )

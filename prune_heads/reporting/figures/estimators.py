@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from prune_heads.reporting.figures.style import MARKERS, STYLE
+from prune_heads.reporting.layout import metric_name
 
 _COLUMNS = 4
 _DARK = 0.65
@@ -52,7 +53,7 @@ def estimator_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
                 axes.plot(
                     x, y, style, marker=MARKERS[i % len(MARKERS)], markersize=4, label=line["estimator"]
                 )
-            axes.set(xlabel="heads pruned (%)", xlim=(-2, 102), ylabel=record["headline"].replace("_", " "))
+            axes.set(xlabel="heads pruned (%)", xlim=(-2, 102), ylabel=metric_name(record))
             axes.grid(axis="y", alpha=0.3)
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False

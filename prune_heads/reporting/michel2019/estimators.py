@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_heads.reporting.figures import agreement_figure, estimator_curves
+from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
 from prune_heads.reporting.sheet import Sheet, as_interval, as_text, in_points, with_digits
 from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
@@ -103,9 +104,7 @@ def _means(rows: Sequence[tuple[Any, ...]], n: int) -> tuple[tuple[Any, ...], ..
 
 def _metrics(records: Sequence[Record]) -> str:
     """Of each task."""
-    return ", ".join(
-        dict.fromkeys(f"{record['task']} {record['headline'].replace('_', ' ')}" for record in records)
-    )
+    return ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in records))
 
 
 def _alternatives(values: Iterable[float]) -> str:

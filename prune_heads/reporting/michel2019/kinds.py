@@ -2,6 +2,7 @@
 
 from prune_heads.reporting.criteria import points_of, splits
 from prune_heads.reporting.figures import kinds_figure
+from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import Records, Shown, precision_note, subject_of
 from prune_heads.reporting.sheet import Sheet, as_text, with_digits
 
@@ -27,7 +28,7 @@ def figure4(records: Records) -> Shown:
         ("heads of the kind pruned", as_text),
         *((f"{letter}: {name.removesuffix(' attention')}", _FOUR) for letter, name in _KINDS.items()),
     )
-    metric, scored = first["headline"].replace("_", " "), first["scored_on"]["gradient"]["n_examples"]
+    metric, scored = metric_name(first), first["scored_on"]["gradient"]["n_examples"]
     notes = (
         f"Measured: {metric} on {first['data'][0]['n_examples']} examples of {split}; importance is estimated on "
         f"{scored} of {first['lines'][0]['scored_on']}.",

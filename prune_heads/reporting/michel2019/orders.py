@@ -87,8 +87,8 @@ def figure6(records: Records) -> Shown:
         ("metric", as_text),
         ("whole", _FOUR),
         ("its range", as_range),
-        ("published: up to, %", as_text),
-        ("here: up to, %", with_digits(0)),
+        ("published up to, %", as_text),
+        ("up to, %", with_digits(0)),
         ("its range, %", as_range),
     )
     kept = [i for i, (_, form) in enumerate(columns) if ranges or form is not as_range]

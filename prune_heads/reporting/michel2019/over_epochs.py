@@ -8,6 +8,7 @@ import numpy as np
 from prune_heads.paper import published
 from prune_heads.reporting.criteria import points_of, splits
 from prune_heads.reporting.figures import epochs_figure
+from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.orders import NOTICEABLE, prunable_percent
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
 from prune_heads.reporting.sheet import Sheet, as_interval, as_text, with_digits
@@ -39,7 +40,7 @@ def figure5(records: Records) -> Shown:
         f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True)
     )
     notes = (
-        f"{first['headline'].replace('_', ' ').capitalize()} without these shares of the heads, lowest score first; up "
+        f"0% to {_SHARES[-1]}%: {metric_name(first)} without these shares of the heads, lowest score first; up "
         f"to: the share that can go before {100 * NOTICEABLE:g} point is lost. Rank r: Spearman's, of the scores of "
         "all heads with those after the last epoch.",
         f"Published: a translation model (IWSLT German to English, 6 layers of 8 heads), with BLEU {shown} epochs. The "
