@@ -300,3 +300,22 @@ def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():
         "encoder-decoder attention",
         "decoder self-attention",
     ]
+
+
+def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned_nothing():
+    def epoch(n, values, scores, model="a"):
+        record = curve(values, task="cola") | {"model": {"name": f"{model}/epoch-{n}"}}
+        record["lines"][0]["scores"] = scores
+        return record
+
+    steps = [0.9, 0.895, 0.9, 0.85, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.1]
+    order, other = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[1.0, 2.0, 3.0], [4.0, 6.0, 5.0]]
+    records = [epoch(1, [0.0] * 11, other), epoch(2, steps, other), epoch(10, steps, order)]
+    shown = REPRODUCTIONS["figure5"].show({"curve": [*records, epoch(1, steps, order, model="b")]})
+    assert [row[:2] for row in shown.sheet.rows] == [("a", 1), ("a", 2), ("a", 10), ("b", 1)]
+    assert [row[2:8] for row in shown.sheet.rows[:2]] == [
+        (0.0, 0.0, 0.0, 0.0, 0.0, None),
+        (0.9, 0.9, 0.9, 0.7, 0.5, 20),
+    ]
+    assert [row[8] for row in shown.sheet.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
+    assert [row[9] is None for row in shown.sheet.rows] == [False, False, True, True]

@@ -40,9 +40,10 @@ def figure5(records: Records) -> Shown:
         f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True)
     )
     notes = (
-        f"0% to {_SHARES[-1]}%: {metric_name(first)} without these shares of the heads, lowest score first; up "
-        f"to: the share that can go before {100 * NOTICEABLE:g} point is lost. Rank r: Spearman's, of the scores of "
-        "all heads with those after the last epoch.",
+        f"0% to {_SHARES[-1]}%: {metric_name(first)} without these shares of the heads, lowest score first. "
+        f"Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not learned "
+        "anything yet, so that it is no better than one without heads. Rank r: Spearman's, of the scores of all "
+        "heads with those after the last epoch.",
         f"Published: a translation model (IWSLT German to English, 6 layers of 8 heads), with BLEU {shown} epochs. The "
         "paper finds that which heads matter is settled early, but not at once.",
         *precision_note(first),
@@ -74,7 +75,7 @@ def _rows(name: str, of_epochs: Mapping[int, Record], last: Record) -> list[tupl
                 epoch,
                 values[0],
                 *(values.get(share) for share in _SHARES),
-                prunable_percent(record, line),
+                prunable_percent(record, line) if values[0] > values[100] else None,
                 rank.value,
                 interval,
             )
