@@ -89,6 +89,10 @@ def reproduce(
         "runs": runs,
     }
     given = {key: value for key, value in options.items() if value is not None}
+    if name is ReproductionName.all and config is not None and config.is_dir():
+        for lacking in [each for each in names if not (config / f"{each.value}.toml").is_file()]:
+            TerminalReporter().note(f"{lacking.value} is left out: {config.name} has no {lacking.value}.toml")
+            names.remove(lacking)
     plans = {each.value: _plan(each.value, config, given) for each in names}
     shown = {}
     for each, (subjects, folder) in plans.items():
@@ -108,6 +112,8 @@ def reproduce(
             continue
         if not as_json:
             show({}, sheet_table(shown[each].sheet), as_json=False)
+    if not shown:
+        raise UnfitError("at least one table or figure must fit; the notes say why each is left out")
     if as_json:
         show({each: sheet_report(one.sheet) for each, one in shown.items()}, None, as_json=True)
 

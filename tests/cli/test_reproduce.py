@@ -276,6 +276,19 @@ def test_faults_of_a_file(text, said, tmp_path, refused):
     )
 
 
+def test_all_takes_what_a_folder_has_and_refuses_when_nothing_is_left(invoke, json_of, refused, tmp_path):
+    (tmp_path / "plans").mkdir()
+    words = ("reproduce", "all", "--config", tmp_path / "plans", "--output", tmp_path / "out")
+    assert "at least one table or figure must fit" in refused(*words)
+    (tmp_path / "plans/figure1.toml").write_text(
+        'model = "mini"\ntask = "mini-inference"\nmax_examples = 24\n'
+    )
+    assert "at least one table or figure must fit" in refused(*words, "--from-records")
+    done = invoke(*words, "--json")
+    assert list(json_of(done)) == ["figure1"]
+    assert "table1 is left out: plans has no table1.toml" in done.stderr
+
+
 def test_what_cannot_be_done(refused, tmp_path):
     assert "must be a readable file" in refused(
         "reproduce", "table3", *MINI, "--from-records", "--output", tmp_path / "none"
