@@ -39,7 +39,7 @@ def test_ablate_as_a_process(cli, tmp_path):
     assert [table["split"] for table in record["tables"]] == ["validation", "mismatched"]
     assert "tok:13a|smooth:exp" in record["translation"]["signature"]
     assert record["translation"]["beams"] == 1
-    assert "bleu without one head" in (tmp_path / "out" / "table.md").read_text()
+    assert "BLEU without one head" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_run_scores_and_removes_and_the_checkpoint_writes_the_same(invoke, json_of, tmp_path):
