@@ -74,9 +74,9 @@ def find(name: str, task: str | None) -> tuple[Path | str, str]:
         CheckpointError: If there is no such folder, or it holds no checkpoint.
     """
     source = _source(name, task)
-    return source, BUILT_IN if name == BUILT_IN else folder_name(source) if isinstance(
-        source, Path
-    ) else source
+    if name == BUILT_IN:
+        return source, BUILT_IN
+    return source, folder_name(source) if isinstance(source, Path) else source
 
 
 def _source(name: str, task: str | None) -> Path | str:

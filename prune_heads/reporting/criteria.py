@@ -16,6 +16,11 @@ def points_of(line: Mapping[str, Any], split: str) -> list[Mapping[str, Any]]:
     return sorted((p for p in line["points"] if p["split"] == split), key=lambda p: p["percent"])
 
 
+def values_of(line: Mapping[str, Any], split: str) -> dict[float, float]:
+    """Share pruned, in percent -> the metric of one line on one split, by share."""
+    return {point["percent"]: point["value"] for point in points_of(line, split)}
+
+
 def label(line: Mapping[str, Any], split: str) -> str:
     """What to call a line on a split, e.g. `gradient (example), re-scored`, `random (20 draws)`.
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prune_heads.reporting.criteria import label, points_of, pruned, splits
+from prune_heads.reporting.criteria import label, points_of, pruned, splits, values_of
 from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
 from prune_heads.reporting.layout import metric_name
 
@@ -81,7 +81,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
             if len(same) == 1:
                 _draw(axes, line, split, label(line, split), 0)
             else:
-                _draw_mean(axes, [points_of(each["lines"][0], splits(each)[0]) for each in same])
+                _draw_mean(axes, [values_of(each["lines"][0], splits(each)[0]) for each in same])
             axes.axhline(axes.lines[0].get_ydata()[0], color="0.5", linewidth=0.8, linestyle=":")
             axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
             axes.set_ylabel(metric_name(record))
@@ -112,10 +112,16 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> F
         for axes, (name, records) in zip(panels, trainings.items(), strict=True):
             colours = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(records)))
             for i, (epoch, record) in enumerate(records.items()):
-                points = points_of(record["lines"][0], splits(record)[0])
-                x, y = ([point[key] for point in points] for key in ("percent", "value"))
+                values = values_of(record["lines"][0], splits(record)[0])
                 marker = MARKERS[i % len(MARKERS)]
-                axes.plot(x, y, marker=marker, markersize=4, color=colours[i], label=f"epoch {epoch}")
+                axes.plot(
+                    list(values),
+                    list(values.values()),
+                    marker=marker,
+                    markersize=4,
+                    color=colours[i],
+                    label=f"epoch {epoch}",
+                )
             axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
             axes.set_title(f"{name} on {record['task']}", fontsize=10)
             axes.grid(axis="y", alpha=0.3)
@@ -159,9 +165,8 @@ def _draw(axes: Axes, line: Mapping[str, Any], split: str, name: str, i: int) ->
     axes.vlines(x, low, high, color=drawn.get_color(), linewidth=1, alpha=0.5)
 
 
-def _draw_mean(axes: Axes, models: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+def _draw_mean(axes: Axes, values: Sequence[Mapping[float, float]]) -> None:
     """The mean of the points of several models at the shares that all of them have."""
-    values = [{point["percent"]: point["value"] for point in points} for points in models]
     shared = [percent for percent in values[0] if all(percent in each for each in values)]
     columns = [[each[percent] for each in values] for percent in shared]
     (drawn,) = axes.plot(shared, list(map(mean, columns)), marker=MARKERS[0], markersize=5)

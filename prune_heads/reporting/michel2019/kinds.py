@@ -1,6 +1,6 @@
 """Figure 4: how far each kind of attention can be pruned alone."""
 
-from prune_heads.reporting.criteria import points_of, splits
+from prune_heads.reporting.criteria import splits, values_of
 from prune_heads.reporting.figures import kinds_figure
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import Records, Shown, precision_note, subject_of
@@ -16,10 +16,7 @@ def figure4(records: Records) -> Shown:
     by_kind = {letter: records[f"curve-{letter}"][0] for letter in _KINDS}
     first = by_kind["E"]
     split = splits(first)[0]
-    values = {
-        letter: {point["percent"]: point["value"] for point in points_of(record["lines"][0], split)}
-        for letter, record in by_kind.items()
-    }
+    values = {letter: values_of(record["lines"][0], split) for letter, record in by_kind.items()}
     rows = tuple(
         (f"{percent:g}%", *(curve.get(percent) for curve in values.values()))
         for percent in sorted({percent for curve in values.values() for percent in curve})

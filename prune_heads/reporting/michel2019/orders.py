@@ -5,7 +5,7 @@ from statistics import mean
 from typing import Any
 
 from prune_heads.paper import published
-from prune_heads.reporting.criteria import label, points_of, splits
+from prune_heads.reporting.criteria import label, points_of, splits, values_of
 from prune_heads.reporting.figures import criteria_figure, subjects_figure
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import (
@@ -40,7 +40,7 @@ def figure3(records: Records) -> Shown:
                 f"{subject_of(record)}, {metric_name(record)}",
                 label(line, split),
                 prunable_percent(record, line),
-                {point["percent"]: point["value"] for point in points_of(line, split)},
+                values_of(line, split),
             )
             for line in record["lines"]
         ]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from prune_heads.paper import published
-from prune_heads.reporting.criteria import points_of, splits
+from prune_heads.reporting.criteria import splits, values_of
 from prune_heads.reporting.figures import epochs_figure
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.orders import NOTICEABLE, prunable_percent
@@ -66,7 +66,7 @@ def _rows(name: str, of_epochs: Mapping[int, Record], last: Record) -> list[tupl
     rows: list[tuple[Any, ...]] = []
     for epoch, record in of_epochs.items():
         line = record["lines"][0]
-        values = {point["percent"]: point["value"] for point in points_of(line, splits(record)[0])}
+        values = values_of(line, splits(record)[0])
         rank = correlate(_scores(record), _scores(last)).spearman
         interval = None if record is last or rank.low is None else (rank.low, rank.high)
         rows.append(
