@@ -1,16 +1,13 @@
 """The hub's client in processes of its own, against hubs on this machine: its settings are read at import."""
 
 import io
-import json
-import os
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
 
 import datasets
 import pytest
+from hub_stub import answer_of
 
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
@@ -61,18 +58,7 @@ def sst2(splits=SPLITS, names=NAMES, column="sentence") -> dict[str, bytes]:
 
 
 def load(home: Path, endpoint: str, name: str = "sst2", split: str = "validation", **settings: str):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", **settings}
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, name, split],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return answer_of(LOAD, name, split, home=home, endpoint=endpoint, timeout=60, **settings)
 
 
 def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, serve, refusing):

@@ -2,13 +2,11 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 import textwrap
 
 import datasets
 import pyarrow.parquet
+from hub_stub import answer_of
 
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
@@ -78,18 +76,7 @@ def repository(*, card=True, languages=("en", "fr")):
 
 
 def load(home, endpoint, *wanted):
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1"}
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, json.dumps(wanted)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return answer_of(LOAD, json.dumps(wanted), home=home, endpoint=endpoint, timeout=120)
 
 
 def test_pairs_come_from_the_hub_and_training_pairs_only_as_many_as_are_needed(tmp_path, serve):
