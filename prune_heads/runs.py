@@ -32,6 +32,10 @@ _LIBRARIES = (
 )
 
 
+class DoneBefore(Exception):
+    """Raised by whoever admits a run, to leave a study before its long work."""
+
+
 def identity_hash(identity: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of what makes a run this run: configuration, model and data; in whatever order they stand."""
     return digest(identity)

@@ -10,17 +10,13 @@ from prune_heads.files import new_directory, read_json, write_json, write_text, 
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.progress import Reporter
 from prune_heads.reporting.finetuning import finetuning_markdown
-from prune_heads.runs import RECORD_FILE, check_output, identity_hash
+from prune_heads.runs import RECORD_FILE, DoneBefore, check_output, identity_hash
 from prune_heads.studies.finetuning import finetune
 from prune_heads.studies.setup import Setup
 from prune_heads.studies.training import KEPT_FOLDER, Recipe
 
 WEIGHTS_FILE = "model.safetensors"
 _IDENTITY_FILE = "identity.json"
-
-
-class _DoneBefore(Exception):
-    pass
 
 
 def finetune_job(
@@ -45,12 +41,12 @@ def finetune_job(
     def admit(identity: dict[str, Any]) -> None:
         check_output(output, identity, overwrite=overwrite)
         if (output / WEIGHTS_FILE).exists() and not overwrite:
-            raise _DoneBefore
+            raise DoneBefore
         _claim(work, identity, overwrite)
 
     try:
         found = finetune(setup, recipe, work, reporter, save_seconds=save_seconds, admit=admit)
-    except _DoneBefore:
+    except DoneBefore:
         reporter.note("this was done before and is not done again; --overwrite asks for it")
         return read_json(output / RECORD_FILE, "the record of an earlier run")
     with new_directory(output) as folder:

@@ -1,27 +1,18 @@
 """The job of `prune-heads reproduce`: run what a table or figure needs, once, and show it from its records."""
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from prune_heads.checkpoints import folder_name
 from prune_heads.errors import RunError, UnfitError
-from prune_heads.files import read_json, write_json, write_text, writing_into
-from prune_heads.jobs.paper_studies import STUDIES, Conditions, Record, spec_of, splits_of
+from prune_heads.files import write_text, writing_into
+from prune_heads.jobs.paper_records import epochs_of, study_record
+from prune_heads.jobs.paper_studies import Conditions, spec_of, splits_of
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
 from prune_heads.reporting.sheet import sheet_csv, sheet_latex, sheet_markdown
-from prune_heads.runs import identity_hash
 from prune_heads.studies.setup import Setup
 from prune_heads.tasks.spec import TASKS
-
-RECORDS_FOLDER = "records"
-
-
-class _DoneBefore(Exception):
-    """The way out of work that is done."""
 
 
 def reproduce_job(
@@ -59,18 +50,11 @@ def reproduce_job(
         _check_fit(name, spec.name, spec.kind == "translation", n_splits)
     if what.over_epochs:
         subjects = [
-            (each, asked) for setup, asked in subjects for each in _epochs(setup, output, from_records)
+            (each, asked) for setup, asked in subjects for each in epochs_of(setup, output, from_records)
         ]
     records: Records = {
         study: [
-            _record(
-                output / RECORDS_FOLDER / record_name(setup, study),
-                study,
-                setup,
-                asked,
-                new_reporter(),
-                from_records,
-            )
+            study_record(output, study, setup, asked, new_reporter(), from_records)
             for setup, asked in subjects
         ]
         for study in what.studies
@@ -99,62 +83,3 @@ def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:
             f"{name} must be of a task with {what.n_splits} splits to measure on; got {task}, which has {n_splits}. "
             "Take a task that has more, or files of one's own"
         )
-
-
-def record_name(setup: Setup, study: str) -> str:
-    """The file of a study: model, task and study, no path."""
-    task = Path(setup.task).stem
-    return re.sub(r"[^\w.-]+", "--", f"{model_name(setup)}.{task}.{study}.json")
-
-
-def model_name(setup: Setup) -> str:
-    """What records call the model, which need not be there any more."""
-    is_path = setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
-    return folder_name(Path(setup.model)) if is_path or Path(setup.model).is_dir() else setup.model
-
-
-def _epochs(setup: Setup, output: Path, from_records: bool) -> list[Setup]:
-    """The checkpoints that were kept in a fine-tuning, in order; those of which there are records."""
-    if from_records:
-        name = record_name(replace(setup, model=f"./{model_name(setup)}/epoch-0"), "curve")
-        before, _, after = name.rpartition("epoch-0")
-        records = (output / RECORDS_FOLDER).glob(f"{before}epoch-*{after}")
-        kept = [file.name.removesuffix(after) for file in records]
-    else:
-        kept = [folder.name for folder in Path(setup.model).expanduser().glob("epoch-*")]
-    if not kept:
-        raise UnfitError(
-            f"{model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
-            "there are none. 'prune-heads finetune --keep-epochs' keeps them"
-        )
-    numbers = sorted(int(name.rpartition("-")[2]) for name in kept)
-    return [replace(setup, model=str(Path(setup.model) / f"epoch-{n}")) for n in numbers]
-
-
-def _record(
-    file: Path, study: str, setup: Setup, asked: Conditions, reporter: Reporter, from_records: bool
-) -> Record:
-    """The record that is there, or a new one."""
-    if from_records:
-        if not file.exists():
-            raise UnfitError(
-                f"{file.name} must be a readable file in {file.parent}, for nothing is to be computed; leave "
-                "--from-records out, or name the model and task of the records"
-            )
-        return read_json(file, "the record of a study that is not to be run again")
-
-    def admit(identity: Record) -> None:
-        there = read_json(file, "the record of an earlier run") if file.exists() else {}
-        if there.get("identity_hash") == identity_hash(identity):
-            raise _DoneBefore
-        with writing_into("the output folder", file.parent):
-            file.parent.mkdir(parents=True, exist_ok=True)
-
-    try:
-        record = STUDIES[study](setup, asked, reporter, admit)
-    except _DoneBefore:
-        reporter.note(f"{file.name} is there and is not computed again")
-        return read_json(file, "the record of an earlier run")
-    with writing_into("the output folder", file.parent):
-        write_json(file, record)
-    return record

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from prune_heads.cli.names import ReproductionName
+from prune_heads.jobs.paper_records import record_name
 from prune_heads.jobs.paper_studies import STUDIES
-from prune_heads.jobs.reproduce import record_name
 from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.studies.setup import Setup

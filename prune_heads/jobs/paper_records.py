@@ -1,0 +1,85 @@
+"""The records that the tables and figures of the paper are made of: one a model, task and study; computed once."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from prune_heads.checkpoints import folder_name
+from prune_heads.errors import UnfitError
+from prune_heads.files import read_json, write_json, writing_into
+from prune_heads.jobs.paper_studies import STUDIES, Conditions, Record
+from prune_heads.progress import Reporter
+from prune_heads.runs import DoneBefore, identity_hash
+from prune_heads.studies.setup import Setup
+
+RECORDS_FOLDER = "records"
+
+
+def record_name(setup: Setup, study: str) -> str:
+    """The file of a study: model, task and study, no path."""
+    task = Path(setup.task).stem
+    return re.sub(r"[^\w.-]+", "--", f"{model_name(setup)}.{task}.{study}.json")
+
+
+def model_name(setup: Setup) -> str:
+    """What records call the model, which need not be there any more."""
+    is_path = setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
+    return folder_name(Path(setup.model)) if is_path or Path(setup.model).is_dir() else setup.model
+
+
+def epochs_of(setup: Setup, output: Path, from_records: bool) -> list[Setup]:
+    """The checkpoints that were kept in a fine-tuning, in order; or those of which `output` has records.
+
+    Raises:
+        UnfitError: If there are none.
+    """
+    if from_records:
+        name = record_name(replace(setup, model=f"./{model_name(setup)}/epoch-0"), "curve")
+        before, _, after = name.rpartition("epoch-0")
+        records = (output / RECORDS_FOLDER).glob(f"{before}epoch-*{after}")
+        kept = [file.name.removesuffix(after) for file in records]
+    else:
+        kept = [folder.name for folder in Path(setup.model).expanduser().glob("epoch-*")]
+    if not kept:
+        raise UnfitError(
+            f"{model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
+            "there are none. 'prune-heads finetune --keep-epochs' keeps them"
+        )
+    numbers = sorted(int(name.rpartition("-")[2]) for name in kept)
+    return [replace(setup, model=str(Path(setup.model) / f"epoch-{n}")) for n in numbers]
+
+
+def study_record(
+    output: Path, study: str, setup: Setup, asked: Conditions, reporter: Reporter, from_records: bool
+) -> Record:
+    """The record that is there, or a new one.
+
+    Raises:
+        UnfitError: If there is none and nothing is to be computed.
+        RunError: If it cannot be read or written.
+        PruneHeadsError: If the study fails.
+    """
+    file = output / RECORDS_FOLDER / record_name(setup, study)
+    if from_records:
+        if not file.exists():
+            raise UnfitError(
+                f"{file.name} must be a readable file in {file.parent}, for nothing is to be computed; leave "
+                "--from-records out, or name the model and task of the records"
+            )
+        return read_json(file, "the record of a study that is not to be run again")
+
+    def admit(identity: Record) -> None:
+        there = read_json(file, "the record of an earlier run") if file.exists() else {}
+        if there.get("identity_hash") == identity_hash(identity):
+            raise DoneBefore
+        with writing_into("the output folder", file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+    try:
+        record = STUDIES[study](setup, asked, reporter, admit)
+    except DoneBefore:
+        reporter.note(f"{file.name} is there and is not computed again")
+        return read_json(file, "the record of an earlier run")
+    with writing_into("the output folder", file.parent):
+        write_json(file, record)
+    return record
