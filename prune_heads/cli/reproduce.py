@@ -1,27 +1,17 @@
 """`prune-heads reproduce`: a table or figure of the paper, published numbers beside one's own."""
 
-import difflib
-import sys
-from contextlib import redirect_stdout
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
-from prune_heads.cli.config import alone, read_toml, taken
-from prune_heads.cli.finetune import finetune
+from prune_heads.cli.config import alone
 from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, ReproductionName
-from prune_heads.cli.options import Json, SetupOptions
+from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import Store
-from prune_heads.cli.trial import setup_of
+from prune_heads.cli.subjects import planned
 from prune_heads.errors import UnfitError
-
-_CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
-_SUBJECT = "subject"
-_FINETUNE = "finetune"
-"""Key of a subject: the file by which `prune-heads finetune` makes its model where it is not there."""
 
 
 def reproduce(
@@ -67,7 +57,6 @@ def reproduce(
 
     What is done is not done again: the same command goes on after a kill.
     """
-    from prune_heads.jobs.paper_studies import Conditions
     from prune_heads.jobs.reproduce import reproduce_job
     from prune_heads.reporting.sheet import sheet_report, sheet_table
 
@@ -93,18 +82,20 @@ def reproduce(
         for lacking in [each for each in names if not (config / f"{each.value}.toml").is_file()]:
             TerminalReporter().note(f"{lacking.value} is left out: {config.name} has no {lacking.value}.toml")
             names.remove(lacking)
-    plans = {each.value: _plan(each.value, config, given) for each in names}
+    plans = {each.value: planned(each.value, config, given, alone(reproduce)) for each in names}
+    studied = {  # faults of any file come before the work
+        each: [(subject.setup(store), subject.conditions) for subject in subjects]
+        for each, subjects in plans.items()
+    }
     shown = {}
-    for each, (subjects, folder) in plans.items():
-        studied = []
-        for values in subjects:
-            recipe = values.pop(_FINETUNE, None)
-            if recipe is not None and not from_records and model is None:
-                _finetune(folder / recipe, folder / values["model"])
-            asked = Conditions(**_conditions(each, values))
-            studied.append((_setup(each, values, folder, store), asked))
+    for each, subjects in plans.items():
+        if not from_records and model is None:
+            for subject in subjects:
+                subject.finetune()
         try:
-            shown[each] = reproduce_job(each, studied, output, TerminalReporter, from_records=from_records)
+            shown[each] = reproduce_job(
+                each, studied[each], output, TerminalReporter, from_records=from_records
+            )
         except UnfitError as error:
             if name is not ReproductionName.all:
                 raise
@@ -116,56 +107,3 @@ def reproduce(
         raise UnfitError("at least one table or figure must fit; the notes say why each is left out")
     if as_json:
         show({each: sheet_report(one.sheet) for each, one in shown.items()}, None, as_json=True)
-
-
-def _plan(name: str, config: Path | None, given: dict[str, Any]) -> tuple[list[dict[str, Any]], Path]:
-    """Options of each subject, and the folder that paths in the file are relative to."""
-    from prune_heads.paper.subjects import default_subjects
-
-    file = config / f"{name}.toml" if config is not None and config.is_dir() else config
-    values = {} if file is None else read_toml(file)
-    subjects = values.pop(_SUBJECT, [{}])
-    shown = "the command line" if file is None else file.name
-    if not isinstance(subjects, list) or not all(isinstance(each, dict) for each in subjects):
-        raise BadParameter(f"{shown}: subject must be tables, written [[subject]].")
-    known = [field.name for field in fields(SetupOptions)]
-    for key in [*values, *(key for each in subjects for key in each)]:
-        if key not in (*known, *_CONDITIONS, _FINETUNE):
-            near = difflib.get_close_matches(key, [*known, *_CONDITIONS, _FINETUNE, _SUBJECT], n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise BadParameter(f"{shown}: there is no option {key!r}{hint}.")
-    if subjects == [{}] and not {"model", "task"} & {*values, *given}:
-        subjects = [dict(each) for each in default_subjects(name)]
-    every = [{**values, **each, **given} for each in subjects]
-    if any(_FINETUNE in each and "model" not in each for each in every):
-        raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
-    return every, Path() if file is None else file.parent
-
-
-def _finetune(recipe: Path, folder: Path) -> None:
-    """Make a subject's model as `prune-heads finetune` does; what is done is not done again."""
-    words = ["--config", str(recipe), "--output", str(folder)]
-    with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
-        alone(finetune).main(words, prog_name="finetune", standalone_mode=False)
-
-
-def _conditions(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Takes what is not of the setup out of a subject's options; checked as on the command line."""
-    command, found = alone(reproduce), {}
-    for key in [key for key in _CONDITIONS if key in values]:
-        try:
-            found[key] = taken(command, key, values.pop(key))
-        except ValueError as error:
-            raise BadParameter(f"{name}: {key}: {error}") from error
-    if "criterion" in found:
-        found["criteria"] = tuple(each.value for each in found.pop("criterion"))
-    return found
-
-
-def _setup(name: str, values: dict[str, Any], folder: Path, store: str | None) -> Any:
-    from prune_heads.paper.subjects import default_task
-
-    try:
-        return setup_of({"task": default_task(name), **values}, folder, store)
-    except ValueError as error:
-        raise BadParameter(f"{name}: {error}.") from error

@@ -1,0 +1,121 @@
+"""What `prune-heads reproduce` is to be of: models and tasks, by its file and the command line."""
+
+import difflib
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typer import BadParameter
+
+from prune_heads.cli.config import alone, read_toml, taken
+from prune_heads.cli.finetune import finetune
+from prune_heads.cli.options import SetupOptions
+from prune_heads.cli.trial import setup_of
+
+if TYPE_CHECKING:
+    from prune_heads.jobs.paper_studies import Conditions
+    from prune_heads.studies.setup import Setup
+
+_CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
+_SUBJECT = "subject"
+_FINETUNE = "finetune"
+"""Key of a subject: the file by which `prune-heads finetune` makes its model where it is not there."""
+
+
+@dataclass(frozen=True)
+class PlannedSubject:
+    """A model on a task, as options say it."""
+
+    name: str
+    """Of the table or figure."""
+    folder: Path
+    """That paths in the options are relative to."""
+    options: Mapping[str, Any]
+    """Of the setup."""
+    conditions: "Conditions"
+    recipe: str | None = None
+    """The file by which its model is fine-tuned."""
+
+    def finetune(self) -> None:
+        """Make the model as `prune-heads finetune` does, if there is a recipe; what is done is not done again."""
+        if self.recipe is None:
+            return
+        words = [
+            "--config",
+            str(self.folder / self.recipe),
+            "--output",
+            str(self.folder / self.options["model"]),
+        ]
+        with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
+            alone(finetune).main(words, prog_name="finetune", standalone_mode=False)
+
+    def setup(self, store: str | None) -> "Setup":
+        """What a study takes.
+
+        Raises:
+            BadParameter: If an option does not take its value, or options contradict each other.
+        """
+        from prune_heads.paper.subjects import default_task
+
+        try:
+            return setup_of({"task": default_task(self.name), **self.options}, self.folder, store)
+        except ValueError as error:
+            raise BadParameter(f"{self.name}: {error}.") from error
+
+
+def planned(name: str, config: Path | None, given: Mapping[str, Any], command: Any) -> list[PlannedSubject]:
+    """The subjects of a table or figure.
+
+    Args:
+        name: `table3`, `figure1`, ...
+        config: A file with options and tables `[[subject]]`, or a folder with `NAME.toml`; None for the paper's models.
+        given: Options on the command line, which go first.
+        command: `prune-heads reproduce`, whose options check the values.
+
+    Raises:
+        BadParameter: If the file cannot be read, or says what there is not.
+    """
+    from prune_heads.paper.subjects import default_subjects
+
+    file = config / f"{name}.toml" if config is not None and config.is_dir() else config
+    values = {} if file is None else read_toml(file)
+    subjects = values.pop(_SUBJECT, [{}])
+    shown = "the command line" if file is None else file.name
+    if not isinstance(subjects, list) or not all(isinstance(each, dict) for each in subjects):
+        raise BadParameter(f"{shown}: subject must be tables, written [[subject]].")
+    for key in [*values, *(key for each in subjects for key in each)]:
+        _check_known(key, shown)
+    if subjects == [{}] and not {"model", "task"} & {*values, *given}:
+        subjects = [dict(each) for each in default_subjects(name)]
+    folder = Path() if file is None else file.parent
+    every = [{**values, **each, **given} for each in subjects]
+    if any(_FINETUNE in each and "model" not in each for each in every):
+        raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
+    return [_planned(name, folder, each, command) for each in every]
+
+
+def _check_known(key: str, shown: str) -> None:
+    known = [*(field.name for field in fields(SetupOptions)), *_CONDITIONS, _FINETUNE]
+    if key not in known:
+        near = difflib.get_close_matches(key, [*known, _SUBJECT], n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise BadParameter(f"{shown}: there is no option {key!r}{hint}.")
+
+
+def _planned(name: str, folder: Path, values: Mapping[str, Any], command: Any) -> PlannedSubject:
+    """Takes apart what is of the setup and what is not; the latter checked as on the command line."""
+    from prune_heads.jobs.paper_studies import Conditions
+
+    found: dict[str, Any] = {}
+    for key in (key for key in _CONDITIONS if key in values):
+        try:
+            found[key] = taken(command, key, values[key])
+        except ValueError as error:
+            raise BadParameter(f"{name}: {key}: {error}") from error
+    if "criterion" in found:
+        found["criteria"] = tuple(each.value for each in found.pop("criterion"))
+    options = {key: value for key, value in values.items() if key not in (*_CONDITIONS, _FINETUNE)}
+    return PlannedSubject(name, folder, options, Conditions(**found), values.get(_FINETUNE))
