@@ -113,9 +113,18 @@ def sheet_latex(sheet: Sheet) -> str:
 
 
 def sheet_csv(sheet: Sheet) -> str:
-    """As CSV, numbers in full; a pair, e.g. an interval, takes two columns."""
+    """As CSV, numbers to 12 digits; a pair, e.g. an interval, takes two columns.
+
+    What is derived here from records differs in its last bits between processors, whose vectors are of other widths;
+    the files must not.
+    """
     heading = [name + part for name, form in sheet.columns for part in _PARTS.get(form, ("",))]
-    return written(heading, [_flat(row, sheet.columns) for row in sheet.rows])
+    rows = ([_rounded(cell) for cell in _flat(row, sheet.columns)] for row in sheet.rows)
+    return written(heading, rows)
+
+
+def _rounded(cell: Any) -> Any:
+    return float(f"{cell:.12g}") if isinstance(cell, float) else cell
 
 
 def _flat(row: Sequence[Any], columns: Sequence[tuple[str, Form]]) -> list[Any]:

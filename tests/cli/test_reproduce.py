@@ -296,7 +296,7 @@ def test_what_cannot_be_done(refused, tmp_path):
     (tmp_path / "two.toml").write_text('[[subject]]\nmodel = "mini"\n[[subject]]\nmodel = "mini"\n')
     words = ("--task", "mini-inference", "--output", tmp_path / "none")
     assert "must be given one model" in refused(
-        "reproduce", "table3", "--config", tmp_path / "two.toml", *words
+        "reproduce", "table4", "--config", tmp_path / "two.toml", *words
     )
     assert "is not one of" in refused("reproduce", "table9", code=2)
     assert "table3 must be of a task that is no translation" in refused(

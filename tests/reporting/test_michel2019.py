@@ -156,6 +156,25 @@ def test_layers_of_models_of_other_depth_are_not_subtracted():
     assert "different numbers of layers" in sheet.notes[-1]
 
 
+def test_published_numbers_of_another_task_are_not_subtracted():
+    sheet = REPRODUCTIONS["table6"].show({"only-one": [only_one(12) | {"task": "sst2"}]}).sheet
+    assert [row[1][0] for row in sheet.rows] == published()["table6"]["delta_pp"]
+    assert all(row[3] == (-2.0, "") and row[5] is row[6] is None for row in sheet.rows)
+    assert "of another task" in sheet.notes[-1]
+
+
+def test_of_several_models_the_published_rows_stand_beside_the_one_of_their_task():
+    records = [only_one(12), only_one(6) | {"task": "sst2", "model": {"name": "n"}}]
+    sheet = REPRODUCTIONS["table3"].show({"only-one": records}).sheet
+    assert sheet.heading[:3] == ["subject", "layer", "published"]
+    assert [row[0] for row in sheet.rows] == ["m on mnli"] * 12 + ["n on sst2"] * 6
+    assert [row[2][0] for row in sheet.rows[:12]] == published()["table3"]["delta_pp"]
+    assert sheet.rows[0][6] == pytest.approx(1.01)
+    assert {row[2] for row in sheet.rows[12:]} == {row[6] for row in sheet.rows[12:]} == {None}
+    assert [note.partition(":")[0] for note in sheet.notes[:2]] == ["m on mnli", "n on sst2"]
+    assert not any("subtracted" in note for note in sheet.notes)
+
+
 def test_tables_2_and_5_are_of_the_first_and_the_last_split():
     records = {"only-one": [kept_of_translation(6)]}
     two, five = (REPRODUCTIONS[name].show(records).sheet for name in ("table2", "table5"))

@@ -46,12 +46,24 @@ def test_markdown():
     ]
 
 
-def test_csv_holds_numbers_in_full_and_intervals_in_two_columns():
+def test_csv_holds_numbers_to_12_digits_and_intervals_in_two_columns():
     rows = list(csv.DictReader(io.StringIO(sheet_csv(SHEET))))
     assert list(rows[0]) == ["layer", "a difference", "95% interval, low", "95% interval, high", "rate"]
-    assert float(rows[0]["rate"]) == 2 / 3
+    assert rows[0]["rate"] == "0.666666666667"
     assert (rows[0]["95% interval, low"], rows[0]["95% interval, high"]) == ("-1.25", "0.125")
     assert (rows[1]["a difference"], rows[1]["95% interval, low"]) == ("", "")
+
+
+def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
+    columns = (("r", with_digits(2)), ("95% interval", as_interval))
+    here, elsewhere = (
+        sheet_csv(Sheet("R", columns, ((r, (low, 0.5)),), ()))
+        for r, low in (
+            (0.011094824982489197, -0.4872904874617369),
+            (0.011094824982489204, -0.4872904874617368),
+        )
+    )
+    assert here == elsewhere
 
 
 def test_a_mark_stands_beside_its_number_and_in_a_column_of_its_own_in_csv():
@@ -65,7 +77,7 @@ def test_a_mark_stands_beside_its_number_and_in_a_column_of_its_own_in_csv():
     assert list(rows[0]) == ["difference", "difference, mark", "range, low", "range, high"]
     assert [(float(row["difference"]), row["difference, mark"]) for row in rows] == [
         (-0.525, "*"),
-        (1 / 3, ""),
+        (0.333333333333, ""),
     ]
     assert "$-$0.53$^{*}$" in sheet_latex(marked)
 

@@ -37,10 +37,10 @@ class Reproduction(NamedTuple):
 REPRODUCTIONS: Mapping[str, Reproduction] = {
     "table1": Reproduction(("without-one",), table1, translates=True),
     "table2": Reproduction(("only-one",), table2, translates=True),
-    "table3": Reproduction(("only-one",), table3, translates=False),
+    "table3": Reproduction(("only-one",), table3, several=True, translates=False),
     "table4": Reproduction(("bench",), table4, translates=False),
     "table5": Reproduction(("only-one",), table5, translates=True, n_splits=2),
-    "table6": Reproduction(("only-one",), table6, translates=False),
+    "table6": Reproduction(("only-one",), table6, several=True, translates=False),
     "figure1": Reproduction(("without-one",), figure1, several=True),
     "figure2": Reproduction(("without-one",), figure2, several=True, n_splits=2),
     "figure3": Reproduction(("orders",), figure3, several=True),

@@ -1,6 +1,6 @@
 """Tables 2, 3, 5 and 6: what the metric loses when one head of a layer is kept alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prune_heads.paper import published
@@ -10,14 +10,14 @@ from prune_heads.reporting.michel2019.shown import (
     Record,
     Records,
     Shown,
-    precision_note,
+    sheet_of,
     subject_of,
 )
-from prune_heads.reporting.sheet import Sheet, as_interval, as_marked, as_text, in_points
+from prune_heads.reporting.sheet import as_interval, as_marked, as_text, in_points
 
 _KINDS = {"E": "enc_enc", "A": "enc_dec", "D": "dec_dec"}
 """Our letter of a kind of blocks -> its key among the published numbers."""
-_BERT = "bert-base-uncased, 12 layers of 12 heads"
+_BERT = "bert-base-uncased on MNLI, 12 layers of 12 heads"
 _TRANSFORMER = "a large Transformer on WMT14 En-Fr, 6 + 6 layers of 16 heads"
 
 
@@ -48,48 +48,63 @@ class _Published(NamedTuple):
 
     name: str
     model: str
+    task: str
+    """Ours of the same data; numbers of another one are not subtracted."""
     delta: Mapping[str, Sequence[float]]
     """Points by kind of blocks, one a layer."""
     significant: Mapping[str, Sequence[int]] | None = None
     """Layers, of a table in which this is marked."""
 
 
+class _Ours(NamedTuple):
+    """What a subject's record says: the heads, and how they were chosen."""
+
+    record: Record
+    table: Mapping[str, Any]
+    best: Sequence[_Kept]
+    how: str
+
+
 def table2(records: Records) -> Shown:
     """Of a translation, each layer's head chosen on the very split that it is measured on."""
-    (record,) = records["only-one"]
-    table, there = record["tables"][0], published()["table2"]
+    there = published()["table2"]
     marks = {letter: there["significant"][key] for letter, key in _KINDS.items()}
-    theirs = _Published("Table 2", _TRANSFORMER, _by_kind(there), marks)
-    return _shown(record, table, theirs, _chosen(table), f"chosen on {table['split']} itself")
+    theirs = _Published("Table 2", _TRANSFORMER, "wmt14-en-fr", _by_kind(there), marks)
+    return _shown(theirs, [_chosen_here(record, _chosen) for record in records["only-one"]])
 
 
 def table3(records: Records) -> Shown:
     """The best head of each layer, chosen on the very split that it is measured on."""
-    (record,) = records["only-one"]
-    table = record["tables"][0]
     theirs = _of_bert("table3", "Table 3")
-    return _shown(record, table, theirs, _best_here(table), f"chosen on {table['split']} itself")
+    return _shown(theirs, [_chosen_here(record, _best_here) for record in records["only-one"]])
 
 
 def table5(records: Records) -> Shown:
     """As table 2, chosen on one split and measured on another."""
-    (record,) = records["only-one"]
-    table = record["tables"][-1]
-    theirs = _Published("Table 5", _TRANSFORMER, _by_kind(published()["table5"]))
-    return _shown(record, table, theirs, _chosen(table), _where_chosen(table))
+    theirs = _Published("Table 5", _TRANSFORMER, "wmt14-en-fr", _by_kind(published()["table5"]))
+    return _shown(theirs, [_chosen_elsewhere(record, record["tables"][-1]) for record in records["only-one"]])
 
 
 def table6(records: Records) -> Shown:
     """As table 3, with the head chosen on training examples."""
-    (record,) = records["only-one"]
-    table = record["tables"][0]
     theirs = _of_bert("table6", "Table 6")
-    return _shown(record, table, theirs, _chosen(table), _where_chosen(table))
+    return _shown(theirs, [_chosen_elsewhere(record, record["tables"][0]) for record in records["only-one"]])
+
+
+def _chosen_here(record: Record, best: Callable[[Mapping[str, Any]], list[_Kept]]) -> _Ours:
+    table = record["tables"][0]
+    return _Ours(record, table, best(table), f"chosen on {table['split']} itself")
+
+
+def _chosen_elsewhere(record: Record, table: Mapping[str, Any]) -> _Ours:
+    first = table["best"][0]
+    how = f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
+    return _Ours(record, table, _chosen(table), how)
 
 
 def _of_bert(key: str, name: str) -> _Published:
     there = published()[key]
-    return _Published(name, _BERT, {"": there["delta_pp"]}, {"": there["significant"]})
+    return _Published(name, _BERT, "mnli", {"": there["delta_pp"]}, {"": there["significant"]})
 
 
 def _by_kind(there: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
@@ -112,17 +127,15 @@ def _best_here(table: Mapping[str, Any]) -> list[_Kept]:
     return found
 
 
-def _where_chosen(table: Mapping[str, Any]) -> str:
-    first = table["best"][0]
-    return f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
-
-
-def _shown(
-    record: Record, table: Mapping[str, Any], theirs: _Published, ours: Sequence[_Kept], how: str
-) -> Shown:
-    """Published and own rows side by side, kind by kind; published ones are marked where the paper says which are."""
-    kinds = list(dict.fromkeys([*theirs.delta, *(kept.kind for kept in ours)]))
-    rows = [row for kind in kinds for row in _rows(kind, theirs, ours, table["alpha"])]
+def _shown(theirs: _Published, every: Sequence[_Ours]) -> Shown:
+    """Published and own rows side by side, kind by kind; of several subjects, beside those of the same task."""
+    rows: list[tuple[Any, ...]] = []
+    for ours in every:
+        there = theirs.delta if len(every) == 1 or _is_of(theirs, ours) else {}
+        for kind in dict.fromkeys([*there, *(kept.kind for kept in ours.best)]):
+            rows += [
+                (subject_of(ours.record), *row) for row in _rows(kind, there.get(kind, ()), theirs, ours)
+            ]
     columns = (
         ("blocks", as_text),
         ("layer", as_text),
@@ -133,32 +146,52 @@ def _shown(
         ("here - published", in_points),
         ("its 95% interval", as_interval),
     )
-    notes = [
-        f"Difference in {metric_name(record)}, points, on {table['n_examples']} examples of "
-        f"{table['split']} (without a mask: {100 * table['base']:.2f}); the head was {how}. Published: {theirs.model}.",
-        *precision_note(record),
-    ]
-    if kinds != [""]:
-        notes.append(
+    start = 0 if any(kind for _, kind, *_ in rows) else 1
+    return Shown(
+        sheet_of(
+            f"{theirs.name}: one head kept alone in its layer",
+            [ours.record for ours in every],
+            columns[start:],
+            [(subject, *row[start:]) for subject, *row in rows],
+            list(_notes(theirs, every, rows)),
+        )
+    )
+
+
+def _notes(theirs: _Published, every: Sequence[_Ours], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    for ours in every:
+        whose = f"{subject_of(ours.record)}: d" if len(every) > 1 else "D"
+        yield (
+            f"{whose}ifference in {metric_name(ours.record)}, points, on {ours.table['n_examples']} examples of "
+            f"{ours.table['split']} (without a mask: {100 * ours.table['base']:.2f}); the head was {ours.how}."
+        )
+    yield f"Published: {theirs.model}."
+    if any(kind for _, kind, *_ in rows):
+        yield (
             "Blocks: E, the encoder's self-attention; A, the decoder's attention to the encoder; D, the decoder's "
             "self-attention."
         )
+    tests = " or ".join(dict.fromkeys(ours.table["test"] for ours in every))
     unknown = "; of the published ones it is not known" if theirs.significant is None else ""
-    notes.append(f"{SURE}: p < {table['alpha']:g} ({table['test']}){unknown}.")
-    if any(None in (there, head) for _, _, there, head, *_ in rows):
-        notes.append(
-            "The models have different numbers of layers, so rows are not the same layer and are not subtracted."
-        )
-    start = 1 if kinds == [""] else 0
-    title = f"{theirs.name}: one head kept alone in its layer, {subject_of(record)}"
-    return Shown(Sheet(title, columns[start:], tuple(row[start:] for row in rows), tuple(notes)))
+    yield f"{SURE}: p < {every[0].table['alpha']:g} ({tests}){unknown}."
+    if not any(_is_of(theirs, ours) for ours in every):
+        yield "The published numbers are of another task, so they are not subtracted."
+    elif any(there is not None and difference is None for *_, there, _, _, _, difference, _ in rows):
+        yield "The models have different numbers of layers, so rows are not the same layer and are not subtracted."
 
 
-def _rows(kind: str, theirs: _Published, ours: Sequence[_Kept], alpha: float) -> Iterator[tuple[Any, ...]]:
+def _is_of(theirs: _Published, ours: _Ours) -> bool:
+    task: str = ours.record["task"]
+    return task == theirs.task
+
+
+def _rows(
+    kind: str, published_here: Sequence[float], theirs: _Published, ours: _Ours
+) -> Iterator[tuple[Any, ...]]:
     """One a layer of a kind; the difference between them only where the models have as many layers."""
-    published_here = theirs.delta.get(kind, ())
-    by_layer = {kept.number: kept for kept in ours if kept.kind == kind}
+    by_layer = {kept.number: kept for kept in ours.best if kept.kind == kind}
     sure = None if theirs.significant is None else theirs.significant.get(kind, ())
+    comparable = _is_of(theirs, ours) and len(published_here) == len(by_layer)
 
     for layer in range(1, max(len(published_here), max(by_layer, default=0)) + 1):
         before = published_here[layer - 1] if layer <= len(published_here) else None
@@ -169,9 +202,10 @@ def _rows(kind: str, theirs: _Published, ours: Sequence[_Kept], alpha: float) ->
             continue
         delta, low, high = (100 * share for share in (kept.delta, kept.low, kept.high))
         beside: tuple[Any, Any] = (None, None)
-        if before is not None and len(published_here) == len(by_layer):
+        if before is not None and comparable:
             beside = delta - before, (low - before, high - before)
-        yield kind, layer, there, kept.head, _marked(delta, kept.p_value < alpha), (low, high), *beside
+        here = _marked(delta, kept.p_value < ours.table["alpha"])
+        yield kind, layer, there, kept.head, here, (low, high), *beside
 
 
 def _marked(points: float, is_sure: bool) -> tuple[float, str]:
