@@ -10,8 +10,9 @@ from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, Reproduc
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import Store
-from prune_heads.cli.subjects import planned
+from prune_heads.cli.subjects import chains, planned
 from prune_heads.errors import UnfitError
+from prune_heads.execution.chains import run_chains
 
 
 def reproduce(
@@ -47,6 +48,9 @@ def reproduce(
     ] = None,
     runs: Annotated[int | None, Option(min=6, help="Of each side that is timed. (default: 6)")] = None,
     store: Store = None,
+    jobs: Annotated[
+        int, Option(min=1, help="Models that are fine-tuned and studied at a time, each in a process.")
+    ] = 1,
     output: Annotated[Path, Option(help="Folder for tables, figures and records.")] = Path("michel2019"),
     from_records: Annotated[
         bool, Option("--from-records", help="Write tables and figures anew from the records alone.")
@@ -80,18 +84,21 @@ def reproduce(
     given = {key: value for key, value in options.items() if value is not None}
     if name is ReproductionName.all and config is not None and config.is_dir():
         for lacking in [each for each in names if not (config / f"{each.value}.toml").is_file()]:
-            TerminalReporter().note(f"{lacking.value} is left out: {config.name} has no {lacking.value}.toml")
+            TerminalReporter().note(
+                f"{lacking.value} is left out: {config.resolve().name} has no {lacking.value}.toml"
+            )
             names.remove(lacking)
     plans = {each.value: planned(each.value, config, given, alone(reproduce)) for each in names}
     studied = {  # faults of any file come before the work
         each: [(subject.setup(store), subject.conditions) for subject in subjects]
         for each, subjects in plans.items()
     }
+    if jobs > 1 and not from_records:
+        run_chains(chains(plans, store, output), jobs)
     shown = {}
     for each, subjects in plans.items():
-        if not from_records and model is None:
-            for subject in subjects:
-                subject.finetune()
+        for subject in () if from_records else subjects:
+            subject.finetune()
         try:
             shown[each] = reproduce_job(
                 each, studied[each], output, TerminalReporter, from_records=from_records

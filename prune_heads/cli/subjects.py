@@ -2,9 +2,10 @@
 
 import difflib
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ from typer import BadParameter
 from prune_heads.cli.config import alone, read_toml, taken
 from prune_heads.cli.finetune import finetune
 from prune_heads.cli.options import SetupOptions
+from prune_heads.cli.output import TerminalReporter
 from prune_heads.cli.trial import setup_of
+from prune_heads.errors import UnfitError
+from prune_heads.execution.chains import Chain
 
 if TYPE_CHECKING:
     from prune_heads.jobs.paper_studies import Conditions
@@ -43,14 +47,22 @@ class PlannedSubject:
         """Make the model as `prune-heads finetune` does, if there is a recipe; what is done is not done again."""
         if self.recipe is None:
             return
-        words = [
-            "--config",
-            str(self.folder / self.recipe),
-            "--output",
-            str(self.folder / self.options["model"]),
-        ]
         with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
-            alone(finetune).main(words, prog_name="finetune", standalone_mode=False)
+            alone(finetune).main(self._words(), prog_name="finetune", standalone_mode=False)
+
+    def check_recipe(self) -> None:
+        """Refuse a recipe that cannot be followed, before any work.
+
+        Raises:
+            BadParameter: If it cannot be read, or says what there is not.
+        """
+        if self.recipe is not None:
+            alone(finetune).make_context("finetune", self._words())
+
+    def _words(self) -> list[str]:
+        """The command line that makes the model."""
+        recipe, model = self.folder / str(self.recipe), self.folder / self.options["model"]
+        return ["--config", str(recipe), "--output", str(model)]
 
     def setup(self, store: str | None) -> "Setup":
         """What a study takes.
@@ -92,9 +104,41 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any], command: A
         subjects = [dict(each) for each in default_subjects(name)]
     folder = Path() if file is None else file.parent
     every = [{**values, **each, **given} for each in subjects]
+    if "model" in given:
+        for each in every:
+            each.pop(_FINETUNE, None)
     if any(_FINETUNE in each and "model" not in each for each in every):
         raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
-    return [_planned(name, folder, each, command) for each in every]
+    found = [_planned(name, folder, each, command) for each in every]
+    for subject in found:
+        subject.check_recipe()
+    return found
+
+
+def chains(plans: Mapping[str, Sequence[PlannedSubject]], store: str | None, output: Path) -> list[Chain]:
+    """What can be done side by side: each model with all that the tables and figures want of it, in their order.
+
+    So each finds in the store what it would find there without others beside it, and the records are the same.
+    """
+    found: dict[tuple[str, str], list[PlannedSubject]] = {}
+    for subject in (subject for subjects in plans.values() for subject in subjects):
+        setup = subject.setup(store)
+        found.setdefault((setup.model, setup.task), []).append(subject)
+    return [
+        Chain(
+            f"{Path(model).name} on {Path(task).stem}",
+            [partial(_prepare, subject, store, output) for subject in subjects],
+        )
+        for (model, task), subjects in found.items()
+    ]
+
+
+def _prepare(subject: PlannedSubject, store: str | None, output: Path) -> None:
+    from prune_heads.jobs.reproduce import prepare
+
+    subject.finetune()
+    with suppress(UnfitError):  # it is said when the table is made
+        prepare(subject.name, subject.setup(store), subject.conditions, output, TerminalReporter)
 
 
 def _check_known(key: str, shown: str) -> None:

@@ -111,6 +111,9 @@ STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = 
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""
 
+TIMED = frozenset({"bench"})
+"""Studies that must have the machine for themselves."""
+
 
 def spec_of(setup: Setup) -> TaskSpec:
     """The task, without its data."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import write_text, writing_into
 from prune_heads.jobs.paper_records import epochs_of, study_record
-from prune_heads.jobs.paper_studies import Conditions, spec_of, splits_of
+from prune_heads.jobs.paper_studies import TIMED, Conditions, spec_of, splits_of
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
@@ -43,22 +43,12 @@ def reproduce_job(
     if len(subjects) > 1 and not what.several:
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
     for setup, _ in subjects:
-        if from_records and (setup.own is not None or setup.task not in TASKS):
-            continue  # its files need not be there, and its records tell
-        spec = spec_of(setup)
-        n_splits = min(len(splits_of(study, spec)) for study in what.studies)
-        _check_fit(name, spec.name, spec.kind == "translation", n_splits)
-    if what.over_epochs:
-        subjects = [
-            (each, asked) for setup, asked in subjects for each in epochs_of(setup, output, from_records)
-        ]
-    records: Records = {
-        study: [
-            study_record(output, study, setup, asked, new_reporter(), from_records)
-            for setup, asked in subjects
-        ]
-        for study in what.studies
-    }
+        _check_subject(name, setup, from_records)
+    parts = [
+        _records(name, setup, asked, output, new_reporter, from_records=from_records)
+        for setup, asked in subjects
+    ]
+    records: Records = {study: [record for part in parts for record in part[study]] for study in what.studies}
     for record in (record for each in records.values() for record in each):
         _check_fit(name, record["task"], is_translation(record), len(record.get("tables", [None])))
     shown = what.show(records)
@@ -70,6 +60,46 @@ def reproduce_job(
         for ending, figure in shown.figures.items():
             save(figure, output, name + ending)
     return shown
+
+
+def prepare(
+    name: str, setup: Setup, asked: Conditions, output: Path, new_reporter: Callable[[], Reporter]
+) -> None:
+    """Have the records of one subject ready before a table or figure is made; not those of what is timed.
+
+    Raises:
+        PruneHeadsError: See `reproduce_job`.
+    """
+    _check_subject(name, setup)
+    if not TIMED & set(REPRODUCTIONS[name].studies):
+        _records(name, setup, asked, output, new_reporter)
+
+
+def _records(
+    name: str,
+    setup: Setup,
+    asked: Conditions,
+    output: Path,
+    new_reporter: Callable[[], Reporter],
+    *,
+    from_records: bool = False,
+) -> Records:
+    """Those of one subject, or of the epochs that it stands for."""
+    what = REPRODUCTIONS[name]
+    setups = epochs_of(setup, output, from_records) if what.over_epochs else [setup]
+    return {
+        study: [study_record(output, study, each, asked, new_reporter(), from_records) for each in setups]
+        for study in what.studies
+    }
+
+
+def _check_subject(name: str, setup: Setup, from_records: bool = False) -> None:
+    """Before anything is computed."""
+    if from_records and (setup.own is not None or setup.task not in TASKS):
+        return  # its files need not be there, and its records tell
+    spec = spec_of(setup)
+    n_splits = min(len(splits_of(study, spec)) for study in REPRODUCTIONS[name].studies)
+    _check_fit(name, spec.name, spec.kind == "translation", n_splits)
 
 
 def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:

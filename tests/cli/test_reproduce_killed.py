@@ -56,7 +56,8 @@ def test_kills_at_random_moments_end_in_the_same_bytes(words, invoke, tmp_path):
     n_killed = 0
     for name in names:
         for kill in range(KILLS // len(names)):
-            process = Forked(tmp_path / f"{name} {kill}", *killed(name), "--store", tmp_path / "store")
+            jobs = ("--jobs", 2) if kill % 2 else ()
+            process = Forked(tmp_path / f"{name} {kill}", *killed(name), "--store", tmp_path / "store", *jobs)
             time.sleep(moments.uniform(0, whole / len(names)))
             os.kill(process.pid, signal.SIGKILL)
             n_killed += process.wait().code == -signal.SIGKILL
