@@ -237,9 +237,10 @@ def test_a_correlation_that_is_not_defined_is_left_empty():
 
 
 def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
-    records = [curve([0.8, 0.7]), curve([0.7, 0.6]), of_translation(curve([0.4, 0.1]))]
+    others = [curve([0.7, 0.6], task) for task in ("sst2", "mnli", "sst2")]
+    records = [curve([0.8, 0.7]), *others, of_translation(curve([0.4, 0.1]))]
     shown = REPRODUCTIONS["figure3"].show({"orders": records})
-    assert list(shown.figures) == ["b", "b2", "a"]
+    assert list(shown.figures) == ["b", "b-sst2", "b-mnli", "b-sst2-2", "a"]
     reached = {row[0]: row[2] for row in shown.sheet.rows}
     assert reached["published: bert-base-uncased on mnli"] == 40
     assert reached["published: a large Transformer on WMT14 En-Fr"] == 20

@@ -46,12 +46,15 @@ def precision_note(*records: Record) -> tuple[str, ...]:
 
 
 def panels(records: Sequence[Record]) -> Iterator[tuple[str, Record]]:
-    """End of the name of each subject's figure: `a` of a translation and `b` of another, `b2` of a second one."""
+    """End of the name of each subject's figure: `a` of a translation, `b` of another, `b-sst2` of a second one."""
     seen: Counter[str] = Counter()
     for record in records:
-        letter = "a" if is_translation(record) else "b"
-        seen[letter] += 1
-        yield letter + (str(seen[letter]) if seen[letter] > 1 else ""), record
+        end = "a" if is_translation(record) else "b"
+        if seen[end]:
+            seen[end] += 1
+            end += f"-{record['task']}"
+        seen[end] += 1
+        yield end + (f"-{seen[end]}" if seen[end] > 1 else ""), record
 
 
 def sheet_of(
