@@ -86,6 +86,14 @@ def test_every_excuse_has_a_reason(page):
 
 
 @pytest.mark.parametrize("page", PRESENT)
+def test_every_claim_says_of_what_its_numbers_are(page):
+    """A bare number would be found wherever another one is the same."""
+    _, claims = read(page)
+    bare = [claim["text"] for claim in claims["claim"] if not re.search(r"[A-Za-z]{2}", claim["text"])]
+    assert bare == []
+
+
+@pytest.mark.parametrize("page", PRESENT)
 def test_a_wrong_digit_is_found_wherever_a_claim_stands(page):
     text, claims = read(page)
     flat = prose(text)
@@ -126,6 +134,7 @@ def test_a_claim_must_match_to_the_last_digit():
         ("mini-curve/record.json: parameters.pruned | / 1000 | .1f", "49.7"),
         ("prune_heads/paper/michel2019.toml: table6.delta_pp | count > 0 | word", "two"),
         ("benchmark/mnli.json: ratios | .1f | join \", \"", "4.1, 4.2, 4.1"),
+        ("michel2019/records/*.bench.json: task | join \", \"", "mnli"),
         ("benchmark/mnli.json: relative_difference_of_scores | .0e", "3e-7"),
     ],
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Where a number of a document comes from, in one line: `file: path | operation | operation`.
 
 `file` is a record, table or description (JSON, TOML, CSV) under results/, or in the package (`prune_heads/...`), and
-may be left out where the claim names it once (`from`). In `path`, `name` is a key, `[0]` an item, `[split=validation]`
+may be left out where the claim names it once (`from`). One with a `*` stands for all files of that pattern: a list. In `path`, `name` is a key, `[0]` an item, `[split=validation]`
 the one item that is so, `[*]` every item and `[*criterion=random]` every one that is so. Several sources are joined by
 ` and `: a list. Operations are those of `OPERATIONS`, or a format of Python (`.4f`, `+.2f`, `.1e`). Without a format
 only whole numbers and words can be shown.
@@ -56,7 +56,12 @@ def _found(term: str, default: str | None) -> Any:
     name = file if colon else default
     assert name, f"{term} names no file"
     steps = re.findall(r"\[[^\]]*\]|[^.\[\]]+", path)
-    return _picked(_read(ROOT / name if name.startswith("prune_heads/") else ROOT / "results" / name), steps)
+    folder = ROOT if name.startswith("prune_heads/") else ROOT / "results"
+    if "*" in name:
+        files = sorted(folder.glob(name))
+        assert files, f"{term} stands for no file"
+        return [_picked(_read(each), steps) for each in files]
+    return _picked(_read(folder / name), steps)
 
 
 @functools.cache
