@@ -1,10 +1,10 @@
 """Where a number of a document comes from, in one line: `file: path | operation | operation`.
 
 `file` is a record, table or description (JSON, TOML, CSV) under results/, or in the package (`prune_heads/...`), and
-may be left out where the claim names it once (`from`). One with a `*` stands for all files of that pattern: a list. In `path`, `name` is a key, `[0]` an item, `[split=validation]`
-the one item that is so, `[*]` every item and `[*criterion=random]` every one that is so. Several sources are joined by
-` and `: a list. Operations are those of `OPERATIONS`, or a format of Python (`.4f`, `+.2f`, `.1e`). Without a format
-only whole numbers and words can be shown.
+may be left out where the claim names it once (`from`). One with a `*` stands for all files of that pattern: a list.
+In `path`, `name` is a key, `[0]` an item, `[split=validation]` the one item that is so, `[*]` every item and
+`[*criterion=random]` every one that is so. Several sources are joined by ` and `: a list. Operations are those of
+`OPERATIONS`, or a format of Python (`.4f`, `+.2f`, `.1e`). Without a format only whole numbers and words can be shown.
 """
 
 import csv
