@@ -8,9 +8,9 @@ STAMP := .venv/.installed
 demo: $(STAMP)
 	$(BIN)/prune-heads run
 
-# One thread for each of two workers: more only wait for each other.
+# All tests; `pytest` alone leaves out those marked slow. One thread for each of two workers: more only wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "slow or not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check

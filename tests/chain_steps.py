@@ -15,7 +15,7 @@ def append(file: Path, text: str) -> None:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(text, file=sys.stderr, end="")
 
 
 def fail() -> None:

@@ -51,6 +51,7 @@ def mnli(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_commands_from_a_hub_model_and_a_glue_download_to_table_3(cli, mnli, serve, refusing, tmp_path):
     """The README's; the second one knows no hub."""
     built_in = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / "mini-inference"
@@ -78,6 +79,7 @@ def test_two_commands_from_a_hub_model_and_a_glue_download_to_table_3(cli, mnli,
     assert [row["here"] is None for row in rows] == 6 * [False] + 6 * [True]
 
 
+@pytest.mark.slow
 def test_without_a_model_the_default_comes_from_the_hub(cli, mnli, serve, tmp_path):
     built_in = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / "mini-inference"
     (default,) = default_subjects("table3")

@@ -81,9 +81,10 @@ def _end_with_parent() -> None:
 
 
 def _work(chain: Chain) -> None:
-    with redirect_stderr(_Named(sys.stderr, chain.name)):
+    with redirect_stderr(_Named(sys.stderr, chain.name)) as said:
         for step in chain.steps:
             step()
+        said.write("\n" * bool(said.rest))
 
 
 class _Named(io.TextIOBase):

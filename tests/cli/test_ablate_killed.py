@@ -64,6 +64,7 @@ def wait_for(n_batches, log, process, seconds=60):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments_end_in_the_same_bytes(
     words, batches, on_sst2, tmp_path, json_of, invoke
 ):

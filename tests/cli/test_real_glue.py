@@ -49,6 +49,7 @@ def test_a_run_on_every_task(task, invoke, shared, tmp_path):
         assert row["low"] <= row["difference"] <= row["high"]
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_a_fine_tuned_model_prunes_as_its_curve_says(invoke, shared):
     """SST-2 with a real model: the base is 780 of 872, and half the heads go for less than two points."""

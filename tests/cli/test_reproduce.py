@@ -45,6 +45,7 @@ def test_a_default_fits(name):
             assert REPRODUCTIONS[name].translates in (None, translates)
 
 
+@pytest.mark.slow
 def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tmp_path, monkeypatch):
     """All but the clock: what is timed takes its time, and has its own tests."""
     monkeypatch.setitem(STUDIES, "bench", lambda *asked: json.loads(TIMED.read_text()))
@@ -75,6 +76,7 @@ def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tm
     assert snapshot(folder) == files
 
 
+@pytest.mark.slow
 def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
     """One record serves tables 2 and 5, another table 1 and figures 1 and 2."""
     words = (

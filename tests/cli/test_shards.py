@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from prune_heads.importance import ESTIMATORS, GateGradients
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings(
         "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
     ),

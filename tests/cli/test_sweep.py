@@ -123,6 +123,7 @@ def test_a_trial_is_the_run_of_the_same_options(spec, whole, invoke, json_of):
             assert alone[key] == trial[key]
 
 
+@pytest.mark.slow
 def test_processes_and_one_process_give_the_same_records(spec, whole, tmp_path):
     with process("sweep", "run", spec(), "--output", tmp_path / "two", "--jobs", 2, "--json") as both:
         events = [json.loads(line) for line in both.stdout]
@@ -131,6 +132,7 @@ def test_processes_and_one_process_give_the_same_records(spec, whole, tmp_path):
     assert sum(event["event"] == "done" for event in events) == N
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_records(spec, whole, tmp_path):
     pytest.importorskip("ray")
     words = ("sweep", "run", spec(), "--output", tmp_path / "ray", "--executor", "ray", "--jobs", 2)
@@ -140,6 +142,7 @@ def test_ray_gives_the_same_records(spec, whole, tmp_path):
     assert records(tmp_path / "ray") == records(whole)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, whole, tmp_path, invoke):
     killed = tmp_path / "killed"
     words = (

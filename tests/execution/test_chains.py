@@ -37,7 +37,7 @@ def test_a_chain_keeps_its_order_and_each_line_its_name(tmp_path, capfd):
                 file.name,
                 [
                     *(partial(append, file, f"{n} ") for n in range(5)),
-                    partial(say, "done\nso"),
+                    partial(say, "done\nso\n"),
                     partial(say, "well"),
                 ],
             )

@@ -16,9 +16,12 @@ from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.job import Job
 from prune_heads.execution.spec import sweep_of
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
+    ),
+]
 SECONDS = 180
 TESTS = str(Path(__file__).parents[1])
 

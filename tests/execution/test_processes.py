@@ -88,6 +88,7 @@ def ended(child):
     return child.returncode, out, err
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_twenty_times_ends_in_the_same_bytes(sweep, log, tmp_path):
     many = {"sleep": 0.01, "n": 500}
     done = chaos(sweep("killed", "--json", **many), tmp_path / "killed", 20, 0.15, seed=0)

@@ -15,6 +15,7 @@ from prune_heads.errors import DataError, RunError
 from prune_heads.execution.shards import MOST_LOST, Shards, shares_of
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings(
         "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
     ),
