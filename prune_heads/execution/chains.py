@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import TextIO
 
-from prune_heads.errors import RunError
+from prune_heads.errors import PruneHeadsError, RunError
 
 Step = Callable[[], None]
 """Importable by name, or a partial of such a function."""
@@ -42,28 +43,51 @@ def run_chains(chains: Sequence[Chain], jobs: int) -> None:
         RunError: If a process was killed.
         Exception: What a step raises; it must go through `pickle`.
     """
-    jobs = min(jobs, len(chains))
-    if not jobs:
-        return
-    others = set(multiprocessing.active_children())
+    waiting = list(chains)
+    workers: dict[Connection, SpawnProcess] = {}
+    try:
+        for _ in range(min(jobs, len(chains))):
+            ear, worker = _start(jobs)
+            workers[ear] = worker
+            ear.send(waiting.pop(0))
+        while workers:
+            for ear in [each for each in wait(list(workers)) if isinstance(each, Connection)]:
+                _hear(ear)
+                if waiting:
+                    ear.send(waiting.pop(0))
+                else:
+                    ear.close()  # which ends it
+                    workers.pop(ear).join()
+    finally:
+        for worker in workers.values():
+            worker.kill()
+            worker.join()
+
+
+def _start(jobs: int) -> tuple[Connection, SpawnProcess]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and no GPU
-    with ProcessPoolExecutor(jobs, context, _begin, (jobs,)) as pool:
-        try:
-            for done in as_completed([pool.submit(_work, chain) for chain in chains]):
-                done.result()
-        except BrokenProcessPool as error:
-            raise RunError(
-                f"the {jobs} processes must live until they are done; one was killed, often for memory. The same "
-                "command goes on; take fewer --jobs"
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
+    ear, mouth = context.Pipe()
+    worker = context.Process(target=_work, args=(mouth, jobs))
+    worker.start()
+    mouth.close()  # of ours: the worker's end alone keeps it open, so that a death is heard
+    return ear, worker
 
 
-def _begin(jobs: int) -> None:
-    """In each process, before its first chain."""
+def _hear(ear: Connection) -> None:
+    """Returns when a chain is done."""
+    try:
+        error = ear.recv()
+    except (EOFError, OSError) as died:
+        raise RunError(
+            "the processes of --jobs must live until they are done; one was killed, often for memory. The same command "
+            "goes on; take fewer --jobs"
+        ) from died
+    if error is not None:
+        raise error
+
+
+def _work(mouth: Connection, jobs: int) -> None:
+    """The body of a process: chains, until there is none."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # the terminal sends it to all; the parent says what it means
@@ -71,6 +95,12 @@ def _begin(jobs: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    while True:
+        try:
+            chain = mouth.recv()
+        except EOFError:
+            return
+        mouth.send(_error_of(chain))
 
 
 def _end_with_parent() -> None:
@@ -80,11 +110,19 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(chain: Chain) -> None:
+def _error_of(chain: Chain) -> Exception | None:
+    """What went wrong in a chain; None if nothing did."""
     with redirect_stderr(_Named(sys.stderr, chain.name)) as said:
-        for step in chain.steps:
-            step()
-        said.write("\n" * bool(said.rest))
+        try:
+            for step in chain.steps:
+                step()
+        except Exception as error:
+            if not isinstance(error, PruneHeadsError):  # where it came from does not go through a pipe by itself
+                error.add_note("".join(traceback.format_exception(error)))
+            return error
+        finally:
+            said.write("\n" * bool(said.rest))
+    return None
 
 
 class _Named(io.TextIOBase):
