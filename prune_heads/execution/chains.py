@@ -117,7 +117,9 @@ def _error_of(chain: Chain) -> Exception | None:
             for step in chain.steps:
                 step()
         except Exception as error:
-            if not isinstance(error, PruneHeadsError):  # where it came from does not go through a pipe by itself
+            if not isinstance(
+                error, PruneHeadsError
+            ):  # where it came from does not go through a pipe by itself
                 error.add_note("".join(traceback.format_exception(error)))
             return error
         finally:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,20 @@ class Setup:
 
 
 def limit_threads(classifier: Classifier) -> None:
-    """One thread for a small model, unless the user has set another number.
+    """One thread for a small model, unless the user has set another number; for a large one those of the process.
 
-    Its matrices are done before threads have met: two gain a fifth on an idle machine and, each waiting for the
-    other, are ten times slower on a busy one (results/LOG.md).
+    The matrices of a small model are done before threads have met: two gain a fifth on an idle machine and, each
+    waiting for the other, are ten times slower on a busy one (results/LOG.md).
     """
-    if n_parameters(classifier.model) < _SMALL and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    n_threads = _n_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1 if n_parameters(classifier.model) < _SMALL else n_threads)
+
+
+@cache
+def _n_threads() -> int:
+    """Those of the process, before a small model was loaded."""
+    return torch.get_num_threads()
 
 
 def resolve_device(name: str) -> torch.device:
