@@ -25,7 +25,7 @@ experiments: $(STAMP)
 	  $(BIN)/prune-heads $$(basename $$(dirname $$file)) --config $$file \
 	    --output results/$$(basename $$file .toml) || exit 1; \
 	done
-	$(BIN)/prune-heads reproduce all --config experiments/michel2019 --output results/michel2019
+	$(BIN)/prune-heads reproduce all --config experiments/michel2019 --output results/michel2019 --jobs 2
 	for file in experiments/sweep/*.toml; do \
 	  name=$$(basename $$file .toml); trials=results/scratch/$$name; \
 	  $(BIN)/prune-heads sweep run $$file --output $$trials --jobs 2 && \

@@ -50,6 +50,12 @@ class PlannedSubject:
         with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
             alone(finetune).main(self._words(), prog_name="finetune", standalone_mode=False)
 
+    def lacks_model(self) -> bool:
+        """Whether it must be fine-tuned still."""
+        from prune_heads.jobs.finetune import WEIGHTS_FILE
+
+        return self.recipe is not None and not (self.folder / self.options["model"] / WEIGHTS_FILE).exists()
+
     def check_recipe(self) -> None:
         """Refuse a recipe that cannot be followed, before any work.
 
@@ -124,12 +130,13 @@ def chains(plans: Mapping[str, Sequence[PlannedSubject]], store: str | None, out
     for subject in (subject for subjects in plans.values() for subject in subjects):
         setup = subject.setup(store)
         found.setdefault((setup.model, setup.task), []).append(subject)
+    longest_first = sorted(found.items(), key=lambda each: not any(one.lacks_model() for one in each[1]))
     return [
         Chain(
             f"{Path(model).name} on {Path(task).stem}",
             [partial(_prepare, subject, store, output) for subject in subjects],
         )
-        for (model, task), subjects in found.items()
+        for (model, task), subjects in longest_first
     ]
 
 
