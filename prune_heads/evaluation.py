@@ -33,6 +33,9 @@ A translation has the columns of `bleu_counts`.
 """
 
 
+_ASKED = 16
+"""Examples that may be asked whether gates change their logits; the first is enough in float32."""
+
 _POSITIONS = ("position_embeddings", "embed_positions", ".wpe")
 """How the names of position embeddings end."""
 
@@ -146,7 +149,8 @@ class Subject:
         Raises:
             MaskNotAppliedError: See `prune_heads.probe`.
         """
-        prove_gates(self.model, batches.batch(np.arange(1)).to(self.device).inputs)
+        some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))
+        prove_gates(self.model, some.to(self.device).inputs)
 
     def predictions(self, logits: Logits) -> NDArray[np.int64] | NDArray[np.float32]:
         """`(n_examples,)`: label indices of the task, scores for regression, or log-likelihoods (nats).

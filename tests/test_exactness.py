@@ -198,6 +198,21 @@ class NoHooks(dict):
         pass
 
 
+def test_the_probe_asks_the_next_example_where_the_logits_of_one_are_too_coarse():
+    model, inputs = tiny_model().to(torch.bfloat16), tiny_inputs()
+    first = inputs["input_ids"][:1]
+
+    def coarse(module, args, kwargs, output):
+        if torch.equal(kwargs["input_ids"][:1], first):
+            output.logits = torch.full_like(output.logits, 300)
+        return output
+
+    model.register_forward_hook(coarse, with_kwargs=True)
+    prove_gates(model, inputs)
+    with pytest.raises(MaskNotAppliedError, match=r"bfloat16 is too coarse: try --dtype float32"):
+        prove_gates(model, {name: value[:1] for name, value in inputs.items()})
+
+
 def test_the_probe_notices_a_model_that_is_not_deterministic():
     model = tiny_model().train()
     with pytest.raises(MaskNotAppliedError, match="training mode"):
