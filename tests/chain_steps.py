@@ -39,6 +39,9 @@ def fail_after(file: Path) -> None:
     fail()
 
 
-def wait_for(file: Path) -> None:
+def wait_for(file: Path, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
     while not (file.exists() and file.read_text()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{file.name} was not written in {seconds} seconds")
         time.sleep(0.05)
