@@ -146,6 +146,21 @@ def _best(value: Sequence[Mapping[str, Any]]) -> str:
     return " | ".join(f"{mark}{point}{mark}" for mark, point in zip(marks, points, strict=True))
 
 
+def _lost(best: Sequence[Mapping[str, Any]]) -> int:
+    """Layers that one head alone leaves significantly worse, uncorrected as in the paper."""
+    return sum(each["delta"] < 0 and each["p_value"] < 0.01 for each in best)
+
+
+def _significant(sign: int) -> Callable[[Mapping[str, Any]], int]:
+    """How many heads of a table of ablations make a significant difference, uncorrected, of this sign when masked."""
+
+    def count(table: Mapping[str, Any]) -> int:
+        pairs = zip(_flat(table["delta"]), _flat(table["p_value"]), strict=True)
+        return sum(sign * delta > 0 and p < table["alpha"] for delta, p in pairs)
+
+    return count
+
+
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "*": lambda value, factor: _each(lambda number: number * float(factor), value),
     "/": lambda value, divisor: _each(lambda number: number / float(divisor), value),
@@ -166,4 +181,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "word": lambda number: WORDS[round(number)],
     "place": _place,
     "best": _best,
+    "lost": _lost,
+    "missed": _significant(-1),
+    "unwanted": _significant(1),
 }
