@@ -80,9 +80,11 @@ def test_a_process_that_is_killed_is_an_error_with_its_cure(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_processes_end_with_who_started_them(number, tmp_path):
     script = (
-        "import sys; from functools import partial; from pathlib import Path; from prune_heads.cli import signals\n"
+        "import signal, sys; from functools import partial; from pathlib import Path\n"
+        "from prune_heads.cli import signals\n"
         "from chain_steps import stay; from prune_heads.execution.chains import Chain, run_chains\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it\n"
         "    signals.install()\n"
         "    run_chains([Chain(n, [partial(stay, Path(sys.argv[1]) / n)]) for n in 'ab'], 2)\n"
     )
