@@ -302,6 +302,14 @@ def test_precision_is_said_where_it_is_reduced():
     record = only_one(2)
     record["configuration"]["dtype"] = "bfloat16"
     assert "Computed in bfloat16." in REPRODUCTIONS["table3"].show({"only-one": [record]}).sheet.notes
+    both = REPRODUCTIONS["table3"].show({"only-one": [only_one(2), record | {"task": "sst2"}]}).sheet
+    assert both.notes[-1] == "Computed in bfloat16: m on sst2."
+
+
+def test_figure_6_says_which_was_computed_in_reduced_precision():
+    reduced = curve([0.8, 0.7], "qnli") | {"configuration": {"dtype": "bfloat16"}}
+    notes = REPRODUCTIONS["figure6"].show({"curve": [curve([0.8, 0.7], "sst2"), reduced]}).sheet.notes
+    assert notes[-1] == "Computed in bfloat16: m on qnli."
 
 
 def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():

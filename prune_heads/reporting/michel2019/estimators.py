@@ -55,7 +55,7 @@ def estimators(records: Records) -> Shown:
             "token divides by tokens, but by examples in a classifier's last layer, whose heads this lifts by the mean "
             "length of a text: its order differs by this too."
         )
-    notes += dict.fromkeys(note for record in every for note in precision_note(record))
+    notes += precision_note(*every)
     title = "Estimators of importance from gate gradients (not in the paper)"
     figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
     return Shown(Sheet(title, _COLUMNS, rows, tuple(notes)), figures)

@@ -96,6 +96,7 @@ def figure6(records: Records) -> Shown:
         f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
         "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
         + (", and of translations a Transformer on IWSLT De-En." if _has_translation(by_task) else "."),
+        *precision_note(*records["curve"]),
     )
     sheet = Sheet(
         "Figure 6: how far one can prune on other tasks",

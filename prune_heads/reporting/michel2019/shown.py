@@ -36,12 +36,14 @@ def subject_of(record: Record) -> str:
 
 
 def precision_note(*records: Record) -> tuple[str, ...]:
-    """Said where it was not full precision; of several subjects, of which."""
-    reduced = [record for record in records if record["configuration"]["dtype"] != "float32"]
-    whose = (f" ({subject_of(record)})" if len(records) > 1 else "" for record in reduced)
+    """Said where it was not full precision; where it was so of some subjects alone, of which."""
+    subjects: dict[str, list[str]] = {}
+    for record in records:
+        subjects.setdefault(record["configuration"]["dtype"], []).append(subject_of(record))
+    subjects.pop("float32", None)
     return tuple(
-        f"Computed in {record['configuration']['dtype']}{of}."
-        for record, of in zip(reduced, whose, strict=True)
+        f"Computed in {dtype}" + (f": {', '.join(whose)}." if len(whose) < len(records) else ".")
+        for dtype, whose in subjects.items()
     )
 
 
