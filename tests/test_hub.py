@@ -21,6 +21,7 @@ def files_of(checkpoint):
     return {path.name: path.read_bytes() for path in checkpoint.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_model_comes_from_the_hub_at_its_commit_then_from_the_cache(
     cli, invoke, checkpoint, sst2, serve, refusing, tmp_path
 ):

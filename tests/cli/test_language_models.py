@@ -23,6 +23,7 @@ from prune_heads.batching.masking import masked
 from prune_heads.checkpoints import IGNORED
 from prune_heads.coverage.tiny import tiny_config
 
+pytestmark = pytest.mark.slow
 TYPES = ["gpt2", "bert", "t5", "bart"]
 N_TEXTS, N_STEPS = 128, 80
 

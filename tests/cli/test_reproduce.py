@@ -126,6 +126,7 @@ def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
     assert json_of(invoke(*words, "--from-records")) == first
 
 
+@pytest.mark.slow
 def test_both_kinds_in_one_figure(invoke, json_of, tmp_path):
     (tmp_path / "figure1.toml").write_text(
         'max_examples = 24\n[[subject]]\nmodel = "mini"\ntask = "mini-translation"\n'
