@@ -88,21 +88,16 @@ def reproduce(
                 f"{lacking.value} is left out: {config.resolve().name} has no {lacking.value}.toml"
             )
             names.remove(lacking)
-    plans = {each.value: planned(each.value, config, given, alone(reproduce)) for each in names}
-    studied = {  # faults of any file come before the work
-        each: [(subject.setup(store), subject.conditions) for subject in subjects]
-        for each, subjects in plans.items()
-    }
+    plans = {each.value: planned(each.value, config, given, store, alone(reproduce)) for each in names}
     if jobs > 1 and not from_records:
-        run_chains(chains(plans, store, output), jobs)
+        run_chains(chains(plans, output), jobs)
     shown = {}
     for each, subjects in plans.items():
         for subject in () if from_records else subjects:
             subject.finetune()
+        studied = [(subject.setup, subject.conditions) for subject in subjects]
         try:
-            shown[each] = reproduce_job(
-                each, studied[each], output, TerminalReporter, from_records=from_records
-            )
+            shown[each] = reproduce_job(each, studied, output, TerminalReporter, from_records=from_records)
         except UnfitError as error:
             if name is not ReproductionName.all:
                 raise

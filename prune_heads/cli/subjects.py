@@ -37,8 +37,9 @@ class PlannedSubject:
     """Of the table or figure."""
     folder: Path
     """That paths in the options are relative to."""
-    options: Mapping[str, Any]
-    """Of the setup."""
+    model: str | None
+    """As the options name it; None for the default."""
+    setup: "Setup"
     conditions: "Conditions"
     recipe: str | None = None
     """The file by which its model is fine-tuned."""
@@ -54,7 +55,7 @@ class PlannedSubject:
         """Whether it must be fine-tuned still."""
         from prune_heads.jobs.finetune import WEIGHTS_FILE
 
-        return self.recipe is not None and not (self.folder / self.options["model"] / WEIGHTS_FILE).exists()
+        return self.recipe is not None and not (self.folder / str(self.model) / WEIGHTS_FILE).exists()
 
     def check_recipe(self) -> None:
         """Refuse a recipe that cannot be followed, before any work.
@@ -67,30 +68,20 @@ class PlannedSubject:
 
     def _words(self) -> list[str]:
         """The command line that makes the model."""
-        recipe, model = self.folder / str(self.recipe), self.folder / self.options["model"]
+        recipe, model = self.folder / str(self.recipe), self.folder / str(self.model)
         return ["--config", str(recipe), "--output", str(model)]
 
-    def setup(self, store: str | None) -> "Setup":
-        """What a study takes.
 
-        Raises:
-            BadParameter: If an option does not take its value, or options contradict each other.
-        """
-        from prune_heads.paper.subjects import default_task
-
-        try:
-            return setup_of({"task": default_task(self.name), **self.options}, self.folder, store)
-        except ValueError as error:
-            raise BadParameter(f"{self.name}: {error}.") from error
-
-
-def planned(name: str, config: Path | None, given: Mapping[str, Any], command: Any) -> list[PlannedSubject]:
+def planned(
+    name: str, config: Path | None, given: Mapping[str, Any], store: str | None, command: Any
+) -> list[PlannedSubject]:
     """The subjects of a table or figure.
 
     Args:
         name: `table3`, `figure1`, ...
         config: A file with options and tables `[[subject]]`, or a folder with `NAME.toml`; None for the paper's models.
         given: Options on the command line, which go first.
+        store: Where predictions are kept.
         command: `prune-heads reproduce`, whose options check the values.
 
     Raises:
@@ -115,37 +106,36 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any], command: A
             each.pop(_FINETUNE, None)
     if any(_FINETUNE in each and "model" not in each for each in every):
         raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
-    found = [_planned(name, folder, each, command) for each in every]
+    found = [_planned(name, folder, each, store, command) for each in every]
     for subject in found:
         subject.check_recipe()
     return found
 
 
-def chains(plans: Mapping[str, Sequence[PlannedSubject]], store: str | None, output: Path) -> list[Chain]:
+def chains(plans: Mapping[str, Sequence[PlannedSubject]], output: Path) -> list[Chain]:
     """What can be done side by side: each model with all that the tables and figures want of it, in their order.
 
     So each finds in the store what it would find there without others beside it, and the records are the same.
     """
     found: dict[tuple[str, str], list[PlannedSubject]] = {}
     for subject in (subject for subjects in plans.values() for subject in subjects):
-        setup = subject.setup(store)
-        found.setdefault((setup.model, setup.task), []).append(subject)
+        found.setdefault((subject.setup.model, subject.setup.task), []).append(subject)
     longest_first = sorted(found.items(), key=lambda each: not any(one.lacks_model() for one in each[1]))
     return [
         Chain(
             f"{Path(model).name} on {Path(task).stem}",
-            [partial(_prepare, subject, store, output) for subject in subjects],
+            [partial(_prepare, subject, output) for subject in subjects],
         )
         for (model, task), subjects in longest_first
     ]
 
 
-def _prepare(subject: PlannedSubject, store: str | None, output: Path) -> None:
+def _prepare(subject: PlannedSubject, output: Path) -> None:
     from prune_heads.jobs.reproduce import prepare
 
     subject.finetune()
     with suppress(UnfitError):  # it is said when the table is made
-        prepare(subject.name, subject.setup(store), subject.conditions, output, TerminalReporter)
+        prepare(subject.name, subject.setup, subject.conditions, output, TerminalReporter)
 
 
 def _check_known(key: str, shown: str) -> None:
@@ -156,9 +146,12 @@ def _check_known(key: str, shown: str) -> None:
         raise BadParameter(f"{shown}: there is no option {key!r}{hint}.")
 
 
-def _planned(name: str, folder: Path, values: Mapping[str, Any], command: Any) -> PlannedSubject:
+def _planned(
+    name: str, folder: Path, values: Mapping[str, Any], store: str | None, command: Any
+) -> PlannedSubject:
     """Takes apart what is of the setup and what is not; the latter checked as on the command line."""
     from prune_heads.jobs.paper_studies import Conditions
+    from prune_heads.paper.subjects import default_task
 
     found: dict[str, Any] = {}
     for key in (key for key in _CONDITIONS if key in values):
@@ -169,4 +162,10 @@ def _planned(name: str, folder: Path, values: Mapping[str, Any], command: Any) -
     if "criterion" in found:
         found["criteria"] = tuple(each.value for each in found.pop("criterion"))
     options = {key: value for key, value in values.items() if key not in (*_CONDITIONS, _FINETUNE)}
-    return PlannedSubject(name, folder, options, Conditions(**found), values.get(_FINETUNE))
+    try:
+        setup = setup_of({"task": default_task(name), **options}, folder, store)
+    except ValueError as error:
+        raise BadParameter(f"{name}: {error}.") from error
+    return PlannedSubject(
+        name, folder, options.get("model"), setup, Conditions(**found), values.get(_FINETUNE)
+    )
