@@ -123,6 +123,13 @@ def test_the_figure_has_a_panel_a_split_a_line_a_criterion_and_a_band():
     assert y.max() == pytest.approx(max(point["high"] for point in random))
 
 
+def test_the_figure_speaks_of_a_band_only_where_one_is_drawn():
+    assert "band" in criteria_figure(RECORD).get_supxlabel()
+    alone = criteria_figure({**RECORD, "lines": RECORD["lines"][:1]})
+    assert "band" not in alone.get_supxlabel()
+    assert "interval" in alone.get_supxlabel()
+
+
 @pytest.mark.parametrize(
     ("blocks", "said"),
     [

@@ -56,8 +56,11 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
             axes.grid(axis="y", alpha=0.3)
             axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
         panels[0].set_ylabel(metric)
+        drawn_often = any(line["n_draws"] > 1 for line in record["lines"])
         figure.supxlabel(
-            "bars: 95% interval of the metric; band: 95% of the draws, and their mean", fontsize=8
+            "bars: 95% interval of the metric"
+            + ("; band: 95% of the draws, and their mean" if drawn_often else ""),
+            fontsize=8,
         )
         head_panels(figure, panels, f"{record['model']['name']} on {record['task']}", on)
     return figure
