@@ -1,0 +1,191 @@
+"""Measure what README.md says of the built-in suite and of this machine, into results/benchmark/NAME.json.
+
+    python -m tests.measured suite     # each built-in task: all heads, none, all but one; the commonest label
+    python -m tests.measured start     # `prune-heads run` from the shell, three times
+    python -m tests.measured sweep     # the machinery of sweeps, with trials that return at once
+    python -m tests.measured memory    # `prune-heads score` on more and more sentences: its peak
+
+The first gives the same numbers everywhere, the others want a machine that does nothing else.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from importlib import resources
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "results" / "benchmark"
+COMMAND = (sys.executable, "-m", "prune_heads")
+SIZES = (100, 1_000, 10_000, 100_000)
+N_SENTENCES = (2_000, 16_000, 64_000)
+REPEATS = 3
+
+Row = dict[str, Any]
+
+
+def suite(tasks: Sequence[str] = ()) -> list[Row]:
+    """A row a task and validation split. Translations have no commonest label, and their ablations other records."""
+    from prune_heads.mini import SPLITS
+
+    return [
+        _row(task, split)
+        for task in tasks or SPLITS
+        for split in SPLITS[task]
+        if split.startswith("validation") or split == "mismatched"
+    ]
+
+
+def _row(task: str, split: str) -> Row:
+    of = ("--task", task, "--split", split)
+    whole = _json("evaluate", *of)["metrics"]
+    masked = _json("evaluate", *of, "--heads", _all_heads(task))["metrics"]
+    name = next(iter(whole))
+    row = {"task": task, "split": split, "metric": name, "value": whole[name], "all_masked": masked[name]}
+    if task == "mini-translation":
+        return row
+    found = _json("ablate", *of)
+    return row | {"majority": _majority(task, split)[name], "delta": found["delta"]}
+
+
+def _all_heads(task: str) -> str:
+    names = [f"{kind}:{layer}" for kind, layer in product("EAD", range(1, 5))]
+    layers = names if task == "mini-translation" else [str(layer) for layer in range(1, 7)]
+    return " ".join(f"{layer}:1,2,3,4" for layer in layers)
+
+
+def _majority(task: str, split: str) -> dict[str, float]:
+    from prune_heads.mini import generate
+    from prune_heads.tasks.metrics import compute_metrics
+    from prune_heads.tasks.spec import TASKS
+
+    labels = generate(task, split)["label"]
+    ((commonest, _),) = Counter(labels).most_common(1)
+    return compute_metrics(TASKS[task].metric, [commonest] * len(labels), labels)
+
+
+def start() -> list[Row]:
+    """Seconds of the whole process, imports and figures included; nothing is in its store."""
+    return [{"command": "prune-heads run", "seconds": _timed(lambda: _ran("run")[0])} for _ in range(REPEATS)]
+
+
+def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
+    """A row a size: seconds to read and resolve the file, of one worker a trial, and of `sweep status`."""
+    from prune_heads.execution.folder import SweepFolder
+    from prune_heads.execution.job import Job
+    from prune_heads.execution.spec import read_sweep
+    from prune_heads.execution.worker import Worker
+    from prune_heads.reporting.sweep import status_report
+    from tests.null_trial import KNOWN, begin
+
+    rows = []
+    for n in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "sweep.toml"
+            file.write_text(f"seeds = {list(range(n))}\n")
+            row: Row = {"n_trials": n, "resolve_seconds": _timed(lambda: read_sweep(file, KNOWN))}  # noqa: B023
+            read = read_sweep(file, KNOWN)
+            at = SweepFolder.open(Path(folder) / "sweep", read)
+            row["trial_seconds"] = _timed(Worker(Job(at, read.trials, begin)).work) / n
+            row["status_seconds"] = _timed(lambda: status_report(at))  # noqa: B023
+            row["n_done"] = status_report(at)["done"]
+        rows.append(row)
+    return rows
+
+
+def memory(sizes: Sequence[int] = N_SENTENCES) -> list[Row]:
+    """A row a size: the most that the process held (MiB) as it scored so many sentences with a built-in model."""
+    from prune_heads.mini import generate
+
+    model = resources.files("prune_heads.mini") / "checkpoints" / "mini-sentiment"
+    rows = []
+    for n in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            train, validation = Path(folder) / "train.csv", Path(folder) / "validation.csv"
+            _write(validation, generate("mini-sentiment", "validation"), 1_000)
+            drawn = [generate("mini-sentiment", "train", seed) for seed in range(-(-n // 6_000))]
+            columns = {key: [value for each in drawn for value in each[key]] for key in ("text", "label")}
+            _write(train, columns, n)
+            files = ("--train-file", str(train), "--validation-file", str(validation))
+            _, peak = _ran(
+                "score", "--model", str(model), *files, "--label-column", "label", "--metric", "accuracy"
+            )
+        rows.append({"n_sentences": n, "peak_mib": peak})
+    return rows
+
+
+def _write(file: Path, columns: dict[str, list[Any]], n: int) -> None:
+    from prune_heads.mini import TASKS
+
+    names = TASKS["mini-sentiment"]
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "label"])
+        for text, label in zip(columns["text"][:n], columns["label"][:n], strict=True):
+            writer.writerow([text, names[label]])
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _ran(*words: str) -> tuple[str, float]:
+    """What the command printed, and the most memory that it held (MiB; `ru_maxrss` is in KiB on Linux)."""
+    with tempfile.TemporaryDirectory() as store:
+        process = subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=ROOT,
+            env={**os.environ, "PRUNE_HEADS_STORE": store},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        with process.stdout as stream:
+            printed = stream.read()
+        _, status, used = os.wait4(process.pid, 0)  # subprocess does not tell of memory
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"prune-heads {' '.join(words)} must end well; it ended with {process.returncode}")
+    return printed, used.ru_maxrss / 1024
+
+
+def _json(*words: str) -> Any:
+    return json.loads(_ran(*words, "--json")[0])
+
+
+MEASURES: dict[str, Callable[[], list[Row]]] = {
+    "suite": suite,
+    "start": start,
+    "sweep": sweep,
+    "memory": memory,
+}
+
+
+def main(name: str) -> None:
+    """Measure, and keep what was found with the conditions."""
+    import torch
+
+    from prune_heads.files import write_json
+    from prune_heads.runs import provenance
+
+    rows = MEASURES[name]()
+    record = {"format": 1, "command": f"python -m tests.measured {name}", "rows": rows}
+    write_json(RECORDS / f"{name}.json", record | {"provenance": provenance(torch.device("cpu"))})
+    print(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in MEASURES:
+        raise SystemExit(f"usage: python -m tests.measured {'|'.join(MEASURES)}")
+    main(sys.argv[1])
