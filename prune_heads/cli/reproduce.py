@@ -10,7 +10,7 @@ from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, Reproduc
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import Store
-from prune_heads.cli.subjects import chains, planned
+from prune_heads.cli.subjects import chains, planned, to_finetune
 from prune_heads.errors import UnfitError
 from prune_heads.execution.chains import run_chains
 
@@ -91,10 +91,11 @@ def reproduce(
     plans = {each.value: planned(each.value, config, given, store, alone(reproduce)) for each in names}
     if jobs > 1 and not from_records:
         run_chains(chains(plans, output), jobs)
+    elif not from_records:
+        for subject in to_finetune(subject for subjects in plans.values() for subject in subjects):
+            subject.finetune()
     shown = {}
     for each, subjects in plans.items():
-        for subject in () if from_records else subjects:
-            subject.finetune()
         studied = [(subject.setup, subject.conditions) for subject in subjects]
         try:
             shown[each] = reproduce_job(each, studied, output, TerminalReporter, from_records=from_records)

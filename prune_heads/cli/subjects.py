@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
 from functools import partial
@@ -45,11 +45,9 @@ class PlannedSubject:
     """The file by which its model is fine-tuned."""
 
     def finetune(self) -> None:
-        """Make the model as `prune-heads finetune` does, if there is a recipe; what is done is not done again."""
-        if self.recipe is None:
-            return
+        """Make the model by its recipe, as `prune-heads finetune` does; what is done is not done again."""
         with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
-            alone(finetune).main(self._words(), prog_name="finetune", standalone_mode=False)
+            alone(finetune).main(list(self.words()), prog_name="finetune", standalone_mode=False)
 
     def lacks_model(self) -> bool:
         """Whether it must be fine-tuned still."""
@@ -64,12 +62,12 @@ class PlannedSubject:
             BadParameter: If it cannot be read, or says what there is not.
         """
         if self.recipe is not None:
-            alone(finetune).make_context("finetune", self._words())
+            alone(finetune).make_context("finetune", list(self.words()))
 
-    def _words(self) -> list[str]:
-        """The command line that makes the model."""
+    def words(self) -> tuple[str, ...]:
+        """The command line that makes the model by its recipe."""
         recipe, model = self.folder / str(self.recipe), self.folder / str(self.model)
-        return ["--config", str(recipe), "--output", str(model)]
+        return "--config", str(recipe), "--output", str(model)
 
 
 def planned(
@@ -112,6 +110,11 @@ def planned(
     return found
 
 
+def to_finetune(subjects: Iterable[PlannedSubject]) -> list[PlannedSubject]:
+    """One subject for each model that has a recipe: what several tables want is made, or looked at, once."""
+    return list({subject.words(): subject for subject in subjects if subject.recipe is not None}.values())
+
+
 def chains(plans: Mapping[str, Sequence[PlannedSubject]], output: Path) -> list[Chain]:
     """What can be done side by side: each model with all that the tables and figures want of it, in their order.
 
@@ -124,7 +127,10 @@ def chains(plans: Mapping[str, Sequence[PlannedSubject]], output: Path) -> list[
     return [
         Chain(
             f"{Path(model).name} on {Path(task).stem}",
-            [partial(_prepare, subject, output) for subject in subjects],
+            [
+                *(subject.finetune for subject in to_finetune(subjects)),
+                *(partial(_prepare, subject, output) for subject in subjects),
+            ],
         )
         for (model, task), subjects in longest_first
     ]
@@ -133,7 +139,6 @@ def chains(plans: Mapping[str, Sequence[PlannedSubject]], output: Path) -> list[
 def _prepare(subject: PlannedSubject, output: Path) -> None:
     from prune_heads.jobs.reproduce import prepare
 
-    subject.finetune()
     with suppress(UnfitError):  # it is said when the table is made
         prepare(subject.name, subject.setup, subject.conditions, output, TerminalReporter)
 

@@ -220,6 +220,16 @@ def test_a_model_that_is_not_there_is_fine_tuned_once_and_its_epochs_are_compare
     assert not (tmp_path / "tuned").exists()
 
 
+def test_a_model_that_two_figures_want_is_looked_at_once(invoke, in_training, tmp_path):
+    (tmp_path / "figure6.toml").write_text((tmp_path / "figure5.toml").read_text())
+    words = ("reproduce", "all", *in_training[2:])
+    first = invoke(*words)
+    assert (first.exit_code, first.stderr.count("fine-tuned on mini-sentiment")) == (0, 1)
+    again = invoke(*words)
+    assert again.stdout == first.stdout
+    assert again.stderr.count("this was done before and is not done again") == 1
+
+
 def test_faults_of_what_is_fine_tuned(refused, in_training, tmp_path):
     assert "epoch-1, epoch-2, ...); there are none" in refused(
         "reproduce", "figure5", "--model", "mini", "--task", "mini-sentiment", "--output", tmp_path / "none"
