@@ -1,7 +1,6 @@
 """Measure what README.md says of the built-in suite and of this machine, into results/benchmark/NAME.json.
 
     python -m tests.measured suite     # each built-in task: all heads, none, all but one; the commonest label
-    python -m tests.measured start     # `prune-heads run` from the shell, three times
     python -m tests.measured sweep     # the machinery of sweeps, with trials that return at once
     python -m tests.measured memory    # `prune-heads score` on more and more sentences: its peak
 
@@ -27,7 +26,6 @@ RECORDS = ROOT / "results" / "benchmark"
 COMMAND = (sys.executable, "-m", "prune_heads")
 SIZES = (100, 1_000, 10_000, 100_000)
 N_SENTENCES = (2_000, 16_000, 64_000)
-REPEATS = 3
 
 Row = dict[str, Any]
 
@@ -70,11 +68,6 @@ def _majority(task: str, split: str) -> dict[str, float]:
     labels = generate(task, split)["label"]
     ((commonest, _),) = Counter(labels).most_common(1)
     return compute_metrics(TASKS[task].metric, [commonest] * len(labels), labels)
-
-
-def start() -> list[Row]:
-    """Seconds of the whole process, imports and figures included; nothing is in its store."""
-    return [{"command": "prune-heads run", "seconds": _timed(lambda: _ran("run")[0])} for _ in range(REPEATS)]
 
 
 def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
@@ -166,7 +159,6 @@ def _json(*words: str) -> Any:
 
 MEASURES: dict[str, Callable[[], list[Row]]] = {
     "suite": suite,
-    "start": start,
     "sweep": sweep,
     "memory": memory,
 }

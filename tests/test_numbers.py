@@ -2,7 +2,7 @@
 
 A page has a file of claims in tests/documents. A claim is a text with `{}` for each number, and a source for each
 (`documents/sources.py`); it must stand in the page as its records render it. `[[fixed]]` names what is no measurement,
-and why; `[[measured]]` what was measured without a record, and by what. A number that none of them covers is a fault.
+and why; `[[tested]]` what a test holds, and which. A number that none of them covers is a fault.
 """
 
 import io
@@ -57,7 +57,7 @@ def faults(text, claims):
         covered += [(start + low, start + high) for start in starts for low, high in spans]
         if not starts:
             found.append(f"the records say: {said}")
-    for excuse in [*claims.get("fixed", []), *claims.get("measured", [])]:
+    for excuse in [*claims.get("fixed", []), *claims.get("tested", [])]:
         pattern = excuse.get("pattern") or re.escape(" ".join(excuse["text"].split()))
         spans = [match.span() for match in re.finditer(pattern, page)]
         covered += spans
@@ -81,8 +81,19 @@ def test_every_number_has_a_source(page):
 def test_every_excuse_has_a_reason(page):
     _, claims = read(page)
     assert all(excuse["why"] for excuse in claims.get("fixed", []))
-    assert all(excuse["by"] for excuse in claims.get("measured", []))
+    assert set(claims) == {"claim", "fixed"} | ({"tested"} & set(claims))
     assert all(claim["of"] for claim in claims["claim"])
+
+
+@pytest.mark.parametrize("page", PRESENT)
+def test_a_number_that_a_test_holds_stands_in_it(page):
+    for excuse in read(page)[1].get("tested", []):
+        held = {
+            float(number)
+            for number in NUMBER.findall((ROOT / excuse["by"]).read_text(encoding="utf-8"))
+            if "," not in number
+        }
+        assert {float(number) for number in NUMBER.findall(excuse["text"])} <= held, excuse["text"]
 
 
 @pytest.mark.parametrize("page", PRESENT)

@@ -1,0 +1,48 @@
+"""What `python -m tests.measured` finds: the suite's numbers again, and rows of every size that is asked for."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The module as `python -m` finds it, from the root of the project."""
+    monkeypatch.syspath_prepend(ROOT)
+    spec = importlib.util.spec_from_file_location("measured", ROOT / "tests/measured.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("tests.null_trial", None)
+
+
+@pytest.mark.slow
+def test_the_record_of_the_suite_is_found_again(measured):
+    (row,) = measured.suite(["mini-paraphrase"])
+    rows = json.loads((measured.RECORDS / "suite.json").read_text())["rows"]
+    (there,) = [each for each in rows if each["task"] == "mini-paraphrase"]
+    assert row.pop("delta") == [pytest.approx(each, abs=1e-9) for each in there.pop("delta")]
+    assert row == pytest.approx(there)
+
+
+def test_a_sweep_is_run_whole_before_it_is_timed(measured):
+    rows = measured.sweep([3, 20])
+    assert [(row["n_trials"], row["n_done"]) for row in rows] == [(3, 3), (20, 20)]
+    assert all(row[f"{part}_seconds"] > 0 for row in rows for part in ("resolve", "trial", "status"))
+
+
+@pytest.mark.slow
+def test_memory_is_of_the_process_that_scores(measured):
+    (row,) = measured.memory([50])
+    assert row["n_sentences"] == 50
+    assert 100 < row["peak_mib"] < 8_000
+
+
+def test_a_command_that_fails_is_not_measured(measured):
+    with pytest.raises(SystemExit, match="must end well; it ended with 1"):
+        measured._ran("evaluate", "--heads", "9:9")
