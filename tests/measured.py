@@ -1,6 +1,6 @@
 """Measure what README.md says of the built-in suite and of this machine, into results/benchmark/NAME.json.
 
-    python -m tests.measured suite     # each built-in task: all heads, none, all but one; the commonest label
+    python -m tests.measured suite     # each built-in task: with all heads, with none, without each one
     python -m tests.measured sweep     # the machinery of sweeps, with trials that return at once
     python -m tests.measured memory    # `prune-heads score` on more and more sentences: its peak
 
