@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import resources
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +54,8 @@ def _row(task: str, split: str) -> Row:
 
 
 def _all_heads(task: str) -> str:
-    names = [f"{kind}:{layer}" for kind, layer in product("EAD", range(1, 5))]
-    layers = names if task == "mini-translation" else [str(layer) for layer in range(1, 7)]
+    is_translation = task == "mini-translation"
+    layers = [f"{kind}:{i}" for kind in "EAD" for i in range(1, 5)] if is_translation else range(1, 7)
     return " ".join(f"{layer}:1,2,3,4" for layer in layers)
 
 
@@ -84,13 +83,19 @@ def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "sweep.toml"
             file.write_text(f"seeds = {list(range(n))}\n")
-            row: Row = {"n_trials": n, "resolve_seconds": _timed(lambda: read_sweep(file, KNOWN))}  # noqa: B023
-            read = read_sweep(file, KNOWN)
+            resolve_seconds, read = _timed(read_sweep, file, KNOWN)
             at = SweepFolder.open(Path(folder) / "sweep", read)
-            row["trial_seconds"] = _timed(Worker(Job(at, read.trials, begin)).work) / n
-            row["status_seconds"] = _timed(lambda: status_report(at))  # noqa: B023
-            row["n_done"] = status_report(at)["done"]
-        rows.append(row)
+            work_seconds, _ = _timed(Worker(Job(at, read.trials, begin)).work)
+            status_seconds, status = _timed(status_report, at)
+        rows.append(
+            {
+                "n_trials": n,
+                "resolve_seconds": resolve_seconds,
+                "trial_seconds": work_seconds / n,
+                "status_seconds": status_seconds,
+                "n_done": status["done"],
+            }
+        )
     return rows
 
 
@@ -126,10 +131,11 @@ def _write(file: Path, columns: dict[str, list[Any]], n: int) -> None:
             writer.writerow([text, names[label]])
 
 
-def _timed(work: Callable[[], Any]) -> float:
+def _timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """Seconds, and what it returned."""
     begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+    found = work(*arguments)
+    return time.perf_counter() - begun, found
 
 
 def _ran(*words: str) -> tuple[str, float]:
