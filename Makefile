@@ -3,14 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint experiments clean
+.PHONY: demo test thorough lint experiments clean
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run
 
 # All tests; `pytest` alone leaves out those marked slow. One thread for each of two workers: more only wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not thorough"
+
+# What takes too long for every change: all model types and their variants, long simulations.
+thorough: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m thorough
 
 lint: $(STAMP)
 	$(BIN)/ruff check
