@@ -17,6 +17,7 @@ from prune_heads.cli.evaluate import evaluate
 from prune_heads.cli.examples import add_examples
 from prune_heads.cli.export import export
 from prune_heads.cli.finetune import finetune
+from prune_heads.cli.guide import guide
 from prune_heads.cli.info import info
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
@@ -78,6 +79,7 @@ for _name, _command in (
     ("bench", bench),
     ("benchmark", benchmark),
     ("doctor", doctor),
+    ("guide", guide),
 ):
     app.command(_name)(_command)
 app.add_typer(store, name="store")

@@ -66,6 +66,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "prune-heads benchmark --of ablation --model MODEL --task sst2",
     ),
     "doctor": ("prune-heads doctor my_script.py", "prune-heads doctor my_project --json"),
+    "guide": ("prune-heads guide", "prune-heads guide start"),
     "store list": ("prune-heads store list", "prune-heads store list --store s3://bucket/predictions"),
     "store verify": ("prune-heads store verify", "prune-heads store verify --json"),
     "store clear": ("prune-heads store clear --damaged", "prune-heads store clear --store my-store"),
