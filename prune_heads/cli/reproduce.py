@@ -1,5 +1,6 @@
 """`prune-heads reproduce`: a table or figure of the paper, published numbers beside one's own."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from prune_heads.cli.places import Store
 from prune_heads.cli.subjects import chains, planned, to_finetune
 from prune_heads.errors import UnfitError
 from prune_heads.execution.chains import run_chains
+from prune_heads.execution.holding import held
 
 
 def reproduce(
@@ -59,7 +61,7 @@ def reproduce(
 ) -> None:
     """Reproduce a table or figure of Michel, Levy and Neubig (2019) beside the published numbers.
 
-    What is done is not done again: the same command goes on after a kill.
+    What is done is not done again: the same command goes on after a kill. One process at a time works on a folder.
     """
     from prune_heads.jobs.reproduce import reproduce_job
     from prune_heads.reporting.sheet import sheet_report, sheet_table
@@ -89,23 +91,26 @@ def reproduce(
             )
             names.remove(lacking)
     plans = {each.value: planned(each.value, config, given, store, alone(reproduce)) for each in names}
-    if jobs > 1 and not from_records:
-        run_chains(chains(plans, output), jobs)
-    elif not from_records:
-        for subject in to_finetune(subject for subjects in plans.values() for subject in subjects):
-            subject.finetune()
     shown = {}
-    for each, subjects in plans.items():
-        studied = [(subject.setup, subject.conditions) for subject in subjects]
-        try:
-            shown[each] = reproduce_job(each, studied, output, TerminalReporter, from_records=from_records)
-        except UnfitError as error:
-            if name is not ReproductionName.all:
-                raise
-            TerminalReporter().note(f"{each} is left out: {error}")
-            continue
-        if not as_json:
-            show({}, sheet_table(shown[each].sheet), as_json=False)
+    with nullcontext() if from_records else held(output, TerminalReporter()):
+        if jobs > 1 and not from_records:
+            run_chains(chains(plans, output), jobs)
+        elif not from_records:
+            for subject in to_finetune(subject for subjects in plans.values() for subject in subjects):
+                subject.finetune()
+        for each, subjects in plans.items():
+            studied = [(subject.setup, subject.conditions) for subject in subjects]
+            try:
+                shown[each] = reproduce_job(
+                    each, studied, output, TerminalReporter, from_records=from_records
+                )
+            except UnfitError as error:
+                if name is not ReproductionName.all:
+                    raise
+                TerminalReporter().note(f"{each} is left out: {error}")
+                continue
+            if not as_json:
+                show({}, sheet_table(shown[each].sheet), as_json=False)
     if not shown:
         raise UnfitError("at least one table or figure must fit; the notes say why each is left out")
     if as_json:

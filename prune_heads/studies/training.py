@@ -1,6 +1,5 @@
 """transformers' Trainer on our batches: what it is told, what is kept on the way, and where a killed one goes on."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import transformers
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
-from transformers.trainer_utils import get_last_checkpoint
 
 from prune_heads.batching import Batches
 from prune_heads.checkpoints import write_pruned, write_tokenizer
@@ -22,9 +20,9 @@ from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
 from prune_heads.progress import Progress, Reporter
+from prune_heads.studies.saves import KEPT_FOLDER, SAVE, last_whole, remove_but, seal
 from prune_heads.tasks.task import Split
 
-KEPT_FOLDER = "kept"
 _EPOCH = "prune_heads_epoch"
 """Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
 
@@ -110,11 +108,8 @@ def train(
             callbacks=[watch],
         )
         trainer.remove_callback(transformers.PrinterCallback)  # it prints dictionaries
-        start = _last_whole(work)
-        if start is not None:
-            reporter.note(
-                f"went on from step {start.name.rpartition('-')[2]}, where an earlier process was stopped"
-            )
+        start = last_whole(work, reporter)
+        remove_but(start, work)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     subject.model.eval()
     return _epochs(trainer.state.log_history)
@@ -140,7 +135,6 @@ def _arguments(
             dataloader_pin_memory=device.type != "cpu",
             remove_unused_columns=False,  # the collator turns them into what the model takes
             save_strategy="epoch",
-            save_total_limit=1,
             logging_strategy="epoch",
             report_to="none",
             disable_tqdm=True,
@@ -173,20 +167,6 @@ def _collate(batches: Batches, places: Sequence[int]) -> dict[str, Tensor]:
     return {**batch.inputs, "labels": batch.labels}
 
 
-def _last_whole(work: Path) -> Path | None:
-    """The last save that is whole: the trainer writes its state last, and removes the save before only then."""
-    for _ in range(2):
-        last = get_last_checkpoint(work) if work.is_dir() else None
-        if last is None:
-            return None
-        try:
-            json.loads((Path(last) / "trainer_state.json").read_text())
-            return Path(last)
-        except (OSError, ValueError):
-            Path(last).rename(Path(last).with_name("torn"))  # the trainer would take it for the newest
-    return None
-
-
 class _Order(Sampler[int]):
     """In which order an epoch sees the examples: by its number alone.
 
@@ -214,11 +194,29 @@ class _Order(Sampler[int]):
 
 
 class _Trainer(transformers.Trainer):
-    """With an order of our own."""
+    """With an order of our own, and saves that are whole or not there."""
 
     def __init__(self, order: _Order, **rest: Any) -> None:
         super().__init__(**rest)
         self.order = order
+        self._saving_into = str(self.args.output_dir)
+
+    def _get_output_dir(self, trial: Any = None) -> str:
+        return self._saving_into
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The trainer's own save, made elsewhere and sealed; the one before goes when it is there."""
+        work = Path(str(self.args.output_dir))
+        save = work / f"{SAVE}{self.state.global_step}"
+        with new_directory(save) as folder:
+            self._saving_into = str(folder)
+            super()._save_checkpoint(model, trial)
+            (made,) = folder.iterdir()
+            for file in made.iterdir():
+                file.rename(folder / file.name)
+            made.rmdir()
+            seal(folder)
+        remove_but(save, work)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
         return self.order
@@ -247,7 +245,8 @@ class _Watch(transformers.TrainerCallback):
         """One batch is done."""
         self.progress(args.train_batch_size * args.world_size)
         self._keep_step(state.global_step)
-        if time.monotonic() - self._saved >= self.save_seconds:
+        ends_epoch = state.global_step % (state.max_steps // state.num_train_epochs) == 0
+        if not ends_epoch and time.monotonic() - self._saved >= self.save_seconds:  # else once it is measured
             control.should_save = control.should_log = True  # the mean loss up to here belongs to the save
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
