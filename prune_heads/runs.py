@@ -33,7 +33,7 @@ _LIBRARIES = (
 
 
 FORMATS = {"curve": 2, "estimators": 2}
-"""Command -> format of its records, where it is not 1. In 2 areas are over the share pruned, not the percent asked for."""
+"""Command -> format of its records, where it is not 1. In 2 areas are over the share pruned, not the percent asked."""
 
 
 class DoneBefore(Exception):
