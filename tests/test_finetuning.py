@@ -325,6 +325,11 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     file.write_text("a text\n")
     with pytest.raises(PruneHeadsError, match="float16 needs a GPU"):
         finetune(replace(SETUP, dtype="float16", device="cpu"), QUICK, tmp_path / "work", Silent())
+    with pytest.raises(
+        PruneHeadsError, match="--keep-steps must be at most 6, the steps of this training; got 7"
+    ):
+        tuned(tmp_path / "out", recipe=replace(QUICK, keep_steps=(0, 7)))
+    assert not list(tmp_path.glob("*out*"))
     texts = Setup("mini", "lm", own=own_texts("lm", {"train": file}, None))
     with pytest.raises(TaskError, match="needs a task with labels"):
         finetune(texts, QUICK, tmp_path / "work", Silent())

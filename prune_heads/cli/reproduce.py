@@ -6,11 +6,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from prune_heads.cli.config import alone
+from prune_heads.cli.config import alone, path_of, types_of
 from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, ReproductionName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
-from prune_heads.cli.places import Store
+from prune_heads.cli.places import FOLDER_OR_NAME, TOML_FILE, Store
 from prune_heads.cli.subjects import chains, planned, to_finetune
 from prune_heads.errors import UnfitError
 from prune_heads.execution.chains import run_chains
@@ -29,8 +29,9 @@ def reproduce(
     model: Annotated[
         str | None,
         Option(help="A folder or a model on the hub. (default: of the hub, as the paper's or like it)"),
+        FOLDER_OR_NAME,
     ] = None,
-    task: Annotated[str | None, Option(help="Its task. (default: the paper's)")] = None,
+    task: Annotated[str | None, Option(help="Its task. (default: the paper's)"), TOML_FILE] = None,
     data_dir: Annotated[Path | None, Option(help="Folder with the task's official GLUE TSV files.")] = None,
     max_examples: Annotated[int | None, Option(min=1, help="The first N examples of every split.")] = None,
     batch_size: Annotated[int | None, Option(min=1, help="Examples a batch. (default: 32)")] = None,
@@ -71,7 +72,7 @@ def reproduce(
     options = {
         "model": model,
         "task": task,
-        "data_dir": None if data_dir is None else str(data_dir.absolute()),
+        "data_dir": None if data_dir is None else str(data_dir),
         "max_examples": max_examples,
         "batch_size": batch_size,
         "dtype": None if dtype is None else dtype.value,
@@ -83,7 +84,10 @@ def reproduce(
         "criterion": criterion or None,
         "runs": runs,
     }
-    given = {key: value for key, value in options.items() if value is not None}
+    types = types_of(alone(reproduce))
+    given = {
+        key: path_of(types[key], value, Path.cwd()) for key, value in options.items() if value is not None
+    }
     if name is ReproductionName.all and config is not None and config.is_dir():
         for lacking in [each for each in names if not (config / f"{each.value}.toml").is_file()]:
             TerminalReporter().note(

@@ -52,6 +52,18 @@ class Recipe:
     keep_steps: tuple[int, ...] = ()
     """Keep checkpoints after these steps; 0 is the start."""
 
+    def check(self, batches: Batches) -> None:
+        """Refuse steps to keep that are never reached.
+
+        Raises:
+            PruneHeadsError: Naming the last step.
+        """
+        n_steps = self.epochs * -(-batches.n_examples // batches.batch_size)
+        if self.keep_steps and max(self.keep_steps) > n_steps:
+            raise PruneHeadsError(
+                f"--keep-steps must be at most {n_steps}, the steps of this training; got {max(self.keep_steps)}"
+            )
+
     def configuration(self) -> dict[str, Any]:
         """For records."""
         return {
