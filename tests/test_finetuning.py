@@ -209,7 +209,7 @@ def check_same(record, output, whole):
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
-@pytest.mark.parametrize("when", [70, 150, "end of epoch 1", "end of epoch 2"])
+@pytest.mark.parametrize("when", [70, "end of epoch 1", "end of epoch 2"])
 def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, monkeypatch):
     """In the middle of an epoch, and after its last step before it is measured."""
     output = tmp_path / "killed"

@@ -1,5 +1,6 @@
 """The job of `prune-heads finetune`: a checkpoint folder with its record; a killed one goes on."""
 
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,6 +43,8 @@ def finetune_job(
     output = output.resolve()
     work = output.with_name(f"{output.name}.training")
 
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts for one training
+
     def check(identity: dict[str, Any]) -> None:
         check_output(output, identity, overwrite=overwrite)
         if (output / WEIGHTS_FILE).exists() and not overwrite:
@@ -51,7 +54,8 @@ def finetune_job(
 
         def admit(identity: dict[str, Any]) -> None:
             check(identity)
-            stack.enter_context(held(output, reporter))
+            if is_first:
+                stack.enter_context(held(output, reporter))
             check(identity)  # again, for who held it before may have done it
             _claim(work, identity, overwrite)
 
@@ -60,6 +64,8 @@ def finetune_job(
         except DoneBefore:
             reporter.note("this was done before and is not done again; --overwrite asks for it")
             return read_json(output / RECORD_FILE, "the record of an earlier run")
+        if not is_first:
+            return found.record
         with new_directory(output) as folder:
             if (work / KEPT_FOLDER).is_dir():
                 shutil.copytree(work / KEPT_FOLDER, folder, dirs_exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
@@ -16,7 +17,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from prune_heads.batching import Batches
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.errors import PruneHeadsError
+from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
 from prune_heads.progress import Progress, Reporter
@@ -217,18 +218,24 @@ class _Trainer(transformers.Trainer):
         return self._saving_into
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The trainer's own save, made elsewhere and sealed; the one before goes when it is there."""
+        """The trainer's own save, made aside by all processes of a training, sealed and renamed by the first."""
         work = Path(str(self.args.output_dir))
-        save = work / f"{SAVE}{self.state.global_step}"
-        with new_directory(save) as folder:
-            self._saving_into = str(folder)
+        name = f"{SAVE}{self.state.global_step}"
+        aside = work / f".{name}.partial"
+        self._saving_into = str(aside)
+        try:
             super()._save_checkpoint(model, trial)
-            (made,) = folder.iterdir()
-            for file in made.iterdir():
-                file.rename(folder / file.name)
-            made.rmdir()
-            seal(folder)
-        remove_but(save, work)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                seal(aside / name)
+                (aside / name).rename(work / name)
+                aside.rmdir()
+                remove_but(work / name, work)
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch's own where the disk is full
+            raise RunError(
+                f"saves must be written whole; {work} does not take one ({error}). Make room, or name another --output"
+            ) from error
+        self.accelerator.wait_for_everyone()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
         return self.order
@@ -251,12 +258,12 @@ class _Watch(transformers.TrainerCallback):
         """What an earlier process did counts as done."""
         self.progress(state.global_step * args.train_batch_size * args.world_size)
         if state.global_step == 0:
-            self._keep_step(0)
+            self._keep_step(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """One batch is done."""
         self.progress(args.train_batch_size * args.world_size)
-        self._keep_step(state.global_step)
+        self._keep_step(state)
         ends_epoch = state.global_step % (state.max_steps // state.num_train_epochs) == 0
         if not ends_epoch and time.monotonic() - self._saved >= self.save_seconds:  # else once it is measured
             control.should_save = control.should_log = True  # the mean loss up to here belongs to the save
@@ -270,7 +277,7 @@ class _Watch(transformers.TrainerCallback):
         epoch = round(state.epoch)
         metrics = {split.name: self._measure(split, batches) for split, batches in self.splits}
         state.log_history.append({_EPOCH: {"epoch": epoch, "step": state.global_step, "metrics": metrics}})
-        if self.recipe.keep_epochs:
+        if self.recipe.keep_epochs and state.is_world_process_zero:
             self._keep(f"epoch-{epoch}")
 
     def _measure(self, split: Split, batches: Batches) -> dict[str, float]:
@@ -279,9 +286,9 @@ class _Watch(transformers.TrainerCallback):
         self.subject.model.train()
         return self.subject.metrics(logits, split)
 
-    def _keep_step(self, step: int) -> None:
-        if step in self.recipe.keep_steps:
-            self._keep(f"step-{step}")
+    def _keep_step(self, state: Any) -> None:
+        if state.global_step in self.recipe.keep_steps and state.is_world_process_zero:
+            self._keep(f"step-{state.global_step}")
 
     def _keep(self, name: str) -> None:
         with new_directory(self.kept / name) as folder:
