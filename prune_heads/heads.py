@@ -181,7 +181,7 @@ class HeadScores:
     values: tuple[NDArray[np.float64], ...]
     """One array `(n_heads,)` an attention block."""
     standard_error: tuple[NDArray[np.float64], ...] | None = None
-    """Same shapes; None where a criterion has no sampling error."""
+    """Same shapes; None where a criterion has no sampling error, or it is undefined, as of one example."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", _rows(self.values))

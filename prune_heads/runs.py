@@ -32,6 +32,10 @@ _LIBRARIES = (
 )
 
 
+FORMATS = {"curve": 2, "estimators": 2}
+"""Command -> format of its records, where it is not 1. In 2 areas are over the share pruned, not the percent asked."""
+
+
 class DoneBefore(Exception):
     """Raised by whoever admits a run, to leave a study before its long work."""
 
@@ -51,7 +55,7 @@ def record_of(
 ) -> dict[str, Any]:
     """The record of a run: who it is, what was found, under which conditions."""
     return {
-        "format": 1,
+        "format": FORMATS.get(command, 1),
         "numbering": NUMBERING,
         "command": command,
         "identity_hash": identity_hash(identity),

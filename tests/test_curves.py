@@ -15,7 +15,7 @@ from prune_heads.progress import Silent
 from prune_heads.selection import select
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.ablating import ablate
-from prune_heads.studies.curves import Curves, curves
+from prune_heads.studies.curves import Curves, curves, renewed
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.measuring import Ablation
@@ -100,9 +100,31 @@ def test_a_line_prunes_the_lowest_scores_and_its_values_are_those_of_its_masks(r
         for mask, point in zip(masks(found), found["points"], strict=True):
             assert mask == select(scores, len(mask))
             assert point["value"] == examples.value(mask)
-        fractions = np.linspace(0, 1, 11)
-        area = area_under_curve(fractions, [point["value"] for point in found["points"]])
+        values = {point["n_pruned"]: point["value"] for point in found["points"]}
+        area = area_under_curve([n / 12 for n in values], list(values.values()))
         assert found["areas"]["validation"] == pytest.approx(area)
+
+
+def test_steps_finer_than_a_head_change_no_area(setup):
+    """Each of 12 heads is one point then, whether in 12 steps or in 20."""
+    by_steps = {n: curves(setup, Curves(("magnitude",), n_steps=n), Silent())["lines"][0] for n in (12, 20)}
+    assert len(by_steps[20]["points"]) == 21
+    areas = [line["areas"]["validation"] for line in by_steps.values()]
+    assert areas[0] == pytest.approx(areas[1], abs=1e-12)
+
+
+def test_an_older_record_is_made_new_from_its_points(record):
+    old = {
+        **record,
+        "format": 1,
+        "lines": [{**each, "areas": {"validation": 0.5}} for each in record["lines"]],
+    }
+    assert record["format"] == 2
+    again = renewed(old)
+    assert [each["criterion"] for each in again["lines"]] == [each["criterion"] for each in record["lines"]]
+    for mine, right in zip(again["lines"], record["lines"], strict=True):
+        assert mine["areas"]["validation"] == pytest.approx(right["areas"]["validation"], abs=1e-12)
+    assert again["format"] == 2
 
 
 def test_random_is_a_band_over_draws_of_consecutive_seeds(record, setup, examples):

@@ -11,12 +11,15 @@ from transformers import AutoModelForSequenceClassification, get_linear_schedule
 from prune_heads.batching import Batches
 from prune_heads.checkpoints import load_classifier
 from prune_heads.checkpoints.to_finetune import load_to_finetune
-from prune_heads.errors import CheckpointError, PruneHeadsError, TaskError
+from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
+from prune_heads.execution.claims import Claims, Owner
+from prune_heads.execution.holding import held
 from prune_heads.jobs.finetune import finetune_job
 from prune_heads.progress import Silent
 from prune_heads.studies.finetuning import finetune
+from prune_heads.studies.saves import last_whole
 from prune_heads.studies.setup import Setup
-from prune_heads.studies.training import Recipe
+from prune_heads.studies.training import Recipe, _Order, _Watch
 from prune_heads.tasks.own import own_texts
 
 LABELS = ("negative", "positive")
@@ -141,7 +144,7 @@ def test_batches_are_of_like_length_if_asked(tmp_path, monkeypatch):
 
         monkeypatch.setattr(Batches, "batch", spy)
         recipe = Recipe(epochs=1, group_by_length=grouped)
-        finetune(replace(SETUP, max_examples=384, batch_size=16), recipe, tmp_path / str(grouped), Silent())
+        finetune(replace(SETUP, max_examples=192, batch_size=16), recipe, tmp_path / str(grouped), Silent())
     assert sum(spread[True]) < 0.7 * sum(spread[False])
 
 
@@ -171,58 +174,146 @@ class _KilledAfter(Silent):
             raise _Killed
 
 
-@pytest.mark.parametrize("grouped", [True, False], ids=["by length", "random"])
-@pytest.mark.parametrize("examples", [70, 150], ids=["epoch 1", "epoch 2"])
-def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, examples, grouped):
-    recipe = replace(QUICK, keep_epochs=True, keep_steps=(0, 4), group_by_length=grouped)
-    whole = finetune_job(SETUP, recipe, Silent(), output=tmp_path / "whole", save_seconds=0.0)
+def tuned(output, reporter=None, recipe=QUICK, **more):
+    return finetune_job(SETUP, recipe, reporter or Silent(), output=output, **{"save_seconds": 0.0, **more})
+
+
+def killed(output, examples):
+    """Three batches of 32 are an epoch; a save comes after each."""
     with pytest.raises(_Killed):
-        finetune_job(SETUP, recipe, _KilledAfter(examples), output=tmp_path / "killed", save_seconds=0.0)
-    assert not (tmp_path / "killed").exists()
-    killed = finetune_job(SETUP, recipe, Silent(), output=tmp_path / "killed", save_seconds=0.0)
-    assert any("went on from step" in note for note in killed["notes"])
-    assert not (tmp_path / "killed.training").exists()
-    for folder in ("", "epoch-1", "epoch-2", "step-0", "step-4"):
-        assert weights(tmp_path / "killed" / folder) == weights(tmp_path / "whole" / folder)
-    assert killed["metrics"] == whole["metrics"]
-    assert killed["finetuned"] == whole["finetuned"]
-    losses = [[epoch["loss"] for epoch in record["epochs"]] for record in (killed, whole)]
+        tuned(output, _KilledAfter(examples), KEEPING)
+    return output.with_name(f"{output.name}.training")
+
+
+KEEPING = replace(QUICK, keep_epochs=True, keep_steps=(0, 4))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Record and folder of a fine-tuning that nobody killed."""
+    output = tmp_path_factory.mktemp("whole") / "whole"
+    return tuned(output, recipe=KEEPING), output
+
+
+def check_same(record, output, whole):
+    right, folder = whole
+    for kept in ("", "epoch-1", "epoch-2", "step-0", "step-4"):
+        assert weights(output / kept) == weights(folder / kept)
+    assert sorted(path.name for path in output.iterdir()) == sorted(path.name for path in folder.iterdir())
+    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
+    assert [epoch["metrics"] for epoch in record["epochs"]] == [epoch["metrics"] for epoch in right["epochs"]]
+    assert record["metrics"] == right["metrics"]
+    assert record["finetuned"] == right["finetuned"]
+    losses = [[epoch["loss"] for epoch in each["epochs"]] for each in (record, right)]
     assert losses[0] == pytest.approx(losses[1], abs=2e-4)  # means of means that the trainer has rounded
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
-def test_a_save_that_was_cut_off_is_not_used(tmp_path):
-    whole = finetune_job(SETUP, QUICK, Silent(), output=tmp_path / "whole", save_seconds=1e9)
-    with pytest.raises(_Killed):
-        finetune_job(SETUP, QUICK, _KilledAfter(130), output=tmp_path / "torn", save_seconds=1e9)
-    (save,) = (tmp_path / "torn.training").glob("checkpoint-*")
-    later = shutil.copytree(save, save.with_name("checkpoint-5"))
-    state = (later / "trainer_state.json").read_text()
-    (later / "trainer_state.json").write_text(state[: len(state) // 2])
-    torn = finetune_job(SETUP, QUICK, Silent(), output=tmp_path / "torn", save_seconds=1e9)
-    assert torn["notes"][-1].startswith("went on from step 3")
-    assert torn["finetuned"] == whole["finetuned"]
+@pytest.mark.parametrize("when", [70, "end of epoch 1", "end of epoch 2"])
+def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, monkeypatch):
+    """In the middle of an epoch, and after its last step before it is measured."""
+    output = tmp_path / "killed"
+    if isinstance(when, int):
+        killed(output, when)
+    else:
+        measure = _Watch.on_epoch_end
+
+        def die(watch, args, state, *rest, **more):
+            if round(state.epoch) == int(when[-1]):
+                raise _Killed
+            measure(watch, args, state, *rest, **more)
+
+        monkeypatch.setattr(_Watch, "on_epoch_end", die)
+        with pytest.raises(_Killed):
+            tuned(output, recipe=KEEPING)
+        monkeypatch.undo()
+    assert not output.exists()
+    record = tuned(output, recipe=KEEPING)
+    assert any("went on from step" in note for note in record["notes"])
+    check_same(record, output, whole)
 
 
-def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_path):
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_order_of_an_epoch_is_of_its_number_alone(grouped):
+    subject = SETUP.load(Silent())
+    order = _Order(subject.batches(subject.task.load("train")), 42, grouped=grouped)
+    drawn = []
+    for epoch in (0, 1, 0):
+        torch.manual_seed(epoch + len(drawn))
+        order.set_epoch(epoch)
+        drawn.append(list(order))
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert sorted(drawn[0]) == sorted(drawn[1]) == list(range(len(order)))
+
+
+def test_the_last_whole_save_is_taken_whatever_was_left_half_written(tmp_path, whole):
+    """As after two kills in mid-save, and one while a checkpoint to be kept was written."""
+    work = killed(tmp_path / "torn", 130)
+    (save,) = work.glob("checkpoint-*")
+    assert save.name == "checkpoint-4"
+    for left in (".checkpoint-5.x.partial", ".checkpoint-5.y.partial", "kept/.epoch-2.x.partial"):
+        shutil.copytree(save, work / left)
+    later = shutil.copytree(save, work / "checkpoint-5")
+    (later / "optimizer.pt").write_bytes((later / "optimizer.pt").read_bytes()[:1000])
+    for odd in ("checkpoint-x", "checkpoint-6"):
+        (work / odd).mkdir()
+    record = tuned(tmp_path / "torn", recipe=KEEPING)
+    assert record["notes"][-3:] == [
+        "what was saved at step 6 is not used: seal.json cannot be read (No such file or directory)",
+        "what was saved at step 5 is not used: optimizer.pt is damaged",
+        "went on from step 4, where an earlier process was stopped",
+    ]
+    check_same(record, tmp_path / "torn", whole)
+
+
+def test_any_file_of_a_save_that_is_cut_or_missing_is_noticed(tmp_path):
+    work = killed(tmp_path / "out", 70)
+    (save,) = work.glob("checkpoint-*")
+    assert last_whole(work, Silent()) == save
+    files = sorted(save.iterdir())
+    assert {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} < {f.name for f in files}
+    for file in files:
+        content, reporter = file.read_bytes(), Silent()
+        for spoilt in (content[: len(content) // 2], b"", b"[" * 100_000, None):
+            file.unlink() if spoilt is None else file.write_bytes(spoilt)
+            assert last_whole(work, reporter) is None
+        file.write_bytes(content)
+        assert all(
+            note.startswith(f"what was saved at step 2 is not used: {file.name}") for note in reporter.notes
+        )
+    assert last_whole(work, Silent()) == save
+
+
+def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
     output = tmp_path / "out"
-    first = finetune_job(SETUP, QUICK, Silent(), output=output, save_seconds=1e9)
-    reporter = Silent()
-    assert finetune_job(SETUP, QUICK, reporter, output=output, save_seconds=1e9) == first
+    with held(output, Silent()), pytest.raises(RunError, match="another one does so now"):
+        tuned(output, recipe=KEEPING, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+    dead = Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone"))
+    assert dead.take("folder")
+    shutil.copytree(whole[1], output)
+    record = tuned(output, recipe=KEEPING, overwrite=True)
+    check_same(record, output, whole)
+
+
+def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_path, whole):
+    record, folder = whole
+    reporter, other = Silent(), replace(KEEPING, seed=1)
+    assert tuned(folder, reporter, KEEPING) == record
     assert reporter.notes[-1].startswith("this was done before")
-    other = replace(QUICK, seed=1)
     with pytest.raises(PruneHeadsError, match="holds a different run"):
-        finetune_job(SETUP, other, Silent(), output=output, save_seconds=1e9)
-    with pytest.raises(_Killed):
-        finetune_job(SETUP, QUICK, _KilledAfter(100), output=tmp_path / "new", save_seconds=1e9)
+        tuned(folder, recipe=other)
+    killed(tmp_path / "new", 70)
     with pytest.raises(PruneHeadsError, match="holds the work of a different fine-tuning"):
-        finetune_job(SETUP, other, Silent(), output=tmp_path / "new", save_seconds=1e9)
-    replaced = finetune_job(SETUP, other, Silent(), output=output, save_seconds=1e9, overwrite=True)
-    assert replaced["finetuned"] != first["finetuned"]
+        tuned(tmp_path / "new", recipe=other)
+    replaced = tuned(tmp_path / "new", recipe=other, overwrite=True)
+    assert replaced["finetuned"] != record["finetuned"]
 
 
 def test_the_record_names_no_place(tmp_path, sentiment):
+    setup = replace(SETUP, model=str(sentiment), max_examples=64)
     record = finetune_job(
-        replace(SETUP, model=str(sentiment)), QUICK, Silent(), output=tmp_path / "out", save_seconds=1e9
+        setup, replace(QUICK, epochs=1), Silent(), output=tmp_path / "out", save_seconds=1e9
     )
     assert record["model"]["name"] == "sentiment"
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
@@ -234,6 +325,11 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     file.write_text("a text\n")
     with pytest.raises(PruneHeadsError, match="float16 needs a GPU"):
         finetune(replace(SETUP, dtype="float16", device="cpu"), QUICK, tmp_path / "work", Silent())
+    with pytest.raises(
+        PruneHeadsError, match="--keep-steps must be at most 6, the steps of this training; got 7"
+    ):
+        tuned(tmp_path / "out", recipe=replace(QUICK, keep_steps=(0, 7)))
+    assert not list(tmp_path.glob("*out*"))
     texts = Setup("mini", "lm", own=own_texts("lm", {"train": file}, None))
     with pytest.raises(TaskError, match="needs a task with labels"):
         finetune(texts, QUICK, tmp_path / "work", Silent())

@@ -134,6 +134,12 @@ def test_known_answers():
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_standard_error_of_one_example_is_undefined(name):
+    one = GateGradients(np.ones((1, 3), "f4"), np.ones((1, 3), "f4"), np.ones(1, int), (1, 2))
+    assert ESTIMATORS[name].score(one, 8).to_json()["standard_error"] is None
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_standard_errors_are_those_of_repeated_samples(name):
     """The spread of the estimate over many samples from one population is what the standard error says."""
     rng = np.random.default_rng(0)

@@ -59,7 +59,7 @@ def ablate(
     """
     from prune_heads.jobs.ablate import ablate_job, contract
     from prune_heads.reporting.ablation import ablation_report
-    from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
+    from prune_heads.studies.measuring import Ablation, examples_to_choose_on
 
     if kind is not KindName.only_one and (choose_split is not None or choose_examples is not None):
         raise BadParameter("--choose-split and --choose-examples belong to --kind only-one.")
@@ -68,7 +68,7 @@ def ablate(
         blocks=block_names(blocks),
         splits=tuple(dict.fromkeys(split or ())),
         choose_split=choose_split,
-        choose_examples=choose_examples or CHOOSE_EXAMPLES,
+        choose_examples=examples_to_choose_on(choose_examples, setup.max_examples),
         seed=seed,
         memory=memory,
         compiled=compiled,

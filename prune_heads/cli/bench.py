@@ -11,8 +11,10 @@ from prune_heads.cli.options import ChoiceOptions, Json, Output, Overwrite, Setu
 from prune_heads.cli.output import TerminalReporter, show
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _sizes(text: str | None) -> tuple[int, ...] | None:
     """`"1,16"` as `(1, 16)`."""
+    if text is None:
+        return None
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) >= 1 for part in parts):
         raise BadParameter(
@@ -30,7 +32,10 @@ def bench(
         Path | None, Option(help="A scores.json, to choose heads by; lowest first. (default: random heads)")
     ] = None,
     seed: Annotated[int, Option(min=0, help="Of random heads.")] = 0,
-    batch_sizes: Annotated[str, Option(help="Examples a batch, comma-separated.")] = "1,4,16,64",
+    batch_sizes: Annotated[
+        str | None,
+        Option(help="Examples a batch, comma-separated. (default: 1,4,16,64, as far as there are examples)"),
+    ] = None,
     length: Annotated[
         int | None,
         Option(

@@ -1,19 +1,17 @@
 """`--config FILE`: the options of a command from a TOML file; those on the command line go first."""
 
 import difflib
+import inspect
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from typer import BadParameter, Context, Option, Typer
 from typer.main import get_command
 
+from prune_heads.cli.places import OrPath
 from prune_heads.execution.spec import RESERVED
-from prune_heads.objects import is_url
-
-_PATHS = ("data_dir", "train_file", "validation_file", "output", "store")
-"""Keys whose paths are relative to the TOML file."""
 
 
 def _load(context: Context, file: Path | None) -> Path | None:
@@ -26,7 +24,8 @@ def _load(context: Context, file: Path | None) -> Path | None:
     faults = [_fault(key, list(known)) for key in values if key not in known or key in ("config", "help")]
     if faults:
         raise BadParameter(f"{file.name}: {'; '.join(faults)}.")
-    context.default_map = {key: path_of(key, value, file.parent) for key, value in values.items()}
+    types = types_of(context.command)
+    context.default_map = {key: path_of(types[key], value, file.parent) for key, value in values.items()}
     return file
 
 
@@ -45,12 +44,24 @@ def _fault(key: str, known: list[str]) -> str:
     return f"there is no option {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
-def path_of(key: str, value: Any, folder: Path) -> Any:
-    """Paths that are relative are so to the file's folder; a model's name and a store's URL stay what they are."""
-    if value is None or (key == "store" and is_url(str(value))):
+def types_of(command: Any) -> dict[str, Any]:
+    """The annotations of a command's options, by name."""
+    return {name: each.annotation for name, each in inspect.signature(command.callback).parameters.items()}
+
+
+def path_of(annotation: Any, value: Any, folder: Path) -> Any:
+    """Of an option's value in a file: a path that is relative is so to the file's folder, what is no path stays.
+
+    What is a path is said by the option's type, `Path`, or by an `OrPath` beside it.
+    """
+    if isinstance(value, list):
+        return [path_of(annotation, each, folder) for each in value]
+    if not isinstance(value, str):
         return value
-    is_path = key in _PATHS or (key == "model" and str(value).startswith(".")) or str(value).endswith(".toml")
-    return str(folder / value) if is_path else value
+    kind, *beside = get_args(annotation) or (annotation,)
+    is_path = Path in (kind, *get_args(kind)) or list[Path] in get_args(kind)
+    is_path |= any(isinstance(each, OrPath) and each.is_path(value, folder) for each in beside)
+    return str(folder / Path(value).expanduser()) if is_path else value
 
 
 def alone(function: Callable[..., Any]) -> Any:

@@ -11,6 +11,7 @@ from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.options import Json, Overwrite, SetupOptions
 from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.cli.places import FOLDER_OR_NAME
 
 
 def _steps(text: str | None) -> tuple[int, ...]:
@@ -25,9 +26,9 @@ def _steps(text: str | None) -> tuple[int, ...]:
 class StartOptions(SetupOptions):
     """The options of a setup; the model is a pretrained one."""
 
-    model: Annotated[str, Option(help="A pretrained model: a folder, a model on the hub, or 'mini'.")] = (
-        "google-bert/bert-base-uncased"
-    )
+    model: Annotated[
+        str, Option(help="A pretrained model: a folder, a model on the hub, or 'mini'."), FOLDER_OR_NAME
+    ] = "google-bert/bert-base-uncased"
 
 
 @grouped

@@ -16,7 +16,14 @@ from prune_heads.cli.names import (
     MetricName,
     NormalizerName,
 )
-from prune_heads.cli.places import STORE_HELP, store_place
+from prune_heads.cli.places import (
+    FOLDER_OR_NAME,
+    FOLDER_OR_URL,
+    JSON_FILE,
+    STORE_HELP,
+    TOML_FILE,
+    store_place,
+)
 from prune_heads.tasks.spec import TASKS
 
 if TYPE_CHECKING:
@@ -47,11 +54,14 @@ class SetupOptions:
     """Model, task and conditions."""
 
     model: Annotated[
-        str, Option(help="A folder, a model on the hub, or 'mini', the built-in checkpoints.")
+        str,
+        Option(help="A folder, a model on the hub, or 'mini', the built-in checkpoints."),
+        FOLDER_OR_NAME,
     ] = DEFAULT_MODEL
     task: Annotated[
         str | None,
         Option(callback=_task, help="See 'prune-heads tasks'; or a TOML file. (default: mini-inference)"),
+        TOML_FILE,
     ] = None
     data_dir: Annotated[Path | None, Option(help="Folder with the task's official GLUE TSV files.")] = None
     label_order: Annotated[
@@ -179,6 +189,7 @@ class StoredSetupOptions(SetupOptions):
     store: Annotated[
         str | None,
         Option(callback=store_place, metavar="PLACE", help=STORE_HELP, rich_help_panel=_COMPUTE),
+        FOLDER_OR_URL,
     ] = None
 
     def resolve(self) -> "Setup":
@@ -190,7 +201,9 @@ class StoredSetupOptions(SetupOptions):
 class ModelOptions:
     """A model alone."""
 
-    model: Annotated[str, Option(help="A folder, a model on the hub, or 'mini'.")] = DEFAULT_MODEL
+    model: Annotated[str, Option(help="A folder, a model on the hub, or 'mini'."), FOLDER_OR_NAME] = (
+        DEFAULT_MODEL
+    )
     task: Annotated[
         str,
         Option(
@@ -260,6 +273,7 @@ class ChoiceOptions:
     heads: Annotated[
         str | None,
         Option(help="The heads, from 1: '3:1,5 7:2'; or a heads.json.", rich_help_panel=_CHOICE),
+        JSON_FILE,
     ] = None
     min_per_layer: Annotated[
         int, Option(min=0, help="Heads to keep in every layer.", rich_help_panel=_CHOICE)

@@ -1,8 +1,30 @@
-"""`--store`: a folder, or a URL that fsspec knows."""
+"""Options whose text may be a path: those that say so beside their type, and `--store`."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
+
+from prune_heads.objects import is_url
+
+
+@dataclass(frozen=True)
+class OrPath:
+    """Stands in the annotation of an option whose type is text: which texts are paths."""
+
+    is_path: Callable[[str, Path], bool]
+    """Of a text in a file, and the folder of the file."""
+
+
+JSON_FILE = OrPath(lambda text, folder: text.endswith(".json"))
+TOML_FILE = OrPath(lambda text, folder: text.endswith(".toml"))
+FOLDER_OR_URL = OrPath(lambda text, folder: not is_url(text))
+FOLDER_OR_NAME = OrPath(
+    lambda text, folder: text.startswith((".", "~")) or (text != "mini" and (folder / text).is_dir())
+)
+"""A model: what no folder beside the file is called is a name on the hub, or a path from the working directory."""
 
 STORE_HELP = (
     "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
@@ -23,4 +45,4 @@ def store_place(value: str | None) -> str | None:
     return objects_at(value).place
 
 
-Store = Annotated[str | None, Option(callback=store_place, metavar="PLACE", help=STORE_HELP)]
+Store = Annotated[str | None, Option(callback=store_place, metavar="PLACE", help=STORE_HELP), FOLDER_OR_URL]

@@ -1,18 +1,20 @@
 """`prune-heads reproduce`: a table or figure of the paper, published numbers beside one's own."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
-from prune_heads.cli.config import alone
+from prune_heads.cli.config import alone, path_of, types_of
 from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, ReproductionName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
-from prune_heads.cli.places import Store
+from prune_heads.cli.places import FOLDER_OR_NAME, TOML_FILE, Store
 from prune_heads.cli.subjects import chains, planned, to_finetune
 from prune_heads.errors import UnfitError
 from prune_heads.execution.chains import run_chains
+from prune_heads.execution.holding import held
 
 
 def reproduce(
@@ -27,8 +29,9 @@ def reproduce(
     model: Annotated[
         str | None,
         Option(help="A folder or a model on the hub. (default: of the hub, as the paper's or like it)"),
+        FOLDER_OR_NAME,
     ] = None,
-    task: Annotated[str | None, Option(help="Its task. (default: the paper's)")] = None,
+    task: Annotated[str | None, Option(help="Its task. (default: the paper's)"), TOML_FILE] = None,
     data_dir: Annotated[Path | None, Option(help="Folder with the task's official GLUE TSV files.")] = None,
     max_examples: Annotated[int | None, Option(min=1, help="The first N examples of every split.")] = None,
     batch_size: Annotated[int | None, Option(min=1, help="Examples a batch. (default: 32)")] = None,
@@ -61,7 +64,7 @@ def reproduce(
 ) -> None:
     """Reproduce a table or figure of Michel, Levy and Neubig (2019) beside the published numbers.
 
-    What is done is not done again: the same command goes on after a kill.
+    What is done is not done again: the same command goes on after a kill. One process at a time works on a folder.
     """
     from prune_heads.jobs.reproduce import reproduce_job
     from prune_heads.reporting.sheet import sheet_report, sheet_table
@@ -71,7 +74,7 @@ def reproduce(
     options = {
         "model": model,
         "task": task,
-        "data_dir": None if data_dir is None else str(data_dir.absolute()),
+        "data_dir": None if data_dir is None else str(data_dir),
         "max_examples": max_examples,
         "batch_size": batch_size,
         "dtype": None if dtype is None else dtype.value,
@@ -83,7 +86,10 @@ def reproduce(
         "criterion": criterion or None,
         "runs": runs,
     }
-    given = {key: value for key, value in options.items() if value is not None}
+    types = types_of(alone(reproduce))
+    given = {
+        key: path_of(types[key], value, Path.cwd()) for key, value in options.items() if value is not None
+    }
     if name is ReproductionName.all and config is not None and config.is_dir():
         for lacking in [each for each in names if not (config / f"{each.value}.toml").is_file()]:
             TerminalReporter().note(
@@ -91,23 +97,26 @@ def reproduce(
             )
             names.remove(lacking)
     plans = {each.value: planned(each.value, config, given, store, alone(reproduce)) for each in names}
-    if jobs > 1 and not from_records:
-        run_chains(chains(plans, output), jobs)
-    elif not from_records:
-        for subject in to_finetune(subject for subjects in plans.values() for subject in subjects):
-            subject.finetune()
     shown = {}
-    for each, subjects in plans.items():
-        studied = [(subject.setup, subject.conditions) for subject in subjects]
-        try:
-            shown[each] = reproduce_job(each, studied, output, TerminalReporter, from_records=from_records)
-        except UnfitError as error:
-            if name is not ReproductionName.all:
-                raise
-            TerminalReporter().note(f"{each} is left out: {error}")
-            continue
-        if not as_json:
-            show({}, sheet_table(shown[each].sheet), as_json=False)
+    with nullcontext() if from_records else held(output, TerminalReporter()):
+        if jobs > 1 and not from_records:
+            run_chains(chains(plans, output), jobs)
+        elif not from_records:
+            for subject in to_finetune(subject for subjects in plans.values() for subject in subjects):
+                subject.finetune()
+        for each, subjects in plans.items():
+            studied = [(subject.setup, subject.conditions) for subject in subjects]
+            try:
+                shown[each] = reproduce_job(
+                    each, studied, output, TerminalReporter, from_records=from_records
+                )
+            except UnfitError as error:
+                if name is not ReproductionName.all:
+                    raise
+                TerminalReporter().note(f"{each} is left out: {error}")
+                continue
+            if not as_json:
+                show({}, sheet_table(shown[each].sheet), as_json=False)
     if not shown:
         raise UnfitError("at least one table or figure must fit; the notes say why each is left out")
     if as_json:

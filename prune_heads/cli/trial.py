@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.cli.config import alone, path_of, taken
+from prune_heads.cli.config import alone, path_of, taken, types_of
 from prune_heads.cli.options import ChoiceOptions, ScoringOptions, SetupOptions, StoredSetupOptions
 from prune_heads.cli.run import options_of, run
 from prune_heads.execution.spec import Known, Trial, Values
@@ -91,7 +91,8 @@ def _convert(key: str, value: Any) -> Any:
 
 
 def _converted(values: Values, relative_to: Path) -> dict[str, Any]:
-    return {key: _convert(key, path_of(key, value, relative_to)) for key, value in values.items()}
+    types = types_of(_command())
+    return {key: _convert(key, path_of(types[key], value, relative_to)) for key, value in values.items()}
 
 
 def _clash(values: Values) -> str | None:

@@ -43,7 +43,8 @@ def token(gradients: GateGradients, batch_size: int) -> HeadScores:
         weights[:, sum(gradients.n_heads[:-1]) :] = 1
     scores = absolute.sum(axis=0) / weights.sum(axis=0)
     residuals = absolute - scores * weights
-    return HeadScores.from_flat(scores, gradients.n_heads, standard_error(residuals) / weights.mean(axis=0))
+    error = standard_error(residuals / weights.mean(axis=0))
+    return HeadScores.from_flat(scores, gradients.n_heads, error)
 
 
 def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
@@ -57,9 +58,8 @@ def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
     sizes = np.diff(np.append(starts, len(signed)))[:, None]
     sums = np.abs(np.add.reduceat(signed, starts, axis=0))
     scores = sums.sum(axis=0) / len(signed)
-    return HeadScores.from_flat(
-        scores, gradients.n_heads, standard_error(sums - scores * sizes) / sizes.mean()
-    )
+    error = standard_error((sums - scores * sizes) / sizes.mean())
+    return HeadScores.from_flat(scores, gradients.n_heads, error)
 
 
 def fisher(gradients: GateGradients, batch_size: int) -> HeadScores:
@@ -90,9 +90,9 @@ def _mean(gradients: GateGradients, values: _Matrix) -> HeadScores:
     return HeadScores.from_flat(values.mean(axis=0), gradients.n_heads, standard_error(values))
 
 
-def standard_error(values: _Matrix) -> _Matrix:
-    """Of the mean of the rows: `(total heads,)`; zero when there is one row only, as nothing can be estimated."""
+def standard_error(values: _Matrix) -> _Matrix | None:
+    """Of the mean of the rows: `(total heads,)`; None when there is one row only, of which nothing can be estimated."""
     if len(values) < 2:
-        return np.zeros(values.shape[1])
+        return None
     error: _Matrix = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     return error

@@ -50,7 +50,7 @@ def timed(
         **setup.configuration(),
         **choice.configuration(),
         "heads": mask.descriptors(),
-        "batch_sizes": list(options.batch_sizes),
+        "batch_sizes": list(options.sizes(len(split.dataset))),
         "length": options.length,
         "runs": options.runs,
     }

@@ -9,7 +9,8 @@ from prune_heads.errors import UnfitError
 from prune_heads.files import read_json, write_json, writing_into
 from prune_heads.jobs.paper_studies import STUDIES, Conditions, Record
 from prune_heads.progress import Reporter
-from prune_heads.runs import DoneBefore, identity_hash
+from prune_heads.runs import FORMATS, DoneBefore, identity_hash
+from prune_heads.studies.curves import renewed
 from prune_heads.studies.setup import Setup
 
 RECORDS_FOLDER = "records"
@@ -60,17 +61,22 @@ def study_record(
         PruneHeadsError: If the study fails.
     """
     file = output / RECORDS_FOLDER / record_name(setup, study)
+    there = _readable(read_json(file, "the record of an earlier study")) if file.exists() else None
     if from_records:
         if not file.exists():
             raise UnfitError(
                 f"{file.name} must be a readable file in {file.parent}, for nothing is to be computed; leave "
                 "--from-records out, or name the model and task of the records"
             )
-        return read_json(file, "the record of a study that is not to be run again")
+        if there is None:
+            raise UnfitError(
+                f"{file.name} must be of format {FORMATS['estimators']}, as its intervals cannot be had from a record "
+                "of an older one; leave --from-records out, and the study is run again"
+            )
+        return there
 
     def admit(identity: Record) -> None:
-        there = read_json(file, "the record of an earlier run") if file.exists() else {}
-        if there.get("identity_hash") == identity_hash(identity):
+        if there is not None and there.get("identity_hash") == identity_hash(identity):
             raise DoneBefore
         with writing_into("the output folder", file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +84,20 @@ def study_record(
     try:
         record = STUDIES[study](setup, asked, reporter, admit)
     except DoneBefore:
+        assert there is not None
         reporter.note(f"{file.name} is there and is not computed again")
-        return read_json(file, "the record of an earlier run")
+        record = there
     with writing_into("the output folder", file.parent):
         write_json(file, record)
     return record
+
+
+def _readable(record: Record) -> Record | None:
+    """A record in today's format; None for an older one whose study must be run again.
+
+    Areas of curves follow from their points; the intervals of differences of areas need the predictions.
+    """
+    command = record.get("command")
+    if record.get("format") == FORMATS.get(str(command), 1):
+        return record
+    return renewed(record) if command == "curve" and record.get("format") == 1 else None

@@ -11,7 +11,7 @@ from prune_heads.studies.ablating import ablate
 from prune_heads.studies.bench import Bench
 from prune_heads.studies.curves import Curves, curves
 from prune_heads.studies.estimators import Comparison, compare_estimators
-from prune_heads.studies.measuring import CHOOSE_EXAMPLES, Ablation
+from prune_heads.studies.measuring import Ablation, examples_to_choose_on
 from prune_heads.studies.pruning import Choice
 from prune_heads.studies.scoring import Scoring
 from prune_heads.studies.setup import Setup
@@ -31,8 +31,8 @@ class Conditions:
     """Of a curve."""
     score_examples: int | None = None
     """Training examples that importance is estimated on; None for all."""
-    choose_examples: int = CHOOSE_EXAMPLES
-    """Training examples that table 6 chooses heads on."""
+    choose_examples: int | None = None
+    """Training examples that table 6 chooses heads on; None for as many as the paper, but no more than of any split."""
     criteria: tuple[str, ...] = ("gradient", "ablation")
     """Orders that figure 3 compares."""
     runs: int = 6
@@ -45,7 +45,8 @@ def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Adm
 
 def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
     """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
-    options = Ablation("only-one", seed=asked.seed, choose_examples=asked.choose_examples)
+    n = examples_to_choose_on(asked.choose_examples, setup.max_examples)
+    options = Ablation("only-one", seed=asked.seed, choose_examples=n)
     spec = spec_of(setup)
     if spec.kind == "translation":
         splits = splits_of("only-one", spec)

@@ -6,7 +6,7 @@ takes a seed and is a function of its arguments.
 
 from prune_heads.statistics.corrections import benjamini_hochberg, holm
 from prune_heads.statistics.correlation import Correlation, Estimate, correlate
-from prune_heads.statistics.curves import area_under_curve
+from prune_heads.statistics.curves import area_under_curve, shares_pruned
 from prune_heads.statistics.differences import (
     N_RESAMPLES,
     Difference,
@@ -35,5 +35,6 @@ __all__ = [
     "mcnemar",
     "metric_interval",
     "paired_bootstrap",
+    "shares_pruned",
     "why_undefined",
 ]

@@ -35,6 +35,8 @@ from prune_heads.studies.pruning import prune
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
+BATCH_SIZES = (1, 4, 16, 64)
+"""Those of the paper's table 4."""
 SIDES = ("original", "masked", "removed")
 _SHORTEST_SECONDS = 0.05
 """What a side takes in a run, at least; a clock and a scheduler are a thousand times finer."""
@@ -44,10 +46,15 @@ _SHORTEST_SECONDS = 0.05
 class Bench:
     """What is timed, as asked for."""
 
-    batch_sizes: tuple[int, ...] = (1, 4, 16, 64)
+    batch_sizes: tuple[int, ...] | None = None
+    """None for those of `BATCH_SIZES` that there are examples for."""
     length: int | None = None
     """Tokens of the fixed lengths; None for 128, or the model's positions where there are fewer."""
     runs: int = 6
+
+    def sizes(self, n_examples: int) -> tuple[int, ...]:
+        """The batch sizes, of so many examples."""
+        return self.batch_sizes or tuple(size for size in BATCH_SIZES if size <= n_examples)
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def _length(subject: Subject, options: Bench) -> int:
 
 
 def _check_examples(batches: Batches, split: Split, options: Bench) -> None:
-    if (largest := max(options.batch_sizes)) > batches.n_examples:
+    if (largest := max(options.sizes(batches.n_examples))) > batches.n_examples:
         raise DataError(
             f"--batch-sizes must be at most the number of examples, {batches.n_examples} of {split.name}; got {largest}"
         )
@@ -166,11 +173,12 @@ def _check_examples(batches: Batches, split: Split, options: Bench) -> None:
 def _races(subject: Subject, split: Split, batches: Batches, length: int, options: Bench) -> Iterator[Race]:
     """Of fixed length one batch, since all cost the same; of real lengths the same examples for all batch sizes."""
     fixed = replace(subject, max_length=length).batches(split)
-    for size in options.batch_sizes:
+    sizes = options.sizes(batches.n_examples)
+    for size in sizes:
         batch = fixed.batch(np.arange(size), pad_to=length).to(subject.device)
         yield Race("fixed", size, [batch.inputs])
-    n = max(options.batch_sizes)
-    for size in options.batch_sizes:
+    n = max(sizes)
+    for size in sizes:
         starts = range(0, n - size + 1, size)
         index = [np.arange(start, start + size) for start in starts]
         yield Race("real", size, [batches.batch(i).to(subject.device).inputs for i in index])

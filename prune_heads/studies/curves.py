@@ -16,8 +16,8 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance import CRITERIA
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import record_of
-from prune_heads.statistics import area_under_curve, correlate, metric_interval
+from prune_heads.runs import FORMATS, record_of
+from prune_heads.statistics import area_under_curve, correlate, metric_interval, shares_pruned
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.orders import Order, order_of
@@ -181,13 +181,15 @@ def curves(
 
 def _line(order: Order, measured: Sequence[Measured], options: Curves) -> dict[str, Any]:
     """One criterion's curve on every split."""
-    fractions = [step / options.n_steps for step in range(options.n_steps + 1)]
-    areas = {
-        each.split: statistics.mean(
-            area_under_curve(fractions, [each.value(mask) for mask in draw]) for draw in order.draws
-        )
+    points = [
+        {
+            "split": each.split,
+            "percent": _percent(step, options.n_steps),
+            **_point(each, masks, options.scoring.seed),
+        }
+        for step, masks in enumerate(zip(*order.draws, strict=True))
         for each in measured
-    }
+    ]
     return {
         "criterion": order.scoring.criterion,
         "estimator": order.scoring.configuration()["estimator"],
@@ -195,17 +197,25 @@ def _line(order: Order, measured: Sequence[Measured], options: Curves) -> dict[s
         "n_draws": len(order.draws),
         "scored_on": order.scored_on,
         "scores": None if len(order.draws) > 1 else order.scores.to_json()["scores"],
-        "areas": areas,
-        "points": [
-            {
-                "split": each.split,
-                "percent": _percent(step, options.n_steps),
-                **_point(each, masks, options.scoring.seed),
-            }
-            for step, masks in enumerate(zip(*order.draws, strict=True))
-            for each in measured
-        ],
+        "areas": areas(points),
+        "points": points,
     }
+
+
+def areas(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Split -> area under its points; of several draws that of their means, which is the mean of their areas."""
+    found = {}
+    for split in dict.fromkeys(point["split"] for point in points):
+        own = [point for point in points if point["split"] == split]
+        shares = shares_pruned([point["n_pruned"] for point in own])
+        found[split] = area_under_curve(shares, [point["value"] for point in own])
+    return found
+
+
+def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of format 1, whose areas are over the percent that was asked for, in today's."""
+    lines = [{**line, "areas": areas(line["points"])} for line in record["lines"]]
+    return {**record, "format": FORMATS["curve"], "lines": lines}
 
 
 def _point(measured: Measured, masks: Sequence[HeadMask], seed: int) -> dict[str, Any]:

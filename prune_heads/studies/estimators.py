@@ -14,9 +14,9 @@ from prune_heads.importance import ESTIMATORS, GateGradients, running_sum
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.selection import count_for_fraction, lowest_first, select
-from prune_heads.statistics import area_under_curve, compare_areas, correlate
+from prune_heads.statistics import compare_areas, correlate, shares_pruned
 from prune_heads.studies.clock import Clock
-from prune_heads.studies.curves import Measured
+from prune_heads.studies.curves import Measured, areas
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.scoring import Scoring, examples_to_score_on, in_original_numbering, score
 from prune_heads.studies.setup import Setup, identify, identify_split
@@ -132,8 +132,16 @@ def _line(
 ) -> dict[str, Any]:
     """One of the scores: its curve, the area under it, and the metric with half of the heads."""
     order = orders[name]
-    fractions = [step / options.n_steps for step in range(options.n_steps + 1)]
-    values = [measured.value(mask) for mask in order.masks]
+    points = [
+        {
+            "split": measured.split,
+            "percent": 100 * step / options.n_steps,
+            "n_pruned": len(mask),
+            "value": measured.value(mask),
+            "heads_pruned": mask.descriptors(),
+        }
+        for step, mask in enumerate(order.masks)
+    ]
     predictions = measured.predictions
 
     def answers(masks: Sequence[HeadMask]) -> list[Any]:
@@ -141,7 +149,7 @@ def _line(
 
     difference = compare_areas(
         predictions.metric,
-        fractions,
+        shares_pruned([len(mask) for mask in order.masks]).tolist(),
         answers(orders[REFERENCE].masks),
         answers(order.masks),
         predictions.references,
@@ -150,23 +158,14 @@ def _line(
     return {
         "estimator": name,
         "scores": order.scores.to_json()["scores"],
-        "area": area_under_curve(fractions, values),
+        "area": areas(points)[measured.split],
         "area_difference": {"value": difference.value, "low": difference.low, "high": difference.high},
         "half": {
             "n_pruned": len(order.half),
             "value": measured.value(order.half),
             "heads_pruned": order.half.descriptors(),
         },
-        "points": [
-            {
-                "split": measured.split,
-                "percent": 100 * step / options.n_steps,
-                "n_pruned": len(mask),
-                "value": value,
-                "heads_pruned": mask.descriptors(),
-            }
-            for step, (mask, value) in enumerate(zip(order.masks, values, strict=True))
-        ],
+        "points": points,
     }
 
 

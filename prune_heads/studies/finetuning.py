@@ -72,11 +72,13 @@ def finetune(
         "configuration": {**setup.configuration(), **recipe.configuration()},
         **identify(subject, [trained_on, *splits]),
     }
+    batches = subject.batches(trained_on)
+    recipe.check(batches)
     admit(identity)
     clock.lap("load")
     epochs = train(
         subject,
-        subject.batches(trained_on),
+        batches,
         splits,
         recipe,
         work,

@@ -16,6 +16,11 @@ CHOOSE_EXAMPLES = 5000
 """As in the paper's table 6."""
 
 
+def examples_to_choose_on(asked: int | None, max_examples: int | None) -> int:
+    """How many examples heads are chosen on: as asked for, else `CHOOSE_EXAMPLES`, but no more than of any split."""
+    return asked or min(CHOOSE_EXAMPLES, max_examples or CHOOSE_EXAMPLES)
+
+
 @dataclass(frozen=True)
 class Ablation:
     """What `prune-heads ablate` was asked for beside model and task."""

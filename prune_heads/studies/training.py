@@ -1,6 +1,5 @@
 """transformers' Trainer on our batches: what it is told, what is kept on the way, and where a killed one goes on."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,21 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
-from transformers.trainer_utils import get_last_checkpoint
 
 from prune_heads.batching import Batches
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.errors import PruneHeadsError
+from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
 from prune_heads.progress import Progress, Reporter
+from prune_heads.studies.saves import KEPT_FOLDER, SAVE, last_whole, remove_but, seal
 from prune_heads.tasks.task import Split
 
-KEPT_FOLDER = "kept"
 _EPOCH = "prune_heads_epoch"
 """Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
 
@@ -53,6 +52,18 @@ class Recipe:
     """Keep a checkpoint of every epoch."""
     keep_steps: tuple[int, ...] = ()
     """Keep checkpoints after these steps; 0 is the start."""
+
+    def check(self, batches: Batches) -> None:
+        """Refuse steps to keep that are never reached.
+
+        Raises:
+            PruneHeadsError: Naming the last step.
+        """
+        n_steps = self.epochs * -(-batches.n_examples // batches.batch_size)
+        if self.keep_steps and max(self.keep_steps) > n_steps:
+            raise PruneHeadsError(
+                f"--keep-steps must be at most {n_steps}, the steps of this training; got {max(self.keep_steps)}"
+            )
 
     def configuration(self) -> dict[str, Any]:
         """For records."""
@@ -110,11 +121,8 @@ def train(
             callbacks=[watch],
         )
         trainer.remove_callback(transformers.PrinterCallback)  # it prints dictionaries
-        start = _last_whole(work)
-        if start is not None:
-            reporter.note(
-                f"went on from step {start.name.rpartition('-')[2]}, where an earlier process was stopped"
-            )
+        start = last_whole(work, reporter)
+        remove_but(start, work)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     subject.model.eval()
     return _epochs(trainer.state.log_history)
@@ -140,7 +148,6 @@ def _arguments(
             dataloader_pin_memory=device.type != "cpu",
             remove_unused_columns=False,  # the collator turns them into what the model takes
             save_strategy="epoch",
-            save_total_limit=1,
             logging_strategy="epoch",
             report_to="none",
             disable_tqdm=True,
@@ -173,20 +180,6 @@ def _collate(batches: Batches, places: Sequence[int]) -> dict[str, Tensor]:
     return {**batch.inputs, "labels": batch.labels}
 
 
-def _last_whole(work: Path) -> Path | None:
-    """The last save that is whole: the trainer writes its state last, and removes the save before only then."""
-    for _ in range(2):
-        last = get_last_checkpoint(work) if work.is_dir() else None
-        if last is None:
-            return None
-        try:
-            json.loads((Path(last) / "trainer_state.json").read_text())
-            return Path(last)
-        except (OSError, ValueError):
-            Path(last).rename(Path(last).with_name("torn"))  # the trainer would take it for the newest
-    return None
-
-
 class _Order(Sampler[int]):
     """In which order an epoch sees the examples: by its number alone.
 
@@ -214,11 +207,35 @@ class _Order(Sampler[int]):
 
 
 class _Trainer(transformers.Trainer):
-    """With an order of our own."""
+    """With an order of our own, and saves that are whole or not there."""
 
     def __init__(self, order: _Order, **rest: Any) -> None:
         super().__init__(**rest)
         self.order = order
+        self._saving_into = str(self.args.output_dir)
+
+    def _get_output_dir(self, trial: Any = None) -> str:
+        return self._saving_into
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The trainer's own save, made aside by all processes of a training, sealed and renamed by the first."""
+        work = Path(str(self.args.output_dir))
+        name = f"{SAVE}{self.state.global_step}"
+        aside = work / f".{name}.partial"
+        self._saving_into = str(aside)
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                seal(aside / name)
+                (aside / name).rename(work / name)
+                aside.rmdir()
+                remove_but(work / name, work)
+        except (OSError, SafetensorError, RuntimeError) as error:  # torch's own where the disk is full
+            raise RunError(
+                f"saves must be written whole; {work} does not take one ({error}). Make room, or name another --output"
+            ) from error
+        self.accelerator.wait_for_everyone()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
         return self.order
@@ -241,13 +258,14 @@ class _Watch(transformers.TrainerCallback):
         """What an earlier process did counts as done."""
         self.progress(state.global_step * args.train_batch_size * args.world_size)
         if state.global_step == 0:
-            self._keep_step(0)
+            self._keep_step(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """One batch is done."""
         self.progress(args.train_batch_size * args.world_size)
-        self._keep_step(state.global_step)
-        if time.monotonic() - self._saved >= self.save_seconds:
+        self._keep_step(state)
+        ends_epoch = state.global_step % (state.max_steps // state.num_train_epochs) == 0
+        if not ends_epoch and time.monotonic() - self._saved >= self.save_seconds:  # else once it is measured
             control.should_save = control.should_log = True  # the mean loss up to here belongs to the save
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
@@ -259,7 +277,7 @@ class _Watch(transformers.TrainerCallback):
         epoch = round(state.epoch)
         metrics = {split.name: self._measure(split, batches) for split, batches in self.splits}
         state.log_history.append({_EPOCH: {"epoch": epoch, "step": state.global_step, "metrics": metrics}})
-        if self.recipe.keep_epochs:
+        if self.recipe.keep_epochs and state.is_world_process_zero:
             self._keep(f"epoch-{epoch}")
 
     def _measure(self, split: Split, batches: Batches) -> dict[str, float]:
@@ -268,9 +286,9 @@ class _Watch(transformers.TrainerCallback):
         self.subject.model.train()
         return self.subject.metrics(logits, split)
 
-    def _keep_step(self, step: int) -> None:
-        if step in self.recipe.keep_steps:
-            self._keep(f"step-{step}")
+    def _keep_step(self, state: Any) -> None:
+        if state.global_step in self.recipe.keep_steps and state.is_world_process_zero:
+            self._keep(f"step-{state.global_step}")
 
     def _keep(self, name: str) -> None:
         with new_directory(self.kept / name) as folder:

@@ -43,6 +43,13 @@ def test_json_and_the_folder(invoke, json_of, on_sst2, tmp_path):
     assert bench_markdown(record).count("| fixed 12 | 4 |") == 3
 
 
+def test_the_default_batches_are_those_that_there_are_examples_for(invoke, json_of, on_sst2, refused):
+    words = ("bench", *on_sst2, "--max-examples", "5", "--length", "12", "--heads", "1:2")
+    record = json_of(invoke(*words, "--json"))
+    assert record["configuration"]["batch_sizes"] == [1, 4]
+    assert "at most the number of examples, 5 of validation; got 16" in refused(*words, "--batch-sizes", "16")
+
+
 def test_the_terminal_fits_into_80_columns(invoke, on_sst2):
     done = invoke("bench", *on_sst2, *QUICK, "--fraction", "0.25", COLUMNS="80")
     assert done.exit_code == 0, done.stderr

@@ -1,8 +1,17 @@
 """`--config`: the options of a run from a TOML file."""
 
 import json
+from pathlib import Path
 
 import pytest
+
+from prune_heads.cli.ablate import ablate
+from prune_heads.cli.bench import bench
+from prune_heads.cli.config import alone, path_of, types_of
+from prune_heads.cli.curve import curve
+from prune_heads.cli.finetune import finetune
+from prune_heads.cli.run import run
+from prune_heads.heads import HeadMask
 
 
 @pytest.fixture
@@ -38,9 +47,52 @@ def test_paths_are_relative_to_the_file(invoke, write, tmp_path, checkpoint, sst
     assert (tmp_path / "out" / "record.json").is_file()
 
 
+def test_files_and_folders_are_looked_for_beside_the_file(
+    invoke, json_of, write, tmp_path, checkpoint, monkeypatch
+):
+    """Also where an option takes a path or something else: heads or their file, a model or its folder."""
+    (tmp_path / "aside").mkdir()
+    monkeypatch.chdir(tmp_path / "aside")
+    (tmp_path / "tiny").symlink_to(checkpoint)
+    (tmp_path / "heads.json").write_text(json.dumps(HeadMask.parse("1:2 3:4", (4, 4, 4)).to_json()))
+    file = write(model="tiny", heads="heads.json")
+    assert json_of(invoke("run", "--config", file, "--json"))["heads_pruned"] == ["1:2", "3:4"]
+    assert "must be a readable file" in invoke("run", "--config", file, "--heads", "heads.json").stderr
+
+
+PATHS = {"config", "data_dir", "train_file", "validation_file", "output", "store", "scores", "spec"}
+
+
+@pytest.mark.parametrize("command", [ablate, bench, curve, finetune, run])
+def test_what_is_a_path_is_known_from_the_type(command, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    types = types_of(alone(command))
+
+    def becomes(key, value):
+        return path_of(types[key], value, tmp_path)
+
+    for key in types:
+        assert becomes(key, "x y") == (str(tmp_path / "x y") if key in PATHS else "x y"), key
+        assert becomes(key, 5) == 5
+    assert becomes("model", "tiny") == str(tmp_path / "tiny")
+    assert becomes("model", "./a/b") == str(tmp_path / "a/b")
+    assert becomes("model", "~/a") == str(Path("~/a").expanduser())
+    assert [becomes("model", name) for name in ("mini", "org/name", "/a/b")] == ["mini", "org/name", "/a/b"]
+    assert becomes("task", "own.toml") == str(tmp_path / "own.toml")
+    assert becomes("task", "sst2") == "sst2"
+    if "heads" in types:
+        assert [becomes("heads", text) for text in ("h.json", "1:2 3:4")] == [
+            str(tmp_path / "h.json"),
+            "1:2 3:4",
+        ]
+    if "store" in types:
+        assert becomes("store", "s3://bucket/a") == "s3://bucket/a"
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"data_dir": 5}, "data-dir"),
         ({"taks": "sst2", "fractoin": 0.1}, "'taks' (did you mean 'task'?); there is no option 'fractoin'"),
         ({"config": "other.toml"}, "there is no option 'config'"),
         ({"fraction": 1.5}, "fraction"),

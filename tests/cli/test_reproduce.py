@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from prune_heads.cli.names import ReproductionName
+from prune_heads.execution.claims import Claims, Owner
+from prune_heads.execution.holding import held
+from prune_heads.jobs import paper_studies
 from prune_heads.jobs.paper_records import record_name
-from prune_heads.jobs.paper_studies import STUDIES
+from prune_heads.jobs.paper_studies import STUDIES, Conditions
 from prune_heads.paper.subjects import default_subjects, default_task
+from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.studies.setup import Setup
 from prune_heads.tasks.spec import TASKS
@@ -163,13 +167,59 @@ def test_a_record_is_named_by_no_path(model, name):
 
 
 def test_what_is_there_is_not_computed_again_and_other_settings_are(invoke, tmp_path):
-    words = ("reproduce", "figure1", *MINI, "--output", tmp_path / "out")
-    assert "masks:" in invoke(*words).stderr
-    second = invoke(*words)
+    """Areas of a record of format 1 are made new from its points."""
+    words = ("reproduce", "figure6", "--model", "mini", "--task", "mini-sentiment", "--steps", "2")
+    words += ("--output", tmp_path / "out", "--max-examples")
+    assert "masks:" in invoke(*words, "8").stderr
+    (file,) = (tmp_path / "out/records").iterdir()
+    right = json.loads(file.read_text())
+    old = {**right, "format": 1, "lines": [{**line, "areas": {}} for line in right["lines"]]}
+    file.write_text(json.dumps(old))
+    assert invoke(*words, "8", "--from-records").exit_code == 0
+    second = invoke(*words, "8")
     assert second.exit_code == 0
     assert "is there and is not computed again" in second.stderr
     assert "masks:" not in second.stderr
-    assert "masks:" in invoke(*words, "--max-examples", "25").stderr
+    assert json.loads(file.read_text()) == right
+    assert "masks:" in invoke(*words, "9").stderr
+
+
+def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
+    """The claim of a process that is gone is taken over, and none is left."""
+    words = ("reproduce", "figure6", "--model", "mini", "--task", "mini-sentiment", "--steps", "1")
+    words += ("--output", tmp_path / "out", "--max-examples", "8")
+    with held(tmp_path / "out", Silent()):
+        done = invoke(*words)
+        assert (done.exit_code, done.stderr.splitlines()[-1][:36]) == (
+            1,
+            "error: one process alone can work on",
+        )
+    assert list(tmp_path.iterdir()) == []
+    assert Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone")).take("folder")
+    assert invoke(*words).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("cap", "asked", "n"), [(20, None, 20), (20, 24, 24), (None, None, 5000), (9999, None, 5000)]
+)
+def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, monkeypatch):
+    seen = []
+    monkeypatch.setattr(paper_studies, "ablate", lambda setup, options, *rest, **more: seen.append(options))
+    setup = Setup("mini", "mini-inference", max_examples=cap)
+    STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent(), lambda identity: None)
+    assert [options.choose_examples for options in seen] == [n]
+
+
+def test_table_4_of_a_type_whose_ceiling_is_unknown(invoke, json_of, tmp_path, monkeypatch):
+    record = json.loads(TIMED.read_text())
+    record["rows"] = [{**row, "ceiling": None} for row in record["rows"]]
+    monkeypatch.setitem(STUDIES, "bench", lambda *asked: record)
+    words = ("reproduce", "table4", *MINI[:4], "--output", tmp_path / "out")
+    table = json_of(invoke(*words, "--json"))["table4"]
+    assert {row["ceiling of the gain, %"] for row in table["rows"]} == {None}
+    assert any("it is not known for this type of model" in note for note in table["notes"])
+    assert "| ceiling of the gain, % |" in (tmp_path / "out/table4.md").read_text()
 
 
 def test_several_subjects_from_a_folder_of_files(invoke, json_of, tmp_path):
@@ -262,6 +312,12 @@ def test_estimators_of_two_subjects(invoke, json_of, snapshot, tmp_path):
     figures = {f"estimators{ending}.{kind}" for ending in ("", "-curves") for kind in ("png", "svg")}
     assert figures <= set(snapshot(tmp_path / "out"))
     assert "running sum (defect)" in (tmp_path / "out" / "estimators.md").read_text()
+    file = tmp_path / "out/records/mini.mini-inference.estimators.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 1}))
+    said = invoke(*words, "--from-records").stderr
+    assert "must be of format 2, as its intervals cannot be had from a record of an older one" in said
+    assert json_of(invoke(*words, "--json"))["estimators"] == sheet
+    assert json.loads(file.read_text())["format"] == 2
 
 
 def test_estimators_refuse_a_constant_metric(refused, tmp_path):

@@ -126,8 +126,9 @@ def _formatted(number: float, how: str) -> str:
 
 
 def _count(value: Any, condition: str) -> int:
+    """Of the numbers; cells of a table that are empty are none."""
     sign, limit = condition.split()
-    return sum(COMPARISONS[sign](each, float(limit)) for each in _flat(value))
+    return sum(COMPARISONS[sign](each, float(limit)) for each in _flat(value) if each != "")
 
 
 def _place(value: list[list[float]], end: str) -> str:

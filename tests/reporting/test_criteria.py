@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from prune_heads.reporting.ablation_benchmark import ablation_benchmark_table
+from prune_heads.reporting.criteria import shares
 from prune_heads.reporting.curves import criteria_table
 from prune_heads.reporting.figures import criteria_figure, save
 from prune_heads.reporting.long_form import curves_csv
@@ -121,6 +122,20 @@ def test_the_figure_has_a_panel_a_split_a_line_a_criterion_and_a_band():
     random = RECORD["lines"][-1]["points"][:11]
     assert y.min() == pytest.approx(min(point["low"] for point in random))
     assert y.max() == pytest.approx(max(point["high"] for point in random))
+
+
+@pytest.mark.parametrize(
+    ("record", "counts", "places"),
+    [
+        ({}, [0, 2, 24], [0, 100 / 12, 100]),
+        ({}, [6, 6, 24], [25, 25, 100]),
+        ({"n_heads": 48}, [0, 2, 24], [0, 100 / 24, 50]),
+        ({"configuration": {"blocks": ["E"]}}, [3, 4, 7], [0, 25, 100]),
+    ],
+    ids=["10% of 24 is 2", "some are gone before", "it ends early", "of one kind"],
+)
+def test_a_point_stands_at_the_share_of_the_heads_that_are_gone(record, counts, places):
+    assert shares([{"n_pruned": n} for n in counts], record) == pytest.approx(places)
 
 
 def test_the_figure_speaks_of_a_band_only_where_one_is_drawn():

@@ -295,7 +295,7 @@ def test_figure_6_sums_up_the_models_of_a_task():
     assert list(panel.lines[0].get_ydata()) == pytest.approx([0.7, 0.64, 0.6])
     (band,) = panel.collections
     corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
-    assert {(0, 0.6), (0, 0.8), (10, 0.5), (10, 0.8), (20, 0.4), (20, 0.7)} == corners
+    assert {(0, 0.6), (0, 0.8), (50, 0.5), (50, 0.8), (100, 0.4), (100, 0.7)} == corners
 
 
 def test_precision_is_said_where_it_is_reduced():

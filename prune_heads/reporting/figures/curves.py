@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prune_heads.reporting.criteria import label, points_of, pruned, splits, values_of
+from prune_heads.reporting.criteria import label, points_of, pruned, shares, splits
 from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
 from prune_heads.reporting.layout import metric_name
 
@@ -22,7 +22,7 @@ def curve_figure(record: Mapping[str, Any]) -> Figure:
         axes = figure.add_subplot()
         for i, split in enumerate(dict.fromkeys(point["split"] for point in points)):
             own = [point for point in points if point["split"] == split]
-            x, y = [point["percent"] for point in own], [point[metric] for point in own]
+            x, y = shares(own, record), [point[metric] for point in own]
             (line,) = axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], label=split)
             axes.axhline(y[0], color=line.get_color(), linewidth=0.8, linestyle=":")
         axes.set(
@@ -50,7 +50,7 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
             base = points_of(record["lines"][0], split)[0]["value"]
             axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
             for i, line in enumerate(record["lines"]):
-                _draw(axes, line, split, label(line, split), i)
+                _draw(axes, record, line, split, label(line, split), i)
             axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
             axes.set_xticks(range(0, 101, 10))
             axes.grid(axis="y", alpha=0.3)
@@ -82,9 +82,9 @@ def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
             record = same[0]
             split, line = splits(record)[0], record["lines"][0]
             if len(same) == 1:
-                _draw(axes, line, split, label(line, split), 0)
+                _draw(axes, record, line, split, label(line, split), 0)
             else:
-                _draw_mean(axes, [values_of(each["lines"][0], splits(each)[0]) for each in same])
+                _draw_mean(axes, same)
             axes.axhline(axes.lines[0].get_ydata()[0], color="0.5", linewidth=0.8, linestyle=":")
             axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
             axes.set_ylabel(metric_name(record))
@@ -115,12 +115,11 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> F
         for axes, (name, records) in zip(panels, trainings.items(), strict=True):
             colours = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(records)))
             for i, (epoch, record) in enumerate(records.items()):
-                values = values_of(record["lines"][0], splits(record)[0])
-                marker = MARKERS[i % len(MARKERS)]
+                points = points_of(record["lines"][0], splits(record)[0])
                 axes.plot(
-                    list(values),
-                    list(values.values()),
-                    marker=marker,
+                    shares(points, record),
+                    [point["value"] for point in points],
+                    marker=MARKERS[i % len(MARKERS)],
                     markersize=4,
                     color=colours[i],
                     label=f"epoch {epoch}",
@@ -143,7 +142,7 @@ def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
         base = points_of(first["lines"][0], split)[0]["value"]
         axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
         for i, (name, record) in enumerate(records.items()):
-            _draw(axes, record["lines"][0], split, name, i)
+            _draw(axes, record, record["lines"][0], split, name, i)
         axes.set(
             xlabel="heads of one kind pruned (%), lowest score first",
             ylabel=metric_name(first),
@@ -157,9 +156,12 @@ def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, line: Mapping[str, Any], split: str, name: str, i: int) -> None:
+def _draw(
+    axes: Axes, record: Mapping[str, Any], line: Mapping[str, Any], split: str, name: str, i: int
+) -> None:
     points = points_of(line, split)
-    x, y, low, high = ([point[key] for point in points] for key in ("percent", "value", "low", "high"))
+    x = shares(points, record)
+    y, low, high = ([point[key] for point in points] for key in ("value", "low", "high"))
     if line["n_draws"] > 1:
         axes.fill_between(x, low, high, color="0.82", linewidth=0, zorder=0)
         axes.plot(x, y, color="0.45", linestyle="--", label=name)
@@ -168,13 +170,19 @@ def _draw(axes: Axes, line: Mapping[str, Any], split: str, name: str, i: int) ->
     axes.vlines(x, low, high, color=drawn.get_color(), linewidth=1, alpha=0.5)
 
 
-def _draw_mean(axes: Axes, values: Sequence[Mapping[float, float]]) -> None:
-    """The mean of the points of several models at the shares that all of them have."""
-    shared = [percent for percent in values[0] if all(percent in each for each in values)]
-    columns = [[each[percent] for each in values] for percent in shared]
-    (drawn,) = axes.plot(shared, list(map(mean, columns)), marker=MARKERS[0], markersize=5)
+def _draw_mean(axes: Axes, same: Sequence[Mapping[str, Any]]) -> None:
+    """The mean of the points of several models at the shares that were asked of all of them."""
+    every = []
+    for record in same:
+        points = points_of(record["lines"][0], splits(record)[0])
+        places = zip(shares(points, record), (point["value"] for point in points), strict=True)
+        every.append(dict(zip((point["percent"] for point in points), places, strict=True)))
+    asked = [percent for percent in every[0] if all(percent in each for each in every)]
+    x = [mean(each[percent][0] for each in every) for percent in asked]
+    columns = [[each[percent][1] for each in every] for percent in asked]
+    (drawn,) = axes.plot(x, list(map(mean, columns)), marker=MARKERS[0], markersize=5)
     axes.fill_between(
-        shared,
+        x,
         list(map(min, columns)),
         list(map(max, columns)),
         color=drawn.get_color(),

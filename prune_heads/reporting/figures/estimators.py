@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prune_heads.reporting.criteria import shares
 from prune_heads.reporting.figures.style import MARKERS, STYLE
 from prune_heads.reporting.layout import metric_name
 
@@ -48,7 +49,7 @@ def estimator_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
         for axes, record in zip(panels, records, strict=True):
             axes.axhline(record["lines"][0]["points"][0]["value"], color="0.5", linewidth=0.8, linestyle=":")
             for i, line in enumerate(record["lines"]):
-                x, y = ([point[key] for point in line["points"]] for key in ("percent", "value"))
+                x, y = shares(line["points"], record), [point["value"] for point in line["points"]]
                 style = "-" if i < len(MARKERS) else "--"
                 axes.plot(
                     x, y, style, marker=MARKERS[i % len(MARKERS)], markersize=4, label=line["estimator"]

@@ -12,6 +12,8 @@ from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
 
 _TWO = with_digits(2)
 _OVERLAP = "overlap at 50%"
+_BY_PERCENT = "area_difference_by_percent"
+"""Of a line from a record of format 1: the difference over the percent asked for, whose interval is all there is."""
 _COLUMNS = (
     ("task", as_text),
     ("model", as_text),
@@ -55,7 +57,7 @@ def estimators(records: Records) -> Shown:
             "token divides by tokens, but by examples in a classifier's last layer, whose heads this lifts by the mean "
             "length of a text: its order differs by this too."
         )
-    notes += precision_note(*every)
+    notes += [*_of_percents(every), *precision_note(*every)]
     title = "Estimators of importance from gate gradients (not in the paper)"
     figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
     return Shown(Sheet(title, _COLUMNS, rows, tuple(notes)), figures)
@@ -63,6 +65,7 @@ def estimators(records: Records) -> Shown:
 
 def _row(record: Record, line: Mapping[str, Any]) -> tuple[Any, ...]:
     name, difference = line["estimator"], line["area_difference"]
+    interval = line.get(_BY_PERCENT, difference)
     is_reference = name == REFERENCE
     pair = next((p for p in record["pairs"] if {p["first"], p["second"]} == {name, REFERENCE}), None)
     spearman = {"value": None} if pair is None else pair["spearman"]
@@ -74,12 +77,29 @@ def _row(record: Record, line: Mapping[str, Any]) -> tuple[Any, ...]:
         record["data"][0]["n_examples"],
         100 * line["area"],
         None if is_reference else 100 * difference["value"],
-        None if is_reference else (100 * difference["low"], 100 * difference["high"]),
+        None if is_reference else (100 * interval["low"], 100 * interval["high"]),
         spearman["value"],
         None if spearman["value"] is None else (spearman["low"], spearman["high"]),
         None if pair is None else pair["overlap"],
         100 * line["half"]["value"],
     )
+
+
+def _of_percents(records: Sequence[Record]) -> list[str]:
+    """Said of intervals from records of format 1, whose predictions are not there to resample."""
+    old = [record for record in records if _BY_PERCENT in record["lines"][0]]
+    if not old:
+        return []
+    apart = max(
+        abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"])
+        for record in old
+        for line in record["lines"]
+    )
+    return [
+        f"The intervals of {', '.join(record['task'] for record in old)} are of the difference of areas over the "
+        "percent that was asked for (20, 40, ...), not over the share of heads pruned, as all areas here are: at most "
+        f"{100 * apart:.2f} points from it."
+    ]
 
 
 def _means(rows: Sequence[tuple[Any, ...]], n: int) -> tuple[tuple[Any, ...], ...]:

@@ -36,7 +36,8 @@ def table4(records: Records) -> Shown:
             else tuple(theirs[key][i] for key in ("original", "pruned_50", "gain_percent"))
         )
         whole, pruned = (row["examples_per_second"][side] for side in ("original", "removed"))
-        gains = (100 * (ratio - 1) for ratio in (row["ratio"]["removed"]["median"], row["ceiling"]))
+        ratios = (row["ratio"]["removed"]["median"], row["ceiling"])
+        gains = (None if ratio is None else 100 * (ratio - 1) for ratio in ratios)
         speeds = (whole["mean"], whole["deviation"], pruned["mean"], pruned["deviation"])
         rows.append((row["batch_size"], *there, *speeds, *gains))
     where = record["provenance"]
@@ -44,7 +45,12 @@ def table4(records: Records) -> Shown:
     notes = (
         f"Examples a second at {record['length']} tokens, mean and deviation of "
         f"{record['configuration']['runs']} runs. Published: bert-base-uncased on a GTX 1080 Ti; here: "
-        f"{share(record)}, on {machine}. The ceiling is what fewer multiply-adds can give.",
+        f"{share(record)}, on {machine}. The ceiling is what fewer multiply-adds can give"
+        + (
+            "; it is not known for this type of model."
+            if any(row["ceiling"] is None for row in record["rows"])
+            else "."
+        ),
         *precision_note(record),
     )
     return Shown(
