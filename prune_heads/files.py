@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from prune_heads.errors import RunError
+from prune_heads.reading import read_json as read_json
 
 _ATTEMPTS = 10
 """Times that others may remove the folder under a writer before it gives up."""
@@ -71,8 +72,8 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file at once; see `write_bytes`."""
-    write_bytes(target, text.encode())
+    r"""Write a text file at once, half a surrogate pair as `\udce9`, which JSON reads back; see `write_bytes`."""
+    write_bytes(target, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -93,23 +94,6 @@ def write_bytes(target: Path, content: bytes) -> None:
 def write_json(target: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object; numbers that JSON cannot hold (NaN) are refused."""
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(source: Path, what: str) -> dict[str, Any]:
-    """Read one JSON object.
-
-    Raises:
-        RunError: If the file is missing or is not a JSON object; `what` says what it should have been.
-    """
-    try:
-        value = json.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{what} must be a readable file; got {source} ({error.strerror or error})") from error
-    except ValueError as error:
-        raise RunError(f"{what} must be a JSON file; {source} is not: {error}") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{what} must hold a JSON object; {source} holds a {type(value).__name__}")
-    return value
 
 
 def _write_once(target: Path, content: bytes) -> None:

@@ -1,7 +1,6 @@
 """`--config FILE`: the options of a command from a TOML file; those on the command line go first."""
 
 import difflib
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +8,8 @@ from typing import Annotated, Any
 from typer import BadParameter, Context, Option, Typer
 from typer.main import get_command
 
+from prune_heads import reading
+from prune_heads.errors import RunError
 from prune_heads.execution.spec import RESERVED
 from prune_heads.objects import is_url
 
@@ -33,11 +34,9 @@ def _load(context: Context, file: Path | None) -> Path | None:
 def read_toml(file: Path) -> dict[str, Any]:
     """What a TOML file holds; one that cannot be read is misuse."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadParameter(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise BadParameter(f"{file.name} is not TOML: {error}.") from error
+        return reading.read_toml(file, "a file of options")
+    except RunError as error:
+        raise BadParameter(f"{error}.") from error
 
 
 def _fault(key: str, known: list[str]) -> str:
