@@ -7,7 +7,7 @@ import unicodedata
 _HIDDEN = re.compile(r"[^ -~]")
 _JOINERS = "\u200c\u200d"
 """Invisible, and letters of Persian or emoji are wrong without them."""
-_SECRET = re.compile(r"(?<=://)[^/\s@\"'?#]*@")
+_URL = re.compile(r"""://([^/\s"'?#]*@)?([^\s"'?]*)(\?[^\s"',;)]*)?""")
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
@@ -16,19 +16,23 @@ _BRIEF.maxstring = _BRIEF.maxother = 80
 def visible(text: str) -> str:
     r"""The text in one line: control characters, escape sequences, marks of direction and the like as `\x1b`.
 
-    Who one is, in a URL, becomes `***`.
+    Who one is, in a URL, and its query become `***`.
     """
     return _HIDDEN.sub(_written, masked(text))
 
 
 def masked(text: str) -> str:
-    """Without user names and passwords of URLs."""
-    return _SECRET.sub("***@", text)
+    """Without what may be secret in URLs: who one is, and the query."""
+    return _URL.sub(_without_secrets, text)
 
 
 def brief(value: object) -> str:
     """As Python writes it, but not pages of it."""
     return _BRIEF.repr(value)
+
+
+def _without_secrets(url: re.Match[str]) -> str:
+    return f"://{'***@' if url[1] else ''}{url[2]}{'?***' if url[3] else ''}"
 
 
 def _written(match: re.Match[str]) -> str:

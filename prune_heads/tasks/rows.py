@@ -110,9 +110,9 @@ def assemble(
     if not kept:
         why = f"; {len(left_out)} rows were left out, the first: {left_out[0]}" if left_out else ""
         raise DataError(f"{source}: at least one example must be there, got none{why}")
-    texts, pairs = [row[0] for row, _ in kept], [row[-1] for row, _ in kept]
+    firsts, lasts = [row[0] for row, _ in kept], [row[-1] for row, _ in kept]
     values = None if labels is None else [label for _, label in kept]
-    return Rows(texts, pairs if len(columns) == 2 else None, values, source, left_out=tuple(left_out or ()))
+    return Rows(firsts, lasts if len(columns) == 2 else None, values, source, left_out=tuple(left_out or ()))
 
 
 def _text(text: object, may_be_empty: bool) -> str:
