@@ -1,9 +1,10 @@
 """`prune-heads`: the commands. Each parses, calls one function below and prints; heavy imports wait inside."""
 
 import os
+import select
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
@@ -30,7 +31,8 @@ from prune_heads.cli.score import score
 from prune_heads.cli.store import store
 from prune_heads.cli.sweep import sweep
 from prune_heads.cli.train_mini import train_mini
-from prune_heads.errors import PruneHeadsError, first_line
+from prune_heads.errors import PipeClosedError, PruneHeadsError, first_line
+from prune_heads.reporting.layout import speaking
 
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
 
@@ -42,24 +44,19 @@ class _Commands(TyperGroup):
     """The one place where errors become a red line and an exit code."""
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
-        code = self._code(
-            lambda: super(_Commands, self).main(*args, **{**extra, "standalone_mode": False}) or 0
-        )
-        code = code or self._code(_flush)
+        options = {**extra, "standalone_mode": False}
+        code = self._code(lambda: super(_Commands, self).main(*args, **options) or 0) or self._code(_flush)
         for stream in (sys.stdout, sys.stderr):
             _give_up(stream)
         sys.exit(code)
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _to_readers():
+            return super().make_context(*args, **extra)
+
     def invoke(self, context: Any) -> Any:
-        """A command and what it says; click would end the process where a pipe is closed."""
-        try:
-            result = super().invoke(context)
-            _flush()
-            return result
-        except BrokenPipeError as error:
-            if _is_writable(sys.stdout):  # it is another pipe
-                raise OSError(error.errno, error.strerror) from error
-            raise typer.Exit(signals.PIPE_CLOSED) from error
+        with _to_readers():
+            return super().invoke(context)
 
     def _code(self, run: Callable[[], int]) -> int:
         try:
@@ -69,10 +66,11 @@ class _Commands(TyperGroup):
             code = _failed(str(error))
         except UsageError as error:
             code = _failed(error.format_message(), error.exit_code)
-        except BrokenPipeError:
+        except PipeClosedError:
             code = signals.PIPE_CLOSED
         except OSError as error:
-            code = _failed(_refusal(error))
+            named = "" if error.filename is None else f" for {os.fsdecode(error.filename)}"
+            code = _failed(f"the system must let us work; got: {error.strerror or first_line(error)}{named}")
         except (MemoryError, RuntimeError) as error:
             said = first_line(error)
             if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
@@ -86,6 +84,24 @@ class _Commands(TyperGroup):
         if code == signals.INTERRUPTED:
             fail("interrupted; nothing half-written was left")
         return code
+
+
+@contextmanager
+def _to_readers() -> Iterator[None]:
+    """Tell a stdout that is closed from other pipes: click and Rich would end the process with exit code 1."""
+    try:
+        yield
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise PipeClosedError from end
+        raise
+    except BrokenPipeError as error:
+        with suppress(OSError, ValueError):
+            watch = select.poll()
+            watch.register(sys.stdout.fileno(), 0)
+            if watch.poll(0):
+                raise PipeClosedError from error
+        raise OSError(error.strerror or "Broken pipe") from error
 
 
 def _failed(message: str, code: int = 1) -> int:
@@ -106,31 +122,20 @@ def _check_surroundings() -> None:
 
 
 def _flush() -> int:
-    sys.stdout.flush()
+    with speaking():
+        sys.stdout.flush()
     return 0
-
-
-def _is_writable(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except OSError:
-        return False
-    return True
 
 
 def _give_up(stream: TextIO | None) -> None:
     """Let the interpreter write what is left of a stream that takes nothing to nowhere, instead of complaining."""
-    if stream is not None and not _is_writable(stream):
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _refusal(error: OSError) -> str:
-    said = error.strerror or first_line(error)
-    if not _is_writable(sys.stdout):
-        return f"stdout must be writable; got: {said}"
-    named = "" if error.filename is None else f" for {os.fsdecode(error.filename)}"
-    return f"the system must let us work; got: {said}{named}"
 
 
 app = typer.Typer(

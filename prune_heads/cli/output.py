@@ -1,13 +1,12 @@
 """What the terminal shows: results on stdout, progress, notes and errors on stderr."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.progress import Progress
-from prune_heads.reporting.layout import console, line
-from prune_heads.visible import masked, visible
+from prune_heads.reporting.layout import console, line, print_json, speaking
+from prune_heads.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,12 +22,8 @@ def show(result: Mapping[str, Any], table: "RenderableType | None", *, as_json: 
     if as_json:
         print_json(result)
     elif table is not None:
-        console().print(table, crop=False)  # a table that is too wide loses no number
-
-
-def print_json(value: Mapping[str, Any]) -> None:
-    """One line on stdout, at once: in ASCII, which every terminal and pipe can take."""
-    print(masked(json.dumps(value, allow_nan=False)), flush=True)
+        with speaking():
+            console().print(table, crop=False)  # a table that is too wide loses no number
 
 
 class TerminalReporter:

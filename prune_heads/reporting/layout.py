@@ -1,8 +1,10 @@
 """The one printer: consoles, lines and tables. What it is given is shown as it is written, and no number is cut."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -14,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from prune_heads.descriptors import HeadCounts
-from prune_heads.visible import visible
+from prune_heads.errors import PipeClosedError, PruneHeadsError
+from prune_heads.visible import masked, visible
 
 Line = Text
 """A paragraph or a cell that is safe to show; `line` and `spans` make it."""
@@ -33,6 +36,28 @@ def console(*, stderr: bool = False) -> Console:
     if not made.is_terminal and not os.environ.get("COLUMNS"):
         made.width = _PIPED
     return made
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """For what is written to stdout.
+
+    Raises:
+        PipeClosedError: If nobody reads it any more.
+        PruneHeadsError: If it cannot be written, e.g. to a full disk.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise PipeClosedError from error
+    except OSError as error:
+        raise PruneHeadsError(f"stdout must be writable; got: {error.strerror}") from error
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One line on stdout, at once: in ASCII, which every terminal and pipe can take."""
+    with speaking():
+        print(masked(json.dumps(value, allow_nan=False)), flush=True)
 
 
 def indented(text: str) -> RenderableType:
@@ -110,7 +135,8 @@ class Grid:
     def _widths(self, column: int) -> tuple[int, int]:
         """As wide as it would be, and as narrow as it may be."""
         cells = [cells[column].plain for cells, _, _ in self._rows]
-        words = self._heading[column].plain.split()
+        heading = self._heading[column].plain
+        words = heading.split() if heading == heading.strip() else [heading]
         natural = max((cell_len(text) for text in (*cells, *words)), default=0)
         narrow = max((_unbroken(text) for text in (*cells, *words)), default=0)
         return max(natural, 1), max(narrow, 1)

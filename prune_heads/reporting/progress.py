@@ -1,6 +1,5 @@
 """How a sweep goes, while it goes: a live display, plain lines where there is no terminal, or events in JSON."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +13,7 @@ from rich.progress_bar import ProgressBar
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.job import Event, Tell
 from prune_heads.execution.spec import Sweep
-from prune_heads.reporting.layout import console, line, titled
-from prune_heads.visible import masked
+from prune_heads.reporting.layout import console, line, print_json, titled
 
 _LINE_SECONDS = 10.0
 """Between two plain lines."""
@@ -34,7 +32,7 @@ def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool, worker: str | N
         worker: The name of one process of many, which says plain lines under it also in a terminal.
     """
     if as_json:
-        yield lambda event: print(masked(json.dumps(_json(event, sweep))), flush=True)
+        yield lambda event: print_json(_json(event, sweep))
         return
     state, screen = _State(folder, sweep), console(stderr=True)
     if worker or not screen.is_terminal:
