@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from prune_heads.reporting.layout import Grid, line, titled
-from prune_heads.reporting.markdown import markdown_table
+from prune_heads.reporting.markdown import document, markdown_table
 from prune_heads.reporting.rows import share
 
 _SPEEDS = ("lengths", "batch", "original", "masked", "removed")
@@ -37,7 +37,7 @@ def bench_markdown(record: Mapping[str, Any]) -> str:
         parts += [f"## {title}", markdown_table(columns, rows)]
     parts += [*_notes(record), "## removed / original in each run", markdown_table(heading, each)]
     parts += [f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}"]
-    return "\n\n".join([*parts, *(f"Note: {note}" for note in record["notes"])]) + "\n"
+    return document([*parts, *(f"Note: {note}" for note in record["notes"])])
 
 
 def bench_title(record: Mapping[str, Any]) -> str:

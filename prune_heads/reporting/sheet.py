@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from prune_heads.reporting.latex import escaped, latex_float, signed
 from prune_heads.reporting.layout import Grid, line, titled
 from prune_heads.reporting.long_form import written
-from prune_heads.reporting.markdown import markdown_table
+from prune_heads.reporting.markdown import document, markdown_table
 
 Form = Callable[[Any], str]
 """How a value is written; an absent one (None) is left empty by all."""
@@ -97,7 +97,7 @@ def sheet_table(sheet: Sheet) -> RenderableType:
 def sheet_markdown(sheet: Sheet) -> str:
     """In Markdown."""
     parts = [f"# {sheet.title}", markdown_table(sheet.heading, sheet.texts()), *sheet.notes]
-    return "\n\n".join(parts) + "\n"
+    return document(parts)
 
 
 def sheet_latex(sheet: Sheet) -> str:
