@@ -7,7 +7,8 @@ import unicodedata
 _HIDDEN = re.compile(r"[^ -~]")
 _JOINERS = "\u200c\u200d"
 """Invisible, and letters of Persian or emoji are wrong without them."""
-_URL = re.compile(r"""://([^/\s"'?#]*@)?([^\s"'?]*)(\?[^\s"',;)]*)?""")
+_URL = re.compile(r"""(://|(?<=\w):/(?=[^/\s:@]*:))([^/\s"'?#]*@)?([^\s"'?]*)(\?[^\s"',;)]*)?""")
+"""Also with one slash alone, which is what a path makes of a URL."""
 
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = 80
@@ -32,7 +33,7 @@ def brief(value: object) -> str:
 
 
 def _without_secrets(url: re.Match[str]) -> str:
-    return f"://{'***@' if url[1] else ''}{url[2]}{'?***' if url[3] else ''}"
+    return f"{url[1]}{'***@' if url[2] else ''}{url[3]}{'?***' if url[4] else ''}"
 
 
 def _written(match: re.Match[str]) -> str:

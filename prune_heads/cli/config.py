@@ -49,7 +49,7 @@ def path_of(key: str, value: Any, folder: Path) -> Any:
     if value is None or (key == "store" and is_url(str(value))):
         return value
     is_path = key in _PATHS or (key == "model" and str(value).startswith(".")) or str(value).endswith(".toml")
-    return str(folder / value) if is_path else value
+    return str(folder / value) if is_path and isinstance(value, str) else value
 
 
 def alone(function: Callable[..., Any]) -> Any:

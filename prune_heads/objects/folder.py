@@ -66,11 +66,11 @@ class Folder:
         return map(function, names)
 
     def check_writable(self) -> None:
-        """Write a file without a name where the folder is, or would be made."""
+        """Make the folder, and a file without a name in it."""
         root = self.root.absolute()
         with _changing(root):
-            nearest = next(folder for folder in (root, *root.parents) if folder.exists())
-            with TemporaryFile(dir=nearest) as file:
+            root.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=root) as file:
                 file.write(_PROBE)
 
 
