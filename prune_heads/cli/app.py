@@ -77,7 +77,7 @@ class _Commands(TyperGroup):
                 code = _failed(
                     f"the memory must be enough; got: {said}. Take a smaller --batch-size, or --memory"
                 )
-            elif "Symlink loop" in said:  # of pathlib, until Python 3.13
+            elif "Symlink loop" in said or "home directory" in said:  # of pathlib
                 code = _failed(f"a path must lead somewhere; got: {said}")
             else:
                 raise
