@@ -1,7 +1,6 @@
 """Bytes of one array that notice their own damage: safetensors with a description and a checksum over both."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from prune_heads.canonical import canonical
+from prune_heads.reading import text_of, value_of
 
 SUFFIX = ".safetensors"
 _ARRAY, _ABOUT = "values", "prune_heads"
@@ -86,19 +86,23 @@ def header_of(start: bytes, n_bytes: int) -> Header:
     if not _LENGTH_BYTES < end <= n_bytes:
         raise DamagedError("truncated, or not an array file")
     try:
-        header = json.loads(start[_LENGTH_BYTES:end])
+        header = _json(start[_LENGTH_BYTES:end])
         array = header[_ARRAY]
-        said = json.loads(header["__metadata__"][_ABOUT])
+        said = _json(header["__metadata__"][_ABOUT].encode())
         about, checksum = said["about"], said["sha256"]
         shape, dtype = tuple(array["shape"]), array["dtype"]
         length = end + 4 * math.prod(shape)
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise DamagedError("its header cannot be read") from error
     if dtype != "F32" or not isinstance(about, dict):
         raise DamagedError("its header is not one of ours")
     if length != n_bytes:
         raise DamagedError(f"{length} bytes long when written, {n_bytes} now")
     return Header(about, shape, checksum)
+
+
+def _json(content: bytes) -> Any:
+    return value_of(text_of(content, "header", DamagedError), "header", DamagedError)
 
 
 def _checksum(about: Mapping[str, Any], values: NDArray[np.float32]) -> str:

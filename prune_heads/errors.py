@@ -60,6 +60,10 @@ class StoreError(PruneHeadsError):
     """The store of predictions cannot be read or written, or holds damaged entries."""
 
 
+class PipeClosedError(Exception):
+    """Whoever reads stdout has enough; not said, and no error of a user."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library's error says, as one line for ours; its name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,7 +15,7 @@ from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.batching import Batch, Batches, Translation, count_predicted, tokenize, tokenize_texts
 from prune_heads.checkpoints import Classifier, LanguageModel, how_it_writes, translate
 from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import DataError, LabelError, NotFiniteError, TaskError
+from prune_heads.errors import CheckpointError, DataError, LabelError, NotFiniteError, TaskError, first_line
 from prune_heads.gating import gated
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Progress, Reporter, silent
@@ -148,9 +148,16 @@ class Subject:
 
         Raises:
             MaskNotAppliedError: See `prune_heads.probe`.
+            CheckpointError: If the model cannot compute at all.
         """
         some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))
-        prove_gates(self.model, some.to(self.device).inputs)
+        try:
+            prove_gates(self.model, some.to(self.device).inputs)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the model {self.classifier.name} must compute on the task's texts; got {type(error).__name__}: "
+                f"{first_line(error)}. Check its config.json"
+            ) from error
 
     def predictions(self, logits: Logits) -> NDArray[np.int64] | NDArray[np.float32]:
         """`(n_examples,)`: label indices of the task, scores for regression, or log-likelihoods (nats).
@@ -279,6 +286,12 @@ def check_finite(values: NDArray[np.floating], index: NDArray[np.int64], what: s
 def warn_if_below_majority(subject: Subject, split: Split, base: Logits, reporter: Reporter) -> None:
     """A base score under the majority class most often means that labels are swapped, or tokens are."""
     name = headline(subject.task.spec.metric)
+    if len(split.dataset) > 1 and subject.task.spec.kind == "labelled" and np.ptp(references(split)) == 0:
+        reporter.note(
+            f"{split.name}: all {len(split.dataset)} examples have the same label, which says little of a model; "
+            "files are often sorted by label: --sample N draws examples at random"
+        )
+        return
     score, majority = subject.metrics(base, split)[name], subject.majority(split)
     if score < majority and subject.classifier.objective is not None:
         reporter.note(

@@ -13,7 +13,12 @@ from typing import Any
 from safetensors import SafetensorError
 
 from prune_heads.errors import RunError
+from prune_heads.reading import read_json as read_json
 
+_LONGEST_NAME = 255
+"""Bytes, on every common file system."""
+_SHOWN_NAME = 50
+"""Characters of a name in that of the temporary folder beside it, which must not be too long either."""
 _ATTEMPTS = 10
 """Times that others may remove the folder under a writer before it gives up."""
 
@@ -31,6 +36,37 @@ def writing_into(what: str, folder: Path) -> Iterator[None]:
         raise RunError(f"{what} must be writable; got {folder} ({error.strerror or error})") from error
 
 
+def check_place(target: Path) -> None:
+    """Refuse, before any work, a folder that `new_directory` could not make.
+
+    Raises:
+        RunError: If it cannot have this name, or its parent is not there and cannot be made, or not writable.
+    """
+    cure = "Name another --output"
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in target.parts):
+        raise RunError(
+            f"the name of the output folder must have at most {_LONGEST_NAME} bytes; got {target}. {cure}"
+        )
+    try:
+        target = target.resolve()
+        if os.path.ismount(target):
+            raise RunError(
+                f"the output must be a folder that can be replaced; {target} is a whole disk. {cure}"
+            )
+        nearest = next(folder for folder in target.parents if folder.exists())
+        if not nearest.is_dir():
+            raise RunError(
+                f"the output folder must be in a folder that can be written to; {nearest} is a file. {cure}"
+            )
+        os.rmdir(_temporary(nearest / target.name, ".partial"))
+    except (OSError, RuntimeError) as error:  # pathlib has RuntimeError for a loop of links
+        said = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"the output folder must be in a folder that can be written to; {target.parent} is not writable ({said}). "
+            f"{cure}"
+        ) from error
+
+
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
@@ -45,11 +81,11 @@ def new_directory(target: Path) -> Iterator[Path]:
     temporary = old = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        temporary = _temporary(target, ".partial")
         yield temporary
         _open_up(temporary)
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+            old = _temporary(target, ".old")
             os.replace(target, old / target.name)
         os.replace(temporary, target)
     except (OSError, SafetensorError) as error:  # safetensors wraps a full disk into an error of its own
@@ -71,8 +107,8 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file at once; see `write_bytes`."""
-    write_bytes(target, text.encode())
+    r"""Write a text file at once, half a surrogate pair as `\udce9`, which JSON reads back; see `write_bytes`."""
+    write_bytes(target, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -95,23 +131,6 @@ def write_json(target: Path, value: Mapping[str, Any]) -> None:
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(source: Path, what: str) -> dict[str, Any]:
-    """Read one JSON object.
-
-    Raises:
-        RunError: If the file is missing or is not a JSON object; `what` says what it should have been.
-    """
-    try:
-        value = json.loads(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{what} must be a readable file; got {source} ({error.strerror or error})") from error
-    except ValueError as error:
-        raise RunError(f"{what} must be a JSON file; {source} is not: {error}") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{what} must hold a JSON object; {source} holds a {type(value).__name__}")
-    return value
-
-
 def _write_once(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
@@ -121,6 +140,12 @@ def _write_once(target: Path, content: bytes) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(target: Path, suffix: str) -> Path:
+    """A new folder beside `target`, named after it."""
+    prefix = f".{target.name[:_SHOWN_NAME]}."
+    return Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=target.parent))
 
 
 def _open_up(folder: Path) -> None:

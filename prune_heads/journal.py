@@ -1,6 +1,5 @@
 """What is done of a job that was killed: one array a step, so that the next process goes on where it ended."""
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from prune_heads.arrays import SUFFIX, DamagedError, from_bytes, to_bytes
 from prune_heads.canonical import canonical, digest
 from prune_heads.objects import Objects
+from prune_heads.reading import text_of, value_of
 
 _FOLDER = "journals"
 _MANIFEST = "manifest.json"
@@ -132,6 +132,7 @@ def _remove(objects: Objects, names: str) -> int:
 
 def _job(objects: Objects, name: str) -> dict[str, Any] | None:
     with suppress(OSError, ValueError, LookupError, TypeError):
-        job = json.loads(objects.read(f"{_FOLDER}/{name}/{_MANIFEST}"))["job"]
+        manifest = text_of(objects.read(f"{_FOLDER}/{name}/{_MANIFEST}"), name, ValueError)
+        job = value_of(manifest, name, ValueError)["job"]
         return job if isinstance(job, dict) else None
     return None

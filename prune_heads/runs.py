@@ -1,6 +1,5 @@
 """Run folders: what was asked, under which conditions, and what came out."""
 
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import torch
 from prune_heads.canonical import digest
 from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
-from prune_heads.files import read_json
+from prune_heads.files import check_place, read_json
 from prune_heads.heads import NUMBERING
 from prune_heads.progress import Reporter
 
@@ -90,7 +89,7 @@ def check_output(target: Path | None, identity: Mapping[str, Any], *, overwrite:
     """
     if target is None:
         return
-    _check_parent(target.resolve())
+    check_place(target)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     there = None
@@ -104,15 +103,6 @@ def check_output(target: Path | None, identity: Mapping[str, Any], *, overwrite:
     if there != identity_hash(identity) and not overwrite:
         raise RunError(
             f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
-        )
-
-
-def _check_parent(target: Path) -> None:
-    nearest = next(folder for folder in target.parents if folder.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise RunError(
-            f"the output folder must be in a folder that can be written to; {nearest} is "
-            f"{'not writable' if nearest.is_dir() else 'a file'}. Name another --output"
         )
 
 

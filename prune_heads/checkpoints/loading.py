@@ -110,7 +110,7 @@ def check_weights(
     head: str = "classification head",
     cure: str = "Fine-tune it on the task first, or name one that is",
 ) -> None:
-    """Refuse weights that are not there, of another shape, or not finite.
+    """Refuse weights that are not there, of another shape, or not finite; and have the model compute in one piece.
 
     Args:
         model: As loaded.
@@ -122,6 +122,9 @@ def check_weights(
     Raises:
         CheckpointError: Naming the weights.
     """
+    for module in model.modules():  # feed-forward layers in chunks refuse texts that are no multiple of these
+        if hasattr(module, "chunk_size_feed_forward"):
+            module.chunk_size_feed_forward = 0
     if missing := sorted(info.get("missing_keys", ())):
         raise CheckpointError(
             f"a checkpoint must have a trained {head}; {name} lacks {_some(missing)}. {cure}"

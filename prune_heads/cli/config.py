@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -11,6 +10,8 @@ from typer import BadParameter, Context, Option, Typer
 from typer.main import get_command
 
 from prune_heads.cli.places import OrPath
+from prune_heads import reading
+from prune_heads.errors import RunError
 from prune_heads.execution.spec import RESERVED
 
 
@@ -32,11 +33,9 @@ def _load(context: Context, file: Path | None) -> Path | None:
 def read_toml(file: Path) -> dict[str, Any]:
     """What a TOML file holds; one that cannot be read is misuse."""
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadParameter(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise BadParameter(f"{file.name} is not TOML: {error}.") from error
+        return reading.read_toml(file, "a file of options")
+    except RunError as error:
+        raise BadParameter(f"{error}.") from error
 
 
 def _fault(key: str, known: list[str]) -> str:

@@ -71,10 +71,18 @@ class SetupOptions:
     max_examples: Annotated[
         int | None, Option(min=1, help="Take the first N examples of every split, in file order.")
     ] = None
+    sample: Annotated[
+        int | None,
+        Option(
+            min=1, help="Take N examples of every split, drawn at random: files are often sorted by label."
+        ),
+    ] = None
+    sample_seed: Annotated[int | None, Option(min=0, help="Of --sample. (default: 0)")] = None
     train_file: Annotated[
         Path | None,
         Option(
-            help="CSV, JSONL or Parquet to score on; for --task lm also plain text.", rich_help_panel=_OWN
+            help="CSV, TSV, JSONL or Parquet to score on; for --task lm also plain text.",
+            rich_help_panel=_OWN,
         ),
     ] = None
     validation_file: Annotated[Path | None, Option(help="The same, to report on.", rich_help_panel=_OWN)] = (
@@ -95,6 +103,14 @@ class SetupOptions:
         str | None,
         Option(help="Label names, comma-separated. (default: those found)", rich_help_panel=_OWN),
     ] = None
+    skip_invalid: Annotated[
+        bool,
+        Option(
+            "--skip-invalid",
+            help="Leave out rows that are at fault, and count them. (default: refuse)",
+            rich_help_panel=_OWN,
+        ),
+    ] = False
     batch_size: Annotated[int, Option(min=1, help="Examples a batch.", rich_help_panel=_COMPUTE)] = 32
     max_length: Annotated[
         int, Option(min=4, help="Tokens an example, at most.", rich_help_panel=_COMPUTE)
@@ -118,6 +134,10 @@ class SetupOptions:
         """As a `Setup`; options that contradict each other are usage errors."""
         from prune_heads.studies.setup import Setup
 
+        if self.sample is not None and self.max_examples is not None:
+            raise BadParameter("--sample and --max-examples exclude each other.")
+        if self.sample is None and self.sample_seed is not None:
+            raise BadParameter("--sample-seed belongs to --sample.")
         own = self._own()
         task = self.task
         if task is None and own is not None:
@@ -134,7 +154,9 @@ class SetupOptions:
             data_dir=self.data_dir,
             own=own,
             label_order=_names(self.label_order),
-            max_examples=self.max_examples,
+            max_examples=self.max_examples if self.sample is None else self.sample,
+            sample_seed=None if self.sample is None else self.sample_seed or 0,
+            skip_invalid=self.skip_invalid,
             batch_size=self.batch_size,
             max_length=self.max_length,
             dtype=self.dtype.value,

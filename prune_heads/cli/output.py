@@ -1,14 +1,12 @@
 """What the terminal shows: results on stdout, progress, notes and errors on stderr."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
-
 from prune_heads.progress import Progress
+from prune_heads.reporting.layout import console, line, print_json, speaking
+from prune_heads.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,22 +14,23 @@ if TYPE_CHECKING:
 
 def fail(message: str) -> None:
     """One red line on stderr."""
-    Console(stderr=True).print(Text(f"error: {' '.join(message.split())}", style="red"), soft_wrap=True)
+    console(stderr=True).print(line(f"error: {' '.join(message.split())}", "red"), soft_wrap=True)
 
 
 def show(result: Mapping[str, Any], table: "RenderableType | None", *, as_json: bool) -> None:
     """Print the result: exactly one JSON object, or the table."""
     if as_json:
-        print(json.dumps(result, allow_nan=False))  # ASCII, which every terminal and pipe can take
+        print_json(result)
     elif table is not None:
-        Console().print(table, crop=False)  # a table that is too wide loses no number
+        with speaking():
+            console().print(table, crop=False)  # a table that is too wide loses no number
 
 
 class TerminalReporter:
     """Draws progress with the time left on stderr, and says each note once."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = console(stderr=True)
         self.notes: list[str] = []
 
     @contextmanager
@@ -50,10 +49,10 @@ class TerminalReporter:
             yield lambda done: None
             if not total:
                 return
-            self.console.print(f"{name}: {total} examples done", soft_wrap=True, highlight=False)
+            self.console.print(line(f"{name}: {total} examples done"), soft_wrap=True)
             return
         columns = (
-            TextColumn("{task.description:<14}"),
+            TextColumn("{task.description:<14}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -61,11 +60,11 @@ class TerminalReporter:
             TimeRemainingColumn(),
         )
         with Bar(*columns, console=self.console, transient=True) as bar:
-            task = bar.add_task(name, total=total)
+            task = bar.add_task(visible(name), total=total)
             yield lambda done: bar.advance(task, done)
 
     def note(self, text: str) -> None:
         """One yellow line."""
         if text not in self.notes:
             self.notes.append(text)
-            self.console.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+            self.console.print(line(f"note: {' '.join(text.split())}", "yellow"), soft_wrap=True)

@@ -6,6 +6,8 @@ from types import FrameType
 
 INTERRUPTED = 130
 TERMINATED = 143
+PIPE_CLOSED = 141
+"""As of a program that SIGPIPE ends, as it does `cat`: whoever reads has enough."""
 
 _AGAIN_SECONDS = 0.02
 

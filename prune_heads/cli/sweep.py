@@ -1,6 +1,5 @@
 """`prune-heads sweep`: many runs from one file."""
 
-import json
 import os
 import platform
 from pathlib import Path
@@ -127,7 +126,7 @@ def run(
     report = status_report(folder)
     about = {"worker": {"host": host, "pid": pid, **own}} if worker else {}
     if as_json:
-        print(json.dumps({"event": "end", **report, **about}), flush=True)
+        show({"event": "end", **report, **about}, None, as_json=True)
     else:
         show(report, end_table(report), as_json=False)
     if (own["failed"] or was_stopped) if worker else (report["failed"] or report["left"]):

@@ -25,11 +25,13 @@ def train_mini(
     ] = None,
 ) -> None:
     """Train the small model of a built-in task from scratch, on one CPU thread."""
-    from prune_heads.cli.output import TerminalReporter
+    from prune_heads.cli.output import TerminalReporter, show
+    from prune_heads.reporting.layout import line
     from prune_heads.studies.train_mini import RECIPES, train, validation_metrics
 
     n_epochs = epochs or RECIPES[task].n_epochs
     with TerminalReporter().stage("training", n_epochs * N_TRAIN) as progress:
         train(task, output, seed=seed, n_epochs=n_epochs, progress=progress)
     for split, metrics in validation_metrics(task, output).items():
-        print(f"{split}: " + ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        words = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        show(metrics, line(f"{split}: {words}"), as_json=False)

@@ -8,7 +8,6 @@ its task do; `[[exclude]]` leaves out the trials that say all of it, `[[include]
 import difflib
 import itertools
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any
 
 from prune_heads.canonical import canonical, digest
 from prune_heads.errors import SpecError
+from prune_heads.reading import read_toml
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")
 """Keys of the file that are no options of a run."""
@@ -71,12 +71,7 @@ def read_sweep(file: Path, known: Known) -> Sweep:
     Raises:
         SpecError: Naming every fault of the file, with the nearest valid key where a key is wrong.
     """
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"a sweep must be a readable file; got {file} ({error.strerror})") from error
-    except ValueError as error:
-        raise SpecError(f"a sweep must be a TOML file; {file.name} is not: {error}") from error
+    content = read_toml(file, "a sweep", SpecError)
     return sweep_of(content, known, name=file.stem, shown=file.name)
 
 

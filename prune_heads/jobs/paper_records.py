@@ -46,7 +46,7 @@ def epochs_of(setup: Setup, output: Path, from_records: bool) -> list[Setup]:
             f"{model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
             "there are none. 'prune-heads finetune --keep-epochs' keeps them"
         )
-    numbers = sorted(int(name.rpartition("-")[2]) for name in kept)
+    numbers = sorted(int(n) for n in (name.rpartition("-")[2] for name in kept) if n.isdecimal())
     return [replace(setup, model=str(Path(setup.model) / f"epoch-{n}")) for n in numbers]
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from prune_heads.migration.notebooks import uses_in_notebook
 from prune_heads.migration.report import Finding, Report, Unreadable
 from prune_heads.migration.syntax import describe, parse, uses_in
 from prune_heads.migration.uses import NAMES, PRUNED
+from prune_heads.reading import json_of, read_bytes, text_of, toml_of
 
 _CHUNK = 1 << 20
 _LONGEST = 64
@@ -84,9 +84,13 @@ def _mentions(file: Path) -> bool:
     return False
 
 
+def _content(file: Path) -> bytes:
+    return read_bytes(file, "what is looked into", OSError)
+
+
 def _read_python(file: Path, report: Report) -> None:
     try:
-        tree = parse(file.read_bytes())
+        tree = parse(_content(file))
         report.findings += [Finding(str(file), None, line, use) for line, use in uses_in(tree)]
     except SyntaxError as error:
         report.unreadable.append(Unreadable(str(file), None, describe(error)))
@@ -94,8 +98,8 @@ def _read_python(file: Path, report: Report) -> None:
 
 def _read_notebook(file: Path, report: Report) -> None:
     try:
-        cells = uses_in_notebook(file.read_bytes())
-    except (ValueError, RecursionError) as error:
+        cells = uses_in_notebook(_content(file))
+    except ValueError as error:
         report.unreadable.append(Unreadable(str(file), None, f"not a notebook: {error}"))
         return
     report.findings += [Finding(str(file), *use) for use in cells.uses]
@@ -104,9 +108,9 @@ def _read_notebook(file: Path, report: Report) -> None:
 
 def _read_json(file: Path, report: Report) -> None:
     try:
-        text = file.read_text("utf-8-sig")
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
+        text = text_of(_content(file), file.name, ValueError)
+        json_of(text, "the value", ValueError)
+    except ValueError as error:
         report.unreadable.append(Unreadable(str(file), None, f"not JSON: {error}"))
         return
     _add_keys(file, text, _json_keys(text), report)
@@ -126,17 +130,19 @@ def _json_keys(text: str) -> Iterator[int]:
 
 def _read_toml(file: Path, report: Report) -> None:
     try:
-        text = file.read_text("utf-8")
-        tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        text = text_of(_content(file), file.name, ValueError)
+        toml_of(text, "the table", ValueError)
+    except ValueError as error:
         report.unreadable.append(Unreadable(str(file), None, f"not TOML: {error}"))
         return
     _add_keys(file, text, (match.end() for match in _TOML_KEY.finditer(text)), report)
 
 
 def _add_keys(file: Path, text: str, starts: Iterator[int], report: Report) -> None:
+    line, before = 1, 0
     for start in starts:
-        report.findings.append(Finding(str(file), None, text.count("\n", 0, start) + 1, f'"{PRUNED}":'))
+        line, before = line + text.count("\n", before, start), start
+        report.findings.append(Finding(str(file), None, line, f'"{PRUNED}":'))
 
 
 _READERS: Mapping[str, Callable[[Path, Report], None]] = {

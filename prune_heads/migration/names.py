@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TypeGuard
 
 _OURS = "prune_heads"
@@ -42,6 +43,7 @@ class Names:
         return not (isinstance(function.value, ast.Name) and function.value.id in self._modules)
 
 
+@lru_cache(maxsize=8)
 def has_own(node: ast.ClassDef, attribute: str) -> bool:
     """Whether a class defines the attribute, or sets it on itself."""
     return any(
@@ -96,6 +98,7 @@ def _variables(nodes: list[ast.AST]) -> Iterator[str]:
             yield node.id
 
 
+@lru_cache(maxsize=8)  # asked of each call in a class
 def _methods(node: ast.ClassDef) -> set[str]:
     """But for properties, which may give a model to call."""
     return {

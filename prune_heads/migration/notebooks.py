@@ -1,13 +1,16 @@
 """The Python in a Jupyter notebook (format 4)."""
 
-import json
 import re
 from dataclasses import dataclass
 
 from prune_heads.migration.syntax import describe, parse, uses_in
 from prune_heads.migration.uses import NAMES
+from prune_heads.reading import json_of, text_of
 
-_LINE_MAGIC = re.compile(r"^([ \t]*)(?:[\w, ]+=[ \t]*)?[%!?](?:\\\n|[^\n])*|^([ \t]*)[^\n#]*\?[ \t]*$", re.M)
+_LINE_MAGIC = re.compile(
+    r"^([ \t]*+)(?:\w[\w, ]*+=[ \t]*+)?[%!?](?:\\\n|[^\n])*|^([ \t]*+)[^\n#]*\?[ \t]*$", re.M
+)
+"""Possessive where it can be, so that the time grows with the length of a line, not with its square."""
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun"}
 
@@ -45,7 +48,7 @@ def uses_in_notebook(content: bytes) -> Cells:
 
 def _code(content: bytes) -> list[tuple[int, str]]:
     """Number and source of each code cell."""
-    notebook = json.loads(content)
+    notebook = json_of(text_of(content, "notebook", ValueError), "no JSON", ValueError)
     try:
         return [
             (number, "".join(cell["source"]))

@@ -30,6 +30,11 @@ class Folder:
         try:
             with (self.root / name).open("rb") as file:
                 return file.read(n_bytes)
+        except IsADirectoryError as error:
+            raise StoreError(
+                f"an object of the store must be a file; {self.root / name} is a folder. Remove it, or name another "
+                "store with --store"
+            ) from error
         except NotADirectoryError as error:  # below a file nothing can be; who writes there is told so
             raise FileNotFoundError(str(error)) from error
 
@@ -45,7 +50,7 @@ class Folder:
         for path in _matching(self.root, pattern.split("/")):
             if not path.is_dir():
                 with suppress(FileNotFoundError):  # another process has just removed it
-                    sizes[path.relative_to(self.root).as_posix()] = path.stat().st_size
+                    sizes[path.relative_to(self.root).as_posix()] = _file_size(path)
         return sizes
 
     def remove(self, pattern: str) -> tuple[int, int]:
@@ -66,11 +71,11 @@ class Folder:
         return map(function, names)
 
     def check_writable(self) -> None:
-        """Write a file without a name where the folder is, or would be made."""
+        """Make the folder, and a file without a name in it."""
         root = self.root.absolute()
         with _changing(root):
-            nearest = next(folder for folder in (root, *root.parents) if folder.exists())
-            with TemporaryFile(dir=nearest) as file:
+            root.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=root) as file:
                 file.write(_PROBE)
 
 
@@ -99,6 +104,15 @@ def _listed(folder: Path) -> list[Path]:
             f"the store must be a folder that can be read; got {folder} ({error.strerror or error}). "
             "Name another with --store"
         ) from error
+
+
+def _file_size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        raise
+    except OSError:  # a link that leads to itself: who reads it is told
+        return path.lstat().st_size
 
 
 def _size_of(path: Path) -> int:

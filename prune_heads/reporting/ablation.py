@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from prune_heads.reporting.cells import (
     ABSENT,
@@ -23,7 +21,7 @@ from prune_heads.reporting.cells import (
     subtitle,
     title,
 )
-from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.layout import Grid, Line, line, titled
 
 _WIDTH = 5
 """Characters of a number in a cell: sign, point, three digits."""
@@ -33,11 +31,11 @@ def ablation_report(record: Mapping[str, Any]) -> RenderableType:
     """All tables of `prune-heads ablate`, the correlations between its splits, and the flips."""
     parts: list[RenderableType] = [titled(title(record))]
     for table in record["tables"]:
-        parts += [ablation_table(table), Text()]
+        parts += [ablation_table(table), line("")]
         if table["best"]:
-            parts += [best_table(table), Text()]
+            parts += [best_table(table), line("")]
     notes = [*correlations(record), flips(record)]
-    return Group(*parts, *(Text(note) for note in notes if note))
+    return Group(*parts, *(line(note) for note in notes if note))
 
 
 def ablation_table(table: Mapping[str, Any]) -> RenderableType:
@@ -48,30 +46,30 @@ def ablation_table(table: Mapping[str, Any]) -> RenderableType:
     rows = list(layers(table))
     largest = max((abs(cell.delta) for _, row in rows for cell in row if cell), default=0.0)
     digits = 2 if 100 * largest < 9.995 else 1
-    grid = Table(box=None, pad_edge=False, padding=0, header_style="bold")
-    grid.add_column("layer", style="bold", no_wrap=True)
+    grid = Grid(gap=0)
+    grid.add_column("layer", style="bold")
     for head in range(max((len(row) for _, row in rows), default=0)):
-        grid.add_column(f"{head + 1:>{_WIDTH}}", min_width=_WIDTH + 1, no_wrap=True)
+        grid.add_column(f"{head + 1:>{_WIDTH}} ")
     for layer, row in rows:
         grid.add_row(layer, *(_text(cell, digits) for cell in row))
     notes = (legend(table), counts(table))
-    return Group(Text(subtitle(table)), grid, *(Text(note, style="dim") for note in notes))
+    return Group(line(subtitle(table)), grid, *(line(note, style="dim") for note in notes))
 
 
 def best_table(table: Mapping[str, Any]) -> RenderableType:
     """The best head of each layer, chosen on another split; beside it the one that this split would choose."""
-    grid = plain_table((), BEST_HEADING)
+    grid = Grid((), BEST_HEADING)
     for best in best_rows(table):
-        texts: list[str | Text] = [*best.texts()]
+        texts: list[Any] = [*best.texts()]
         texts[BEST_HEADING.index("difference")] = _text(best.cell, 2)
         grid.add_row(*texts)
-    return Group(titled(best_title(table)), grid, Text(best_note(table), style="dim"))
+    return Group(titled(best_title(table)), grid, line(best_note(table), style="dim"))
 
 
-def _text(cell: Cell | None, digits: int) -> Text:
+def _text(cell: Cell | None, digits: int) -> Line:
     """The number and its mark; losses red, gains blue, as in the figures."""
     if cell is None:
-        return Text(f"{ABSENT:>{_WIDTH}}", style="dim")
+        return line(f"{ABSENT:>{_WIDTH}}", style="dim")
     colour = "red" if cell.delta < 0 else "blue"
     style = f"bold white on {colour}" if cell.corrected else f"bold {colour}" if cell.significant else ""
-    return Text(f"{points(cell.delta, digits):>{_WIDTH}}{cell.mark}", style=style)
+    return line(f"{points(cell.delta, digits):>{_WIDTH}}{cell.mark}", style=style)

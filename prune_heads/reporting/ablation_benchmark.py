@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
-from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.layout import Grid, line, titled
 
 _SIDES = {
     "engine": "engine",
@@ -19,7 +18,7 @@ def ablation_benchmark_table(report: Mapping[str, Any]) -> RenderableType:
     """Seconds of each side, its ratio to the engine, the floor of the machine, and bfloat16."""
     title = f"{report['model']['name']} on {report['n_examples']:,} examples of {report['task']}: "
     title += f"{report['n_variants']} masks, batch {report['batch_size']}, {report['threads']} threads"
-    table = plain_table(("side",), ("seconds", "ratio", "each repeat"))
+    table = Grid(("side",), ("seconds", "ratio", "each repeat"))
     notes = []
     for name, label in _SIDES.items():
         side, ratio = report["sides"][name], report["ratios"].get(name, 1.0)
@@ -36,7 +35,7 @@ def ablation_benchmark_table(report: Mapping[str, Any]) -> RenderableType:
         notes[-1] += f"; {reduced['n_flipped']:,} of {reduced['n_predictions']:,} predictions flip"
     if (library := report["linear_maps"][report["dtype"]]) != "PyTorch":
         notes.append(f"linear maps by {library}, in the published protocol by PyTorch")
-    return Group(titled(title), table, *map(Text, dict.fromkeys(notes)), Text(_floor(report)))
+    return Group(titled(title), table, *map(line, dict.fromkeys(notes)), line(_floor(report)))
 
 
 def _floor(report: Mapping[str, Any]) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
-from prune_heads.reporting.layout import plain_table, titled
-from prune_heads.reporting.markdown import markdown_table
+from prune_heads.reporting.layout import Grid, line, titled
+from prune_heads.reporting.markdown import document, markdown_table
 from prune_heads.reporting.rows import share
 
 _SPEEDS = ("lengths", "batch", "original", "masked", "removed")
@@ -18,11 +17,11 @@ def bench_table(record: Mapping[str, Any]) -> RenderableType:
     """Examples a second, then ratios; a row for each kind of lengths and batch size."""
     parts: list[RenderableType] = []
     for title, heading, rows in _tables(record):
-        table = plain_table(heading[:1], heading[1:])
+        table = Grid(heading[:1], heading[1:])
         for row in rows:
             table.add_row(*row)
-        parts += [titled(title), table, Text()]
-    return Group(titled(bench_title(record)), Text(), *parts, *map(Text, _notes(record)))
+        parts += [titled(title), table, line("")]
+    return Group(titled(bench_title(record)), line(""), *parts, *map(line, _notes(record)))
 
 
 def bench_markdown(record: Mapping[str, Any]) -> str:
@@ -38,7 +37,7 @@ def bench_markdown(record: Mapping[str, Any]) -> str:
         parts += [f"## {title}", markdown_table(columns, rows)]
     parts += [*_notes(record), "## removed / original in each run", markdown_table(heading, each)]
     parts += [f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}"]
-    return "\n\n".join([*parts, *(f"Note: {note}" for note in record["notes"])]) + "\n"
+    return document([*parts, *(f"Note: {note}" for note in record["notes"])])
 
 
 def bench_title(record: Mapping[str, Any]) -> str:

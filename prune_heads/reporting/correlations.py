@@ -3,19 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from prune_heads.reporting.cells import interval
-from prune_heads.reporting.layout import titled
+from prune_heads.reporting.layout import Grid, line, titled
 
 TITLE = "Correlation of measurements of the same heads"
 SERIES_HEADING = ("series", "what", "from", "heads")
 PAIR_HEADING = ("first", "second", "heads", "Pearson r (95%)", "Spearman (95%)")
-_SHORT = len("-0.12 (-0.34 to -0.05)")
-"""Columns of shorter texts are not wrapped, and the others are, before any is cut."""
 
 
 def series_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -45,14 +40,13 @@ def correlation_report(report: Mapping[str, Any]) -> RenderableType:
     """Series and pairs; long words wrap instead of being cut."""
     series = _table(SERIES_HEADING, series_rows(report))
     pairs = _table(PAIR_HEADING, pair_rows(report))
-    return Group(titled(TITLE), series, Text(), pairs)
+    return Group(titled(TITLE), series, line(""), pairs)
 
 
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for name, *column in zip(heading, *rows, strict=True):
-        short = all(len(cell) <= _SHORT for cell in column)
-        table.add_column(name, justify="right" if name == "heads" else "left", overflow="fold", no_wrap=short)
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
+    table = Grid()
+    for name in heading:
+        table.add_column(name, "right" if name == "heads" else "left")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     return table

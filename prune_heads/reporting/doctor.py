@@ -6,13 +6,10 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from prune_heads.migration import Report
 from prune_heads.migration.uses import USES
-from prune_heads.reporting.layout import titled
+from prune_heads.reporting.layout import Grid, indented, line, titled
 
 
 def doctor_report(report: Report) -> dict[str, Any]:
@@ -29,24 +26,21 @@ def doctor_table(report: Mapping[str, Any]) -> RenderableType:
     findings, unreadable = report["findings"], report["unreadable"]
     parts: list[RenderableType] = []
     if findings:
-        parts += [titled("what transformers 5 does"), _by_file(findings), Text()]
-        parts += [titled("what to write instead"), _instead(row["use"] for row in findings), Text()]
+        parts += [titled("what transformers 5 does"), _by_file(findings), line("")]
+        parts += [titled("what to write instead"), _instead(row["use"] for row in findings), line("")]
     if unreadable:
-        parts += [titled("mention it, but cannot be read"), _unreadable(unreadable), Text()]
-    return Group(*parts, Text(_summary(report)))
+        parts += [titled("mention it, but cannot be read"), _unreadable(unreadable), line("")]
+    return Group(*parts, line(_summary(report)))
 
 
 def _by_file(findings: Sequence[Mapping[str, Any]]) -> RenderableType:
     width = max(len(row["use"]) for row in findings)
     parts: list[RenderableType] = []
     for file, rows in groupby(findings, key=lambda row: row["file"]):
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(justify="right", no_wrap=True, min_width=6)
-        table.add_column(no_wrap=True, min_width=width)
-        table.add_column(overflow="fold")
+        table = Grid(("", "", ""))
         for row in rows:
-            table.add_row(_place(row), Text(row["use"]), Text(row["effect"]))
-        parts += [Text(file, overflow="fold"), table]
+            table.add_row(f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"])
+        parts += [line(file), table]
     return Group(*parts)
 
 
@@ -71,13 +65,7 @@ def _instead(uses: Iterable[str]) -> RenderableType:
 
 def _indented(rows: Iterable[tuple[str, str]]) -> RenderableType:
     """What it is about, and below it what there is to say."""
-    return Group(
-        *(
-            part
-            for about, text in rows
-            for part in (Text(about, overflow="fold"), Padding(Text(text, overflow="fold"), (0, 0, 0, 4)))
-        )
-    )
+    return Group(*(part for about, text in rows for part in (line(about), indented(text))))
 
 
 def _summary(report: Mapping[str, Any]) -> str:

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
-from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.layout import Grid, line, titled
 
 _WITHOUT = {"dense": "zero", "onnx": "removed"}
 
 
 def export_table(record: Mapping[str, Any]) -> RenderableType:
     """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
-    files = plain_table(("file",), ("bytes",))
+    files = Grid(("file",), ("bytes",))
     for name, size in record["files"].items():
         files.add_row(name, f"{size:,}")
-    checks = plain_table((), ("texts", "tokens", "largest logit", "largest difference"))
+    checks = Grid((), ("texts", "tokens", "largest logit", "largest difference"))
     for row in record["checks"]:
         cells = (f"{row['n_examples']}", f"{row['n_tokens']}", f"{row['largest_logit']:.3g}")
         checks.add_row(*cells, f"{row['difference']:.1e}")
@@ -28,13 +27,13 @@ def export_table(record: Mapping[str, Any]) -> RenderableType:
             f"{_WITHOUT[record['to']]}"
         ),
         files,
-        Text(),
+        line(""),
         titled("against the model, on random texts"),
         checks,
-        Text(),
-        Text(f"heads       {' '.join(pruned) or 'none pruned'}"),
-        Text(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
-        Text(
+        line(""),
+        line(f"heads       {' '.join(pruned) or 'none pruned'}"),
+        line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
+        line(
             f"logits      {record['largest_difference']:.1e} apart at most; allowed are "
             f"{record['tolerance']:.0e} of the largest"
         ),

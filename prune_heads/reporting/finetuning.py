@@ -5,14 +5,14 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from prune_heads.reporting.layout import plain_table, titled
-from prune_heads.reporting.markdown import markdown_table
+from prune_heads.reporting.layout import Grid, titled
+from prune_heads.reporting.markdown import document, markdown_table
 
 
 def finetuning_table(record: Mapping[str, Any]) -> RenderableType:
     """The mean training loss and the metrics of each epoch, for the terminal."""
     heading, rows = _rows(record)
-    table = plain_table((), heading)
+    table = Grid((), heading)
     for row in rows:
         table.add_row(*row)
     return Group(titled(_title(record)), table)
@@ -20,7 +20,7 @@ def finetuning_table(record: Mapping[str, Any]) -> RenderableType:
 
 def finetuning_markdown(record: Mapping[str, Any]) -> str:
     """The same in Markdown."""
-    return f"# {_title(record)}\n\n{markdown_table(*_rows(record))}\n"
+    return document([f"# {_title(record)}", markdown_table(*_rows(record))])
 
 
 def _rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

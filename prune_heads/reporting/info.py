@@ -5,10 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from prune_heads.budget import Budget, Parts
-from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.layout import Grid, line, spans, titled
 
 _NAMES = {
     "attention": "attention",
@@ -50,14 +49,14 @@ def info_table(report: Mapping[str, Any]) -> RenderableType:
             f"{report['model']}: {removed} of {report['n_heads']} heads removed; {report['n_tokens']} tokens"
         ),
         _heads(report),
-        Text(),
+        line(""),
         _count_table("parameters", report["parameters"]),
     ]
     if report["multiply_adds"]["before"] is not None:
         what = "multiply-adds, at least" if report["lower_bound"] else "multiply-adds"
-        parts += [Text(), _count_table(what, report["multiply_adds"]), Text(), _speedups(report)]
-    notes = [Text(f"note: {note}", style="yellow") for note in report["notes"]]
-    return Group(*parts, *([Text()] if notes else []), *notes)
+        parts += [line(""), _count_table(what, report["multiply_adds"]), line(""), _speedups(report)]
+    notes = [line(f"note: {note}", style="yellow") for note in report["notes"]]
+    return Group(*parts, *([line("")] if notes else []), *notes)
 
 
 def _counts(parts: Parts | None) -> dict[str, int] | None:
@@ -80,7 +79,7 @@ def _notes(budget: Budget) -> list[str]:
 
 def _heads(report: Mapping[str, Any]) -> RenderableType:
     """Runs of layers with the same numbers share a row."""
-    table = plain_table(("layers",), ("heads", "left"))
+    table = Grid(("layers",), ("heads", "left"))
     runs: list[list[Any]] = []
     for block in report["blocks"]:
         key = (block["stack"], block["kind"], block["n_heads"], block["n_heads_left"])
@@ -96,7 +95,7 @@ def _heads(report: Mapping[str, Any]) -> RenderableType:
 
 
 def _count_table(title: str, counts: Mapping[str, Mapping[str, int]]) -> RenderableType:
-    table = plain_table((title,), ("before", "after", "no heads"))
+    table = Grid((title,), ("before", "after", "no heads"))
     for name, label in _NAMES.items():
         cells = [f"{counts[stage][name]:,}" for stage in ("before", "after", "without_heads")]
         table.add_row(label, *cells, style="bold" if name == "total" else "")
@@ -105,7 +104,7 @@ def _count_table(title: str, counts: Mapping[str, Mapping[str, int]]) -> Rendera
 
 def _speedups(report: Mapping[str, Any]) -> RenderableType:
     now, ceiling = report["speedup"], report["speedup_without_heads"]
-    text = Text("highest speed-up: ")
+    these: list[str | tuple[str, str]] = []
     if report["heads_removed"]:
-        text.append(f"{now:.2f}x", "bold").append(" without these heads, ")
-    return text.append(f"{ceiling:.2f}x without any head")
+        these = [(f"{now:.2f}x", "bold"), " without these heads, "]
+    return spans("highest speed-up: ", *these, f"{ceiling:.2f}x without any head")

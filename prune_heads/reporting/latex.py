@@ -23,6 +23,7 @@ from prune_heads.reporting.cells import (
     subtitle,
     title,
 )
+from prune_heads.visible import visible
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -54,7 +55,7 @@ def ablation_latex(record: Mapping[str, Any]) -> str:
 
 def escaped(text: str) -> str:
     """The text with every character that LaTeX would read as a command made into one that it prints."""
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    return "".join(_ESCAPES.get(character, character) for character in visible(text))
 
 
 def _best(best: Best) -> list[str]:
@@ -79,7 +80,8 @@ def signed(number: str) -> str:
 def latex_float(caption: str, heading: Iterable[str], body: Iterable[Sequence[str]]) -> str:
     """A `table` with its caption; cells as they are, the caption made harmless."""
     lines = [[*heading], *body]
-    rows = [f"{' & '.join(line)} \\\\" for line in lines]
+    # A bracket that begins a row would be an argument of the one before.
+    rows = [f"{'{}' if line[0].startswith('[') else ''}{' & '.join(line)} \\\\" for line in lines]
     return "\n".join(
         [
             r"\begin{table}",

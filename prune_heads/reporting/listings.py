@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 
+from prune_heads.reporting.layout import Grid, line
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
 
@@ -27,7 +26,7 @@ def task_rows() -> list[dict[str, Any]]:
 
 def task_table() -> RenderableType:
     """The tasks for the terminal."""
-    table = _table("task", "metrics", "what it asks")
+    table = Grid(("task", "metrics", "what it asks"))
     for row in task_rows():
         table.add_row(row["name"], ", ".join(row["metrics"]), row["summary"])
     return table
@@ -47,9 +46,9 @@ def criterion_rows() -> dict[str, list[dict[str, str]]]:
 def criterion_table() -> RenderableType:
     """The three tables of scoring for the terminal."""
     options = {"criteria": "--criterion", "estimators": "--estimator", "normalizations": "--normalize"}
-    parts = []
+    parts: list[RenderableType] = []
     for title, rows in criterion_rows().items():
-        table = _table(options[title], "what it is")
+        table = Grid((options[title], "what it is"))
         for row in rows:
             table.add_row(row["name"], row["summary"])
         parts.append(table)
@@ -60,21 +59,16 @@ def model_table(table: Mapping[str, Any]) -> RenderableType:
     """The model types for the terminal: what all can do in one line, then those that cannot do everything."""
     rows = table["models"]
     whole = [row["type"] for row in rows if row["gate"] and row["zero"] and row["remove"]]
-    partly = _table("type", "gate", "zero", "remove", "reason")
+    partly = Grid(("type", "gate", "zero", "remove", "reason"))
     for row in rows:
         if row["type"] not in whole:
             can = ("yes" if row[name] else "no" for name in ("gate", "zero", "remove"))
             partly.add_row(row["type"], *can, row["reason"])
     counts = ", ".join(f"{name} {sum(row[name] for row in rows)}" for name in ("gate", "zero", "remove"))
     return Group(
-        f"{len(rows)} types with a sequence classifier, tried with transformers {table['transformers']}: {counts}\n",
-        f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}",
+        line(
+            f"{len(rows)} types with a sequence classifier, tried with transformers {table['transformers']}: {counts}\n"
+        ),
+        line(f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}"),
         partly,
     )
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, no_wrap=i == 0 and column != "types")
-    return table

@@ -50,6 +50,16 @@ def written(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """CSV; numbers as `repr` writes them, so that they can be read back exactly; None as nothing."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(heading)
-    writer.writerows(rows)
+    writer.writerows([_cell(cell) for cell in row] for row in (heading, *rows))
     return target.getvalue()
+
+
+def _cell(cell: Any) -> Any:
+    """A text that a spreadsheet would compute, `=1+1`, is quoted as one."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

@@ -1,10 +1,14 @@
 """The tables of a record in Markdown."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_heads.reporting import cells, correlations, criteria
 from prune_heads.reporting.rows import curve_rows, share
+from prune_heads.visible import visible
+
+_HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 
 
 def run_markdown(record: Mapping[str, Any]) -> str:
@@ -32,7 +36,7 @@ def run_markdown(record: Mapping[str, Any]) -> str:
             markdown_table(*curve_rows(record)),
         ]
     parts.append(f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}")
-    return "\n\n".join(parts) + "\n"
+    return document(parts)
 
 
 def ablation_markdown(record: Mapping[str, Any]) -> str:
@@ -52,7 +56,7 @@ def ablation_markdown(record: Mapping[str, Any]) -> str:
             ]
             parts.append(cells.sentence(cells.best_note(table)))
     notes = [note for note in (*cells.correlations(record), cells.flips(record)) if note]
-    return "\n\n".join([*parts, *map(cells.sentence, notes)]) + "\n"
+    return document([*parts, *map(cells.sentence, notes)])
 
 
 def criteria_markdown(record: Mapping[str, Any]) -> str:
@@ -70,17 +74,31 @@ def criteria_markdown(record: Mapping[str, Any]) -> str:
     if agreement := criteria.correlation_rows(record):
         parts += ["## Correlation of the scores before any head goes"]
         parts += [markdown_table(criteria.CORRELATION_HEADING, agreement)]
-    return "\n\n".join(parts) + "\n"
+    return document(parts)
 
 
 def correlation_markdown(record: Mapping[str, Any]) -> str:
     """The series and the pairs of `prune-heads correlate`."""
     series = markdown_table(correlations.SERIES_HEADING, correlations.series_rows(record))
     pairs = markdown_table(correlations.PAIR_HEADING, correlations.pair_rows(record))
-    return "\n\n".join([f"# {correlations.TITLE}", series, pairs]) + "\n"
+    return document([f"# {correlations.TITLE}", series, pairs])
+
+
+def document(parts: Iterable[str]) -> str:
+    """Titles, tables and paragraphs; in all but tables, what others wrote is made harmless here."""
+    return "\n\n".join(part if part.startswith("| ") else _harmless(part) for part in parts) + "\n"
 
 
 def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A heading and its rows, cells as they are."""
+    """A heading and its rows, cells as they are written: no character of theirs ends a cell or begins HTML."""
     lines = [heading, ["---"] * len(heading), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(_harmless(cell).replace('|', BAR) for cell in line)} |" for line in lines
+    )
+
+
+BAR = r"\|"
+
+
+def _harmless(text: str) -> str:
+    return _HTML.sub(lambda begins: {"<": "&lt;", "&": "&amp;"}[begins[0]], visible(text))

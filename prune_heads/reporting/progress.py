@@ -1,6 +1,5 @@
 """How a sweep goes, while it goes: a live display, plain lines where there is no terminal, or events in JSON."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +9,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
-from rich.text import Text
 
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.job import Event, Tell
 from prune_heads.execution.spec import Sweep
+from prune_heads.reporting.layout import console, line, print_json, titled
 
 _LINE_SECONDS = 10.0
 """Between two plain lines."""
@@ -33,21 +32,21 @@ def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool, worker: str | N
         worker: The name of one process of many, which says plain lines under it also in a terminal.
     """
     if as_json:
-        yield lambda event: print(json.dumps(_json(event, sweep)), flush=True)
+        yield lambda event: print_json(_json(event, sweep))
         return
-    state, console = _State(folder, sweep), Console(stderr=True)
-    if worker or not console.is_terminal:
-        lines = _Lines(state, console, worker)
+    state, screen = _State(folder, sweep), console(stderr=True)
+    if worker or not screen.is_terminal:
+        lines = _Lines(state, screen, worker)
         lines.begin()
         yield lines.tell
         lines.end()
         return
-    with Live(get_renderable=state.picture, console=console, refresh_per_second=4, transient=True):
+    with Live(get_renderable=state.picture, console=screen, refresh_per_second=4, transient=True):
 
         def tell(event: Event) -> None:
             state.count(event)
             if event.error:
-                console.print(Text(_failure(event), style="red"), soft_wrap=True)
+                screen.print(line(_failure(event), "red"), soft_wrap=True)
 
         yield tell
 
@@ -104,7 +103,7 @@ class _State:
         lines = self.lines()
         settled = len(self.done) + len(self.failed)
         bar = ProgressBar(total=max(1, len(self.sweep.trials)), completed=settled, width=60)
-        return Group(Text(self.sweep.name, style="bold"), Padding(bar, 0), *map(Text, lines))
+        return Group(titled(self.sweep.name), Padding(bar, 0), *map(line, lines))
 
     def _look(self) -> None:
         self.looked = time.monotonic()
@@ -146,7 +145,7 @@ class _Lines:
 
     def _print(self, text: str) -> None:
         text = f"{self.worker}: {text}" if self.worker else text
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self.console.print(line(text), soft_wrap=True)
 
 
 def _failure(event: Event) -> str:

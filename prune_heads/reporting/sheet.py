@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from prune_heads.reporting.latex import escaped, latex_float, signed
-from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.layout import Grid, line, titled
 from prune_heads.reporting.long_form import written
-from prune_heads.reporting.markdown import markdown_table
+from prune_heads.reporting.markdown import document, markdown_table
 
 Form = Callable[[Any], str]
 """How a value is written; an absent one (None) is left empty by all."""
@@ -86,23 +85,19 @@ def sheet_report(sheet: Sheet) -> dict[str, Any]:
 
 def sheet_table(sheet: Sheet) -> RenderableType:
     """For the terminal."""
-    texts = sheet.texts()
-    table = plain_table((), ())
-    for name, values, cells in zip(
-        sheet.heading, zip(*sheet.rows, strict=True), zip(*texts, strict=True), strict=True
-    ):
-        is_words = any(isinstance(value, str) for value in values)
-        width = max(map(len, (*cells, *name.split())))  # headings may wrap between words, cells not
-        table.add_column(name, justify="left" if is_words else "right", min_width=width)
-    for row in texts:
+    table = Grid()
+    for i, name in enumerate(sheet.heading):
+        is_words = any(isinstance(row[i], str) for row in sheet.rows)
+        table.add_column(name, "left" if is_words else "right")
+    for row in sheet.texts():
         table.add_row(*row)
-    return Group(titled(sheet.title), table, *map(Text, sheet.notes))
+    return Group(titled(sheet.title), table, *map(line, sheet.notes))
 
 
 def sheet_markdown(sheet: Sheet) -> str:
     """In Markdown."""
     parts = [f"# {sheet.title}", markdown_table(sheet.heading, sheet.texts()), *sheet.notes]
-    return "\n\n".join(parts) + "\n"
+    return document(parts)
 
 
 def sheet_latex(sheet: Sheet) -> str:

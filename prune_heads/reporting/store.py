@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
-from rich.table import Table
-from rich.text import Text
 
 from prune_heads.journal import Unfinished
+from prune_heads.reporting.layout import Grid, line
 from prune_heads.store import Entry
 
 _WIDTH = 24
@@ -37,11 +35,11 @@ def store_table(report: Mapping[str, Any]) -> RenderableType:
     if report["entries"]:
         parts.append(_entry_table(report["entries"][:_SHOWN]))
     if (n_more := report["n_entries"] - _SHOWN) > 0:
-        parts.append(Text(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
+        parts.append(line(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
     if n_jobs:
         parts.append(_job_table(report["unfinished"]))
         total += f", {_count(n_jobs, 'unfinished job', 'unfinished jobs')} included"
-    return Group(*parts, Text(total))
+    return Group(*parts, line(total))
 
 
 def verify_report(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -52,16 +50,16 @@ def verify_report(entries: Sequence[Entry]) -> dict[str, Any]:
 def verify_table(report: Mapping[str, Any]) -> RenderableType:
     """The damaged entries for the terminal, or that there are none."""
     if not report["damaged"]:
-        return Text(f"{_count(report['n_entries'], 'entry', 'entries')}, all sound")
-    table = Table("damaged entry", "what is wrong", box=SIMPLE_HEAD, pad_edge=False)
+        return line(f"{_count(report['n_entries'], 'entry', 'entries')}, all sound")
+    table = Grid(("damaged entry", "what is wrong"))
     for row in report["damaged"]:
-        table.add_row(row["name"], Text(row["damaged"]))
+        table.add_row(row["name"], row["damaged"])
     return table
 
 
 def cleared(n_entries: int, n_bytes: int) -> RenderableType:
     """What was removed."""
-    return Text(f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}")
+    return line(f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}")
 
 
 def _row(entry: Entry) -> dict[str, Any]:
@@ -79,20 +77,14 @@ def _n_heads(descriptors: Sequence[str]) -> int:
 
 
 def _entry_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("model", "task", "split", "heads pruned", "dtype"):
-        table.add_column(name, overflow="fold", no_wrap=name == "heads pruned")
-    for name in ("examples", "size"):
-        table.add_column(name, justify="right")
+    table = Grid(("model", "task", "split", "heads pruned", "dtype"), ("examples", "size"))
     for row in rows:
         size = decimal(row["n_bytes"])
         if row["damaged"]:
             table.add_row(row["digest"][:12], "", "", "damaged", "", "", size)
             continue
         names = (str(row["about"].get(name, "")) for name in ("model", "task", "split"))
-        table.add_row(
-            *map(Text, names), _heads(row["heads_pruned"]), row["dtype"], str(row["n_examples"]), size
-        )
+        table.add_row(*names, _heads(row["heads_pruned"]), row["dtype"], str(row["n_examples"]), size)
     return table
 
 
@@ -103,12 +95,10 @@ def _heads(descriptors: Sequence[str]) -> str:
 
 
 def _job_table(jobs: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = Table("unfinished job", "what it is", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("steps done", "size"):
-        table.add_column(name, justify="right")
+    table = Grid(("unfinished job", "what it is"), ("steps done", "size"))
     for job in jobs:
         what = "unknown: its manifest cannot be read" if job["job"] is None else _described(job["job"])
-        table.add_row(job["name"][:12], Text(what), str(job["n_steps"]), decimal(job["n_bytes"]))
+        table.add_row(job["name"][:12], what, str(job["n_steps"]), decimal(job["n_bytes"]))
     return table
 
 

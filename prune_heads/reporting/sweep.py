@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Sweep
-from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.layout import Grid, line, titled
 from prune_heads.reporting.sweep_results import varying
 
 _SHOWN = 20
@@ -33,7 +32,7 @@ def plan_report(sweep: Sweep) -> dict[str, Any]:
 
 def plan_table(report: Mapping[str, Any]) -> RenderableType:
     """The first and the last trials."""
-    table = plain_table(("trial", *report["axes"]), ())
+    table = Grid(("trial", *report["axes"]), ())
     rows = report["trials"]
     for i, row in enumerate(rows):
         if len(rows) > _SHOWN and _SHOWN // 2 <= i < len(rows) - _SHOWN // 2:
@@ -67,7 +66,7 @@ def status_report(folder: SweepFolder) -> dict[str, Any]:
 
 def status_table(report: Mapping[str, Any]) -> RenderableType:
     """The counts, and the errors from the most frequent."""
-    table = plain_table(("trials",), ("",))
+    table = Grid(("trials",), ("",))
     for name in ("n_trials", "done", "failed", "running", "left"):
         table.add_row({"n_trials": "in all"}.get(name, name), f"{report[name]:,}")
     parts: list[RenderableType] = [titled(report["name"]), table]
@@ -86,7 +85,7 @@ def results_table(report: Mapping[str, Any]) -> RenderableType:
     """The base and the best trial of each task, model and split by the headline metric, and where the table is."""
     rows = [row for row in report["rows"] if row["headline"]]
     by = varying(rows, ("task", "model", "split")) or ["task"]
-    table = plain_table((*by, "metric"), ("trials", "base", "best", "heads"))
+    table = Grid((*by, "metric"), ("trials", "base", "best", "heads"))
     for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
         own = [row for row in rows if tuple(row[name] for name in by) == group]
         best = max(own, key=lambda row: row["pruned"])
@@ -99,8 +98,8 @@ def results_table(report: Mapping[str, Any]) -> RenderableType:
 
 def _errors(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     for row in report["errors"][:_SHOWN]:
-        yield Text(f"{row['n_trials']:,} failed: {row['error']}", style="red")
+        yield line(f"{row['n_trials']:,} failed: {row['error']}", style="red")
     if report["errors"]:
-        yield Text(
+        yield line(
             "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again", style="dim"
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from prune_heads.reporting.long_form import written
-from prune_heads.reporting.markdown import markdown_table
+from prune_heads.reporting.markdown import document, markdown_table
 from prune_heads.reporting.sweep_panels import panels, seeds_sentence
 from prune_heads.reporting.sweep_results import Row
 
@@ -37,7 +37,7 @@ def rows_of_parquet(content: bytes) -> list[Row]:
 def results_markdown(name: str, rows: Sequence[Row]) -> str:
     """The headline metrics in Markdown: a table a panel, heads pruned down, lines across."""
     seeds = seeds_sentence(rows)
-    parts = [f"# {name}" + (f"\n\n{seeds[0].upper()}{seeds[1:]}." if seeds else "")]
+    parts = [f"# {name}", *([f"{seeds[0].upper()}{seeds[1:]}."] if seeds else [])]
     for panel in panels(rows):
         percents = sorted({at for points in panel.lines.values() for at in points})
         body = [
@@ -46,7 +46,7 @@ def results_markdown(name: str, rows: Sequence[Row]) -> str:
         ]
         parts.append(f"## {panel.title}: {panel.metric}, {panel.n_examples} examples")
         parts.append(markdown_table(["heads pruned", *(line or panel.metric for line in panel.lines)], body))
-    return "\n\n".join(parts) + "\n"
+    return document(parts)
 
 
 def _mean_and_range(values: Sequence[float]) -> str:

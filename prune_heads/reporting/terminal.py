@@ -5,11 +5,10 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.style import Style
-from rich.text import Text
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.layout import layer_names, plain_table, titled
+from prune_heads.reporting.layout import Grid, layer_names, line, spans, titled
 from prune_heads.reporting.rows import curve_rows, share
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
@@ -27,25 +26,26 @@ def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> R
     rows: list[list[float]] = report["scores"]
     gone = HeadMask.parse(" ".join(pruned or []), HeadCounts.described(report["blocks"]))
     flat = sorted(value for row in rows for value in row)
-    table = plain_table((), ["layer", *(str(head + 1) for head in range(max(map(len, rows))))])
-    table.box = None  # twelve heads must fit into 80 columns
-    table.columns[0].style = "bold"
+    table = Grid(gap=1)  # twelve heads must fit into 80 columns
+    table.add_column("layer", "right", style="bold")
+    for head in range(max(map(len, rows))):
+        table.add_column(str(head + 1), "right")
     scale, digits = _scale(flat)
     for layer, (name, row) in enumerate(zip(layer_names(report), rows, strict=True)):
         cells = [
-            Text(f"{value / scale:.{digits}f}", style=_shade(value, flat, (layer, head) in gone))
+            line(f"{value / scale:.{digits}f}", style=_shade(value, flat, (layer, head) in gone))
             for head, value in enumerate(row)
         ]
         table.add_row(name, *cells)
     unit = "" if scale == 1 else f"in units of {scale:.0e}; "
     caption = f"{unit}columns are heads; bright = important{'; struck out = pruned' if gone else ''}"
-    return Group(titled(_title(report)), table, Text(caption, style="dim"))
+    return Group(titled(_title(report)), table, line(caption, style="dim"))
 
 
 def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> RenderableType:
     """What pruning did: the scores, the metric before and after with its interval, heads, parameters, seconds."""
-    parts: list[RenderableType] = [score_table(report, record["heads_pruned"]), Text()] if report else []
-    data = plain_table(("split", "metric"), ("base", "pruned", "difference (95% interval)"))
+    parts: list[RenderableType] = [score_table(report, record["heads_pruned"]), line("")] if report else []
+    data = Grid(("split", "metric"), ("base", "pruned", "difference (95% interval)"))
     for row in record["rows"]:
         clear = row["low"] > 0 or row["high"] < 0
         interval = f"({row['low']:+.4f} to {row['high']:+.4f})"
@@ -54,16 +54,16 @@ def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> R
             row["metric"],
             f"{row['base']:.4f}",
             f"{row['pruned']:.4f}",
-            Text.assemble((f"{row['difference']:+.4f}", "bold" if clear else ""), f" {interval}"),
+            spans((f"{row['difference']:+.4f}", "bold" if clear else ""), f" {interval}"),
         )
     parts += [titled(f"{record['model']['name']} on {record['task']}: {share(record)}"), data]
     if record["curve"]:
-        parts += [Text(), curve_table(record)]
+        parts += [line(""), curve_table(record)]
     total = sum(record["seconds"].values())
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record["seconds"].items())
     examples = ", ".join(f"{data['n_examples']} of {data['split']}" for data in record["data"])
-    parts += [Text(), Text(f"examples      {examples}")]
-    return Group(*parts, pruned_table(record), Text(f"seconds       {total:.1f} ({stages})"))
+    parts += [line(""), line(f"examples      {examples}")]
+    return Group(*parts, pruned_table(record), line(f"seconds       {total:.1f} ({stages})"))
 
 
 def pruned_table(record: Mapping[str, Any]) -> RenderableType:
@@ -71,17 +71,17 @@ def pruned_table(record: Mapping[str, Any]) -> RenderableType:
     before, pruned = record["parameters"]["before"], record["parameters"]["pruned"]
     verb = "removed" if record["mode"] == "remove" else "set to zero"
     return Group(
-        Text(
+        line(
             f"heads pruned  {record['n_pruned']} of {record['n_heads']}: {' '.join(record['heads_pruned']) or 'none'}"
         ),
-        Text(f"parameters    {pruned:,} of {before:,} {verb} ({pruned / before:.1%})"),
+        line(f"parameters    {pruned:,} of {before:,} {verb} ({pruned / before:.1%})"),
     )
 
 
 def curve_table(record: Mapping[str, Any]) -> RenderableType:
     """The metric by share of heads pruned, a column a split."""
     heading, rows = curve_rows(record)
-    table = plain_table((), heading)
+    table = Grid((), heading)
     for row in rows:
         table.add_row(*row)
     return Group(titled(f"{record['headline']} by heads pruned, lowest score first"), table)
@@ -92,7 +92,7 @@ def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
     pruned = report["heads_pruned"]
     title = f"{report['task']} {report['split']}, {report['n_examples']} examples, "
     title += f"pruned: {' '.join(pruned)}" if pruned else "no head pruned"
-    table = plain_table(("metric",), ("value",))
+    table = Grid(("metric",), ("value",))
     for name, value in report["metrics"].items():
         table.add_row(name, f"{value:.4f}")
     return Group(titled(title), table)
@@ -102,7 +102,7 @@ def benchmark_table(report: Mapping[str, Any]) -> RenderableType:
     """Both protocols side by side."""
     title = f"{report['model']['name']} on {report['n_examples']} examples of {report['task']}, batch "
     title += f"{report['batch_size']}, {report['threads']} threads"
-    table = plain_table(("protocol",), ("tokens", "median seconds"))
+    table = Grid(("protocol",), ("tokens", "median seconds"))
     for name, label in (
         ("published", "published: padded to 128, all gradients"),
         ("gates", "gates only, by length"),
@@ -110,7 +110,7 @@ def benchmark_table(report: Mapping[str, Any]) -> RenderableType:
         table.add_row(label, f"{report['tokens'][name]:,}", f"{report['seconds'][name]:.2f}")
     each = ", ".join(f"{ratio:.1f}" for ratio in report["ratios"])
     apart = report["relative_difference_of_scores"]
-    ratio = Text(f"ratio {report['ratio']:.1f}x (each repeat: {each}); scores differ by {apart:.0e} at most")
+    ratio = line(f"ratio {report['ratio']:.1f}x (each repeat: {each}); scores differ by {apart:.0e} at most")
     return Group(titled(title), table, ratio)
 
 

@@ -164,6 +164,8 @@ def _note_other_models(pairs: Sequence[tuple[Series, Series]], reporter: Reporte
 def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Series:
     name, labels = record["model"]["name"], record["labels"]
     values = _rows(table["delta"])
+    if not _measured(values):
+        raise ValueError("no head was measured")
     return Series(
         f"{name} {table['split']} {table['kind']}",
         source,

@@ -37,6 +37,10 @@ class Setup:
     own: OwnData | None = None
     label_order: tuple[str, ...] | None = None
     max_examples: int | None = None
+    sample_seed: int | None = None
+    """Examples are drawn at random where fewer are taken than there are; None for the first ones."""
+    skip_invalid: bool = False
+    """Leave out the rows of one's own data that are at fault, and count them, instead of refusing."""
     batch_size: int = 32
     max_length: int = 128
     dtype: str = "float32"
@@ -53,7 +57,7 @@ class Setup:
         Raises:
             PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
         """
-        task = load_task(self.task, data_dir=self.data_dir, own=self.own)
+        task = load_task(self.task, data_dir=self.data_dir, own=self.own, skip_invalid=self.skip_invalid)
         if self.beams != 1 and task.spec.kind != "translation":
             raise TaskError(
                 f"{task.spec.name}: --beams must be given for translations only; got {self.beams}"
@@ -87,10 +91,17 @@ class Setup:
 
     def load_split(self, subject: Subject, split: str, reporter: Reporter, limit: int | None = None) -> Split:
         """Load a split of the task, cut at `limit` or at `max_examples`; what is left out is noted."""
-        loaded = subject.task.load(split, limit or self.max_examples)
-        n = len(loaded.dataset)
-        if n < loaded.n_available:
-            reporter.note(f"{split}: the first {n} of {loaded.n_available} examples, in file order")
+        loaded = subject.task.load(split, limit or self.max_examples, seed=self.sample_seed)
+        if loaded.left_out:
+            n_out = len(loaded.left_out)
+            reporter.note(
+                f"{split}: {n_out} invalid rows of the file are left out, the first: {loaded.left_out[0]}"
+            )
+        n, there = len(loaded.dataset), loaded.n_available
+        if n < there and self.sample_seed is None:
+            reporter.note(f"{split}: the first {n} of {there} examples, in file order")
+        elif n < there:
+            reporter.note(f"{split}: {n} of {there} examples, drawn at random (seed {self.sample_seed})")
         return subject.measurable(loaded, reporter)
 
     def load_splits(self, subject: Subject, names: Sequence[str], reporter: Reporter) -> list[Split]:
@@ -114,6 +125,8 @@ class Setup:
             "max_length": self.max_length,
             "dtype": self.dtype,
             **({"beams": self.beams} if self.beams != 1 else {}),
+            **({"sample_seed": self.sample_seed} if self.sample_seed is not None else {}),
+            **({"skip_invalid": True} if self.skip_invalid else {}),
         }
 
 
@@ -189,5 +202,6 @@ def identify_split(split: Split) -> dict[str, Any]:
         "source": split.source,
         "n_examples": len(split.dataset),
         "n_available": split.n_available,
+        **({"n_left_out": len(split.left_out)} if split.left_out else {}),
         "fingerprint": split.fingerprint,
     }

@@ -1,87 +1,201 @@
-"""Files of one's own as columns: CSV, JSON lines, Parquet, and plain text with one text a line."""
+"""Files of one's own as columns: CSV, TSV, JSON lines, Parquet, and plain text with one text a line.
 
-import codecs
+Nothing here trusts a file: pyarrow's reader of JSON, for one, ends the process on lines that are nested deeply.
+"""
+
 import csv
-import tempfile
-import warnings
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import datasets
-
-from prune_heads.errors import DataError
+from prune_heads.errors import DataError, first_line
+from prune_heads.reading import json_of, read_bytes, text_of, value_of
+from prune_heads.visible import brief
 
 PLAIN_TEXT = ".txt"
 """The ending of files that hold texts and nothing else, one a line; their column is called `text`."""
 
+Wanted = Mapping[str, str]
+"""Name of a column -> the option that names another."""
 
-def read_columns(path: Path, wanted: Sequence[str]) -> datasets.Dataset:
+
+@dataclass
+class Columns:
+    """Rows of a file, in file order, as columns."""
+
+    names: list[str]
+    """Of all columns that the file has."""
+    rows: list[Sequence[object]] = field(default_factory=list)
+    """The wanted columns of each row."""
+    places: list[str] = field(default_factory=list)
+    """Where the user finds each row."""
+    left_out: list[str] | None = None
+    """What is wrong with the rows that are left out; None where none may be."""
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names of the classes that a column gives by number."""
+
+    def fault(self, said: str) -> None:
+        """A row that is none.
+
+        Raises:
+            DataError: Unless it may be left out.
+        """
+        if self.left_out is None:
+            raise DataError(said)
+        self.left_out.append(said)
+
+    def column(self, i: int) -> list[object]:
+        """The values of the wanted column `i`."""
+        return [row[i] for row in self.rows]
+
+
+def read_columns(path: Path, wanted: Wanted, *, skip_invalid: bool = False) -> Columns:
     """A file's rows, in file order; the columns that are wanted are there.
 
     Raises:
-        DataError: The file is missing, empty or unreadable, or lacks a column.
+        DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless
+            these are to be left out.
     """
     if not path.is_file():
         raise DataError(f"the data file must be there, got {path}, which is no file")
     if path.stat().st_size == 0:
         raise DataError(f"{path.name}: at least one example must be there, got none")
+    found = READERS[path.suffix](path, wanted, [] if skip_invalid else None)
+    if not found.rows and not found.left_out:
+        raise DataError(f"{path.name}: at least one example must be there, got none")
+    return found
+
+
+def _text(path: Path) -> str:
+    return text_of(read_bytes(path, path.name, DataError), path.name, DataError)
+
+
+def _read_csv(path: Path, wanted: Wanted, left_out: list[str] | None, delimiters: str = ",;\t") -> Columns:
+    r"""Every field is text: else "007" would become 7, and "NA" nothing at all.
+
+    A `.csv` may be separated by semicolons or tabs: by what its header is separated.
+    """
+    text = _text(path)
+    with _long_fields():
+        headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
+        mark = max(delimiters, key=lambda mark: (wanted.keys() <= set(headers[mark]), len(headers[mark])))
+        found = Columns(_checked(headers[mark], wanted, path), left_out=left_out)
+        places = [found.names.index(name) for name in wanted]
+        for number, fields in enumerate(_records(path, text, mark)):
+            place = f"{path.name} row {number}"
+            if number and len(fields) == len(found.names):
+                found.rows.append([fields[i] for i in places])
+                found.places.append(place)
+            elif number:
+                names = ", ".join(found.names)
+                found.fault(f"{place}: {len(found.names)} fields must be there ({names}), got {len(fields)}")
+    return found
+
+
+def _read_tsv(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
+    return _read_csv(path, wanted, left_out, "\t")
+
+
+def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
+    """Lines that are not blank; a quotation mark that is out of place is refused, it would swallow rows."""
+    lines = io.StringIO(text, newline="")  # split at line ends alone, as str.splitlines is not
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        with tempfile.TemporaryDirectory() as cache, _quiet():
-            data = READERS[path.suffix](path, wanted, cache)
-    except (datasets.exceptions.DatasetsError, OSError, ValueError, csv.Error, Warning) as error:
-        # Arrow counts rows from 0 and afresh in each block, so that its row number would mislead.
-        reason = str(error.__cause__ or error).partition("\n")[0].partition(" in row ")[0]
-        if "corresponds to no data" in reason:  # what datasets says of a file without rows
-            raise DataError(f"{path.name}: at least one example must be there, got none") from None
-        raise DataError(f"{path.name}: the file cannot be read: {reason}") from error
-    _check_columns(data.column_names, wanted, path)
-    return data
+        yield from (fields for fields in reader if fields)
+    except csv.Error as error:
+        raise DataError(
+            f"{path.name}: the file cannot be read: line {reader.line_num}: {error}; a quotation mark within a field "
+            'must be doubled, and the field stand in quotation marks: "a ""b"" c"'
+        ) from error
 
 
-def _read_csv(path: Path, wanted: Sequence[str], cache: str) -> datasets.Dataset:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(csv.reader(file), [])
-    _check_columns(header, wanted, path)
-    # Every field is text: else "007" would become 7, and "NA" or "null" nothing at all. With index_col=False
-    # pandas warns of rows longer than the header, instead of taking their first field for a row name.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Length of header or names")
-        return datasets.Dataset.from_csv(
-            path.as_posix(),
-            features=datasets.Features({name: datasets.Value("string") for name in header}),
-            cache_dir=cache,
-            keep_in_memory=True,
-            na_filter=False,
-            index_col=False,
-            encoding="utf-8-sig",
-        )
+def _read_json(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
+    """An object a line, or one list of objects."""
+    text = _text(path)
+    found, names = Columns([], left_out=left_out), dict[str, None]()
+    if text.lstrip()[:1] == "[":
+        values = json_of(text, f"{path.name}: the file cannot be read", DataError)
+        objects = [(f"{path.name} row {i}", each) for i, each in enumerate(values, start=1)]
+    else:
+        objects = list(_objects(path, text, found))
+    for place, each in objects:
+        if isinstance(each, dict):
+            names |= dict.fromkeys(each)
+            found.rows.append([each.get(name) for name in wanted])
+            found.places.append(place)
+        else:
+            found.fault(f"{place}: it must be a JSON object, got {brief(each)}")
+    found.names = _checked(list(names), wanted, path)
+    return found
 
 
-def _read_json(path: Path, wanted: Sequence[str], cache: str) -> datasets.Dataset:
-    with path.open("rb") as file:
-        start = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    if start not in (b"{", b"["):  # a file that begins with null brings pyarrow's reader down
-        raise ValueError(f"it must hold one JSON object a line, got {start.decode(errors='replace')!r} first")
-    return datasets.Dataset.from_json(path.as_posix(), cache_dir=cache, keep_in_memory=True)
+def _objects(path: Path, text: str, found: Columns) -> Iterator[tuple[str, object]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            place = f"{path.name} line {number}"
+            try:
+                yield (
+                    place,
+                    json_of(
+                        line,
+                        f"{place}: the file cannot be read, it must hold one JSON object a line",
+                        DataError,
+                    ),
+                )
+            except DataError as error:
+                found.fault(str(error))
 
 
-def _read_parquet(path: Path, wanted: Sequence[str], cache: str) -> datasets.Dataset:
-    return datasets.Dataset.from_parquet(path.as_posix(), cache_dir=cache, keep_in_memory=True)
+def _read_parquet(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        found = Columns(_checked(file.schema_arrow.names, wanted, path), left_out=left_out)
+        columns = file.read(list(wanted)).to_pydict()
+        about = (file.schema_arrow.metadata or {}).get(b"huggingface")
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path.name}: the file cannot be read: {first_line(error)}") from error
+    found.rows = list(zip(*(columns[name] for name in wanted), strict=True))
+    found.places = [f"{path.name} row {i}" for i in range(1, len(found.rows) + 1)]
+    found.classes = {} if about is None else _classes(about, path)
+    return found
 
 
-def _read_text(path: Path, wanted: Sequence[str], cache: str) -> datasets.Dataset:
+def _classes(about: bytes, path: Path) -> dict[str, Sequence[str]]:
+    """What `datasets` writes beside its columns."""
+    is_not = f"{path.name}: what it says of its columns cannot be read"
+    features: Any = value_of(text_of(about, path.name, DataError), is_not, DataError)
+    for key in ("info", "features"):
+        features = features.get(key) if isinstance(features, dict) else None
+    each = features.items() if isinstance(features, dict) else ()
+    return {name: feature["names"] for name, feature in each if _is_class(feature)}
+
+
+def _is_class(feature: object) -> bool:
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
+        return False
+    names = feature.get("names")
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def _read_text(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
     """Lines that are not blank, as they are; split at line feeds alone, for texts may hold other separators."""
-    lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    texts = [line.removesuffix("\r") for line in lines if line.strip()]
-    return datasets.Dataset.from_dict(
-        {"text": texts}, features=datasets.Features({"text": datasets.Value("string")})
-    )
+    found = Columns(_checked(["text"], wanted, path), left_out=left_out)
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if line.strip():
+            found.rows.append([line.removesuffix("\r")])
+            found.places.append(f"{path.name} line {number}")
+    return found
 
 
-# Dataset.from_csv and its kin are what load_dataset("csv") runs, less its call to a download counter.
-READERS: Mapping[str, Callable[[Path, Sequence[str], str], datasets.Dataset]] = {
+READERS: Mapping[str, Callable[[Path, Wanted, list[str] | None], Columns]] = {
     ".csv": _read_csv,
+    ".tsv": _read_tsv,
     ".jsonl": _read_json,
     ".json": _read_json,
     ".parquet": _read_parquet,
@@ -91,23 +205,20 @@ READERS: Mapping[str, Callable[[Path, Sequence[str], str], datasets.Dataset]] = 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bar and the log lines that datasets writes beside the error it raises."""
-    log, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    datasets.disable_progress_bars()
+def _long_fields() -> Iterator[None]:
+    """Python's limit of 128 KiB a field is for the whole process."""
+    before = csv.field_size_limit(2**31 - 1)
     try:
         yield
     finally:
-        datasets.logging.set_verbosity(log)
-        if not bars:
-            datasets.enable_progress_bars()
+        csv.field_size_limit(before)
 
 
-def _check_columns(there: Sequence[str], wanted: Sequence[str], path: Path) -> None:
-    missing = [name for name in wanted if there.count(name) != 1]
-    if missing:
-        raise DataError(
-            f"{path.name}: the column {missing[0]} must be there once, "
-            f"got the columns {', '.join(there) or 'none'}"
-        )
+def _checked(there: Sequence[str], wanted: Wanted, path: Path) -> list[str]:
+    for name, option in wanted.items():
+        if there.count(name) != 1:
+            raise DataError(
+                f"{path.name}: the column {name} must be there once, got the columns "
+                f"{', '.join(there[:20]) or 'none'}; {option} names another"
+            )
+    return list(there)

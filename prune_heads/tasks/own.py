@@ -1,16 +1,15 @@
 """One's own data: files with text columns and, unless a language model is to read them, a label column."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import datasets
-
 from prune_heads.errors import DataError, TaskError
-from prune_heads.tasks.formats import PLAIN_TEXT, READERS, read_columns
-from prune_heads.tasks.rows import Place, Rows, assemble
+from prune_heads.tasks.formats import PLAIN_TEXT, READERS, Columns, read_columns
+from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import LABEL_METRICS, REGRESSION_METRICS, TASKS, TaskKind, TaskSpec
+from prune_heads.visible import brief
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class OwnData:
     """Label names in the order of the task; for None, all that any of the files holds, sorted."""
     name: str = "own"
     kind: TaskKind = "labelled"
+    skip_invalid: bool = False
+    """Whether rows that are at fault are left out and counted, instead of refused."""
 
     def __post_init__(self) -> None:
         faults = own_faults(
@@ -113,7 +114,7 @@ def spec_of(own: OwnData) -> TaskSpec:
     """
     labels = own.labels
     if labels is None and own.label_column is not None and own.metric not in REGRESSION_METRICS:
-        found = {label for path in own.files.values() for label in _read(own, path)[1] or ()}
+        found = {label for path in own.files.values() for label in _labels_in(own, path)}
         by_value = all(isinstance(label, str) and label.removeprefix("-").isdecimal() for label in found)
         labels = tuple(sorted(map(str, found), key=lambda label: (int(label) if by_value else 0, label)))
         if len(labels) < 2 or (own.metric == "f1" and len(labels) > 2):
@@ -140,36 +141,48 @@ def read_own(own: OwnData, spec: TaskSpec, split: str) -> Rows:
             a CSV's header and blank lines not counted.
     """
     path = own.files[split]
-    texts, labels = _read(own, path)
-    codes = {label: i for i, label in enumerate(spec.labels or ())}
-    return assemble(texts, labels, spec=spec, codes=codes, place=_place(path), source=path.name)
+    found, labels = _read(own, path)
+    return assemble(
+        [found.column(i) for i in range(len(own.text_columns))],
+        labels,
+        spec=spec,
+        codes={label: i for i, label in enumerate(spec.labels or ())},
+        place=lambda i: found.places[i],
+        source=path.name,
+        left_out=found.left_out,
+    )
 
 
-def _read(own: OwnData, path: Path) -> tuple[list[Sequence[object]], Sequence[object] | None]:
-    """The text columns and the label column, where there is one; labels of classes as text."""
-    data = read_columns(path, [*own.text_columns, *filter(None, [own.label_column])])
-    texts: list[Sequence[object]] = [data[name][:] for name in own.text_columns]
+def _read(own: OwnData, path: Path) -> tuple[Columns, list[object] | None]:
+    """The columns, and the labels if there are any: classes as text where they are one, else as they came."""
+    wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
     if own.label_column is None:
-        return texts, None
-    labels: Sequence[object] = data[own.label_column][:]
+        return read_columns(path, wanted, skip_invalid=own.skip_invalid), None
+    wanted[own.label_column] = "--label-column (label_column in a TOML file)"
+    found = read_columns(path, wanted, skip_invalid=own.skip_invalid)
+    labels = found.column(-1) if found.rows else []
     if own.metric not in REGRESSION_METRICS:
-        feature = data.features[own.label_column]
-        names = feature.names if isinstance(feature, datasets.ClassLabel) else None
-        labels = [_label(value, names, i, _place(path)) for i, value in enumerate(labels)]
-    return texts, labels
+        names = found.classes.get(own.label_column)
+        labels = [_as_text(label, names) for label in labels]
+    return found, labels
 
 
-def _label(value: object, names: Sequence[str] | None, i: int, place: Place) -> str:
-    """A label as text: `positive`, `1`, `True`."""
-    if isinstance(value, int) and names is not None and 0 <= value < len(names):
-        return names[value]
-    if not isinstance(value, str | int) or value == "" or names is not None:
-        raise DataError(f"{place(i)}: the label must be text, a whole number, true or false, got {value!r}")
-    return str(value)
+def _labels_in(own: OwnData, path: Path) -> Iterator[str]:
+    found, labels = _read(own, path)
+    for place, label in zip(found.places, labels or (), strict=True):
+        if isinstance(label, str) and label:
+            yield label
+        elif not own.skip_invalid:
+            raise DataError(
+                f"{place}: the label must be text, a whole number, true or false, got {brief(label)}"
+            )
 
 
-def _place(path: Path) -> Place:
-    return lambda i: f"{path.name} row {i + 1}"
+def _as_text(label: object, names: Sequence[str] | None) -> object:
+    """`positive`, `1`, `True`; what is no label as it is."""
+    if names is None:
+        return str(label) if isinstance(label, int) else label
+    return names[label] if isinstance(label, int) and 0 <= label < len(names) else label
 
 
 def _twice(names: Sequence[str]) -> str | None:

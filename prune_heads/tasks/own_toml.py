@@ -15,11 +15,11 @@ then.
 """
 
 import difflib
-import tomllib
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from prune_heads import reading
 from prune_heads.errors import TaskError
 from prune_heads.tasks.own import OwnData, own_faults, own_texts
 from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, TASKS, TaskKind
@@ -36,12 +36,7 @@ def read_toml(path: Path) -> OwnData:
     Raises:
         TaskError: The file is missing or no TOML, or something in it is wrong; the message lists every fault.
     """
-    try:
-        raw = tomllib.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        raise TaskError(f"the task file must be there, got {path}, which is no file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TaskError(f"{path.name}: the task file must be TOML: {error}") from error
+    raw = reading.read_toml(path, "the task file", TaskError)
     faults = [_unknown(key) for key in raw if key not in _KEYS]
     kind = _kind(raw, faults)
     needed = _REQUIRED if kind == "labelled" else ("name", "files")

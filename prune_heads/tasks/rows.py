@@ -6,11 +6,14 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from prune_heads.errors import DataError
+from prune_heads.reading import is_encodable
 from prune_heads.tasks.spec import TaskSpec
+from prune_heads.visible import brief
 
 Place = Callable[[int], str]
 """Row index from 0 -> where the user finds the row, e.g. `SST-2/dev.tsv line 2`."""
@@ -28,6 +31,8 @@ class Rows:
     """Where they came from, for records: never an absolute path."""
     n_there: int | None = None
     """Rows that the source has, where more than these are known of."""
+    left_out: tuple[str, ...] = ()
+    """What is wrong with each row of the source that is no example and was to be left out."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -56,7 +61,7 @@ class Rows:
     def _taking(self, places: Sequence[int]) -> "Rows":
         pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in places]
         labels = None if self.labels is None else [self.labels[i] for i in places]
-        return Rows([self.texts[i] for i in places], pairs, labels, self.source, self.n_there)
+        return replace(self, texts=[self.texts[i] for i in places], text_pairs=pairs, labels=labels)
 
 
 def assemble(
@@ -68,6 +73,7 @@ def assemble(
     place: Place,
     source: str,
     may_be_empty: bool = False,
+    left_out: list[str] | None = None,
 ) -> Rows:
     """Check raw columns and turn them into rows.
 
@@ -79,47 +85,58 @@ def assemble(
         place: Names a row for the user.
         source: For records.
         may_be_empty: Whether empty texts are known and let through.
+        left_out: What is wrong with the rows that are left out already, to which others are added; None to refuse.
 
     Raises:
         DataError: No row; a text that is empty or not text; an unknown label; a score that is no number.
     """
-    if not columns[0]:
-        raise DataError(f"{source}: at least one example must be there, got none")
-    texts = [_texts(column, place, may_be_empty) for column in columns]
-    values: Sequence[int] | Sequence[float] | None = None
-    if labels is not None:
-        values = _scores(labels, place) if spec.is_regression else _indices(labels, codes, place)
-    return Rows(texts[0], texts[1] if len(texts) == 2 else None, values, source)
-
-
-def _texts(column: Sequence[object], place: Place, may_be_empty: bool) -> list[str]:
-    texts = []
-    for i, text in enumerate(column):
-        if not isinstance(text, str):
-            raise DataError(f"{place(i)}: the text must be text, got {text!r}")
-        if not may_be_empty and not text.strip():
-            raise DataError(f"{place(i)}: the text must not be empty")
-        texts.append(text)
-    return texts
-
-
-def _indices(labels: Sequence[object], codes: Mapping[str, int], place: Place) -> list[int]:
-    try:
-        return [codes[label] for label in labels]  # type: ignore[index]
-    except (KeyError, TypeError):
-        i, label = next((i, label) for i, label in enumerate(labels) if label not in list(codes))
-        raise DataError(f"{place(i)}: the label must be one of {', '.join(codes)}, got {label!r}") from None
-
-
-def _scores(labels: Sequence[object], place: Place) -> list[float]:
-    scores = []
-    for i, label in enumerate(labels):
+    kept: list[tuple[tuple[str, ...], Any]] = []
+    for i, texts in enumerate(zip(*columns, strict=True)):
         try:
-            # Through single precision, which the hub stores: else the same file would give two fingerprints.
-            (score,) = struct.unpack("<f", struct.pack("<f", float(label)))  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            score = math.nan
-        if not math.isfinite(score):
-            raise DataError(f"{place(i)}: the score must be a finite number, got {label!r}")
-        scores.append(score)
-    return scores
+            checked = tuple(_text(text, may_be_empty) for text in texts)
+            label = (
+                None
+                if labels is None
+                else _score(labels[i])
+                if spec.is_regression
+                else _index(labels[i], codes)
+            )
+            kept.append((checked, label))
+        except ValueError as fault:
+            said = f"{place(i)}: {fault}"
+            if left_out is None:
+                raise DataError(said) from None
+            left_out.append(said)
+    if not kept:
+        why = f"; {len(left_out)} rows were left out, the first: {left_out[0]}" if left_out else ""
+        raise DataError(f"{source}: at least one example must be there, got none{why}")
+    firsts, lasts = [row[0] for row, _ in kept], [row[-1] for row, _ in kept]
+    values = None if labels is None else [label for _, label in kept]
+    return Rows(firsts, lasts if len(columns) == 2 else None, values, source, left_out=tuple(left_out or ()))
+
+
+def _text(text: object, may_be_empty: bool) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"the text must be text, got {brief(text)}")
+    if not may_be_empty and not text.strip():
+        raise ValueError("the text must not be empty")
+    if not is_encodable(text):
+        raise ValueError(f"the text must be valid Unicode, got half a surrogate pair in {brief(text)}")
+    return text
+
+
+def _index(label: object, codes: Mapping[str, int]) -> int:
+    if not isinstance(label, str) or label not in codes:
+        raise ValueError(f"the label must be one of {', '.join(codes)}, got {brief(label)}")
+    return codes[label]
+
+
+def _score(label: object) -> float:
+    try:
+        # Through single precision, which the hub stores: else the same file would give two fingerprints.
+        (score,) = struct.unpack("<f", struct.pack("<f", float(label)))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(f"the score must be a finite number, got {brief(label)}")
+    return float(score)

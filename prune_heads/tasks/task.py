@@ -36,6 +36,8 @@ class Split:
     """SHA-256 over label names, texts and labels: the same for the same examples from whatever source."""
     n_available: int
     """Examples that the source has, of which `dataset` may hold fewer."""
+    left_out: tuple[str, ...] = ()
+    """What is wrong with each row of the source that is no example; see `load_task`."""
 
     def labelled(self, places: Sequence[int], labels: Sequence[int]) -> "Split":
         """The examples at these places alone, each with its number as `label`."""
@@ -82,7 +84,8 @@ class Task:
             else rows.sample(max_examples, seed)
         )
         there = len(rows) if rows.n_there is None else rows.n_there
-        return Split(split, _dataset(chosen), rows.source, chosen.fingerprint(self.spec.labels), there)
+        data, fingerprint = _dataset(chosen), chosen.fingerprint(self.spec.labels)
+        return Split(split, data, rows.source, fingerprint, there, rows.left_out)
 
     def _no_such_split(self, split: str) -> str:
         there = f"the split must be one of {', '.join(self.splits)}, got {split!r}"
@@ -94,13 +97,16 @@ class Task:
         return f"{self.spec.name}: {there}"
 
 
-def load_task(task: str, *, data_dir: Path | None = None, own: OwnData | None = None) -> Task:
+def load_task(
+    task: str, *, data_dir: Path | None = None, own: OwnData | None = None, skip_invalid: bool = False
+) -> Task:
     """Find a task and its data; nothing is read before `Task.load`, except one's own labels if not named.
 
     Args:
         task: A name from `TASKS`, or a path to a TOML file that describes one's own data; unused beside `own`.
         data_dir: For a GLUE task, a folder with the official files; the hub is asked when it is None.
         own: One's own data, described by options instead of a TOML file.
+        skip_invalid: Leave out the rows of one's own data that are at fault, and count them, instead of refusing.
 
     Raises:
         TaskError: The task is unknown, described inconsistently, or `data_dir` does not belong to it.
@@ -114,7 +120,10 @@ def load_task(task: str, *, data_dir: Path | None = None, own: OwnData | None = 
         raise TaskError(
             f"{own.name if own else task}: a data folder must be given only for a GLUE task: {', '.join(GLUE)}"
         )
+    if skip_invalid and own is None:
+        raise TaskError(f"{task}: --skip-invalid must be given for files of one's own only")
     if own is not None:
+        own = replace(own, skip_invalid=skip_invalid)
         spec = spec_of(own)
         return Task(spec, partial(_whole, partial(read_own, own, spec)), tuple(own.files))
     if task not in TASKS:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prune_heads.errors import DataError
+from prune_heads.reading import read_bytes, text_of
 from prune_heads.tasks.glue import GLUE, SPLIT_FILES, GlueFiles, label_codes
 from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TaskSpec
@@ -56,23 +57,13 @@ def _task_folder(files: GlueFiles, data_dir: Path) -> Path:
 
 
 def _lines(path: Path, name: str) -> list[str]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
         raise DataError(
             f"{name}: the file must be there, got a folder with these .tsv files: {there}; "
             "the data folder must be the task's own, or the one that holds it"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{name}: the file cannot be read: {error.strerror}") from error
-    try:
-        text = content.decode("utf-8-sig")  # official MRPC files begin with a byte order mark
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{name} line {line}: the file must be UTF-8, got the byte {content[error.start]:#04x}"
-        ) from None
+        )
+    text = text_of(read_bytes(path, name, DataError), name, DataError)
     if not text.strip():
         raise DataError(f"{name}: at least one example must be there, got an empty file")
     # Not splitlines(): texts may hold other characters that it takes for line ends.

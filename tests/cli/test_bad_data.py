@@ -97,9 +97,9 @@ _GOOD = "text,label\na cat,positive\na dog,negative\n"
             "own.txt",
             _GOOD,
             (),
-            "the validation file must end with .csv, .jsonl, .json, .parquet, got own.txt",
+            "the validation file must end with .csv, .tsv, .jsonl, .json, .parquet, got own.txt",
         ),
-        ("own.jsonl", "nonsense\n", (), "own.jsonl: the file cannot be read"),
+        ("own.jsonl", "nonsense\n", (), "own.jsonl line 1: the file cannot be read"),
         ("own.parquet", "nonsense\n", (), "own.parquet: the file cannot be read"),
     ],
 )
@@ -112,8 +112,8 @@ def test_wrong_files_of_one_s_own(name, text, options, said, refused, checkpoint
 
 def test_wrong_toml(refused, checkpoint, out, tmp_path):
     words = ("run", "--model", checkpoint, "--task", tmp_path / "own.toml", *out)
-    assert "the task file must be there" in refused(*words)
+    assert "the task file must be a readable file" in refused(*words)
     (tmp_path / "own.toml").write_text("name = ")
-    assert "own.toml: the task file must be TOML" in refused(*words)
+    assert "the task file must be a TOML file; own.toml is not" in refused(*words)
     (tmp_path / "own.toml").write_text('name = "own"\nlabels_column = "label"\n')
     assert "did you mean label_column?" in refused(*words)

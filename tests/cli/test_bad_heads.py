@@ -73,7 +73,10 @@ def test_wrong_heads_json(text, said, refused, on_sst2, out, tmp_path):
         ('{"scores": 5}', "must be what 'prune-heads score --output' writes"),
         ('{"scores": [["a"]]}', "must be what 'prune-heads score --output' writes"),
         ('{"scores": [[1, 2], [3, 4]]}', "must be of this model, with [4, 4, 4] heads a layer"),
-        ('{"scores": [[1, 2, 3, NaN], [1, 2, 3, 4], [1, 2, 3, 4]]}', "scores must be finite"),
+        (
+            '{"scores": [[1, 2, 3, NaN], [1, 2, 3, 4], [1, 2, 3, 4]]}',
+            "scores must be a finite number; got nan",
+        ),
     ],
 )
 def test_wrong_scores_json(text, said, refused, checkpoint, out, tmp_path):

@@ -107,7 +107,9 @@ def test_faults_are_misuse(invoke, write, values, message):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "cannot be read"), ("task = ", "is not TOML")])
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "must be a readable file"), ("task = ", "must be a TOML file")]
+)
 def test_files_that_cannot_be_read_are_misuse(invoke, tmp_path, text, message):
     file = tmp_path / "run.toml"
     if text is not None:

@@ -1,7 +1,6 @@
 """What stands in the output folder is never lost unasked."""
 
 import json
-import os
 import shutil
 import tempfile
 
@@ -76,14 +75,25 @@ def test_an_output_that_cannot_be_made_is_told_before_the_work(
     assert f"{tmp_path / 'file'} is a file" in refused(*words, tmp_path / "file" / "sub" / "out")
     assert "base metric" not in invoke(*words, tmp_path / "file" / "out").stderr
     (tmp_path / "locked").mkdir()
-    access = os.access  # not chmod: root may write everywhere
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "locked" and access(path, mode))
+    made = tempfile.mkdtemp  # not chmod: root may write everywhere
+
+    def denied(**options):
+        if options["dir"] == tmp_path / "locked":
+            raise PermissionError(13, "Permission denied")
+        return made(**options)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", denied)
     assert f"{tmp_path / 'locked'} is not writable" in refused(*words, tmp_path / "locked" / "out")
 
 
 def test_an_output_that_cannot_be_made_after_all(refused, on_sst2, out, monkeypatch):
+    made, calls = tempfile.mkdtemp, []
+
     def denied(**options):
-        raise PermissionError(13, "Permission denied")
+        calls.append(options)
+        if len(calls) > 1:  # the first is to try it
+            raise PermissionError(13, "Permission denied")
+        return made(**options)
 
     monkeypatch.setattr(tempfile, "mkdtemp", denied)
     assert "must be writable" in refused("prune", *on_sst2[:2], "--heads", "1:1", "--output", out[1].parent)

@@ -24,7 +24,7 @@ def test_plain_text_is_a_text_a_line_without_blank_ones(tmp_path):
         == split.fingerprint
     )
     path.write_bytes(b"caf\xe9\n")
-    with pytest.raises(DataError, match=r"a\.txt: the file cannot be read: .*utf-8"):
+    with pytest.raises(DataError, match=r"a\.txt line 1: the file must be UTF-8"):
         load_task("lm", own=own_texts("lm", {"train": path})).load("train")
     path.write_bytes(b"\n \n")
     with pytest.raises(DataError, match=r"a\.txt: at least one example must be there"):
@@ -47,8 +47,8 @@ def test_sources_and_targets(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "file", "columns", "message"),
     [
-        ("seq2seq", "a.txt", None, "must end with .csv, .jsonl, .json, .parquet, got a.txt"),
-        ("lm", "a.tsv", None, "must end with .csv, .jsonl, .json, .parquet, .txt, got a.tsv"),
+        ("seq2seq", "a.txt", None, "must end with .csv, .tsv, .jsonl, .json, .parquet, got a.txt"),
+        ("lm", "a.xls", None, "must end with .csv, .tsv, .jsonl, .json, .parquet, .txt, got a.xls"),
         ("lm", "a.csv", ["a", "b"], "one text column must be named, got 2"),
         ("seq2seq", "a.csv", ["a"], "two text columns must be named, got 1"),
         ("seq2seq", "a.csv", ["a", "a"], "must differ, got a twice"),

@@ -89,7 +89,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         ('["bad", "good"]', "[0.5, 1.0]", "labels must be a list of texts, whole numbers or booleans"),
         ('"dev.jsonl"', '["dev.jsonl"]', r"\[files\] must give one file name a split"),
         ("[files]", "[flies]", "the key flies is unknown; did you mean files"),
-        ("[files]", "[files", "the task file must be TOML"),
+        ("[files]", "[files", "the task file must be a TOML file"),
     ],
 )
 def test_faults(tmp_path, old, new, message):
@@ -142,7 +142,7 @@ def test_faults_of_texts(tmp_path, old, new, message):
 
 
 def test_no_file_at_all(tmp_path):
-    with pytest.raises(TaskError, match="the task file must be there"):
+    with pytest.raises(TaskError, match="the task file must be a readable file"):
         load_task(str(tmp_path / "none.toml"))
 
 

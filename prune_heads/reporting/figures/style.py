@@ -1,5 +1,6 @@
 """What all figures share: one style, and files whose bytes depend on the record alone."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
+
+from prune_heads.visible import visible
 
 STYLE = {
     "font.size": 10,
@@ -15,6 +19,7 @@ STYLE = {
     "axes.spines.right": False,
     "svg.hashsalt": "prune-heads",  # the same record gives the same bytes
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "figure.dpi": 100,
 }
 MARKERS = "os^Dv"
@@ -41,6 +46,10 @@ def grid_of(rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
 
 def save(figure: Figure, folder: Path, stem: str) -> None:
     """Write `stem.png` and `stem.svg`; no date in them, so that the same figure gives the same bytes."""
-    with matplotlib.rc_context(STYLE):
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text("\n".join(map(visible, text.get_text().split("\n"))))
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # names may be in any script
         figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
         figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})

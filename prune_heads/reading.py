@@ -1,0 +1,188 @@
+"""Files from outside are read here and nowhere else: whatever is in them, an error of ours or a value.
+
+What is too long, too deep, in another encoding, or no number that a computer computes with is refused by name and
+line, before a parser that would hang or end the process sees it.
+"""
+
+import codecs
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prune_heads.errors import RunError
+
+_LARGEST_JSON = 1 << 28
+_LARGEST_TOML = 1 << 20
+_DEEPEST = 64
+_MOST_DOTS = 100
+"""Between two separators of TOML: the time tomllib takes grows with the square of a dotted key's parts."""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # begins as that of UTF-16 does
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+Error = type[Exception]
+
+
+def read_bytes(source: Path, what: str, error: Error = RunError, most: int = -1) -> bytes:
+    """The content of a file; `what` says what it should be.
+
+    Raises:
+        Exception: Of the class `error`, if it cannot be read, or has more than `most` bytes.
+    """
+    try:
+        with source.open("rb") as file:
+            content = file.read(most + 1 if most >= 0 else -1)
+    except (OSError, ValueError) as fault:  # ValueError: a path with a null byte
+        said = getattr(fault, "strerror", None) or fault
+        raise error(f"{what} must be a readable file; got {source} ({said})") from fault
+    if 0 <= most < len(content):
+        raise error(f"{what} must have at most {most:,} bytes; {source} has more")
+    return content
+
+
+def text_of(content: bytes, name: str, error: Error = RunError) -> str:
+    """The text in UTF-8, without a byte order mark.
+
+    Raises:
+        Exception: Of the class `error`, naming line and encoding, if it is in another one, cut, or no text.
+    """
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            raise error(f"{name}: the file must be UTF-8, got {encoding} by its byte order mark; {_CONVERT}")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        fault_at = fault.start + (len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0)
+        line = content.count(b"\n", 0, fault_at) + 1
+        if fault.reason == "unexpected end of data":
+            raise error(
+                f"{name} line {line}: the file must be UTF-8, it ends within a character: it is cut, or Latin-1"
+            ) from None
+        raise error(
+            f"{name} line {line}: the file must be UTF-8, got the byte {content[fault_at]:#04x}, as in Latin-1; "
+            f"{_CONVERT}"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise error(f"{name} line {line}: the file must be text in UTF-8, got a null byte (is it UTF-16?)")
+    return text
+
+
+_CONVERT = "convert it (iconv -t utf-8)"
+
+
+def json_of(text: str, is_not: str, error: Error = RunError) -> Any:
+    """The value of a JSON text, whatever its numbers; `is_not` begins what is said of another.
+
+    Raises:
+        Exception: Of the class `error`.
+    """
+    return _parsed(json.loads, text, is_not, error)
+
+
+def toml_of(text: str, is_not: str, error: Error = RunError) -> dict[str, Any]:
+    """The table of a TOML text, whatever its numbers; `is_not` begins what is said of another.
+
+    Raises:
+        Exception: Of the class `error`.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > _MOST_DOTS and any(
+            part.count(".") > _MOST_DOTS for part in re.split(r"[=,{\[]", line)
+        ):
+            raise error(f"{is_not}: line {number} has more than {_MOST_DOTS} dots in a row")
+    found: dict[str, Any] = _parsed(tomllib.loads, text, is_not, error)
+    return found
+
+
+def value_of(text: str, is_not: str, error: Error = RunError) -> Any:
+    """The same, of finite numbers, whole ones of at most 64 bits, and texts that can be written again.
+
+    Raises:
+        Exception: Of the class `error`.
+    """
+    value = json_of(text, is_not, error)
+    _check(value, is_not, error)
+    return value
+
+
+def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
+    """One JSON object, whose numbers are finite and whose whole numbers have 64 bits.
+
+    Raises:
+        Exception: Of the class `error`, if the file is missing or holds anything else; `what` says what it
+            should have been.
+    """
+    text = text_of(read_bytes(source, what, error, _LARGEST_JSON), f"{what}: {source.name}", error)
+    value = json_of(text, f"{what} must be a JSON file; {source} is not", error)
+    _check(value, f"{what}: {source.name}", error)
+    if not isinstance(value, dict):
+        raise error(f"{what} must hold a JSON object; {source} holds a {type(value).__name__}")
+    return value
+
+
+def read_toml(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
+    """A TOML file of texts, truth values and finite numbers, in lists and tables: what JSON can hold, too.
+
+    Raises:
+        Exception: Of the class `error`, if the file is missing or holds anything else.
+    """
+    text = text_of(read_bytes(source, what, error, _LARGEST_TOML), f"{what}: {source.name}", error)
+    table = toml_of(text, f"{what} must be a TOML file; {source.name} is not", error)
+    _check(table, f"{what}: {source.name}", error)
+    return table
+
+
+def _parsed(parse: Callable[[str], Any], text: str, is_not: str, error: Error) -> Any:
+    try:
+        return parse(text)
+    except RecursionError:
+        raise error(f"{is_not}: it is nested too deeply") from None
+    except ValueError as fault:
+        said = str(fault).partition(";")[0]  # Python's own cure, to raise its limit of digits, is none here
+        raise error(f"{is_not}: {said}") from fault
+
+
+def _check(value: Any, name: str, error: Error) -> None:
+    if fault := next(_faults(value), None):
+        raise error(f"{name}: {fault}")
+
+
+def _faults(value: Any) -> Iterator[str]:
+    """What JSON or TOML let through and nobody can compute with or write down; no recursion, which has an end."""
+    left = [("", value, 0)]
+    while left:
+        key, each, depth = left.pop()
+        at = f"{key} " if key else ""
+        if depth > _DEEPEST:
+            yield f"it must be nested at most {_DEEPEST} deep"
+        elif isinstance(each, dict):
+            left += [("", name, depth) for name in each]
+            left += [(str(name)[:80], item, depth + 1) for name, item in each.items()]
+        elif isinstance(each, list):
+            left += [(key, item, depth + 1) for item in each]
+        elif isinstance(each, str):
+            if "\0" in each or not is_encodable(each):
+                yield f"{at}must be text; got {each[:80]!r}"
+        elif isinstance(each, int):
+            if not -(2**63) <= each < 2**64:
+                yield f"{at}must be a number of at most 64 bits; got one of {each.bit_length()}"
+        elif isinstance(each, float):
+            if each - each != 0:
+                yield f"{at}must be a finite number; got {each}"
+        elif each is not None:
+            yield f"{at}must be a text, a number, true or false; got a {type(each).__name__}, {each}"
+
+
+def is_encodable(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which no file and no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
