@@ -48,11 +48,11 @@ def plan_table(report: Mapping[str, Any]) -> RenderableType:
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
-    """Counts, and what the failures say; by listing folders, no record is opened."""
+    """Counts, and what the failures say; by listing folders, no record is opened. What the dead had is not running."""
     about = folder.about()
     failed = list(folder.failed())
-    done = sum(1 for _ in folder.done())
-    running = sum(1 for _ in folder.running())
+    done = sum(folder.has_record(name) for name in folder.done())
+    running = len(folder.claims().alive())
     errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
     return {
         "name": about["name"],

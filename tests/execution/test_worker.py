@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -227,9 +226,8 @@ def test_a_damaged_record_is_named_with_its_cure(grid, log, tmp_path):
     folder, _ = work(tmp_path / "s", grid)
     first = grid.trials[0].digest
     (folder.trial(first) / "record.json").write_bytes(b"{")
-    with pytest.raises(RunError, match=r"must be a JSON file.*Remove its folder"):
+    with pytest.raises(RunError, match=r"must be a JSON file.*sweep run' runs the trial again"):
         folder.record(first)
-    shutil.rmtree(folder.trial(first))
     work(tmp_path / "s", grid)
     assert folder.record(first)["configuration"] == dict(grid.trials[0].values)
     assert sum(started(log).values()) == 13
@@ -257,9 +255,9 @@ def test_a_trial_that_kills_its_workers_fails_and_the_others_finish(log, tmp_pat
     assert len(list(folder.done())) == 3
     failed = list(folder.failed())
     assert {folder.failure(digest)["values"]["criterion"] for digest in failed} == {"dies"}
-    assert "3 workers have died of it (exit code -9" in folder.failure(failed[0])["error"]
+    assert "3 workers have died of it" in folder.failure(failed[0])["error"]
     assert kinds(events).count("failed") == len(failed) == 3
-    assert {n for name, n in started(log).items() if "dies" in name} <= {3, 4}  # one may begin it meanwhile
+    assert {n for name, n in started(log).items() if "dies" in name} == {3}
     assert {n for name, n in started(log).items() if "dies" not in name} == {1}
 
 
