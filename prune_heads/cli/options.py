@@ -29,8 +29,6 @@ DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
 
 _OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
-
-
 _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
@@ -106,21 +104,12 @@ class SetupOptions:
 
     def resolve(self) -> "Setup":
         """As a `Setup`; options that contradict each other are usage errors."""
-        from prune_heads.studies.setup import Setup
+        task, own = self.asked()
+        from prune_heads.studies.setup import Setup  # which imports torch
 
-        own = self._own()
-        task = self.task
-        if task is None and own is not None:
-            task = own.name
-        elif task is None and self.model != DEFAULT_MODEL:
-            raise BadParameter("--task must say which task the model is for; see 'prune-heads tasks'.")
-        elif task in _OF_TEXTS:
-            pass  # its files are one's own, always
-        elif task is not None and own is not None and (self.model != DEFAULT_MODEL or task.endswith(".toml")):
-            raise BadParameter("--task and one's own --train-file or --validation-file exclude each other.")
         return Setup(
             model=self.model,
-            task=task or DEFAULT_TASK,
+            task=task,
             data_dir=self.data_dir,
             own=own,
             label_order=_names(self.label_order),
@@ -132,6 +121,20 @@ class SetupOptions:
             trust_remote_code=self.trust_remote_code,
             beams=self.beams,
         )
+
+    def asked(self) -> "tuple[str, OwnData | None]":
+        """The task and one's own data; options that contradict each other are usage errors."""
+        own = self._own()
+        task = self.task
+        if task is None and own is not None:
+            task = own.name
+        elif task is None and self.model != DEFAULT_MODEL:
+            raise BadParameter("--task must say which task the model is for; see 'prune-heads tasks'.")
+        elif task in _OF_TEXTS:
+            pass  # its files are one's own, always
+        elif task is not None and own is not None and (self.model != DEFAULT_MODEL or task.endswith(".toml")):
+            raise BadParameter("--task and one's own --train-file or --validation-file exclude each other.")
+        return task or DEFAULT_TASK, own
 
     def _own(self) -> "OwnData | None":
         given = {"train": self.train_file, "validation": self.validation_file}

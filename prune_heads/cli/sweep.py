@@ -76,7 +76,7 @@ def run(
     takes over those of processes that have died; a --worker ends when others have all that is left. Exit code 1 if a
     trial has failed or is left; of a --worker, if one of its own has failed or it was interrupted.
     """
-    from prune_heads.execution.spec import read_sweep
+    from prune_heads.execution.spec import MOST_TRIALS, read_sweep
 
     try:
         read = read_sweep(spec, known())
@@ -94,6 +94,11 @@ def run(
         raise BadParameter("--worker and --executor ray exclude each other.")
     if output is None:
         raise BadParameter("--output must name the folder of the sweep (or ask for --dry-run).")
+    if read.n_more:
+        raise BadParameter(
+            f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
+            f"{read.n_trials + read.n_undrawn:,}."
+        )
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.execution.job import Job, Policy
     from prune_heads.execution.local import Local

@@ -17,12 +17,13 @@ _SHOWN = 20
 
 
 def plan_report(sweep: Sweep) -> dict[str, Any]:
-    """The trials in order: digest and what varies."""
+    """The trials in order: digest and what varies; of very many the first ones."""
     return {
         "name": sweep.name,
         "digest": sweep.digest,
-        "n_trials": len(sweep.trials),
+        "n_trials": sweep.n_trials,
         "n_described_twice": sweep.n_twice,
+        "n_undrawn": sweep.n_undrawn,
         "axes": list(sweep.axes),
         "trials": [
             {"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}}
@@ -41,10 +42,14 @@ def plan_table(report: Mapping[str, Any]) -> RenderableType:
                 table.add_row("...")
             continue
         table.add_row(row["digest"][:10], *(str(row[axis]) for axis in report["axes"]))
-    twice = (
-        f"; {report['n_described_twice']} more are the same as others" if report["n_described_twice"] else ""
-    )
-    return Group(titled(f"{report['name']}: {report['n_trials']:,} trials{twice}"), table)
+    if len(rows) < report["n_trials"]:
+        table.add_row("...")
+    said = f"{report['name']}: {report['n_trials']:,} trials"
+    if report["n_described_twice"]:
+        said += f"; {report['n_described_twice']:,} more are the same as others"
+    if report["n_undrawn"]:
+        said += f"; {report['n_undrawn']:,} more would differ in a seed alone, where nothing is drawn"
+    return Group(titled(said), table)
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
