@@ -14,7 +14,7 @@ from prune_heads.cli.names import ExecutorName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
 from prune_heads.cli.places import Store
-from prune_heads.cli.trial import BeginTrials, known
+from prune_heads.cli.trial import BeginTrials, draws, known
 from prune_heads.errors import SpecError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def results(folder: Folder, output: Output = None, as_json: Json = False) -> Non
     from prune_heads.jobs.sweep import results_job
     from prune_heads.reporting.sweep import results_table
 
-    report = results_job(SweepFolder(folder), output)
+    report = results_job(SweepFolder(folder), output, draws)
     show(report, results_table(report), as_json=as_json)
 
 
@@ -164,7 +164,7 @@ def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     from prune_heads.jobs.sweep import plot_job
     from prune_heads.reporting.layout import titled
 
-    report = plot_job(SweepFolder(folder), output)
+    report = plot_job(SweepFolder(folder), output, draws)
     show(report, titled(", ".join(report["files"])), as_json=as_json)
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.reporting.layout import plain_table, titled
+from prune_heads.reporting.sweep_panels import OF_A_PANEL, panels
 from prune_heads.reporting.sweep_results import varying
 
 _SHOWN = 20
@@ -89,16 +90,16 @@ def end_table(report: Mapping[str, Any]) -> RenderableType:
 
 def results_table(report: Mapping[str, Any]) -> RenderableType:
     """The base and the best trial of each task, model and split by the headline metric, and where the table is."""
-    rows = [row for row in report["rows"] if row["headline"]]
-    by = varying(rows, ("task", "model", "split")) or ["task"]
-    table = plain_table((*by, "metric"), ("trials", "base", "best", "heads"))
-    for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
-        own = [row for row in rows if tuple(row[name] for name in by) == group]
-        best = max(own, key=lambda row: row["pruned"])
+    shown = panels(report["rows"])
+    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
+    table = plain_table((title, "metric"), ("trials", "base", "best", "heads"))
+    for panel in shown:
+        best = max(panel.rows, key=lambda row: row["pruned"])
         left = best["n_heads"] - best["n_pruned"]
-        numbers = (f"{own[0]['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
-        table.add_row(*group, own[0]["metric"], f"{len(own):,}", *numbers)
-    said = f"{report['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(report['files'])}"
+        numbers = (f"{best['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
+        table.add_row(panel.title, best["metric"], f"{len(panel.rows):,}", *numbers)
+    n_trials = len({row["trial"] for row in report["rows"]})
+    said = f"{report['name']}: {n_trials:,} trials; {', '.join(report['files'])}"
     return Group(titled(said), table)
 
 

@@ -69,7 +69,7 @@ def test_the_table_shows_the_mean_and_how_far_seeds_differ(rows):
     assert results_markdown("how far", rows).splitlines() == [
         "# how far",
         "",
-        "Mean over 2 seeds, from the least to the most.",
+        "Mean over 2 seeds, from the least to the most, of random.",
         "",
         "## a: matthews correlation, 10 examples",
         "",
