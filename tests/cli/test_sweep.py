@@ -28,7 +28,8 @@ seeds = [0, 1]
 criterion = ["gradient", "random"]
 fraction = [0.0, 0.5, 1.0]
 """
-N = 12
+N = 9
+"""Of gradient, which draws nothing, one seed; of random both."""
 
 
 @pytest.fixture
