@@ -195,9 +195,42 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_run_takes_over(jobs, sweep, 
     assert (code, out) == (130, "")
     assert err.endswith("error: interrupted; nothing half-written was left\n")
     assert records(tmp_path / "s") == {}
-    assert len(list((tmp_path / "s" / "claims").rglob("*.1"))) == (jobs if jobs > 1 else 0)  # of the dead
+    assert not list((tmp_path / "s" / "claims").rglob("*.*"))  # no trial is to blame
     hold.unlink()
     assert ended(start(words))[0] == 0
     assert sorted(starts(log).values()) == [1] * (4 - jobs) + [2] * jobs
     assert ended(start(sweep("whole", n=4)))[0] == 0
     assert compare(tmp_path / "s", tmp_path / "whole") == (4, 4)
+
+
+def test_workers_of_a_killed_parent_end_and_no_trial_is_to_blame(sweep, start, log, hold, tmp_path):
+    words = sweep("s", "--jobs", "2", n=4)
+    child = start(words)
+    until(lambda: len(starts(log)) == 2)  # which would be held for ever
+    child.kill()
+    child.communicate()
+    until(lambda: not any(lives(pid) for pid in workers(log)))
+    assert not list((tmp_path / "s" / "claims").rglob("*.*"))
+    hold.unlink()
+    assert ended(start(words))[0] == 0
+    assert len(records(tmp_path / "s")) == 4
+
+
+def lives(pid):
+    """Whether there is a process of this number that has not ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("--jobs", "1"), ("--worker",)])
+def test_a_trial_that_kills_the_process_fails_after_three(more, sweep, start, log, tmp_path):
+    spec = Path(sweep("s", n=1)[len(NULL)])
+    spec.write_text(spec.read_text() + '[grid]\ncriterion = ["dies", "a"]\n')
+    words = [*NULL, str(spec), "--output", str(tmp_path / "s"), *more]
+    codes = [ended(start(words, SLURM_ARRAY_TASK_ID="0"))[0] for _ in range(4)]
+    assert codes == [-signal.SIGKILL] * 3 + [1]
+    assert starts(log) == {"m-dies-0.5-0": 3, "m-a-0.5-0": 1}
+    assert len(records(tmp_path / "s")) == 1
