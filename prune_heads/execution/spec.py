@@ -28,7 +28,7 @@ Values = Mapping[str, Any]
 
 MOST_TRIALS = 1_000_000
 """That a file may describe: a sweep's folder holds a folder for each. More are counted, and the first shown."""
-_SHOWN, _LOOKED_AT = 20, 20_000
+_SHOWN, _LOOKED_AT = 20, 5_000
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _once(records: Iterator[tuple[str, dict[str, Any]]], draws: Draws) -> list[t
 
 
 def _cell(record: Mapping[str, Any], axis: str) -> tuple[Any, str, str]:
-    """What is shown of an option; and of a folder or file that a record calls by its name, its path and fingerprint.
+    """What is shown of an option; of texts what was written, which may be the path of what is shown; a fingerprint.
 
     Shown is what was meant, not what was written: no estimator where the criterion has none, heads as such. Lists are
     text, so that a column has one type.
@@ -81,8 +81,7 @@ def _cell(record: Mapping[str, Any], axis: str) -> tuple[Any, str, str]:
     written = record["trial"]["values"][axis]
     meant = {**record["trial"]["values"], **record["configuration"], "model": record["model"]["name"]}[axis]
     shown = ", ".join(map(str, meant)) if isinstance(meant, list) else meant
-    is_name = isinstance(written, str) and isinstance(meant, str) and (axis == "model" or written != meant)
-    path = PurePath(written).as_posix() if is_name else ""
+    path = PurePath(written).as_posix() if isinstance(written, str) and isinstance(meant, str) else ""
     return shown, path, record["model"]["fingerprint"] if axis == "model" else ""
 
 
