@@ -15,7 +15,7 @@ from typing import Any
 from prune_heads.errors import RunError
 
 _LARGEST_JSON = 1 << 28
-_LARGEST_TOML = 1 << 20
+LARGEST_TOML = 1 << 20
 _DEEPEST = 64
 _MOST_DOTS = 100
 """Between two separators of TOML: the time tomllib takes grows with the square of a dotted key's parts."""
@@ -132,7 +132,7 @@ def read_toml(source: Path, what: str, error: Error = RunError) -> dict[str, Any
     Raises:
         Exception: Of the class `error`, if the file is missing or holds anything else.
     """
-    text = text_of(read_bytes(source, what, error, _LARGEST_TOML), f"{what}: {source.name}", error)
+    text = text_of(read_bytes(source, what, error, LARGEST_TOML), f"{what}: {source.name}", error)
     table = toml_of(text, f"{what} must be a TOML file; {source.name} is not", error)
     _check(table, f"{what}: {source.name}", error)
     return table

@@ -1,5 +1,8 @@
 """What a lab keeps between runs, and what it asks of others."""
 
+from dataclasses import fields, replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from prune_heads.progress import Silent
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.scoring import Scoring
 from prune_heads.studies.setup import Setup
+from prune_heads.tasks.own import OwnData
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -23,3 +27,33 @@ def test_scores_are_computed_anew_for_another_seed_only_where_it_matters(criteri
     depends = any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert depends == (criterion == "random") == CRITERIA[criterion].draws
     assert len(asked) == 1 + depends
+
+
+OTHER = {
+    "data_dir": Path("data"),
+    "own": OwnData({"train": Path("a.csv")}, ("text",), "label", "f1"),
+    "label_order": ("a", "b"),
+    "trust_remote_code": True,
+}
+"""A value of the fields whose type does not suggest one."""
+
+
+def other(value, name):
+    if name in OTHER:
+        return OTHER[name]
+    return f"{value}x" if isinstance(value, str | None) and name != "max_examples" else (value or 0) + 1
+
+
+def test_whatever_is_asked_for_is_in_the_key_of_what_is_shared():
+    """An option that is added later, too; where predictions are kept changes no score."""
+    lab = Lab(Setup("mini", "mini-sentiment"), Silent())
+    scoring, setup = Scoring("magnitude"), lab.setup
+    before = lab._identity(scoring, None)
+    for field in fields(Setup):
+        lab.setup = replace(setup, **{field.name: other(getattr(setup, field.name), field.name)})
+        assert (lab._identity(scoring, None) == before) == (field.name == "store"), field.name
+    lab.setup = setup
+    for field in fields(Scoring):
+        changed = replace(scoring, **{field.name: other(getattr(scoring, field.name), field.name)})
+        assert lab._identity(changed, None) != before, field.name
+    assert lab._identity(scoring, None) == before

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args
 from typer import BadParameter, Context, Option, Typer
 from typer.main import get_command
 
-from prune_heads.cli.places import OrPath
 from prune_heads import reading
+from prune_heads.cli.places import OrPath
 from prune_heads.errors import RunError
 from prune_heads.execution.spec import RESERVED
 

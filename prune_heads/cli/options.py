@@ -36,8 +36,6 @@ DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
 
 _OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
-
-
 _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
@@ -132,8 +130,28 @@ class SetupOptions:
 
     def resolve(self) -> "Setup":
         """As a `Setup`; options that contradict each other are usage errors."""
-        from prune_heads.studies.setup import Setup
+        task, own = self.asked()
+        from prune_heads.studies.setup import Setup  # which imports torch
 
+        return Setup(
+            model=self.model,
+            task=task,
+            data_dir=self.data_dir,
+            own=own,
+            label_order=_names(self.label_order),
+            max_examples=self.max_examples if self.sample is None else self.sample,
+            sample_seed=None if self.sample is None else self.sample_seed or 0,
+            skip_invalid=self.skip_invalid,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            dtype=self.dtype.value,
+            device=self.device.value,
+            trust_remote_code=self.trust_remote_code,
+            beams=self.beams,
+        )
+
+    def asked(self) -> "tuple[str, OwnData | None]":
+        """The task and one's own data; options that contradict each other are usage errors."""
         if self.sample is not None and self.max_examples is not None:
             raise BadParameter("--sample and --max-examples exclude each other.")
         if self.sample is None and self.sample_seed is not None:
@@ -148,22 +166,7 @@ class SetupOptions:
             pass  # its files are one's own, always
         elif task is not None and own is not None and (self.model != DEFAULT_MODEL or task.endswith(".toml")):
             raise BadParameter("--task and one's own --train-file or --validation-file exclude each other.")
-        return Setup(
-            model=self.model,
-            task=task or DEFAULT_TASK,
-            data_dir=self.data_dir,
-            own=own,
-            label_order=_names(self.label_order),
-            max_examples=self.max_examples if self.sample is None else self.sample,
-            sample_seed=None if self.sample is None else self.sample_seed or 0,
-            skip_invalid=self.skip_invalid,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            dtype=self.dtype.value,
-            device=self.device.value,
-            trust_remote_code=self.trust_remote_code,
-            beams=self.beams,
-        )
+        return task or DEFAULT_TASK, own
 
     def _own(self) -> "OwnData | None":
         given = {"train": self.train_file, "validation": self.validation_file}

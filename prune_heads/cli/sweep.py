@@ -13,7 +13,7 @@ from prune_heads.cli.names import ExecutorName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
 from prune_heads.cli.places import Store
-from prune_heads.cli.trial import BeginTrials, known
+from prune_heads.cli.trial import BeginTrials, draws, known
 from prune_heads.errors import SpecError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(
     takes over those of processes that have died; a --worker ends when others have all that is left. Exit code 1 if a
     trial has failed or is left; of a --worker, if one of its own has failed or it was interrupted.
     """
-    from prune_heads.execution.spec import read_sweep
+    from prune_heads.execution.spec import MOST_TRIALS, read_sweep
 
     try:
         read = read_sweep(spec, known())
@@ -96,6 +96,11 @@ def run(
         raise BadParameter("--worker and --executor ray exclude each other.")
     if output is None:
         raise BadParameter("--output must name the folder of the sweep (or ask for --dry-run).")
+    if read.n_more:
+        raise BadParameter(
+            f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
+            f"{read.n_trials + read.n_undrawn:,}."
+        )
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.execution.job import Job, Policy
     from prune_heads.execution.local import Local
@@ -150,7 +155,7 @@ def results(folder: Folder, output: Output = None, as_json: Json = False) -> Non
     from prune_heads.jobs.sweep import results_job
     from prune_heads.reporting.sweep import results_table
 
-    report = results_job(SweepFolder(folder), output)
+    report = results_job(SweepFolder(folder), output, draws)
     show(report, results_table(report), as_json=as_json)
 
 
@@ -161,7 +166,7 @@ def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     from prune_heads.jobs.sweep import plot_job
     from prune_heads.reporting.layout import titled
 
-    report = plot_job(SweepFolder(folder), output)
+    report = plot_job(SweepFolder(folder), output, draws)
     show(report, titled(", ".join(report["files"])), as_json=as_json)
 
 

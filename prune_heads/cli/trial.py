@@ -1,15 +1,20 @@
 """The trials of a sweep take the options of `prune-heads run`, checked and turned into what studies take as there."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+from typer import BadParameter
 
 from prune_heads.cli.config import alone, path_of, taken, types_of
+from prune_heads.cli.names import CriterionName
 from prune_heads.cli.options import ChoiceOptions, ScoringOptions, SetupOptions, StoredSetupOptions
 from prune_heads.cli.run import options_of, run
+from prune_heads.errors import PruneHeadsError
 from prune_heads.execution.spec import Known, Trial, Values
 
 if TYPE_CHECKING:
@@ -19,11 +24,52 @@ if TYPE_CHECKING:
 _OF_THE_SWEEP = ("config", "output", "overwrite", "as_json", "save_checkpoint", "store")
 """Options of `run` that are not for a trial."""
 
+_FIRST = frozenset(
+    (
+        "model",
+        "task",
+        "data_dir",
+        "label_order",
+        "max_examples",
+        "train_file",
+        "validation_file",
+        "text_column",
+        "label_column",
+        "metric",
+        "labels",
+        "batch_size",
+        "max_length",
+        "dtype",
+        "device",
+        "trust_remote_code",
+        "fraction",
+        "n_heads",
+        "heads",
+        "min_per_layer",
+        "groups",
+        "criterion",
+        "estimator",
+        "normalize",
+        "seed",
+        "score_split",
+        "score_examples",
+        "mode",
+        "split",
+        "curve",
+    )
+)
+"""See `Known.always`; nothing is added here."""
+
 
 def known() -> Known:
     """What a trial may set."""
     defaults = {name: _plain(option.default) for name, option in _options().items()}
-    return Known(defaults, lambda key, value: _convert(key, value) and None, _clash)
+    return Known(defaults, lambda key, value: _convert(key, value) and None, _clash, draws, _FIRST)
+
+
+def draws(values: Values) -> bool:
+    """Whether what is pruned in a trial, or its curve, depends on the seed."""
+    return values["criterion"] == CriterionName.random and (values["heads"] is None or values["curve"])
 
 
 @dataclass(frozen=True)
@@ -87,7 +133,25 @@ def _options() -> dict[str, Any]:
 
 
 def _convert(key: str, value: Any) -> Any:
+    option = _options()[key]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    wanted = (
+        (option.multiple and not isinstance(value, list), "a list of texts"),
+        (option.is_flag and not isinstance(value, bool), "true or false"),
+        (isinstance(value, bool) and not option.is_flag, "a number" if _is_of_numbers(key) else "a text"),
+        (is_number and not _is_of_numbers(key), "a text"),
+        (isinstance(value, list | dict) and not option.multiple, "one value"),
+    )
+    for is_wrong, what in wanted:
+        if is_wrong and value is not None:
+            raise ValueError(f"must be {what}; got {json.dumps(value)}")
     return taken(_command(), key, value)
+
+
+@cache
+def _is_of_numbers(key: str) -> bool:
+    kind = get_args(run.__annotations__[key])[0]
+    return bool({int, float} & {kind, *get_args(kind)})
 
 
 def _converted(values: Values, relative_to: Path) -> dict[str, Any]:
@@ -99,7 +163,15 @@ def _clash(values: Values) -> str | None:
     given = [
         f"{key} = {values[key]!r}" for key in ("fraction", "n_heads", "heads") if values[key] is not None
     ]
-    return f"{' and '.join(given)} exclude each other" if len(given) > 1 else None
+    if len(given) > 1:
+        return f"{' and '.join(given)} exclude each other"
+    try:
+        SetupOptions(
+            **_part({key: _convert(key, value) for key, value in values.items()}, SetupOptions)
+        ).asked()
+    except (BadParameter, PruneHeadsError) as error:
+        return str(error)
+    return None
 
 
 def _part(values: Mapping[str, Any], options: type[Any]) -> dict[str, Any]:

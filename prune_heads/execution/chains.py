@@ -2,10 +2,8 @@
 
 import io
 import multiprocessing
-import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -15,6 +13,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TextIO
 
 from prune_heads.errors import PruneHeadsError, RunError
+from prune_heads.execution.parent import end_with_parent
 
 Step = Callable[[], None]
 """Importable by name, or a partial of such a function."""
@@ -29,7 +28,14 @@ class Chain:
     steps: Sequence[Step]
 
 
-def run_chains(chains: Sequence[Chain], jobs: int) -> None:
+def share_threads(jobs: int) -> None:
+    """Take the part of one process of so many in the threads of torch."""
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+
+
+def run_chains(chains: Sequence[Chain], jobs: int, prepare: Callable[[int], None] = share_threads) -> None:
     """Work through the chains in `jobs` processes; the first error ends all.
 
     A process that starts others does not outlive an error, Ctrl-C or a kill of this one, so whoever starts the same
@@ -37,7 +43,8 @@ def run_chains(chains: Sequence[Chain], jobs: int) -> None:
 
     Args:
         chains: Independent of each other.
-        jobs: Processes; the threads of this one are shared evenly, each has at least one.
+        jobs: Processes.
+        prepare: Called in each with their number; shares the threads evenly, each has at least one.
 
     Raises:
         RunError: If a process was killed.
@@ -47,7 +54,7 @@ def run_chains(chains: Sequence[Chain], jobs: int) -> None:
     workers: dict[Connection, SpawnProcess] = {}
     try:
         for _ in range(min(jobs, len(chains))):
-            ear, worker = _start(jobs)
+            ear, worker = _start(jobs, prepare)
             workers[ear] = worker
             ear.send(waiting.pop(0))
         while workers:
@@ -64,10 +71,10 @@ def run_chains(chains: Sequence[Chain], jobs: int) -> None:
             worker.join()
 
 
-def _start(jobs: int) -> tuple[Connection, SpawnProcess]:
+def _start(jobs: int, prepare: Callable[[int], None]) -> tuple[Connection, SpawnProcess]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and no GPU
     ear, mouth = context.Pipe()
-    worker = context.Process(target=_work, args=(mouth, jobs))
+    worker = context.Process(target=_work, args=(mouth, jobs, prepare))
     worker.start()
     mouth.close()  # of ours: the worker's end alone keeps it open, so that a death is heard
     return ear, worker
@@ -86,28 +93,19 @@ def _hear(ear: Connection) -> None:
         raise error
 
 
-def _work(mouth: Connection, jobs: int) -> None:
+def _work(mouth: Connection, jobs: int, prepare: Callable[[int], None]) -> None:
     """The body of a process: chains, until there is none."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # the terminal sends it to all; the parent says what it means
-    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    import torch
-
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    end_with_parent()
+    prepare(jobs)
     while True:
         try:
             chain = mouth.recv()
         except EOFError:
             return
         mouth.send(_error_of(chain))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _error_of(chain: Chain) -> Exception | None:

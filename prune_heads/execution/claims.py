@@ -3,18 +3,21 @@
 No lock is held and no clock is compared. A claim is the file `<trial>.<generation>`, made with O_EXCL. Its owner
 writes another number into it every few seconds; who has watched a claim for a while by his own clock and saw no beat
 makes the next generation, which again only one can. An owner on the same machine whose process is gone is
-dead at once.
+dead at once. An owner that ends takes its claim away, so the generation also counts how many have died of a trial.
 """
 
 import json
 import os
 import platform
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,12 @@ BEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
 """Without a beat. Twelve beats, so that a machine that is short of breath does not lose its trials."""
 
-
 LATELY_SECONDS = 30.0
 """For which a beat is taken as a sign of life."""
+
+_LOOK_SECONDS = 0.2
+_SHARD = re.compile("[0-9a-f]{2}")
+_CLAIM = re.compile("[0-9a-f]{64}[.][1-9][0-9]{0,9}")
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,24 @@ class Owner:
     """A process, told apart from all others on all machines."""
 
     host: str
+    """Of processes with the same one, each sees whether the others live; see `machine`."""
     pid: int
     token: str
 
     @classmethod
     def me(cls) -> "Owner":
         """This process."""
-        return cls(platform.node(), os.getpid(), secrets.token_hex(8))
+        return cls(machine(), os.getpid(), secrets.token_hex(8))
+
+
+@cache
+def machine() -> str:
+    """Where process numbers mean the same; two hosts or containers of one name differ in boot or namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux
+        return f"{platform.node()} {uuid.getnode():x}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,8 @@ class Claims:
         with self._lock:
             self._held[trial] = mine
         for old in there.values():
-            old.unlink(missing_ok=True)
+            with suppress(OSError):  # gone, or nothing of ours
+                old.unlink()
         return True
 
     def holds(self, trial: str) -> bool:
@@ -102,10 +120,10 @@ class Claims:
             and max(self._generations(trial), default=0) == _generation(mine)
         )
 
-    def is_inherited(self, trial: str) -> bool:
-        """Whether a claim of ours was another's, who died."""
+    def n_deaths(self, trial: str) -> int:
+        """Of a trial whose claim is ours: how many have died in a row while they held it."""
         mine = self._held.get(trial)
-        return mine is not None and _generation(mine) > 1
+        return 0 if mine is None else _generation(mine) - 1
 
     def has_beaten(self, trial: str) -> bool:
         """Whether attempts to take it have shown lately that someone else has it and is alive.
@@ -116,16 +134,25 @@ class Claims:
         look = self._watched.get(there[max(there)].name) if there else None
         return look is not None and look.is_beat and self.clock() - look.since < LATELY_SECONDS
 
-    def is_claimed(self, trial: str) -> bool:
-        """Whether there is a claim, by whomever, alive or dead."""
-        return bool(self._generations(trial))
-
     def give_back(self, trial: str) -> None:
         """End the claim; nothing happens if it is not ours any more."""
         with self._lock:
             mine = self._held.pop(trial, None)
         if mine is not None:
             mine.unlink(missing_ok=True)
+
+    def give_back_all(self) -> None:
+        """End all claims that are ours."""
+        for trial in list(self._held):
+            self.give_back(trial)
+
+    def give_back_of(self, pids: Collection[int]) -> None:
+        """End the claims of processes of this machine that were ended from outside: no trial is to blame."""
+        for trial in self.running():
+            for claim in self._generations(trial).values():
+                about = _parsed(_content_of(claim))
+                if about.get("host") == self.owner.host and about.get("pid") in pids:
+                    claim.unlink(missing_ok=True)
 
     @contextmanager
     def beating(self, seconds: float = BEAT_SECONDS) -> Iterator[None]:
@@ -156,8 +183,33 @@ class Claims:
 
     def running(self) -> Iterator[str]:
         """Digests of the trials that are claimed, by whomever, alive or dead."""
-        for shard in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
+        for shard in shards(self.folder):
             yield from sorted({path.name.partition(".")[0] for path in shard.iterdir() if _is_claim(path)})
+
+    def alive(self, sleep: Callable[[float], None] = time.sleep) -> list[str]:
+        """Digests of the trials whose owner lives: a process of this machine that is there, or one that beats.
+
+        Waits for a beat of the owners on other machines, for twice the time between two at most.
+        """
+        found: list[str] = []
+        others: dict[str, tuple[Path, bytes]] = {}
+        for trial in self.running():
+            there = self._generations(trial)
+            claim = there[max(there)] if there else self._path(trial, 1)
+            content = _content_of(claim)
+            about = _parsed(content)
+            if about.get("host") != self.owner.host:
+                others[trial] = claim, content
+            elif _lives(about.get("pid")):
+                found.append(trial)
+        end = self.clock() + 2 * BEAT_SECONDS
+        while others and self.clock() < end:
+            sleep(_LOOK_SECONDS)
+            for trial, (claim, content) in list(others.items()):
+                if (now := _content_of(claim)) != content:
+                    del others[trial]
+                    found += [trial] * bool(now)  # not if it was given back meanwhile
+        return sorted(found)
 
     def _generations(self, trial: str) -> dict[int, Path]:
         shard = self.folder / trial[:2]
@@ -182,10 +234,7 @@ class Claims:
         return json.dumps(about).encode()
 
     def _is_dead(self, claim: Path) -> bool:
-        try:
-            content = claim.read_bytes()
-        except FileNotFoundError:
-            return False  # given back this moment: it is for the next look
+        content = _content_of(claim)
         about = _parsed(content)
         if about.get("host") == self.owner.host and not _lives(about.get("pid")):
             return True
@@ -196,6 +245,20 @@ class Claims:
             return False
         self._watched[claim.name] = replace(before, at=now)
         return now - before.since > DEAD_AFTER_SECONDS
+
+
+def shards(folder: Path) -> list[Path]:
+    """The folders of two hexadecimal digits in a folder, in order; whatever else is there is none of ours."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else ()
+    return [folder / name for name in names if _SHARD.fullmatch(name) and (folder / name).is_dir()]
+
+
+def _content_of(claim: Path) -> bytes:
+    """Empty if it cannot be read: given back this moment, or a stray folder, which never beats."""
+    try:
+        return claim.read_bytes()
+    except OSError:
+        return b""
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
@@ -223,8 +286,7 @@ def _lives(pid: object) -> bool:
 
 
 def _is_claim(path: Path) -> bool:
-    name, _, generation = path.name.partition(".")
-    return bool(name) and generation.isdecimal()
+    return _CLAIM.fullmatch(path.name) is not None
 
 
 def _generation(path: Path) -> int:

@@ -5,7 +5,7 @@ The folder of the sweep must be on a file system that all nodes share.
 
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from prune_heads.errors import RunError, first_line
 from prune_heads.execution.connection import connected
 from prune_heads.execution.job import Event, Job, Stopping, Tell
 from prune_heads.execution.spec import Trial
-from prune_heads.execution.worker import LOOK_SECONDS, MOST_DEATHS, Outcome, Worker, fail_for_deaths
+from prune_heads.execution.worker import LOOK_SECONDS, Outcome, Worker
 
 _WAIT_SECONDS = 0.2
 _REST_SECONDS = 1.0
@@ -54,8 +54,6 @@ class _Driver:
         self.idle: deque[Any] = deque(actor.remote(own, max(1, int(place.cpus))) for _ in range(n))
         self.resting: list[tuple[float, Any]] = []
         """Actors that were lost, until they are tried again."""
-        self.claims = job.folder.claims()
-        self.deaths: Counter[str] = Counter()
         self.n_failed = 0
 
     def work(self, stopping: Stopping) -> None:
@@ -96,9 +94,9 @@ class _Driver:
             if error.actor_init_failed:  # as it would every time
                 said = str(error).strip().splitlines()[-1]  # below Ray's traceback
                 raise RunError(f"workers must start; one says {said}") from error
-            # Its process or its node is gone. Ray starts it again, once there is room.
+            # Its process or its node is gone. Ray starts it again, once there is room; the claim counts the death.
             self.resting.append((time.monotonic() + _REST_SECONDS, actor))
-            return self._lost(trial, first_line(error))
+            return LOOK_SECONDS
         except self.ray.exceptions.RayTaskError as error:
             raise RunError(
                 f"a worker must be able to keep what it finds; it says {first_line(error.cause)}"
@@ -108,15 +106,6 @@ class _Driver:
             self.n_failed += event.kind == "failed"
             self.tell(event)
         return None if outcome == "settled" else pause
-
-    def _lost(self, trial: Trial, how: str) -> float | None:
-        """A trial that was with an actor that is gone; no death of its own if that had not begun it."""
-        self.deaths[trial.digest] += self.claims.is_claimed(trial.digest)
-        if self.deaths[trial.digest] < MOST_DEATHS:
-            return LOOK_SECONDS
-        self.tell(fail_for_deaths(self.job, trial, how))
-        self.n_failed += 1
-        return None
 
     def _room(self, place: Cluster) -> int:
         there = self.ray.cluster_resources()

@@ -5,11 +5,14 @@
     failures/ab/abcd....json      the last failure of a trial, with its traceback, and how many there were
     claims/ab/abcd....1           who works on a trial now
     shared/ab/abcd....json        scores that trials share
+    shared_claims/ab/abcd....1    who computes them now
 
-256 folders each, so that none has more than a few hundred entries in a sweep of 100,000.
+256 folders each, so that none has more than a few hundred entries in a sweep of 100,000. Whatever else lies in them
+(files of a desktop, links, folders) is passed over.
 """
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +23,14 @@ from typing import Any
 
 from prune_heads.canonical import digest
 from prune_heads.errors import RunError
-from prune_heads.execution.claims import Claims
+from prune_heads.execution.claims import Claims, shards
 from prune_heads.execution.spec import Sweep, Trial, Values
 from prune_heads.files import new_directory, read_json, write_json, writing_into
 
-FORMAT = 1
+FORMAT = 2
+"""2: a criterion that draws nothing is run for one seed."""
 _LOOK_SECONDS = 0.1
+_DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP_FILE = "sweep.json"
 RECORD_FILE = "record.json"
 TIMING_FILE = "timing.json"
@@ -59,9 +64,11 @@ class SweepFolder:
         there = folder.about()
         if there.get("digest") != sweep.digest:
             same_name = " of the same name" if there.get("name") == sweep.name else f" ({there.get('name')})"
+            older = there.get("format") != FORMAT and there.get("name") == sweep.name
+            why = " An earlier version made it, which ran every criterion once a seed." if older else ""
             raise RunError(
                 f"{root.name} holds another sweep{same_name}: {there.get('n_trials')} trials, not these "
-                f"{len(sweep.trials)}. Name another --output, or restore the file; what is there is kept"
+                f"{len(sweep.trials)}.{why} Name another --output, or restore the file; what is there is kept"
             )
         return folder
 
@@ -71,15 +78,27 @@ class SweepFolder:
         Raises:
             RunError: If this is no folder of a sweep.
         """
-        return read_json(self.root / SWEEP_FILE, "the folder of a sweep must hold sweep.json, which")
+        file = self.root / SWEEP_FILE
+        about = read_json(file, "the folder of a sweep must hold sweep.json, which")
+        kinds = {"name": str, "digest": str, "n_trials": int, "axes": list}
+        if wrong := [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]:
+            raise RunError(f"{file} must be what 'prune-heads sweep run' writes; it lacks {', '.join(wrong)}")
+        return about
 
     def trial(self, name: str) -> Path:
         """Where a finished trial is."""
         return self.root / "trials" / name[:2] / name
 
     def is_done(self, digest: str) -> bool:
-        """Whether a trial has finished."""
-        return (self.trial(digest) / RECORD_FILE).exists()
+        """Whether a trial has finished and its record can be read."""
+        try:
+            return bool(self.record(digest))
+        except RunError:
+            return False
+
+    def has_record(self, digest: str) -> bool:
+        """Whether there is a record, readable or not."""
+        return (self.trial(digest) / RECORD_FILE).is_file()
 
     def finish(self, trial: Trial, record: Values, seconds: float) -> bool:
         """Keep the record of a trial, once: False if another process has done so already.
@@ -90,8 +109,10 @@ class SweepFolder:
             RunError: If it cannot be written.
         """
         target = self.trial(trial.digest)
-        if target.exists():
+        if self.is_done(trial.digest):
             return False
+        if target.is_symlink():  # a folder cannot take its place
+            target.unlink()
         with new_directory(target) as new:
             write_json(new / RECORD_FILE, record)
             finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -101,8 +122,10 @@ class SweepFolder:
 
     def clear_left_over(self, digest: str) -> None:
         """Remove what a process has left half-written that died of, or in, this trial; the claim must be ours."""
-        for path in self.trial(digest).parent.glob(f".{digest}.*.partial"):
-            shutil.rmtree(path, ignore_errors=True)
+        shard = self.trial(digest).parent
+        for name in os.listdir(shard) if shard.is_dir() else ():
+            if name.startswith(f".{digest}.") and name.endswith((".partial", ".old")):
+                shutil.rmtree(shard / name, ignore_errors=True)
 
     def fail(self, trial: Trial, error: str, traceback: str) -> int:
         """Note a failure; how many the trial has had.
@@ -117,13 +140,16 @@ class SweepFolder:
         return n
 
     def failure(self, digest: str) -> dict[str, Any]:
-        """The last failure of a trial; empty if there is none."""
-        file = self._failure(digest)
-        return read_json(file, "a failure") if file.exists() else {}
+        """The last failure of a trial; empty if there is none, or it cannot be read: the trial is tried again."""
+        try:
+            return read_json(self._failure(digest), "a failure")
+        except RunError:
+            return {}
 
     def n_failures(self, digest: str) -> int:
         """How many attempts of a trial have failed."""
-        return int(self.failure(digest).get("n_failures", 0))
+        n = self.failure(digest).get("n_failures")
+        return n if isinstance(n, int) else 0
 
     def forget_failures(self) -> int:
         """So that they are tried again; how many there were."""
@@ -138,23 +164,24 @@ class SweepFolder:
         Args:
             what: What it is (JSON); everything that it depends on.
             how: Computes it (JSON).
-            claims: By which it is settled who computes.
+            claims: `shared_claims`, by which it is settled who computes.
 
         Raises:
-            RunError: If it cannot be written, or what is there is damaged.
+            RunError: If it cannot be written.
         """
         name = digest(what)
         file = self.root / "shared" / name[:2] / f"{name}.json"
-        while not file.exists() and not claims.take(name):
-            time.sleep(_LOOK_SECONDS)
-        try:
-            if not file.exists():
-                content = {"what": dict(what), "value": how()}
-                with writing_into("the folder of a sweep", self.root):
-                    write_json(file, content)
-        finally:
-            claims.give_back(name)
-        value: dict[str, Any] = read_json(file, "what trials share")["value"]
+        while (value := _shared_value(file)) is None:
+            if not claims.take(name):
+                time.sleep(_LOOK_SECONDS)
+                continue
+            try:
+                if _shared_value(file) is None:
+                    content = {"what": dict(what), "value": how()}
+                    with writing_into("the folder of a sweep", self.root):
+                        write_json(file, content)
+            finally:
+                claims.give_back(name)
         return value
 
     def done(self) -> Iterator[str]:
@@ -169,12 +196,9 @@ class SweepFolder:
         """The claims of this process, which is another owner for each call."""
         return Claims(self.root / "claims")
 
-    def running(self) -> Iterator[str]:
-        """Digests of the trials that someone works on, or did when he died."""
-        return (name for name in self.claims().running() if not self._is_shared(name))
-
-    def _is_shared(self, name: str) -> bool:
-        return (self.root / "shared" / name[:2] / f"{name}.json").exists()
+    def shared_claims(self) -> Claims:
+        """The same of what trials share."""
+        return Claims(self.root / "shared_claims")
 
     def record(self, digest: str) -> dict[str, Any]:
         """The record of a finished trial.
@@ -185,24 +209,29 @@ class SweepFolder:
         try:
             return read_json(self.trial(digest) / RECORD_FILE, "the record of a trial")
         except RunError as error:
-            raise RunError(
-                f"{error}. Remove its folder, and 'prune-heads sweep run' runs the trial again"
-            ) from error
+            raise RunError(f"{error}. 'prune-heads sweep run' runs the trial again") from error
 
     def _failure(self, digest: str) -> Path:
         return self.root / "failures" / digest[:2] / f"{digest}.json"
 
 
 def _is_strange(name: str) -> bool:
-    """Whether it is nothing that stands in a folder of a sweep that is being made."""
-    return name != SWEEP_FILE and not (name.startswith(f".{SWEEP_FILE}.") and name.endswith(".partial"))
+    """Whether it is nothing that stands in a folder of a sweep that is being made, nor a desktop's own file."""
+    return name != SWEEP_FILE and not name.startswith(".")
 
 
 def _entries(folder: Path, suffix: str) -> Iterator[str]:
-    """Names in the 256 folders, in order; by one listing each, so that 100,000 take a fraction of a second."""
-    if not folder.is_dir():
-        return
-    for shard in sorted(os.listdir(folder)):
-        for name in sorted(os.listdir(folder / shard)):
-            if name.endswith(suffix) and not name.startswith("."):
+    """Digests in the 256 folders, in order; by one listing each, so that 100,000 take a fraction of a second."""
+    for shard in shards(folder):
+        for name in sorted(os.listdir(shard)):
+            if _DIGEST.fullmatch(name.removesuffix(suffix)) and name.endswith(suffix):
                 yield name.removesuffix(suffix)
+
+
+def _shared_value(file: Path) -> dict[str, Any] | None:
+    """What trials share; None if it is not there, or damaged."""
+    try:
+        value = read_json(file, "what trials share").get("value")
+    except RunError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -58,10 +58,14 @@ class Job:
     policy: Policy = Policy()
 
     def unsettled(self) -> list[Trial]:
-        """The trials that are neither done nor failed for good; by listing folders, not by asking for each."""
-        lost = (name for name in self.folder.failed() if self.folder.n_failures(name) > self.policy.retries)
-        settled = {*self.folder.done(), *lost}
-        return [trial for trial in self.trials if trial.digest not in settled]
+        """The trials that are neither done nor failed for good; of those that are done the records are read."""
+        done = set(self.folder.done())
+        lost = {name for name in self.folder.failed() if self.folder.n_failures(name) > self.policy.retries}
+        return [
+            trial
+            for trial in self.trials
+            if trial.digest not in lost and not (trial.digest in done and self.folder.is_done(trial.digest))
+        ]
 
     def is_settled(self, trial: Trial) -> bool:
         """Whether a trial is done or has failed for good."""

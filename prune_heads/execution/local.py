@@ -3,15 +3,18 @@
 import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.synchronize import Event as Flag
 
 from prune_heads.errors import RunError
+from prune_heads.execution.claims import Claims
 from prune_heads.execution.job import Job, Stopping, Tell
-from prune_heads.execution.worker import MOST_DEATHS, Worker, fail_for_deaths
+from prune_heads.execution.parent import end_with_parent
+from prune_heads.execution.worker import MOST_DEATHS, Worker
 
 _LOOK_SECONDS = 0.2
 
@@ -33,8 +36,8 @@ class Local:
         """See `Executor`."""
         if self.jobs == 1:
             Worker(job, tell, stopping, self.waits).work()
-        else:
-            _Pool(self, job, tell).run(stopping)
+        elif left := job.unsettled():
+            _Pool(self, replace(job, trials=left), tell).run(stopping)
 
 
 @dataclass
@@ -47,10 +50,9 @@ class _Pool:
     workers: dict[int, SpawnProcess] = field(default_factory=dict)
     ears: dict[int, Connection] = field(default_factory=dict)
     """Worker -> where it is heard; a pipe of its own, so that what it said before it was killed has arrived."""
-    running: dict[int, str] = field(default_factory=dict)
-    """Worker -> the trial that it has told it began."""
     has_told: set[int] = field(default_factory=set)
-    deaths: Counter[str] = field(default_factory=Counter)
+    stillborn: Counter[int] = field(default_factory=Counter)
+    """Worker -> how many in a row have ended in its place before they told anything."""
     n_failed: int = 0
 
     def run(self, stopping: Stopping) -> None:
@@ -69,6 +71,9 @@ class _Pool:
             for worker in self.workers.values():  # after an error or a second Ctrl-C
                 worker.kill()
                 worker.join()
+            pids = {worker.pid for worker in self.workers.values() if worker.pid is not None}
+            if pids:
+                self.job.folder.claims().give_back_of(pids)
 
     def _start(self, number: int) -> None:
         place = _Place(
@@ -100,16 +105,18 @@ class _Pool:
         self.has_told.add(number)
         if isinstance(event, str):
             raise RunError(event)
-        if event.kind == "started":
-            self.running[number] = event.digest
-        else:
-            self.running.pop(number, None)
         self.n_failed += event.kind == "failed"
         self.tell(event)
         return True
 
     def _bury(self) -> None:
-        """Take leave of workers that have ended; who was killed is replaced."""
+        """Take leave of workers that have ended; who was killed is replaced, unless it dies so before it begins.
+
+        Whoever takes over its trial sees by the claim that it died.
+
+        Raises:
+            RunError: If no worker is left and none can be started.
+        """
         for number, worker in list(self.workers.items()):
             if worker.is_alive():
                 continue
@@ -117,26 +124,17 @@ class _Pool:
                 pass
             worker.join()
             del self.workers[number]
-            if not worker.exitcode:
+            if not worker.exitcode or self.stop.is_set():
                 continue
-            if number not in self.has_told:
-                raise RunError(
-                    f"workers must start; {worker.name} ended with exit code {worker.exitcode}, see above"
-                )
-            self._lost(self.running.pop(number, None), worker.exitcode)
+            self.stillborn[number] = 0 if number in self.has_told else self.stillborn[number] + 1
             self.has_told.discard(number)
-            if not self.stop.is_set():
+            if self.stillborn[number] < MOST_DEATHS:
                 self._start(number)
-
-    def _lost(self, digest: str | None, exit_code: int | None) -> None:
-        """A trial whose worker has died is for the others; not for ever."""
-        if digest is None:
-            return
-        self.deaths[digest] += 1
-        if self.deaths[digest] == MOST_DEATHS:  # another may have begun it meanwhile, and died of it, too
-            trial = next(trial for trial in self.job.trials if trial.digest == digest)
-            self.tell(fail_for_deaths(self.job, trial, f"exit code {exit_code}"))
-            self.n_failed += 1
+            elif not self.workers and self.job.unsettled():
+                raise RunError(
+                    f"workers must start; {worker.name} ended with exit code {worker.exitcode} before it began a "
+                    f"trial, {MOST_DEATHS} times in a row, see above"
+                )
 
 
 @dataclass(frozen=True)
@@ -150,15 +148,24 @@ class _Place:
 
 
 def _work(job: Job, mouth: Connection, stop: Flag, place: _Place) -> None:
-    """The body of a worker process."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the terminal sends it to all; the parent says what it means
+    """The body of a worker process. It ends with who started it, whose claims are no one's then."""
+    # The terminal sends Ctrl-C to all: the parent says what it means. A scheduler ends all: no trial is to blame.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     os.environ["OMP_NUM_THREADS"] = str(place.threads)
     if place.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(place.gpu)
+    claims: list[Claims] = []
+
+    def release() -> None:
+        for each in claims:
+            each.give_back_all()
+
+    end_with_parent(release)
     try:
-        Worker(job.turned(place.number), mouth.send, stop.is_set, place.waits).work()
+        worker = Worker(job.turned(place.number), mouth.send, stop.is_set, place.waits)
+        claims.append(worker.claims)
+        worker.work()
     except BrokenPipeError:
         pass  # who started us was killed, and nobody listens
     except RunError as error:

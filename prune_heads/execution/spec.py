@@ -8,7 +8,8 @@ its task do; `[[exclude]]` leaves out the trials that say all of it, `[[include]
 import difflib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +17,18 @@ from typing import Any
 
 from prune_heads.canonical import canonical, digest
 from prune_heads.errors import SpecError
-from prune_heads.reading import read_toml
+from prune_heads.execution.counting import Turn, count, matches, signature
+from prune_heads.execution.plain import read_plain, unfit
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")
 """Keys of the file that are no options of a run."""
 
 Values = Mapping[str, Any]
 """Option -> value, as TOML and JSON have them."""
+
+MOST_TRIALS = 1_000_000
+"""That a file may describe: a sweep's folder holds a folder for each. More are counted, and the first shown."""
+_SHOWN, _LOOKED_AT = 20, 5_000
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,25 @@ class Known:
     check: Callable[[str, Any], None]
     """Raises `ValueError` if an option does not take a value."""
     clash: Callable[[Values], str | None]
-    """Why values exclude each other; None where they do not."""
+    """Why values exclude each other, or lack one that they need; None where they do not. Of numbers it is only asked
+    whether they are there."""
+    draws: Callable[[Values], bool] = lambda values: True
+    """Whether a trial depends on its seed; of those that do not, the first seed alone is run."""
+    always: Collection[str] = ()
+    """Options that are in a trial's hash also at their defaults. Those of the first version: an option that is
+    added later must leave the hashes of older sweeps as they are."""
+
+    def digest(self, values: Values) -> str:
+        """SHA-256 (hex) of a trial's values."""
+        return digest(
+            {
+                key: value
+                for key, value in values.items()
+                if key in self.always
+                or value != self.defaults[key]
+                or type(value) is not type(self.defaults[key])
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -44,7 +68,7 @@ class Trial:
     values: Values
     """Every option, defaults included."""
     digest: str
-    """SHA-256 (hex) of the values; paths stand in them as they are written in the file."""
+    """See `Known.digest`; paths stand in the values as they are written in the file."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +77,20 @@ class Sweep:
 
     name: str
     trials: tuple[Trial, ...]
-    """In order; none twice."""
+    """In order; none twice. Of more than `MOST_TRIALS` the first ones."""
     axes: tuple[str, ...]
     """Options that vary, in the order of the file."""
     n_twice: int = 0
     """Trials that the file describes more than once."""
+    n_undrawn: int = 0
+    """Trials that are not run, since they differ from others in a seed alone, and nothing is drawn."""
+    n_more: int = 0
+    """Trials that are not in `trials`."""
+
+    @property
+    def n_trials(self) -> int:
+        """In all."""
+        return len(self.trials) + self.n_more
 
     @cached_property
     def digest(self) -> str:
@@ -71,13 +104,15 @@ def read_sweep(file: Path, known: Known) -> Sweep:
     Raises:
         SpecError: Naming every fault of the file, with the nearest valid key where a key is wrong.
     """
-    content = read_toml(file, "a sweep", SpecError)
+    content = read_plain(file)
     return sweep_of(content, known, name=file.stem, shown=file.name)
 
 
 def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     """The same from what the file holds; `name` is that of a sweep that names itself not, `shown` the file's."""
     reader = _Reader(known)
+    reader.faults += unfit(content)
+    reader.stop(shown)
     base = {key: value for key, value in content.items() if key not in RESERVED}
     reader.options(base, "", also=RESERVED)
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
@@ -95,13 +130,22 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
         if where == "together" and key in axes:
             reader.faults.append(f"together.{key}: must not stand in the grid too")
     reader.stop(shown)
-    seeds = {"seed": axes["seed"]} if "seeds" in content else {}
-    product = ({**turn, **row} for turn in joint for row in _product(axes))
-    rows = [*product, *({**row, **turn} for row in extra for turn in _product(seeds))]
-    trials, n_twice = reader.trials(base, rows, left_out)
+    seeds = [{"seed": seed} for seed in axes["seed"]] if "seeds" in content else [{}]
+    product: list[Sequence[Turn]] = [joint, *([{key: value} for value in axis] for key, axis in axes.items())]
+    more = [{**row, **turn} for row in extra for turn in seeds]
+    are_all = len(more) + math.prod(map(len, product)) <= MOST_TRIALS
+    rows: Iterator[Turn] = itertools.chain(_rows_of(product), more)
+    if are_all:
+        trials, n_twice, n_undrawn = reader.trials(base, rows, left_out)
+        n_more = 0
+    else:  # what is included beside so many is not looked for among them
+        n, n_undrawn = count(product, {**known.defaults, **base}, left_out, known.draws, reader.agrees)
+        first, _, _ = reader.trials(base, itertools.islice(rows, _LOOKED_AT), left_out, are_all=False)
+        trials, n_twice = first[:_SHOWN], 0
+        n_more = n + len(more) - len(trials)
     reader.stop(shown)
     vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
-    return Sweep(str(named), trials, vary, n_twice)
+    return Sweep(str(named), trials, vary, n_twice, n_undrawn, n_more)
 
 
 @dataclass
@@ -111,6 +155,8 @@ class _Reader:
     known: Known
     faults: list[str] = field(default_factory=list)
     seen: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    clashes: dict[str, str | None] = field(default_factory=dict)
+    """What values are to contradictions -> why they exclude each other."""
 
     def stop(self, shown: str) -> None:
         if self.faults:
@@ -167,28 +213,48 @@ class _Reader:
         return tables or [{}]
 
     def trials(
-        self, base: Values, rows: Sequence[Values], left_out: Sequence[Values]
-    ) -> tuple[tuple[Trial, ...], int]:
+        self, base: Values, rows: Iterable[Values], left_out: Sequence[Values], *, are_all: bool = True
+    ) -> tuple[tuple[Trial, ...], int, int]:
+        """The trials, how many are described twice, and how many differ from others in a seed that nothing draws by.
+
+        Rows that are not all say nothing of rules that leave none out.
+        """
         trials: dict[str, Trial] = {}
-        used, n_twice = set(), 0
+        seedless: set[str] = set()
+        used, n_twice, n_undrawn = set(), 0, 0
         for row in rows:
             values = {**self.known.defaults, **base, **row}
-            which = next((i for i, rule in enumerate(left_out) if _matches(rule, values)), None)
+            which = next((i for i, rule in enumerate(left_out) if matches(rule, values)), None)
             if which is not None:
                 used.add(which)
                 continue
-            if problem := self.known.clash(values):
-                self.faults.append(f"{json.dumps(row)}: {problem}")
+            if not self.agrees(values, row):
                 continue
-            trial = Trial(values, digest(values))
-            n_twice += trial.digest in trials
-            trials.setdefault(trial.digest, trial)
-        self.faults += [
-            f"exclude[{i + 1}]: leaves no trial out" for i in range(len(left_out)) if i not in used
-        ]
-        if not trials and not self.faults:
+            trial = Trial(values, self.known.digest(values))
+            if trial.digest in trials:
+                n_twice += 1
+                continue
+            if not self.known.draws(values):
+                name = self.known.digest({**values, "seed": self.known.defaults["seed"]})
+                if name in seedless:
+                    n_undrawn += 1
+                    continue
+                seedless.add(name)
+            trials[trial.digest] = trial
+        idle = (i for i in range(len(left_out)) if i not in used)
+        self.faults += [f"exclude[{i + 1}]: leaves no trial out" for i in idle if are_all]
+        if not trials and not self.faults and are_all:
             self.faults.append("exclude: leaves all trials out")
-        return tuple(trials.values()), n_twice
+        return tuple(trials.values()), n_twice, n_undrawn
+
+    def agrees(self, values: Values, row: Values) -> bool:
+        """Whether values do not contradict each other; notes each contradiction once. `row` is what varies of them."""
+        name = signature(row)
+        if name not in self.clashes:
+            self.clashes[name] = self.known.clash(values)
+            if problem := self.clashes[name]:
+                self.faults.append(f"{json.dumps(row)}: {problem}")
+        return self.clashes[name] is None
 
     def _problem(self, key: str, value: Any) -> str | None:
         """Why an option does not take a value; each value is asked about once."""
@@ -210,13 +276,6 @@ def _rows(reader: _Reader, content: Values, kind: str) -> list[Any]:
     return []
 
 
-def _product(axes: Mapping[str, Sequence[Any]]) -> Iterator[Values]:
-    for values in itertools.product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
-
-
-def _matches(rule: Values, values: Values) -> bool:
-    return all(
-        values[key] in wanted if isinstance(wanted, list) else values[key] == wanted
-        for key, wanted in rule.items()
-    )
+def _rows_of(axes: Sequence[Sequence[Turn]]) -> Iterator[Values]:
+    for turns in itertools.product(*axes):
+        yield {key: value for turn in turns for key, value in turn.items()}

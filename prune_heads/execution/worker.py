@@ -24,6 +24,7 @@ BACK_OFF_SECONDS = 1.0
 
 MOST_DEATHS = 3
 """Workers that may die of one trial before it counts as failed: one that needs too much memory must not take all."""
+_OF_DEATHS = f"{MOST_DEATHS} workers have died of it (exit code -9 is a kill, often for memory)"
 
 
 @dataclass
@@ -102,8 +103,9 @@ class Worker:
             if self.job.is_settled(trial):  # by who held the claim before us
                 self.tell(Event("taken", trial.digest, trial.values))
                 return "settled"
-            if self.claims.is_inherited(trial.digest):
-                self.job.folder.clear_left_over(trial.digest)
+            self.job.folder.clear_left_over(trial.digest)
+            if self.claims.n_deaths(trial.digest) >= MOST_DEATHS:
+                return self._failed(trial, _OF_DEATHS, "", 0.0)
             return self._run(trial)
         finally:
             self.claims.give_back(trial.digest)
@@ -114,19 +116,17 @@ class Worker:
         try:
             record = self.run(trial)
         except Exception as error:  # a trial may raise whatever its libraries do; it must not stop the others
-            return self._failed(trial, error, self.clock() - start)
+            is_ours = isinstance(error, PruneHeadsError)
+            words = first_line(error) if is_ours else f"{type(error).__name__}: {first_line(error)}"
+            told = "".join(traceback.format_exception(error))
+            return self._failed(trial, words, told, self.clock() - start)
         kept = self.claims.holds(trial.digest) and self.job.folder.finish(trial, record, self.clock() - start)
         kind: Literal["done", "taken"] = "done" if kept else "taken"
         self.tell(Event(kind, trial.digest, trial.values, self.clock() - start, result=record))
         return "settled"
 
-    def _failed(self, trial: Trial, error: Exception, seconds: float) -> Literal["settled", "again"]:
-        words = (
-            first_line(error)
-            if isinstance(error, PruneHeadsError)
-            else f"{type(error).__name__}: {first_line(error)}"
-        )
-        n = self.job.folder.fail(trial, words, "".join(traceback.format_exception(error)))
+    def _failed(self, trial: Trial, words: str, told: str, seconds: float) -> Literal["settled", "again"]:
+        n = self.job.folder.fail(trial, words, told)
         final = n > self.job.policy.retries
         self.n_failed += final
         self.tell(Event("failed" if final else "retried", trial.digest, trial.values, seconds, words))
@@ -134,11 +134,3 @@ class Worker:
 
     def _stops(self) -> bool:
         return self.job.policy.is_enough(self.n_failed) or self.stopping()
-
-
-def fail_for_deaths(job: Job, trial: Trial, how: str) -> Event:
-    """Count a trial as failed of which workers have died; it has no traceback."""
-    words = f"{MOST_DEATHS} workers have died of it ({how}; -9 is a kill, often for memory)"
-    for _ in range(job.policy.retries + 1):
-        job.folder.fail(trial, words, "")
-    return Event("failed", trial.digest, trial.values, error=words)

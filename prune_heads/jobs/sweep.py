@@ -10,19 +10,26 @@ from prune_heads.execution.folder import SweepFolder
 from prune_heads.files import write_bytes, write_json, write_text, writing_into
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.reporting.sweep_forms import results_csv, results_markdown, results_parquet
-from prune_heads.reporting.sweep_results import Row, result_rows
+from prune_heads.reporting.sweep_results import Draws, Row, result_rows
 from prune_heads.runs import RECORD_FILE
 
 CSV_FILE, PARQUET_FILE, FIGURE = "results.csv", "results.parquet", "sweep"
 
 
-def results_job(folder: SweepFolder, output: Path | None) -> dict[str, Any]:
+def results_job(
+    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
+) -> dict[str, Any]:
     """Write the tables of the trials that are done (CSV, Parquet, Markdown), and a record of the sweep.
+
+    Args:
+        folder: Of the sweep.
+        output: None for that folder.
+        draws: See `result_rows`.
 
     Raises:
         RunError: If none is done, a record is damaged, or the folder cannot be written to.
     """
-    rows = _rows(folder)
+    rows = _rows(folder, draws)
     target, record = output or folder.root, _record(folder)
     with writing_into("the folder of the table", target):
         write_json(target / RECORD_FILE, record)
@@ -36,7 +43,7 @@ def results_job(folder: SweepFolder, output: Path | None) -> dict[str, Any]:
     }
 
 
-def plot_job(folder: SweepFolder, output: Path | None) -> dict[str, Any]:
+def plot_job(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
     """Draw the trials that are done.
 
     Raises:
@@ -44,7 +51,7 @@ def plot_job(folder: SweepFolder, output: Path | None) -> dict[str, Any]:
     """
     from prune_heads.reporting.figures import save, sweep_figure
 
-    rows = _rows(folder)
+    rows = _rows(folder, draws)
     target, name = output or folder.root, folder.about()["name"]
     with writing_into("the folder of the figure", target):
         target.mkdir(parents=True, exist_ok=True)
@@ -77,8 +84,8 @@ def _record(folder: SweepFolder) -> dict[str, Any]:
     }
 
 
-def _rows(folder: SweepFolder) -> list[Row]:
-    rows = list(result_rows(folder))
+def _rows(folder: SweepFolder, draws: Draws) -> list[Row]:
+    rows = list(result_rows(folder, draws))
     if not rows:
         raise RunError(
             f"a table needs trials that are done; {folder.root.name} has none yet. 'prune-heads sweep status' says why"

@@ -15,7 +15,7 @@ class TrialRunner:
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
-        self.claims = folder.claims()
+        self.claims = folder.shared_claims()
         self._lab: Lab | None = None
 
     def run(self, setup: Setup, scoring: Scoring, options: RunOptions) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.reporting.layout import Grid, line, titled
+from prune_heads.reporting.sweep_panels import OF_A_PANEL, panels
 from prune_heads.reporting.sweep_results import varying
 
 _SHOWN = 20
@@ -16,12 +17,13 @@ _SHOWN = 20
 
 
 def plan_report(sweep: Sweep) -> dict[str, Any]:
-    """The trials in order: digest and what varies."""
+    """The trials in order: digest and what varies; of very many the first ones."""
     return {
         "name": sweep.name,
         "digest": sweep.digest,
-        "n_trials": len(sweep.trials),
+        "n_trials": sweep.n_trials,
         "n_described_twice": sweep.n_twice,
+        "n_undrawn": sweep.n_undrawn,
         "axes": list(sweep.axes),
         "trials": [
             {"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}}
@@ -40,18 +42,22 @@ def plan_table(report: Mapping[str, Any]) -> RenderableType:
                 table.add_row("...")
             continue
         table.add_row(row["digest"][:10], *(str(row[axis]) for axis in report["axes"]))
-    twice = (
-        f"; {report['n_described_twice']} more are the same as others" if report["n_described_twice"] else ""
-    )
-    return Group(titled(f"{report['name']}: {report['n_trials']:,} trials{twice}"), table)
+    if len(rows) < report["n_trials"]:
+        table.add_row("...")
+    said = f"{report['name']}: {report['n_trials']:,} trials"
+    if report["n_described_twice"]:
+        said += f"; {report['n_described_twice']:,} more are the same as others"
+    if report["n_undrawn"]:
+        said += f"; {report['n_undrawn']:,} more would differ in a seed alone, where nothing is drawn"
+    return Group(titled(said), table)
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
-    """Counts, and what the failures say; by listing folders, no record is opened."""
+    """Counts, and what the failures say; by listing folders, no record is opened. What the dead had is not running."""
     about = folder.about()
     failed = list(folder.failed())
-    done = sum(1 for _ in folder.done())
-    running = sum(1 for _ in folder.running())
+    done = sum(folder.has_record(name) for name in folder.done())
+    running = len(folder.claims().alive())
     errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
     return {
         "name": about["name"],
@@ -83,16 +89,16 @@ def end_table(report: Mapping[str, Any]) -> RenderableType:
 
 def results_table(report: Mapping[str, Any]) -> RenderableType:
     """The base and the best trial of each task, model and split by the headline metric, and where the table is."""
-    rows = [row for row in report["rows"] if row["headline"]]
-    by = varying(rows, ("task", "model", "split")) or ["task"]
-    table = Grid((*by, "metric"), ("trials", "base", "best", "heads"))
-    for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
-        own = [row for row in rows if tuple(row[name] for name in by) == group]
-        best = max(own, key=lambda row: row["pruned"])
+    shown = panels(report["rows"])
+    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
+    table = Grid((title, "metric"), ("trials", "base", "best", "heads"))
+    for panel in shown:
+        best = max(panel.rows, key=lambda row: row["pruned"])
         left = best["n_heads"] - best["n_pruned"]
-        numbers = (f"{own[0]['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
-        table.add_row(*group, own[0]["metric"], f"{len(own):,}", *numbers)
-    said = f"{report['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(report['files'])}"
+        numbers = (f"{best['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
+        table.add_row(panel.title, best["metric"], f"{len(panel.rows):,}", *numbers)
+    n_trials = len({row["trial"] for row in report["rows"]})
+    said = f"{report['name']}: {n_trials:,} trials; {', '.join(report['files'])}"
     return Group(titled(said), table)
 
 

@@ -68,7 +68,8 @@ class Lab:
         """The examples that heads are scored on; None for a criterion that looks at none."""
         if not CRITERIA[scoring.criterion].needs_data:
             return None
-        key = ("examples", scoring.split, scoring.max_examples)
+        # Whatever else is asked for may decide which examples they are.
+        key = ("examples", replace(scoring, criterion="", estimator="", normalize="", seed=0))
         return self._once(key, lambda: examples_to_score_on(self.subject, self.setup, scoring, self.reporter))
 
     def scored(self, scoring: Scoring) -> ScoreResult:
@@ -102,14 +103,13 @@ class Lab:
         return ScoreResult(scoring, self.subject.blocks, HeadScores.from_json(shared), None, split)
 
     def _identity(self, scoring: Scoring, examples: Predictions | None) -> dict[str, Any]:
+        """All that was asked for, and fingerprints of what was found: an option that is added later is in it, too."""
+        found = None if examples is None else (examples.key(examples.gone), identify_split(examples.split))
         return {
             "scores_of": model_key(self.subject.model),
-            "dtype": self.setup.dtype,
-            "batch_size": self.setup.batch_size,
-            "max_length": self.setup.max_length,
-            "task": self.subject.task.spec.name,
-            **scoring.configuration(),
-            "examples": None if examples is None else identify_split(examples.split),
+            "setup": repr(replace(self.setup, store=None)),
+            "scoring": repr(scoring),
+            "examples": repr(found),
         }
 
     def _once(self, key: Hashable, load: Callable[[], T]) -> T:

@@ -118,7 +118,8 @@ def check_defined(predictions: Predictions) -> None:
         DataError: Saying why, e.g. that all its labels are alike.
     """
     if reason := why_undefined(predictions.metric, predictions.references):
+        shown = f"{predictions.split.name} ({len(predictions.references)} examples)"
         raise DataError(
-            f"{predictions.metric} must be defined on {predictions.split.name} ({len(predictions.references)} examples): "
-            f"{reason} (files are often sorted by label: --sample N). Take another split, or more examples"
+            f"{predictions.metric} must be defined on {shown}: {reason} (files are often sorted by label: --sample N). "
+            "Take another split, or more examples"
         )

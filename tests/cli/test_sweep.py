@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,12 @@ from pathlib import Path
 import pytest
 from chaos import records
 from pyarrow import parquet
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from prune_heads.cli.app import app
+from prune_heads.cli.trial import draws, known
+from prune_heads.importance import CRITERIA
 
 GRID = """
 name = "grid"
@@ -28,7 +30,8 @@ seeds = [0, 1]
 criterion = ["gradient", "random"]
 fraction = [0.0, 0.5, 1.0]
 """
-N = 12
+N = 9
+"""Of gradient, which draws nothing, one seed; of random both."""
 
 
 @pytest.fixture
@@ -174,23 +177,6 @@ def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, whole, tmp_path, in
     assert json.loads(invoke("sweep", "status", killed, "--json").stdout)["running"] == 0
 
 
-def test_ctrl_c_lets_the_running_trial_finish(spec, root):
-    with process("sweep", "run", spec(), "--output", root, "--json") as child:
-        events = []
-        for line in child.stdout:
-            events.append(json.loads(line)["event"])
-            if events[-1] == "started" and "done" in events:
-                child.send_signal(signal.SIGINT)
-                break
-        rest, errors = child.communicate(timeout=120)
-    events += [json.loads(line)["event"] for line in rest.splitlines()]
-    assert child.returncode == 1
-    assert "running trials finish" in errors
-    assert events.count("done") == events.count("started") < N
-    assert events[-1] == "end"
-    assert len(records(root)) == events.count("done")
-
-
 def test_failures_are_told_and_tried_again_when_asked(spec, root, invoke, json_of, sst2, tmp_path):
     data = tmp_path / "data"
     file = spec(GRID.replace("{data!r}", repr(str(data))))
@@ -229,3 +215,74 @@ def test_misuse_and_what_is_not_a_sweep(spec, root, whole, refused, tmp_path):
     assert "holds another sweep of the same name" in refused("sweep", "run", other, "--output", root)
     next(root.glob("trials/*/*/record.json")).write_text("{")
     assert "must be a JSON file" in refused("sweep", "results", root)
+
+
+def test_the_seed_matters_where_the_criterion_says_so():
+    for criterion, row in CRITERIA.items():
+        values = {**known().defaults, "criterion": criterion}
+        assert draws(values) == row.draws
+        assert not draws({**values, "heads": "1:1"})  # which no score chooses
+        assert draws({**values, "heads": "1:1", "curve": True}) == row.draws
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[grid]\nmodel = ["bert"]', "--task must say which task the model is for"),
+        ('task = "lm"\nmodel = "gpt2"', "--task lm needs texts of your own"),
+        ('model = "bert"\n[[include]]\nlabel_column = "y"', "--labels describe --train-file"),
+        ("[grid]\nfraction = [0.5]\nn_heads = [1]", "fraction = 0.5 and n_heads = 1 exclude each other"),
+        ('task = "sst2"\ndata_dir = 5', "data_dir: must be a text; got 5"),
+        ('split = "validation"', 'split: must be a list of texts; got "validation"'),
+        ("curve = 1", "curve: must be true or false; got 1"),
+        ("[grid]\nmax_examples = [true]", "grid.max_examples: must be a number; got true"),
+    ],
+)
+def test_a_dry_run_finds_what_no_trial_could_do(text, said, refused, tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    assert said in refused("sweep", "run", file, "--dry-run", code=2)
+
+
+def test_more_trials_than_a_folder_takes_are_counted_and_not_run(invoke, json_of, refused, tmp_path):
+    file, many = tmp_path / "s.toml", list(range(1, 1001))
+    grid = f"[grid]\nbatch_size = {many}\nmax_examples = {many}\n"
+    file.write_text(f'criterion = "random"\nseeds = {many}\n{grid}')
+    report = json_of(invoke("sweep", "run", file, "--dry-run", "--json"))
+    assert (report["n_trials"], report["n_undrawn"], len(report["trials"])) == (10**9, 0, 20)
+    said = refused("sweep", "run", file, "--output", tmp_path / "s", code=2)
+    assert "must describe 1,000,000 trials at most; s.toml describes 1,000,000,000." in said
+
+
+def test_folders_of_one_name_are_told_apart(checkpoint, sst2, invoke, json_of, tmp_path):
+    """Two models and two data folders: each row is what `prune-heads run` says of its own."""
+    for name in "ab":
+        shutil.copytree(checkpoint, tmp_path / name / "checkpoint-500")
+        shutil.copytree(sst2, tmp_path / name / "SST-2")
+    weights = tmp_path / "b" / "checkpoint-500" / "model.safetensors"
+    save_file({key: -value for key, value in load_file(weights).items()}, weights, {"format": "pt"})
+    dev = tmp_path / "b" / "SST-2" / "dev.tsv"
+    dev.write_text("".join(dev.read_text().splitlines(keepends=True)[:15]))
+    file = tmp_path / "s.toml"
+    models, data = (json.dumps([f"./{name}/{end}" for name in "ab"]) for end in ("checkpoint-500", "SST-2"))
+    file.write_text(
+        f'task = "sst2"\nn_heads = 3\ncriterion = "magnitude"\n[grid]\nmodel = {models}\ndata_dir = {data}\n'
+    )
+    assert invoke("sweep", "run", file, "--output", tmp_path / "s").exit_code == 0
+    rows = json_of(invoke("sweep", "results", tmp_path / "s", "--json"))["rows"]
+    assert len(rows) == 4
+    table = (tmp_path / "s" / "table.md").read_text()
+    assert table.count("\n## ") == 4
+    assert " to " not in table
+    for row in rows:
+        words = ("--task", "sst2", "--n-heads", 3, "--criterion", "magnitude", "--json")
+        where = ("--model", tmp_path / row["model"], "--data-dir", tmp_path / row["data_dir"])
+        alone = json_of(invoke("run", *words, *where))
+        assert (row["base"], row["pruned"]) == (alone["rows"][0]["base"], alone["rows"][0]["pruned"])
+        assert alone["model"]["fingerprint"].startswith(row["model_fingerprint"])
+        assert (
+            f"## {row['model']} / data_dir {row['data_dir']}: accuracy, {row['n_examples']} examples" in table
+        )
+    assert len({(row["model"], row["data_dir"], row["base"]) for row in rows}) == 4
+    shown = invoke("sweep", "results", tmp_path / "s").stdout
+    assert all(f"{row['model']} / data_dir {row['data_dir']}" in shown for row in rows)

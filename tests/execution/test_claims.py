@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prune_heads.execution.claims import DEAD_AFTER_SECONDS, LATELY_SECONDS, Claims, Owner
+from prune_heads.execution import claims as claims_module
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, LATELY_SECONDS, Claims, Owner, machine
 
 TRIAL = "ab" + "0" * 62
 
@@ -176,3 +177,90 @@ def test_the_heart_beats_in_a_thread_and_stops(tmp_path):
         else:
             pytest.fail("no beat")
     assert "heartbeat" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.fixture(scope="module")
+def gone():
+    """The number of a process that has ended."""
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    return int(done.stdout)
+
+
+def test_those_who_died_of_a_trial_in_a_row_are_counted(tmp_path, gone):
+    for n in range(3):
+        dead = Claims(tmp_path, Owner(machine(), gone, str(n)))
+        assert dead.take(TRIAL)
+        assert dead.n_deaths(TRIAL) == n
+    living = Claims(tmp_path)
+    assert living.n_deaths(TRIAL) == 0  # it is not his yet
+    assert living.take(TRIAL)
+    assert living.n_deaths(TRIAL) == 3
+    living.give_back(TRIAL)
+    assert living.take(TRIAL)
+    assert living.n_deaths(TRIAL) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="namespaces are those of Linux")
+@pytest.mark.parametrize("differs", ["boot", "namespace"])
+def test_two_hosts_or_containers_of_one_name_do_not_take_each_other_for_dead(
+    differs, tmp_path, gone, clock, monkeypatch
+):
+    """The number of the other's process means nothing here."""
+    with monkeypatch.context() as elsewhere:
+        if differs == "boot":
+            elsewhere.setattr(Path, "read_text", lambda path: "another-boot")
+        else:
+            elsewhere.setattr(Path, "readlink", lambda path: Path("pid:[1]"))
+        host = machine.__wrapped__()
+    assert host.split()[0] == machine().split()[0]
+    other, mine = Claims(tmp_path, Owner(host, gone, "x")), Claims(tmp_path, clock=clock)
+    assert other.take(TRIAL)
+    assert not mine.take(TRIAL)
+    clock.now += DEAD_AFTER_SECONDS + 1
+    assert mine.take(TRIAL)
+
+
+def test_who_runs_is_told_from_the_dead_and_from_the_silent(tmp_path, gone, claims, clock):
+    trials = [f"{i:02x}" + "0" * 62 for i in range(4)]
+    mine, beats, silent = Claims(tmp_path), claims("other"), claims()
+    assert mine.take(trials[0])
+    assert Claims(tmp_path, Owner(machine(), gone, "x")).take(trials[1])
+    assert beats.take(trials[2])
+    assert silent.take(trials[3])
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        clock.now += seconds
+        beats.beat()
+
+    assert Claims(tmp_path, clock=clock).alive(sleep) == [trials[0], trials[2]]
+    assert 0 < sum(slept) <= 3 * claims_module.BEAT_SECONDS
+    silent.give_back(trials[3])
+    beats.give_back(trials[2])
+    slept.clear()
+    assert Claims(tmp_path, clock=clock).alive(sleep) == [trials[0]]
+    assert slept == []  # of this machine it is known at once
+
+
+def test_claims_of_processes_that_were_ended_from_outside_blame_no_trial(tmp_path, gone):
+    other = TRIAL.replace("0", "1")
+    Claims(tmp_path, Owner(machine(), gone, "x")).take(TRIAL)
+    Claims(tmp_path, Owner("elsewhere", gone, "x")).take(other)
+    Claims(tmp_path).give_back_of([gone])
+    assert list(Claims(tmp_path).running()) == [other]
+
+
+def test_whatever_else_lies_there_is_passed_over(tmp_path, clock):
+    shard = tmp_path / "ab"
+    (shard / f"{TRIAL}.1").mkdir(parents=True)  # no claim, and it does not beat
+    for name in (".DS_Store", "x.1", f"{TRIAL}.", f"{TRIAL}.0", f"{TRIAL}.one"):
+        (shard / name).touch()
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "cd").symlink_to(tmp_path / "cd")
+    mine = Claims(tmp_path, clock=clock)
+    assert list(mine.running()) == [TRIAL]
+    assert not mine.take(TRIAL)
+    clock.now += DEAD_AFTER_SECONDS + 1
+    assert mine.take(TRIAL)
+    assert mine.holds(TRIAL)

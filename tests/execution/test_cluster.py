@@ -81,6 +81,19 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp
     assert {folder.record(trial.digest)["configuration"]["seed"] for trial in some.trials} == set(range(80))
 
 
+def test_a_trial_that_kills_its_workers_fails_after_three_and_the_others_finish(found, in_time, tmp_path):
+    pytest.importorskip("ray")
+    (tmp_path / "log").mkdir()
+    some = sweep_of(
+        {"log": str(tmp_path / "log"), "grid": {"criterion": ["dies", "a"]}}, KNOWN, name="s", shown="s.toml"
+    )
+    folder, events = SweepFolder.open(tmp_path / "s", some), []
+    Cluster(jobs=2).run(Job(folder, some.trials, begin), events.append, lambda: False)
+    assert [folder.failure(digest)["values"]["criterion"] for digest in folder.failed()] == ["dies"]
+    assert [event.kind for event in events].count("failed") == 1
+    assert sorted(path.name[:3] for path in (tmp_path / "log").iterdir()) == ["m-a", "m-d", "m-d", "m-d"]
+
+
 def test_workers_that_do_not_start(found, in_time, tmp_path):
     pytest.importorskip("ray")
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")

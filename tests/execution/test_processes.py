@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 from chaos import Watch, chaos, compare, records, run
+from null_trial import KNOWN, begin
+
+from prune_heads.cli import sweep as cli_sweep
+from prune_heads.execution.claims import Claims
+from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.spec import read_sweep
 
 NULL = (sys.executable, str(Path(__file__).parents[1] / "null_sweep.py"), "sweep", "run")
 
@@ -149,36 +155,60 @@ def test_an_array_job_runs_every_trial_once_though_a_worker_is_killed(sweep, sta
     assert compare(tmp_path / "s", tmp_path / "plain") == (60, 60)
 
 
-def test_a_worker_leaves_a_trial_to_the_living_and_a_plain_run_waits_for_it(sweep, start, log, hold):
-    first = start(sweep("s", "--worker", n=1))
-    until(lambda: starts(log))
-    plain = start(sweep("s", n=1))
-    code, out, err = ended(start(sweep("s", "--worker", "--json", n=1)))
-    assert (code, err) == (0, "")
-    end = json.loads(out)
-    assert (end["left"], end["running"]) == (1, 1)
-    assert (end["worker"]["done"], end["worker"]["failed"]) == (0, 0)
-    assert first.poll() is plain.poll() is None
-    hold.unlink()
-    assert (ended(first)[0], ended(plain)[0]) == (0, 0)
+@pytest.fixture
+def null(monkeypatch):
+    """The command in this process, with doubles for trials."""
+    monkeypatch.setattr(cli_sweep, "known", lambda: KNOWN)
+    monkeypatch.setattr(cli_sweep, "BeginTrials", lambda *place: begin)
+
+
+def test_a_worker_leaves_a_trial_to_the_living_and_a_plain_run_waits_for_it(
+    sweep, start, log, tmp_path, null, invoke
+):
+    words = sweep("s", n=1)
+    spec, output = words[len(NULL)], tmp_path / "s"
+    (trial,) = read_sweep(Path(spec), KNOWN).trials
+    first = Claims(output / "claims")
+    SweepFolder.open(output, read_sweep(Path(spec), KNOWN))
+    assert first.take(trial.digest)
+    with first.beating(0.05):
+        plain = start([*words, "--json"])
+        done = invoke("sweep", "run", spec, "--output", output, "--worker", "--json")
+        assert (done.exit_code, done.stderr) == (0, "")
+        end = json.loads(done.stdout)
+        assert (end["left"], end["running"]) == (1, 1)
+        assert (end["worker"]["done"], end["worker"]["failed"]) == (0, 0)
+        assert plain.poll() is None
+        assert starts(log) == {}
+        first.give_back(trial.digest)
+        assert ended(plain)[0] == 0
     assert starts(log) == {"m-a-0.5-0": 1}
 
 
-def test_the_exit_code_of_a_worker_is_that_of_its_own_trials(sweep, start, log, tmp_path):
+def test_the_exit_code_of_a_worker_is_that_of_its_own_trials(sweep, tmp_path, null, invoke):
     spec = Path(sweep("s", n=2)[len(NULL)])
     spec.write_text(spec.read_text() + "fail = 9\n")
-    words = [*NULL, str(spec), "--output", str(tmp_path / "s"), "--worker"]
-    code, _, err = ended(start(words))
+    words = ["sweep", "run", spec, "--output", tmp_path / "s"]
+    first = invoke(*words, "--worker")
+    assert first.exit_code == 1
+    assert "ends: 0 trials done here, 2 failed" in first.stderr
+    assert invoke(*words, "--worker").exit_code == 0
+    assert invoke(*words).exit_code == 1
+    done = invoke(*words, "--worker", "--executor", "ray")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "error: Invalid value: --worker and --executor ray exclude each other.\n"
+
+
+def test_ctrl_c_lets_the_running_trial_finish(sweep, start, log, hold, tmp_path):
+    child = start(sweep("s", "--json", n=4))
+    until(lambda: starts(log))
+    os.killpg(child.pid, signal.SIGINT)
+    assert "running trials finish" in child.stderr.readline()
+    hold.unlink()
+    code, out, _ = ended(child)
     assert code == 1
-    assert "ends: 0 trials done here, 2 failed" in err
-    assert ended(start(words))[0] == 0
-    assert ended(start(words[:-1]))[0] == 1
-    code, out, err = ended(start([*words, "--executor", "ray"]))
-    assert (code, out, err) == (
-        2,
-        "",
-        "error: Invalid value: --worker and --executor ray exclude each other.\n",
-    )
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["started", "done", "end"]
+    assert len(records(tmp_path / "s")) == 1
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -195,9 +225,42 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_run_takes_over(jobs, sweep, 
     assert (code, out) == (130, "")
     assert err.endswith("error: interrupted; nothing half-written was left\n")
     assert records(tmp_path / "s") == {}
-    assert len(list((tmp_path / "s" / "claims").rglob("*.1"))) == (jobs if jobs > 1 else 0)  # of the dead
+    assert not list((tmp_path / "s" / "claims").rglob("*.*"))  # no trial is to blame
     hold.unlink()
     assert ended(start(words))[0] == 0
     assert sorted(starts(log).values()) == [1] * (4 - jobs) + [2] * jobs
     assert ended(start(sweep("whole", n=4)))[0] == 0
     assert compare(tmp_path / "s", tmp_path / "whole") == (4, 4)
+
+
+def test_workers_of_a_killed_parent_end_and_no_trial_is_to_blame(sweep, start, log, hold, tmp_path):
+    words = sweep("s", "--jobs", "2", n=4)
+    child = start(words)
+    until(lambda: len(starts(log)) == 2)  # which would be held for ever
+    child.kill()
+    child.communicate()
+    until(lambda: not any(lives(pid) for pid in workers(log)))
+    assert not list((tmp_path / "s" / "claims").rglob("*.*"))
+    hold.unlink()
+    assert ended(start(words))[0] == 0
+    assert len(records(tmp_path / "s")) == 4
+
+
+def lives(pid):
+    """Whether there is a process of this number that has not ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("--jobs", "1"), ("--worker",)])
+def test_a_trial_that_kills_the_process_fails_after_three(more, sweep, start, log, tmp_path):
+    spec = Path(sweep("s", n=1)[len(NULL)])
+    spec.write_text(spec.read_text() + '[grid]\ncriterion = ["dies", "a"]\n')
+    words = [*NULL, str(spec), "--output", str(tmp_path / "s"), *more]
+    codes = [ended(start(words, SLURM_ARRAY_TASK_ID="0"))[0] for _ in range(4)]
+    assert codes == [-signal.SIGKILL] * 3 + [1]
+    assert starts(log) == {"m-dies-0.5-0": 3, "m-a-0.5-0": 1}
+    assert len(records(tmp_path / "s")) == 1

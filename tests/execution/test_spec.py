@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from null_trial import DEFAULTS, KNOWN
 
 from prune_heads.errors import SpecError
-from prune_heads.execution.spec import read_sweep, sweep_of
+from prune_heads.execution import spec as spec_module
+from prune_heads.execution.spec import Known, read_sweep, sweep_of
 
 FILE = """
 name = "how-far"
@@ -37,8 +39,15 @@ def read(tmp_path):
     return read
 
 
-def of(content, name="s"):
-    return sweep_of(content, KNOWN, name=name, shown="s.toml")
+def of(content, name="s", known=KNOWN):
+    return sweep_of(content, known, name=name, shown="s.toml")
+
+
+def draws(values):
+    return values["criterion"] == "random"
+
+
+DRAWING = Known(DEFAULTS, KNOWN.check, lambda values: None, draws)
 
 
 def faults(read, text):
@@ -189,3 +198,116 @@ def test_excluding_does_not_depend_on_the_order_of_rules():
         random.Random(seed).shuffle(rules)
         found.add(of({"grid": grid, "exclude": rules}).digest)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("9" * 5000, "fraction: must be below 2^63 in size"),
+        ("0x" + "f" * 5000, "grid.fraction: must be below 2^63 in size; got a longer number"),
+        ("1" + "0" * 400, "grid.fraction: must be below 2^63 in size; got a longer number"),
+        ("1e400", "grid.fraction: must be a finite number; got inf"),
+        ("-inf", "grid.fraction: must be a finite number; got -inf"),
+        ("nan", "grid.fraction: must be a finite number; got nan"),
+        ("2026-11-29", "grid.fraction: must be a text, a number or a truth value; got a date"),
+        (
+            "[[2026-11-29T00:00:00]]",
+            "grid.fraction: must be a text, a number or a truth value; got a datetime",
+        ),
+    ],
+)
+def test_what_toml_has_and_no_option_takes_is_refused_by_its_key(value, said, read):
+    with pytest.raises(SpecError) as caught:
+        read(f"model = 'm'\n[grid]\nfraction = [\n  0.5,\n  {value}\n]\n")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(SpecError, match=r"include\[1\]\.seed: must be a text, a number"):
+        read("[[include]]\nseed = 12:00:00")
+
+
+def test_a_file_that_is_nested_too_deep(read):
+    with pytest.raises(SpecError, match="must be a TOML file"):
+        read(f"fraction = {'[' * 10_000}{']' * 10_000}")
+
+
+def test_an_option_that_is_added_later_leaves_the_hashes_as_they_are():
+    grid = {"grid": {"fraction": [0.1, 0.5], "model": ["a", "b"]}}
+    later = Known({**DEFAULTS, "later": 1}, lambda key, value: None, KNOWN.clash)
+    assert of(grid).digest == of(grid, known=later).digest == of({**grid, "later": 1}, known=later).digest
+    for value in (2, 1.0, True):
+        assert of({**grid, "later": value}, known=later).digest != of(grid).digest
+    always = Known(DEFAULTS, KNOWN.check, KNOWN.clash, always=DEFAULTS)
+    again = Known({**DEFAULTS, "later": 1}, KNOWN.check, KNOWN.clash, always=DEFAULTS)
+    assert of(grid, known=always).digest == of(grid, known=again).digest != of(grid).digest
+
+
+def test_a_criterion_that_draws_nothing_is_run_for_the_first_seed():
+    content = {"grid": {"criterion": ["magnitude", "random"], "fraction": [0.0, 0.5]}, "seeds": [3, 1, 2]}
+    sweep = of(content, known=DRAWING)
+    found = [(t.values["criterion"], t.values["fraction"], t.values["seed"]) for t in sweep.trials]
+    assert found == [
+        *[("magnitude", f, 3) for f in (0.0, 0.5)],
+        *[("random", f, s) for f in (0.0, 0.5) for s in (3, 1, 2)],
+    ]
+    assert (sweep.n_undrawn, sweep.n_twice) == (4, 0)
+    rest = of({**content, "exclude": [{"criterion": "magnitude", "seed": 3}]}, known=DRAWING)
+    assert [t.values["seed"] for t in rest.trials if t.values["criterion"] == "magnitude"] == [1, 1]
+    whole = {trial.digest for trial in of(content).trials}
+    assert {trial.digest for trial in sweep.trials} < whole  # the hashes of a sweep that ran them all
+
+
+def test_a_contradiction_is_found_before_anything_runs_and_told_once():
+    def clash(values):
+        return "--task must say which" if values["model"] == "x" and values["task"] == "t" else None
+
+    known = Known(DEFAULTS, KNOWN.check, clash)
+    content = {"grid": {"model": ["m", "x"], "fraction": [0.1, 0.2, 0.3]}}
+    with pytest.raises(
+        SpecError, match=r'has 1 fault\(s\): \(1\) \{"model": "x", "fraction": 0.1\}: --task must'
+    ):
+        of(content, known=known)
+    with pytest.raises(SpecError, match="--task must"):
+        of(
+            {
+                "grid": {"model": ["m", "x"], "sleep": [i / 1000 for i in range(1000)]},
+                "seeds": list(range(1000)),
+            },
+            known=known,
+        )
+
+
+values = {"criterion": ["magnitude", "random", "c"], "model": list("uvw"), "fraction": [0.0, 0.25, 1.0]}
+rules = st.fixed_dictionaries(
+    {},
+    optional={
+        **{key: st.lists(st.sampled_from(some), min_size=1, unique=True) for key, some in values.items()},
+        "seed": st.lists(st.integers(0, 3), min_size=1, unique=True),
+    },
+).filter(bool)
+together = st.sampled_from([[], [{"task": "a", "sleep": 1.0}, {"task": "b", "sleep": 2.0}]])
+
+
+@given(st.sets(st.sampled_from(list(values))), st.integers(1, 4), st.lists(rules, max_size=3), together)
+def test_trials_are_counted_as_they_are_listed(keys, n_seeds, left_out, joint):
+    grid = {key: values[key] for key in sorted(keys)}
+    content = {"grid": grid, "seeds": list(range(n_seeds)), "exclude": left_out, "together": joint}
+    try:
+        listed = of(content, known=DRAWING)
+    except SpecError:  # a rule leaves out none or all
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spec_module, "MOST_TRIALS", 0)
+        counted = of(content, known=DRAWING)
+    assert (counted.n_trials, counted.n_undrawn) == (len(listed.trials), listed.n_undrawn)
+    assert counted.trials == listed.trials[:20]
+
+
+def test_a_thousand_million_trials_are_counted_and_not_listed():
+    many = list(range(1000))
+    grid = {"fraction": [i / 1000 for i in many], "sleep": [float(i) for i in many]}
+    start = time.perf_counter()
+    sweep = of({"grid": grid, "seeds": many, "exclude": [{"fraction": 0.5, "seed": [1, 2]}]})
+    assert sweep.n_trials == 10**9 - 2 * 1000
+    assert len(sweep.trials) == 20
+    assert sweep.trials[0].values == {**DEFAULTS, "fraction": 0.0, "sleep": 0.0, "seed": 0}
+    assert time.perf_counter() - start < 10

@@ -1,23 +1,28 @@
 """Workers finish every trial once, tell what happens, and go on after failures and kills."""
 
 import errno
+import json
 import os
 import shutil
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from null_trial import KNOWN, begin, no_trials
+from null_trial import KNOWN, begin, no_trials, no_trials_at_first
 
 from prune_heads.errors import RunError
 from prune_heads.execution import folder as folder_module
-from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims, Owner
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims, Owner, machine
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.job import Job, Policy
 from prune_heads.execution.local import Local
 from prune_heads.execution.spec import sweep_of
-from prune_heads.execution.worker import Worker
+from prune_heads.execution.worker import MOST_DEATHS, Worker
+from prune_heads.reporting.sweep import status_report
 
 
 def sweep(**content):
@@ -223,16 +228,152 @@ def test_a_folder_that_may_only_be_read(grid, log, tmp_path):
     assert bytes_of(folder.root) == before
 
 
-def test_a_damaged_record_is_named_with_its_cure(grid, log, tmp_path):
+@pytest.fixture(scope="module")
+def gone():
+    """The number of a process that has ended."""
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    return int(done.stdout)
+
+
+def dies_of(folder, trial, pid):
+    """What a process that is killed in a trial leaves behind."""
+    assert Claims(folder.root / "claims", Owner(machine(), pid, os.urandom(4).hex())).take(trial.digest)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_trial_that_has_killed_three_workers_fails_whoever_comes_next(waits, grid, log, tmp_path, gone):
+    """Also workers that know nothing of each other, as those of --jobs 1 and of an array job."""
+    folder, first, second = SweepFolder.open(tmp_path / "s", grid), *grid.trials[:2]
+    for _ in range(MOST_DEATHS - 1):
+        dies_of(folder, first, gone)
+        dies_of(folder, second, gone)
+    dies_of(folder, first, gone)
+    assert status_report(folder)["running"] == 0
+    _, events = work(tmp_path / "s", grid, waits=waits)
+    assert list(folder.failed()) == [first.digest]
+    assert folder.failure(first.digest)["error"].startswith("3 workers have died of it")
+    assert kinds(events).count("failed") == 1
+    assert len(list(folder.done())) == len(started(log)) == 11
+    assert work(tmp_path / "s", grid)[1] == []
+    assert folder.forget_failures() == 1
+    assert kinds(work(tmp_path / "s", grid)[1]) == ["started", "done"]
+
+
+def test_three_deaths_are_one_failure_of_those_that_are_tried_again(log, tmp_path, gone):
+    some = sweep(log=str(log))
+    folder = SweepFolder.open(tmp_path / "s", some)
+    for _ in range(MOST_DEATHS):
+        dies_of(folder, some.trials[0], gone)
+    _, events = work(tmp_path / "s", some, Policy(retries=1))
+    assert kinds(events) == ["retried", "started", "done"]
+
+
+DAMAGE = {
+    "gone": lambda folder: (folder / "record.json").unlink(),
+    "cut": lambda folder: (folder / "record.json").write_bytes((folder / "record.json").read_bytes()[:-9]),
+    "empty": lambda folder: (folder / "record.json").write_bytes(b""),
+    "bytes": lambda folder: (folder / "record.json").write_bytes(bytes(range(256))),
+    "of another kind": lambda folder: (folder / "record.json").write_text("[]"),
+    "a folder": lambda folder: ((folder / "record.json").unlink(), (folder / "record.json").mkdir()),
+    "a file in its place": lambda folder: (shutil.rmtree(folder), folder.touch()),
+    "a loop": lambda folder: (shutil.rmtree(folder), folder.symlink_to(folder)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_trial_whose_record_is_gone_or_damaged_is_run_again(damage, grid, log, tmp_path):
     folder, _ = work(tmp_path / "s", grid)
-    first = grid.trials[0].digest
-    (folder.trial(first) / "record.json").write_bytes(b"{")
-    with pytest.raises(RunError, match=r"must be a JSON file.*Remove its folder"):
+    before, first = bytes_of(folder.root), grid.trials[0].digest
+    DAMAGE[damage](folder.trial(first))
+    with pytest.raises(RunError, match=r"the record of a trial must .*sweep run' runs the trial again"):
         folder.record(first)
-    shutil.rmtree(folder.trial(first))
-    work(tmp_path / "s", grid)
-    assert folder.record(first)["configuration"] == dict(grid.trials[0].values)
+    assert kinds(work(tmp_path / "s", grid)[1]) == ["started", "done"]
+    assert bytes_of(folder.root) == before
     assert sum(started(log).values()) == 13
+
+
+def test_what_does_not_belong_to_a_sweep_is_passed_over(grid, log, tmp_path):
+    """The files of a desktop, links, folders and what else people leave."""
+    root = tmp_path / "s"
+    root.mkdir()
+    (root / ".DS_Store").touch()  # before there is a sweep
+    folder, _ = work(root, grid)
+    first = grid.trials[0].digest
+    for kind in ("trials", "failures", "claims", "shared", "shared_claims"):
+        for place in (root / kind, root / kind / first[:2]):
+            place.mkdir(parents=True, exist_ok=True)
+            for name in (".DS_Store", "notes.txt", "Thumbs.db", "zz", f"{first} copy", f"{first}x.json"):
+                (place / name).touch()
+            (place / "a folder").mkdir()
+            (place / "loop").symlink_to(place / "loop")
+            (place / "00").symlink_to(place / "00")
+    assert work(root, grid)[1] == []
+    report = status_report(folder)
+    assert (report["done"], report["failed"], report["running"], report["left"]) == (12, 0, 0, 0)
+    assert folder.forget_failures() == 0
+    assert sum(started(log).values()) == 12
+
+
+def test_a_damaged_failure_is_tried_again_and_one_folder_is_known_by_its_file(log, tmp_path):
+    some = sweep(log=str(log), fail=1)
+    folder, _ = work(tmp_path / "s", some)
+    for content in ("{", "[]", '{"n_failures": "many"}'):
+        (
+            tmp_path / "s" / "failures" / some.trials[0].digest[:2] / f"{some.trials[0].digest}.json"
+        ).write_text(content)
+        assert status_report(folder)["failed"] == 1
+        assert folder.n_failures(some.trials[0].digest) == 0
+    assert kinds(work(tmp_path / "s", some)[1]) == ["started", "done"]
+    assert status_report(folder)["failed"] == 0
+    (tmp_path / "s" / "sweep.json").write_text('{"name": "s", "n_trials": "1"}')
+    with pytest.raises(
+        RunError, match=r"sweep\.json must be what .* writes; it lacks digest, n_trials, axes"
+    ):
+        status_report(folder)
+
+
+def test_what_trials_share_is_computed_once_and_again_if_it_is_damaged(tmp_path):
+    folder, asked = SweepFolder(tmp_path), []
+
+    def how():
+        asked.append(True)
+        return {"scores": [0.1]}
+
+    for damage in (None, "{", "[]", '{"what": {}}'):
+        if damage is not None:
+            next((tmp_path / "shared").rglob("*.json")).write_text(damage)
+        asked.clear()
+        for _ in range(2):
+            assert folder.shared({"a": 1}, how, folder.shared_claims()) == {"scores": [0.1]}
+        assert len(asked) == 1
+
+
+def test_what_trials_share_is_no_running_trial(tmp_path, grid):
+    folder = SweepFolder.open(tmp_path / "s", grid)
+    assert folder.claims().take(grid.trials[0].digest)
+    running = []
+
+    def how():
+        running.append(status_report(folder)["running"])
+        return {}
+
+    folder.shared({"a": 1}, how, folder.shared_claims())
+    assert running == [1]
+
+
+def test_a_folder_of_an_older_version_is_read_and_its_refusal_says_why(grid, tmp_path):
+    folder, _ = work(tmp_path / "s", grid)
+    about = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps(about | {"format": 1}))
+    assert work(tmp_path / "s", grid)[1] == []  # the same trials
+    (tmp_path / "s" / "sweep.json").write_text(
+        json.dumps(about | {"format": 1, "digest": "x", "n_trials": 24})
+    )
+    with pytest.raises(
+        RunError, match=r"24 trials, not these 12\. An earlier version made it, which ran every"
+    ):
+        SweepFolder.open(tmp_path / "s", grid)
+    assert status_report(folder)["n_trials"] == 24
 
 
 def local(root, some, jobs=2, policy=None, stopping=lambda: False):
@@ -252,18 +393,30 @@ def test_processes_share_the_trials(jobs, grid, log, tmp_path):
 
 
 def test_a_trial_that_kills_its_workers_fails_and_the_others_finish(log, tmp_path):
-    some = sweep(log=str(log), grid={"criterion": ["a", "dies"], "model": ["a", "b", "c"]})
+    some = sweep(log=str(log), grid={"criterion": ["a", "dies"], "model": ["a", "b"]})
     folder, events = local(tmp_path / "s", some)
-    assert len(list(folder.done())) == 3
+    assert len(list(folder.done())) == 2
     failed = list(folder.failed())
     assert {folder.failure(digest)["values"]["criterion"] for digest in failed} == {"dies"}
-    assert "3 workers have died of it (exit code -9" in folder.failure(failed[0])["error"]
-    assert kinds(events).count("failed") == len(failed) == 3
-    assert {n for name, n in started(log).items() if "dies" in name} <= {3, 4}  # one may begin it meanwhile
+    assert "3 workers have died of it" in folder.failure(failed[0])["error"]
+    assert kinds(events).count("failed") == len(failed) == 2
+    assert {n for name, n in started(log).items() if "dies" in name} == {3}
     assert {n for name, n in started(log).items() if "dies" not in name} == {1}
 
 
-def test_workers_that_do_not_start(grid, tmp_path):
+def test_workers_that_do_not_start_end_the_sweep_with_one_line(grid, tmp_path):
     folder = SweepFolder.open(tmp_path / "s", grid)
-    with pytest.raises(RunError, match=r"workers must start; worker-\d ended with exit code 3"):
+    with pytest.raises(
+        RunError, match=r"workers must start; worker-\d ended with exit code 3 .* 3 times in a row"
+    ):
         Local(2).run(Job(folder, grid.trials, no_trials), lambda event: None, lambda: False)
+
+
+def test_workers_that_die_as_they_start_are_replaced(grid, log, tmp_path):
+    (tmp_path / "starts").mkdir()
+    folder = SweepFolder.open(tmp_path / "s", grid)
+    job = Job(folder, grid.trials, partial(no_trials_at_first, tmp_path / "starts"))
+    Local(2).run(job, lambda event: None, lambda: False)
+    assert len(list(folder.done())) == 12
+    assert set(started(log).values()) == {1}
+    assert len(list((tmp_path / "starts").iterdir())) == 3

@@ -7,7 +7,8 @@ import pytest
 
 from prune_heads.reporting.figures import sweep_figure
 from prune_heads.reporting.sweep_forms import results_csv, results_markdown, results_parquet, rows_of_parquet
-from prune_heads.reporting.sweep_panels import panels
+from prune_heads.reporting.sweep_panels import panels, seeds_sentence
+from prune_heads.reporting.sweep_results import result_rows
 
 
 def row(task, criterion, n_pruned, seed, pruned, *, estimator=None, headline=True, model="m"):
@@ -69,7 +70,7 @@ def test_the_table_shows_the_mean_and_how_far_seeds_differ(rows):
     assert results_markdown("how far", rows).splitlines() == [
         "# how far",
         "",
-        "Mean over 2 seeds, from the least to the most.",
+        "Mean over 2 seeds, from the least to the most, of random.",
         "",
         "## a: matthews correlation, 10 examples",
         "",
@@ -105,3 +106,141 @@ def test_a_line_has_the_same_colour_in_every_panel(rows):
     shown = sweep_figure("s", [*rows, row("a", "random", 0, 0, 0.5)])
     colours = {(line.get_label(), line.get_color()) for axes in shown.axes for line in axes.lines}
     assert len(colours) == len({label for label, _ in colours}) == 3
+
+
+def with_options(rows, **options):
+    return [{**row, **options} for row in rows]
+
+
+def test_numbers_come_with_their_option_and_texts_where_they_would_meet():
+    base = row("a", "gradient", 2, 0, 0.5)
+    none = {"max_examples": None, "score_examples": None}
+    rows = [{**base, **none, "max_examples": 100}, {**base, **none, "score_examples": 100, "pruned": 0.25}]
+    (panel,) = panels(rows)
+    assert panel.lines == {"max_examples 100": {25.0: (0.5,)}, "score_examples 100": {25.0: (0.25,)}}
+    rows = [
+        {**base, "split_a": "x", "split_b": None},
+        {**base, "split_a": None, "split_b": "x", "pruned": 0.25},
+    ]
+    (panel,) = panels(rows)
+    assert panel.lines == {"split_a x": {25.0: (0.5,)}, "split_b x": {25.0: (0.25,)}}
+
+
+def test_heads_that_are_named_are_no_seeds(rows):
+    named = [
+        {**row("a", "gradient", 1, 0, value), "heads": heads} for heads, value in (("1:1", 0.2), ("1:2", 0.4))
+    ]
+    (panel,) = panels(named)
+    assert panel.lines == {"1:1": {12.5: (0.2,)}, "1:2": {12.5: (0.4,)}}
+    assert seeds_sentence(named) == ""
+
+
+def test_two_ways_to_ask_for_as_many_heads_are_one_point():
+    twice = [{**row("a", "gradient", 2, 0, 0.5), "fraction": fraction} for fraction in (0.25, 0.26)]
+    assert panels(twice)[0].lines == {"": {25.0: (0.5,)}}
+
+
+def test_data_or_a_model_that_has_changed_in_between_is_another_panel(rows):
+    first, second = (
+        with_options([row("a", "gradient", 2, 0, v)], data_fingerprint=f) for v, f in ((0.1, "x"), (0.3, "y"))
+    )
+    assert [(p.title, *p.lines.values()) for p in panels(first + second)] == [
+        ("a / data_fingerprint x", {25.0: (0.1,)}),
+        ("a / data_fingerprint y", {25.0: (0.3,)}),
+    ]
+    first, second = (
+        with_options([row("a", "gradient", 2, 0, v)], scored_fingerprint=f)
+        for v, f in ((0.1, "x"), (0.3, "y"))
+    )
+    (panel,) = panels(first + second)
+    assert sorted(panel.lines.values(), key=str) == [{25.0: (0.1,)}, {25.0: (0.3,)}]
+
+
+def test_a_data_folder_is_said_where_it_tells_apart(rows):
+    """Of tasks that each have their own it goes without saying; of one task it is in the title, or names lines."""
+    own = [{**each, "data_dir": each["task"]} for each in rows]
+    assert [(p.title, list(p.lines)) for p in panels(own)] == [(p.title, list(p.lines)) for p in panels(rows)]
+    base = row("a", "gradient", 2, 0, 0.5)
+    two = [{**base, "data_dir": d, "n_examples": n} for d, n in (("x/d", 10), ("y/d", 20))]
+    assert [p.title for p in panels(two)] == ["a / data_dir x/d", "a / data_dir y/d"]
+    scored = [{**base, "data_dir": d} for d in ("x/d", "y/d")]  # the same to report on
+    assert list(panels(scored)[0].lines) == ["x/d", "y/d"]
+
+
+def test_seeds_are_said_of_the_lines_that_have_some():
+    drawn = [row("a", "random", 4, seed, 0.2) for seed in range(3)]
+    assert seeds_sentence(drawn) == "mean over 3 seeds, from the least to the most"
+    both = [*drawn, row("a", "magnitude", 4, 0, 0.2)]
+    assert seeds_sentence(both) == "mean over 3 seeds, from the least to the most, of random"
+    more = [*both, *(row("b", "random", 4, seed, 0.2) for seed in range(2))]
+    assert seeds_sentence(more) == "mean over 2 to 3 seeds, from the least to the most, of random"
+
+
+class Done:
+    """A folder of a sweep with these records."""
+
+    def __init__(self, *records):
+        self.records = {f"{i}": record for i, record in enumerate(records)}
+
+    def about(self):
+        return {"axes": ["model", "data_dir", "seed"]}
+
+    def done(self):
+        return iter(self.records)
+
+    def record(self, name):
+        return self.records[name]
+
+
+def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None):
+    found = {
+        "metric": "accuracy",
+        "n_examples": 1,
+        "base": 0,
+        "pruned": 0,
+        "difference": 0,
+        "low": 0,
+        "high": 0,
+    }
+    return {
+        "trial": {"values": {"model": model, "task": "t", "data_dir": data_dir, "seed": seed}},
+        "configuration": {"data_dir": data_dir and data_dir.rpartition("/")[2]},
+        "model": {"name": shown or model.rpartition("/")[2], "fingerprint": fingerprint},
+        "data": [{"split": "s", "fingerprint": "d" * 64}],
+        "scored_on": None,
+        **{"n_pruned": 0, "n_heads": 1, "headline": "accuracy", "rows": [{"split": "s", **found}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (["a/c", "b/c", "d"], ["a/c", "b/c", "d"]),
+        (["x/a/c", "y/a/c", "y/b/c"], ["x/a/c", "y/a/c", "b/c"]),
+        (["c", "../c"], ["c", "../c"]),
+        (["/r/a/c", "/s/a/c/", "z/b"], ["r/a/c", "s/a/c", "b"]),
+        (["a/c", "./a/c", "a//c/"], ["c", "c", "c"]),
+        (["./a/c", "a/x", "q/a/c"], ["a/c", "x", "q/a/c"]),
+    ],
+)
+def test_names_that_meet_are_shown_with_as_much_of_their_path_as_tells_them_apart(written, shown):
+    names = [each.rstrip("/").rpartition("/")[2] for each in written]
+    models = (record(model=each, shown=name) for each, name in zip(written, names, strict=True))
+    assert [row["model"] for row in result_rows(Done(*models))] == shown
+    folders = [record(data_dir=each.rstrip("/")) for each in written]
+    assert [row["data_dir"] for row in result_rows(Done(*folders))] == shown
+
+
+def test_one_path_with_other_weights_is_another_model():
+    rows = list(
+        result_rows(
+            Done(record("a/c", fingerprint="1" * 64), record("a/c", fingerprint="2" * 64), record("a/d"))
+        )
+    )
+    assert [each["model"] for each in rows] == ["c (111111111111)", "c (222222222222)", "d"]
+
+
+def test_a_folder_that_ran_every_seed_is_counted_once_where_nothing_is_drawn():
+    done = Done(record(seed=2), record(seed=1), record(seed=3))
+    assert [each["seed"] for each in result_rows(done)] == [2, 1, 3]
+    assert [each["seed"] for each in result_rows(done, lambda values: False)] == [1]
