@@ -1,11 +1,13 @@
 """The logits of a split under any mask: read from the store, or computed once and kept there.
 
-Everything else (metrics, tables, curves, tests) is derived from these.
+Everything else (metrics, tables, curves, tests) is derived from these. A model may change between two questions, so
+its weights are hashed anew for each, which takes a second for BERT-base; counters of changes do not see all of them.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prune_heads.batching import Batches
-from prune_heads.checkpoints import fingerprint
+from prune_heads.checkpoints import fingerprint, how_it_writes
 from prune_heads.evaluation import Logits, Subject, predict, references
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
@@ -36,8 +38,11 @@ class Predictions:
         self.split = split
         self.store = store
         self.reporter = reporter
-        self.gone = removed_heads(subject.model)
+
+    @property
+    def gone(self) -> HeadMask:
         """Heads that the model has lost before; part of every mask."""
+        return removed_heads(self.subject.model)
 
     @cached_property
     def batches(self) -> Batches:
@@ -54,15 +59,25 @@ class Predictions:
         """The headline metric of the task."""
         return headline(self.subject.task.spec.metric)
 
-    def key(self, mask: HeadMask) -> PredictionKey:
-        """The entry of a mask in the store."""
-        return PredictionKey(self._model, self._data, mask | self.gone, self._dtype)
+    def now(self) -> PredictionKey:
+        """The entry of no mask, of the model as it is now. Take it once for many masks: it hashes all weights."""
+        model = self.subject.model
+        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        data, how = self._data, self.batches.translation
+        if how is not None:
+            said = replace(how, defaults=how_it_writes(model)).settings()
+            data = hashlib.sha256(f"{data}\n{said}".encode()).hexdigest()
+        return PredictionKey(model_key(model), data, self.gone, dtype)
 
-    def stored(self, mask: HeadMask) -> Logits | None:
+    def key(self, mask: HeadMask, now: PredictionKey | None = None) -> PredictionKey:
+        """The entry of a mask in the store; `now` is what `now()` gave, where the model is still the same."""
+        return replace(now or self.now(), mask=mask | self.gone)
+
+    def stored(self, mask: HeadMask, now: PredictionKey | None = None) -> Logits | None:
         """The logits under a mask, if the store has them; a damaged entry is noted and counts as none."""
-        return self.store.get(self.key(mask))
+        return self.store.get(self.key(mask, now))
 
-    def keep(self, mask: HeadMask, logits: Logits) -> None:
+    def keep(self, mask: HeadMask, logits: Logits, now: PredictionKey | None = None) -> None:
         """Put the logits under a mask into the store.
 
         Raises:
@@ -73,22 +88,23 @@ class Predictions:
             "task": self.subject.task.spec.name,
             "split": self.split.name,
         }
-        self.store.put(self.key(mask), logits, about=about)
+        self.store.put(self.key(mask, now), logits, about=about)
 
-    def of(self, mask: HeadMask, progress: Progress = silent) -> Logits:
+    def of(self, mask: HeadMask, progress: Progress = silent, now: PredictionKey | None = None) -> Logits:
         """The logits under a mask, `(n_examples, n_labels)` in file order.
 
         Raises:
             NotFiniteError: If a logit is NaN or infinite.
             PruneHeadsError: If the store cannot be written.
         """
-        there = self.stored(mask)
+        now = now or self.now()
+        there = self.stored(mask, now)
         if there is not None:
             progress(len(there))
             return there
         gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
         logits = predict(self.subject.model, self.batches, gates, progress=progress)
-        self.keep(mask, logits)
+        self.keep(mask, logits, now)
         return logits
 
     def answers(self, mask: HeadMask) -> NDArray[np.int64] | NDArray[np.float32]:
@@ -104,23 +120,13 @@ class Predictions:
         return self.subject.metrics(logits, self.split)[self.metric]
 
     @cached_property
-    def _model(self) -> str:
-        return model_key(self.subject.model)
-
-    @cached_property
     def _data(self) -> str:
-        """Texts, labels and their order, the tokens that the model was given of them, and how it translates."""
-        digest = hashlib.sha256(self.split.fingerprint.encode())
+        """Texts, labels and their order, and the tokens that the model was given of them at which positions."""
+        digest = hashlib.sha256(f"{self.split.fingerprint}\npadding {self.batches.side}\n".encode())
         for name, array in _arrays(self.batches):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
-        if self.batches.translation is not None:
-            digest.update(self.batches.translation.settings().encode())
         return digest.hexdigest()
-
-    @property
-    def _dtype(self) -> str:
-        return str(next(self.subject.model.parameters()).dtype).removeprefix("torch.")
 
 
 def model_key(model: nn.Module) -> str:

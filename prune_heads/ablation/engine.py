@@ -19,7 +19,9 @@ from prune_heads.evaluation import Logits, answers, check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.journal import Journal, unfinished
+from prune_heads.modes import evaluating
 from prune_heads.predictions import Predictions
+from prune_heads.store import PredictionKey
 
 MEBIBYTE = 2**20
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
@@ -53,17 +55,19 @@ def predict_masks(
         PruneHeadsError: If the store cannot be written.
     """
     wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
-    found = {mask: logits for mask in wanted if (logits := predictions.stored(mask)) is not None}
+    now = predictions.now()
+    found = {mask: logits for mask in wanted if (logits := predictions.stored(mask, now)) is not None}
     if len(found) < len(wanted):
-        found |= _compute(
-            predictions, wanted, [mask for mask in wanted if mask not in found], memory, compiled
-        )
-    _close_done(predictions, found)
+        missing = [mask for mask in wanted if mask not in found]
+        with evaluating(predictions.subject.model):
+            found |= _compute(predictions, now, wanted, missing, memory, compiled)
+    _close_done(predictions, now, found)
     return found
 
 
 def _compute(
     predictions: Predictions,
+    now: PredictionKey,
     wanted: list[HeadMask],
     missing: list[HeadMask],
     memory: int | None,
@@ -73,7 +77,7 @@ def _compute(
     predictions.store.check_writable()
     predictions.subject.prove_gates(batches)
     memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
-    journal, masks = _journal(predictions, wanted, missing, memory, compiled)
+    journal, masks = _journal(predictions, now, wanted, missing, memory, compiled)
     run = ManyMasks(predictions, masks, memory, compiled=compiled)
     index, rows = [], []
     with reporter.stage("masks", batches.n_examples * len(masks)) as progress:
@@ -87,26 +91,30 @@ def _compute(
             progress(len(batch.index) * len(masks))
     stacked = np.concatenate(rows, axis=1)[:, np.argsort(np.concatenate(index))]
     for mask, logits in zip(masks, stacked, strict=True):
-        predictions.keep(mask, logits)
+        predictions.keep(mask, logits, now)
     journal.close()
     return dict(zip(masks, stacked, strict=True))
 
 
 def _journal(
-    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int, compiled: bool
+    predictions: Predictions,
+    now: PredictionKey,
+    wanted: list[HeadMask],
+    missing: list[HeadMask],
+    memory: int,
+    compiled: bool,
 ) -> tuple[Journal, list[HeadMask]]:
     """The journal of this wish, and the masks that it is about: those that were missing when it was begun.
 
     A process that was killed while it put entries into the store has left fewer missing than it began with; its
     batches are all there, and its masks are found by what was wished for.
     """
-    key = predictions.key(wanted[0])
     wish = {
         "task": predictions.subject.task.spec.name,
         "split": predictions.split.name,
-        "model": key.model,
-        "data": key.data,
-        "dtype": key.dtype,
+        "model": now.model,
+        "data": now.data,
+        "dtype": now.dtype,
         "batch_size": predictions.batches.batch_size,
         "memory": memory,
         "compiled": compiled,
@@ -123,10 +131,9 @@ def _journal(
     ), missing
 
 
-def _close_done(predictions: Predictions, found: Mapping[HeadMask, Logits]) -> None:
+def _close_done(predictions: Predictions, now: PredictionKey, found: Mapping[HeadMask, Logits]) -> None:
     """Remove journals whose masks are all stored: their process was killed before it could."""
-    key = predictions.key(predictions.gone)
-    same = {"model": key.model, "data": key.data, "dtype": key.dtype}
+    same = {"model": now.model, "data": now.data, "dtype": now.dtype}
     stored = {str(mask) for mask in found}
     with suppress(StoreError):  # in a store that may only be read they do no harm
         for begun in unfinished(predictions.store.objects):
@@ -143,7 +150,7 @@ class ManyMasks:
     ) -> None:
         model = predictions.subject.model
         self.model = model
-        self.device = predictions.subject.device
+        self.device = next(model.parameters()).device
         self.masks = masks
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
         writes = predictions.batches.translation is not None  # token by token, so that layers run many times

@@ -1,7 +1,7 @@
 """Fine-tune a pretrained model on a task: `prune-heads finetune`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def finetune(
     clock.lap("load")
     epochs = train(
         subject,
-        subject.batches(trained_on),
+        replace(subject.batches(trained_on), batch_size=setup.batch_size),
         splits,
         recipe,
         work,

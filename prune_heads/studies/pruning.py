@@ -211,10 +211,11 @@ def curve(
     """
     masks = lowest_first(scores, every[0].gone, CURVE_STEPS, min_per_layer=min_per_layer, units=units)
     total = sum(each.batches.n_examples for each in every) * len(masks)
+    now = [each.now() for each in every]
     with reporter.stage("curve", total) as progress:
         for step, mask in enumerate(masks):
-            for each in every:
-                logits = each.of(mask, progress)
+            for each, key in zip(every, now, strict=True):
+                logits = each.of(mask, progress, key)
                 yield {
                     "split": each.split.name,
                     "percent": 100 * step // CURVE_STEPS,

@@ -93,9 +93,10 @@ class Spread:
         Raises:
             PruneHeadsError: See `Shards.run`, `predict_masks`.
         """
-        parts = []
+        parts, keys = [], [examples.now() for examples, _ in asked]
         for place, (examples, masks) in enumerate(asked):
-            missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask) is None]
+            now = keys[place]
+            missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask, now) is None]
             # In turn: masks of one layer cost the same and share the layers below it, in whichever worker.
             for i in range(min(self.shards.n, len(missing))):
                 mine = missing[i :: self.shards.n]
@@ -105,13 +106,13 @@ class Spread:
             return
         found = self._run("masks", [examples for examples, _ in asked], parts)
         for part, logits in zip(parts, found, strict=True):
-            examples = asked[part.split][0]
+            examples, now = asked[part.split][0], keys[part.split]
             for mask, each in logits.items():
-                if examples.stored(mask) is None:  # a store that the workers keep elsewhere
-                    examples.keep(mask, each)
+                if examples.stored(mask, now) is None:  # a store that the workers keep elsewhere
+                    examples.keep(mask, each, now)
 
     def _run(self, stage: str, every: Sequence[Predictions], parts: Sequence[_Part]) -> list[Any]:
-        keys = tuple(each.key(each.gone) for each in every)
+        keys = tuple(each.now() for each in every)
         begin = _Begin(_from_anywhere(self.setup, every[0]), tuple(each.split for each in every), keys)
         with self.reporter.stage(stage, sum(part.n_examples for part in parts)) as progress:
             found = self.shards.run(
@@ -161,7 +162,7 @@ class _Worker:
 
     def _check(self, predictions: Predictions, wanted: PredictionKey) -> None:
         """A folder or a name may stand for something else on another node."""
-        if predictions.key(predictions.gone) != wanted:
+        if predictions.now() != wanted:
             raise RunError(
                 "every node of the cluster must load the same model and tokenizer; one has others under the name "
                 f"{self.subject.classifier.name}. Put them on a file system that all nodes share"

@@ -263,10 +263,7 @@ class _Watch(transformers.TrainerCallback):
             self._keep(f"epoch-{epoch}")
 
     def _measure(self, split: Split, batches: Batches) -> dict[str, float]:
-        self.subject.model.eval()
-        logits = predict(self.subject.model, batches)
-        self.subject.model.train()
-        return self.subject.metrics(logits, split)
+        return self.subject.metrics(predict(self.subject.model, batches), split)
 
     def _keep_step(self, step: int) -> None:
         if step in self.recipe.keep_steps:

@@ -36,6 +36,8 @@ class Split:
     """SHA-256 over label names, texts and labels: the same for the same examples from whatever source."""
     n_available: int
     """Examples that the source has, of which `dataset` may hold fewer."""
+    n_cut: int = 0
+    """Examples that were longer than the model is given, once that is known."""
 
     def labelled(self, places: Sequence[int], labels: Sequence[int]) -> "Split":
         """The examples at these places alone, each with its number as `label`."""
