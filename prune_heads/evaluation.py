@@ -113,14 +113,10 @@ class Subject:
         Raises:
             DataError: If no text is left.
         """
-        batches = self.batches(split)
+        batches = self.tokens(split)
         counts, n = batches.labels, batches.n_examples
         if batches.n_cut:
             reporter.note(f"{split.name}: {batches.n_cut} of {n} examples are cut at {self.n_max} tokens")
-        if batches.batch_size < self.batch_size:
-            reporter.note(
-                f"{split.name}: examples run one at a time, for in a batch this model sees more than the example"
-            )
         split = replace(split, n_cut=batches.n_cut)
         if batches.targets is None:
             return split
@@ -137,26 +133,31 @@ class Subject:
         return split.labelled(kept.tolist(), counts[kept].tolist())
 
     def batches(self, split: Split) -> Batches:
+        """The split, tokenised for this model and padded as it takes it; see `prune_heads.padding`.
+
+        Raises: as `tokens` and `unseen`.
+        """
+        return unseen(self.model, self.tokens(split))
+
+    def tokens(self, split: Split) -> Batches:
         """The split, tokenised for this model; for a language model, one that is `measurable`.
 
         Raises:
             DataError: If a classifier is given an example without any token.
-            UnsupportedModelError: See `prune_heads.padding`.
         """
         tokenizer, objective = self.classifier.tokenizer, self.classifier.objective
         size, n_max = self.batch_size, self.n_max
         if objective is not None:
             batches = tokenize_texts(split, tokenizer, objective, batch_size=size, max_length=n_max)
-            batches = replace(batches, translation=self._translation(split))
-        else:
-            index = None if self.labels is None else self.labels.model_index
-            batches = tokenize(split, tokenizer, model_index=index, batch_size=size, max_length=n_max)
-            if len(empty := np.flatnonzero(batches.n_tokens == 0)):
-                raise DataError(
-                    f"{split.source}: each example must have a token, but example {empty[0] + 1} of {split.name} has "
-                    "none. Leave it out, or take a tokenizer that adds special tokens"
-                )
-        return unseen(self.model, batches)
+            return replace(batches, translation=self._translation(split))
+        index = None if self.labels is None else self.labels.model_index
+        batches = tokenize(split, tokenizer, model_index=index, batch_size=size, max_length=n_max)
+        if len(empty := np.flatnonzero(batches.n_tokens == 0)):
+            raise DataError(
+                f"{split.source}: each example must have a token, but example {empty[0] + 1} of {split.name} has "
+                "none. Leave it out, or take a tokenizer that adds special tokens"
+            )
+        return batches
 
     def prove_gates(self, batches: Batches) -> None:
         """Refuse to go on when masks are not applied in this model.

@@ -20,9 +20,11 @@ from prune_heads.batching import Batches
 from prune_heads.errors import UnsupportedModelError, first_line
 from prune_heads.modes import evaluating
 
-_TRIED = 4
-"""Examples, from the longest to the shortest."""
+EACH_ALONE = "positions and attention of each example as if it were alone"
+"""What `unseen` sees to, in words that are part of every key: so a key need not know of batches and their padding."""
 
+_TRIED = 3
+"""Examples of a batch, from the longest to the shortest; all but the longest are run alone too."""
 
 _POSITIONS = ("position_embeddings", "embed_positions", ".wpe")
 """How the names of position embeddings end."""
@@ -40,9 +42,9 @@ def n_positions(model: nn.Module) -> int:
         for name, module in model.named_modules()
         if name.endswith(_POSITIONS) and isinstance(module, nn.Embedding)
     ]
-    said = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # type: ignore[operator, union-attr]
-    if isinstance(said, int) and said > 0:  # XLNet says -1, for it has no limit
-        rooms.append(said)
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    said = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    rooms += [n for n in said if isinstance(n, int) and n > 0]  # XLNet says -1, for it has no limit
     return min(rooms, default=sys.maxsize)
 
 
@@ -61,17 +63,17 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
     if len(few) < 2:
         return batches
     with evaluating(model):
-        alone = _alone(model, batches, few)
+        alone = _alone(model, batches, few[1:])
         for side in ("right", "left"):
             padded = replace(batches, side=side)
             try:
-                if _near(_logits(model, padded, few), alone):
+                if _near(_logits(model, padded, few)[1:], alone):
                     return padded
             except torch.OutOfMemoryError:
                 raise
             except (IndexError, RuntimeError, ValueError):
                 continue  # it refuses such a batch, which is an answer too
-        if not _near(_alone(model, batches, few), alone):
+        if not _near(_alone(model, batches, few[1:]), alone):
             raise UnsupportedModelError(
                 f"the logits of an example must be a function of the example; those of {type(model).__name__} depend "
                 "on what the model was given before. Where its configuration names another kind of attention, take that"

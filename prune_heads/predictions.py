@@ -7,6 +7,7 @@ its weights are hashed anew for each, which takes a second for BERT-base; counte
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from prune_heads.checkpoints import fingerprint, how_it_writes
 from prune_heads.evaluation import Logits, Subject, predict, references
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.padding import EACH_ALONE, unseen
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
@@ -38,6 +40,7 @@ class Predictions:
         self.split = split
         self.store = store
         self.reporter = reporter
+        self._held: PredictionKey | None = None
 
     @property
     def gone(self) -> HeadMask:
@@ -45,9 +48,19 @@ class Predictions:
         return removed_heads(self.subject.model)
 
     @cached_property
-    def batches(self) -> Batches:
+    def tokens(self) -> Batches:
         """The split, tokenised for the model."""
-        return self.subject.batches(self.split)
+        return self.subject.tokens(self.split)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The same, padded as the model takes it."""
+        batches = unseen(self.subject.model, self.tokens)
+        if batches.batch_size < self.tokens.batch_size:
+            self.reporter.note(
+                f"{self.split.name}: examples run one at a time, for in a batch this model sees more than the example"
+            )
+        return batches
 
     @cached_property
     def references(self) -> NDArray[np.int64] | NDArray[np.float64]:
@@ -59,25 +72,31 @@ class Predictions:
         """The headline metric of the task."""
         return headline(self.subject.task.spec.metric)
 
-    def now(self) -> PredictionKey:
-        """The entry of no mask, of the model as it is now. Take it once for many masks: it hashes all weights."""
-        model = self.subject.model
-        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-        data, how = self._data, self.batches.translation
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """For the length of the block the model stays as it is, so that its weights are hashed once."""
+        before, self._held = self._held, self.key(self.gone)
+        try:
+            yield
+        finally:
+            self._held = before
+
+    def key(self, mask: HeadMask) -> PredictionKey:
+        """The entry of a mask in the store, for the model as it is now."""
+        if self._held is not None:
+            return replace(self._held, mask=mask | self._held.mask)
+        model, data, how = self.subject.model, self._data, self.tokens.translation
         if how is not None:
             said = replace(how, defaults=how_it_writes(model)).settings()
             data = hashlib.sha256(f"{data}\n{said}".encode()).hexdigest()
-        return PredictionKey(model_key(model), data, self.gone, dtype)
+        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        return PredictionKey(model_key(model), data, mask | self.gone, dtype)
 
-    def key(self, mask: HeadMask, now: PredictionKey | None = None) -> PredictionKey:
-        """The entry of a mask in the store; `now` is what `now()` gave, where the model is still the same."""
-        return replace(now or self.now(), mask=mask | self.gone)
-
-    def stored(self, mask: HeadMask, now: PredictionKey | None = None) -> Logits | None:
+    def stored(self, mask: HeadMask) -> Logits | None:
         """The logits under a mask, if the store has them; a damaged entry is noted and counts as none."""
-        return self.store.get(self.key(mask, now))
+        return self.store.get(self.key(mask))
 
-    def keep(self, mask: HeadMask, logits: Logits, now: PredictionKey | None = None) -> None:
+    def keep(self, mask: HeadMask, logits: Logits) -> None:
         """Put the logits under a mask into the store.
 
         Raises:
@@ -88,24 +107,24 @@ class Predictions:
             "task": self.subject.task.spec.name,
             "split": self.split.name,
         }
-        self.store.put(self.key(mask, now), logits, about=about)
+        self.store.put(self.key(mask), logits, about=about)
 
-    def of(self, mask: HeadMask, progress: Progress = silent, now: PredictionKey | None = None) -> Logits:
+    def of(self, mask: HeadMask, progress: Progress = silent) -> Logits:
         """The logits under a mask, `(n_examples, n_labels)` in file order.
 
         Raises:
             NotFiniteError: If a logit is NaN or infinite.
             PruneHeadsError: If the store cannot be written.
         """
-        now = now or self.now()
-        there = self.stored(mask, now)
-        if there is not None:
-            progress(len(there))
-            return there
-        gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
-        logits = predict(self.subject.model, self.batches, gates, progress=progress)
-        self.keep(mask, logits, now)
-        return logits
+        with self.unchanged():
+            there = self.stored(mask)
+            if there is not None:
+                progress(len(there))
+                return there
+            gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
+            logits = predict(self.subject.model, self.batches, gates, progress=progress)
+            self.keep(mask, logits)
+            return logits
 
     def answers(self, mask: HeadMask) -> NDArray[np.int64] | NDArray[np.float32]:
         """What is predicted under a mask, as `Subject.predictions` gives it."""
@@ -121,9 +140,9 @@ class Predictions:
 
     @cached_property
     def _data(self) -> str:
-        """Texts, labels and their order, and the tokens that the model was given of them at which positions."""
-        digest = hashlib.sha256(f"{self.split.fingerprint}\npadding {self.batches.side}\n".encode())
-        for name, array in _arrays(self.batches):
+        """Texts, labels and their order, and the tokens that the model was given of them."""
+        digest = hashlib.sha256(f"{self.split.fingerprint}\n{EACH_ALONE}\n".encode())
+        for name, array in _arrays(self.tokens):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()

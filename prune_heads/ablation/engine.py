@@ -21,7 +21,6 @@ from prune_heads.heads import HeadMask
 from prune_heads.journal import Journal, unfinished
 from prune_heads.modes import evaluating
 from prune_heads.predictions import Predictions
-from prune_heads.store import PredictionKey
 
 MEBIBYTE = 2**20
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
@@ -54,20 +53,19 @@ def predict_masks(
         NotFiniteError: If a logit is NaN or infinite.
         PruneHeadsError: If the store cannot be written.
     """
-    wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
-    now = predictions.now()
-    found = {mask: logits for mask in wanted if (logits := predictions.stored(mask, now)) is not None}
-    if len(found) < len(wanted):
-        missing = [mask for mask in wanted if mask not in found]
-        with evaluating(predictions.subject.model):
-            found |= _compute(predictions, now, wanted, missing, memory, compiled)
-    _close_done(predictions, now, found)
+    with predictions.unchanged():
+        wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
+        found = {mask: logits for mask in wanted if (logits := predictions.stored(mask)) is not None}
+        if len(found) < len(wanted):
+            missing = [mask for mask in wanted if mask not in found]
+            with evaluating(predictions.subject.model):
+                found |= _compute(predictions, wanted, missing, memory, compiled)
+        _close_done(predictions, found)
     return found
 
 
 def _compute(
     predictions: Predictions,
-    now: PredictionKey,
     wanted: list[HeadMask],
     missing: list[HeadMask],
     memory: int | None,
@@ -77,7 +75,7 @@ def _compute(
     predictions.store.check_writable()
     predictions.subject.prove_gates(batches)
     memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
-    journal, masks = _journal(predictions, now, wanted, missing, memory, compiled)
+    journal, masks = _journal(predictions, wanted, missing, memory, compiled)
     run = ManyMasks(predictions, masks, memory, compiled=compiled)
     index, rows = [], []
     with reporter.stage("masks", batches.n_examples * len(masks)) as progress:
@@ -91,30 +89,26 @@ def _compute(
             progress(len(batch.index) * len(masks))
     stacked = np.concatenate(rows, axis=1)[:, np.argsort(np.concatenate(index))]
     for mask, logits in zip(masks, stacked, strict=True):
-        predictions.keep(mask, logits, now)
+        predictions.keep(mask, logits)
     journal.close()
     return dict(zip(masks, stacked, strict=True))
 
 
 def _journal(
-    predictions: Predictions,
-    now: PredictionKey,
-    wanted: list[HeadMask],
-    missing: list[HeadMask],
-    memory: int,
-    compiled: bool,
+    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int, compiled: bool
 ) -> tuple[Journal, list[HeadMask]]:
     """The journal of this wish, and the masks that it is about: those that were missing when it was begun.
 
     A process that was killed while it put entries into the store has left fewer missing than it began with; its
     batches are all there, and its masks are found by what was wished for.
     """
+    key = predictions.key(wanted[0])
     wish = {
         "task": predictions.subject.task.spec.name,
         "split": predictions.split.name,
-        "model": now.model,
-        "data": now.data,
-        "dtype": now.dtype,
+        "model": key.model,
+        "data": key.data,
+        "dtype": key.dtype,
         "batch_size": predictions.batches.batch_size,
         "memory": memory,
         "compiled": compiled,
@@ -131,9 +125,10 @@ def _journal(
     ), missing
 
 
-def _close_done(predictions: Predictions, now: PredictionKey, found: Mapping[HeadMask, Logits]) -> None:
+def _close_done(predictions: Predictions, found: Mapping[HeadMask, Logits]) -> None:
     """Remove journals whose masks are all stored: their process was killed before it could."""
-    same = {"model": now.model, "data": now.data, "dtype": now.dtype}
+    key = predictions.key(predictions.gone)
+    same = {"model": key.model, "data": key.data, "dtype": key.dtype}
     stored = {str(mask) for mask in found}
     with suppress(StoreError):  # in a store that may only be read they do no harm
         for begun in unfinished(predictions.store.objects):

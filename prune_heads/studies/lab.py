@@ -60,7 +60,9 @@ class Lab:
 
         def load() -> Predictions:
             loaded = self.setup.load_split(self.subject, split, self.reporter)
-            return self.setup.predictions(self.subject, loaded, self.reporter)
+            found = self.setup.predictions(self.subject, loaded, self.reporter)
+            self._noted(found)
+            return found
 
         return self._once(("split", split), load)
 
@@ -69,7 +71,11 @@ class Lab:
         if not CRITERIA[scoring.criterion].needs_data:
             return None
         key = ("examples", scoring.split, scoring.max_examples)
-        return self._once(key, lambda: examples_to_score_on(self.subject, self.setup, scoring, self.reporter))
+
+        def load() -> Predictions | None:
+            return self._noted(examples_to_score_on(self.subject, self.setup, scoring, self.reporter))
+
+        return self._once(key, load)
 
     def scored(self, scoring: Scoring) -> ScoreResult:
         """The scores, computed once. Those that another process has found come without their gradients."""
@@ -111,6 +117,12 @@ class Lab:
             **scoring.configuration(),
             "examples": None if examples is None else identify_split(examples.split),
         }
+
+    def _noted(self, predictions: Predictions | None) -> Predictions | None:
+        """What there is to note of the padding is noted with what is loaded, and so to each run."""
+        if self.reused and predictions is not None:
+            _ = predictions.batches
+        return predictions
 
     def _once(self, key: Hashable, load: Callable[[], T]) -> T:
         if key in self._kept:

@@ -6,6 +6,7 @@ what is predicted under them goes into the store.
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from prune_heads.ablation import predict_masks
+from prune_heads.batching import Side
 from prune_heads.checkpoints import BUILT_IN
 from prune_heads.errors import RunError
 from prune_heads.evaluation import Logits
@@ -68,7 +70,7 @@ class Spread:
         parts = [
             _Part(
                 0,
-                partial(_rows, steps=each.tolist(), masked=masked),
+                partial(_rows, steps=each.tolist(), masked=masked, size=size, side=batches.side),
                 min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size,
             )
             for each in steps
@@ -93,26 +95,37 @@ class Spread:
         Raises:
             PruneHeadsError: See `Shards.run`, `predict_masks`.
         """
-        parts, keys = [], [examples.now() for examples, _ in asked]
+        with ExitStack() as held:
+            for examples, _ in asked:
+                held.enter_context(examples.unchanged())
+            self._answers(asked, memory=memory, compiled=compiled)
+
+    def _answers(
+        self,
+        asked: Sequence[tuple[Predictions, Iterable[HeadMask]]],
+        *,
+        memory: int | None,
+        compiled: bool,
+    ) -> None:
+        parts = []
         for place, (examples, masks) in enumerate(asked):
-            now = keys[place]
-            missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask, now) is None]
+            missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask) is None]
             # In turn: masks of one layer cost the same and share the layers below it, in whichever worker.
             for i in range(min(self.shards.n, len(missing))):
                 mine = missing[i :: self.shards.n]
                 do = partial(_answers, masks=mine, memory=memory, compiled=compiled)
-                parts.append(_Part(place, do, len(mine) * examples.batches.n_examples))
+                parts.append(_Part(place, do, len(mine) * examples.tokens.n_examples))
         if not parts:
             return
         found = self._run("masks", [examples for examples, _ in asked], parts)
         for part, logits in zip(parts, found, strict=True):
-            examples, now = asked[part.split][0], keys[part.split]
+            examples = asked[part.split][0]
             for mask, each in logits.items():
-                if examples.stored(mask, now) is None:  # a store that the workers keep elsewhere
-                    examples.keep(mask, each, now)
+                if examples.stored(mask) is None:  # a store that the workers keep elsewhere
+                    examples.keep(mask, each)
 
     def _run(self, stage: str, every: Sequence[Predictions], parts: Sequence[_Part]) -> list[Any]:
-        keys = tuple(each.now() for each in every)
+        keys = tuple(each.key(each.gone) for each in every)
         begin = _Begin(_from_anywhere(self.setup, every[0]), tuple(each.split for each in every), keys)
         with self.reporter.stage(stage, sum(part.n_examples for part in parts)) as progress:
             found = self.shards.run(
@@ -162,15 +175,19 @@ class _Worker:
 
     def _check(self, predictions: Predictions, wanted: PredictionKey) -> None:
         """A folder or a name may stand for something else on another node."""
-        if predictions.now() != wanted:
+        if predictions.key(predictions.gone) != wanted:
             raise RunError(
                 "every node of the cluster must load the same model and tokenizer; one has others under the name "
                 f"{self.subject.classifier.name}. Put them on a file system that all nodes share"
             )
 
 
-def _rows(predictions: Predictions, *, steps: list[int], masked: HeadMask | None) -> list[BatchRows]:
-    return list(batch_rows(model_without(predictions.subject.model, masked), predictions.batches, steps))
+def _rows(
+    predictions: Predictions, *, steps: list[int], masked: HeadMask | None, size: int, side: Side
+) -> list[BatchRows]:
+    """The batches of the one who asks, whatever this device would make."""
+    batches = replace(predictions.batches, batch_size=size, side=side)
+    return list(batch_rows(model_without(predictions.subject.model, masked), batches, steps))
 
 
 def _answers(
