@@ -85,7 +85,7 @@ class Predictions:
         """The entry of a mask in the store, for the model as it is now."""
         if self._held is not None:
             return replace(self._held, mask=mask | self._held.mask)
-        model, data, how = self.subject.model, self._data, self.tokens.translation
+        model, data, how = self.subject.model, self._data, self._given.translation
         if how is not None:
             said = replace(how, defaults=how_it_writes(model)).settings()
             data = hashlib.sha256(f"{data}\n{said}".encode()).hexdigest()
@@ -138,11 +138,17 @@ class Predictions:
         """The headline metric of logits `(n_examples, n_labels)` of the split."""
         return self.subject.metrics(logits, self.split)[self.metric]
 
+    @property
+    def _given(self) -> Batches:
+        """What the model is given, for which it need not run: padding is no part of a key."""
+        given: Batches = vars(self).get("batches", self.tokens)
+        return given
+
     @cached_property
     def _data(self) -> str:
         """Texts, labels and their order, and the tokens that the model was given of them."""
         digest = hashlib.sha256(f"{self.split.fingerprint}\n{EACH_ALONE}\n".encode())
-        for name, array in _arrays(self.tokens):
+        for name, array in _arrays(self._given):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()
