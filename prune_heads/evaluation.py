@@ -1,7 +1,6 @@
 """A mask in, predictions out: a model on a task, evaluated with some of its heads gated."""
 
 import math
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,11 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
-from prune_heads.batching import Batch, Batches, Translation, count_predicted, tokenize, tokenize_texts
+from prune_heads.batching import Batch, Batches, Translation, tokenize, tokenize_texts
 from prune_heads.checkpoints import Classifier, LanguageModel, how_it_writes, translate
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import CheckpointError, DataError, LabelError, NotFiniteError, TaskError, first_line
 from prune_heads.gating import gated
+from prune_heads.modes import evaluating
+from prune_heads.padding import n_positions, unseen
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.tasks.bleu import bleu_counts
@@ -35,9 +36,6 @@ A translation has the columns of `bleu_counts`.
 
 _ASKED = 16
 """Examples that may be asked whether gates change their logits; the first is enough in float32."""
-
-_POSITIONS = ("position_embeddings", "embed_positions", ".wpe")
-"""How the names of position embeddings end."""
 
 
 @dataclass(frozen=True)
@@ -109,39 +107,57 @@ class Subject:
         """The examples of a split that there is something to measure on, which for a classifier are all.
 
         A text of which a language model predicts no token adds 0 to both sums of its metric, so it is left out. What
-        is left has its number of predicted tokens as its `label`. Texts that are cut or left out are noted.
+        is left has its number of predicted tokens as its `label`. Texts that are cut or left out are noted, and those
+        that are cut are counted in the split.
 
         Raises:
             DataError: If no text is left.
         """
-        objective = self.classifier.objective
-        if objective is None:
+        batches = self.tokens(split)
+        counts, n = batches.labels, batches.n_examples
+        if batches.n_cut:
+            reporter.note(f"{split.name}: {batches.n_cut} of {n} examples are cut at {self.n_max} tokens")
+        split = replace(split, n_cut=batches.n_cut)
+        if batches.targets is None:
             return split
-        n_max = self.n_max
-        counts, n_cut = count_predicted(split, self.classifier.tokenizer, objective, max_length=n_max)
         kept = np.flatnonzero(counts)
         if len(kept) == 0:
             raise DataError(
-                f"{split.source}: some text must have a token to predict, got none in {len(counts)}. A causal model "
+                f"{split.source}: some text must have a token to predict, got none in {n}. A causal model "
                 "needs two tokens, a masked one a token that is not special. Check that the tokenizer is its own"
             )
-        if n_cut:
-            reporter.note(f"{split.name}: {n_cut} of {len(counts)} examples are cut at {n_max} tokens")
-        if n_left_out := len(counts) - len(kept):
+        if n_left_out := n - len(kept):
             reporter.note(
-                f"{split.name}: {n_left_out} of {len(counts)} texts have no token to predict and are left out"
+                f"{split.name}: {n_left_out} of {n} texts have no token to predict and are left out"
             )
         return split.labelled(kept.tolist(), counts[kept].tolist())
 
     def batches(self, split: Split) -> Batches:
-        """The split, tokenised for this model; for a language model, one that is `measurable`."""
+        """The split, tokenised for this model and padded as it takes it; see `prune_heads.padding`.
+
+        Raises: as `tokens` and `unseen`.
+        """
+        return unseen(self.model, self.tokens(split))
+
+    def tokens(self, split: Split) -> Batches:
+        """The split, tokenised for this model; for a language model, one that is `measurable`.
+
+        Raises:
+            DataError: If a classifier is given an example without any token.
+        """
         tokenizer, objective = self.classifier.tokenizer, self.classifier.objective
         size, n_max = self.batch_size, self.n_max
         if objective is not None:
             batches = tokenize_texts(split, tokenizer, objective, batch_size=size, max_length=n_max)
             return replace(batches, translation=self._translation(split))
         index = None if self.labels is None else self.labels.model_index
-        return tokenize(split, tokenizer, model_index=index, batch_size=size, max_length=n_max)
+        batches = tokenize(split, tokenizer, model_index=index, batch_size=size, max_length=n_max)
+        if len(empty := np.flatnonzero(batches.n_tokens == 0)):
+            raise DataError(
+                f"{split.source}: each example must have a token, but example {empty[0] + 1} of {split.name} has "
+                "none. Leave it out, or take a tokenizer that adds special tokens"
+            )
+        return batches
 
     def prove_gates(self, batches: Batches) -> None:
         """Refuse to go on when masks are not applied in this model.
@@ -152,7 +168,8 @@ class Subject:
         """
         some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))
         try:
-            prove_gates(self.model, some.to(self.device).inputs)
+            with evaluating(self.model):
+                prove_gates(self.model, some.to(self.device).inputs)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the model {self.classifier.name} must compute on the task's texts; got {type(error).__name__}: "
@@ -202,18 +219,6 @@ class Subject:
         return min(self.max_length, n_positions(self.model), self.classifier.tokenizer.model_max_length)
 
 
-def n_positions(model: nn.Module) -> int:
-    """Tokens that the position embeddings have room for; RoBERTa's begin after the padding's index, BART's after 2."""
-    rooms = [
-        module.num_embeddings
-        - (0 if module.padding_idx is None else module.padding_idx + 1)
-        - int(getattr(module, "offset", 0))
-        for name, module in model.named_modules()
-        if name.endswith(_POSITIONS) and isinstance(module, nn.Embedding)
-    ]
-    return min(rooms, default=sys.maxsize)
-
-
 def _check_kinds(classifier: Classifier, task: Task, label_order: Sequence[str] | None) -> None:
     kind, objective = task.spec.kind, classifier.objective
     of_model = "labelled" if objective is None else "seq2seq" if objective == "seq2seq" else "lm"
@@ -256,7 +261,7 @@ def predict(
     """
     device = next(model.parameters()).device
     rows: list[tuple[NDArray[np.int64], Logits]] = []
-    with gated(model, gates) if gates is not None else nullcontext():
+    with evaluating(model), gated(model, gates) if gates is not None else nullcontext():
         for batch in batches:
             logits = answers(model, batch.to(device)).float().cpu().numpy()
             check_finite(logits, batch.index, "logits")

@@ -5,7 +5,7 @@ heads from 1, as the paper does (`3:1,5` is layer 3, heads 1 and 5); Python indi
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,7 @@ class HeadMask:
                 f"two head masks must be of the same model to be combined; got {list(self.n_heads)} and "
                 f"{list(other.n_heads)} heads a block"
             )
-        return HeadMask(self.n_heads, pruned)
+        return HeadMask(self.n_heads if self.n_heads.letters else other.n_heads, pruned)
 
 
 Heads = HeadMask | str | Mapping[int, Iterable[int]]
@@ -176,24 +176,28 @@ def as_mask(heads: Heads, n_heads: Sequence[int]) -> HeadMask:
 
 @dataclass(frozen=True, eq=False)
 class HeadScores:
-    """One number a head; higher = more important, for every criterion."""
+    """One number a head; higher = more important, for every criterion. Heads are numbered as before any removal."""
 
     values: tuple[NDArray[np.float64], ...]
-    """One array `(n_heads,)` an attention block."""
+    """One array `(n_heads,)` an attention block; 0 for heads that are gone."""
     standard_error: tuple[NDArray[np.float64], ...] | None = None
     """Same shapes; None where a criterion has no sampling error, or it is undefined, as of one example."""
+    gone: HeadMask = None  # type: ignore[assignment] # None is taken for no head
+    """Heads that the model has lost before: they count as pruned."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", _rows(self.values))
         if self.standard_error is not None:
             object.__setattr__(self, "standard_error", _rows(self.standard_error))
-            if [len(row) for row in self.standard_error] != list(self.n_heads):
+            if [len(row) for row in self.standard_error] != [len(row) for row in self.values]:
                 raise ValueError("standard_error must have the shape of values")
+        shape = HeadMask(HeadCounts(len(row) for row in self.values))
+        object.__setattr__(self, "gone", shape if self.gone is None else shape | self.gone)
 
     @property
-    def n_heads(self) -> tuple[int, ...]:
-        """Heads per attention block."""
-        return tuple(len(row) for row in self.values)
+    def n_heads(self) -> HeadCounts:
+        """Heads per attention block before any removal."""
+        return self.gone.n_heads
 
     def flat(self) -> NDArray[np.float64]:
         """All scores, `(total heads,)`, block after block."""
@@ -206,22 +210,45 @@ class HeadScores:
         """The inverse of `flat`: split `(total heads,)` into blocks."""
         edges = np.cumsum(n_heads)[:-1]
         errors = None if standard_error is None else tuple(np.split(np.asarray(standard_error), edges))
-        return cls(tuple(np.split(np.asarray(flat), edges)), errors)
+        return cls(tuple(np.split(np.asarray(flat), edges)), errors, HeadMask(HeadCounts.of(n_heads)))
+
+    @classmethod
+    def of_the_rest(
+        cls, flat: ArrayLike, gone: HeadMask, standard_error: ArrayLike | None = None
+    ) -> "HeadScores":
+        """From one number for each head that is not gone, in order; those that are gone get 0."""
+
+        def wide(numbers: ArrayLike) -> NDArray[np.float64]:
+            every = np.zeros(gone.n_total)
+            every[np.concatenate([*gone.keep(), np.zeros(0, dtype=bool)])] = numbers
+            return every
+
+        errors = None if standard_error is None else wide(standard_error)
+        return replace(cls.from_flat(wide(flat), gone.n_heads, errors), gone=gone)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"scores": [[...], ...], "standard_error": [[...], ...] or null}`, one row a block."""
+        """`{"scores": [[...], ...], "standard_error": [[...], ...] or null}`, one row a block.
+
+        With `"gone"`, a mask, where heads are gone or there are several kinds of blocks.
+        """
         errors = None if self.standard_error is None else [row.tolist() for row in self.standard_error]
-        return {"scores": [row.tolist() for row in self.values], "standard_error": errors}
+        gone = {"gone": self.gone.to_json()} if self.gone or self.n_heads.letters else {}
+        return {"scores": [row.tolist() for row in self.values], "standard_error": errors, **gone}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "HeadScores":
         """The inverse of `to_json`.
 
         Raises:
+            HeadDescriptorError: If the heads that are gone cannot be read, or are of another model.
             ValueError: If the rows are not lists of numbers, or the two do not fit together.
         """
-        errors = value.get("standard_error")
-        return cls(tuple(value["scores"]), None if errors is None else tuple(errors))
+        errors, gone = value.get("standard_error"), value.get("gone")
+        return cls(
+            tuple(value["scores"]),
+            None if errors is None else tuple(errors),
+            HeadMask.from_json(gone) if gone else None,  # type: ignore[arg-type]
+        )
 
 
 def _out_of_range(block: int, head: int, n_heads: tuple[int, ...]) -> str | None:

@@ -1,11 +1,14 @@
 """The logits of a split under any mask: read from the store, or computed once and kept there.
 
-Everything else (metrics, tables, curves, tests) is derived from these.
+Everything else (metrics, tables, curves, tests) is derived from these. A model may change between two questions, so
+its weights are hashed anew for each, which takes a second for BERT-base; counters of changes do not see all of them.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prune_heads.batching import Batches
-from prune_heads.checkpoints import fingerprint
+from prune_heads.checkpoints import fingerprint, how_it_writes
 from prune_heads.evaluation import Logits, Subject, predict, references
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.padding import EACH_ALONE, unseen
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
@@ -36,13 +40,27 @@ class Predictions:
         self.split = split
         self.store = store
         self.reporter = reporter
-        self.gone = removed_heads(subject.model)
+        self._held: PredictionKey | None = None
+
+    @property
+    def gone(self) -> HeadMask:
         """Heads that the model has lost before; part of every mask."""
+        return removed_heads(self.subject.model)
+
+    @cached_property
+    def tokens(self) -> Batches:
+        """The split, tokenised for the model."""
+        return self.subject.tokens(self.split)
 
     @cached_property
     def batches(self) -> Batches:
-        """The split, tokenised for the model."""
-        return self.subject.batches(self.split)
+        """The same, padded as the model takes it."""
+        batches = unseen(self.subject.model, self.tokens)
+        if batches.batch_size < self.tokens.batch_size:
+            self.reporter.note(
+                f"{self.split.name}: examples run one at a time, for in a batch this model sees more than the example"
+            )
+        return batches
 
     @cached_property
     def references(self) -> NDArray[np.int64] | NDArray[np.float64]:
@@ -54,9 +72,25 @@ class Predictions:
         """The headline metric of the task."""
         return headline(self.subject.task.spec.metric)
 
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """For the length of the block the model stays as it is, so that its weights are hashed once."""
+        before, self._held = self._held, self.key(self.gone)
+        try:
+            yield
+        finally:
+            self._held = before
+
     def key(self, mask: HeadMask) -> PredictionKey:
-        """The entry of a mask in the store."""
-        return PredictionKey(self._model, self._data, mask | self.gone, self._dtype)
+        """The entry of a mask in the store, for the model as it is now."""
+        if self._held is not None:
+            return replace(self._held, mask=mask | self._held.mask)
+        model, data, how = self.subject.model, self._data, self._given.translation
+        if how is not None:
+            said = replace(how, defaults=how_it_writes(model)).settings()
+            data = hashlib.sha256(f"{data}\n{said}".encode()).hexdigest()
+        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        return PredictionKey(model_key(model), data, mask | self.gone, dtype)
 
     def stored(self, mask: HeadMask) -> Logits | None:
         """The logits under a mask, if the store has them; a damaged entry is noted and counts as none."""
@@ -82,15 +116,16 @@ class Predictions:
             NotFiniteError: If a logit is NaN or infinite.
             PruneHeadsError: If the store cannot be written.
         """
-        there = self.stored(mask)
-        if there is not None:
-            progress(len(there))
-            return there
-        self.store.check_writable()
-        gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
-        logits = predict(self.subject.model, self.batches, gates, progress=progress)
-        self.keep(mask, logits)
-        return logits
+        with self.unchanged():
+            there = self.stored(mask)
+            if there is not None:
+                progress(len(there))
+                return there
+            self.store.check_writable()
+            gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
+            logits = predict(self.subject.model, self.batches, gates, progress=progress)
+            self.keep(mask, logits)
+            return logits
 
     def answers(self, mask: HeadMask) -> NDArray[np.int64] | NDArray[np.float32]:
         """What is predicted under a mask, as `Subject.predictions` gives it."""
@@ -104,24 +139,20 @@ class Predictions:
         """The headline metric of logits `(n_examples, n_labels)` of the split."""
         return self.subject.metrics(logits, self.split)[self.metric]
 
-    @cached_property
-    def _model(self) -> str:
-        return model_key(self.subject.model)
+    @property
+    def _given(self) -> Batches:
+        """What the model is given, for which it need not run: padding is no part of a key."""
+        given: Batches = vars(self).get("batches", self.tokens)
+        return given
 
     @cached_property
     def _data(self) -> str:
-        """Texts, labels and their order, the tokens that the model was given of them, and how it translates."""
-        digest = hashlib.sha256(self.split.fingerprint.encode())
-        for name, array in _arrays(self.batches):
+        """Texts, labels and their order, and the tokens that the model was given of them."""
+        digest = hashlib.sha256(f"{self.split.fingerprint}\n{EACH_ALONE}\n".encode())
+        for name, array in _arrays(self._given):
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
-        if self.batches.translation is not None:
-            digest.update(self.batches.translation.settings().encode())
         return digest.hexdigest()
-
-    @property
-    def _dtype(self) -> str:
-        return str(next(self.subject.model.parameters()).dtype).removeprefix("torch.")
 
 
 def model_key(model: nn.Module) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prune_heads.descriptors import Head, HeadCounts
+from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError, NotFiniteError
 from prune_heads.heads import HeadMask, HeadScores
 
@@ -55,16 +55,16 @@ def select(
         scores: Higher = more important.
         n_pruned: How many heads to prune.
         min_per_layer: In every block the best heads, this many, are spared.
-        gone: Heads that the model has lost before; they are part of the mask and of its count.
+        gone: Heads that count as gone beside those that the scores know of; part of the mask and of its count.
         units: Heads that go together, by their mean score, as long as no more than `n_pruned` go; None: each alone.
 
     Raises:
-        HeadDescriptorError: If so many heads cannot be pruned.
+        HeadDescriptorError: If so many heads cannot be pruned, or `gone` is of another model.
         NotFiniteError: If a score is NaN or infinite, since it has no place in the order.
     """
     if not np.isfinite(scores.flat()).all():
         raise NotFiniteError("scores must be finite to be put in order; got NaN or infinity")
-    gone = HeadMask(HeadCounts(scores.n_heads)) if gone is None else gone
+    gone = scores.gone if gone is None else gone | scores.gone
     check_count(n_pruned, gone, min_per_layer)
     left = [n - len(row) for n, row in zip(gone.n_heads, gone.by_block(), strict=True)]
     least = [min(min_per_layer, n) for n in left]
@@ -116,6 +116,7 @@ def lowest_first(
     Raises:
         NotFiniteError: If a score is NaN or infinite.
     """
+    gone = gone | scores.gone
     most = _most(gone, min_per_layer)
     counts = [n for n in step_counts(gone, n_steps, among) if n <= most]
     units = alone(among) if units is None else units

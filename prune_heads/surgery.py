@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy.biases import select_biases
-from prune_heads.anatomy.block import AttentionBlock, head_counts
+from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts
 from prune_heads.anatomy.locate import attention_blocks, leave_record
 from prune_heads.anatomy.multihead import keep_heads, stay_dense
 from prune_heads.anatomy.projection import Projection
@@ -97,10 +97,7 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
 
 def removed_heads(model: nn.Module) -> HeadMask:
     """The heads that `remove_heads` has taken out of the model so far, in the original numbering."""
-    blocks = attention_blocks(model)
-    kept = frozenset((b, head) for b, block in enumerate(blocks) for head in block.original_heads)
-    everything = HeadMask.all(head_counts(blocks))
-    return HeadMask(everything.n_heads, everything.pruned - kept)
+    return gone_from(attention_blocks(model))
 
 
 def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[int]]]:

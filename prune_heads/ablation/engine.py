@@ -19,6 +19,7 @@ from prune_heads.evaluation import Logits, answers, check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.journal import Journal, unfinished
+from prune_heads.modes import evaluating
 from prune_heads.predictions import Predictions
 
 MEBIBYTE = 2**20
@@ -52,13 +53,14 @@ def predict_masks(
         NotFiniteError: If a logit is NaN or infinite.
         PruneHeadsError: If the store cannot be written.
     """
-    wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
-    found = {mask: logits for mask in wanted if (logits := predictions.stored(mask)) is not None}
-    if len(found) < len(wanted):
-        found |= _compute(
-            predictions, wanted, [mask for mask in wanted if mask not in found], memory, compiled
-        )
-    _close_done(predictions, found)
+    with predictions.unchanged():
+        wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
+        found = {mask: logits for mask in wanted if (logits := predictions.stored(mask)) is not None}
+        if len(found) < len(wanted):
+            missing = [mask for mask in wanted if mask not in found]
+            with evaluating(predictions.subject.model):
+                found |= _compute(predictions, wanted, missing, memory, compiled)
+        _close_done(predictions, found)
     return found
 
 
@@ -143,7 +145,7 @@ class ManyMasks:
     ) -> None:
         model = predictions.subject.model
         self.model = model
-        self.device = predictions.subject.device
+        self.device = next(model.parameters()).device
         self.masks = masks
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
         writes = predictions.batches.translation is not None  # token by token, so that layers run many times

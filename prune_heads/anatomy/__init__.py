@@ -1,6 +1,6 @@
 """What a model is: its attention blocks, the families we know, and the probe that proves that a gate bites."""
 
-from prune_heads.anatomy.block import AttentionBlock, head_counts
+from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts
 from prune_heads.anatomy.families import FAMILIES, UNKNOWN
 from prune_heads.anatomy.layout import Layout
 from prune_heads.anatomy.locate import attention_blocks
@@ -17,6 +17,7 @@ __all__ = [
     "Unit",
     "attention_blocks",
     "describe_attention",
+    "gone_from",
     "has_groups",
     "head_counts",
     "shares_layers",

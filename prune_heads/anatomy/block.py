@@ -9,6 +9,7 @@ from transformers.pytorch_utils import Conv1D
 from prune_heads.anatomy.layout import Kind, Layout, Stack
 from prune_heads.anatomy.projection import Projection
 from prune_heads.descriptors import HeadCounts
+from prune_heads.heads import HeadMask
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,9 @@ class AttentionBlock:
 def head_counts(blocks: Sequence[AttentionBlock]) -> HeadCounts:
     """Heads of each block of a model before any removal, with the letters of an encoder-decoder."""
     return HeadCounts((block.n_original_heads for block in blocks), "".join(block.letter for block in blocks))
+
+
+def gone_from(blocks: Sequence[AttentionBlock]) -> HeadMask:
+    """The heads that have been removed from the blocks, in the original numbering."""
+    there = frozenset((b, head) for b, block in enumerate(blocks) for head in block.original_heads)
+    return HeadMask.all(head_counts(blocks)) - HeadMask(head_counts(blocks), there)

@@ -1,8 +1,8 @@
 """Examples as a model takes them: tokens in batches, with labels or with tokens to predict."""
 
 from prune_heads.batching.batches import Batch, Batches, tokenize
-from prune_heads.batching.targets import Targets
-from prune_heads.batching.texts import count_predicted, tokenize_texts
+from prune_heads.batching.targets import Side, Targets
+from prune_heads.batching.texts import tokenize_texts
 from prune_heads.batching.translation import Translation
 
-__all__ = ["Batch", "Batches", "Targets", "Translation", "count_predicted", "tokenize", "tokenize_texts"]
+__all__ = ["Batch", "Batches", "Side", "Targets", "Translation", "tokenize", "tokenize_texts"]

@@ -1,6 +1,7 @@
 """Tokenised examples in batches: sorted by length, padded per batch, with their place in the file.
 
-Sorting keeps padding small (GLUE sentences have 10 to 40 tokens, the published protocol pads all to 128).
+Sorting keeps padding small (GLUE sentences have 10 to 40 tokens, the published protocol pads all to 128). Padding is
+on the right, whatever the tokenizer says: there an absolute position is that of the example alone. See `padding`.
 Whoever consumes the batches puts results back into file order by `Batch.index`.
 """
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from prune_heads.batching.targets import Targets, padded
+from prune_heads.batching.targets import Side, Targets, padded
 from prune_heads.batching.translation import Translation
 from prune_heads.tasks.task import Split
 
@@ -63,6 +64,12 @@ class Batches:
     """What a language model is to predict; None for a classifier."""
     translation: Translation | None = None
     """Where the model is to write the targets when it is evaluated."""
+    pad_id: int | None = None
+    """The token that fills a batch; None for the tokenizer's."""
+    side: Side = "right"
+    """Where it stands."""
+    n_cut: int = 0
+    """Examples that were longer than they may be."""
 
     @property
     def n_examples(self) -> int:
@@ -90,30 +97,22 @@ class Batches:
 
     def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
         """The examples at these places, padded to the longest of them or to `pad_to` tokens."""
-        if self.targets is not None:
-            return self._with_targets(index, self.targets, pad_to)
-        rows = [
-            {name: flat[self.offsets[i] : self.offsets[i + 1]].tolist() for name, flat in self.fields.items()}
-            for i in index
-        ]
-        filled = self.tokenizer.pad(
-            rows, padding="max_length" if pad_to else "longest", max_length=pad_to, return_tensors="pt"
-        )
-        return Batch(index, dict(filled), torch.from_numpy(self.labels[index]))
-
-    def _with_targets(self, index: NDArray[np.int64], targets: Targets, pad_to: int | None) -> Batch:
-        """Padded on the right, also where the tokenizer has no padding token or would pad on the left."""
+        pad_id = self.tokenizer.pad_token_id if self.pad_id is None else self.pad_id
         values = {
-            "input_ids": self.tokenizer.pad_token_id or 0,
+            "input_ids": pad_id or 0,
             "token_type_ids": getattr(self.tokenizer, "pad_token_type_id", 0),
         }
         inputs = {
             name: padded(
-                [flat[self.offsets[i] : self.offsets[i + 1]] for i in index], values.get(name, 0), pad_to
+                [flat[self.offsets[i] : self.offsets[i + 1]] for i in index],
+                values.get(name, 0),
+                pad_to,
+                self.side,
             )
             for name, flat in self.fields.items()
         }
-        inputs["targets"] = targets.batch(index, pad_to=pad_to)
+        if self.targets is not None:
+            inputs["targets"] = self.targets.batch(index, pad_to=pad_to, side=self.side)
         translation = self.translation and self.translation.of(index)
         return Batch(index, inputs, torch.from_numpy(self.labels[index]), translation)
 
@@ -138,9 +137,11 @@ def tokenize(
     max_length = min(max_length, tokenizer.model_max_length)
     chunks: dict[str, list[NDArray[np.int32]]] = {}
     lengths: list[int] = []
+    n_cut = 0
     for start in range(0, len(split.dataset), CHUNK):
         rows = split.dataset[start : start + CHUNK]
-        encoded = tokenizer(rows["text"], rows.get("text_pair"), truncation=True, max_length=max_length)
+        encoded, longer = encode(tokenizer, max_length, text=rows["text"], text_pair=rows.get("text_pair"))
+        n_cut += int(longer.sum())
         lengths += [len(ids) for ids in encoded["input_ids"]]
         for name, values in encoded.items():
             chunks.setdefault(name, []).append(
@@ -157,4 +158,17 @@ def tokenize(
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         labels=labels,
         batch_size=batch_size,
+        n_cut=n_cut,
     )
+
+
+def encode(
+    tokenizer: Tokenizer, max_length: int, **texts: list[str] | None
+) -> tuple[dict[str, list[list[int]]], NDArray[np.bool_]]:
+    """The tokenizer's fields, cut, and which texts or pairs were longer; the mask of padding is always among them."""
+    # verbose=False: it warns of texts that are too long, though none of them reaches the model whole.
+    whole = tokenizer(**texts, return_attention_mask=True, verbose=False)
+    longer = np.asarray([len(ids) > max_length for ids in whole["input_ids"]])
+    if longer.any():
+        whole = tokenizer(**texts, return_attention_mask=True, truncation=True, max_length=max_length)
+    return dict(whole), longer

@@ -1,6 +1,7 @@
 """The tokens that a language model is to predict, of every example."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prune_heads.checkpoints import IGNORED
+
+Side = Literal["right", "left", "none"]
+"""Where padding stands; none: examples run alone, and a batch that is made nevertheless is filled on the right."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,19 @@ class Targets:
         """`(n_examples,)`: positions of each example that have logits."""
         return np.diff(self.offsets)
 
-    def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Tensor:
+    def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
         """`(batch, positions)`, those of the examples at these places; IGNORED in the padding."""
-        return padded([self.tokens[self.offsets[i] : self.offsets[i + 1]] for i in index], IGNORED, pad_to)
+        rows = [self.tokens[self.offsets[i] : self.offsets[i + 1]] for i in index]
+        return padded(rows, IGNORED, pad_to, side)
 
 
-def padded(rows: list[NDArray[np.int32]], value: int, pad_to: int | None = None) -> Tensor:
-    """Rows of different lengths as one tensor `(len(rows), longest or pad_to)`, filled on the right."""
+def padded(
+    rows: list[NDArray[np.int32]], value: int, pad_to: int | None = None, side: Side = "right"
+) -> Tensor:
+    """Rows of different lengths as one tensor `(len(rows), longest or pad_to)`."""
     width = max([pad_to or 0, *map(len, rows)])
     filled = np.full((len(rows), width), value, dtype=np.int64)
     for row, tokens in zip(filled, rows, strict=True):
-        row[: len(tokens)] = tokens
+        start = width - len(tokens) if side == "left" else 0
+        row[start : start + len(tokens)] = tokens
     return torch.from_numpy(filled)

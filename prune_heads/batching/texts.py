@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from prune_heads.batching.batches import CHUNK, Batches
+from prune_heads.batching.batches import CHUNK, Batches, encode
 from prune_heads.batching.masking import masked
 from prune_heads.batching.targets import Targets
 from prune_heads.checkpoints import IGNORED, Objective
@@ -50,10 +50,12 @@ def tokenize_texts(
     """
     fields: dict[str, list[_Ids]] = {}
     targets: list[_Ids] = []
+    n_cut = 0
     for example in _examples(split, tokenizer, objective, max_length):
         for name, values in example.fields.items():
             fields.setdefault(name, []).append(values)
         targets.append(example.targets)
+        n_cut += example.is_cut
     return Batches(
         tokenizer=tokenizer,
         fields={name: np.concatenate(values) for name, values in fields.items()},
@@ -61,19 +63,8 @@ def tokenize_texts(
         labels=np.asarray([_n_predicted(row) for row in targets], dtype=np.int64),
         batch_size=batch_size,
         targets=Targets(np.concatenate(targets), _offsets(targets)),
+        n_cut=n_cut,
     )
-
-
-def count_predicted(
-    split: Split, tokenizer: Tokenizer, objective: Objective, *, max_length: int = 128
-) -> tuple[NDArray[np.int64], int]:
-    """How many tokens of each text are predicted, `(n_examples,)`, and how many examples are cut.
-
-    Args: as `tokenize_texts`.
-    """
-    examples = list(_examples(split, tokenizer, objective, max_length))
-    counts = np.asarray([_n_predicted(example.targets) for example in examples], dtype=np.int64)
-    return counts, sum(example.is_cut for example in examples)
 
 
 def _examples(
@@ -82,27 +73,15 @@ def _examples(
     max_length = min(max_length, tokenizer.model_max_length)
     for start in range(0, len(split.dataset), CHUNK):
         rows = split.dataset[start : start + CHUNK]
-        given, longer = _encoded(tokenizer, max_length, text=rows["text"])
+        given, longer = encode(tokenizer, max_length, text=rows["text"])
         wanted, also_longer = (
-            _encoded(tokenizer, max_length, text_target=rows["text_pair"])
+            encode(tokenizer, max_length, text_target=rows["text_pair"])
             if objective == "seq2seq"
             else (given, longer)
         )
         for i, is_cut in enumerate(longer | also_longer):
             fields = {name: np.asarray(values[i], dtype=np.int32) for name, values in given.items()}
             yield _Example(*_posed(fields, wanted["input_ids"][i], tokenizer, objective), bool(is_cut))
-
-
-def _encoded(
-    tokenizer: Tokenizer, max_length: int, **texts: list[str]
-) -> tuple[dict[str, list[list[int]]], NDArray[np.bool_]]:
-    """The tokeniser's fields, and which texts were too long."""
-    # verbose=False: it warns of texts that are too long, though none of them reaches the model whole.
-    whole = tokenizer(**texts, return_attention_mask=True, verbose=False)
-    longer = np.asarray([len(ids) > max_length for ids in whole["input_ids"]])
-    if longer.any():
-        whole = tokenizer(**texts, return_attention_mask=True, truncation=True, max_length=max_length)
-    return dict(whole), longer
 
 
 def _posed(

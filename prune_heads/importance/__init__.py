@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from torch import nn
@@ -22,7 +22,7 @@ from prune_heads.importance.gradient import (
 from prune_heads.importance.normalize import NORMALIZERS
 from prune_heads.importance.running_sum import running_sum
 from prune_heads.predictions import Predictions
-from prune_heads.surgery import zero_heads
+from prune_heads.surgery import removed_heads, zero_heads
 
 __all__ = [
     "CRITERIA",
@@ -50,8 +50,7 @@ class Question:
     predictions: Predictions | None = None
     """Of the model on the examples to score on; None for a criterion that needs none."""
     masked: HeadMask | None = None
-    """Heads that count as gone, in the original numbering: a criterion that looks at data scores them 0, and the
-    others as they are without them."""
+    """Heads that count as gone: a criterion that looks at data scores them 0, and the others as they are without."""
     estimator: str = "example"
     """Key of `ESTIMATORS`."""
     batch_size: int = 32
@@ -107,7 +106,8 @@ def _gradient(question: Question) -> Scored:
         examples, model = question.examples, model_without(question.model, question.masked)
         with examples.reporter.stage("scoring", examples.batches.n_examples) as progress:
             gradients = gate_gradients(model, examples.batches, progress=progress)
-    return Scored(ESTIMATORS[question.estimator].score(gradients, question.batch_size), gradients)
+    scores = ESTIMATORS[question.estimator].score(gradients, question.batch_size)
+    return Scored(replace(scores, gone=scores.gone | (question.masked or scores.gone)), gradients)
 
 
 def _ablation(question: Question) -> Scored:
@@ -119,7 +119,8 @@ def _magnitude(question: Question) -> Scored:
 
 
 def _random(question: Question) -> Scored:
-    return Scored(random_scores([block.n_heads for block in attention_blocks(question.model)], question.seed))
+    gone = removed_heads(question.model)
+    return Scored(HeadScores.of_the_rest(random_scores([len(~gone)], question.seed).flat(), gone))
 
 
 CRITERIA: Mapping[str, Criterion] = {

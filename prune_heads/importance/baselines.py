@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from prune_heads.anatomy import AttentionBlock
+from prune_heads.anatomy import AttentionBlock, gone_from
 from prune_heads.heads import HeadScores
 
 
@@ -17,7 +17,8 @@ def random_scores(n_heads: Sequence[int], seed: int) -> HeadScores:
 @torch.no_grad()
 def magnitude_scores(blocks: Sequence[AttentionBlock]) -> HeadScores:
     """The l2 norm of each head's weights: its rows of W_Q, W_K, W_V and its columns of W_O, no biases."""
-    return HeadScores(tuple(np.array([_norm(block, i) for i in range(block.n_heads)]) for block in blocks))
+    norms = [_norm(block, i) for block in blocks for i in range(block.n_heads)]
+    return HeadScores.of_the_rest(norms, gone_from(blocks))
 
 
 def _norm(block: AttentionBlock, place: int) -> float:

@@ -21,22 +21,20 @@ def _asked(predictions: Predictions, masked: HeadMask | None) -> tuple[HeadMask,
 
 
 def difference_scores(predictions: Predictions, masked: HeadMask | None = None) -> HeadScores:
-    """The headline metric minus the metric without the head, for each head that the model has left.
+    """The headline metric minus the metric without the head, for each head that is left.
 
     The standard error is that of the mean of the paired differences of the examples, which accuracy is; other
     metrics are no means and have none.
 
     Args:
         predictions: Of the split to measure on; what the store knows is not computed again.
-        masked: Heads, in the original numbering, that are masked throughout; they score 0.
+        masked: Heads, in the original numbering, that are masked throughout; they count as gone.
 
     Raises:
         PruneHeadsError: See `predict_masks`.
     """
     start, masks = _asked(predictions, masked)
     found = predict_masks(predictions, [start, *masks.values()])
-    there = list(~predictions.gone)
-    column = {head: i for i, head in enumerate(there)}
 
     def value(mask: HeadMask) -> float:
         return predictions.metric_of(found[mask])
@@ -44,14 +42,13 @@ def difference_scores(predictions: Predictions, masked: HeadMask | None = None) 
     def right(mask: HeadMask) -> np.ndarray:
         return predictions.subject.predictions(found[mask]) == predictions.references
 
-    base, scores = value(start), np.zeros(len(there))
-    for head, mask in masks.items():
-        scores[column[head]] = base - value(mask)
+    base, scores = value(start), np.zeros(len(masks))
+    for i, mask in enumerate(masks.values()):
+        scores[i] = base - value(mask)
     errors = None
     if predictions.metric == "accuracy":
-        lost = np.zeros((len(predictions.references), len(there)))
-        for head, mask in masks.items():
-            lost[:, column[head]] = right(start).astype(float) - right(mask)
+        lost = np.zeros((len(predictions.references), len(masks)))
+        for i, mask in enumerate(masks.values()):
+            lost[:, i] = right(start).astype(float) - right(mask)
         errors = standard_error(lost)
-    n_heads = [n - len(gone) for n, gone in zip(start.n_heads, predictions.gone.by_block(), strict=True)]
-    return HeadScores.from_flat(scores, n_heads, errors)
+    return HeadScores.of_the_rest(scores, start, errors)

@@ -43,8 +43,7 @@ def token(gradients: GateGradients, batch_size: int) -> HeadScores:
         weights[:, sum(gradients.n_heads[:-1]) :] = 1
     scores = absolute.sum(axis=0) / weights.sum(axis=0)
     residuals = absolute - scores * weights
-    error = standard_error(residuals / weights.mean(axis=0))
-    return HeadScores.from_flat(scores, gradients.n_heads, error)
+    return gradients.scores(scores, standard_error(residuals / weights.mean(axis=0)))
 
 
 def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
@@ -58,8 +57,7 @@ def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
     sizes = np.diff(np.append(starts, len(signed)))[:, None]
     sums = np.abs(np.add.reduceat(signed, starts, axis=0))
     scores = sums.sum(axis=0) / len(signed)
-    error = standard_error((sums - scores * sizes) / sizes.mean())
-    return HeadScores.from_flat(scores, gradients.n_heads, error)
+    return gradients.scores(scores, standard_error((sums - scores * sizes) / sizes.mean()))
 
 
 def fisher(gradients: GateGradients, batch_size: int) -> HeadScores:
@@ -87,7 +85,7 @@ def _signed(gradients: GateGradients) -> _Matrix:
 
 
 def _mean(gradients: GateGradients, values: _Matrix) -> HeadScores:
-    return HeadScores.from_flat(values.mean(axis=0), gradients.n_heads, standard_error(values))
+    return gradients.scores(values.mean(axis=0), standard_error(values))
 
 
 def standard_error(values: _Matrix) -> _Matrix | None:

@@ -15,21 +15,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
 from prune_heads.anatomy.context import Hook, on_context
 from prune_heads.anatomy.multihead import stay_dense
 from prune_heads.batching import Batch, Batches
+from prune_heads.descriptors import HeadCounts
 from prune_heads.evaluation import check_finite
+from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.modes import evaluating
 from prune_heads.progress import Progress, silent
 
 
 @dataclass(frozen=True)
 class GateGradients:
-    """What the backward passes leave: two numbers for each example and head. All heads, block after block."""
+    """What the backward passes leave: two numbers for each example and head that is there, block after block."""
 
     signed: NDArray[np.float32]
     """`(n_examples, total heads)`: dL_x/dxi_h, L_x the example's own loss."""
@@ -39,9 +42,16 @@ class GateGradients:
     """`(n_examples,)`: tokens of each example without padding. Where a decoder works on other tokens than an encoder,
     `(n_examples, n_blocks)`: those of each block."""
     n_heads: tuple[int, ...]
-    """Heads per attention block."""
+    """Heads per attention block that have columns."""
     reads_one_token: bool = True
     """Whether one token of the last layer is read, as a classifier does; a language model reads all."""
+    gone: HeadMask | None = None
+    """Heads that have no column, for the model had lost them before; None for none."""
+
+    def scores(self, flat: ArrayLike, standard_error: ArrayLike | None = None) -> HeadScores:
+        """One number a column as the scores of the heads that they are of."""
+        gone = HeadMask(HeadCounts(self.n_heads)) if self.gone is None else self.gone
+        return HeadScores.of_the_rest(flat, gone, standard_error)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def gate_gradients(
     *,
     progress: Progress = silent,
 ) -> GateGradients:
-    """Differentiate each example's loss by the gates; parameters are frozen meanwhile.
+    """Differentiate each example's loss by the gates; the model is in evaluation mode and frozen meanwhile.
 
     The loss is cross-entropy, the squared error for regression, or minus the log-likelihood of all tokens that a
     language model predicts of the example; summed over the batch: examples do not scale each other, and the result
@@ -82,9 +92,7 @@ def batch_rows(
     """
     device = next(model.parameters()).device
     blocks = attention_blocks(model)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.requires_grad_(False)
-    try:
+    with evaluating(model), _frozen(model):
         for batch in batches.numbered(steps):
             per_token = _per_token(model, blocks, batch.to(device))
             signed = _heads([gradient.sum(dim=1) for gradient in per_token])
@@ -92,9 +100,6 @@ def batch_rows(
             check_finite(signed, batch.index, "gradients of the gates")
             yield BatchRows(batch.index, signed, absolute)
             progress(len(batch.index))
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches) -> GateGradients:
@@ -105,7 +110,20 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     signed, absolute = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     for part in rows:
         signed[part.index], absolute[part.index] = part.signed, part.absolute
-    return GateGradients(signed, absolute, _n_tokens(batches, blocks), n_heads, batches.targets is None)
+    n_tokens, gone = _n_tokens(batches, blocks), gone_from(blocks)
+    return GateGradients(signed, absolute, n_tokens, n_heads, batches.targets is None, gone)
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No gradient is computed for a parameter; after the block for those again for which one was."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def example_losses(logits: Tensor, labels: Tensor) -> Tensor:

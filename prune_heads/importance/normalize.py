@@ -4,6 +4,7 @@ Standard errors are scaled as the scores are, taking the norm itself as exact.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,12 +30,13 @@ def l2(scores: HeadScores) -> HeadScores:
 
 
 def min_max(scores: HeadScores) -> HeadScores:
-    """All heads together mapped to 0 (least) to 1 (most important); equal scores all become 0."""
-    flat = scores.flat()
+    """All heads that are there mapped to 0 (least) to 1 (most important); equal scores all become 0."""
+    there = scores.gone.keep()
+    flat = scores.flat()[np.concatenate([*there, np.zeros(0, dtype=bool)])]
     low, high = flat.min(initial=np.inf), flat.max(initial=-np.inf)
     span = high - low if high > low else 1.0
-    shifted = HeadScores(tuple(row - low for row in scores.values), scores.standard_error)
-    return _scaled(shifted, [span] * len(scores.values))
+    shifted = tuple((row - low) * keep for row, keep in zip(scores.values, there, strict=True))
+    return _scaled(replace(scores, values=shifted), [span] * len(scores.values))
 
 
 NORMALIZERS: Mapping[str, Normalizer] = {
@@ -50,4 +52,5 @@ def _scaled(scores: HeadScores, norms: list[float]) -> HeadScores:
     return HeadScores(
         tuple(row / norm for row, norm in zip(scores.values, norms, strict=True)),
         None if errors is None else tuple(row / norm for row, norm in zip(errors, norms, strict=True)),
+        scores.gone,
     )

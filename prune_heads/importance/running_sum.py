@@ -16,4 +16,4 @@ def running_sum(gradients: GateGradients) -> HeadScores:
     There is no standard error, for the terms depend on each other.
     """
     sums = np.cumsum(gradients.signed, axis=0, dtype=np.float64)
-    return HeadScores.from_flat(np.abs(sums, out=sums).mean(axis=0), gradients.n_heads)
+    return gradients.scores(np.abs(sums, out=sums).mean(axis=0))

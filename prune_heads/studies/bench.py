@@ -26,9 +26,10 @@ from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.language_model import LanguageModel
 from prune_heads.errors import DataError
-from prune_heads.evaluation import Subject, n_positions
+from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.padding import n_positions
 from prune_heads.progress import Progress, Reporter
 from prune_heads.studies.benchmark import published_length
 from prune_heads.studies.pruning import prune

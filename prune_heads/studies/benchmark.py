@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from prune_heads.anatomy import attention_blocks
 from prune_heads.batching import Batches
 from prune_heads.errors import PruneHeadsError, TaskError
-from prune_heads.evaluation import Subject, n_positions
+from prune_heads.evaluation import Subject
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.importance.gradient import example_losses
+from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
 from prune_heads.studies.setup import Setup, identify_model, identify_split
 

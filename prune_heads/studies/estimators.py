@@ -18,7 +18,7 @@ from prune_heads.statistics import compare_areas, correlate, shares_pruned
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.curves import Measured, areas
 from prune_heads.studies.measuring import check_defined
-from prune_heads.studies.scoring import Scoring, examples_to_score_on, in_original_numbering, score
+from prune_heads.studies.scoring import Scoring, examples_to_score_on, score
 from prune_heads.studies.setup import Setup, identify, identify_split
 
 RUNNING_SUM = "running sum"
@@ -95,8 +95,7 @@ def compare_estimators(
     n_half = max(len(gone), count_for_fraction(gone.n_total, 0.5))
     orders = {
         name: _Ordered(scores, lowest_first(scores, gone, options.n_steps), select(scores, n_half, gone=gone))
-        for name, one in all_scores(gradients, subject.batch_size).items()
-        for scores in (in_original_numbering(one, subject.blocks),)
+        for name, scores in all_scores(gradients, subject.batch_size).items()
     }
     clock.lap("score")
     masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
@@ -122,7 +121,7 @@ def compare_estimators(
 
 
 def all_scores(gradients: GateGradients, batch_size: int) -> Mapping[str, HeadScores]:
-    """By every estimator, and by `RUNNING_SUM`; of the heads that the model has, none normalised."""
+    """By every estimator, and by `RUNNING_SUM`; none normalised."""
     scores = {name: each.score(gradients, batch_size) for name, each in ESTIMATORS.items()}
     return {**scores, RUNNING_SUM: running_sum(gradients)}
 

@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,9 +21,9 @@ from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.costs import n_parameters
 from prune_heads.errors import ExportError, NotFiniteError, first_line
-from prune_heads.evaluation import n_positions
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.padding import n_positions
 from prune_heads.probe import prove_gates
 from prune_heads.surgery import remove_heads, zero_heads
 
@@ -109,10 +108,9 @@ def random_batches(classifier: Classifier) -> list[dict[str, Tensor]]:
     Each batch is padded to its length, `(n_examples, n_tokens)`, from texts of falling lengths. The decoder of a
     sequence-to-sequence model gets the first half of each.
     """
-    tokenizer, config = classifier.tokenizer, classifier.model.config
+    tokenizer = classifier.tokenizer
     shortest = tokenizer.num_special_tokens_to_add() + 1
-    room = min(n_positions(classifier.model), getattr(config, "max_position_embeddings", None) or sys.maxsize)
-    longest = max(shortest, min(room, tokenizer.model_max_length, _LONGEST))
+    longest = max(shortest, min(n_positions(classifier.model), tokenizer.model_max_length, _LONGEST))
     middle = (shortest + longest) // 2
     generator = np.random.default_rng(0)
     words = [i for i in range(len(tokenizer)) if i not in set(tokenizer.all_special_ids)]

@@ -1,7 +1,7 @@
 """Fine-tune a pretrained model on a task: `prune-heads finetune`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def finetune(
         "configuration": {**setup.configuration(), **recipe.configuration()},
         **identify(subject, [trained_on, *splits]),
     }
-    batches = subject.batches(trained_on)
+    batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
     recipe.check(batches)
     admit(identity)
     clock.lap("load")

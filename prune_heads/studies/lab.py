@@ -60,7 +60,9 @@ class Lab:
 
         def load() -> Predictions:
             loaded = self.setup.load_split(self.subject, split, self.reporter)
-            return self.setup.predictions(self.subject, loaded, self.reporter)
+            found = self.setup.predictions(self.subject, loaded, self.reporter)
+            self._noted(found)
+            return found
 
         return self._once(("split", split), load)
 
@@ -70,7 +72,11 @@ class Lab:
             return None
         # Whatever else is asked for may decide which examples they are.
         key = ("examples", replace(scoring, criterion="", estimator="", normalize="", seed=0))
-        return self._once(key, lambda: examples_to_score_on(self.subject, self.setup, scoring, self.reporter))
+
+        def load() -> Predictions | None:
+            return self._noted(examples_to_score_on(self.subject, self.setup, scoring, self.reporter))
+
+        return self._once(key, load)
 
     def scored(self, scoring: Scoring) -> ScoreResult:
         """The scores, computed once. Those that another process has found come without their gradients."""
@@ -111,6 +117,12 @@ class Lab:
             "scoring": repr(scoring),
             "examples": repr(found),
         }
+
+    def _noted(self, predictions: Predictions | None) -> Predictions | None:
+        """What there is to note of the padding is noted with what is loaded, and so to each run."""
+        if self.reused and predictions is not None:
+            _ = predictions.batches
+        return predictions
 
     def _once(self, key: Hashable, load: Callable[[], T]) -> T:
         if key in self._kept:

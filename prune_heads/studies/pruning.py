@@ -1,6 +1,7 @@
 """Prune heads of a model and see what it does to the metric: the main job."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -210,8 +211,10 @@ def curve(
     that have been removed before are pruned at its start. Units go as a whole: a point may have fewer heads then.
     """
     masks = lowest_first(scores, every[0].gone, CURVE_STEPS, min_per_layer=min_per_layer, units=units)
-    total = sum(each.batches.n_examples for each in every) * len(masks)
-    with reporter.stage("curve", total) as progress:
+    total = sum(each.tokens.n_examples for each in every) * len(masks)
+    with ExitStack() as held, reporter.stage("curve", total) as progress:
+        for each in every:
+            held.enter_context(each.unchanged())
         for step, mask in enumerate(masks):
             for each in every:
                 logits = each.of(mask, progress)

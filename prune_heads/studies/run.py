@@ -84,7 +84,7 @@ def run(
     admit(identity)
     clock.lap("load")
     lab.prove_gates(every[0])
-    n_examples = sum(each.batches.n_examples for each in every)
+    n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Logits] = []
     with reporter.stage("base metric", n_examples) as progress:
         for each in every:

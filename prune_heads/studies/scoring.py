@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
@@ -46,7 +44,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """Scores in the original numbering of the heads, with what they were made from."""
+    """Scores with what they were made from."""
 
     scoring: Scoring
     blocks: list[AttentionBlock]
@@ -137,20 +135,7 @@ def score(
         )
     )
     blocks = subject.blocks
-    scores = NORMALIZERS[scoring.normalize].apply(in_original_numbering(scored.scores, blocks))
+    scores = NORMALIZERS[scoring.normalize].apply(scored.scores)
     return ScoreResult(
         scoring, blocks, scores, scored.gradients, None if examples is None else examples.split
     )
-
-
-def in_original_numbering(scores: HeadScores, blocks: list[AttentionBlock]) -> HeadScores:
-    """Scores of the heads that the blocks have now, 0 for those that were removed before."""
-
-    def spread(rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        wide = tuple(np.zeros(block.n_original_heads) for block in blocks)
-        for block, row, target in zip(blocks, rows, wide, strict=True):
-            target[list(block.original_heads)] = row
-        return wide
-
-    errors = scores.standard_error
-    return HeadScores(spread(scores.values), None if errors is None else spread(errors))

@@ -196,12 +196,13 @@ def identify_metric(subject: Subject) -> dict[str, Any]:
 
 
 def identify_split(split: Split) -> dict[str, Any]:
-    """For records: where the examples came from, how many there are and were taken, and their fingerprint."""
+    """For records: where the examples came from, how many there are, were taken and cut, and their fingerprint."""
     return {
         "split": split.name,
         "source": split.source,
         "n_examples": len(split.dataset),
         "n_available": split.n_available,
         **({"n_left_out": len(split.left_out)} if split.left_out else {}),
+        **({"n_cut": split.n_cut} if split.n_cut else {}),
         "fingerprint": split.fingerprint,
     }

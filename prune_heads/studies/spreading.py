@@ -6,6 +6,7 @@ what is predicted under them goes into the store.
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from prune_heads.ablation import predict_masks
+from prune_heads.batching import Side
 from prune_heads.checkpoints import BUILT_IN
 from prune_heads.errors import RunError
 from prune_heads.evaluation import Logits
@@ -68,7 +70,7 @@ class Spread:
         parts = [
             _Part(
                 0,
-                partial(_rows, steps=each.tolist(), masked=masked),
+                partial(_rows, steps=each.tolist(), masked=masked, size=size, side=batches.side),
                 min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size,
             )
             for each in steps
@@ -93,6 +95,18 @@ class Spread:
         Raises:
             PruneHeadsError: See `Shards.run`, `predict_masks`.
         """
+        with ExitStack() as held:
+            for examples, _ in asked:
+                held.enter_context(examples.unchanged())
+            self._answers(asked, memory=memory, compiled=compiled)
+
+    def _answers(
+        self,
+        asked: Sequence[tuple[Predictions, Iterable[HeadMask]]],
+        *,
+        memory: int | None,
+        compiled: bool,
+    ) -> None:
         parts = []
         for place, (examples, masks) in enumerate(asked):
             missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask) is None]
@@ -100,7 +114,7 @@ class Spread:
             for i in range(min(self.shards.n, len(missing))):
                 mine = missing[i :: self.shards.n]
                 do = partial(_answers, masks=mine, memory=memory, compiled=compiled)
-                parts.append(_Part(place, do, len(mine) * examples.batches.n_examples))
+                parts.append(_Part(place, do, len(mine) * examples.tokens.n_examples))
         if not parts:
             return
         found = self._run("masks", [examples for examples, _ in asked], parts)
@@ -168,8 +182,12 @@ class _Worker:
             )
 
 
-def _rows(predictions: Predictions, *, steps: list[int], masked: HeadMask | None) -> list[BatchRows]:
-    return list(batch_rows(model_without(predictions.subject.model, masked), predictions.batches, steps))
+def _rows(
+    predictions: Predictions, *, steps: list[int], masked: HeadMask | None, size: int, side: Side
+) -> list[BatchRows]:
+    """The batches of the one who asks, whatever this device would make."""
+    batches = replace(predictions.batches, batch_size=size, side=side)
+    return list(batch_rows(model_without(predictions.subject.model, masked), batches, steps))
 
 
 def _answers(

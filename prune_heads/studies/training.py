@@ -281,10 +281,7 @@ class _Watch(transformers.TrainerCallback):
             self._keep(f"epoch-{epoch}")
 
     def _measure(self, split: Split, batches: Batches) -> dict[str, float]:
-        self.subject.model.eval()
-        logits = predict(self.subject.model, batches)
-        self.subject.model.train()
-        return self.subject.metrics(logits, split)
+        return self.subject.metrics(predict(self.subject.model, batches), split)
 
     def _keep_step(self, state: Any) -> None:
         if state.global_step in self.recipe.keep_steps and state.is_world_process_zero:

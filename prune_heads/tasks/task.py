@@ -38,6 +38,8 @@ class Split:
     """Examples that the source has, of which `dataset` may hold fewer."""
     left_out: tuple[str, ...] = ()
     """What is wrong with each row of the source that is no example; see `load_task`."""
+    n_cut: int = 0
+    """Examples that were longer than the model is given, once that is known."""
 
     def labelled(self, places: Sequence[int], labels: Sequence[int]) -> "Split":
         """The examples at these places alone, each with its number as `label`."""

@@ -1,0 +1,117 @@
+"""Texts as a model's positions allow: how long they may be, and padding that no example sees.
+
+On which side padding stands is tried on the model, never assumed.
+
+On the right an absolute position is that of the example alone, and nearly every model agrees. XLNet reads its last
+place, so it is padded on the left. Some see the padding wherever it stands (the convolutions of MobileBERT and CANINE,
+the landmarks of Nyströmformer), or one example through another (routers of limited capacity): these are given one
+example at a time.
+"""
+
+import inspect
+import sys
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prune_heads.batching import Batches
+from prune_heads.errors import UnsupportedModelError, first_line
+from prune_heads.modes import evaluating
+
+EACH_ALONE = "positions and attention of each example as if it were alone"
+"""What `unseen` sees to, in words that are part of every key: so a key need not know of batches and their padding."""
+
+_TRIED = 3
+"""Examples of a batch, from the longest to the shortest; all but the longest are run alone too."""
+
+_POSITIONS = ("position_embeddings", "embed_positions", ".wpe")
+"""How the names of position embeddings end."""
+
+
+def n_positions(model: nn.Module) -> int:
+    """Tokens that a model has positions for: as its configuration says, and as its embeddings have room.
+
+    RoBERTa's begin after the padding's index, BART's after 2.
+    """
+    rooms = [
+        module.num_embeddings
+        - (0 if module.padding_idx is None else module.padding_idx + 1)
+        - int(getattr(module, "offset", 0))
+        for name, module in model.named_modules()
+        if name.endswith(_POSITIONS) and isinstance(module, nn.Embedding)
+    ]
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    said = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    rooms += [n for n in said if isinstance(n, int) and n > 0]  # XLNet says -1, for it has no limit
+    return min(rooms, default=sys.maxsize)
+
+
+@torch.no_grad()
+def unseen(model: nn.Module, batches: Batches) -> Batches:
+    """The same examples, padded so that the logits of each are those of it alone; if need be in batches of one.
+
+    Raises:
+        UnsupportedModelError: If the model does not run on an example alone, or says something else of it afterwards.
+    """
+    batches = _for_model(model, batches)
+    size = batches.n_tokens
+    there = np.flatnonzero(size)
+    by_length = there[np.argsort(-size[there], kind="stable")]
+    few = by_length[np.unique(np.linspace(0, len(by_length) - 1, min(_TRIED, len(by_length))).astype(int))]
+    if len(few) < 2:
+        return batches
+    with evaluating(model):
+        alone = _alone(model, batches, few[1:])
+        for side in ("right", "left"):
+            padded = replace(batches, side=side)
+            try:
+                if _near(_logits(model, padded, few)[1:], alone):
+                    return padded
+            except torch.OutOfMemoryError:
+                raise
+            except (IndexError, RuntimeError, ValueError):
+                continue  # it refuses such a batch, which is an answer too
+        if not _near(_alone(model, batches, few[1:]), alone):
+            raise UnsupportedModelError(
+                f"the logits of an example must be a function of the example; those of {type(model).__name__} depend "
+                "on what the model was given before. Where its configuration names another kind of attention, take that"
+            )
+    return replace(batches, batch_size=1, side="none")
+
+
+def _for_model(model: nn.Module, batches: Batches) -> Batches:
+    """Filled with the token that the model takes for padding, by which some find the last token of a text."""
+    said = getattr(model.config, "pad_token_id", None)
+    n_embedded = getattr(model.config, "vocab_size", sys.maxsize)  # CANINE has none
+    takes = inspect.signature(model.forward).parameters.values()
+    fields = dict(batches.fields)
+    if not any(p.name == "attention_mask" or p.kind is p.VAR_KEYWORD for p in takes):
+        del fields["attention_mask"]
+    fits = isinstance(said, int) and 0 <= said < n_embedded
+    return replace(batches, fields=fields, pad_id=said if fits else None)
+
+
+def _alone(model: nn.Module, batches: Batches, few: np.ndarray) -> Tensor:
+    try:
+        return torch.cat([_logits(model, batches, np.array([i])) for i in few])
+    except torch.OutOfMemoryError:
+        raise
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise UnsupportedModelError(
+            f"a model must run on each example alone; {type(model).__name__} says: {first_line(error)}"
+        ) from error
+
+
+def _logits(model: nn.Module, batches: Batches, index: np.ndarray) -> Tensor:
+    inputs = batches.batch(index).to(next(model.parameters()).device).inputs
+    logits: Tensor = model(**inputs).logits
+    return logits
+
+
+def _near(logits: Tensor, alone: Tensor) -> bool:
+    """Up to rounding, of the size of the logits. What is not finite is found where it is used."""
+    tolerance = 1e-4 if alone.dtype == torch.float32 else 5e-2
+    size = float(alone.nan_to_num(0, 0, 0).abs().max())
+    return torch.allclose(logits.float(), alone.float(), rtol=0, atol=tolerance * size, equal_nan=True)
