@@ -44,7 +44,7 @@ def test_missing_models(refused, on_sst2, out, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", ["run", "score", "evaluate", "prune"])
 def test_models_whose_heads_are_not_understood(command, refused, on_sst2, out, tmp_path):
     config = FNetConfig(
-        hidden_size=32, num_hidden_layers=2, intermediate_size=32, vocab_size=120, tpu_short_seq_length=64
+        hidden_size=32, num_hidden_layers=2, intermediate_size=32, vocab_size=120, tpu_short_seq_length=64, pad_token_id=0
     )
     FNetForSequenceClassification(config).save_pretrained(tmp_path / "other")
     tiny_tokenizer().save_pretrained(tmp_path / "other")

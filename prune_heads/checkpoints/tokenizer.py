@@ -1,0 +1,126 @@
+"""Is the tokenizer the model's own? And what configuration and tokenizer leave open is settled, and said."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from prune_heads.errors import CheckpointError
+
+_PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 0}
+"""Entries of a configuration that change what a forward pass is like and not what it computes: the values we need."""
+
+_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
+
+_ANY_TOKENIZER = ("tokenizer.json", "tokenizer.model", "tekken.json")
+
+_NO_LIMIT = 10**30
+"""transformers' own way to say that a tokenizer knows of no longest text."""
+
+_SHORTEST = 4
+"""Tokens of the shortest text that can be asked for: two of a text beside two special ones."""
+
+
+def check_tokenizer(
+    tokenizer: Tokenizer, model: PreTrainedModel, name: str, *, folder: Path | None, token: str | None
+) -> None:
+    """Refuse a tokenizer that no file describes, one of another model, or one without a token that is needed.
+
+    Args:
+        tokenizer: As loaded.
+        model: Whose it should be.
+        name: Of the checkpoint.
+        folder: Where its files are, if that is known.
+        token: The special token that is needed: `pad`, `mask` or none.
+
+    Raises:
+        CheckpointError: Saying what is wrong, and which files must be there.
+    """
+    files = tuple(getattr(type(tokenizer), "vocab_files_names", {}).values())
+    if (
+        folder is not None
+        and files
+        and not any((folder / each).is_file() for each in (*_ANY_TOKENIZER, *files))
+    ):
+        own = " and ".join(file for file in files if file not in (*_ANY_TOKENIZER, "tokenizer_config.json"))
+        raise CheckpointError(
+            f"a checkpoint must hold its tokenizer: tokenizer.json{f', or {own}' if own else ''}; {name} holds none. "
+            "Copy the files of the tokenizer that the model was trained with into the folder"
+        )
+    n_embeddings = model.get_input_embeddings().weight.shape[0]
+    cure = "Save the tokenizer that the model was trained with into the folder"
+    if len(tokenizer) > n_embeddings:
+        raise CheckpointError(
+            f"the tokenizer must be the model's own; that of {name} knows {len(tokenizer)} tokens, the model "
+            f"{n_embeddings}. {cure}"
+        )
+    if files and len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
+        raise CheckpointError(
+            f"the tokenizer must know words; that of {name} has special tokens alone. {cure}"
+        )
+    uses = {"pad": "a padding token, for batches", "mask": "a mask token, for the tokens to predict"}
+    if token is not None and getattr(tokenizer, f"{token}_token") is None:
+        raise CheckpointError(
+            f"the tokenizer must have {uses[token]}; that of {name} has none. Set {token}_token in "
+            "its tokenizer_config.json"
+        )
+    _check_special(tokenizer, model.config, name, n_embeddings, pads=token == "pad")
+
+
+def _check_special(
+    tokenizer: Tokenizer, config: PreTrainedConfig, name: str, n_embeddings: int, *, pads: bool
+) -> None:
+    """Special tokens that configuration and tokenizer place differently tell that the tokenizer is another model's."""
+    special = set(tokenizer.all_special_ids)
+    for role in _ROLES:
+        said, own = getattr(config, f"{role}_token_id", None), getattr(tokenizer, f"{role}_token_id", None)
+        ids = [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, int)]
+        ids = [each for each in ids if each < n_embeddings]  # what is beyond was never set
+        if not ids or own in ids:
+            continue
+        if (own is not None and ((role == "pad" and pads) or not special & set(ids))) or min(ids) >= len(
+            tokenizer
+        ):
+            there = "has none" if own is None else f"has {own}"
+            raise CheckpointError(
+                f"the tokenizer must be the model's own; {role}_token_id in config.json of {name} is {said}, the "
+                f"tokenizer {there}. Save the tokenizer that the model was trained with into the folder, or correct "
+                "config.json if it is this one"
+            )
+
+
+def settle(model: PreTrainedModel, tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Give model and tokenizer what the configuration leaves open or asks for in vain; what was decided, as notes."""
+    notes = []
+    for entry, value in _PLAIN.items():
+        if getattr(model.config, entry, value) not in (value, None):
+            notes.append(f"config.json says {entry} = {getattr(model.config, entry)}; {value} is taken")
+            setattr(model.config, entry, value)
+    for module in model.modules():
+        if getattr(module, "chunk_size_feed_forward", 0):
+            module.chunk_size_feed_forward = 0
+    if tokenizer.pad_token_id is not None and getattr(model.config, "pad_token_id", 0) is None:
+        for config in (model.config, model.config.get_text_config()):
+            config.pad_token_id = tokenizer.pad_token_id
+        notes.append(
+            f"config.json names no padding token; the tokenizer's is taken: {tokenizer.pad_token} "
+            f"({tokenizer.pad_token_id})"
+        )
+    longest: Any = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _SHORTEST:
+        notes.append(
+            f"model_max_length in tokenizer_config.json must be a number of tokens from {_SHORTEST} on; got "
+            f"{longest!r}, which is left out of account"
+        )
+        longest = _NO_LIMIT
+    tokenizer.model_max_length = int(min(longest, _NO_LIMIT))
+    return tuple(notes)
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a tokenizer as it was loaded."""
+    if backend := getattr(tokenizer, "backend_tokenizer", None):
+        backend.no_truncation()  # it remembers how it was last called, and would save that
+        backend.no_padding()
+    tokenizer.save_pretrained(folder)
