@@ -64,7 +64,8 @@ class StoreError(PruneHeadsError):
 
 def first_line(error: BaseException) -> str:
     """What a library's error says, as one line for ours; its name where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {more[0].strip()}" if more and first.rstrip().endswith((":", "(")) else first
 
 
 def some(names: Sequence[str]) -> str:

@@ -12,7 +12,6 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -28,7 +27,7 @@ from prune_heads.checkpoints.language_model import (
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
 from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
-from prune_heads.checkpoints.tokenizer import check_tokenizer, settle
+from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
 from prune_heads.checkpoints.weight_files import check_weight_files
 from prune_heads.errors import CheckpointError
 
@@ -96,7 +95,11 @@ def load_classifier(
         model, tokenizer = _read(
             source, shown, config, AutoModelForSequenceClassification, dtype, where, PRETRAINING
         )
-    return _finished(model, tokenizer, source, shown, token="pad")
+    loaded = _finished(model, tokenizer, source, shown, token="pad")
+    if not config.architectures:
+        note = f"config.json names no class in 'architectures'; {type(model).__name__} is taken"
+        loaded = loaded._replace(notes=(note, *loaded.notes))
+    return loaded
 
 
 def load_language_model(
@@ -154,24 +157,25 @@ def _read(
     **head: str,
 ) -> tuple[PreTrainedModel, Tokenizer]:
     """The model, its weights checked, and the tokenizer as it is."""
-    tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    tokenizer = load_tokenizer(source, name, where)
     if isinstance(source, Path) and has_removed_heads(source):
         model = load_pruned(source, dtype=dtype)
         check_weights(model, {}, name)
         return model, tokenizer
+    stored = check_weight_files(source if isinstance(source, Path) else None, name)
     model, info = model_class.from_pretrained(
         source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
     )
-    codes = check_weight_files(folder_of(source), name)
-    check_weights(model, info, name, codes=codes, unused=unused, **head)
+    stored = stored or check_weight_files(folder_of(source), name)
+    check_weights(model, info, name, stored=stored, unused=unused, **head)
     return model, tokenizer
 
 
 def _finished(
     model: PreTrainedModel, tokenizer: Tokenizer, source: Path | str, name: str, *, token: str | None
 ) -> Classifier:
-    check_tokenizer(tokenizer, model, name, folder=folder_of(source), token=token)
     notes = settle(model, tokenizer)
+    check_tokenizer(tokenizer, model, name, folder=folder_of(source), token=token)
     use_onednn(model)
     return Classifier(model.eval(), tokenizer, name, revision_in_cache(source), notes)
 

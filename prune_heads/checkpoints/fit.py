@@ -5,11 +5,13 @@ change a result is refused by name here.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
@@ -35,8 +37,15 @@ PRETRAINING = UNUSED | {
 }
 """The same for a classifier."""
 
+_COMPUTED = frozenset(
+    ("F64", "F32", "F16", "BF16", *map(str, (torch.float64, torch.float32, torch.float16, torch.bfloat16)))
+)
+"""Types of plain numbers, as safetensors and PyTorch write them."""
+
 _PROBLEMS = (None, "single_label_classification", "multi_label_classification", "regression")
 
+_ENCODERS = frozenset(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+_CAUSAL = frozenset(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 _BASES = frozenset(modeling_auto.MODEL_MAPPING_NAMES.values())
 
 
@@ -79,6 +88,8 @@ def check_config(raw: Mapping[str, Any], name: str) -> None:
             "be absent, for heads of quantised weights are neither gated nor removed exactly",
             "Name the checkpoint as it was before, or dequantise it and save the result",
         )
+    if raw.get("is_decoder") and raw.get("model_type") in _ENCODERS and not _CAUSAL & set(classes or ()):
+        refuse("is_decoder", "be false, for as a decoder each token would see those before it alone")
     names, ids = raw.get("id2label"), raw.get("label2id")
     if names is None:
         return
@@ -130,7 +141,7 @@ def check_weights(
     info: Mapping[str, Any],
     name: str,
     *,
-    codes: Mapping[str, str] = MappingProxyType({}),
+    stored: Mapping[str, str] = MappingProxyType({}),
     unused: Iterable[str] = UNUSED,
     head: str = "classification head",
     cure: str = "Fine-tune it on the task first, or name one that is",
@@ -141,7 +152,7 @@ def check_weights(
         model: As loaded.
         info: What transformers reports of loading; empty for a checkpoint that was checked before.
         name: Of the checkpoint.
-        codes: The stored tensors that are no plain numbers, with their types; see `check_weight_files`.
+        stored: Names and types of its tensors; see `check_weight_files`.
         unused: Patterns of what may be left over.
         head: What is trained on top of the model.
         cure: For a checkpoint that lacks it.
@@ -174,7 +185,7 @@ def check_weights(
             f"the weights of {name} must have the shapes of its config.json; {key} has {tuple(there)}, not "
             f"{tuple(wanted)}. Name a checkpoint whose files belong together"
         )
-    _check_numbers(model, codes, name)
+    _check_stored(model, stored, name)
     _check_tied(model, info, name)
     if broken := [key for key, weights in model.named_parameters() if not weights.isfinite().all()]:
         raise CheckpointError(
@@ -183,20 +194,36 @@ def check_weights(
         )
 
 
-def _check_numbers(model: PreTrainedModel, codes: Mapping[str, str], name: str) -> None:
+def _check_stored(model: PreTrainedModel, stored: Mapping[str, str], name: str) -> None:
     own = [key for key, tensor in model.state_dict().items() if tensor.is_floating_point()]
     wrong = [
         key
-        for key in codes
-        if key.endswith((".weight", ".gamma", ".beta"))
-        or any(f".{one}".endswith(f".{key}") or key.endswith(f".{one}") for one in own)
+        for key, dtype in stored.items()
+        if dtype not in _COMPUTED
+        and (
+            key.endswith((".weight", ".gamma", ".beta"))
+            or any(f".{one}".endswith(f".{key}") or key.endswith(f".{one}") for one in own)
+        )
     ]
     if wrong:
         raise CheckpointError(
             f"the weights of a checkpoint must be stored as float32, float64, float16 or bfloat16; {name} has "
-            f"{some([f'{key} ({codes[key]})' for key in sorted(wrong)])}: codes of a quantised model. Name the "
+            f"{some([f'{key} ({stored[key]})' for key in sorted(wrong)])}: codes of a quantised model. Name the "
             "checkpoint as it was before"
         )
+
+    names = Counter(_plain_name(key, model) for key in stored)
+    if twice := sorted(key for key in stored if names[_plain_name(key, model)] > 1):
+        raise CheckpointError(
+            f"each weight of a checkpoint must be stored once; {name} has {some(twice)} for the same places of the "
+            "model. Save the checkpoint anew"
+        )
+
+
+def _plain_name(key: str, model: PreTrainedModel) -> str:
+    """A name without what transformers adds or renames: the model's prefix, and two old names of norms."""
+    plain = key.removeprefix(f"{model.base_model_prefix}.")
+    return re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", plain))
 
 
 def _check_tied(model: PreTrainedModel, info: Mapping[str, Any], name: str) -> None:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from prune_heads.checkpoints.classifier import Classifier
 from prune_heads.checkpoints.fit import PRETRAINING, check_weights, read_config
 from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
 from prune_heads.checkpoints.pruned import has_removed_heads
-from prune_heads.checkpoints.tokenizer import check_tokenizer, settle
+from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
 from prune_heads.checkpoints.weight_files import check_weight_files
 from prune_heads.errors import CheckpointError
 
@@ -55,8 +55,9 @@ def load_to_finetune(
             f"fine-tuning must start from a whole model; {shown} has had heads removed. Fine-tune first, then prune"
         )
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
         config, _ = read_config(source, shown, where)
+        tokenizer = load_tokenizer(source, shown, where)
+        stored = check_weight_files(source if isinstance(source, Path) else None, shown)
         keeps_head = _has_head_for(config, labels)
         if not keeps_head:
             config.id2label = dict(enumerate(labels or ("score",)))
@@ -70,7 +71,7 @@ def load_to_finetune(
             ignore_mismatched_sizes=True,
             **where,
         )
-        codes = check_weight_files(folder_of(source), shown)
+        stored = stored or check_weight_files(folder_of(source), shown)
         unused = (*PRETRAINING, *_other_heads(config))
     drawn = _new_weights(model, info, keeps_head=keeps_head)
     found = {
@@ -78,18 +79,19 @@ def load_to_finetune(
         "missing_keys": set(info["missing_keys"]) - drawn,
         "mismatched_keys": [each for each in info["mismatched_keys"] if each[0] not in drawn],
     }
-    check_weights(model, found, shown, codes=codes, unused=unused, head="model under its head")
-    check_tokenizer(tokenizer, model, shown, folder=folder_of(source), token="pad")
+    check_weights(model, found, shown, stored=stored, unused=unused, head="model under its head")
     notes = settle(model, tokenizer)
+    check_tokenizer(tokenizer, model, shown, folder=folder_of(source), token="pad")
     return Start(Classifier(model, tokenizer, shown, revision_in_cache(source), notes), tuple(sorted(drawn)))
 
 
 def _has_head_for(config: Any, labels: Sequence[str] | None) -> bool:
-    is_classifier = any("SequenceClassification" in name for name in config.architectures or ())
+    classes, problem = config.architectures, config.problem_type
+    is_classifier = not classes or any("SequenceClassification" in name for name in classes)
+    if problem not in (None, "regression" if labels is None else "single_label_classification"):
+        return False
     if labels is None:
         return is_classifier and config.num_labels == 1
-    if config.problem_type not in (None, "single_label_classification"):
-        return False
     names = [str(name).casefold() for name in config.id2label.values()]
     return is_classifier and sorted(names) == sorted(label.casefold() for label in labels)
 

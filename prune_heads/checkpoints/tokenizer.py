@@ -1,9 +1,12 @@
 """Is the tokenizer the model's own? And what configuration and tokenizer leave open is settled, and said."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel
+import tokenizers
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.errors import CheckpointError
@@ -13,13 +16,38 @@ _PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 
 
 _ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
 
-_ANY_TOKENIZER = ("tokenizer.json", "tokenizer.model", "tekken.json")
+_ANY_TOKENIZER = (
+    *("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.txt", "vocab.json"),
+    *("spiece.model", "sentencepiece.bpe.model", "spm.model"),
+)
+
+_NONE = (
+    "a checkpoint must hold its tokenizer: tokenizer.json, or {own}; {name} holds none. Copy the files of the "
+    "tokenizer that the model was trained with into the folder"
+)
+
+_PROBE = "the film is good"
 
 _NO_LIMIT = 10**30
 """transformers' own way to say that a tokenizer knows of no longest text."""
 
 _SHORTEST = 4
 """Tokens of the shortest text that can be asked for: two of a text beside two special ones."""
+
+
+def load_tokenizer(source: Path | str, name: str, where: Mapping[str, Any]) -> Tokenizer:
+    """A checkpoint's tokenizer, as it is.
+
+    Raises:
+        CheckpointError: If there are no files of one.
+    """
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    except Exception as error:
+        if isinstance(source, Path) and not any((source / file).exists() for file in _ANY_TOKENIZER):
+            raise CheckpointError(_NONE.format(name=name, own="the files of its vocabulary")) from error
+        raise
+    return tokenizer
 
 
 def check_tokenizer(
@@ -43,11 +71,8 @@ def check_tokenizer(
         and files
         and not any((folder / each).is_file() for each in (*_ANY_TOKENIZER, *files))
     ):
-        own = " and ".join(file for file in files if file not in (*_ANY_TOKENIZER, "tokenizer_config.json"))
-        raise CheckpointError(
-            f"a checkpoint must hold its tokenizer: tokenizer.json{f', or {own}' if own else ''}; {name} holds none. "
-            "Copy the files of the tokenizer that the model was trained with into the folder"
-        )
+        own = " and ".join(file for file in files if not file.startswith("tokenizer"))
+        raise CheckpointError(_NONE.format(name=name, own=own or "the files of its vocabulary"))
     n_embeddings = model.get_input_embeddings().weight.shape[0]
     cure = "Save the tokenizer that the model was trained with into the folder"
     if len(tokenizer) > n_embeddings:
@@ -59,6 +84,12 @@ def check_tokenizer(
         raise CheckpointError(
             f"the tokenizer must know words; that of {name} has special tokens alone. {cure}"
         )
+    if "input_ids" not in tokenizer.model_input_names:
+        raise CheckpointError(
+            f"model_input_names in tokenizer_config.json of {name} must hold 'input_ids'; got "
+            f"{tokenizer.model_input_names}. Correct it"
+        )
+    _check_class(tokenizer, folder, name)
     uses = {"pad": "a padding token, for batches", "mask": "a mask token, for the tokens to predict"}
     if token is not None and getattr(tokenizer, f"{token}_token") is None:
         raise CheckpointError(
@@ -66,6 +97,24 @@ def check_tokenizer(
             "its tokenizer_config.json"
         )
     _check_special(tokenizer, model.config, name, n_embeddings, pads=token == "pad")
+
+
+def _check_class(tokenizer: Tokenizer, folder: Path | None, name: str) -> None:
+    """Transformers builds some tokenizers anew, as a class is named: of another kind, it splits or drops words."""
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return
+    whole = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    before = whole.decode(whole.encode(_PROBE, add_special_tokens=False).ids)
+    after = str(tokenizer.decode(tokenizer(_PROBE, add_special_tokens=False)["input_ids"]))
+    if _letters(before) == _letters(_PROBE) != _letters(after):
+        raise CheckpointError(
+            f"the tokenizer must be of the class that its tokenizer.json is for; as {type(tokenizer).__name__} that of "
+            f"{name} makes {after!r} of {_PROBE!r}. Correct tokenizer_class in its tokenizer_config.json"
+        )
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def _check_special(
@@ -94,12 +143,16 @@ def settle(model: PreTrainedModel, tokenizer: Tokenizer) -> tuple[str, ...]:
     """Give model and tokenizer what the configuration leaves open or asks for in vain; what was decided, as notes."""
     notes = []
     for entry, value in _PLAIN.items():
-        if getattr(model.config, entry, value) not in (value, None):
+        if getattr(model.config, entry, value) != value:
             notes.append(f"config.json says {entry} = {getattr(model.config, entry)}; {value} is taken")
             setattr(model.config, entry, value)
     for module in model.modules():
         if getattr(module, "chunk_size_feed_forward", 0):
             module.chunk_size_feed_forward = 0
+    takes = inspect.signature(model.forward).parameters
+    if "attention_mask" in takes and "attention_mask" not in tokenizer.model_input_names:
+        tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
+        notes.append("model_input_names in tokenizer_config.json lacks attention_mask, which is added")
     if tokenizer.pad_token_id is not None and getattr(model.config, "pad_token_id", 0) is None:
         for config in (model.config, model.config.get_text_config()):
             config.pad_token_id = tokenizer.pad_token_id

@@ -20,11 +20,6 @@ _NAMES = (
 )
 """Where weights may lie; transformers reads the first that is there."""
 
-_COMPUTED = frozenset(
-    ("F64", "F32", "F16", "BF16", *map(str, (torch.float64, torch.float32, torch.float16, torch.bfloat16)))
-)
-"""Types of plain numbers, as safetensors and PyTorch write them."""
-
 
 class _Stored(NamedTuple):
     """One tensor of a file, not read yet."""
@@ -42,7 +37,7 @@ def check_weight_files(folder: Path | None, name: str) -> dict[str, str]:
         name: Of the checkpoint, for messages.
 
     Returns:
-        The tensors that are no plain numbers but codes of a quantised model, masks or positions: name -> type.
+        Name -> type of the tensors that transformers reads.
 
     Raises:
         CheckpointError: Naming the files and the weights.
@@ -60,15 +55,20 @@ def check_weight_files(folder: Path | None, name: str) -> dict[str, str]:
     used = _stored(folder, there[0], name)
     for other in there[1:]:
         _check_same(used, _stored(folder, other, name, whole=False), (there[0], other), name)
-    return {key: tensor.dtype for key, tensor in used.items() if tensor.dtype not in _COMPUTED}
+    return {key: tensor.dtype for key, tensor in used.items()}
 
 
 def _stored(folder: Path, name: str, shown: str, *, whole: bool = True) -> dict[str, _Stored]:
-    files = _shards(folder, name, shown) if name.endswith(".index.json") else [name]
+    of = _index(folder, name, shown) if name.endswith(".index.json") else {}
+    files = sorted(set(of.values())) or [name]
+    there = [file for file in files if Path(file).name == file and (folder / file).is_file()]
+    if whole and len(there) < len(files):
+        raise CheckpointError(
+            f"the files that {name} names must be in the folder; {shown} lacks {some(sorted({*files} - {*there}))}. "
+            "Copy them there"
+        )
     found: dict[str, _Stored] = {}
-    for file in files:
-        if not whole and not (folder / file).exists():
-            continue
+    for file in there:
         for key, tensor in _tensors(folder / file).items():
             if key in found and whole:
                 raise CheckpointError(
@@ -76,20 +76,18 @@ def _stored(folder: Path, name: str, shown: str, *, whole: bool = True) -> dict[
                     f"{file}. Save the checkpoint anew"
                 )
             found[key] = tensor
+    if whole and (lacking := sorted(of.keys() - found.keys())):
+        raise CheckpointError(
+            f"{name} of {shown} names weights that no file holds: {some(lacking)}. Save it anew"
+        )
     return found
 
 
-def _shards(folder: Path, index: str, shown: str) -> list[str]:
-    of = read_json(folder / index, "the index of the weights").get("weight_map")
+def _index(folder: Path, name: str, shown: str) -> dict[str, str]:
+    of = read_json(folder / name, "the index of the weights").get("weight_map")
     if not isinstance(of, dict) or not of or not all(isinstance(file, str) for file in of.values()):
-        raise CheckpointError(f"{index} of {shown} must say in 'weight_map' which file holds which weight")
-    files = sorted(set(of.values()))
-    lacking = [file for file in files if Path(file).name != file or not (folder / file).is_file()]
-    if lacking and index == _NAMES[1]:
-        raise CheckpointError(
-            f"the files that {index} names must be in the folder; {shown} lacks {some(lacking)}. Copy them there"
-        )
-    return files
+        raise CheckpointError(f"{name} of {shown} must say in 'weight_map' which file holds which weight")
+    return of
 
 
 def _tensors(file: Path) -> dict[str, _Stored]:
