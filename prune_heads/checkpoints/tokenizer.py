@@ -145,8 +145,9 @@ def settle(model: PreTrainedModel, tokenizer: Tokenizer) -> tuple[str, ...]:
     for entry, value in _PLAIN.items():
         if getattr(model.config, entry, value) != value:
             notes.append(f"config.json says {entry} = {getattr(model.config, entry)}; {value} is taken")
-            setattr(model.config, entry, value)
     for module in model.modules():
+        for entry in _PLAIN.keys() & vars(getattr(module, "config", object)).keys():
+            setattr(module.config, entry, _PLAIN[entry])  # a stack may have a copy of its own
         if getattr(module, "chunk_size_feed_forward", 0):
             module.chunk_size_feed_forward = 0
     takes = inspect.signature(model.forward).parameters
