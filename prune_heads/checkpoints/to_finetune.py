@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 
 from prune_heads.checkpoints.classifier import Classifier
 from prune_heads.checkpoints.fit import PRETRAINING, check_weights, read_config
+from prune_heads.checkpoints.language_model import objective_of
 from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
 from prune_heads.checkpoints.pruned import has_removed_heads
 from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
@@ -73,7 +74,8 @@ def load_to_finetune(
         )
         stored = stored or check_weight_files(folder_of(source), shown)
         unused = (*PRETRAINING, *_other_heads(config))
-    drawn = _new_weights(model, info, keeps_head=keeps_head)
+    pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
+    drawn = _new_weights(model, info, anew=not (keeps_head or pretrained))
     found = {
         "unexpected_keys": info["unexpected_keys"],
         "missing_keys": set(info["missing_keys"]) - drawn,
@@ -115,13 +117,13 @@ def _is_inside(model: PreTrainedModel, key: str) -> bool:
 
 
 @torch.no_grad()
-def _new_weights(model: PreTrainedModel, info: dict[str, Any], *, keeps_head: bool) -> set[str]:
-    """What the checkpoint lacks outside the model proper or in its pooler, and a head for other labels: all drawn."""
+def _new_weights(model: PreTrainedModel, info: dict[str, Any], *, anew: bool) -> set[str]:
+    """What the checkpoint lacks outside the model proper or in its pooler, and the head, if that is drawn anew."""
     lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     drawn = {key for key in lacking if not _is_inside(model, key) or ".pooler." in key}
     for name, module in model.named_modules():
         own = {f"{name}.{key}": weight for key, weight in module.named_parameters(recurse=False)}
-        if keeps_head or not name or _is_inside(model, f"{name}.") or own.keys() <= drawn:
+        if not anew or not name or _is_inside(model, f"{name}.") or own.keys() <= drawn:
             continue
         for weight in own.values():
             weight._is_hf_initialized = False  # transformers guards what it has loaded

@@ -18,7 +18,7 @@ from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.bleu import bleu_signature
 from prune_heads.tasks.own import OwnData
-from prune_heads.tasks.spec import TASKS, TaskKind
+from prune_heads.tasks.spec import TASKS, TaskKind, task_name
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000
@@ -46,6 +46,9 @@ class Setup:
     """Where predictions are kept, a path or a URL; None for the user's cache."""
     beams: int = 1
     """Hypotheses that a translation keeps at every token; 1 is greedy."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", task_name(self.task))
 
     def load(self, reporter: Reporter) -> Subject:
         """Load both and bring them together; what was decided by a fallback is noted.
