@@ -12,6 +12,8 @@ from transformers import (
     BertForMultipleChoice,
     BertForNextSentencePrediction,
     BertForQuestionAnswering,
+    ConvBertConfig,
+    ConvBertForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     LlamaConfig,
@@ -152,6 +154,16 @@ def test_a_padding_token_that_only_the_tokenizer_names_marks_where_texts_end(tmp
     saved(GPT2ForSequenceClassification(config), tmp_path / "model")
     right = logits(tmp_path / "model")
     assert torch.equal(logits(edit(tmp_path / "model", pad_token_id=None)), right)
+
+
+def test_what_a_class_says_of_padding_gives_way_to_the_tokenizer(tmp_path):
+    """ConvBERT's says 1, and its tokenizer is BERT's; what config.json says itself does not."""
+    config = ConvBertConfig(**SHAPE, **LABELS, embedding_size=32, vocab_size=120, head_ratio=1)
+    folder = saved(ConvBertForSequenceClassification(config), tmp_path / "model")
+    refuse(folder, "pad_token_id in config.json of model is 1, the tokenizer has 0")
+    loaded = load_classifier(str(edit(folder, pad_token_id=None)))
+    assert loaded.model.config.pad_token_id == 0
+    assert loaded.notes == ("config.json names no padding token; the tokenizer's is taken: [PAD] (0)",)
 
 
 # Tokenizers.

@@ -95,7 +95,7 @@ def load_classifier(
         model, tokenizer = _read(
             source, shown, config, AutoModelForSequenceClassification, dtype, where, PRETRAINING
         )
-    loaded = _finished(model, tokenizer, source, shown, token="pad")
+    loaded = _finished(model, tokenizer, source, shown, raw, token="pad")
     if not config.architectures:
         note = f"config.json names no class in 'architectures'; {type(model).__name__} is taken"
         loaded = loaded._replace(notes=(note, *loaded.notes))
@@ -127,7 +127,7 @@ def load_language_model(
     """
     source, shown = find(name, task or ("seq2seq" if pairs else "lm"))
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
-        config, _ = read_config(source, shown, where)
+        config, raw = read_config(source, shown, where)
         objective = _checked_objective(config, shown, pairs)
         model, tokenizer = _read(
             source,
@@ -141,7 +141,7 @@ def load_language_model(
             cure="Name the checkpoint as it was pretrained",
         )
     needed = {"causal": None, "masked": "mask", "seq2seq": "pad"}
-    loaded = _finished(model, tokenizer, source, shown, token=needed[objective])
+    loaded = _finished(model, tokenizer, source, shown, raw, token=needed[objective])
     reading_likelihoods(model, objective)
     return loaded
 
@@ -172,9 +172,15 @@ def _read(
 
 
 def _finished(
-    model: PreTrainedModel, tokenizer: Tokenizer, source: Path | str, name: str, *, token: str | None
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    source: Path | str,
+    name: str,
+    raw: Mapping[str, Any],
+    *,
+    token: str | None,
 ) -> Classifier:
-    notes = settle(model, tokenizer)
+    notes = settle(model, tokenizer, raw, pads=token is not None)
     check_tokenizer(tokenizer, model, name, folder=folder_of(source), token=token)
     use_onednn(model)
     return Classifier(model.eval(), tokenizer, name, revision_in_cache(source), notes)

@@ -22,7 +22,8 @@ UNUSED = {
     r"(^|\.)(position_ids|token_type_ids|inv_freq|relative_position_index|num_batches_tracked)$": (
         "computed from the configuration, as files of older versions hold it"
     ),
-    r"(^|\.)masked_bias$": "a constant of the causal mask, as files of older versions hold it",
+    r"(^|\.)(attn(\.attention)?\.bias|masked_bias)$": "the causal mask of GPT and GPT-Neo, as older files hold it",
+    r"(^|\.)((encoder|decoder)\.version|embed_positions\.weights)$": "a number of fairseq's, and sinusoidal positions",
     r"^(cls\.seq_relationship|sop_classifier|discriminator_predictions|mask_predictions)\.": (
         "heads of pre-training that give no tokens"
     ),

@@ -56,7 +56,7 @@ def load_to_finetune(
             f"fine-tuning must start from a whole model; {shown} has had heads removed. Fine-tune first, then prune"
         )
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
-        config, _ = read_config(source, shown, where)
+        config, raw = read_config(source, shown, where)
         tokenizer = load_tokenizer(source, shown, where)
         stored = check_weight_files(source if isinstance(source, Path) else None, shown)
         keeps_head = _has_head_for(config, labels)
@@ -82,7 +82,7 @@ def load_to_finetune(
         "mismatched_keys": [each for each in info["mismatched_keys"] if each[0] not in drawn],
     }
     check_weights(model, found, shown, stored=stored, unused=unused, head="model under its head")
-    notes = settle(model, tokenizer)
+    notes = settle(model, tokenizer, raw)
     check_tokenizer(tokenizer, model, shown, folder=folder_of(source), token="pad")
     return Start(Classifier(model, tokenizer, shown, revision_in_cache(source), notes), tuple(sorted(drawn)))
 

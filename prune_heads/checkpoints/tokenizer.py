@@ -139,8 +139,20 @@ def _check_special(
             )
 
 
-def settle(model: PreTrainedModel, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Give model and tokenizer what the configuration leaves open or asks for in vain; what was decided, as notes."""
+def settle(
+    model: PreTrainedModel, tokenizer: Tokenizer, raw: Mapping[str, Any], *, pads: bool = True
+) -> tuple[str, ...]:
+    """Give model and tokenizer what the configuration leaves open or asks for in vain.
+
+    Args:
+        model: As loaded.
+        tokenizer: Its own.
+        raw: Its configuration as config.json has it: what a class says of padding in its place may be another's.
+        pads: Whether the model is asked what is padding.
+
+    Returns:
+        What was decided, as notes.
+    """
     notes = []
     for entry, value in _PLAIN.items():
         if getattr(model.config, entry, value) != value:
@@ -154,12 +166,16 @@ def settle(model: PreTrainedModel, tokenizer: Tokenizer) -> tuple[str, ...]:
     if "attention_mask" in takes and "attention_mask" not in tokenizer.model_input_names:
         tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
         notes.append("model_input_names in tokenizer_config.json lacks attention_mask, which is added")
-    if tokenizer.pad_token_id is not None and getattr(model.config, "pad_token_id", 0) is None:
+    own = tokenizer.pad_token_id
+    if (
+        pads
+        and own not in (None, getattr(model.config, "pad_token_id", own))
+        and raw.get("pad_token_id") is None
+    ):
         for config in (model.config, model.config.get_text_config()):
-            config.pad_token_id = tokenizer.pad_token_id
+            config.pad_token_id = own
         notes.append(
-            f"config.json names no padding token; the tokenizer's is taken: {tokenizer.pad_token} "
-            f"({tokenizer.pad_token_id})"
+            f"config.json names no padding token; the tokenizer's is taken: {tokenizer.pad_token} ({own})"
         )
     longest: Any = tokenizer.model_max_length
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _SHORTEST:
