@@ -3,6 +3,8 @@
 The command line turns any `PruneHeadsError` into one red line and exit code 1.
 """
 
+from collections.abc import Sequence
+
 
 class PruneHeadsError(Exception):
     """Root of all errors that prune-heads raises on purpose."""
@@ -66,4 +68,10 @@ class PipeClosedError(Exception):
 
 def first_line(error: BaseException) -> str:
     """What a library's error says, as one line for ours; its name where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {more[0].strip()}" if more and first.rstrip().endswith((":", "(")) else first
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.batching import Batch, Batches, Translation, tokenize, tokenize_texts
-from prune_heads.checkpoints import Classifier, LanguageModel, how_it_writes, translate
+from prune_heads.checkpoints import Classifier, LanguageModel, check_problem, how_it_writes, translate
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import CheckpointError, DataError, LabelError, NotFiniteError, TaskError, first_line
 from prune_heads.gating import gated
@@ -67,6 +67,7 @@ class Subject:
         """Bring a classifier, or a language model, and a task together.
 
         Raises:
+            CheckpointError: If the head was trained for another kind of answer.
             LabelError: If their labels cannot be matched by name.
             TaskError: If the one is of labels and the other of texts.
             UnsupportedModelError: If the heads of the model cannot be found.
@@ -76,6 +77,7 @@ class Subject:
         _check_kinds(classifier, task, label_order)
         labels = None
         if task.spec.kind == "labelled":
+            check_problem(classifier.model.config, classifier.name, regression=task.spec.is_regression)
             labels = match_labels(task.spec, classifier.model.config.id2label, label_order=label_order)
         classifier.model.to(device)
         return cls(

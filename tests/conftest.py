@@ -1,6 +1,7 @@
 """Shared fixtures: the folder of real data, and tiny seeded models built from configurations (no download)."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -73,6 +74,12 @@ def in_time(request: pytest.FixtureRequest) -> Iterator[None]:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny sentiment classifier on disk."""
     return save_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """The same, to spoil."""
+    return shutil.copytree(checkpoint, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,13 @@ from prune_heads.checkpoints.classifier import (
     fingerprint,
     load_classifier,
     load_language_model,
-    write_tokenizer,
 )
+from prune_heads.checkpoints.fit import check_problem
 from prune_heads.checkpoints.language_model import IGNORED, LanguageModel, Objective
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
 from prune_heads.checkpoints.loading import BUILT_IN, folder_name
 from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned, save_pruned, write_pruned
+from prune_heads.checkpoints.tokenizer import write_tokenizer
 from prune_heads.checkpoints.translating import how_it_writes, translate
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Classifier",
     "LanguageModel",
     "Objective",
+    "check_problem",
     "fingerprint",
     "folder_name",
     "how_it_writes",

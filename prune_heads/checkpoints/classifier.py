@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from prune_heads.checkpoints.fit import PRETRAINING, UNUSED, check_classifier, check_weights, read_config
 from prune_heads.checkpoints.language_model import (
     LanguageModel,
     Objective,
@@ -25,14 +25,10 @@ from prune_heads.checkpoints.language_model import (
     reading_likelihoods,
 )
 from prune_heads.checkpoints.linear_maps import use_onednn
-from prune_heads.checkpoints.loading import (
-    check_tokenizer,
-    check_weights,
-    find,
-    reading,
-    revision_in_cache,
-)
+from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
 from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
+from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
+from prune_heads.checkpoints.weight_files import check_weight_files
 from prune_heads.errors import CheckpointError
 
 _WITH_HEAD: Mapping[Objective, Any] = {
@@ -52,6 +48,8 @@ class Classifier(NamedTuple):
     """Without the path that led to it: records must not depend on where a folder stands."""
     revision: str | None
     """The hub's commit, when it came from there."""
+    notes: tuple[str, ...] = ()
+    """What was decided for want of a word in the checkpoint."""
 
     @property
     def objective(self) -> Objective | None:
@@ -86,19 +84,22 @@ def load_classifier(
     """
     source, shown = find(name, task)
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
-        model, tokenizer, info = _read(source, AutoModelForSequenceClassification, dtype, where)
-    objective = objective_of(model.config)
-    if objective is not None and (not info or info.get("missing_keys")):
-        task = "seq2seq" if objective == "seq2seq" else "lm"
-        raise CheckpointError(
-            f"a checkpoint must have a trained classification head; {shown} is a language model "
-            f"({model.config.architectures[0]}). Fine-tune it on the task first, or score it by its own loss on plain "
-            f"text with --task {task}"
+        config, raw = read_config(source, shown, where)
+        if objective := objective_of(config):
+            raise CheckpointError(
+                f"a checkpoint must have a trained classification head; {shown} is a language model "
+                f"({raw['architectures'][0]}). Fine-tune it on the task first, or score it by its own loss on plain "
+                f"text with --task {'seq2seq' if objective == 'seq2seq' else 'lm'}"
+            )
+        check_classifier(config, raw, shown)
+        model, tokenizer = _read(
+            source, shown, config, AutoModelForSequenceClassification, dtype, where, PRETRAINING
         )
-    check_weights(model, info, shown)
-    check_tokenizer(tokenizer, model, shown, token="pad")
-    use_onednn(model)
-    return Classifier(model.eval(), tokenizer, shown, revision_in_cache(source))
+    loaded = _finished(model, tokenizer, source, shown, raw, token="pad")
+    if not config.architectures:
+        note = f"config.json names no class in 'architectures'; {type(model).__name__} is taken"
+        loaded = loaded._replace(notes=(note, *loaded.notes))
+    return loaded
 
 
 def load_language_model(
@@ -126,30 +127,63 @@ def load_language_model(
     """
     source, shown = find(name, task or ("seq2seq" if pairs else "lm"))
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
-        config = AutoConfig.from_pretrained(source, **where)
+        config, raw = read_config(source, shown, where)
         objective = _checked_objective(config, shown, pairs)
-        model, tokenizer, info = _read(source, _WITH_HEAD[objective], dtype, where)
-    check_weights(
-        model, info, shown, head="language-modelling head", cure="Name the checkpoint as it was pretrained"
-    )
+        model, tokenizer = _read(
+            source,
+            shown,
+            config,
+            _WITH_HEAD[objective],
+            dtype,
+            where,
+            UNUSED,
+            head="language-modelling head",
+            cure="Name the checkpoint as it was pretrained",
+        )
     needed = {"causal": None, "masked": "mask", "seq2seq": "pad"}
-    check_tokenizer(tokenizer, model, shown, token=needed[objective])
-    use_onednn(model)
-    reading_likelihoods(model.eval(), objective)
-    return Classifier(model, tokenizer, shown, revision_in_cache(source))
+    loaded = _finished(model, tokenizer, source, shown, raw, token=needed[objective])
+    reading_likelihoods(model, objective)
+    return loaded
 
 
 def _read(
-    source: Path | str, model_class: Any, dtype: torch.dtype, where: dict[str, Any]
-) -> tuple[PreTrainedModel, Tokenizer, dict[str, Any]]:
-    """Model, tokenizer, and what transformers reports of loading: nothing for a model with removed heads."""
-    tokenizer = AutoTokenizer.from_pretrained(source, **where)
+    source: Path | str,
+    name: str,
+    config: PreTrainedConfig,
+    model_class: Any,
+    dtype: torch.dtype,
+    where: dict[str, Any],
+    unused: Mapping[str, str],
+    **head: str,
+) -> tuple[PreTrainedModel, Tokenizer]:
+    """The model, its weights checked, and the tokenizer as it is."""
+    tokenizer = load_tokenizer(source, name, where)
     if isinstance(source, Path) and has_removed_heads(source):
-        return load_pruned(source, dtype=dtype), tokenizer, {}
+        model = load_pruned(source, dtype=dtype)
+        check_weights(model, {}, name)
+        return model, tokenizer
+    stored = check_weight_files(source if isinstance(source, Path) else None, name)
     model, info = model_class.from_pretrained(
-        source, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
+        source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
     )
-    return model, tokenizer, info
+    stored = stored or check_weight_files(folder_of(source), name)
+    check_weights(model, info, name, stored=stored, unused=unused, **head)
+    return model, tokenizer
+
+
+def _finished(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    source: Path | str,
+    name: str,
+    raw: Mapping[str, Any],
+    *,
+    token: str | None,
+) -> Classifier:
+    notes = settle(model, tokenizer, raw, pads=token is not None)
+    check_tokenizer(tokenizer, model, name, folder=folder_of(source), token=token)
+    use_onednn(model)
+    return Classifier(model.eval(), tokenizer, name, revision_in_cache(source), notes)
 
 
 def _checked_objective(config: Any, name: str, pairs: bool) -> Objective:
@@ -177,11 +211,3 @@ def fingerprint(model: torch.nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a tokenizer as it was loaded."""
-    if backend := getattr(tokenizer, "backend_tokenizer", None):
-        backend.no_truncation()  # it remembers how it was last called, and would save that
-        backend.no_padding()
-    tokenizer.save_pretrained(folder)

@@ -79,12 +79,14 @@ def reading_likelihoods(model: PreTrainedModel, objective: Objective) -> PreTrai
     """The same object, which now takes `targets`; names of modules and weights, and what it saves, stay as they are.
 
     Raises:
-        CheckpointError: If the model is to predict the next token and sees it.
+        CheckpointError: If the model is to predict the next token and sees it, or does not say how targets begin.
     """
     own: Any = type(model)
     model.__class__ = _reading(own, objective)
     if objective == "causal":
         _check_causal(model)
+    if objective == "seq2seq":
+        _check_start(model)
     return model
 
 
@@ -114,6 +116,22 @@ def _decoder_inputs(model: Any, targets: Tensor) -> dict[str, Tensor]:
     """The targets one place to the right, as the model itself shifts them in training."""
     shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     return {"labels": targets} if shift is None else {"decoder_input_ids": shift(targets)}
+
+
+def _check_start(model: Any) -> None:
+    """Targets begin with a token that the configuration names."""
+    targets = torch.ones(1, 2, dtype=torch.long, device=model.device)
+    start = getattr(model.config, "decoder_start_token_id", None)
+    try:
+        ids = _decoder_inputs(model, targets).get("decoder_input_ids", targets)
+        named = bool(((ids >= 0) & (ids < model.vocabulary_size)).all())
+    except (TypeError, ValueError):
+        named = False
+    if not named:
+        raise CheckpointError(
+            "an encoder-decoder must name the token that targets begin with, one of its vocabulary; "
+            f"decoder_start_token_id is {start}. Set it in config.json"
+        )
 
 
 @torch.no_grad()

@@ -1,20 +1,14 @@
-"""Where a checkpoint is, what goes wrong in reading it, and what its weights and tokenizer must be.
-
-Whatever would make a result wrong without a word is refused: weights that are missing and would be drawn at
-random, weights of another shape, NaN, pickles that hold more than tensors.
-"""
+"""Where a checkpoint is, and what goes wrong in reading it: pickles that hold more than tensors, damage, no hub."""
 
 import pickle
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
-from transformers import PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import CheckpointError, PruneHeadsError, first_line
@@ -91,8 +85,12 @@ def _source(name: str, task: str | None) -> Path | str:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists():
+            adapter = (folder / "adapter_config.json").exists()
+            cure = (
+                ": it is an adapter. Merge it into its model (merge_and_unload of PEFT) and save the result"
+            )
             raise CheckpointError(
-                f"a checkpoint folder must hold config.json; {folder.resolve().name} does not"
+                f"a checkpoint folder must hold config.json; {folder.resolve().name} does not{cure if adapter else ''}"
             )
         return folder.resolve()
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -102,72 +100,15 @@ def _source(name: str, task: str | None) -> Path | str:
     return name
 
 
-def check_weights(
-    model: PreTrainedModel,
-    info: Mapping[str, Any],
-    name: str,
-    *,
-    head: str = "classification head",
-    cure: str = "Fine-tune it on the task first, or name one that is",
-) -> None:
-    """Refuse weights that are not there, of another shape, or not finite; and have the model compute in one piece.
-
-    Args:
-        model: As loaded.
-        info: What transformers reports of loading; empty for a checkpoint that was checked before.
-        name: Of the checkpoint.
-        head: What is trained on top of the model.
-        cure: For a checkpoint that lacks it.
-
-    Raises:
-        CheckpointError: Naming the weights.
-    """
-    for module in model.modules():  # feed-forward layers in chunks refuse texts that are no multiple of these
-        if hasattr(module, "chunk_size_feed_forward"):
-            module.chunk_size_feed_forward = 0
-    if missing := sorted(info.get("missing_keys", ())):
-        raise CheckpointError(
-            f"a checkpoint must have a trained {head}; {name} lacks {_some(missing)}. {cure}"
-        )
-    for key, there, wanted in sorted(info.get("mismatched_keys", ())):
-        raise CheckpointError(
-            f"the weights of {name} must have the shapes of its config.json; {key} has {tuple(there)}, not "
-            f"{tuple(wanted)}. Name a checkpoint whose files belong together"
-        )
-    if broken := [key for key, weights in model.named_parameters() if not weights.isfinite().all()]:
-        raise CheckpointError(
-            f"the weights of a checkpoint must be finite; {name} has NaN or infinity in {_some(broken)}. "
-            "Try --dtype float32, or save the checkpoint anew"
-        )
-
-
-def check_tokenizer(tokenizer: Tokenizer, model: PreTrainedModel, name: str, *, token: str | None) -> None:
-    """Refuse a tokenizer of another model, or one without the special token that is needed (`pad` or `mask`).
-
-    Raises:
-        CheckpointError: Saying which.
-    """
-    n_embeddings = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > n_embeddings:
-        raise CheckpointError(
-            f"the tokenizer must be the model's own; that of {name} knows {len(tokenizer)} tokens, the model "
-            f"{n_embeddings}. Save the tokenizer that the model was trained with into the folder"
-        )
-    uses = {"pad": "a padding token, for batches", "mask": "a mask token, for the tokens to predict"}
-    if token is not None and getattr(tokenizer, f"{token}_token") is None:
-        raise CheckpointError(
-            f"the tokenizer must have {uses[token]}; that of {name} has none. Set {token}_token in "
-            "its tokenizer_config.json"
-        )
+def folder_of(source: Path | str) -> Path | None:
+    """Where the files are that have been read: the folder itself, or the hub's in the cache."""
+    if isinstance(source, Path):
+        return source
+    config = try_to_load_from_cache(source, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def revision_in_cache(source: Path | str) -> str | None:
     """The commit of the hub's files that were read; None for a local folder."""
-    if isinstance(source, Path):
-        return None
-    config = try_to_load_from_cache(source, "config.json")  # .../snapshots/<commit>/config.json
-    return Path(config).parent.name if isinstance(config, str) else None
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+    folder = None if isinstance(source, Path) else folder_of(source)  # .../snapshots/<commit>
+    return None if folder is None else folder.name

@@ -1,21 +1,22 @@
 """A checkpoint as a start for fine-tuning: with the classification head that it has, or with a new one."""
 
+import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+import transformers
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from prune_heads.checkpoints.classifier import Classifier
-from prune_heads.checkpoints.loading import (
-    check_tokenizer,
-    check_weights,
-    find,
-    reading,
-    revision_in_cache,
-)
+from prune_heads.checkpoints.fit import PRETRAINING, check_weights, read_config
+from prune_heads.checkpoints.language_model import objective_of
+from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
 from prune_heads.checkpoints.pruned import has_removed_heads
+from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
+from prune_heads.checkpoints.weight_files import check_weight_files
 from prune_heads.errors import CheckpointError
 
 
@@ -55,14 +56,14 @@ def load_to_finetune(
             f"fine-tuning must start from a whole model; {shown} has had heads removed. Fine-tune first, then prune"
         )
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
-        config = AutoConfig.from_pretrained(source, **where)
-        if not _has_head_for(config, labels):
+        config, raw = read_config(source, shown, where)
+        tokenizer = load_tokenizer(source, shown, where)
+        stored = check_weight_files(source if isinstance(source, Path) else None, shown)
+        keeps_head = _has_head_for(config, labels)
+        if not keeps_head:
             config.id2label = dict(enumerate(labels or ("score",)))
             config.label2id = {label: index for index, label in config.id2label.items()}
             config.problem_type = None if labels else "regression"
-        if config.pad_token_id is None:
-            config.pad_token_id = tokenizer.pad_token_id  # GPT-2 and its like find the last token by it
         model, info = AutoModelForSequenceClassification.from_pretrained(
             source,
             config=config,
@@ -71,24 +72,61 @@ def load_to_finetune(
             ignore_mismatched_sizes=True,
             **where,
         )
-    check_tokenizer(tokenizer, model, shown, token="pad")
-    drawn = _new_weights(model, info)
-    check_weights(
-        model, {"missing_keys": set(info["missing_keys"]) - set(drawn)}, shown, head="model under its head"
-    )
-    return Start(Classifier(model, tokenizer, shown, revision_in_cache(source)), drawn)
+        stored = stored or check_weight_files(folder_of(source), shown)
+        unused = (*PRETRAINING, *_other_heads(config))
+    pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
+    drawn = _new_weights(model, info, anew=not (keeps_head or pretrained))
+    found = {
+        "unexpected_keys": info["unexpected_keys"],
+        "missing_keys": set(info["missing_keys"]) - drawn,
+        "mismatched_keys": [each for each in info["mismatched_keys"] if each[0] not in drawn],
+    }
+    check_weights(model, found, shown, stored=stored, unused=unused, head="model under its head")
+    notes = settle(model, tokenizer, raw)
+    check_tokenizer(tokenizer, model, shown, folder=folder_of(source), token="pad")
+    return Start(Classifier(model, tokenizer, shown, revision_in_cache(source), notes), tuple(sorted(drawn)))
 
 
 def _has_head_for(config: Any, labels: Sequence[str] | None) -> bool:
-    is_classifier = any("SequenceClassification" in name for name in config.architectures or ())
+    classes, problem = config.architectures, config.problem_type
+    is_classifier = not classes or any("SequenceClassification" in name for name in classes)
+    if problem not in (None, "regression" if labels is None else "single_label_classification"):
+        return False
     if labels is None:
         return is_classifier and config.num_labels == 1
     names = [str(name).casefold() for name in config.id2label.values()]
     return is_classifier and sorted(names) == sorted(label.casefold() for label in labels)
 
 
-def _new_weights(model: PreTrainedModel, info: dict[str, Any]) -> tuple[str, ...]:
-    """What was drawn because the checkpoint lacks it, outside the model proper or in its pooler."""
-    inside = f"{model.base_model_prefix}."
+def _other_heads(config: PreTrainedConfig) -> list[str]:
+    """Patterns of the head that the checkpoint has for what it was trained on, which is left out."""
+    found: list[str] = []
+    for named in config.architectures or ():
+        other: Any = getattr(transformers, named, None)
+        if isinstance(other, type) and issubclass(other, PreTrainedModel):
+            with torch.device("meta"):  # names alone
+                model = other(copy.deepcopy(config))
+            if model.base_model is not model:
+                found += [f"^{re.escape(key)}$" for key in model.state_dict() if not _is_inside(model, key)]
+    return found
+
+
+def _is_inside(model: PreTrainedModel, key: str) -> bool:
+    """Whether a weight is of the model under the head."""
+    return key.startswith(f"{model.base_model_prefix}.")
+
+
+@torch.no_grad()
+def _new_weights(model: PreTrainedModel, info: dict[str, Any], *, anew: bool) -> set[str]:
+    """What the checkpoint lacks outside the model proper or in its pooler, and the head, if that is drawn anew."""
     lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    return tuple(sorted(key for key in lacking if not key.startswith(inside) or ".pooler." in key))
+    drawn = {key for key in lacking if not _is_inside(model, key) or ".pooler." in key}
+    for name, module in model.named_modules():
+        own = {f"{name}.{key}": weight for key, weight in module.named_parameters(recurse=False)}
+        if not anew or not name or _is_inside(model, f"{name}.") or own.keys() <= drawn:
+            continue
+        for weight in own.values():
+            weight._is_hf_initialized = False  # transformers guards what it has loaded
+        model._init_weights(module)
+        drawn |= own.keys()
+    return drawn

@@ -19,6 +19,7 @@ def _load(context: Context, file: Path | None) -> Path | None:
     if file is None:
         return None
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    known.pop("checkpoint", None)  # the argument, which stands for --model
     values = read_toml(file)
     if context.command.name == "run":  # a sweep's file runs one trial: what stands at its top
         values = {key: value for key, value in values.items() if key not in RESERVED}

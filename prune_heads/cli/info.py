@@ -2,24 +2,20 @@
 
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Option
 
-from prune_heads.cli.options import DEFAULT_TASK, Json
-from prune_heads.cli.output import show
+from prune_heads.cli.groups import grouped
+from prune_heads.cli.options import Json, NamedModel
+from prune_heads.cli.output import TerminalReporter, show
 
 
+@grouped
 def info(
-    checkpoint: Annotated[
-        str,
-        Argument(
-            metavar="CHECKPOINT", help="A folder, also with removed heads; a model on the hub; or 'mini'."
-        ),
-    ],
+    setup: NamedModel,
     heads: Annotated[
         str, Option(help="Heads to count as removed, from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",
     length: Annotated[int, Option(min=1, help="Tokens of the example.")] = 128,
-    task: Annotated[str, Option(help="Which of the built-in checkpoints 'mini' stands for.")] = DEFAULT_TASK,
     as_json: Json = False,
 ) -> None:
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
@@ -29,7 +25,9 @@ def info(
     from prune_heads.reporting.info import info_report, info_table
     from prune_heads.studies.pruning import read_heads
 
-    classifier = load_classifier(checkpoint, task=task)
+    classifier = load_classifier(setup.model, task=setup.task)
+    for note in classifier.notes:
+        TerminalReporter().note(note)
     n_heads = head_counts(attention_blocks(classifier.model))
     report = info_report(classifier.name, budget(classifier.model, read_heads(heads, n_heads), length))
     show(report, info_table(report), as_json=as_json)

@@ -24,7 +24,7 @@ from prune_heads.cli.places import (
     TOML_FILE,
     store_place,
 )
-from prune_heads.tasks.spec import TASKS
+from prune_heads.tasks.spec import TASKS, task_name
 
 if TYPE_CHECKING:
     from prune_heads.studies.pruning import Choice
@@ -40,8 +40,8 @@ _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
 def _task(value: str | None) -> str | None:
-    if value is None or value in TASKS or value.endswith(".toml"):
-        return value
+    if value is None or task_name(value) in TASKS or value.endswith(".toml"):
+        return None if value is None else task_name(value)
     near = difflib.get_close_matches(value.lower(), TASKS, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise BadParameter(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
@@ -223,12 +223,12 @@ class StoredSetupOptions(SetupOptions):
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class NamedModel:
     """A model alone."""
 
-    model: Annotated[str, Option(help="A folder, a model on the hub, or 'mini'."), FOLDER_OR_NAME] = (
-        DEFAULT_MODEL
-    )
+    model: Annotated[
+        str, Option(help="A folder, also with removed heads; a model on the hub; or 'mini'."), FOLDER_OR_NAME
+    ] = DEFAULT_MODEL
     task: Annotated[
         str,
         Option(
@@ -236,7 +236,15 @@ class ModelOptions:
             help="Which of the built-in checkpoints 'mini' stands for; or lm or seq2seq, for a language model.",
         ),
     ] = DEFAULT_TASK
-    dtype: Annotated[DtypeName, Option(help="Of the weights that are written.")] = DtypeName.float32
+
+
+@dataclass(frozen=True)
+class ModelOptions(NamedModel):
+    """A model that is written anew."""
+
+    dtype: Annotated[DtypeName, Option(help="Of the weights that are written; ONNX is in float32.")] = (
+        DtypeName.float32
+    )
     trust_remote_code: Annotated[
         bool, Option("--trust-remote-code", help="Run code that a hub model brings along.")
     ] = False

@@ -4,9 +4,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from prune_heads.cli.config import alone, path_of, types_of
+from prune_heads.cli.groups import Checkpoint, one_model
 from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, ReproductionName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
@@ -18,7 +19,9 @@ from prune_heads.execution.holding import held
 
 
 def reproduce(
+    context: Context,
     name: Annotated[ReproductionName, Argument(metavar="NAME", help="table3, figure1, ..., or all.")],
+    checkpoint: Checkpoint = None,
     config: Annotated[
         Path | None,
         Option(
@@ -69,6 +72,8 @@ def reproduce(
     from prune_heads.jobs.reproduce import reproduce_job
     from prune_heads.reporting.sheet import sheet_report, sheet_table
 
+    if checkpoint is not None:
+        model = one_model(context, checkpoint, model)
     every = [each for each in ReproductionName if each is not ReproductionName.all]
     names = every if name is ReproductionName.all else [name]
     options = {

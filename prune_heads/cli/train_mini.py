@@ -6,12 +6,13 @@ from typing import Annotated
 from typer import BadParameter, Option
 
 from prune_heads.mini.grammar import N_TRAIN, SPLITS
+from prune_heads.tasks.spec import task_name
 
 
 def _task(value: str) -> str:
-    if value not in SPLITS:
+    if task_name(value) not in SPLITS:
         raise BadParameter(f"{value!r} is not one of {', '.join(SPLITS)}.")
-    return value
+    return task_name(value)
 
 
 def train_mini(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from prune_heads.execution.job import RunTrial
     from prune_heads.studies.setup import Setup
 
-_OF_THE_SWEEP = ("config", "output", "overwrite", "as_json", "save_checkpoint", "store")
-"""Options of `run` that are not for a trial."""
+_OF_THE_SWEEP = ("checkpoint", "config", "output", "overwrite", "as_json", "save_checkpoint", "store")
+"""What `run` takes and a trial does not."""
 
 _FIRST = frozenset(
     (

@@ -36,7 +36,7 @@ def export_job(
     """
     require(target)
     clock = Clock()
-    classifier = setup.load_model()
+    classifier = setup.load_model(reporter)
     gone = removed_heads(classifier.model)
     named = _named(classifier.model, heads, gone, target, reporter)
     if not gone and not named:

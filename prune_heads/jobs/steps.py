@@ -80,7 +80,7 @@ def prune_job(
         PruneHeadsError: If the model, the heads or the scores cannot be read, or `output` holds something else.
     """
     clock = Clock()
-    classifier = setup.load_model()
+    classifier = setup.load_model(reporter)
     gone = removed_heads(classifier.model)
     together = going_together(classifier.model, choice, mode, reporter)
     mask = choice.mask(gone, None if scores is None else read_scores(scores, gone.n_heads), together)

@@ -60,6 +60,8 @@ def finetune(
     start = load_to_finetune(
         setup.model, task.spec.labels, task=setup.task, trust_remote_code=setup.trust_remote_code
     )
+    for note in start.classifier.notes:
+        reporter.note(note)
     if start.drawn:
         reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start.classifier)

@@ -18,7 +18,7 @@ from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.bleu import bleu_signature
 from prune_heads.tasks.own import OwnData
-from prune_heads.tasks.spec import TASKS, TaskKind
+from prune_heads.tasks.spec import TASKS, TaskKind, task_name
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000
@@ -51,6 +51,9 @@ class Setup:
     beams: int = 1
     """Hypotheses that a translation keeps at every token; 1 is greedy."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", task_name(self.task))
+
     def load(self, reporter: Reporter) -> Subject:
         """Load both and bring them together; what was decided by a fallback is noted.
 
@@ -62,7 +65,7 @@ class Setup:
             raise TaskError(
                 f"{task.spec.name}: --beams must be given for translations only; got {self.beams}"
             )
-        classifier = self.load_model(task.spec.kind)
+        classifier = self.load_model(reporter, task.spec.kind)
         limit_threads(classifier)
         subject = Subject.of(
             classifier,
@@ -77,17 +80,21 @@ class Setup:
             reporter.note(subject.labels.note)
         return subject
 
-    def load_model(self, kind: TaskKind | None = None) -> Classifier:
-        """Load the model alone; None for the kind of the task that is built in."""
+    def load_model(self, reporter: Reporter, kind: TaskKind | None = None) -> Classifier:
+        """Load the model alone; None for the kind of the task that is built in. What had to be decided is noted."""
         if kind is None:
             kind = TASKS[self.task].kind if self.task in TASKS else "labelled"
         dtype, trust = DTYPES[self.dtype], self.trust_remote_code
         if kind == "labelled":
-            return load_classifier(self.model, task=self.task, dtype=dtype, trust_remote_code=trust)
-        pairs = kind in ("seq2seq", "translation")
-        return load_language_model(
-            self.model, pairs=pairs, task=self.task, dtype=dtype, trust_remote_code=trust
-        )
+            loaded = load_classifier(self.model, task=self.task, dtype=dtype, trust_remote_code=trust)
+        else:
+            pairs = kind in ("seq2seq", "translation")
+            loaded = load_language_model(
+                self.model, pairs=pairs, task=self.task, dtype=dtype, trust_remote_code=trust
+            )
+        for note in loaded.notes:
+            reporter.note(note)
+        return loaded
 
     def load_split(self, subject: Subject, split: str, reporter: Reporter, limit: int | None = None) -> Split:
         """Load a split of the task, cut at `limit` or at `max_examples`; what is left out is noted."""

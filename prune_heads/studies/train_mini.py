@@ -183,6 +183,7 @@ def train(
     }
     with new_directory(output_dir) as folder:
         tokenizer.save_pretrained(folder)
+        model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(folder)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 

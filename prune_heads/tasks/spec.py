@@ -1,5 +1,6 @@
 """Tasks as data: nine of GLUE, one of WMT, five built in, language modelling, translation. Imports nothing heavy."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -232,3 +233,10 @@ _ALL = (
 
 TASKS: Mapping[str, TaskSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
 """Name -> task, for the tasks that `--task` names; those that are `is_own` need files."""
+
+_BY_LETTERS = {re.sub(r"\W", "", name): name for name in TASKS}
+
+
+def task_name(written: str) -> str:
+    """The name of a task as `TASKS` has it, however it is written: `SST-2`, `STS_B`; any other as it is."""
+    return _BY_LETTERS.get(re.sub(r"[\W_]", "", written).lower(), written)

@@ -15,7 +15,7 @@ from prune_heads.tasks.hub import read_hub
 from prune_heads.tasks.own import OwnData, read_own, spec_of
 from prune_heads.tasks.own_toml import read_toml
 from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import TASKS, TaskSpec
+from prune_heads.tasks.spec import TASKS, TaskSpec, task_name
 from prune_heads.tasks.tsv import read_tsv
 from prune_heads.tasks.wmt import CONFIGURATIONS, read_wmt
 
@@ -114,6 +114,7 @@ def load_task(
         TaskError: The task is unknown, described inconsistently, or `data_dir` does not belong to it.
         DataError: One's own files cannot be read.
     """
+    task = task_name(task)
     if task.endswith(".toml"):
         if own is not None:
             raise TaskError(f"one's own data must be described once, got {task} and files beside it")

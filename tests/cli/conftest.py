@@ -1,7 +1,6 @@
 """What the tests of the command line share."""
 
 import json
-import shutil
 
 import pytest
 
@@ -37,12 +36,6 @@ def refused(invoke, snapshot, tmp_path):
 def out(tmp_path):
     """The option that names a folder yet to be made."""
     return ("--output", tmp_path / "results" / "out")
-
-
-@pytest.fixture
-def copy(checkpoint, tmp_path):
-    """A checkpoint to spoil."""
-    return shutil.copytree(checkpoint, tmp_path / "copy")
 
 
 @pytest.fixture

@@ -116,7 +116,12 @@ def test_what_is_no_checkpoint(refused, tmp_path):
 
 def test_a_type_that_is_not_understood(refused, tmp_path):
     config = FNetConfig(
-        hidden_size=32, num_hidden_layers=2, intermediate_size=32, vocab_size=120, tpu_short_seq_length=64
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=32,
+        vocab_size=120,
+        tpu_short_seq_length=64,
+        pad_token_id=0,
     )
     FNetForSequenceClassification(config).save_pretrained(tmp_path / "other")
     tiny_tokenizer().save_pretrained(tmp_path / "other")
@@ -148,8 +153,8 @@ def test_heads_of_another_model(refused, checkpoint, tmp_path):
     [
         (("mini", "--length", "0"), "'--length'"),
         (("mini", "--length", "many"), "'--length'"),
-        ((), "CHECKPOINT"),
         (("mini", "mini"), "mini"),
+        (("mini", "--model", "other"), "CHECKPOINT and --model must name one model, got mini and other"),
     ],
 )
 def test_misuse(words, said, refused):

@@ -7,7 +7,7 @@ import pytest
     ("words", "said"),
     [
         (("run", "--task", "mnly"), "Did you mean mnli?"),
-        (("run", "--task", "SST-2"), "Did you mean sst2?"),
+        (("run", "--task", "SST-3"), "Did you mean sst2?"),
         (("run", "--criterion", "gradiant"), "'gradient'"),
         (("score", "--estimator", "mean"), "'fisher'"),
         (("score", "--normalize", "l1"), "'min-max'"),
@@ -43,7 +43,8 @@ import pytest
         (("benchmark", "--compile"), "--compile is for --of ablation"),
         (("run", "--model"), "requires an argument"),
         (("run", "--modle", "x"), "--modle"),
-        (("run", "extra"), "extra"),
+        (("run", "mini", "extra"), "extra"),
+        (("run", "one", "--model", "two"), "CHECKPOINT and --model must name one model, got one and two"),
         (("runn",), "Did you mean 'run'"),
         (("--nope",), "--nope"),
     ],

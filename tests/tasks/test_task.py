@@ -59,12 +59,20 @@ def test_unknown_splits_are_refused_with_those_there_are(sst2):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("sst-2", "sst2"), ("MNLI", "mnli"), ("mini-sentimant", "mini-sentiment")]
+    ("typed", "meant"), [("sst-3", "sst2"), ("MNLY", "mnli"), ("mini-sentimant", "mini-sentiment")]
 )
 def test_unknown_tasks_are_refused_with_the_nearest(typed, meant):
     with pytest.raises(TaskError, match=f"did you mean {meant}") as error:
         load_task(typed)
     assert all(name in str(error.value) for name in TASKS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("SST-2", "sst2"), ("Sst2", "sst2"), ("STS_B", "stsb"), ("MiniSentiment", "mini-sentiment")],
+)
+def test_case_and_dashes_do_not_matter(typed, meant):
+    assert load_task(typed, data_dir=None).spec is TASKS[meant]
 
 
 def test_a_task_like_no_other_gets_no_hint():
