@@ -75,7 +75,7 @@ def find_projection(block: nn.Module, path: str, name: str, *, gives_output: boo
     """
     thing = _get(block, path)
     thing = written(thing) if isinstance(thing, nn.Module) else thing
-    if isinstance(thing, nn.Parameter) and thing.ndim in (2, 3):
+    if isinstance(thing, Tensor) and thing.ndim in (2, 3):
         holder, _, own = path.rpartition(".")
         names = (own, own.replace("weight", "bias") if "weight" in own else "")
         return Projection(block.get_submodule(holder), (), names, turned=thing.ndim == 3 and not gives_output)
