@@ -133,7 +133,8 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch)
             f"{', '.join(missed)} ran without it, or did not run. Call W_O as a module, not its weights by a function"
         )
     there = [gate for gate in gates if gate is not None]
-    gradients = iter(torch.autograd.grad(losses.sum(), there, materialize_grads=True))
+    found = torch.autograd.grad(losses.sum(), there, materialize_grads=True) if there else ()
+    gradients = iter(found)
     # A block without heads takes no part in the loss, and has no gates.
     return [
         losses.new_zeros(len(losses), 1, block.n_heads) if gate is None else next(gradients).float()
