@@ -321,3 +321,30 @@ def test_a_description_that_does_not_fit_is_refused():
             UnsupportedModelError, match=str(next(iter(wrong.values()))) if "query" in wrong else "divides"
         ):
             attention_blocks(Other())
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_gates_of_1_leave_as_it_was_beside_the_fast_path(nested, side, norm):
+    """Tokens agree up to rounding; padded places do where PyTorch does not write zeros there."""
+    model = encoder(True, nested=nested)
+    model.norm = drawn(nn.LayerNorm(D)) if norm else None
+    x, padding = texts(True), PADDING if side == "right" else PADDING.flip(1)
+    with torch.no_grad():
+        fast = model(x, src_key_padding_mask=padding)
+        with gated(model, gates_of(model, {})):
+            under = model(x, src_key_padding_mask=padding)
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            slow = model(x, src_key_padding_mask=padding)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
+    same(under, slow)
+    same(under[~padding], fast[~padding])
+    if nested and side == "right":
+        zeros = torch.zeros(D) if model.norm is None else model.norm(torch.zeros(D))
+        same(fast[padding], zeros.expand(int(padding.sum()), D))
+        assert differs(under[padding], fast[padding])
+    else:
+        same(under[padding], fast[padding])
