@@ -63,7 +63,7 @@ def _there(module: nn.Module, *names: str) -> Iterator[tuple[nn.Module, str]]:
 def _why_not(module: nn.Module, name: str) -> str:
     """Why a weight that is written would not be what the module computes with; empty where it would."""
     weight = module._parameters.get(name)
-    if weight is None:
+    if weight is None or getattr(module, name) is not weight:
         return f"the {name} of a {type(module).__name__} is computed anew from other weights"
     if type(weight.data) is not Tensor:
         return f"the {name} of a {type(module).__name__} is a {type(weight.data).__name__}"
