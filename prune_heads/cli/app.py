@@ -14,8 +14,10 @@ from prune_heads.cli.correlate import correlate
 from prune_heads.cli.curve import curve
 from prune_heads.cli.doctor import doctor
 from prune_heads.cli.evaluate import evaluate
+from prune_heads.cli.examples import add_examples
 from prune_heads.cli.export import export
 from prune_heads.cli.finetune import finetune
+from prune_heads.cli.guide import guide
 from prune_heads.cli.info import info
 from prune_heads.cli.listings import criteria, models, tasks
 from prune_heads.cli.output import fail
@@ -55,7 +57,7 @@ app = typer.Typer(
     name="prune-heads",
     help="How important is each attention head? Score heads on a task, prune them, and re-evaluate "
     "(after Michel, Levy and Neubig, 2019).",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 for _name, _command in (
@@ -77,10 +79,12 @@ for _name, _command in (
     ("bench", bench),
     ("benchmark", benchmark),
     ("doctor", doctor),
+    ("guide", guide),
 ):
     app.command(_name)(_command)
 app.add_typer(store, name="store")
 app.add_typer(sweep, name="sweep")
+add_examples(app)
 
 
 @app.callback(invoke_without_command=True)

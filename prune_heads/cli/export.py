@@ -32,7 +32,9 @@ def export(
             "file without the heads (needs the extra 'onnx')."
         ),
     ],
-    output: Annotated[Path, Option(help="Folder for the checkpoint or the file, tokenizer and record.")],
+    output: Annotated[
+        Path, Option("--output", "-o", help="Folder for the checkpoint or the file, tokenizer and record.")
+    ],
     heads: Annotated[
         str,
         Option(

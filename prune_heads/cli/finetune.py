@@ -35,7 +35,8 @@ def finetune(
     setup: StartOptions,
     config: Config = None,
     output: Annotated[
-        Path | None, Option(help="Folder for the checkpoint and its record; a killed run goes on.")
+        Path | None,
+        Option("--output", "-o", help="Folder for the checkpoint and its record; a killed run goes on."),
     ] = None,
     epochs: Annotated[int, Option(min=1, help="Passes over the training split.")] = 3,
     learning_rate: Annotated[float, Option(min=0, help="At its highest.")] = 2e-5,

@@ -287,7 +287,9 @@ class ChoiceOptions:
         return Choice(fraction, self.n_heads, self.heads, self.min_per_layer, self.groups)
 
 
-Output = Annotated[Path | None, Option(help="Folder for the record, the files and the figures.")]
+Output = Annotated[
+    Path | None, Option("--output", "-o", help="Folder for the record, the files and the figures.")
+]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace a different run in the output folder.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object and nothing else to stdout.")]
 

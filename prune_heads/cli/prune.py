@@ -15,7 +15,7 @@ from prune_heads.cli.output import TerminalReporter, show
 def prune(
     setup: ModelOptions,
     choice: ChoiceOptions,
-    output: Annotated[Path, Option(help="Folder for heads.json and the checkpoint.")],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for heads.json and the checkpoint.")],
     scores: Annotated[Path | None, Option(help="A scores.json, to choose heads by; lowest first.")] = None,
     mode: Annotated[ModeName, Option(help="Zero the weights of heads, or remove them.")] = ModeName.zero,
     overwrite: Overwrite = False,

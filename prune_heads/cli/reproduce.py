@@ -20,8 +20,8 @@ def reproduce(
     config: Annotated[
         Path | None,
         Option(
-            help="TOML file with options, and a table [[subject]] for each model where there are several; or a folder "
-            "with NAME.toml."
+            help="TOML file with options, and a table [\\[subject]] for each model where there are several; or a "
+            "folder with NAME.toml."
         ),
     ] = None,
     model: Annotated[
@@ -51,7 +51,9 @@ def reproduce(
     jobs: Annotated[
         int, Option(min=1, help="Models that are fine-tuned and studied at a time, each in a process.")
     ] = 1,
-    output: Annotated[Path, Option(help="Folder for tables, figures and records.")] = Path("michel2019"),
+    output: Annotated[Path, Option("--output", "-o", help="Folder for tables, figures and records.")] = Path(
+        "michel2019"
+    ),
     from_records: Annotated[
         bool, Option("--from-records", help="Write tables and figures anew from the records alone.")
     ] = False,

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from prune_heads.execution.job import Event, Executor
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
-Output = Annotated[Path | None, Option(help="Folder for the files. (default: that of the sweep)")]
+Output = Annotated[
+    Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")
+]
 
 sweep = typer.Typer(help="Many runs from one file: run, status, results, retry, plot.")
 
@@ -42,7 +44,8 @@ def run(
         ),
     ],
     output: Annotated[
-        Path | None, Option(help="Folder of the sweep; what is done there is not done again.")
+        Path | None,
+        Option("--output", "-o", help="Folder of the sweep; what is done there is not done again."),
     ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the trials and run none.")] = False,
     executor: Annotated[

@@ -16,7 +16,9 @@ def _task(value: str) -> str:
 
 def train_mini(
     task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(SPLITS)}.")],
-    output: Annotated[Path, Option(help="Folder for model, configuration and tokenizer.", file_okay=False)],
+    output: Annotated[
+        Path, Option("--output", "-o", help="Folder for model, configuration and tokenizer.", file_okay=False)
+    ],
     seed: Annotated[int, Option(help="Of the initial weights; 0 gives the shipped checkpoint.")] = 0,
     epochs: Annotated[
         int | None, Option(min=1, help="Passes over 6000 fresh examples. (default: as for the shipped one)")
