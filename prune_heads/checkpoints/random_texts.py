@@ -20,10 +20,11 @@ def random_texts(
         lengths: Tokens of each text, special ones included; equal where the tokenizer cannot pad.
         generator: Draws the tokens; those of a text differ while the vocabulary has others.
     """
-    special = set(tokenizer.all_special_ids)
-    words = [i for i in range(len(tokenizer)) if i not in special] or list(range(len(tokenizer)))
-    frame = tokenizer(tokenizer.decode(words[:1]), return_special_tokens_mask=True)
+    frame = tokenizer("a", return_special_tokens_mask=True)
     is_special = frame.pop("special_tokens_mask")
+    around = {i for i, special in zip(frame["input_ids"], is_special, strict=True) if special}
+    everything = set(range(len(tokenizer)))
+    words = sorted(everything - around - set(tokenizer.all_special_ids)) or sorted(everything)
     first = is_special.index(0) if 0 in is_special else len(is_special) // 2
     last = len(is_special) - is_special[::-1].index(0) if 0 in is_special else first
     rows = []
