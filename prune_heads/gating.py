@@ -12,15 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy.block import AttentionBlock, head_counts
-from prune_heads.anatomy.context import on_context
+from prune_heads.anatomy.context import on_context, uncompiled
 from prune_heads.anatomy.locate import attention_blocks
 from prune_heads.anatomy.multihead import stay_dense
+from prune_heads.anatomy.projection import written
+from prune_heads.errors import MaskNotAppliedError
 from prune_heads.heads import Heads, as_mask
 
 
 @contextmanager
 def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
     """Multiply the output of each head by its gate: 1 leaves it, bit for bit; 0 takes it away.
+
+    Compiled models run uncompiled inside the block. `nn.MultiheadAttention` is computed step by step: the outputs of
+    tokens then agree with PyTorch's fast path up to rounding. At padded places that path may write zeros; here they
+    hold what is computed there, as in PyTorch without it.
 
     Args:
         model: A transformers model; it is not copied, and no hook survives the block.
@@ -30,6 +36,9 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
     Raises:
         UnsupportedModelError: If the model's type is unknown.
         ValueError: If the number or the shape of the gates does not fit.
+        MaskNotAppliedError: At the end of the block, if the attention of a block ran without calling its W_O, so that
+            a gate other than 1 was not applied. Attention that did not run, such as an image encoder's for a text, is
+            no fault. In the end only `prove_gates` shows that a gate changes the output.
     """
     blocks = attention_blocks(model)
     if len(gates) != len(blocks):
@@ -40,45 +49,77 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
                 f"gates of {block.name} must have shape (n_heads,), (batch, n_heads) or (batch, tokens, "
                 f"n_heads) with n_heads={block.n_heads}; got {tuple(gate.shape)}"
             )
+    every = _by_module(blocks, gates)
     with ExitStack() as hooks:
+        hooks.enter_context(uncompiled())
         hooks.callback(stay_dense(model))
-        for calls in _by_module(blocks, gates):
-            hooks.callback(on_context(calls.block, calls))
+        for calls in every:
+            hooks.callback(on_context(calls.blocks[0], calls))
+            for module in {block.module for block in calls.blocks}:
+                hooks.callback(module.register_forward_hook(calls.attended).remove)
             if len(calls.gates) > 1:
-                hooks.callback(model.register_forward_pre_hook(calls.start_over).remove)
+                hooks.callback(written(model).register_forward_pre_hook(calls.start_over).remove)
         yield model
+    if passed_by := [name for calls in every for name in calls.passed_by()]:
+        raise MaskNotAppliedError(
+            f"the attention of a block must call its W_O, where its gates are applied; that of {', '.join(passed_by)} "
+            "ran without it, so its gates were ignored. Call W_O as a module, not its weights by a function"
+        )
 
 
 def _by_module(blocks: Sequence[AttentionBlock], gates: Sequence[Tensor]) -> "list[_Gates]":
-    """One hook a W_O; layers that share theirs are its calls in a forward pass."""
+    """One hook a W_O; layers that share theirs are its calls in a forward pass. Blocks without heads need none."""
     hooks: dict[nn.Module, _Gates] = {}
     for block, gate in zip(blocks, gates, strict=True):
-        hooks.setdefault(block.output.module, _Gates(block)).gates.append(gate)
+        if block.n_heads:
+            hooks.setdefault(block.output.module, _Gates()).add(block, gate)
     return list(hooks.values())
 
 
 class _Gates:
     """The pre-hook of one W_O: the gates of its calls, in turn."""
 
-    def __init__(self, block: AttentionBlock) -> None:
-        self.block = block
+    def __init__(self) -> None:
+        self.blocks: list[AttentionBlock] = []
         self.gates: list[Tensor] = []
         self.n_calls = 0
+        self.is_met = False
+        """Whether W_O was called since its attention last ended."""
+        self.was_passed_by = False
+
+    def add(self, block: AttentionBlock, gate: Tensor) -> None:
+        """One more call in a forward pass."""
+        self.blocks.append(block)
+        self.gates.append(gate)
 
     def start_over(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """At the start of a forward pass, also after one that was broken off."""
         self.n_calls = 0
 
+    def attended(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """At the end of the attention, after which W_O must have been called."""
+        self.was_passed_by |= not self.is_met
+        self.is_met = False
+
+    def passed_by(self) -> list[str]:
+        """The names of blocks whose gates matter and were not applied."""
+        if not self.was_passed_by:
+            return []
+        matters = [gate.requires_grad or bool((gate != 1).any()) for gate in self.gates]
+        return [block.name for block, does in zip(self.blocks, matters, strict=True) if does]
+
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Args: `args[0]` is the input of W_O, `(batch, tokens, n_heads * head_dim)`."""
+        self.is_met = True
         context = args[0]
-        gate = self.gates[self.n_calls % len(self.gates)].to(context.device, context.dtype)
+        i = self.n_calls % len(self.gates)
+        block, gate = self.blocks[i], self.gates[i].to(context.device, context.dtype)
         self.n_calls += 1
         if gate.ndim == 2:
             gate = gate[:, None, :]  # a gate per example holds for all its tokens
         if gate.ndim == 3 and len(gate) != len(context):
-            raise ValueError(f"gates of {self.block.name} are for a batch of {len(gate)}; got {len(context)}")
-        return (self.block.gated(context, gate), *args[1:])
+            raise ValueError(f"gates of {block.name} are for a batch of {len(gate)}; got {len(context)}")
+        return (block.gated(context, gate), *args[1:])
 
 
 def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:

@@ -1,42 +1,71 @@
-"""Proof that a mask is applied: close each block's gates and see the logits change.
+"""Proof that a mask is applied: close each block's gates and see the output change.
 
 transformers 5 accepts `head_mask` and `config.pruned_heads` and ignores them without a word, so scripts that
 rely on them report that no head matters. Every command that masks runs this probe first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from prune_heads.anatomy.block import AttentionBlock
+from prune_heads.anatomy.context import uncompiled
 from prune_heads.anatomy.locate import attention_blocks
-from prune_heads.errors import MaskNotAppliedError, NotFiniteError
+from prune_heads.errors import MaskNotAppliedError, NotFiniteError, UnsupportedModelError
 from prune_heads.gating import gated
 
 
 @torch.no_grad()
-def prove_gates(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
-    """Check that gates of 1 change nothing and that gates of 0 change the logits, block by block.
+def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
+    """Check that gates of 1 change nothing and that gates of 0 change the output, block by block.
 
-    An example is repeated once per block and row i is run with block i closed: two forward passes in all,
-    of the same shape, so that any difference is the gates' doing and not rounding. In reduced precision the logits of
-    an example may be too coarse to show the part of a block; then the next example is asked.
+    One forward pass a block, and two without closed gates. All have the same shape, so that any difference is the
+    gates' doing and not rounding. `nn.MultiheadAttention` is not asked for the first, since its fast path rounds
+    otherwise. In reduced precision the output for an example may be too coarse to show the part of a block; then a
+    transformers model is asked the next example.
 
     Args:
-        model: In evaluation mode; its output must have `logits`.
+        model: In evaluation mode. What is compared is `logits`, where its output has them; else every floating-point
+            tensor of its output: a tensor, a tuple, a dict or an object that holds some.
         inputs: A tokenised batch; one example is enough in float32.
 
     Raises:
         MaskNotAppliedError: Naming the blocks whose gates do nothing. Blocks without heads, or whose heads
             have all been zeroed, are not asked.
-        NotFiniteError: If a logit is NaN or infinite, so that nothing can be proved.
+        NotFiniteError: If a number of the output is NaN or infinite, so that nothing can be proved.
+        UnsupportedModelError: If the output holds no floating-point tensor.
     """
     blocks = attention_blocks(model)
     deaf = {i for i, block in enumerate(blocks) if _has_output(block)}
-    for example in range(len(next(iter(inputs.values())))):
-        one = {name: value[example : example + 1] for name, value in inputs.items() if name != "labels"}
-        deaf -= _bitten(model, blocks, one)
+    for example in _examples(model, inputs):
+        gates = [torch.ones(block.n_heads, device=block.output.weight.device) for block in blocks]
+
+        def run(
+            *closed: int, example: Mapping[str, Any] = example, gates: list[Tensor] = gates
+        ) -> list[Tensor]:
+            with gated(model, [g * 0 if i in closed else g for i, g in enumerate(gates)]):
+                return _compared(model(**example))
+
+        reference = run()
+        if any(block.layout.context == "multihead" for block in blocks):
+            again = run()
+        else:
+            with uncompiled():
+                again = _compared(model(**example))
+        if not all(tensor.isfinite().all() for tensor in reference):
+            raise NotFiniteError(
+                "logits must be finite; got NaN or infinity for the first example. Try --dtype float32, and check "
+                "the checkpoint's weights"
+            )
+        if _differ(again, reference):
+            raise MaskNotAppliedError(
+                "gates of 1 must leave the logits as they are, bit for bit, but they changed: the model is not "
+                "deterministic (is it in training mode?)"
+            )
+        deaf -= {i for i in deaf if _differ(run(i), reference)}
         if not deaf:
             return
     names = ", ".join(blocks[i].name for i in sorted(deaf))
@@ -52,28 +81,51 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Tensor]) -> None:
     )
 
 
-def _bitten(model: nn.Module, blocks: Sequence[AttentionBlock], example: Mapping[str, Tensor]) -> set[int]:
-    """Places of the blocks that change the logits of an example when they are closed."""
-    batch = {name: value.expand(len(blocks) + 1, *value.shape[1:]) for name, value in example.items()}
-    device = next(model.parameters()).device
-    gates = [torch.ones(len(blocks) + 1, block.n_heads, device=device) for block in blocks]
-    for row, gate in enumerate(gates):
-        gate[row] = 0
-    reference = model(**batch).logits
-    if not torch.isfinite(reference).all():
-        raise NotFiniteError(
-            "logits must be finite; got NaN or infinity for the first example. Try --dtype float32, and check "
-            "the checkpoint's weights"
-        )
-    with gated(model, gates):
-        logits = model(**batch).logits
-    changed = (logits != reference).flatten(1).any(dim=1).tolist()
-    if changed[-1]:
-        raise MaskNotAppliedError(
-            "gates of 1 must leave the logits as they are, bit for bit, but they changed: the model is not "
-            "deterministic (is it in training mode?)"
-        )
-    return {i for i, bites in enumerate(changed) if bites}
+def _examples(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """One example after the other; all at once for a model outside transformers, whose batch may be any dimension."""
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    if not isinstance(getattr(model, "config", None), PreTrainedConfig):
+        yield given
+        return
+    n_examples = len(next(value for value in given.values() if isinstance(value, Tensor)))
+    for i in range(n_examples):
+        yield {
+            name: value[i : i + 1]
+            if isinstance(value, Tensor) and value.ndim and len(value) == n_examples
+            else value
+            for name, value in given.items()
+        }
+
+
+def _compared(output: Any) -> list[Tensor]:
+    """The tensors of a model's output that are compared."""
+    logits = getattr(output, "logits", None)
+    if tensors := list(_floats(output if logits is None else logits, set())):
+        return tensors
+    raise UnsupportedModelError(
+        f"the output of a model must hold floating-point tensors to be compared; got {type(output).__name__}"
+    )
+
+
+def _floats(thing: Any, seen: set[int]) -> Iterator[Tensor]:
+    if isinstance(thing, Tensor):
+        if thing.is_floating_point():
+            yield thing
+    elif id(thing) not in seen:
+        seen.add(id(thing))
+        if isinstance(thing, Mapping):
+            parts = list(thing.values())
+        elif isinstance(thing, tuple | list):
+            parts = list(thing)
+        else:
+            names = [*getattr(thing, "__dict__", ()), *getattr(type(thing), "__slots__", ())]
+            parts = [getattr(thing, name, None) for name in names]
+        for part in parts:
+            yield from _floats(part, seen)
+
+
+def _differ(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) != len(b) or any(not torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _has_output(block: AttentionBlock) -> bool:

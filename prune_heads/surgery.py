@@ -20,7 +20,9 @@ from prune_heads.anatomy.locate import attention_blocks, leave_record
 from prune_heads.anatomy.multihead import keep_heads, stay_dense
 from prune_heads.anatomy.projection import Projection
 from prune_heads.anatomy.skip import skip_attention
+from prune_heads.anatomy.stand_in import keep_a_head_of_zeros
 from prune_heads.anatomy.units import units
+from prune_heads.anatomy.writable import check_writable
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
 
@@ -35,7 +37,8 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
             a head goes at every depth; if it was not named for all, a warning says so.
 
     Raises:
-        UnsupportedModelError: If the model's type is unknown.
+        UnsupportedModelError: If the model's type is unknown; or if weights to be written are not plain parameters of
+            their block (see `check_writable`). Nothing is written then.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     with torch.no_grad():
@@ -59,8 +62,9 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
     Raises:
         UnsupportedModelError: If the type's heads cannot be taken out, or only a part of a group is to go.
     """
+    chosen = _places(model, heads)
     stay_dense(model)
-    for block, places in _places(model, heads):
+    for block, places in chosen:
         if not places:
             continue
         if block.layout.not_removed:
@@ -70,14 +74,16 @@ def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
         _check_groups(block, places)
         kept = [i for i in range(block.n_heads) if i not in places]
         gone = block.inputs_of(places)
+        counted = _counts(block, block.n_heads, block.n_kv_heads)
         if block.layout.context == "multihead":
             keep_heads(block.module, kept)
+        elif not kept and not block.layout.pattern:
+            keep_a_head_of_zeros(block, counted, _counts(block, block.n_heads // block.n_kv_heads, 1))
         for held in {p.place: p for p, _ in gone}.values():
             dims = torch.cat([p.dimensions(own) for p, own in gone if p.place == held.place])
             _narrow(held, 0, dims)
         for path, dim in block.layout.also:
             _narrow_also(block, path, dim, places)
-        counted = _counts(block, block.n_heads, block.n_kv_heads)
         _narrow(block.output, 1, block.output.dimensions(places))
         left = _counts(block, len(kept), block.n_kv_heads * len(kept) // block.n_heads)
         for module in block.module.modules():
@@ -110,11 +116,13 @@ def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[i
             f"layers of this model share their weights, so heads go at every depth: {mask}, where {named} were named",
             stacklevel=3,
         )
-    return [
+    places = [
         (block, [i for i, head in enumerate(block.original_heads) if head in pruned])
         for block, pruned in zip(blocks, mask.by_block(), strict=True)
         if block.depth == 0
     ]
+    check_writable(blocks, [block for block, heads in places if heads])
+    return places
 
 
 def _check_groups(block: AttentionBlock, places: list[int]) -> None:

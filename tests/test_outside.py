@@ -1,13 +1,22 @@
 """Attention outside transformers: PyTorch's own modules, and a class of one's own that is described by names."""
 
 import copy
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from prune_heads import attention_blocks, describe_attention, gated, gates_of, remove_heads, zero_heads
+from prune_heads import (
+    attention_blocks,
+    describe_attention,
+    gated,
+    gates_of,
+    prove_gates,
+    remove_heads,
+    zero_heads,
+)
 from prune_heads.costs import head_parameters, n_parameters
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.surgery import removed_heads
@@ -321,3 +330,111 @@ def test_a_description_that_does_not_fit_is_refused():
             UnsupportedModelError, match=str(next(iter(wrong.values()))) if "query" in wrong else "divides"
         ):
             attention_blocks(Other())
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_gates_of_1_leave_as_it_was_beside_the_fast_path(nested, side, norm):
+    """Tokens agree up to rounding; padded places do where PyTorch does not write zeros there."""
+    model = encoder(True, nested=nested)
+    model.norm = drawn(nn.LayerNorm(D)) if norm else None
+    x, padding = texts(True), PADDING if side == "right" else PADDING.flip(1)
+    with torch.no_grad():
+        fast = model(x, src_key_padding_mask=padding)
+        with gated(model, gates_of(model, {})):
+            under = model(x, src_key_padding_mask=padding)
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            slow = model(x, src_key_padding_mask=padding)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
+    same(under, slow)
+    same(under[~padding], fast[~padding])
+    if nested and side == "right":
+        zeros = torch.zeros(D) if model.norm is None else model.norm(torch.zeros(D))
+        same(fast[padding], zeros.expand(int(padding.sum()), D))
+        assert differs(under[padding], fast[padding])
+    else:
+        same(under[padding], fast[padding])
+
+
+@dataclass
+class Result:
+    """What the attention below gives: the output, the weights, and how many heads they are of."""
+
+    output: torch.Tensor
+    weights: torch.Tensor
+    n_heads: int
+
+
+class Rigid(nn.Module):
+    """Attention that cannot run without heads: it divides by their number and reshapes with -1."""
+
+    def __init__(self, n_kv, fused):
+        super().__init__()
+        self.n_heads, self.n_kv, self.fused = HEADS, n_kv, fused
+        size = D // HEADS
+        self.q, self.o = nn.Linear(D, D * 3 if fused else D), nn.Linear(D, D)
+        if not fused:
+            self.k, self.v = nn.Linear(D, n_kv * size, bias=False), nn.Linear(D, n_kv * size)
+
+    def forward(self, x):
+        if self.fused:
+            q, k, v = self.q(x).chunk(3, -1)
+        else:
+            q, k, v = self.q(x), self.k(x), self.v(x)
+        q, k, v = (
+            y.reshape(*x.shape[:2], n, -1).transpose(1, 2)
+            for y, n in ((q, self.n_heads), (k, self.n_kv), (v, self.n_kv))
+        )
+        k, v = (y.repeat_interleave(self.n_heads // self.n_kv, 1) for y in (k, v))
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        output = self.o((weights @ v).transpose(1, 2).flatten(-2))
+        return Result(output, weights.sum(1) / self.n_heads, self.n_heads)
+
+
+class RigidStack(nn.Module):
+    """Two of them."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.first, self.second = Rigid(*shape), Rigid(*shape)
+
+    def forward(self, x):
+        x = x + self.first(x).output
+        return x + self.second(x).output
+
+
+@pytest.mark.parametrize("shape", [(HEADS, False), (2, False), (1, False), (HEADS, True)], ids=str)
+@pytest.mark.parametrize("steps", [["1:1,2,3,4"], ["2:1,2,3,4"], ["1:3,4", "1:1,2", "2:1,2,3,4"]], ids=str)
+def test_a_described_class_without_heads_runs_as_with_its_columns_zeroed(shape, steps):
+    if shape[0] == 1:  # all heads share keys and values, and go together
+        steps = [step for step in steps if step.endswith(":1,2,3,4")]
+    paths = "qqq" if shape[1] else "qkv"
+    names = dict(zip(("query", "key", "value"), paths, strict=True))
+    describe_attention(Rigid, **names, output="o", n_heads="n_heads", n_kv_heads="n_kv")
+    model, x = drawn(RigidStack(*shape)), texts(True)
+    truth = copy.deepcopy(model)
+    with torch.no_grad():
+        for step in steps:
+            if ":1,2" in step:  # the last heads of the block
+                (truth.first if step[0] == "1" else truth.second).o.weight.zero_()
+    full = n_parameters(model)
+    gone = sum(head_parameters(b, range(HEADS)) for b in attention_blocks(model)) / 2
+    for step in steps:
+        remove_heads(model, step)
+    same(model(x), truth(x))
+    again = copy.deepcopy(model)
+    same(again(x), truth(x))
+    n_empty = sum(block.n_heads == 0 for block in attention_blocks(model))
+    assert full - n_parameters(model) == gone * n_empty
+    assert model.state_dict().keys() == truth.state_dict().keys()
+    with gated(model, gates_of(model, {})):
+        same(model(x), truth(x))
+    prove_gates(model, {"x": x})
+    model(x).sum().backward()
+    for attention in (model.first, model.second):
+        assert attention.o.bias.grad is not None
+        assert attention.o.weight.shape[1] in (0, D)
+    same(zero_heads(model, "1:1,2,3,4")(x), model(x))

@@ -25,7 +25,10 @@ def with_compiled_layers(forward: VariantForward) -> VariantForward:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             # All layers share one code object, and torch counts compilations by that.
-            with torch._dynamo.config.patch(recompile_limit=_SHAPES * n_layers):
+            with (
+                torch.compiler.set_stance("default"),  # the model around the layers runs as it is written
+                torch._dynamo.config.patch(recompile_limit=_SHAPES * n_layers),
+            ):
                 try:
                     return run(*args, **kwargs)
                 except torch._dynamo.exc.TorchDynamoException as error:

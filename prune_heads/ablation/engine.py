@@ -12,6 +12,7 @@ from prune_heads.ablation.compiled import with_compiled_layers
 from prune_heads.ablation.plan import plan
 from prune_heads.ablation.translations import translated
 from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy.context import uncompiled
 from prune_heads.batching import Batch
 from prune_heads.checkpoints import LanguageModel
 from prune_heads.errors import StoreError
@@ -161,6 +162,7 @@ class ManyMasks:
         self.bytes = memory * MEBIBYTE
         self.bytes_per_token = _bytes_per_token(model) + (_cached_bytes(model) if writes else 0)
 
+    @uncompiled()
     @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """The logits of a batch under each mask, `(n_masks, batch, n_labels)`.

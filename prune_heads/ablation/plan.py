@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from prune_heads.ablation.forward import VariantForward
 from prune_heads.ablation.readout import Position, ReadOut, position_index
 from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy.context import uncompiled
 from prune_heads.gating import gated
 
 TOLERANCE = 1e-5
@@ -52,6 +53,7 @@ class Plan:
         )
 
 
+@uncompiled()
 def plan(model: nn.Module, inputs: Mapping[str, Tensor]) -> Plan | None:
     """The fastest way that is proved on these inputs; None when masks must be run one at a time.
 

@@ -4,13 +4,17 @@ Most models call W_O as a module, and a pre-hook on it sees its input. Others co
 made to pass by here for as long as someone wants to look.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.anatomy.multihead import step_by_step
+from prune_heads.errors import MaskNotAppliedError
 
 Hook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]
 """As a forward pre-hook of W_O; the first argument is its input, `(batch, tokens, n_heads * head_dim)`."""
@@ -19,6 +23,52 @@ Hook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]
 def on_context(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
     """Call the hook with the input of W_O at every forward pass, until the function that is returned is called."""
     return _WAYS[block.layout.context](block, hook)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run whatever is compiled as it is written, for the length of a with-block.
+
+    Compiled code does not check whether hooks were added or removed since (`skip_nnmodule_hook_guards`). Code compiled
+    while a hook is there would also keep it for good.
+
+    Raises:
+        MaskNotAppliedError: Inside code that is being compiled, where this cannot be changed.
+    """
+    _EAGER.enter()
+    try:
+        yield
+    finally:
+        _EAGER.leave()
+
+
+class _Eager:
+    """The stance of torch.compile belongs to the process: the first with-block sets it, the last one restores it."""
+
+    def __init__(self) -> None:
+        self.lock, self.n_blocks = Lock(), 0
+        self.stance: Any = None
+
+    def enter(self) -> None:
+        with self.lock:
+            if not self.n_blocks:
+                try:
+                    self.stance = torch.compiler.set_stance("force_eager")
+                except RuntimeError as error:
+                    raise MaskNotAppliedError(
+                        "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
+                        "got a compiled function that sets them. Compile the model alone"
+                    ) from error
+            self.n_blocks += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.n_blocks -= 1
+            if not self.n_blocks:
+                self.stance.__exit__(None, None, None)
+
+
+_EAGER = _Eager()
 
 
 def _on_module(block: AttentionBlock, hook: Hook) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from prune_heads.anatomy.families import FAMILIES, UNKNOWN
 from prune_heads.anatomy.heads_of import owned_dimensions
 from prune_heads.anatomy.layout import Layout
 from prune_heads.anatomy.own import found_attention
-from prune_heads.anatomy.projection import find_projection, has, there
+from prune_heads.anatomy.projection import find_projection, has, named_modules, there, written
 from prune_heads.errors import UnsupportedModelError
 
 _RECORD = "prune_heads_record"
@@ -94,9 +94,9 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[At
                 tuple(map(int, match.groups())),
                 name,
                 module,
-                model.get_submodule(name[: match.end(match.lastindex or 0)]),
+                written(model.get_submodule(name[: match.end(match.lastindex or 0)])),
             )
-            for name, module in model.named_modules()
+            for name, module in named_modules(model)
             if (match := ends_with.search(name)) and (has(module, layout.output) or not layout.some_layers)
         ),
         key=lambda row: row[0],

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from prune_heads.anatomy.layout import Kind, Layout, Stack
 from prune_heads.anatomy.multihead import why_not_plain
+from prune_heads.anatomy.projection import named_modules, written
 from prune_heads.errors import UnsupportedModelError
 
 TORCH = Layout(
@@ -104,9 +106,9 @@ def found_attention(model: nn.Module, *, described_only: bool) -> list[Found]:
 
 
 def _found(model: nn.Module, described_only: bool) -> Iterator[Found]:
-    for name, module in model.named_modules():
-        if type(module) in _DESCRIBED:
-            yield Found(name, module, module, _DESCRIBED[type(module)])
+    for name, module in named_modules(model):
+        if layout := _DESCRIBED.get(type_before_parametrizations(module)):
+            yield Found(name, module, module, layout)
         elif isinstance(module, nn.MultiheadAttention) and not described_only:
             _check(name, module)
             yield _torch(model, name, module)
@@ -123,7 +125,7 @@ def _check(name: str, module: nn.MultiheadAttention) -> None:
 
 
 def _torch(model: nn.Module, name: str, module: nn.Module) -> Found:
-    parent = model.get_submodule(name.rpartition(".")[0]) if name else model
+    parent = written(model.get_submodule(name.rpartition(".")[0]) if name else model)
     if not isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
         return Found(name, module, module, TORCH)
     stack: Stack = "decoder" if isinstance(parent, nn.TransformerDecoderLayer) else "encoder"

@@ -1,6 +1,6 @@
 """W_Q, W_K, W_V and W_O: linear maps, or parameters of the attention module itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -74,7 +74,8 @@ def find_projection(block: nn.Module, path: str, name: str, *, gives_output: boo
         UnsupportedModelError: If there is something else, or nothing.
     """
     thing = _get(block, path)
-    if isinstance(thing, nn.Parameter) and thing.ndim in (2, 3):
+    thing = written(thing) if isinstance(thing, nn.Module) else thing
+    if isinstance(thing, Tensor) and thing.ndim in (2, 3):
         holder, _, own = path.rpartition(".")
         names = (own, own.replace("weight", "bias") if "weight" in own else "")
         return Projection(block.get_submodule(holder), (), names, turned=thing.ndim == 3 and not gives_output)
@@ -91,6 +92,18 @@ def find_projection(block: nn.Module, path: str, name: str, *, gives_output: boo
             f"{tuple(weight.shape)}. Load the model without quantisation"
         )
     return Projection.of(thing)
+
+
+def written(module: nn.Module) -> nn.Module:
+    """The module that torch.compile has put a wrapper around; the module itself where there is none."""
+    return cast(nn.Module, module._modules.get("_orig_mod", module))
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a model under the names that they have before anything is compiled; wrappers are left out."""
+    for name, module in model.named_modules():
+        if written(module) is module:
+            yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
 
 
 def has(module: nn.Module, path: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import (
@@ -27,9 +28,13 @@ from prune_heads.checkpoints.language_model import (
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
 from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
+from prune_heads.checkpoints.random_texts import random_texts
 from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
 from prune_heads.checkpoints.weight_files import check_weight_files
 from prune_heads.errors import CheckpointError
+
+_PROBE_LENGTHS = (8, 6, 4)
+"""Tokens of the texts of a proof, special ones included."""
 
 _WITH_HEAD: Mapping[Objective, Any] = {
     "causal": AutoModelForCausalLM,
@@ -57,11 +62,16 @@ class Classifier(NamedTuple):
         return self.model.objective if isinstance(self.model, LanguageModel) else None
 
     def probe_inputs(self) -> dict[str, Tensor]:
-        """A short sentence, `(1, tokens)` a field, for which the model gives its own logits."""
-        inputs: dict[str, Tensor] = dict(self.tokenizer("a probe sentence", return_tensors="pt"))
+        """Texts of random tokens, `(n_texts, tokens)` a field, always the same, for which the model gives its logits.
+
+        Three of different lengths, or one where model or tokenizer cannot pad.
+        """
+        can_pad = None not in (self.tokenizer.pad_token, getattr(self.model.config, "pad_token_id", None))
+        lengths = _PROBE_LENGTHS if can_pad else _PROBE_LENGTHS[:1]
+        inputs = random_texts(self.tokenizer, lengths, np.random.default_rng(0))
         if self.objective == "seq2seq":
             inputs["decoder_input_ids"] = inputs["input_ids"]
-        return inputs
+        return {name: value.to(self.model.device) for name, value in inputs.items()}
 
 
 def load_classifier(

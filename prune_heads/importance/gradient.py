@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
-from prune_heads.anatomy.context import Hook, on_context
+from prune_heads.anatomy.context import Hook, on_context, uncompiled
 from prune_heads.anatomy.multihead import stay_dense
 from prune_heads.batching import Batch, Batches
 from prune_heads.descriptors import HeadCounts
+from prune_heads.errors import MaskNotAppliedError
 from prune_heads.evaluation import check_finite
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.modes import evaluating
@@ -77,6 +78,7 @@ def gate_gradients(
     does not depend on the batch size.
 
     Raises:
+        MaskNotAppliedError: If the W_O of a block with heads is not called.
         NotFiniteError: If a loss or a gradient is NaN or infinite.
     """
     return in_file_order(batch_rows(model, batches, range(len(batches)), progress=progress), model, batches)
@@ -141,9 +143,17 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch)
     is_text = "targets" in batch.inputs
     losses = -logits.squeeze(-1) if is_text else example_losses(logits, batch.labels)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
+    if missed := [
+        block.name for block, gate in zip(blocks, gates, strict=True) if gate is None and block.n_heads
+    ]:
+        raise MaskNotAppliedError(
+            f"the loss must be computed through the W_O of every block to be differentiated by gates there; "
+            f"{', '.join(missed)} ran without it, or did not run. Call W_O as a module, not its weights by a function"
+        )
     there = [gate for gate in gates if gate is not None]
-    gradients = iter(torch.autograd.grad(losses.sum(), there, materialize_grads=True))
-    # A block without heads takes no part in the loss: its gates are empty, or were never made.
+    found = torch.autograd.grad(losses.sum(), there, materialize_grads=True) if there else ()
+    gradients = iter(found)
+    # A block without heads takes no part in the loss, and has no gates.
     return [
         losses.new_zeros(len(losses), 1, block.n_heads) if gate is None else next(gradients).float()
         for block, gate in zip(blocks, gates, strict=True)
@@ -156,8 +166,10 @@ def _open_gates(model: nn.Module, blocks: Sequence[AttentionBlock]) -> Iterator[
     gates: list[Tensor | None] = [None] * len(blocks)
     calls: dict[nn.Module, list[int]] = {}
     for i, block in enumerate(blocks):
-        calls.setdefault(block.output.module, []).append(i)
+        if block.n_heads:
+            calls.setdefault(block.output.module, []).append(i)
     with ExitStack() as hooks:
+        hooks.enter_context(uncompiled())
         hooks.callback(stay_dense(model))
         for places in calls.values():
             hooks.callback(on_context(blocks[places[0]], _making(gates, blocks, places)))
@@ -168,7 +180,11 @@ def _making(gates: list[Tensor | None], blocks: Sequence[AttentionBlock], places
     """The hook of one W_O, which layers that share weights call in turn: a gate for each token of its input."""
 
     def gate(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        i = next(i for i in places if gates[i] is None)
+        i = next((i for i in places if gates[i] is None), None)
+        if i is None:
+            raise MaskNotAppliedError(
+                f"W_O must be called once for each of its blocks; that of {blocks[places[0]].name} is called more often"
+            )
         block, context = blocks[i], args[0]
         made = torch.ones(*context.shape[:-1], block.n_heads, device=context.device, requires_grad=True)
         gates[i] = made

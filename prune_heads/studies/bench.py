@@ -137,8 +137,7 @@ def bench(
     batches = subject.batches(split)
     _check_examples(batches, split, options)
     model = subject.classifier.model
-    probe = batches.batch(np.arange(min(4, batches.n_examples))).to(subject.device)
-    parameters = prune(model, mask, "remove", probe.inputs)
+    parameters = prune(model, mask, "remove", subject.classifier.probe_inputs())
     contest = Contest(original, model, mask)
     _note_ceilings(contest, reporter)
     races = list(_races(subject, split, batches, length, options))

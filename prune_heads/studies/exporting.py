@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.checkpoints import Classifier
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.random_texts import random_texts
 from prune_heads.costs import n_parameters
 from prune_heads.errors import ExportError, NotFiniteError, first_line
 from prune_heads.gating import gated, gates_of
@@ -113,27 +113,17 @@ def random_batches(classifier: Classifier) -> list[dict[str, Tensor]]:
     longest = max(shortest, min(n_positions(classifier.model), tokenizer.model_max_length, _LONGEST))
     middle = (shortest + longest) // 2
     generator = np.random.default_rng(0)
-    words = [i for i in range(len(tokenizer)) if i not in set(tokenizer.all_special_ids)]
     batches = []
     for n_examples, n_tokens in ((1, shortest), (1, middle), (2, longest), (8, longest), (3, middle)):
-        lengths = [max(1, n_tokens * (n_examples - i) // n_examples) for i in range(n_examples)]
-        texts = [generator.choice(words, length).tolist() for length in lengths]
-        batch = _encode(tokenizer, texts, n_tokens)
+        lengths = [
+            max(shortest, n_tokens * (n_examples - i) // n_examples) if tokenizer.pad_token else n_tokens
+            for i in range(n_examples)
+        ]
+        batch = random_texts(tokenizer, lengths, generator)
         if classifier.objective == "seq2seq":
             batch["decoder_input_ids"] = batch["input_ids"][:, : max(1, n_tokens // 2)]
         batches.append(batch)
     return batches
-
-
-def _encode(tokenizer: Tokenizer, texts: Sequence[list[int]], n_tokens: int) -> dict[str, Tensor]:
-    """As the tokenizer gives the words of these tokens, with its special ones; where it cannot pad, without an end."""
-    if tokenizer.pad_token is None:
-        ids = torch.tensor([(text * n_tokens)[:n_tokens] for text in texts])
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    decoded = [tokenizer.decode(text) for text in texts]
-    return dict(
-        tokenizer(decoded, padding="max_length", truncation=True, max_length=n_tokens, return_tensors="pt")
-    )
 
 
 def _dense(

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -104,9 +103,8 @@ def run(
             curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer, units=together)
         )
         clock.lap("curve")
-    probe = every[0].batches.batch(np.arange(min(4, every[0].batches.n_examples))).to(subject.device)
     model = lab.model_to_prune()
-    parameters = prune(model, mask, options.mode, probe.inputs)
+    parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
     rows: list[dict[str, Any]] = []
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for

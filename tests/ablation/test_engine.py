@@ -278,3 +278,17 @@ class TestKeys:
         tokenizer.backend_tokenizer.post_processor = None
         after = Predictions(before.subject, before.split, before.store, Silent())
         assert self.digest(after) != self.digest(self.key(checkpoint, sst2))
+
+
+@pytest.mark.slow
+def test_a_model_that_was_compiled_runs_together_too(predictions):
+    masks = masks_of(predictions)[:5]
+    plain = ManyMasks(predictions, masks, 96)
+    expected = [plain.logits(batch) for batch in predictions.batches]
+    model = predictions.subject.model
+    model.compile(backend="eager")
+    model(input_ids=torch.tensor([[5, 6, 7]]))
+    run = ManyMasks(predictions, masks, 96)
+    assert run.together is not None
+    for batch, logits in zip(predictions.batches, expected, strict=True):
+        np.testing.assert_allclose(run.logits(batch), logits, rtol=0, atol=1e-6)

@@ -1,0 +1,67 @@
+"""A described attention that has lost all its heads: its own forward runs on, with one head of zeros.
+
+What its forward returns, caches and reshapes is not known here, so nothing can take its place; and few classes can
+compute without any head. A head of zeros sends zeros into W_O, so what is left is W_O's bias, as it must be.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from prune_heads.anatomy.block import AttentionBlock
+
+
+def keep_a_head_of_zeros(block: AttentionBlock, counted: Mapping[str, int], one: Mapping[str, int]) -> None:
+    """Let a block without heads compute as with one, which is in the model for the length of a forward pass only.
+
+    Args:
+        block: Before its heads are taken out.
+        counted: What its counters say then.
+        one: What they say of one group of heads.
+    """
+    block.module.__dict__["forward"] = _HeadOfZeros(block, counted, one)
+
+
+class _HeadOfZeros:
+    """In place of the attention's forward; arguments and results as there."""
+
+    def __init__(self, block: AttentionBlock, counted: Mapping[str, int], one: Mapping[str, int]) -> None:
+        self.forward = block.module.forward
+        heads = range(block.n_heads // block.n_kv_heads)
+        rows: Counter[tuple[nn.Module, str, int]] = Counter()
+        for projection, own in block.inputs_of(heads):
+            weight, bias = projection.names
+            size = len(projection.dimensions(own))
+            rows[projection.module, weight, int(projection.turned)] += size
+            if projection.bias is not None:
+                rows[projection.module, bias, 0] += size
+        output = block.output
+        rows[output.module, output.names[0], 1 - output.turned] = len(output.dimensions(heads))
+        self.rows = dict(rows)
+        """Of each weight (module, name, dimension of the heads), the size of that dimension."""
+        self.counters = [
+            (module, name, one[name])
+            for module in block.module.modules()
+            for name in counted
+            if vars(module).get(name) == counted[name]
+        ]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        weights = [(module._parameters, name, module._parameters[name]) for module, name, _ in self.rows]
+        counts = [(module, name, getattr(module, name)) for module, name, _ in self.counters]
+        try:
+            for (module, name, dim), size in self.rows.items():
+                empty = module._parameters[name]
+                if empty is not None:
+                    shape = [*empty.shape[:dim], size, *empty.shape[dim + 1 :]]
+                    module._parameters[name] = empty.new_zeros(shape)  # type: ignore[assignment]
+            for module, name, count in self.counters:
+                setattr(module, name, count)
+            return self.forward(*args, **kwargs)
+        finally:
+            for parameters, name, empty in weights:
+                parameters[name] = empty
+            for module, name, count in counts:
+                setattr(module, name, count)
