@@ -18,13 +18,13 @@ from prune_heads.errors import UnsupportedModelError
 def skip_attention(block: AttentionBlock) -> None:
     """Put in place of the module that attends a forward that computes nothing.
 
-    Where the layer still hands on the biases of all heads (T5), its own forward runs without heads. Not where it is not
-    known which module gives what.
+    Where it gives more than its heads do (`n_outputs` is 0), its own forward runs without heads. Nothing is put there
+    if it is not known which module gives what.
     """
     if not block.layout.pattern or block.layout.context:
         return
     core = block.module.get_submodule(block.layout.core)
-    if block.layout.shared_biases and hasattr(block.module, "compute_bias"):
+    if not block.layout.n_outputs:
         core.forward = _AttendsWithoutHeads(core, block.kind == "cross")
         return
     inside = any(module is block.output.module for module in core.modules())
@@ -74,7 +74,7 @@ class _NoHeads:
 
 @dataclass
 class _AttendsWithoutHeads:
-    """The forward of an attention that still computes the biases of others; its cache counts tokens."""
+    """The forward of an attention that gives more than its heads do; its cache counts tokens."""
 
     module: nn.Module
     is_cross: bool
