@@ -68,7 +68,7 @@ class _NoHeads:
             first = self.output(context)
         config = getattr(self.module, "config", None)
         eager = getattr(config, "_attn_implementation", None) == "eager"
-        weights = hidden.new_empty(len(hidden), 0, hidden.shape[1], n_keys) if eager else None
+        weights = hidden.new_empty(hidden.shape[0], 0, hidden.shape[1], n_keys) if eager else None
         return self.outputs([first, *[weights] * (self.n_outputs - 1)])
 
 
@@ -106,7 +106,7 @@ class _Counter:
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Keys and values of no heads, `(batch, 0, tokens so far, head_dim)`."""
         n_keys = _count(self.cache, self.module, keys.transpose(1, 2))
-        empty = keys.new_empty(len(keys), 0, n_keys, keys.shape[-1])
+        empty = keys.new_empty(keys.shape[0], 0, n_keys, keys.shape[-1])
         return empty, empty
 
 
@@ -134,6 +134,6 @@ def _count(cache: Any, module: nn.Module, hidden: Tensor) -> Any:
     shape = 1, 1
     if getattr(held, "is_initialized", False) and held.keys.ndim == 4:  # for the heads of the configuration
         shape = held.keys.shape[1], held.keys.shape[3]
-    zeros = hidden.new_zeros(len(hidden), shape[0], hidden.shape[1], shape[1])
+    zeros = hidden.new_zeros(hidden.shape[0], shape[0], hidden.shape[1], shape[1])
     keys, _ = cache.update(zeros, zeros, layer)
     return keys.shape[-2]
