@@ -125,11 +125,11 @@ def _count(cache: Any, module: nn.Module, hidden: Tensor) -> Any:
     layer = getattr(module, "layer_idx", getattr(module, "layer_id", None))
     layers = getattr(cache, "layers", ())
     held: Any = layers[layer] if layer is not None and layer < len(layers) else None
-    if layer is None or hasattr(held, "_quantized_keys"):
+    if layer is None or hasattr(held, "q_group_size"):
         raise UnsupportedModelError(
-            f"a cache must count the tokens of a layer without heads; {type(held).__name__} cannot in "
-            f"{type(module).__name__}. Generate with use_cache=False or without cache_implementation, or gate or zero "
-            "the last heads of the layer instead of removing them"
+            "a cache must count the tokens of a layer without heads, which one that keeps quantised groups of keys "
+            f"cannot; got {type(held).__name__} for {type(module).__name__}. Generate without cache_implementation or "
+            "with use_cache=False, or gate or zero the last heads of the layer instead of removing them"
         )
     shape = 1, 1
     if getattr(held, "is_initialized", False) and held.keys.ndim == 4:  # for the heads of the configuration
