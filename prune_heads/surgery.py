@@ -8,11 +8,13 @@ taken out by whole groups.
 
 import copy
 import warnings
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from prune_heads.anatomy.biases import select_biases
 from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts
@@ -42,62 +44,31 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     with torch.no_grad():
-        for block, places in _places(model, heads):
-            block.output.weight[:, block.output.dimensions(places)] = 0
-            for projection, own in block.inputs_of(places):
-                index = projection.dimensions(own)
-                projection.weight[index] = 0
-                if projection.bias is not None:
-                    projection.bias[index] = 0
-            for tensor, dim, index in _also(block, places):
-                tensor.index_fill_(dim, index, 0)
+        owned = list(_owned(model, heads))  # whatever is refused is refused before anything is written
+        for tensor, dim, indices in owned:
+            tensor.index_fill_(dim, torch.tensor(indices, dtype=torch.long, device=tensor.device), 0)
     return model
 
 
 def remove_heads(model: nn.Module, heads: Heads) -> nn.Module:
-    """Take the heads out: fewer rows in W_Q, W_K, W_V and columns in W_O, down to none.
+    """Take the heads out: fewer rows in W_Q, W_K, W_V and columns in W_O, down to none. All of them, or none.
+
+    The model's configuration names them from then on, so that `load_pruned` reads what any `save_pretrained` writes.
 
     Args and errors as `zero_heads`; further
 
     Raises:
         UnsupportedModelError: If the type's heads cannot be taken out, or only a part of a group is to go.
     """
-    chosen = _places(model, heads)
-    stay_dense(model)
-    for block, places in chosen:
-        if not places:
-            continue
-        if block.layout.not_removed:
-            raise UnsupportedModelError(
-                f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.not_removed}"
-            )
-        _check_groups(block, places)
-        kept = [i for i in range(block.n_heads) if i not in places]
-        gone = block.inputs_of(places)
-        counted = _counts(block, block.n_heads, block.n_kv_heads)
-        if block.layout.context == "multihead":
-            keep_heads(block.module, kept)
-        elif not kept and not block.layout.pattern:
-            keep_a_head_of_zeros(block, counted, _counts(block, block.n_heads // block.n_kv_heads, 1))
-        for held in {p.place: p for p, _ in gone}.values():
-            dims = torch.cat([p.dimensions(own) for p, own in gone if p.place == held.place])
-            _narrow(held, 0, dims)
-        for path, dim in block.layout.also:
-            _narrow_also(block, path, dim, places)
-        _narrow(block.output, 1, block.output.dimensions(places))
-        left = _counts(block, len(kept), block.n_kv_heads * len(kept) // block.n_heads)
-        for module in block.module.modules():
-            for name in block.layout.counters:
-                if vars(module).get(name) == counted[name]:
-                    setattr(module, name, left[name])
-        if block.layout.config_counters:  # read at every call: this block gets a configuration of its own
-            block.module.config = copy.copy(block.module.config)
-            for name in block.layout.config_counters:
-                setattr(block.module.config, name, len(kept))
-        select_biases(block, kept)
-        if not kept:
-            skip_attention(block)
-        leave_record(block, tuple(block.original_heads[i] for i in kept))
+    with _all_or_nothing(model):
+        found = [(block, places) for block, places in _places(model, heads) if places]
+        for block, places in found:
+            _check(block, places)
+        stay_dense(model)
+        for block, places in found:
+            _take_out(block, places)
+        if found:
+            _note(model)
     return model
 
 
@@ -125,7 +96,11 @@ def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[i
     return places
 
 
-def _check_groups(block: AttentionBlock, places: list[int]) -> None:
+def _check(block: AttentionBlock, places: list[int]) -> None:
+    if block.layout.not_removed:
+        raise UnsupportedModelError(
+            f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.not_removed}"
+        )
     size = block.n_heads // block.n_kv_heads
     if len(places) != size * len(block.inputs_of(places)[0][1]):
         shown = [
@@ -135,6 +110,87 @@ def _check_groups(block: AttentionBlock, places: list[int]) -> None:
             f"heads of {block.name} share W_K and W_V by groups ({'; '.join(shown)}) and are removed by whole groups; "
             f"got {','.join(str(i + 1) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
         )
+
+
+def _take_out(block: AttentionBlock, places: list[int]) -> None:
+    """Narrow a block by the heads at these places (from 0)."""
+    kept = [i for i in range(block.n_heads) if i not in places]
+    gone = block.inputs_of(places)
+    counted = _counts(block, block.n_heads, block.n_kv_heads)
+    if block.layout.context == "multihead":
+        keep_heads(block.module, kept)
+    elif not kept and not block.layout.pattern:
+        keep_a_head_of_zeros(block, counted, _counts(block, block.n_heads // block.n_kv_heads, 1))
+    for held in {p.place: p for p, _ in gone}.values():
+        _narrow(held, 0, [i for p, own in gone if p.place == held.place for i in _indices(p, own)])
+    for path, dim in block.layout.also:
+        _narrow_also(block, path, dim, places)
+    _narrow(block.output, 1, _indices(block.output, places))
+    left = _counts(block, len(kept), block.n_kv_heads * len(kept) // block.n_heads)
+    for module in block.module.modules():
+        for name in block.layout.counters:
+            if vars(module).get(name) == counted[name]:
+                setattr(module, name, left[name])
+    if block.layout.config_counters:  # read at every call
+        counts = dict.fromkeys(block.layout.config_counters, len(kept))
+        vars(block.module)["config"] = _OwnCounts(block.module.config, counts)
+    select_biases(block, kept)
+    if not kept:
+        skip_attention(block)
+    leave_record(block, tuple(block.original_heads[i] for i in kept))
+
+
+class _OwnCounts:
+    """A model's configuration as one block reads it: the counts are the block's."""
+
+    def __init__(self, config: Any, counts: dict[str, int]) -> None:
+        vars(self).update(counts, config=vars(config).get("config", config))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked for by copy and pickle, before there is a configuration
+            raise AttributeError(name)
+        return getattr(vars(self)["config"], name)
+
+
+def _note(model: nn.Module) -> None:
+    """Let the configuration say which heads are gone, block -> heads from 0, as transformers 4 did."""
+    before = getattr(model, "config", None)
+    if not isinstance(before, PreTrainedConfig):
+        return
+    config = copy.copy(before)  # other models may have been built from the same one
+    gone = enumerate(removed_heads(model).by_block())
+    config.pruned_heads = {block: list(heads) for block, heads in gone if heads}
+    for module in model.modules():
+        own = vars(module).get("config")
+        holder = vars(own) if isinstance(own, _OwnCounts) else vars(module)
+        if holder.get("config") is before:
+            holder["config"] = config
+    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+    vars(model)["_keys_to_ignore_on_save"] = None
+
+
+@contextmanager
+def _all_or_nothing(model: nn.Module) -> Iterator[None]:
+    """If the block raises, the modules get back whatever they held; weights may be replaced in it, not changed."""
+    before = [(state, state.copy()) for state in _states(model)]
+    try:
+        yield
+    except BaseException:
+        for state, held in before:
+            state.clear()
+            state.update(held)
+        raise
+
+
+def _states(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """The dictionaries that hold what `remove_heads` sets: of the modules and of our own objects on them."""
+    for module in model.modules():
+        yield vars(module)
+        for value in vars(module).values():
+            if isinstance(value, dict):
+                yield value
+            elif type(value).__module__.startswith("prune_heads.") and hasattr(value, "__dict__"):
+                yield vars(value)
 
 
 def _counts(block: AttentionBlock, n_heads: int, n_kv_heads: int) -> dict[str, int]:
@@ -159,15 +215,25 @@ def _counts(block: AttentionBlock, n_heads: int, n_kv_heads: int) -> dict[str, i
     return {name: meanings.get(usual.get(name, name), n_heads) for name in block.layout.counters}
 
 
-def _also(block: AttentionBlock, places: list[int]) -> Iterator[tuple[Tensor, int, Tensor]]:
-    """Other weights that the heads own: `(tensor, dimension, indices)`."""
-    for path, dim in block.layout.also:
-        holder, name = _holder(block, path)
-        thing = getattr(holder, name, None)
-        tensors = [getattr(thing, "weight", thing), getattr(thing, "bias", None)]
-        for tensor in tensors:
-            if isinstance(tensor, Tensor):
-                yield tensor, dim, _shares(tensor.shape[dim], block, places)
+def _owned(model: nn.Module, heads: Heads) -> Iterator[tuple[Tensor, int, list[int]]]:
+    """All weights that the heads own: `(tensor, dimension, indices)`."""
+    for block, places in _places(model, heads):
+        yield block.output.weight, 1, _indices(block.output, places)
+        for projection, own in block.inputs_of(places):
+            yield projection.weight, 0, _indices(projection, own)
+            if projection.bias is not None:
+                yield projection.bias, 0, _indices(projection, own)
+        for path, dim in block.layout.also:
+            holder, name = _holder(block, path)
+            thing = getattr(holder, name, None)
+            for tensor in (getattr(thing, "weight", thing), getattr(thing, "bias", None)):
+                if isinstance(tensor, Tensor):
+                    yield tensor, dim, _shares(tensor.shape[dim], block, places)
+
+
+def _indices(projection: Projection, heads: Iterable[int]) -> list[int]:
+    """What these heads (places, from 0) own of a projection; numbers, which weights on the meta device take too."""
+    return [i for head in heads for i in projection.heads[head]]
 
 
 def _narrow_also(block: AttentionBlock, path: str, dim: int, places: list[int]) -> None:
@@ -186,14 +252,13 @@ def _holder(block: AttentionBlock, path: str) -> tuple[nn.Module, str]:
     return block.module.get_submodule(parent), name
 
 
-def _shares(size: int, block: AttentionBlock, places: list[int]) -> Tensor:
+def _shares(size: int, block: AttentionBlock, places: list[int]) -> list[int]:
     """The indices of these heads in a dimension that all heads share alike."""
     each = size // block.n_heads
-    dims = [i for place in places for i in range(place * each, (place + 1) * each)]
-    return torch.tensor(dims, dtype=torch.long, device=block.output.weight.device)
+    return [i for place in places for i in range(place * each, (place + 1) * each)]
 
 
-def _narrow(projection: Projection, side: int, dims: Tensor) -> None:
+def _narrow(projection: Projection, side: int, dims: list[int]) -> None:
     """Take outputs (side 0, with their biases) or inputs (side 1) out of a linear map."""
     module, (weight, bias), turned = projection.module, projection.names, projection.turned
     whole = cast(Tensor, getattr(module, weight))
@@ -210,8 +275,10 @@ def _narrow(projection: Projection, side: int, dims: Tensor) -> None:
             setattr(module, name, size)
 
 
-def _without(parameter: Tensor, dim: int, dims: Tensor) -> nn.Parameter:
-    kept = torch.ones(parameter.shape[dim], dtype=torch.bool, device=parameter.device)
-    kept[dims] = False
-    chosen = parameter.detach().index_select(dim, kept.nonzero()[:, 0]).contiguous()
-    return nn.Parameter(chosen, requires_grad=parameter.requires_grad)
+def _without(parameter: Tensor, dim: int, dims: list[int]) -> nn.Parameter:
+    gone = set(dims)
+    kept = [i for i in range(parameter.shape[dim]) if i not in gone]
+    index = torch.tensor(kept, dtype=torch.long, device=parameter.device)
+    return nn.Parameter(
+        parameter.detach().index_select(dim, index).contiguous(), requires_grad=parameter.requires_grad
+    )

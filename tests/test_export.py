@@ -11,7 +11,7 @@ from tiny import tiny_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
-from prune_heads.checkpoints import Classifier, fingerprint
+from prune_heads.checkpoints import Classifier, fingerprint, linear_maps, load_language_model
 from prune_heads.checkpoints import onnx as onnx_module
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx, write_onnx
@@ -68,6 +68,14 @@ def test_a_dense_model_is_the_zeroed_one_to_the_last_weight(model_type, tmp_path
     assert plain.config.architectures == [type(original).__name__]
     expected = logits(narrow)
     assert (logits(plain) - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
+
+
+def test_a_dense_translator_keeps_its_tables_of_positions(tmp_path):
+    """The built-in one's are of half precision; transformers does not save them and would compute others."""
+    mini = load_language_model("mini", pairs=True, task="mini-translation")
+    remove_heads(mini.model, "E:1:1")
+    report = export(mini, nothing(mini.model), "dense", tmp_path)
+    assert report["largest_difference"] < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -185,14 +193,21 @@ def test_a_tokenizer_that_cannot_pad():
 
 
 @pytest.mark.parametrize("model_type", ["distilbert", "gpt2", "llama"])
-def test_onnx_computes_what_the_model_computes_on_any_batch(model_type, tmp_path):
+def test_onnx_computes_what_the_model_computes_on_any_batch(model_type, tmp_path, monkeypatch):
     """With groups removed from all layers and the second layer without heads."""
     original = tiny_model(model_type)
     heads = some_heads(original)
     model = remove_heads(copy.deepcopy(original), heads)
-    attention = model.config._attn_implementation
+    monkeypatch.setattr(linear_maps, "_LARGE", 1)
+    linear_maps.use_onednn(model)
+    before = [type(module) for module in model.modules()], fingerprint(model), model.config.to_dict()
     write_onnx(model, tiny_inputs(2, 7), tmp_path)
-    assert model.config._attn_implementation == attention
+    assert (
+        [type(module) for module in model.modules()],
+        fingerprint(model),
+        model.config.to_dict(),
+    ) == before
+    assert model.config._attn_implementation == "sdpa"
     batches = [tiny_inputs(n, length, seed=n) for n, length in ((1, 2), (1, 30), (5, 12), (8, 64))]
     for batch, got in zip(batches, run_onnx(tmp_path, batches), strict=True):
         with gated(original, gates_of(original, heads)):
@@ -238,6 +253,27 @@ def test_a_model_that_cannot_be_exported_is_refused_with_the_first_cause(tmp_pat
     ):
         write_onnx(model, tiny_inputs(), tmp_path)
     assert model.config._attn_implementation == "sdpa"
+
+
+def test_the_callers_model_stays_as_it_was(tmp_path, monkeypatch):
+    """Its own linear maps, its implementation of attention, and its heads; as after an export that does not fail."""
+
+    def broken(*args, **options):
+        raise ValueError("cannot")
+
+    monkeypatch.setattr(linear_maps, "_LARGE", 1)
+    model = tiny_model("bert")
+    linear_maps.use_onednn(model)
+    classes = [type(module) for module in model.modules()]
+    assert linear_maps.OneDnnLinear in classes
+    before = fingerprint(model)
+    monkeypatch.setattr(torch.onnx, "export", broken)
+    with pytest.raises(ExportError):
+        export(classifier(model), HeadMask.parse("1:2", (4, 4, 4)), "onnx", tmp_path)
+    assert [type(module) for module in model.modules()] == classes
+    assert model.config._attn_implementation == "sdpa"
+    assert fingerprint(model) == before
+    assert not hasattr(model.config, "pruned_heads")
 
 
 def test_a_file_that_onnxruntime_cannot_load(tmp_path):

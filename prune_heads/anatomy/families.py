@@ -134,7 +134,13 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             not_removed=ONE_SIZE,
         ),
     ),
-    "luke": (replace(BERT, also=(("self.w2e_query", 0), ("self.e2w_query", 0), ("self.e2e_query", 0))),),
+    "luke": (
+        replace(
+            BERT,
+            also=(("self.w2e_query", 0), ("self.e2w_query", 0), ("self.e2e_query", 0)),
+            n_outputs=0,  # more with entities
+        ),
+    ),
     "modernbert": (MODERN,),
     "modernbert-decoder": (replace(MODERN, query="q_proj", key="k_proj", value="v_proj", stack="decoder"),),
     "modernvbert": (replace(MODERN, pattern=r"text_model\.layers\.(\d+)\.attn"),),
@@ -186,10 +192,10 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "t5gemma": encoder_decoder(LLAMA, cross="cross_attn"),
     "t5gemma2": (
         replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),
-        replace(LLAMA, pattern=r"decoder\.layers\.(\d+)\.self_attn"),
+        replace(LLAMA, pattern=r"decoder\.layers\.(\d+)\.self_attn", n_outputs=3),
     ),
     "ultravbert": (replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),),
-    "umt5": of_t5(replace(T5, shared_biases=(), also=(("relative_attention_bias", 1),))),
+    "umt5": of_t5(replace(T5, shared_biases=(), n_outputs=2, also=(("relative_attention_bias", 1),))),
     "xlnet": (
         Layout(
             pattern=r"layer\.(\d+)\.rel_attn",

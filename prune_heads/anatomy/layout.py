@@ -47,6 +47,7 @@ class Layout:
     """Path of the module that attends; without heads it is skipped. It gives W_O's output where W_O is inside, else its
     input, and `n_outputs` things in all."""
     n_outputs: int = 2
+    """0: it is not skipped, since it gives more than its heads do; its own forward runs without heads too."""
     outputs: type[tuple[object, ...]] | type[list[object]] = tuple
     """What holds them."""
     kind: Kind = "self"

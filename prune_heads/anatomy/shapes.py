@@ -79,6 +79,7 @@ T5 = Layout(
     counts_dimensions=True,
     counters=("n_heads", "inner_dim"),
     shared_biases=("position_bias",),
+    n_outputs=0,  # the first layer computes the biases of all
 )
 MODERN = Layout(
     pattern=r"layers\.(\d+)\.attn",

@@ -29,7 +29,9 @@ def dense_model(model: PreTrainedModel) -> PreTrainedModel:
         CheckpointError: If a weight does not have the shape that removing these heads leaves.
     """
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
-        dense = type(model)(copy.deepcopy(model.config))
+        dense = _whole(model)
+    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+    vars(dense)["_keys_to_ignore_on_save"] = None
     places, narrow = _places(model), model.state_dict()
     for name, tensor in dense.state_dict(keep_vars=True).items():
         left = places.get(name)
@@ -44,12 +46,19 @@ def dense_model(model: PreTrainedModel) -> PreTrainedModel:
     return dense.eval()
 
 
+def _whole(model: PreTrainedModel) -> PreTrainedModel:
+    """Another model of the same configuration, with all heads."""
+    config = copy.deepcopy(model.config)
+    vars(config).pop("pruned_heads", None)
+    return type(model)(config)
+
+
 def _places(model: PreTrainedModel) -> Mapping[str, Tensor]:
     """Of each weight in the attention blocks, which elements are left: flat places in the original, narrow shape."""
     with torch.device(
         "meta"
     ):  # nothing else of the model is needed, and heads own nothing outside the blocks
-        counted = type(model)(copy.deepcopy(model.config)).to("meta")  # also what is put on the CPU by name
+        counted = _whole(model).to("meta")  # also what is put on the CPU by name
     for block in attention_blocks(counted):
         for module in block.module.modules():
             for name, weight in list(module.named_parameters(recurse=False)):

@@ -1,5 +1,6 @@
 """Models as ONNX files, by the optional extra `onnx`: written by PyTorch's exporter, run by onnxruntime."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,8 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
     A decoder's inputs, by their names, have a length of their own.
 
     Args:
-        model: In evaluation mode and in float32; also with removed heads, and layers that have none left.
+        model: In evaluation mode and in float32; also with removed heads, and layers that have none left. It stays as
+            it is: a copy is changed to what can be expressed.
         inputs: At least two examples of at least two tokens, by which the model is traced.
         folder: Gets the file, and beside it one of the weights where they are more than a file can hold.
 
@@ -38,8 +40,8 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
     """
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
+    model = copy.deepcopy(model)
     use_pytorch(model)  # oneDNN's maps are operators of PyTorch alone
-    attention = model.config._attn_implementation
     batch, length, of_decoder = map(torch.export.Dim, ("batch", "length", "decoder_length"))
     axes = tuple({0: batch, 1: of_decoder if name.startswith("decoder_") else length} for name in inputs)
     try:
@@ -67,8 +69,6 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
             f"PyTorch must be able to write a {model.config.model_type!r} model as ONNX; its exporter says "
             f"{type(cause).__name__}: {first_line(cause)}. Try --to dense, or a newer torch and transformers"
         ) from error
-    finally:
-        model.set_attn_implementation(attention)
 
 
 def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[NDArray[np.float32]]:

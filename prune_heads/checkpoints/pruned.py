@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import AutoConfig, GenerationConfig, PreTrainedModel
-from transformers.utils import GENERATION_CONFIG_NAME
+from transformers import AutoConfig, PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, head_counts
+from prune_heads.checkpoints.loading import reading
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import CheckpointError, HeadDescriptorError, PruneHeadsError
 from prune_heads.files import new_directory, read_json, write_json, write_text
@@ -53,31 +50,25 @@ def save_pruned(model: PreTrainedModel, directory: str | Path) -> None:
 
 def write_pruned(model: PreTrainedModel, folder: Path) -> None:
     """`save_pruned` into a folder that exists, as one part of what is being written there."""
-    removed = removed_heads(model)
-    if removed:
-        _write_removed(model, removed, folder)
-        return
+    shown = copy.copy(
+        model
+    )  # the same weights; what transformers notes on a model that it saves, it notes here
+    shown.config = copy.copy(model.config)
+    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+    vars(shown)["_keys_to_ignore_on_save"] = None
     with quiet_transformers():
-        model.save_pretrained(folder)
-
-
-def _write_removed(model: PreTrainedModel, removed: HeadMask, folder: Path) -> None:
-    """Weights under the names that the model itself gives them; `save_pretrained` renames some for old readers."""
-    config = copy.deepcopy(model.config)
-    config.architectures, config.dtype = [type(model).__name__], model.dtype
-    config.save_pretrained(folder)
-    if model.can_generate():  # which tokens begin and end what it writes, and which are forbidden
-        model.generation_config.save_pretrained(folder)
-    tied = _tied(model)
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    blocks = [block.describe() for block in attention_blocks(model)]
-    write_json(folder / HEADS_FILE, {"format": 1, **removed.to_json(), "blocks": blocks})
-    write_text(folder / "README.md", _README.format(heads=removed))
+        shown.save_pretrained(folder)
+    if removed := removed_heads(model):
+        blocks = [block.describe() for block in attention_blocks(model)]
+        write_json(folder / HEADS_FILE, {"format": 1, **removed.to_json(), "blocks": blocks})
+        write_text(folder / "README.md", _README.format(heads=removed))
 
 
 def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """Load what `save_pruned` has written, in evaluation mode.
+    """Load a checkpoint folder, with its removed heads if it has any, in evaluation mode.
+
+    Reads what `save_pruned` has written, what `save_pretrained` (or a Trainer) has written of a model after
+    `remove_heads`, what transformers 4 has pruned, and ordinary checkpoints: zeroed or untouched.
 
     Args:
         directory: The checkpoint's folder.
@@ -89,91 +80,79 @@ def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> P
     directory = Path(directory)
     if not directory.is_dir():
         raise CheckpointError(f"a checkpoint must be an existing folder; there is none at {directory}")
-    if not has_removed_heads(directory):
-        raise CheckpointError(
-            f"a checkpoint with removed heads must hold {HEADS_FILE}; {directory.name} does not: it is an "
-            "ordinary checkpoint, load it with from_pretrained"
-        )
     try:
-        if (directory / HEADS_FILE).exists():
-            return _load(directory, HeadMask.from_json(_heads_file(directory)), dtype)
-        return _load(directory, _old_heads(directory), dtype)
+        with reading(directory, directory.name, trust_remote_code=False):
+            return _load(directory, dtype)
     except CheckpointError:
         raise
-    except (PruneHeadsError, OSError, ValueError, SafetensorError) as error:
+    except PruneHeadsError as error:
         raise CheckpointError(f"the checkpoint {directory.name} cannot be loaded: {error}") from error
 
 
 def has_removed_heads(directory: Path) -> bool:
     """Whether a checkpoint is narrower than its configuration: ours, or one that transformers 4 has pruned."""
-    return (directory / HEADS_FILE).exists() or bool(_old_heads(directory))
+    return (directory / HEADS_FILE).exists() or bool(_heads_in_config(directory))
 
 
-def _heads_file(directory: Path) -> dict[str, Any]:
-    return read_json(directory / HEADS_FILE, "the list of removed heads")
-
-
-def _old_heads(directory: Path) -> dict[int, list[int]]:
-    """Layer -> heads, both from 0: what transformers 4 put into the configuration and transformers 5 ignores."""
+def _heads_in_config(directory: Path) -> dict[int, list[int]]:
+    """Block -> heads, both from 0: what `remove_heads` and transformers 4 note, and transformers 5 ignores."""
     if not (directory / "config.json").exists():
         return {}
     pruned = read_json(directory / "config.json", "the configuration").get("pruned_heads") or {}
-    return {int(layer): [int(head) for head in heads] for layer, heads in pruned.items() if heads}
+    return {int(block): [int(head) for head in heads] for block, heads in pruned.items() if heads}
 
 
-def _load(directory: Path, heads: Heads, dtype: torch.dtype | None) -> PreTrainedModel:
-    config = AutoConfig.from_pretrained(directory)
-    vars(config).pop("pruned_heads", None)  # said by heads.json from now on
+def _removed_from(directory: Path) -> Heads:
+    if (directory / HEADS_FILE).exists():
+        return HeadMask.from_json(read_json(directory / HEADS_FILE, "the list of removed heads"))
+    return _heads_in_config(directory)
+
+
+def _load(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
+    heads, config = _removed_from(directory), AutoConfig.from_pretrained(directory)
+    vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
     names = config.architectures or []
     model_class = getattr(transformers, names[0], None) if names else None
     if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
         raise CheckpointError(
             f"config.json of {directory.name} must name its class in 'architectures'; got {json.dumps(names)}"
         )
-    tensors = _tensors(directory)
-    if not tensors:
+    if not any(directory.glob("*.safetensors")) and not any(directory.glob("pytorch_model*.bin")):
         raise CheckpointError(f"the checkpoint {directory.name} must hold safetensors; there are none")
-    dtype = dtype or next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32)
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
-        model: PreTrainedModel = model_class(config)
-    n_heads = head_counts(attention_blocks(model))
-    if isinstance(heads, HeadMask) and n_heads != heads.n_heads:
-        raise HeadDescriptorError(
-            f"{HEADS_FILE} is for {list(heads.n_heads)} heads a block; the configuration has {list(n_heads)}"
+    with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn, and refused below
+        model, info = _without(model_class, heads).from_pretrained(
+            directory,
+            config=config,
+            dtype=dtype or "auto",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-    remove_heads(model, heads)
-    model.to(dtype)
-    _fill(model, tensors, directory.name)
-    if (directory / GENERATION_CONFIG_NAME).exists() and model.can_generate():
-        model.generation_config = GenerationConfig.from_pretrained(directory)
-    return model.eval()
-
-
-def _tensors(directory: Path) -> dict[str, torch.Tensor]:
-    """All weights in the folder; from a pickle, as transformers 4 wrote them, tensors alone are taken."""
-    found: dict[str, torch.Tensor] = {}
-    for file in sorted(directory.glob("*.safetensors")):
-        found |= load_file(file)
-    for file in sorted(directory.glob("pytorch_model*.bin")) if not found else ():
-        found |= torch.load(file, map_location="cpu", weights_only=True)
-    return found
-
-
-def _fill(model: PreTrainedModel, tensors: dict[str, torch.Tensor], name: str) -> None:
-    """Put every weight in its place; none may be missing, left over or of another shape."""
-    own = model.state_dict()
-    missing = sorted(own.keys() - tensors.keys() - _tied(model))
-    unexpected = sorted(tensors.keys() - own.keys())
-    misshapen = sorted(key for key in own.keys() & tensors.keys() if own[key].shape != tensors[key].shape)
-    if missing or unexpected or misshapen:
+    model.__class__ = model_class
+    faults = [sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
+    if any(faults):
+        missing, unexpected, misshapen = faults
         raise CheckpointError(
-            f"the weights of {name} must fit its configuration and {HEADS_FILE}; "
-            f"missing: {missing[:3]}, left over: {unexpected[:3]}, of another shape: {misshapen[:3]}"
+            f"the weights of {directory.name} must fit its configuration and {HEADS_FILE}; missing: {missing[:3]}, "
+            f"left over: {unexpected[:3]}, of another shape: {[key for key, *_ in misshapen[:3]]}"
         )
-    nn.Module.load_state_dict(model, tensors, strict=False)
-    model.tie_weights()
+    checked: PreTrainedModel = model.eval()
+    return checked
 
 
-def _tied(model: PreTrainedModel) -> set[str]:
-    """Names of weights that are other weights under a second name."""
-    return set(getattr(model, "all_tied_weights_keys", None) or ())
+def _without(model_class: type[PreTrainedModel], heads: Heads) -> type[PreTrainedModel]:
+    """The class whose models have lost these heads when transformers comes to fill them with weights."""
+
+    def build(self: PreTrainedModel, config: Any) -> None:
+        model_class.__init__(self, config)
+        n_heads = head_counts(attention_blocks(self))
+        if isinstance(heads, HeadMask) and n_heads != heads.n_heads:
+            raise HeadDescriptorError(
+                f"{HEADS_FILE} is for {list(heads.n_heads)} heads a block; the configuration has {list(n_heads)}"
+            )
+        remove_heads(self, heads)
+
+    if not heads:  # also of types whose heads are not known
+        return model_class
+    return type(
+        model_class.__name__, (model_class,), {"__init__": build, "__module__": model_class.__module__}
+    )

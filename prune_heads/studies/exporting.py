@@ -40,8 +40,7 @@ class Target:
     """What a model can be written as."""
 
     write: Callable[[PreTrainedModel, HeadMask, Sequence[Batch], Path], tuple[PreTrainedModel, list[Logits]]]
-    """(model, heads to prune, batches, folder) -> the model as it is written, which may be the one given, changed; and
-    what the file gives for each batch."""
+    """(model, heads to prune, batches, folder) -> the model as written, and what the file gives for each batch."""
     tolerance: float
     """How far its logits may be from the model's own, of the largest logit or of 1."""
     libraries: tuple[str, ...] = ()
@@ -66,7 +65,7 @@ def export(classifier: Classifier, named: HeadMask, target: str, folder: Path) -
     """Write the model into the folder, without the heads named, and compare what it gives on random texts.
 
     Args:
-        classifier: With or without removed heads; its model is used up.
+        classifier: With or without removed heads; it stays as it is.
         named: Heads to prune besides those that are gone.
         target: Key of `TARGETS`.
         folder: Exists; is worth nothing if this raises.
@@ -79,7 +78,9 @@ def export(classifier: Classifier, named: HeadMask, target: str, folder: Path) -
         ExportError: If the model cannot be written, or what was written gives other logits.
         PruneHeadsError: If the heads cannot be pruned, or gates do nothing.
     """
-    model, chosen = classifier.model.cpu(), TARGETS[target]
+    model, chosen = classifier.model, TARGETS[target]
+    if model.device.type != "cpu":
+        model = copy.deepcopy(model).cpu()
     batches = random_batches(classifier)
     if named:
         prove_gates(model, batches[-1])
@@ -149,10 +150,11 @@ def _onnx(
     model: PreTrainedModel, named: HeadMask, batches: Sequence[Batch], folder: Path
 ) -> tuple[PreTrainedModel, list[Logits]]:
     """One file of the model with its heads removed, run by onnxruntime; its configuration names the labels."""
-    remove_heads(model, named)
-    write_onnx(model, batches[-1], folder)
-    model.config.save_pretrained(folder)
-    return model, run_onnx(folder, batches)
+    pruned = copy.deepcopy(model)
+    remove_heads(pruned, named)
+    write_onnx(pruned, batches[-1], folder)
+    pruned.config.save_pretrained(folder)
+    return pruned, run_onnx(folder, batches)
 
 
 TARGETS: Mapping[str, Target] = {
