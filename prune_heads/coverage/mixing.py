@@ -1,0 +1,135 @@
+"""Which parts of a model let tokens see each other when no head is left: tried by changing another token."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_heads.anatomy.locate import attention_blocks
+from prune_heads.gating import gated
+
+_TOLERANCE = 1e-5
+"""How far apart two values may be, of the largest, and count as the same: they come from rows of one batch."""
+
+
+@torch.no_grad()
+def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
+    """Modules by which a token reaches others although all heads are gated.
+
+    The first text is run beside a copy of itself in which one other token stands. A module mixes if its output differs
+    at a place where none of its inputs does; what it mixed is undone behind it, so that the next ones show, too.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A tokenised batch.
+
+    Returns:
+        Paths, `*` for the numbers of layers; empty where it is proved that no token sees another. None where nothing
+        is proved: the text is too short, or its tokens do not stay apart in what the modules give.
+    """
+    pair = _pair(model, inputs)
+    if pair is None:
+        return None
+    blocks = attention_blocks(model)
+    shifts = bool(getattr(model.config, "is_encoder_decoder", False))
+    search = _Search([block.name for block in blocks], shifts)
+    hooks = [
+        module.register_forward_hook(search.watch(path), with_kwargs=True)
+        for path, module in model.named_modules()
+        if not search.is_inside(path)
+    ]
+    device = next(model.parameters()).device
+    try:
+        with gated(model, [torch.zeros(block.n_heads, device=device) for block in blocks]):
+            model(**pair)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return search.named() if search.has_seen else None
+
+
+def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The first text twice; in the second row a token in its middle is another of its tokens."""
+    if "input_ids" not in inputs:
+        return None
+    pair = {name: torch.cat([value[:1]] * 2) for name, value in inputs.items() if name != "labels"}
+    ids, end = pair["input_ids"], getattr(model.config, "eos_token_id", None)
+    seen = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[0]
+    places = [i for i in seen.nonzero().flatten().tolist() if ids[0, i] != end][1:-1]
+    if not places:
+        return None
+    place = places[len(places) // 2]
+    others = [i for i in places if ids[0, i] != ids[0, place]]
+    if not others:
+        return None
+    ids[1, place] = ids[0, others[0]]
+    return pair
+
+
+class _Search:
+    """In what each module's inputs and outputs differ between the two rows of a batch."""
+
+    def __init__(self, blocks: list[str], shifts: bool) -> None:
+        self.blocks, self.shifts = blocks, shifts
+        self.mixing: list[str] = []
+        self.has_seen = False
+
+    def is_inside(self, path: str) -> bool:
+        """Whether it is a part of a block, before its gates."""
+        return any(path.startswith(f"{block}.") for block in self.blocks)
+
+    def holds_blocks(self, path: str) -> bool:
+        """Whether a block is a part of it, or is it."""
+        return any(not path or f"{block}.".startswith(f"{path}.") for block in self.blocks)
+
+    def watch(self, path: str) -> Any:
+        """A forward hook, after those of the module's parts; it looks at the first thing that the module gives."""
+
+        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            new = next(_tensors(output), None)
+            if new is None or new.ndim < 3 or not new.is_floating_point():
+                return
+            given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
+            if self.shifts and self.holds_blocks(path):
+                given |= {i + 1 for i in given}  # a decoder's texts are its encoder's, a token later
+            mixed = sorted(_changed(new) - given)
+            self.has_seen = self.has_seen or not mixed
+            if mixed:
+                self.mixing.append(path)
+                rows = new if new.shape[0] == 2 else new.transpose(0, 1)
+                rows[1, mixed] = rows[0, mixed]
+
+        return hook
+
+    def named(self) -> list[str]:
+        """The largest parts of the model that hold what mixes and no block; of layers, the sublayer."""
+        names = []
+        for path in self.mixing:
+            parts = path.split(".")
+            above = [".".join(parts[: i + 1]) for i in range(len(parts))]
+            free = [name for name in above if not self.holds_blocks(name)]
+            chosen = next((name for name in free if not name.rpartition(".")[2].isdigit()), path)
+            names.append(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", chosen) or "model")
+        return list(dict.fromkeys(names))
+
+
+def _tensors(thing: Any) -> Iterator[Tensor]:
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, Mapping):
+        yield from _tensors(list(thing.values()))
+    elif isinstance(thing, list | tuple):
+        for part in thing:
+            yield from _tensors(part)
+
+
+def _changed(tensor: Tensor) -> set[int]:
+    """The tokens at which the two rows of a batch differ; the batch is the first dimension or the second."""
+    if tensor.ndim < 2 or 2 not in tensor.shape[:2] or not tensor.numel():
+        return set()
+    rows = (tensor if tensor.shape[0] == 2 else tensor.transpose(0, 1)).double()
+    gap = (rows[0] - rows[1]).abs().flatten(1) if rows.ndim > 2 else (rows[0] - rows[1]).abs()[:, None]
+    least = _TOLERANCE * max(1.0, float(rows.abs().max())) if tensor.is_floating_point() else 0
+    return set((gap > least).any(dim=1).nonzero().flatten().tolist())
