@@ -26,6 +26,8 @@ def skip_attention(block: AttentionBlock) -> None:
     core.forward = _NoHeads(
         block.output.module if inside else None, block.layout.n_outputs, block.layout.outputs
     )
+    if block.layout.closing:
+        core.forward.closing = core.get_submodule(block.layout.closing)
 
 
 @dataclass
@@ -36,6 +38,8 @@ class _NoHeads:
     """W_O, where it is a part of the attention."""
     n_outputs: int
     outputs: type[Any]
+    closing: nn.Module | None = None
+    """A norm of the sum of input and output, where it is a part of the attention."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The first argument, by position or by name, is the hidden states, `(batch, tokens, width)`."""
@@ -47,4 +51,6 @@ class _NoHeads:
             first = hidden.new_zeros(*hidden.shape[:-1], self.output.nf) + self.output.bias
         else:
             first = self.output(context)
+        if self.closing is not None:
+            first = self.closing(hidden + first)
         return self.outputs([first, *[None] * (self.n_outputs - 1)])

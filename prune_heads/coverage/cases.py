@@ -1,7 +1,7 @@
 """Random configurations of a type, and what is tried with each: its sizes, padding, attention and masks."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,21 +37,16 @@ class Case:
         """A batch for it."""
         return inputs_for(model, seed=self.seed, padding=self.padding)
 
-    def masks(self, blocks: Sequence[AttentionBlock]) -> Iterator[HeadMask]:
-        """One group of heads of each block, all heads of the second; and a random half of all groups, one block empty.
-
-        What shares keys, values or weights is pruned together, so that it can be removed.
-        """
-        draw, counts = random.Random(self.seed), head_counts(blocks)
-        together = units(blocks, groups=True)
-        first = {min(block for block, _ in unit): unit for unit in reversed(together)}
-        second = [unit for unit in together if len(blocks) > 2 and {1} == {block for block, _ in unit}]
-        yield HeadMask(counts, frozenset().union(*first.values(), *second))
+    def mask(self, blocks: Sequence[AttentionBlock]) -> HeadMask:
+        """Half of all heads at random, all of some block; what shares keys, values or weights goes together."""
+        draw = random.Random(self.seed)
         empty = draw.randrange(len(blocks))
         chosen = [
-            unit for unit in together if draw.random() < 0.5 or any(block == empty for block, _ in unit)
+            unit
+            for unit in units(blocks, groups=True)
+            if draw.random() < 0.5 or empty in {block for block, _ in unit}
         ]
-        yield HeadMask(counts, frozenset().union(*chosen))
+        return HeadMask(head_counts(blocks), frozenset().union(*chosen))
 
 
 def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = None) -> Case:
@@ -60,6 +55,7 @@ def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = 
     heads, kv_heads = draw.choice([(4, 2), (4, 4), (6, 2), (6, 3), (3, 3), (3, 1), (2, 2), (5, 5), (8, 2)])
     head_dim = draw.choice([4, 6, 8, 10, 16, 5, 7])
     width = heads * head_dim if draw.random() < 0.6 else draw.choice([24, 32, 40, 48])
-    sizes = Sizes(width, draw.choice([2, 3, 4]), heads, kv_heads, head_dim, draw.choice([20, 33, 48]))
+    layers = Sizes().layers if changes else draw.choice([2, 3, 4])  # a change may be a list, one item a layer
+    sizes = Sizes(width, layers, heads, kv_heads, head_dim, draw.choice([20, 33, 48]))
     attention = draw.choice([None, "eager"])
     return Case(model_type, changes or {}, sizes, draw.choice(_PADDINGS), attention, seed)

@@ -26,8 +26,8 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
         inputs: A tokenised batch.
 
     Returns:
-        Paths, `*` for the numbers of layers; empty where it is proved that no token sees another. None where nothing
-        is proved: the text is too short, or its tokens do not stay apart in what the modules give.
+        Paths, `*` for the numbers of layers, and classes; empty where it is proved that no token sees another. None where nothing
+        is proved: no text, one that is too short, or an attention that the other token does not reach.
     """
     pair = _pair(model, inputs)
     if pair is None:
@@ -47,7 +47,7 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
     finally:
         for hook in hooks:
             hook.remove()
-    return search.named() if search.has_seen else None
+    return search.named(model) if search.mixing or not search.not_reached else None
 
 
 def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -55,16 +55,17 @@ def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] |
     if "input_ids" not in inputs:
         return None
     pair = {name: torch.cat([value[:1]] * 2) for name, value in inputs.items() if name != "labels"}
-    ids, end = pair["input_ids"], getattr(model.config, "eos_token_id", None)
-    seen = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[0]
-    places = [i for i in seen.nonzero().flatten().tolist() if ids[0, i] != end][1:-1]
-    if not places:
-        return None
-    place = places[len(places) // 2]
-    others = [i for i in places if ids[0, i] != ids[0, place]]
-    if not others:
-        return None
-    ids[1, place] = ids[0, others[0]]
+    end = getattr(model.config, "eos_token_id", None)
+    for name in ("input_ids", "decoder_input_ids"):
+        if name not in pair:
+            continue
+        ids, seen = pair[name], pair.get(name.replace("input_ids", "attention_mask"))
+        places = [i for i in range(ids.shape[1]) if ids[0, i] != end and (seen is None or seen[0, i])][1:-1]
+        place = places[len(places) // 2] if places else 0
+        others = [i for i in places if ids[0, i] != ids[0, place]]
+        if not others:
+            return None
+        ids[1, place] = ids[0, others[0]]
     return pair
 
 
@@ -74,7 +75,7 @@ class _Search:
     def __init__(self, blocks: list[str], shifts: bool) -> None:
         self.blocks, self.shifts = blocks, shifts
         self.mixing: list[str] = []
-        self.has_seen = False
+        self.not_reached = set(blocks)
 
     def is_inside(self, path: str) -> bool:
         """Whether it is a part of a block, before its gates."""
@@ -88,14 +89,15 @@ class _Search:
         """A forward hook, after those of the module's parts; it looks at the first thing that the module gives."""
 
         def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
+            if given:
+                self.not_reached.discard(path)
             new = next(_tensors(output), None)
             if new is None or new.ndim < 3 or not new.is_floating_point():
                 return
-            given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
             if self.shifts and self.holds_blocks(path):
                 given |= {i + 1 for i in given}  # a decoder's texts are its encoder's, a token later
             mixed = sorted(_changed(new) - given)
-            self.has_seen = self.has_seen or not mixed
             if mixed:
                 self.mixing.append(path)
                 rows = new if new.shape[0] == 2 else new.transpose(0, 1)
@@ -103,7 +105,7 @@ class _Search:
 
         return hook
 
-    def named(self) -> list[str]:
+    def named(self, model: nn.Module) -> list[str]:
         """The largest parts of the model that hold what mixes and no block; of layers, the sublayer."""
         names = []
         for path in self.mixing:
@@ -111,7 +113,8 @@ class _Search:
             above = [".".join(parts[: i + 1]) for i in range(len(parts))]
             free = [name for name in above if not self.holds_blocks(name)]
             chosen = next((name for name in free if not name.rpartition(".")[2].isdigit()), path)
-            names.append(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", chosen) or "model")
+            kind = type(model.get_submodule(chosen)).__name__
+            names.append(f"{re.sub(r'(?<=[.])[0-9]+(?=[.]|$)', '*', chosen)} ({kind})".strip())
         return list(dict.fromkeys(names))
 
 

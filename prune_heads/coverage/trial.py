@@ -51,20 +51,17 @@ def try_case(case: Case) -> Outcome | None:
         if not torch.isfinite(plain).all():
             return None
         try:
-            masks = list(case.masks(attention_blocks(model)))
+            mask = case.mask(attention_blocks(model))
         except UnsupportedModelError as error:
             return Outcome(plain, dict.fromkeys(("gate", "zero", "remove"), _shortly(error)))
         found = Outcome(plain, mixers=tuple(mixers(model, inputs) or ()))
-        for mask in masks:
-            truth = logits_of(_zeroed_by_hand(model, mask), inputs)
-            for name, way in _WAYS.items():
-                if name not in found.refused | found.faults:
-                    _judge(found, name, lambda way=way: way(copy.deepcopy(model), inputs, mask), truth)
-            if _near(truth, plain):
-                found.faults["gate"] = "gates of 0 do not change the logits"
-        with gated(model, gates_of(model, "")):
-            if not torch.equal(logits_of(model, inputs), plain):
-                found.faults["gate"] = "gates of 1 change the logits"
+        if not torch.equal(_gate(model, inputs, HeadMask(mask.n_heads)), plain):
+            found.faults["gate"] = "gates of 1 change the logits"
+        truth = logits_of(_zeroed_by_hand(model, mask), inputs)
+        if _near(truth, plain):
+            found.faults["gate"] = "these heads change nothing"
+        for name, way in {"gate": _gate, "zero": _zero, "remove": _remove}.items():
+            _judge(found, name, lambda way=way: way(model, inputs, mask), truth)
     return found
 
 
@@ -84,18 +81,11 @@ def _gate(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
 
 
 def _zero(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
-    return logits_of(zero_heads(model, mask), inputs)
+    return logits_of(zero_heads(copy.deepcopy(model), mask), inputs)
 
 
 def _remove(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
-    return logits_of(remove_heads(model, mask), inputs)
-
-
-_WAYS: dict[str, Callable[[nn.Module, Inputs, HeadMask], Tensor]] = {
-    "gate": _gate,
-    "zero": _zero,
-    "remove": _remove,
-}
+    return logits_of(remove_heads(copy.deepcopy(model), mask), inputs)
 
 
 @torch.no_grad()

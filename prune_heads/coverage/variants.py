@@ -28,6 +28,8 @@ _ROPE_NEEDS: Mapping[str, Any] = {
     "original_max_position_embeddings": 4,
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
+    "short_factor": [1.0, 1.0, 2.0, 2.0],
+    "long_factor": [1.0, 2.0, 3.0, 4.0],
 }
 
 
