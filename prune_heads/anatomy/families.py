@@ -65,7 +65,10 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
         replace(BERT, pattern=r"encoder\.layers\.(\d+)\.self_attn", output="output", not_removed=BUILT_ANEW),
         *encoder_decoder(BART)[1:],
     ),
-    "bloom": (replace(BLOOM, not_removed=ALIBI),),
+    "bloom": (  # with both switches it computes with slices of W_O, past its module
+        replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", False),)),
+        replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", True), ("pretraining_tp", 1))),
+    ),
     "canine": (replace(BERT, pattern=r"canine\.encoder\.layer\.(\d+)\.attention"),),
     "ctrl": (
         Layout(

@@ -62,6 +62,12 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
             "not known here (add_cross_attention in its configuration)"
         )
     layouts = list(_that_hold(FAMILIES[model_type], config))
+    if not layouts:
+        names = dict.fromkeys(name for layout in FAMILIES[model_type] for name, _ in layout.when)
+        raise UnsupportedModelError(
+            f"the attention of a {model_type!r} model is not understood with "
+            f"{', '.join(f'{name}={getattr(config, name, None)!r}' for name in names)} in its configuration"
+        )
     return [block for layout in layouts for block in _of_layout(model, model_type, layout)]
 
 

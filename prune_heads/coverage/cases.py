@@ -24,6 +24,7 @@ class Case:
     """Fields of the configuration that are not the type's own defaults."""
     sizes: Sizes = field(default_factory=Sizes)
     padding: Padding = "right"
+    n_tokens: int = 9
     attention: str | None = None
     seed: int = 0
 
@@ -35,7 +36,7 @@ class Case:
 
     def inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
         """A batch for it."""
-        return inputs_for(model, seed=self.seed, padding=self.padding)
+        return inputs_for(model, seed=self.seed, padding=self.padding, n_tokens=self.n_tokens)
 
     def mask(self, blocks: Sequence[AttentionBlock]) -> HeadMask:
         """Half of all heads at random, all of some block; what shares keys, values or weights goes together."""
@@ -57,5 +58,5 @@ def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = 
     width = heads * head_dim if draw.random() < 0.6 else draw.choice([24, 32, 40, 48])
     layers = Sizes().layers if changes else draw.choice([2, 3, 4])  # a change may be a list, one item a layer
     sizes = Sizes(width, layers, heads, kv_heads, head_dim, draw.choice([20, 33, 48]))
-    attention = draw.choice([None, "eager"])
-    return Case(model_type, changes or {}, sizes, draw.choice(_PADDINGS), attention, seed)
+    padding, n_tokens, attention = draw.choice(_PADDINGS), draw.choice([5, 9, 24]), draw.choice([None, "eager"])
+    return Case(model_type, changes or {}, sizes, padding, n_tokens, attention, seed)

@@ -88,7 +88,8 @@ def _cases(model_type: str, switches: list[dict[str, Any]], n_random: int) -> It
 
 
 def _row(model_type: str, can: Mapping[str, bool], reason: str) -> dict[str, Any]:
-    return {"type": model_type, **{name: can.get(name, False) for name in CAN}, "reason": reason}
+    abilities = {name: can.get(name, False) for name in CAN}
+    return {"type": model_type, **abilities, "reason": reason, "variants": [], "refused": {}, "mixers": []}
 
 
 def _reason(refused: Mapping[str, str]) -> str:
