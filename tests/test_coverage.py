@@ -18,7 +18,7 @@ from prune_heads.coverage.cases import Case, random_case
 from prune_heads.coverage.mixing import mixers
 from prune_heads.coverage.survey import CAN, survey
 from prune_heads.coverage.table import beside_heads, committed_table
-from prune_heads.coverage.tiny import tiny_inputs, tiny_model
+from prune_heads.coverage.tiny import inputs_for, tiny_inputs, tiny_model
 from prune_heads.coverage.trial import logits_of, try_case
 from prune_heads.coverage.variants import variants
 from prune_heads.errors import UnsupportedModelError
@@ -55,6 +55,7 @@ NAMED = [
     "bart",
     "mbart",
 ]
+RELEASE = committed_table()["transformers"].rpartition(".")[0]
 TABLE_IS_OF_THIS = version("transformers") == committed_table()["transformers"]
 
 
@@ -208,12 +209,33 @@ def test_a_second_removal_of_heads_with_relative_biases():
     assert close(logits(remove_heads(remove_heads(model, "E:1:3"), "E:1:1,4 E:2:2")), expected)
 
 
-@pytest.mark.parametrize("model_type", ["bert", "gpt2", "llama", "bart", "modernbert", "t5"])
+@pytest.mark.parametrize(
+    "model_type", ["albert", "bert", "gpt2", "llama", "bart", "modernbert", "t5", "swin", "vit"]
+)
 def test_a_model_without_any_head_still_runs(model_type):
     model = tiny_model(model_type)
-    everything = {i: range(block.n_heads) for i, block in enumerate(attention_blocks(model))}
-    expected = gated_logits(model, everything)
-    assert close(logits(remove_heads(model, everything)), expected)
+    inputs, blocks = inputs_for(model), attention_blocks(model)
+    with gated(model, [torch.zeros(block.n_heads) for block in blocks]):
+        expected = logits_of(model, inputs)
+    everything = {i: range(block.n_heads) for i, block in enumerate(blocks)}
+    assert close(logits_of(remove_heads(model, everything), inputs), expected)
+
+
+def test_the_blocks_of_an_image_classifier_are_in_order():
+    assert [block.n_heads for block in attention_blocks(tiny_model("vit"))] == [4, 4, 4]
+    assert [block.n_heads for block in attention_blocks(tiny_model("swin"))] == [2, 2, 4, 4]
+
+
+def test_the_layers_of_albert_are_in_the_order_of_their_calls():
+    model = tiny_model("albert", num_hidden_groups=2, inner_group_num=2)  # its groups run twice and once
+    blocks, called = attention_blocks(model), []
+    for module in {block.output.module for block in blocks}:
+        module.register_forward_hook(lambda module, args, output: called.append(module))
+    logits(model)
+    assert [block.output.module for block in blocks] == called
+    assert [(block.layer, block.depth, block.n_depths) for block in blocks] == [
+        *((0, 0, 2), (1, 0, 2), (2, 1, 2), (3, 1, 2), (4, 0, 1), (5, 0, 1))
+    ]
 
 
 BY_THEIR_CONFIGURATION = [
@@ -247,7 +269,11 @@ def test_variants_are_exact_or_refused_by_their_switch(model_type, changes, refu
 @pytest.mark.parametrize(
     ("model_type", "before", "changes"),
     [
-        ("albert", {"pattern": r"albert_layer_groups\.(\d+)\.albert_layers\.(0)\.attention"}, {"inner_group_num": 2}),
+        (
+            "albert",
+            {"pattern": r"albert_layer_groups\.(\d+)\.albert_layers\.(0)\.attention"},
+            {"inner_group_num": 2},
+        ),
         ("albert", {"closing": ""}, {}),
         ("falcon", {"not_removed_if": None}, {"alibi": True, "multi_query": False}),
         ("gpt_bigcode", {"interleaved": False}, {"multi_query": False}),
@@ -324,7 +350,11 @@ def test_perceiver_reads_its_text_by_attention_that_has_no_heads_here():
         ("bert", slice(None), "all heads are pruned: no token sees another any more"),
         ("bart", slice(None), "all heads are pruned: no token sees another any more"),
         ("bert", slice(2), "all heads are pruned"),  # too short for a proof
-        ("jamba", slice(None), "all heads are pruned; tokens still see each other in model.layers.*.mamba (Jamba"),
+        (
+            "jamba",
+            slice(None),
+            "all heads are pruned; tokens still see each other in model.layers.*.mamba (Jamba",
+        ),
     ],
 )
 def test_what_is_said_of_a_model_without_heads_is_proved(model_type, text, said):
@@ -347,8 +377,12 @@ def test_what_is_said_of_a_model_without_heads_is_proved(model_type, text, said)
 
 
 def test_the_readme_says_how_many():
-    counts = {name: sum(row[name] for row in ROWS.values()) for name in ("gate", "zero", "remove")}
-    said = f"of the {len(ROWS)} with a sequence classifier in transformers 5.23, heads of {counts['gate']} are gated"
+    classifiers = [row for row in ROWS.values() if row["type"] in TYPES]
+    counts = {name: sum(row[name] for row in classifiers) for name in CAN}
+    known = f"of the {len(classifiers)} with a sequence classifier in transformers {RELEASE}"
     readme = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
     assert counts["gate"] == counts["zero"]
-    assert f"{said} and zeroed, and of {counts['remove']} removed" in readme
+    assert (
+        f"{known}, heads of {counts['gate']} are gated and zeroed, and of {counts['remove']} removed"
+        in readme
+    )

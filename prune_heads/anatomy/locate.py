@@ -129,7 +129,9 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[At
         yield from _in_calls(blocks, int(getattr(model.config, layout.depths)))
 
 
-def _in_calls(blocks: list[tuple[tuple[int, ...], AttentionBlock]], n_layers: int) -> Iterator[AttentionBlock]:
+def _in_calls(
+    blocks: list[tuple[tuple[int, ...], AttentionBlock]], n_layers: int
+) -> Iterator[AttentionBlock]:
     """ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls."""
     n_groups = len({numbers[0] for numbers, _ in blocks})
     group_of = [int(i / (n_layers / n_groups)) for i in range(n_layers)]  # as transformers' AlbertTransformer

@@ -25,7 +25,9 @@ def criteria(as_json: Json = False) -> None:
 def models(
     try_now: Annotated[
         bool,
-        Option("--try", help="Try them and their variants with the installed transformers, for some minutes."),
+        Option(
+            "--try", help="Try them and their variants with the installed transformers, for some minutes."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -58,5 +58,9 @@ def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = 
     width = heads * head_dim if draw.random() < 0.6 else draw.choice([24, 32, 40, 48])
     layers = Sizes().layers if changes else draw.choice([2, 3, 4])  # a change may be a list, one item a layer
     sizes = Sizes(width, layers, heads, kv_heads, head_dim, draw.choice([20, 33, 48]))
-    padding, n_tokens, attention = draw.choice(_PADDINGS), draw.choice([5, 9, 24]), draw.choice([None, "eager"])
+    padding, n_tokens, attention = (
+        draw.choice(_PADDINGS),
+        draw.choice([5, 9, 24]),
+        draw.choice([None, "eager"]),
+    )
     return Case(model_type, changes or {}, sizes, padding, n_tokens, attention, seed)

@@ -55,7 +55,10 @@ def survey(model_type: str, *, n_random: int = 8) -> Survey:
     base = try_case(Case(model_type))
     if base is None:
         return Survey(_row(model_type, {}, "transformers does not build or run a tiny model of it"))
-    faults, tried, refused, beside = [], set(), {}, list(base.mixers)
+    faults: list[str] = []
+    tried: set[str] = set()
+    refused: dict[str, str] = {}
+    beside = list(base.mixers)
     with quiet_transformers():
         switches = list(variants(model_type))
     for case in _cases(model_type, switches, n_random):

@@ -76,8 +76,10 @@ class Sizes:
         relative = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 16}
         images = {"image_size": 16, "patch_size": 4}
         xpath = {f"max_xpath_{which}_unit_embeddings": 20 for which in ("tag", "subs")}
+        sparse = {"block_size": 2, "num_random_blocks": 1}
         own: Mapping[str, Mapping[str, Any]] = {
             **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3"), {**latent, "first_k_dense_replace": 3}),
+            **dict.fromkeys(("big_bird", "bigbird_pegasus"), sparse),
             "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
             **dict.fromkeys(("deberta", "deberta-v2"), relative),
             **dict.fromkeys(("deit", "vit"), images),
@@ -97,6 +99,7 @@ class Sizes:
                 "has_relative_attention_bias": True,
             },
             "lilt": {"hidden_size": self.width // 2 * 3},
+            "longformer": {"attention_window": 8},
             "luke": {"entity_vocab_size": 20, "entity_emb_size": 8, "cls_entity_prediction": False},
             "markuplm": {**xpath, "tag_pad_id": 19, "subs_pad_id": 19, "xpath_unit_hidden_size": 8},
             "minicpm3": latent,
@@ -140,17 +143,12 @@ def tiny_config(model_type: str, sizes: Sizes | None = None, **changes: Any) -> 
     return _small(CONFIG_MAPPING[model_type], sizes or Sizes(), changes)
 
 
-def fields(config: PreTrainedConfig) -> set[str]:
-    """Names that the configuration takes, the usual ones for its own among them."""
-    usual = {"num_labels", "pad_token_id", "eos_token_id", "bos_token_id"}
-    return set(config.to_dict()) | set(getattr(config, "attribute_map", {})) | usual
-
-
 def _small(
     config_class: type[PreTrainedConfig], sizes: Sizes, changes: Mapping[str, Any]
 ) -> PreTrainedConfig:
     base, aliases = config_class(), getattr(config_class, "attribute_map", {})
-    known = fields(base)
+    usual = {"num_labels", "pad_token_id", "eos_token_id", "bos_token_id"}
+    known = set(base.to_dict()) | set(aliases) | usual
     small: dict[str, Any] = {}
     for name, size in sizes.everywhere().items():
         if name in known:
@@ -178,7 +176,9 @@ def model_class(model_type: str) -> type[PreTrainedModel]:
         if found := names.get(model_type):
             name = found if isinstance(found, str) else found[0]
             return cast(type[PreTrainedModel], getattr(transformers, name))
-    raise UnsupportedModelError(f"a tiny model must be a classifier or translate; {model_type!r} does neither")
+    raise UnsupportedModelError(
+        f"a tiny model must be a classifier or translate; {model_type!r} does neither"
+    )
 
 
 def tiny_model(
@@ -216,7 +216,7 @@ def tiny_model(
 
 @torch.no_grad()
 def draw(model: PreTrainedModel) -> PreTrainedModel:
-    """Draw what is learned: scales, which begin at 1, around 1; the rest around 0, large enough that every head matters.
+    """Draw what is learned: scales, which begin at 1, around 1, the rest around 0; every head matters.
 
     Biases must be drawn for b_V to be seen to go, norms for one that belongs to a head.
     """

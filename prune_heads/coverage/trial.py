@@ -6,6 +6,7 @@ The truth is the same model with the columns of W_O that the heads own zeroed by
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ def try_case(case: Case) -> Outcome | None:
         if _near(truth, plain):
             found.faults["gate"] = "these heads change nothing"
         for name, way in {"gate": _gate, "zero": _zero, "remove": _remove}.items():
-            _judge(found, name, lambda way=way: way(model, inputs, mask), truth)
+            _judge(found, name, partial(way, model, inputs, mask), truth)
     return found
 
 

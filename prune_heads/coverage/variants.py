@@ -18,9 +18,21 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from prune_heads.coverage.tiny import Sizes, fields, tiny_config
+from prune_heads.coverage.tiny import Sizes, tiny_config
 
-_NOT_TRIED = ("drop", "token", "initializer", "init_std", "eps", "use_cache", "output_", "tie_", "_loss", "index")
+_NOT_TRIED = (
+    "drop",
+    "token",
+    "vocab",
+    "initializer",
+    "init_std",
+    "eps",
+    "use_cache",
+    "output_",
+    "tie_",
+    "_loss",
+    "index",
+)
 """Parts of names that have nothing to do with how a model attends."""
 _ROPE_NEEDS: Mapping[str, Any] = {
     "rope_theta": 10000.0,
@@ -101,11 +113,10 @@ def _compared(module_name: str) -> dict[str, set[Any]]:
     found: dict[str, set[Any]] = {"": set()}
     for module in _beside(module_name):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found[""].add(node.value)
+            found[""].update(_words(node))
             if isinstance(node, ast.Compare):
                 sides = [node.left, *node.comparators]
-                words = {w.value for side in sides for w in ast.walk(side) if _is_word(w)}
+                words = {word for side in sides for part in ast.walk(side) for word in _words(part)}
                 for side in sides:
                     found.setdefault(_name(side), set()).update(words)
     return found
@@ -118,8 +129,8 @@ def _beside(module_name: str) -> Iterator[ModuleType]:
             yield import_module(f"{package.__name__}.{info.name}")
 
 
-def _is_word(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _words(node: ast.AST) -> list[str]:
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
 def _name(node: ast.AST) -> str:
