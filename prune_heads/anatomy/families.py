@@ -37,7 +37,10 @@ _SHARED: Mapping[str, tuple[Layout, ...]] = {
     "jamba minimax qwen3_5_text qwen3_next": (replace(LLAMA, some_layers=True),),
     "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
     "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
-    "bart mbart mvp plbart": encoder_decoder(BART),
+    "bart mbart plbart": encoder_decoder(BART),
+    "mvp": encoder_decoder(
+        replace(BART, not_removed_if=("use_prompt", True, "its prompts have keys for all heads"))
+    ),
     "biogpt opt": (BART,),
     "axk1 deepseek_v2 deepseek_v3 minicpm3 mistral4": (replace(LATENT, counts_dimensions=True),),
     "gpt2 gpt-sw3": (GPT2,),

@@ -26,8 +26,8 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
         inputs: A tokenised batch.
 
     Returns:
-        Paths, `*` for the numbers of layers, and classes; empty where it is proved that no token sees another. None where nothing
-        is proved: no text, one that is too short, or an attention that the other token does not reach.
+        Paths, `*` for the numbers of layers, and classes; empty where it is proved that no token sees another. None
+        where nothing is proved: no text, one that is too short, or an attention that the other token does not reach.
     """
     pair = _pair(model, inputs)
     if pair is None:

@@ -26,7 +26,7 @@ class Survey:
     """What the trials of a type found."""
 
     row: dict[str, Any]
-    """`type`; whether `gate`, `zero` and `remove` are exact, and a `reason` where not; the `variants` that were tried,
+    """`type`; whether it is a `classifier` of texts; whether `gate`, `zero` and `remove` are exact, and a `reason` where not; the `variants` that were tried,
     by the fields of the configuration; those of them that are `refused`, and why; the `mixers`, by which tokens see
     each other beside the heads."""
     faults: list[str] = field(default_factory=list)
@@ -92,7 +92,9 @@ def _cases(model_type: str, switches: list[dict[str, Any]], n_random: int) -> It
 
 def _row(model_type: str, can: Mapping[str, bool], reason: str) -> dict[str, Any]:
     abilities = {name: can.get(name, False) for name in CAN}
-    return {"type": model_type, **abilities, "reason": reason, "variants": [], "refused": {}, "mixers": []}
+    classifier = model_type in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    about = {"classifier": classifier, "reason": reason, "variants": [], "refused": {}, "mixers": []}
+    return {"type": model_type, **abilities, **about}
 
 
 def _reason(refused: Mapping[str, str]) -> str:

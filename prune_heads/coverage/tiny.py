@@ -76,9 +76,10 @@ class Sizes:
         relative = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": 16}
         images = {"image_size": 16, "patch_size": 4}
         xpath = {f"max_xpath_{which}_unit_embeddings": 20 for which in ("tag", "subs")}
+        dense = {**latent, "first_k_dense_replace": 3}
         sparse = {"block_size": 2, "num_random_blocks": 1}
         own: Mapping[str, Mapping[str, Any]] = {
-            **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3"), {**latent, "first_k_dense_replace": 3}),
+            **dict.fromkeys(("axk1", "deepseek_v2", "deepseek_v3"), dense),
             **dict.fromkeys(("big_bird", "bigbird_pegasus"), sparse),
             "cohere_compass_text": {"rope_parameters": {"full_attention": _ROPE, "sliding_attention": _ROPE}},
             **dict.fromkeys(("deberta", "deberta-v2"), relative),
@@ -104,11 +105,7 @@ class Sizes:
             "markuplm": {**xpath, "tag_pad_id": 19, "subs_pad_id": 19, "xpath_unit_hidden_size": 8},
             "minicpm3": latent,
             "minimax": {"layer_types": attends_later},
-            "mistral4": {
-                **latent,
-                "head_dim": 16,
-                "first_k_dense_replace": 3,
-            },
+            "mistral4": {**dense, "head_dim": 16},
             "mobilebert": {"true_hidden_size": self.width, "intra_bottleneck_size": self.width},
             "perceiver": {
                 "d_latents": self.width,
