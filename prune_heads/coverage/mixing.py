@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from prune_heads.anatomy.locate import attention_blocks
 from prune_heads.gating import gated
 
+_ROWS = 7
+"""Of the batch: few other dimensions are as large."""
 _TOLERANCE = 1e-5
 """How far apart two values may be, of the largest, and count as the same: they come from rows of one batch."""
 
@@ -18,8 +20,8 @@ _TOLERANCE = 1e-5
 def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
     """Modules by which a token reaches others although all heads are gated.
 
-    The first text is run beside a copy of itself in which one other token stands. A module mixes if its output differs
-    at a place where none of its inputs does; what it mixed is undone behind it, so that the next ones show, too.
+    The first text is run beside copies of itself; in one of them another token stands. A module mixes if its output
+    differs at a place where none of its inputs does; what it mixed is undone behind it, so that the next ones show.
 
     Args:
         model: In evaluation mode.
@@ -51,10 +53,10 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
 
 
 def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The first text twice; in the second row a token in its middle is another of its tokens."""
+    """The first text in all rows; in the second row a token in its middle is another of its tokens."""
     if "input_ids" not in inputs:
         return None
-    pair = {name: torch.cat([value[:1]] * 2) for name, value in inputs.items() if name != "labels"}
+    pair = {name: torch.cat([value[:1]] * _ROWS) for name, value in inputs.items() if name != "labels"}
     end = getattr(model.config, "eos_token_id", None)
     for name in ("input_ids", "decoder_input_ids"):
         if name not in pair:
@@ -70,7 +72,7 @@ def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] |
 
 
 class _Search:
-    """In what each module's inputs and outputs differ between the two rows of a batch."""
+    """In what each module's inputs and outputs differ between the first two rows of a batch."""
 
     def __init__(self, blocks: list[str], shifts: bool) -> None:
         self.blocks, self.shifts = blocks, shifts
@@ -100,8 +102,10 @@ class _Search:
             mixed = sorted(_changed(new) - given)
             if mixed:
                 self.mixing.append(path)
-                rows = new if new.shape[0] == 2 else new.transpose(0, 1)
-                rows[1, mixed] = rows[0, mixed]
+            if _ROWS in new.shape[:2]:
+                rows = new if new.shape[0] == _ROWS else new.transpose(0, 1)
+                others = [i for i in range(rows.shape[1]) if i not in given]
+                rows[1, others] = rows[0, others]  # what is left of it, however small
 
         return hook
 
@@ -129,10 +133,10 @@ def _tensors(thing: Any) -> Iterator[Tensor]:
 
 
 def _changed(tensor: Tensor) -> set[int]:
-    """The tokens at which the two rows of a batch differ; the batch is the first dimension or the second."""
-    if tensor.ndim < 2 or 2 not in tensor.shape[:2] or not tensor.numel():
+    """The tokens at which the first two rows differ; the batch is the first dimension or the second."""
+    if tensor.ndim < 2 or _ROWS not in tensor.shape[:2] or not tensor.numel():
         return set()
-    rows = (tensor if tensor.shape[0] == 2 else tensor.transpose(0, 1)).double()
+    rows = (tensor if tensor.shape[0] == _ROWS else tensor.transpose(0, 1)).double()
     gap = (rows[0] - rows[1]).abs().flatten(1) if rows.ndim > 2 else (rows[0] - rows[1]).abs()[:, None]
     least = _TOLERANCE * max(1.0, float(rows.abs().max())) if tensor.is_floating_point() else 0
     return set((gap > least).any(dim=1).nonzero().flatten().tolist())

@@ -26,9 +26,9 @@ class Survey:
     """What the trials of a type found."""
 
     row: dict[str, Any]
-    """`type`; whether it is a `classifier` of texts; whether `gate`, `zero` and `remove` are exact, and a `reason` where not; the `variants` that were tried,
-    by the fields of the configuration; those of them that are `refused`, and why; the `mixers`, by which tokens see
-    each other beside the heads."""
+    """`type`; whether it is a `classifier` of texts; whether `gate`, `zero` and `remove` are exact, and the `reason`
+    where not; the `variants` that were tried, by the fields of the configuration; those of them that are `refused`, and
+    why; the `mixers`, by which tokens see each other beside the heads."""
     faults: list[str] = field(default_factory=list)
     """Each case that gave wrong logits or an error of none of our classes."""
 
@@ -48,7 +48,7 @@ def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]
     return {"transformers": version("transformers"), "models": rows}
 
 
-def survey(model_type: str, *, n_random: int = 8) -> Survey:
+def survey(model_type: str, *, n_random: int = 6) -> Survey:
     """Try a type: its defaults, each of its variants, and random sizes with random pairs of variants."""
     if model_type not in FAMILIES:
         return Survey(_row(model_type, {}, UNKNOWN.get(model_type, "it is not in the table")))
@@ -111,4 +111,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         inner = next((x for x in value.values() if isinstance(x, Mapping)), value)
         return str(inner.get("rope_type"))
-    return str(value)
+    return "/".join(dict.fromkeys(map(str, value))) if isinstance(value, list) else str(value)

@@ -21,17 +21,44 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from prune_heads.coverage.tiny import Sizes, tiny_config
 
 _NOT_TRIED = (
-    "drop",
-    "token",
-    "vocab",
-    "initializer",
-    "init_std",
-    "eps",
-    "use_cache",
-    "output_",
-    "tie_",
-    "_loss",
-    "index",
+    *(
+        "drop",
+        "token",
+        "vocab",
+        "initializer",
+        "init_std",
+        "eps",
+        "use_cache",
+        "output_",
+        "tie_",
+        "_loss",
+        "index",
+    ),
+    *(
+        "summary",
+        "n_top",
+        "channels",
+        "image",
+        "patch",
+        "vision",
+        "lang",
+        "label",
+        "temperature",
+        "gelu",
+        "swiglu",
+    ),
+    *(
+        "mlp_bias",
+        "expert",
+        "shared",
+        "final_logit",
+        "scale_emb",
+        "scaling_factor",
+        "_factor",
+        "classifier_",
+        "decoder_bias",
+    ),
+    "add_cross",  # refused for every type
 )
 """Parts of names that have nothing to do with how a model attends."""
 _ROPE_NEEDS: Mapping[str, Any] = {
@@ -86,7 +113,7 @@ def _others(
     elif isinstance(value, str) or words:
         yield from words
     elif isinstance(value, int):
-        yield from (1, 2 * value, 3) if value <= 64 else (4,)
+        yield from ((2, 3) if value == 1 else (1, 2 * value or 2)) if value <= 64 else (4,)
         if "None" in annotation:
             yield None
     elif isinstance(value, float) and value > 1e-3:
