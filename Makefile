@@ -12,9 +12,13 @@ demo: $(STAMP)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not thorough"
 
-# What takes too long for every change: all model types and their variants, long simulations.
-thorough: $(STAMP)
+# What takes too long for every change: all model types and their variants, long simulations. The types also with the
+# oldest transformers that pyproject.toml takes and with the newest there is.
+thorough: $(STAMP) .venv-oldest/.installed .venv-newest/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m thorough
+	for age in oldest newest; do \
+	  OMP_NUM_THREADS=1 .venv-$$age/bin/pytest --numprocesses 2 -m thorough tests/test_coverage.py || exit 1; \
+	done
 
 lint: $(STAMP)
 	$(BIN)/ruff check
@@ -44,5 +48,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv-oldest/.installed: TRANSFORMERS = $(shell sed -n 's/.*"transformers>=\(.*\)".*/==\1/p' pyproject.toml)
+.venv-%/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --constraint constraints.txt torch
+	$(@D)/bin/pip install --quiet --upgrade --editable . pytest pytest-xdist "transformers$(TRANSFORMERS)"
+	touch $@
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-oldest .venv-newest build *.egg-info

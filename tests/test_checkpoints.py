@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import ENCODERS, save_tiny_checkpoint, tiny_inputs, tiny_model
+from tiny import save_tiny_checkpoint, tiny_inputs, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import load_pruned, remove_heads, save_pruned, zero_heads
@@ -22,7 +22,7 @@ def logits(model):
     return model(**tiny_inputs()).logits
 
 
-@pytest.mark.parametrize("model_type", ENCODERS)
+@pytest.mark.parametrize("model_type", ["bert", "distilbert"])
 def test_uneven_layers_come_back_bit_for_bit(model_type, tmp_path):
     model = remove_heads(tiny_model(model_type), UNEVEN)
     save_pruned(model, tmp_path / "pruned")
@@ -34,7 +34,7 @@ def test_uneven_layers_come_back_bit_for_bit(model_type, tmp_path):
     assert torch.allclose(logits(again), logits(model), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("model_type", ENCODERS)
+@pytest.mark.parametrize("model_type", ["bert", "distilbert"])
 def test_plain_from_pretrained_fails_loudly_and_the_folder_says_what_to_call(model_type, tmp_path):
     save_pruned(remove_heads(tiny_model(model_type), "2:3"), tmp_path / "pruned")
     with pytest.raises(RuntimeError, match="mismatch"):

@@ -1,11 +1,11 @@
-"""gate = zeroed = removed, on a tiny model of every family, with both attention implementations and padding."""
+"""gate = zeroed = removed, in detail, with both attention implementations and padding; all types: test_coverage."""
 
 import copy
 import json
 
 import pytest
 import torch
-from tiny import ENCODERS, model_class, tiny_inputs, tiny_model
+from tiny import tiny_inputs, tiny_model
 
 import prune_heads
 from prune_heads import HeadMask, attention_blocks, gated, gates_of, prove_gates, remove_heads, zero_heads
@@ -13,12 +13,7 @@ from prune_heads.costs import head_parameters, n_parameters, pruned_parameters
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, UnsupportedModelError
 from prune_heads.surgery import removed_heads
 
-CASES = [
-    (model_type, attention)
-    for model_type in ENCODERS
-    for attention in ("eager", "sdpa")
-    if attention == "eager" or model_class(model_type)._supports_sdpa
-]
+CASES = [(model_type, attention) for model_type in ("bert", "distilbert") for attention in ("eager", "sdpa")]
 MASKS = ["1:1", "3:4", "1:2 2:1,2,3,4 3:1,4", "1:1,2,3,4 2:1,2,3,4 3:1,2,3,4"]
 
 
@@ -36,10 +31,6 @@ def logits(model):
 def gated_logits(model, heads):
     with gated(model, gates_of(model, heads)):
         return logits(model)
-
-
-def test_most_types_are_tried_with_both_kinds_of_attention():
-    assert sum(attention == "sdpa" for _, attention in CASES) >= 12
 
 
 def test_the_attention_asked_for_is_the_attention_used(model, request):

@@ -23,7 +23,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.studies import exporting
 from prune_heads.studies.exporting import export, random_batches, require
 
-REMOVED = [row["type"] for row in committed_table()["models"] if row["remove"]]
+REMOVED = [row["type"] for row in committed_table()["models"] if row["remove"] and row["classifier"]]
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask
 
 N_TOKENS = 16
-ROWS = {row["type"]: row for row in committed_table()["models"] if row["gate"]}
+ROWS = {row["type"]: row for row in committed_table()["models"] if row["gate"] and row["classifier"]}
 UNCOUNTABLE = {"deberta", "deberta-v2", "perceiver"}
 """Their code has autograd functions that PyTorch's counter does not take."""
 SHAPES = [

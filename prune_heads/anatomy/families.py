@@ -5,11 +5,14 @@ from dataclasses import replace
 
 from prune_heads.anatomy.layout import Layout
 from prune_heads.anatomy.shapes import (
+    ALIBI,
     BART,
     BERT,
+    BIGCODE,
     BLOOM,
     BUILT_ANEW,
     DISTILBERT,
+    FALCON,
     GPT2,
     LATENT,
     LLAMA,
@@ -28,12 +31,16 @@ _SHARED: Mapping[str, tuple[Layout, ...]] = {
     "roberta-prelayernorm roc_bert roformer tapas xlm-roberta xlm-roberta-xl xmod": (BERT,),
     "arcee cohere_compass_text exaone4 gemma gemma2 gemma3_text glm glm4 helium hunyuan_v1_dense hunyuan_v1_moe llama "
     "ministral ministral3 mistral mixtral nemotron olmo phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 "
-    "stablelm starcoder2": (LLAMA,),
+    "starcoder2": (LLAMA,),
+    "stablelm": (replace(LLAMA, not_removed_if=("qk_layernorm", True, "each head has a norm of its own")),),
     "eurobert gte jina_embeddings_v3 nomic_bert ultrabert": (replace(LLAMA, stack="encoder"),),
     "jamba minimax qwen3_5_text qwen3_next": (replace(LLAMA, some_layers=True),),
     "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
     "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
-    "bart mbart mvp plbart": encoder_decoder(BART),
+    "bart mbart plbart": encoder_decoder(BART),
+    "mvp": encoder_decoder(
+        replace(BART, not_removed_if=("use_prompt", True, "its prompts have keys for all heads"))
+    ),
     "biogpt opt": (BART,),
     "axk1 deepseek_v2 deepseek_v3 minicpm3 mistral4": (replace(LATENT, counts_dimensions=True),),
     "gpt2 gpt-sw3": (GPT2,),
@@ -44,7 +51,7 @@ _SHARED: Mapping[str, tuple[Layout, ...]] = {
 _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "albert": (
         Layout(
-            pattern=r"albert_layer_groups\.(\d+)\.albert_layers\.0\.attention",
+            pattern=r"albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.attention",
             query="query",
             key="key",
             value="value",
@@ -53,6 +60,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             counts_dimensions=True,
             counters=("num_attention_heads", "all_head_size"),
             depths="num_hidden_layers",
+            closing="LayerNorm",
         ),
     ),
     "big_bird": (replace(BERT, not_removed=BUILT_ANEW),),
@@ -60,7 +68,10 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
         replace(BERT, pattern=r"encoder\.layers\.(\d+)\.self_attn", output="output", not_removed=BUILT_ANEW),
         *encoder_decoder(BART)[1:],
     ),
-    "bloom": (replace(BLOOM, not_removed="its ALiBi slopes, one a head, are built once for all layers"),),
+    "bloom": (  # with both switches it computes with slices of W_O, past its module
+        replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", False),)),
+        replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", True), ("pretraining_tp", 1))),
+    ),
     "canine": (replace(BERT, pattern=r"canine\.encoder\.layer\.(\d+)\.attention"),),
     "ctrl": (
         Layout(
@@ -96,9 +107,9 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     ),
     "distilbert": (DISTILBERT,),
     "falcon": (
-        replace(BLOOM, interleaved=False, when=(("new_decoder_architecture", False), ("multi_query", True))),
-        replace(BLOOM, when=(("new_decoder_architecture", True),)),
-        replace(BLOOM, when=(("new_decoder_architecture", False), ("multi_query", False))),
+        replace(FALCON, interleaved=False, when=(("new_decoder_architecture", False), ("multi_query", True))),
+        replace(FALCON, when=(("new_decoder_architecture", True),)),
+        replace(FALCON, when=(("new_decoder_architecture", False), ("multi_query", False))),
     ),
     "funnel": (
         Layout(
@@ -113,12 +124,15 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
         ),
     ),
     "gemma3": (replace(LLAMA, pattern=r"language_model\.layers\.(\d+)\.self_attn"),),
-    "gpt_bigcode": (replace(GPT2, counters=("num_heads", "embed_dim", "kv_dim", "kv_heads")),),
+    "gpt_bigcode": (
+        replace(BIGCODE, when=(("multi_query", True),)),
+        replace(BIGCODE, interleaved=True, when=(("multi_query", False),)),
+    ),
     "gpt_neo": (replace(BART, pattern=r"h\.(\d+)\.attn\.attention"),),
     "gpt_neox": (replace(BLOOM, pattern=r"layers\.(\d+)\.attention", counted_by="head_size"),),
     "gpt_oss": (replace(LLAMA, also=(("sinks", 0),)),),
     "gptj": (replace(BART, pattern=r"h\.(\d+)\.attn"),),
-    "layoutlmv3": (replace(BERT, shared_biases=("rel_pos", "rel_2d_pos")),),
+    "layoutlmv3": (replace(BERT, shared_biases=("position_bias", "rel_pos", "rel_2d_pos")),),
     "lilt": (
         replace(
             BERT,

@@ -46,6 +46,8 @@ class Layout:
     core: str = ""
     """Path of the module that attends; without heads it is skipped. It gives W_O's output where W_O is inside, else its
     input, and `n_outputs` things in all."""
+    closing: str = ""
+    """Path, from there, of the norm of the sum of its input and W_O's output, where it is inside, too."""
     n_outputs: int = 2
     """0: it is not skipped, since it gives more than its heads do; its own forward runs without heads too."""
     outputs: type[tuple[object, ...]] | type[list[object]] = tuple
@@ -60,3 +62,5 @@ class Layout:
     """Why W_Q and W_K of a head cannot be changed without changing others; empty where they can."""
     not_removed: str = ""
     """Why heads cannot be taken out; empty where they can."""
+    not_removed_if: tuple[str, object, str] | None = None
+    """The same where the configuration says so: its field, the value, and why."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -61,12 +61,23 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
             f"a {model_type!r} model must have self-attention only; this one has cross-attention, whose heads are "
             "not known here (add_cross_attention in its configuration)"
         )
-    layouts = [
-        layout
-        for layout in FAMILIES[model_type]
-        if all(getattr(config, name, None) == value for name, value in layout.when)
-    ]
+    layouts = list(_that_hold(FAMILIES[model_type], config))
+    if not layouts:
+        names = dict.fromkeys(name for layout in FAMILIES[model_type] for name, _ in layout.when)
+        raise UnsupportedModelError(
+            f"the attention of a {model_type!r} model is not understood with "
+            f"{', '.join(f'{name}={getattr(config, name, None)!r}' for name in names)} in its configuration"
+        )
     return [block for layout in layouts for block in _of_layout(model, model_type, layout)]
+
+
+def _that_hold(layouts: Iterable[Layout], config: object) -> Iterator[Layout]:
+    """Those for what the configuration says."""
+    for layout in layouts:
+        if all(getattr(config, name, None) == value for name, value in layout.when):
+            name, value, why = layout.not_removed_if or ("", object(), "")
+            refused = getattr(config, name, None) == value
+            yield replace(layout, not_removed=f"{why} ({name} in its configuration)") if refused else layout
 
 
 def _of_own(model: nn.Module, *, described_only: bool) -> list[AttentionBlock]:
@@ -108,15 +119,29 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[At
             f"a {model_type!r} model must have its layers at '...{layout.pattern}', numbered from 0; "
             f"found {[name for _, name, *_ in found] or 'none'}"
         )
-    for i, (numbers, name, module, whole) in enumerate(found):
-        layer = numbers[0] if len(numbers) == 1 else i
-        block = _block(name, layer, module, whole, layout)
-        if layout.depths is None:
-            yield block
-            continue
-        n_depths = int(getattr(model.config, layout.depths)) // len(found)
-        for depth in range(n_depths):
-            yield replace(block, layer=layer * n_depths + depth, depth=depth, n_depths=n_depths)
+    blocks = [
+        (numbers, _block(name, numbers[0] if len(numbers) == 1 else i, module, whole, layout))
+        for i, (numbers, name, module, whole) in enumerate(found)
+    ]
+    if layout.depths is None:
+        yield from (block for _, block in blocks)
+    else:
+        yield from _in_calls(blocks, int(getattr(model.config, layout.depths)))
+
+
+def _in_calls(
+    blocks: list[tuple[tuple[int, ...], AttentionBlock]], n_layers: int
+) -> Iterator[AttentionBlock]:
+    """ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls."""
+    n_groups = len({numbers[0] for numbers, _ in blocks})
+    group_of = [int(i / (n_layers / n_groups)) for i in range(n_layers)]  # as transformers' AlbertTransformer
+    layer = 0
+    for i, group in enumerate(group_of):
+        depth, n_depths = i - group_of.index(group), group_of.count(group)
+        for numbers, block in blocks:
+            if numbers[0] == group:
+                yield replace(block, layer=layer, depth=depth, n_depths=n_depths)
+                layer += 1
 
 
 def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:

@@ -37,6 +37,7 @@ GPT2 = Layout(
     counters=("num_heads", "split_size"),
     stack="decoder",
 )
+BIGCODE = replace(GPT2, counters=("num_heads", "embed_dim", "kv_dim", "kv_heads"))
 BLOOM = Layout(
     pattern=r"h\.(\d+)\.self_attention",
     query="query_key_value",
@@ -49,6 +50,8 @@ BLOOM = Layout(
     counters=("num_heads", "num_kv_heads"),
     stack="decoder",
 )
+ALIBI = "its ALiBi slopes, one a head, are built once for all layers"
+FALCON = replace(BLOOM, not_removed_if=("alibi", True, ALIBI))
 LATENT = replace(
     LLAMA,
     query="q_b_proj|q_proj",

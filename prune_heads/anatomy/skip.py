@@ -35,6 +35,8 @@ def skip_attention(block: AttentionBlock) -> None:
         block.layout.n_outputs,
         block.layout.outputs,
     )
+    if block.layout.closing:
+        core.forward.closing = core.get_submodule(block.layout.closing)
 
 
 @dataclass
@@ -48,6 +50,8 @@ class _NoHeads:
     """W_O, where it is a part of the attention."""
     n_outputs: int
     outputs: type[Any]
+    closing: nn.Module | None = None
+    """A norm of the sum of input and output, where it is a part of the attention."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The first argument, by position or by name, is the hidden states, `(batch, tokens, width)`.
@@ -66,6 +70,8 @@ class _NoHeads:
             first = hidden.new_zeros(*hidden.shape[:-1], self.output.nf) + self.output.bias
         else:
             first = self.output(context)
+        if self.closing is not None:
+            first = self.closing(hidden + first)
         config = getattr(self.module, "config", None)
         eager = getattr(config, "_attn_implementation", None) == "eager"
         weights = hidden.new_empty(hidden.shape[0], 0, hidden.shape[1], n_keys) if eager else None

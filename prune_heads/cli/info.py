@@ -22,6 +22,7 @@ def info(
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
     from prune_heads.checkpoints import load_classifier
+    from prune_heads.coverage.table import beside_heads
     from prune_heads.reporting.info import info_report, info_table
     from prune_heads.studies.pruning import read_heads
 
@@ -29,5 +30,6 @@ def info(
     for note in classifier.notes:
         TerminalReporter().note(note)
     n_heads = head_counts(attention_blocks(classifier.model))
-    report = info_report(classifier.name, budget(classifier.model, read_heads(heads, n_heads), length))
+    costs = budget(classifier.model, read_heads(heads, n_heads), length)
+    report = info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
     show(report, info_table(report), as_json=as_json)

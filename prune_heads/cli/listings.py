@@ -25,7 +25,9 @@ def criteria(as_json: Json = False) -> None:
 def models(
     try_now: Annotated[
         bool,
-        Option("--try", help="Try them with the installed transformers, on tiny models, for half a minute."),
+        Option(
+            "--try", help="Try them and their variants with the installed transformers, for some minutes."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -34,10 +36,11 @@ def models(
     from prune_heads.reporting.listings import model_table
 
     if try_now:
-        from prune_heads.coverage.trial import try_all
+        from prune_heads.coverage.survey import all_types, try_all
 
-        TerminalReporter().note("every type is being tried on a tiny model; that takes half a minute")
-        table = try_all()
+        types = all_types()
+        with TerminalReporter().stage("trying types", len(types)) as progress:
+            table = try_all(types, progress)
     else:
         table = committed_table()
     show(table, model_table(table), as_json=as_json)

@@ -1,156 +1,113 @@
-"""Gate, zero and remove, tried on a tiny model of a type: what is exact, what is not, and why."""
+"""Gate, zero and remove, tried on tiny models of a type: what is exact, what is refused and why, and what is wrong.
+
+The truth is the same model with the columns of W_O that the heads own zeroed by hand.
+"""
 
 import copy
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as SEQUENCE_CLASSIFIERS,
-)
+from transformers import PreTrainedModel
 
-from prune_heads.anatomy import FAMILIES, UNKNOWN, AttentionBlock, attention_blocks, head_counts
+from prune_heads.anatomy import attention_blocks
 from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.coverage.tiny import tiny_inputs, tiny_model
-from prune_heads.errors import PruneHeadsError, first_line
+from prune_heads.coverage.cases import Case
+from prune_heads.coverage.mixing import mixers
+from prune_heads.errors import PruneHeadsError, UnsupportedModelError, first_line
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.surgery import remove_heads, zero_heads
 
 TOLERANCE = 1e-5
 """How far logits may be apart, in float32, of the largest logit or of 1."""
+Inputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """What holds for a model type."""
+class Outcome:
+    """What a case showed."""
 
-    type: str
-    gate: bool = False
-    zero: bool = False
-    remove: bool = False
-    reason: str = ""
-    """Why something does not hold."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The row: type, gate, zero, remove, reason."""
-        return asdict(self)
+    logits: Tensor
+    """Of the model as it is."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """`gate`, `zero`, `remove` -> why the package does not do it; a type that is refused whole refuses all three."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """The same for what it does and should not: a wrong result or an error that is none of its own."""
+    mixers: tuple[str, ...] = ()
+    """Where tokens see each other beside the heads."""
 
 
-def try_all(types: Iterable[str] = tuple(SEQUENCE_CLASSIFIERS)) -> dict[str, Any]:
-    """The table for the installed transformers: every type with a sequence classifier, or some, tried."""
+def try_case(case: Case) -> Outcome | None:
+    """Try a case; None where transformers itself cannot build or run its model."""
     with quiet_transformers():
-        rows = [try_type(model_type).to_json() for model_type in sorted(types)]
-    return {"transformers": version("transformers"), "models": rows}
+        try:
+            model = case.model()
+            inputs = case.inputs(model)
+            plain = logits_of(model, inputs)
+        except Exception:  # whatever a model class raises on what it does not take
+            return None
+        if not torch.isfinite(plain).all():
+            return None
+        try:
+            mask = case.mask(attention_blocks(model))
+        except UnsupportedModelError as error:
+            return Outcome(plain, dict.fromkeys(("gate", "zero", "remove"), _shortly(error)))
+        found = Outcome(plain, mixers=tuple(mixers(model, inputs) or ()))
+        if not torch.equal(_gate(model, inputs, HeadMask(mask.n_heads)), plain):
+            found.faults["gate"] = "gates of 1 change the logits"
+        truth = logits_of(_zeroed_by_hand(model, mask), inputs)
+        if _near(truth, plain):
+            found.faults["gate"] = "these heads change nothing"
+        for name, way in {"gate": _gate, "zero": _zero, "remove": _remove}.items():
+            _judge(found, name, partial(way, model, inputs, mask), truth)
+    return found
 
 
-def try_type(model_type: str) -> Coverage:
-    """Try a type: a gate of 0 must change the logits and equal zeroed columns of W_O, zeroed heads, removed heads."""
-    if model_type not in FAMILIES:
-        return Coverage(model_type, reason=UNKNOWN.get(model_type, "it is not in the table"))
+def _judge(found: Outcome, name: str, result: Callable[[], Tensor], truth: Tensor) -> None:
     try:
-        model, inputs = tiny_model(model_type), tiny_inputs()
-        blocks, plain = attention_blocks(model), _logits(model, inputs)
-    except (
-        Exception
-    ) as error:  # whatever a model class raises on a configuration or inputs that it does not take
-        return Coverage(model_type, reason=f"{type(error).__name__}: {first_line(error)}")
-    if not torch.isfinite(plain).all():
-        return Coverage(model_type, reason="the tiny model's logits are not finite")
-    masks = [_one_group_each(blocks), *_alone(blocks)]
-    found, reasons = {}, []
-    for name, holds in (("gate", _gate_holds), ("zero", _zero_holds), ("remove", _remove_holds)):
-        reason = next(filter(None, (_try(holds, model, inputs, mask) for mask in masks)), "")
-        found[name] = not reason
-        if reason and reason not in reasons:
-            reasons.append(reason)
-        if name == "gate" and reason:
-            return Coverage(model_type, reason=reason)
-    return Coverage(model_type, **found, reason="; ".join(reasons))
-
-
-def _alone(blocks: list[AttentionBlock]) -> list[HeadMask]:
-    """One group of heads at a time, in the first and the last layer of every kind of block."""
-    n_heads = head_counts(blocks)
-    kinds: dict[str, list[int]] = {}
-    for i, block in enumerate(blocks):
-        kinds.setdefault(block.letter, []).append(i)
-    chosen = {i for places in kinds.values() for i in (places[0], places[-1])}
-    if any(block.n_depths > 1 for block in blocks):
-        return [HeadMask.from_mapping({i: [1] for i in range(len(blocks))}, n_heads)]
-    return [HeadMask.from_mapping({i: _group(blocks[i], 0)}, n_heads) for i in sorted(chosen)]
-
-
-def _one_group_each(blocks: list[AttentionBlock]) -> HeadMask:
-    """Another group in every block, and all heads of the second block where there are more than two."""
-    shared = any(block.n_depths > 1 for block in blocks)
-    rows = {i: _group(block, 0 if shared else i) for i, block in enumerate(blocks)}
-    if len(blocks) > 2 and not shared:
-        rows[1] = list(range(blocks[1].n_heads))
-    return HeadMask.from_mapping(rows, head_counts(blocks))
-
-
-def _group(block: AttentionBlock, which: int) -> list[int]:
-    size = block.n_heads // block.n_kv_heads
-    group = which % block.n_kv_heads
-    return list(range(group * size, (group + 1) * size))
-
-
-def _try(holds: Any, model: nn.Module, inputs: dict[str, Tensor], mask: HeadMask) -> str:
-    try:
-        return str(holds(copy.deepcopy(model), inputs, mask))
+        if not _near(result(), truth):
+            found.faults[name] = f"{name} is not as zeroed columns of W_O"
     except PruneHeadsError as error:
-        return str(error).rsplit(": ", 1)[-1]
+        found.refused[name] = _shortly(error)
     except Exception as error:  # a forward that does not take its new shapes raises whatever it stumbles over
-        return f"{type(error).__name__}: {first_line(error)}"
+        found.faults[name] = f"{type(error).__name__}: {first_line(error)}"
 
 
-def _gate_holds(model: nn.Module, inputs: dict[str, Tensor], mask: HeadMask) -> str:
-    plain, under = _logits(model, inputs), _gated(model, inputs, mask)
-    if not torch.equal(_gated(model, inputs, HeadMask(mask.n_heads)), plain):
-        return "gates of 1 change the logits"
-    if _close(under, plain):
-        return "gates of 0 do not change the logits"
-    if any(block.n_depths > 1 for block in attention_blocks(model)):
-        return (
-            "" if _close(_logits(zero_heads(model, mask), inputs), under) else "gates are not zeroed weights"
-        )
-    with torch.no_grad():
-        for block, heads in zip(attention_blocks(model), mask.by_block(), strict=True):
-            block.output.weight[:, block.output.dimensions(heads)] = 0
-    return "" if _close(_logits(model, inputs), under) else "gates of 0 are not zeroed columns of W_O"
+def _gate(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
+    with gated(model, gates_of(model, mask)):
+        return logits_of(model, inputs)
 
 
-def _zero_holds(model: nn.Module, inputs: dict[str, Tensor], mask: HeadMask) -> str:
-    under = _gated(model, inputs, mask)
-    return (
-        "" if _close(_logits(zero_heads(model, mask), inputs), under) else "zeroed heads are not gated heads"
-    )
+def _zero(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
+    return logits_of(zero_heads(copy.deepcopy(model), mask), inputs)
 
 
-def _remove_holds(model: nn.Module, inputs: dict[str, Tensor], mask: HeadMask) -> str:
-    under = _gated(model, inputs, mask)
-    return (
-        ""
-        if _close(_logits(remove_heads(model, mask), inputs), under)
-        else "removed heads are not gated heads"
-    )
+def _remove(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
+    return logits_of(remove_heads(copy.deepcopy(model), mask), inputs)
 
 
 @torch.no_grad()
-def _logits(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-    torch.manual_seed(0)  # some types draw which tokens attend, or hash them
+def _zeroed_by_hand(model: PreTrainedModel, mask: HeadMask) -> PreTrainedModel:
+    model = copy.deepcopy(model)
+    for block, heads in zip(attention_blocks(model), mask.by_block(), strict=True):
+        block.output.weight[:, block.output.dimensions(heads)] = 0
+    return model
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Of a pass whose random choices are the same each time: some types draw which tokens attend, or hash them."""
+    torch.manual_seed(0)
     logits: Tensor = model(**inputs).logits
     return logits
 
 
-def _gated(model: nn.Module, inputs: dict[str, Tensor], mask: HeadMask) -> Tensor:
-    with gated(model, gates_of(model, mask)):
-        return _logits(model, inputs)
+def _near(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool((a - b).abs().max() <= TOLERANCE * max(1.0, float(b.abs().max())))
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() <= TOLERANCE * max(1.0, float(b.abs().max())))
+def _shortly(error: Exception) -> str:
+    return first_line(error).rsplit(": ", 1)[-1]

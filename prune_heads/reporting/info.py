@@ -1,6 +1,6 @@
 """What a model costs before and after heads are removed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,8 +18,14 @@ _NAMES = {
 }
 
 
-def info_report(name: str, budget: Budget) -> dict[str, Any]:
-    """Heads a layer, counts by part before and after, the highest speed-ups, and what they do not hold."""
+def info_report(name: str, budget: Budget, beside: Sequence[str] = ()) -> dict[str, Any]:
+    """Heads a layer, counts by part before and after, the highest speed-ups, and what they do not hold.
+
+    Args:
+        name: Of the model.
+        budget: What it costs.
+        beside: Modules by which tokens see each other and which have no heads here.
+    """
     stages = {"before": budget.before, "after": budget.after, "without_heads": budget.without_heads}
     gone = budget.removed.by_block()
     return {
@@ -37,7 +43,7 @@ def info_report(name: str, budget: Budget) -> dict[str, Any]:
         "lower_bound": bool(budget.uncounted) and not budget.not_counted_because,
         "speedup": budget.speedup,
         "speedup_without_heads": budget.ceiling,
-        "notes": _notes(budget),
+        "notes": _notes(budget, beside),
     }
 
 
@@ -63,7 +69,7 @@ def _counts(parts: Parts | None) -> dict[str, int] | None:
     return None if parts is None else {**asdict(parts), "total": parts.total}
 
 
-def _notes(budget: Budget) -> list[str]:
+def _notes(budget: Budget, beside: Sequence[str]) -> list[str]:
     notes = []
     if budget.not_counted_because:
         notes.append(f"multiply-adds and speed-ups are not known: {budget.not_counted_because}")
@@ -74,6 +80,8 @@ def _notes(budget: Budget) -> list[str]:
         )
     if budget.not_removed:
         notes.append(f"heads of this model can be gated or zeroed, not removed: {budget.not_removed}")
+    if beside:
+        notes.append(f"tokens also see each other in {', '.join(beside)}, which have no heads here")
     return notes
 
 

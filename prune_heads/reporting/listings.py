@@ -64,11 +64,21 @@ def model_table(table: Mapping[str, Any]) -> RenderableType:
         if row["type"] not in whole:
             can = ("yes" if row[name] else "no" for name in ("gate", "zero", "remove"))
             partly.add_row(row["type"], *can, row["reason"])
+    refused = Grid(("type", "with", "refused"))
+    for row in rows:
+        for switch, why in row["refused"].items():
+            refused.add_row(row["type"], switch, why)
+    beside = Grid(("type", "tokens also see each other in"))
+    for row in rows:
+        if row["mixers"]:
+            beside.add_row(row["type"], ", ".join(row["mixers"]))
     counts = ", ".join(f"{name} {sum(row[name] for row in rows)}" for name in ("gate", "zero", "remove"))
     return Group(
-        line(
-            f"{len(rows)} types with a sequence classifier, tried with transformers {table['transformers']}: {counts}\n"
-        ),
+        line(f"{len(rows)} types, tried with transformers {table['transformers']}: {counts}\n"),
         line(f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}"),
         partly,
+        line("exact but for these variants; --json lists all that were tried:"),
+        refused,
+        line("heads are not all of the attention, or not all that mixes tokens:"),
+        beside,
     )

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from prune_heads.coverage.mixing import mixers
 from prune_heads.evaluation import warn_if_below_majority
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
@@ -17,8 +20,7 @@ def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:
     """
     subject, split, reporter = predictions.subject, predictions.split, predictions.reporter
     subject.prove_gates(predictions.batches)
-    if len(mask) == mask.n_total:
-        reporter.note("all heads are pruned: no token sees another any more")
+    note_without_heads(predictions, mask)
     with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
         logits = predictions.of(mask, progress)
     if not mask:
@@ -31,3 +33,18 @@ def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:
         "heads_pruned": mask.descriptors(),
         "n_heads": mask.n_total,
     }
+
+
+def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
+    """Say that all heads are pruned, where they are, and what that means for this model, tried on its first text."""
+    if len(mask) < mask.n_total:
+        return
+    subject = predictions.subject
+    text = predictions.batches.batch(np.arange(1)).to(subject.device)
+    others = mixers(subject.model, text.inputs)
+    said = "all heads are pruned"
+    if others:
+        said += f"; tokens still see each other in {', '.join(others)}, which have no heads here"
+    elif others is not None:
+        said += ": no token sees another any more"
+    predictions.reporter.note(said)

@@ -11,6 +11,7 @@ from prune_heads.evaluation import Logits, predict, warn_if_below_majority
 from prune_heads.heads import HeadMask
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
+from prune_heads.studies.evaluating import note_without_heads
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.pruning import Choice, Mode, compare, curve, going_together, prune
 from prune_heads.studies.scoring import ScoreResult, Scoring, note_oracle
@@ -95,8 +96,7 @@ def run(
         scored = lab.scored(scoring)
         clock.lap("score")
     mask = named if named is not None else choice.mask(gone, scored.scores if scored else None, together)
-    if len(mask) == mask.n_total:
-        reporter.note("all heads are pruned: no token sees another any more")
+    note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
         points = list(

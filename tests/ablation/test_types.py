@@ -18,7 +18,7 @@ ONE_AT_A_TIME = {
     "W_O is not called as a module": ["xlnet"],
     "layers that could not be shared exactly": ["bloom", "deberta", "deberta-v2", "flaubert", "xlm"],
 }
-GATED = [row["type"] for row in committed_table()["models"] if row["gate"]]
+GATED = [row["type"] for row in committed_table()["models"] if row["gate"] and row["classifier"]]
 
 
 @torch.no_grad()

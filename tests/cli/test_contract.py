@@ -43,8 +43,15 @@ def test_listings_as_json(invoke, json_of):
         "estimators": list(ESTIMATORS),
         "normalizations": list(NORMALIZERS),
     }
-    models = json_of(invoke("models", "--json"))["models"]
-    assert {"type": "bert", "gate": True, "zero": True, "remove": True, "reason": ""} in models
+    models = {row["type"]: row for row in json_of(invoke("models", "--json"))["models"]}
+    assert {"gate": True, "zero": True, "remove": True, "classifier": True, "reason": ""}.items() <= models[
+        "bert"
+    ].items()
+    assert models["stablelm"]["refused"].keys() == {"qk_layernorm=True"}
+    assert "CanineEncoder" in models["canine"]["mixers"][0]
+    shown = invoke("models").output
+    assert "qk_layernorm=True" in shown
+    assert "canine.initial_char_encoder" in shown
 
 
 def test_evaluate_gives_its_contract(invoke, on_sst2, tmp_path, json_of):

@@ -1,0 +1,142 @@
+"""Which parts of a model let tokens see each other when no head is left: tried by changing another token."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_heads.anatomy.locate import attention_blocks
+from prune_heads.gating import gated
+
+_ROWS = 7
+"""Of the batch: few other dimensions are as large."""
+_TOLERANCE = 1e-5
+"""How far apart two values may be, of the largest, and count as the same: they come from rows of one batch."""
+
+
+@torch.no_grad()
+def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
+    """Modules by which a token reaches others although all heads are gated.
+
+    The first text is run beside copies of itself; in one of them another token stands. A module mixes if its output
+    differs at a place where none of its inputs does; what it mixed is undone behind it, so that the next ones show.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A tokenised batch.
+
+    Returns:
+        Paths, `*` for the numbers of layers, and classes; empty where it is proved that no token sees another. None
+        where nothing is proved: no text, one that is too short, or an attention that the other token does not reach.
+    """
+    pair = _pair(model, inputs)
+    if pair is None:
+        return None
+    blocks = attention_blocks(model)
+    shifts = bool(getattr(model.config, "is_encoder_decoder", False))
+    search = _Search([block.name for block in blocks], shifts)
+    hooks = [
+        module.register_forward_hook(search.watch(path), with_kwargs=True)
+        for path, module in model.named_modules()
+        if not search.is_inside(path)
+    ]
+    device = next(model.parameters()).device
+    try:
+        with gated(model, [torch.zeros(block.n_heads, device=device) for block in blocks]):
+            model(**pair)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return search.named(model) if search.mixing or not search.not_reached else None
+
+
+def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The first text in all rows; in the second row a token in its middle is another of its tokens."""
+    if "input_ids" not in inputs:
+        return None
+    pair = {name: torch.cat([value[:1]] * _ROWS) for name, value in inputs.items() if name != "labels"}
+    end = getattr(model.config, "eos_token_id", None)
+    for name in ("input_ids", "decoder_input_ids"):
+        if name not in pair:
+            continue
+        ids, seen = pair[name], pair.get(name.replace("input_ids", "attention_mask"))
+        places = [i for i in range(ids.shape[1]) if ids[0, i] != end and (seen is None or seen[0, i])][1:-1]
+        place = places[len(places) // 2] if places else 0
+        others = [i for i in places if ids[0, i] != ids[0, place]]
+        if not others:
+            return None
+        ids[1, place] = ids[0, others[0]]
+    return pair
+
+
+class _Search:
+    """In what each module's inputs and outputs differ between the first two rows of a batch."""
+
+    def __init__(self, blocks: list[str], shifts: bool) -> None:
+        self.blocks, self.shifts = blocks, shifts
+        self.mixing: list[str] = []
+        self.not_reached = set(blocks)
+
+    def is_inside(self, path: str) -> bool:
+        """Whether it is a part of a block, before its gates."""
+        return any(path.startswith(f"{block}.") for block in self.blocks)
+
+    def holds_blocks(self, path: str) -> bool:
+        """Whether a block is a part of it, or is it."""
+        return any(not path or f"{block}.".startswith(f"{path}.") for block in self.blocks)
+
+    def watch(self, path: str) -> Any:
+        """A forward hook, after those of the module's parts; it looks at the first thing that the module gives."""
+
+        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
+            if given:
+                self.not_reached.discard(path)
+            new = next(_tensors(output), None)
+            if new is None or new.ndim < 3 or not new.is_floating_point():
+                return
+            if self.shifts and self.holds_blocks(path):
+                given |= {i + 1 for i in given}  # a decoder's texts are its encoder's, a token later
+            mixed = sorted(_changed(new) - given)
+            if mixed:
+                self.mixing.append(path)
+            if _ROWS in new.shape[:2]:
+                rows = new if new.shape[0] == _ROWS else new.transpose(0, 1)
+                others = [i for i in range(rows.shape[1]) if i not in given]
+                rows[1, others] = rows[0, others]  # what is left of it, however small
+
+        return hook
+
+    def named(self, model: nn.Module) -> list[str]:
+        """The largest parts of the model that hold what mixes and no block; of layers, the sublayer."""
+        names = []
+        for path in self.mixing:
+            parts = path.split(".")
+            above = [".".join(parts[: i + 1]) for i in range(len(parts))]
+            free = [name for name in above if not self.holds_blocks(name)]
+            chosen = next((name for name in free if not name.rpartition(".")[2].isdigit()), path)
+            kind = type(model.get_submodule(chosen)).__name__
+            names.append(f"{re.sub(r'(?<=[.])[0-9]+(?=[.]|$)', '*', chosen)} ({kind})".strip())
+        return list(dict.fromkeys(names))
+
+
+def _tensors(thing: Any) -> Iterator[Tensor]:
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, Mapping):
+        yield from _tensors(list(thing.values()))
+    elif isinstance(thing, list | tuple):
+        for part in thing:
+            yield from _tensors(part)
+
+
+def _changed(tensor: Tensor) -> set[int]:
+    """The tokens at which the first two rows differ; the batch is the first dimension or the second."""
+    if tensor.ndim < 2 or _ROWS not in tensor.shape[:2] or not tensor.numel():
+        return set()
+    rows = (tensor if tensor.shape[0] == _ROWS else tensor.transpose(0, 1)).double()
+    gap = (rows[0] - rows[1]).abs().flatten(1) if rows.ndim > 2 else (rows[0] - rows[1]).abs()[:, None]
+    least = _TOLERANCE * max(1.0, float(rows.abs().max())) if tensor.is_floating_point() else 0
+    return set((gap > least).any(dim=1).nonzero().flatten().tolist())
