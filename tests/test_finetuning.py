@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
@@ -134,19 +135,22 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
             assert torch.allclose(mine, theirs, atol=1e-6), name
 
 
-def test_batches_are_of_like_length_if_asked(tmp_path, monkeypatch):
-    spread, plain = {True: [], False: []}, Batches.batch
-    for grouped in spread:
+def test_batches_are_of_like_length(tmp_path, monkeypatch):
+    seen, plain = [], Batches.batch
 
-        def spy(batches, index, *, into=spread[grouped], **rest):
-            if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
-                into.append(batches.n_tokens[index].std())
-            return plain(batches, index, **rest)
+    def spy(batches, index, **rest):
+        if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+            seen.append(batches.n_tokens[index].std())
+        return plain(batches, index, **rest)
 
-        monkeypatch.setattr(Batches, "batch", spy)
-        recipe = Recipe(epochs=1, group_by_length=grouped)
-        finetune(replace(SETUP, max_examples=192, batch_size=16), recipe, tmp_path / str(grouped), Silent())
-    assert sum(spread[True]) < 0.7 * sum(spread[False])
+    setup = replace(SETUP, max_examples=192, batch_size=16)
+    monkeypatch.setattr(Batches, "batch", spy)
+    finetune(setup, Recipe(epochs=1), tmp_path / "work", Silent())
+    subject = setup.load(Silent())
+    batches = subject.batches(setup.load_split(subject, "train", Silent()))
+    order = np.array(list(_Order(batches, 42, grouped=False))).reshape(12, 16)
+    assert len(seen) == 12
+    assert sum(seen) < 0.7 * batches.n_tokens[order].std(axis=1).sum()
 
 
 class _Killed(BaseException):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prune_heads.checkpoints import folder_name
-from prune_heads.errors import UnfitError
+from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import read_json, write_json, writing_into
 from prune_heads.jobs.paper_studies import STUDIES, Conditions, Record
 from prune_heads.progress import Reporter
@@ -100,4 +100,11 @@ def _readable(record: Record) -> Record | None:
     command = record.get("command")
     if record.get("format") == FORMATS.get(str(command), 1):
         return record
-    return renewed(record) if command == "curve" and record.get("format") == 1 else None
+    if command != "curve" or record.get("format") != 1:
+        return None
+    try:
+        return renewed(record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise RunError(
+            f"a record must be whole; one of 'curve' is not ({type(error).__name__}: {error})"
+        ) from error

@@ -3,7 +3,7 @@
 from prune_heads.reporting.criteria import splits, values_of
 from prune_heads.reporting.figures import kinds_figure
 from prune_heads.reporting.layout import metric_name
-from prune_heads.reporting.michel2019.shown import Records, Shown, precision_note, subject_of
+from prune_heads.reporting.michel2019.shown import ROUNDED, Records, Shown, precision_note, subject_of
 from prune_heads.reporting.sheet import Sheet, as_text, with_digits
 
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
@@ -28,7 +28,7 @@ def figure4(records: Records) -> Shown:
     metric, scored = metric_name(first), first["scored_on"]["gradient"]["n_examples"]
     notes = (
         f"Measured: {metric} on {first['data'][0]['n_examples']} examples of {split}; importance is estimated on "
-        f"{scored} of {first['lines'][0]['scored_on']}.",
+        f"{scored} of {first['lines'][0]['scored_on']}. {ROUNDED}",
         "The paper says that encoder-decoder attention depends much more on having many heads: performance falls much "
         "faster when heads of A are pruned (section 5). It gives no numbers for this figure.",
         *precision_note(first),

@@ -9,6 +9,7 @@ from prune_heads.reporting.criteria import label, points_of, splits, values_of
 from prune_heads.reporting.figures import criteria_figure, subjects_figure
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import (
+    ROUNDED,
     Record,
     Records,
     Shown,
@@ -65,7 +66,7 @@ def figure3(records: Records) -> Shown:
     )
     notes = (
         f"Up to: how many can go without a loss of {100 * NOTICEABLE:g} point; the paper says up to where there is no "
-        "noticeable loss, and gives no other numbers. A replication ran the authors' code.",
+        f"noticeable loss, and gives no other numbers. A replication ran the authors' code. {ROUNDED}",
         *precision_note(*every),
     )
     whose = f", {subject_of(every[0])}" if len(every) == 1 else ""
@@ -95,7 +96,8 @@ def figure6(records: Records) -> Shown:
     notes = (
         f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
         "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
-        + (", and of translations a Transformer on IWSLT De-En." if _has_translation(by_task) else "."),
+        + (", and of translations a Transformer on IWSLT De-En." if _has_translation(by_task) else ".")
+        + f" {ROUNDED}",
         *precision_note(*records["curve"]),
     )
     sheet = Sheet(

@@ -10,7 +10,7 @@ from prune_heads.reporting.criteria import splits, values_of
 from prune_heads.reporting.figures import epochs_figure
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.orders import NOTICEABLE, prunable_percent
-from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
+from prune_heads.reporting.michel2019.shown import ROUNDED, Record, Records, Shown, precision_note
 from prune_heads.reporting.sheet import Sheet, as_interval, as_text, with_digits
 from prune_heads.statistics import correlate
 
@@ -43,7 +43,7 @@ def figure5(records: Records) -> Shown:
         f"0% to {_SHARES[-1]}%: {metric_name(first)} without these shares of the heads, lowest score first. "
         f"Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not learned "
         "anything yet, so that it is no better than one without heads. Rank r: Spearman's, of the scores of all "
-        "heads with those after the last epoch.",
+        f"heads with those after the last epoch. {ROUNDED}",
         f"Published: a translation model (IWSLT German to English, 6 layers of 8 heads), with BLEU {shown} epochs. The "
         "paper finds that which heads matter is settled early, but not at once.",
         *precision_note(first),

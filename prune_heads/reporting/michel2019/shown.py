@@ -17,6 +17,10 @@ SURE = "*"
 """Mark of a difference with p < 0.01, the paper's level."""
 
 
+ROUNDED = "Shares are rounded down to whole heads."
+"""Beside tables whose columns or rows are the percent asked for."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """A table, and figures by the end of their file names."""
