@@ -63,18 +63,19 @@ def ablate(
 
     if kind is not KindName.only_one and (choose_split is not None or choose_examples is not None):
         raise BadParameter("--choose-split and --choose-examples belong to --kind only-one.")
+    resolved = setup.resolve()
     options = Ablation(
         kind=kind.value,
         blocks=block_names(blocks),
         splits=tuple(dict.fromkeys(split or ())),
         choose_split=choose_split,
-        choose_examples=examples_to_choose_on(choose_examples, setup.max_examples),
+        choose_examples=examples_to_choose_on(choose_examples, resolved.max_examples),
         seed=seed,
         memory=memory,
         compiled=compiled,
     )
     record = ablate_job(
-        setup.resolve(),
+        resolved,
         options,
         TerminalReporter(),
         output=output,

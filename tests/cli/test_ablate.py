@@ -199,3 +199,12 @@ def test_what_is_known_is_read_wherever_it_was_computed(words, invoke, json_of, 
     data = write_sst2(tmp_path / "SST-2")
     (data / "dev.tsv").write_text((data / "dev.tsv").read_text().replace("cat", "dog", 1))
     assert "masks: 390 examples done" in invoke(*words[:5], "--data-dir", data).stderr
+
+
+@pytest.mark.parametrize("cap", ["--max-examples", "--sample"])
+def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, invoke, json_of, on_sst2):
+    words = ("ablate", *on_sst2, "--kind", "only-one", "--blocks", "1", cap, "12", "--json")
+    (best, *_) = json_of(invoke(*words))["best"]
+    assert best["chosen_examples"] == 12
+    (best, *_) = json_of(invoke(*words, "--choose-examples", "14"))["best"]
+    assert best["chosen_examples"] == 14
