@@ -114,6 +114,7 @@ def check_defined(predictions: Predictions) -> None:
     """
     if reason := why_undefined(predictions.metric, predictions.references):
         raise DataError(
-            f"{predictions.metric} must be defined on {predictions.split.name} ({len(predictions.references)} examples): "
-            f"{reason} (files are often sorted by label: --sample N). Take another split, or more examples"
+            f"{predictions.metric} must be defined on {predictions.split.name} "
+            f"({len(predictions.references)} examples): {reason} "
+            "(files are often sorted by label: --sample N). Take another split, or more examples"
         )
