@@ -115,40 +115,40 @@ class Grid:
 
     def _bands(self, room: int) -> Iterator[tuple[list[int], list[int]]]:
         """Which columns stand beside each other, and how wide they are; the first is repeated in each band."""
-        widest, least = zip(*(self._widths(i) for i in range(len(self._heading))), strict=True)
-        if self._total(widest) <= room:
-            yield list(range(len(widest))), list(widest)
-            return
-        left = list(range(1, len(widest)))
+        columns = range(len(self._heading))
+        widest = [max(1, *map(cell_len, self._texts(i))) for i in columns]
+        least = [max(1, *map(_unbroken, self._texts(i))) for i in columns]
+        left = list(columns[1:])
         while left or len(widest) == 1:
             band = [0, *left[:1]]
             while (n := len(band)) <= len(left) and self._total([least[i] for i in (0, *left[:n])]) <= room:
                 band.append(left[n - 1])
             left = left[len(band) - 1 :]
-            widths = self._fitted([widest[i] for i in band], [least[i] for i in band], room)
+            widths = self._fitted(band, [widest[i] for i in band], [least[i] for i in band], room)
             key = max(1, *(_unbroken(text, _KEY) for text in self._texts(0)))  # it folds, but no number in it
             widths[0] -= max(0, min(self._total(widths) - room, widths[0] - key))
             yield band, widths
             if not left:
                 return
 
-    def _fitted(self, widths: list[int], least: Sequence[int], room: int) -> list[int]:
-        """The widest columns give way to one width, as far as each may be narrowed."""
-        if self._total(widths) <= room:
-            return widths
+    def _fitted(self, band: Sequence[int], widths: list[int], least: list[int], room: int) -> list[int]:
+        """Headings wrap first, then words, then cells of several numbers; the widest columns before others."""
+        cells = [
+            max(_unbroken(self._heading[i].plain), *map(cell_len, self._texts(i)[1:] or [""])) for i in band
+        ]
+        words = [
+            low if self._styles[i][0] == "left" else wide
+            for i, low, wide in zip(band, least, cells, strict=True)
+        ]
+        floors = next((floors for floors in (widths, cells, words) if self._total(floors) <= room), least)
         for most in range(min(max(widths), room), 0, -1):
-            fitted = [max(min(width, most), low) for width, low in zip(widths, least, strict=True)]
+            fitted = [max(min(width, most), low) for width, low in zip(widths, floors, strict=True)]
             if self._total(fitted) <= room:
                 return fitted
-        return list(least)
+        return list(floors)
 
     def _total(self, widths: Sequence[int]) -> int:
         return sum(widths) + self._gap * (len(widths) - 1)
-
-    def _widths(self, column: int) -> tuple[int, int]:
-        """As wide as it would be, and as narrow as it may be."""
-        texts = self._texts(column)
-        return max(1, *map(cell_len, texts)), max(1, *map(_unbroken, texts))
 
     def _texts(self, column: int) -> list[str]:
         return [self._heading[column].plain, *(cells[column].plain for cells, _, _ in self._rows)]
