@@ -23,6 +23,8 @@ Line = Text
 """A paragraph or a cell that is safe to show; `line` and `spans` make it."""
 
 _GAP = 2
+_KEY = 4
+"""Characters of the first column that are left where one number needs nearly all of the width."""
 _FOLDED = 12
 """Characters of a long word (a name, a path) that stay in one line, where there is no room for all."""
 _NUMBER = re.compile(r"[^\W\d_]?[^a-zA-Z]*\d[^a-zA-Z]*[^\W\d_]?")
@@ -113,33 +115,43 @@ class Grid:
 
     def _bands(self, room: int) -> Iterator[tuple[list[int], list[int]]]:
         """Which columns stand beside each other, and how wide they are; the first is repeated in each band."""
-        widest, least = zip(*(self._widths(i) for i in range(len(self._heading))), strict=True)
-        left = list(range(1, len(widest)))
-        while True:
-            band = [0]
-            while left and (len(band) == 1 or self._total([least[i] for i in (*band, left[0])]) <= room):
-                band.append(left.pop(0))
-            widths = [widest[i] for i in band]
-            while self._total(widths) > room:  # the widest column that may give way does so
-                given = [(width, at) for at, width in enumerate(widths) if width > least[band[at]]]
-                if not given:
-                    break
-                widths[max(given)[1]] -= 1
+        columns = range(len(self._heading))
+        widest = [max(1, *map(cell_len, self._texts(i))) for i in columns]
+        least = [max(1, *map(_unbroken, self._texts(i))) for i in columns]
+        left = list(columns[1:])
+        while left or len(widest) == 1:
+            band = [0, *left[:1]]
+            while (n := len(band)) <= len(left) and self._total([least[i] for i in (0, *left[:n])]) <= room:
+                band.append(left[n - 1])
+            left = left[len(band) - 1 :]
+            widths = self._fitted(band, [widest[i] for i in band], [least[i] for i in band], room)
+            key = max(1, *(_unbroken(text, _KEY) for text in self._texts(0)))  # it folds, but no number in it
+            widths[0] -= max(0, min(self._total(widths) - room, widths[0] - key))
             yield band, widths
             if not left:
                 return
 
+    def _fitted(self, band: Sequence[int], widths: list[int], least: list[int], room: int) -> list[int]:
+        """Headings wrap first, then words, then cells of several numbers; the widest columns before others."""
+        cells = [
+            max(_unbroken(self._heading[i].plain), *map(cell_len, self._texts(i)[1:] or [""])) for i in band
+        ]
+        words = [
+            low if self._styles[i][0] == "left" else wide
+            for i, low, wide in zip(band, least, cells, strict=True)
+        ]
+        floors = next((floors for floors in (widths, cells, words) if self._total(floors) <= room), least)
+        for most in range(min(max(widths), room), 0, -1):
+            fitted = [max(min(width, most), low) for width, low in zip(widths, floors, strict=True)]
+            if self._total(fitted) <= room:
+                return fitted
+        return list(floors)
+
     def _total(self, widths: Sequence[int]) -> int:
         return sum(widths) + self._gap * (len(widths) - 1)
 
-    def _widths(self, column: int) -> tuple[int, int]:
-        """As wide as it would be, and as narrow as it may be."""
-        cells = [cells[column].plain for cells, _, _ in self._rows]
-        heading = self._heading[column].plain
-        words = heading.split() if heading == heading.strip() else [heading]
-        natural = max((cell_len(text) for text in (*cells, *words)), default=0)
-        narrow = max((_unbroken(text) for text in (*cells, *words)), default=0)
-        return max(natural, 1), max(narrow, 1)
+    def _texts(self, column: int) -> list[str]:
+        return [self._heading[column].plain, *(cells[column].plain for cells, _, _ in self._rows)]
 
     def _drawn(self, columns: Sequence[int], widths: Sequence[int]) -> Table:
         drawn = Table(
@@ -172,9 +184,9 @@ def metric_name(record: Mapping[str, Any]) -> str:
     return "BLEU" if headline == "bleu" else headline.replace("_", " ")
 
 
-def _unbroken(text: str) -> int:
+def _unbroken(text: str, folded: int = _FOLDED) -> int:
     """Width of the longest part of a cell that must stay in one line; a cell that is padded stays whole."""
     if text != text.strip():
         return cell_len(text)
     words = ((cell_len(word), _NUMBER.fullmatch(word)) for word in text.split())
-    return max((width if number else min(width, _FOLDED) for width, number in words), default=0)
+    return max((width if number else min(width, folded) for width, number in words), default=0)

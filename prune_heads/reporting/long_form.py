@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_heads.reporting.layout import layer_names
+from prune_heads.visible import visible
 
 _CELL = ("value", "delta", "low", "high", "p_value")
 _CHOICE = ("layer", "head", "chosen_on", "chosen_examples", "chosen_value", "chosen_base")
@@ -55,11 +56,14 @@ def written(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(cell: Any) -> Any:
-    """A text that a spreadsheet would compute, `=1+1`, is quoted as one."""
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+    """A text in one line; one that a spreadsheet would compute, `=1+1`, is quoted as a text."""
+    if not isinstance(cell, str):
         return cell
+    text = visible(cell)
+    if not text.startswith(("=", "+", "-", "@")):
+        return text
     try:
-        float(cell)
+        float(text)
     except ValueError:
-        return f"'{cell}"
-    return cell
+        return f"'{text}"
+    return text
