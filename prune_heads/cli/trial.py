@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -148,6 +148,14 @@ def _convert(key: str, value: Any) -> Any:
     return taken(_command(), key, value)
 
 
+def _kept(key: str, value: Any) -> Any:
+    """The same, once for each value: a sweep asks for each of its trials."""
+    return _convert(key, value) if isinstance(value, list) else _converted_once(key, value)
+
+
+_converted_once = lru_cache(1000, typed=True)(_convert)
+
+
 @cache
 def _is_of_numbers(key: str) -> bool:
     kind = get_args(run.__annotations__[key])[0]
@@ -166,9 +174,7 @@ def _clash(values: Values) -> str | None:
     if len(given) > 1:
         return f"{' and '.join(given)} exclude each other"
     try:
-        SetupOptions(
-            **_part({key: _convert(key, value) for key, value in values.items()}, SetupOptions)
-        ).asked()
+        SetupOptions(**{key: _kept(key, value) for key, value in _part(values, SetupOptions).items()}).asked()
     except (BadParameter, PruneHeadsError) as error:
         return str(error)
     return None

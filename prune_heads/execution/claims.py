@@ -3,24 +3,25 @@
 No lock is held and no clock is compared. A claim is the file `<trial>.<generation>`, made with O_EXCL. Its owner
 writes another number into it every few seconds; who has watched a claim for a while by his own clock and saw no beat
 makes the next generation, which again only one can. An owner on the same machine whose process is gone is
-dead at once. An owner that ends takes its claim away, so the generation also counts how many have died of a trial.
+dead at once.
+
+A claim also says how many owners have died of its trial. Whoever sees a process die alone (its witness) writes so
+into its claims; the next owner counts on. Of a process that was killed with all around it, by a user or with its
+machine, nobody tells: no trial is to blame.
 """
 
 import json
 import os
-import platform
 import re
-import secrets
 import threading
 import time
-import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prune_heads.execution.owner import Owner, lives
 from prune_heads.files import write_bytes, writing_into
 
 BEAT_SECONDS = 5.0
@@ -33,31 +34,6 @@ LATELY_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 _SHARD = re.compile("[0-9a-f]{2}")
 _CLAIM = re.compile("[0-9a-f]{64}[.][1-9][0-9]{0,9}")
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process, told apart from all others on all machines."""
-
-    host: str
-    """Of processes with the same one, each sees whether the others live; see `machine`."""
-    pid: int
-    token: str
-
-    @classmethod
-    def me(cls) -> "Owner":
-        """This process."""
-        return cls(machine(), os.getpid(), secrets.token_hex(8))
-
-
-@cache
-def machine() -> str:
-    """Where process numbers mean the same; two hosts or containers of one name differ in boot or namespace."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # not Linux
-        return f"{platform.node()} {uuid.getnode():x}"
 
 
 @dataclass(frozen=True)
@@ -79,9 +55,13 @@ class Claims:
     folder: Path
     owner: Owner = field(default_factory=Owner.me)
     clock: Callable[[], float] = time.monotonic
+    witness: int | None = None
+    """The process of this machine that tells of our death."""
     _watched: dict[str, _Look] = field(default_factory=dict)
     """File name of a claim -> the last look at it."""
     _held: dict[str, Path] = field(default_factory=dict)
+    _deaths: dict[str, int] = field(default_factory=dict)
+    """Trial that is ours -> how many have died of it before."""
     _beats: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -92,20 +72,23 @@ class Claims:
             RunError: If the folder cannot be written to.
         """
         there = self._generations(trial)
+        n_deaths = 0
         if there:
             latest = there[max(there)]
-            if not self._is_dead(latest):
+            content = _content_of(latest)
+            if not self._is_dead(latest.name, content):
                 return False
+            n_deaths = _n_deaths(_parsed(content))
         mine = self._path(trial, max(there, default=0) + 1)
         with writing_into("the folder of a sweep", self.folder):
             mine.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with mine.open("xb") as file:
-                    file.write(self._content())
+                    file.write(self._content(n_deaths))
             except FileExistsError:
                 return False  # another was faster
         with self._lock:
-            self._held[trial] = mine
+            self._held[trial], self._deaths[trial] = mine, n_deaths
         for old in there.values():
             with suppress(OSError):  # gone, or nothing of ours
                 old.unlink()
@@ -121,9 +104,8 @@ class Claims:
         )
 
     def n_deaths(self, trial: str) -> int:
-        """Of a trial whose claim is ours: how many have died in a row while they held it."""
-        mine = self._held.get(trial)
-        return 0 if mine is None else _generation(mine) - 1
+        """Of a trial whose claim is ours: how many have died of it in a row, as their witnesses say."""
+        return self._deaths[trial] if trial in self._held else 0
 
     def has_beaten(self, trial: str) -> bool:
         """Whether attempts to take it have shown lately that someone else has it and is alive.
@@ -146,13 +128,19 @@ class Claims:
         for trial in list(self._held):
             self.give_back(trial)
 
-    def give_back_of(self, pids: Collection[int]) -> None:
-        """End the claims of processes of this machine that were ended from outside: no trial is to blame."""
-        for trial in self.running():
-            for claim in self._generations(trial).values():
-                about = _parsed(_content_of(claim))
-                if about.get("host") == self.owner.host and about.get("pid") in pids:
-                    claim.unlink(missing_ok=True)
+    def give_back_of(self, pid: int | None) -> None:
+        """End the claims of a process of this machine that was ended from outside: no trial is to blame."""
+        for claim, about in self._claims():
+            if (about.get("host"), about.get("pid")) == (self.owner.host, pid):
+                claim.unlink(missing_ok=True)
+
+    def tell_of_death(self, pid: int | None = None, *, token: str | None = None) -> None:
+        """Write into the claims of a process, of this machine or known by its token, that it has died of its trial."""
+        for claim, about in self._claims():
+            own = (self.owner.host, pid) if token is None else token
+            if own == ((about.get("host"), about.get("pid")) if token is None else about.get("token")):
+                with suppress(OSError):  # then no one tells of it
+                    write_bytes(claim, json.dumps(about | {"died": True}).encode())
 
     @contextmanager
     def beating(self, seconds: float = BEAT_SECONDS) -> Iterator[None]:
@@ -175,11 +163,10 @@ class Claims:
         """Say once that we are alive."""
         self._beats += 1
         with self._lock:
-            held = list(self._held.values())
-            for mine in held:
+            for trial, mine in self._held.items():
                 with suppress(OSError):  # of a full disk the trial itself will tell
                     if mine.exists():  # not if someone has taken us for dead
-                        write_bytes(mine, self._content())
+                        write_bytes(mine, self._content(self._deaths[trial]))
 
     def running(self) -> Iterator[str]:
         """Digests of the trials that are claimed, by whomever, alive or dead."""
@@ -193,14 +180,11 @@ class Claims:
         """
         found: list[str] = []
         others: dict[str, tuple[Path, bytes]] = {}
-        for trial in self.running():
-            there = self._generations(trial)
-            claim = there[max(there)] if there else self._path(trial, 1)
-            content = _content_of(claim)
-            about = _parsed(content)
+        for claim, about in self._claims():
+            trial = claim.name.partition(".")[0]
             if about.get("host") != self.owner.host:
-                others[trial] = claim, content
-            elif _lives(about.get("pid")):
+                others[trial] = claim, _content_of(claim)
+            elif lives(about.get("pid")):
                 found.append(trial)
         end = self.clock() + 2 * BEAT_SECONDS
         while others and self.clock() < end:
@@ -210,6 +194,13 @@ class Claims:
                     del others[trial]
                     found += [trial] * bool(now)  # not if it was given back meanwhile
         return sorted(found)
+
+    def _claims(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """The last claim of each trial, and what it says."""
+        for trial in self.running():
+            if there := self._generations(trial):
+                claim = there[max(there)]
+                yield claim, _parsed(_content_of(claim))
 
     def _generations(self, trial: str) -> dict[int, Path]:
         shard = self.folder / trial[:2]
@@ -224,26 +215,23 @@ class Claims:
     def _path(self, trial: str, generation: int) -> Path:
         return self.folder / trial[:2] / f"{trial}.{generation}"
 
-    def _content(self) -> bytes:
-        about = {
-            "host": self.owner.host,
-            "pid": self.owner.pid,
-            "token": self.owner.token,
-            "beat": self._beats,
-        }
+    def _content(self, n_deaths: int) -> bytes:
+        owner = {"host": self.owner.host, "pid": self.owner.pid, "token": self.owner.token}
+        about = {**owner, "witness": self.witness, "n_deaths": n_deaths, "beat": self._beats}
         return json.dumps(about).encode()
 
-    def _is_dead(self, claim: Path) -> bool:
-        content = _content_of(claim)
+    def _is_dead(self, name: str, content: bytes) -> bool:
         about = _parsed(content)
-        if about.get("host") == self.owner.host and not _lives(about.get("pid")):
+        is_gone = about.get("host") == self.owner.host and not lives(about.get("pid"))
+        is_being_told = is_gone and about.get("witness") is not None and lives(about["witness"])
+        if about.get("died") is True or (is_gone and not is_being_told):
             return True
-        now, before = self.clock(), self._watched.get(claim.name)
+        now, before = self.clock(), self._watched.get(name)
         if before is None or before.content != content:
             is_beat = before is not None and now - before.at < LATELY_SECONDS
-            self._watched[claim.name] = _Look(content, now, now, is_beat)
+            self._watched[name] = _Look(content, now, now, is_beat)
             return False
-        self._watched[claim.name] = replace(before, at=now)
+        self._watched[name] = replace(before, at=now)
         return now - before.since > DEAD_AFTER_SECONDS
 
 
@@ -270,19 +258,10 @@ def _parsed(content: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _lives(pid: object) -> bool:
-    if not isinstance(pid, int):
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:  # on Linux; who was killed stays there as a zombie where nobody waits for it, as in many a container
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
-    except OSError:
-        return True
+def _n_deaths(about: Mapping[str, Any]) -> int:
+    """With that of the owner of this claim, if its witness has told of it."""
+    n = about.get("n_deaths")
+    return (n if isinstance(n, int) else 0) + (about.get("died") is True)
 
 
 def _is_claim(path: Path) -> bool:

@@ -4,6 +4,7 @@ The folder of the sweep must be on a file system that all nodes share.
 """
 
 import os
+import secrets
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -51,7 +52,12 @@ class _Driver:
         )
         n = place.jobs or max(1, self._room(place))
         own = replace(job, trials=())  # each is handed over when it is due
-        self.idle: deque[Any] = deque(actor.remote(own, max(1, int(place.cpus))) for _ in range(n))
+        self.tokens = {}
+        self.idle: deque[Any] = deque()
+        for _ in range(n):
+            token = secrets.token_hex(8)
+            self.idle.append(actor.remote(own, max(1, int(place.cpus)), token))
+            self.tokens[self.idle[-1]] = token
         self.resting: list[tuple[float, Any]] = []
         """Actors that were lost, until they are tried again."""
         self.n_failed = 0
@@ -94,7 +100,8 @@ class _Driver:
             if error.actor_init_failed:  # as it would every time
                 said = str(error).strip().splitlines()[-1]  # below Ray's traceback
                 raise RunError(f"workers must start; one says {said}") from error
-            # Its process or its node is gone. Ray starts it again, once there is room; the claim counts the death.
+            # Its process or its node is gone. Ray starts it again, once there is room.
+            self.job.folder.claims().tell_of_death(token=self.tokens[actor])
             self.resting.append((time.monotonic() + _REST_SECONDS, actor))
             return LOOK_SECONDS
         except self.ray.exceptions.RayTaskError as error:
@@ -116,10 +123,11 @@ class _Driver:
 class _Actor:
     """A worker in a process of Ray's."""
 
-    def __init__(self, job: Job, threads: int) -> None:
+    def __init__(self, job: Job, threads: int, token: str) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self.events: list[Event] = []
         self.worker = Worker(job, self.events.append)
+        self.worker.claims.owner = replace(self.worker.claims.owner, token=token)
 
     def attempt(self, trial: Trial) -> tuple[Outcome, list[Event], float]:
         """What came of the trial, what is to be told, and how long to wait if it is not settled."""

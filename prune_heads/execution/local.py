@@ -14,6 +14,7 @@ from prune_heads.errors import RunError
 from prune_heads.execution.claims import Claims
 from prune_heads.execution.job import Job, Stopping, Tell
 from prune_heads.execution.parent import end_with_parent
+from prune_heads.execution.witness import witness
 from prune_heads.execution.worker import MOST_DEATHS, Worker
 
 _LOOK_SECONDS = 0.2
@@ -35,7 +36,8 @@ class Local:
     def run(self, job: Job, tell: Tell, stopping: Stopping) -> None:
         """See `Executor`."""
         if self.jobs == 1:
-            Worker(job, tell, stopping, self.waits).work()
+            with witness(job.folder.claims()) as beside:
+                Worker(job, tell, stopping, self.waits, witness=beside).work()
         elif left := job.unsettled():
             _Pool(self, replace(job, trials=left), tell).run(stopping)
 
@@ -71,9 +73,7 @@ class _Pool:
             for worker in self.workers.values():  # after an error or a second Ctrl-C
                 worker.kill()
                 worker.join()
-            pids = {worker.pid for worker in self.workers.values() if worker.pid is not None}
-            if pids:
-                self.job.folder.claims().give_back_of(pids)
+                self.job.folder.claims().give_back_of(worker.pid)
 
     def _start(self, number: int) -> None:
         place = _Place(
@@ -112,7 +112,7 @@ class _Pool:
     def _bury(self) -> None:
         """Take leave of workers that have ended; who was killed is replaced, unless it dies so before it begins.
 
-        Whoever takes over its trial sees by the claim that it died.
+        Its claim says so to whoever takes over its trial.
 
         Raises:
             RunError: If no worker is left and none can be started.
@@ -124,6 +124,7 @@ class _Pool:
                 pass
             worker.join()
             del self.workers[number]
+            self.job.folder.claims().tell_of_death(worker.pid)
             if not worker.exitcode or self.stop.is_set():
                 continue
             self.stillborn[number] = 0 if number in self.has_told else self.stillborn[number] + 1
@@ -163,7 +164,7 @@ def _work(job: Job, mouth: Connection, stop: Flag, place: _Place) -> None:
 
     end_with_parent(release)
     try:
-        worker = Worker(job.turned(place.number), mouth.send, stop.is_set, place.waits)
+        worker = Worker(job.turned(place.number), mouth.send, stop.is_set, place.waits, witness=os.getppid())
         claims.append(worker.claims)
         worker.work()
     except BrokenPipeError:

@@ -39,12 +39,15 @@ class Worker:
     """For the trials of living others, to take over if they die."""
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    witness: int | None = None
+    """See `Claims`."""
     n_failed: int = 0
     claims: Claims = field(init=False)
     run: RunTrial = field(init=False)
 
     def __post_init__(self) -> None:
         self.claims = self.job.folder.claims()
+        self.claims.witness = self.witness
         self.run = self.job.begin()
 
     def work(self) -> None:

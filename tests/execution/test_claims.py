@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from prune_heads.execution import claims as claims_module
-from prune_heads.execution.claims import DEAD_AFTER_SECONDS, LATELY_SECONDS, Claims, Owner, machine
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, LATELY_SECONDS, Claims
+from prune_heads.execution.owner import Owner, machine
 
 TRIAL = "ab" + "0" * 62
 
@@ -186,18 +187,36 @@ def gone():
     return int(done.stdout)
 
 
-def test_those_who_died_of_a_trial_in_a_row_are_counted(tmp_path, gone):
+def test_those_who_died_of_a_trial_in_a_row_are_counted_if_they_were_seen_to_die(tmp_path, gone):
     for n in range(3):
         dead = Claims(tmp_path, Owner(machine(), gone, str(n)))
         assert dead.take(TRIAL)
         assert dead.n_deaths(TRIAL) == n
+        dead.beat()
+        Claims(tmp_path).tell_of_death(gone)
+    assert Claims(tmp_path, Owner("elsewhere", 1, "x")).take(TRIAL)  # at once, wherever
+    Claims(tmp_path).tell_of_death(token="x")
+    unseen = Claims(tmp_path, Owner(machine(), gone, "y"))
+    assert unseen.take(TRIAL)
     living = Claims(tmp_path)
     assert living.n_deaths(TRIAL) == 0  # it is not his yet
     assert living.take(TRIAL)
-    assert living.n_deaths(TRIAL) == 3
+    assert living.n_deaths(TRIAL) == 4
     living.give_back(TRIAL)
     assert living.take(TRIAL)
     assert living.n_deaths(TRIAL) == 0
+
+
+def test_who_takes_over_waits_for_the_witness(tmp_path, gone):
+    dead = Claims(tmp_path, Owner(machine(), gone, "x"), witness=os.getpid())
+    mine = Claims(tmp_path)
+    assert dead.take(TRIAL)
+    assert not mine.take(TRIAL)
+    mine.tell_of_death(gone)
+    assert mine.take(TRIAL)
+    mine.give_back(TRIAL)
+    assert Claims(tmp_path, Owner(machine(), gone, "x"), witness=gone).take(TRIAL)
+    assert mine.take(TRIAL)
 
 
 @pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="namespaces are those of Linux")
@@ -247,7 +266,7 @@ def test_claims_of_processes_that_were_ended_from_outside_blame_no_trial(tmp_pat
     other = TRIAL.replace("0", "1")
     Claims(tmp_path, Owner(machine(), gone, "x")).take(TRIAL)
     Claims(tmp_path, Owner("elsewhere", gone, "x")).take(other)
-    Claims(tmp_path).give_back_of([gone])
+    Claims(tmp_path).give_back_of(gone)
     assert list(Claims(tmp_path).running()) == [other]
 
 

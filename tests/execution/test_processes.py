@@ -264,3 +264,17 @@ def test_a_trial_that_kills_the_process_fails_after_three(more, sweep, start, lo
     assert codes == [-signal.SIGKILL] * 3 + [1]
     assert starts(log) == {"m-dies-0.5-0": 3, "m-a-0.5-0": 1}
     assert len(records(tmp_path / "s")) == 1
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_running_when_all_was_killed_is_not_to_blame(sweep, start, log, hold, tmp_path):
+    """By a user or with the machine, however often: nobody is left who would tell."""
+    words = sweep("s", n=1)
+    for n in range(1, 5):
+        child = start(words)
+        until(lambda n=n: sum(starts(log).values()) == n)
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+    hold.unlink()
+    assert ended(start(words))[0] == 0
+    assert len(records(tmp_path / "s")) == 1

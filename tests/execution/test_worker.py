@@ -16,10 +16,11 @@ from null_trial import KNOWN, begin, no_trials, no_trials_at_first
 
 from prune_heads.errors import RunError
 from prune_heads.execution import folder as folder_module
-from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims, Owner, machine
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.job import Job, Policy
 from prune_heads.execution.local import Local
+from prune_heads.execution.owner import Owner, machine
 from prune_heads.execution.spec import sweep_of
 from prune_heads.execution.worker import MOST_DEATHS, Worker
 from prune_heads.reporting.sweep import status_report
@@ -237,7 +238,9 @@ def gone():
 
 def dies_of(folder, trial, pid):
     """What a process that is killed in a trial leaves behind."""
-    assert Claims(folder.root / "claims", Owner(machine(), pid, os.urandom(4).hex())).take(trial.digest)
+    claims = Claims(folder.root / "claims", Owner(machine(), pid, os.urandom(4).hex()))
+    assert claims.take(trial.digest)
+    claims.tell_of_death(pid)
 
 
 @pytest.mark.parametrize("waits", [True, False])
