@@ -167,7 +167,7 @@ class Subject:
         """
         some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))
         with evaluating(self.model):
-            prove_gates(self.model, some.to(self.device).inputs)
+            prove_gates(self.model, some.to(next(self.model.parameters()).device).inputs)
 
     def predictions(self, logits: Logits) -> NDArray[np.int64] | NDArray[np.float32]:
         """`(n_examples,)`: label indices of the task, scores for regression, or log-likelihoods (nats).

@@ -220,7 +220,8 @@ def _examples(predictions: Predictions) -> Batch:
     """A few examples from the longest to the shortest."""
     by_length = np.argsort(-predictions.batches.n_tokens, kind="stable")
     few = np.unique(np.linspace(0, len(by_length) - 1, _CHECKED).astype(int))
-    return predictions.batches.batch(by_length[few]).to(predictions.subject.device)
+    device = next(predictions.subject.model.parameters()).device
+    return predictions.batches.batch(by_length[few]).to(device)
 
 
 def _bytes_per_token(model: nn.Module) -> int:

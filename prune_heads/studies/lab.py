@@ -116,6 +116,7 @@ class Lab:
             "task": self.subject.task.spec.name,
             **scoring.configuration(),
             "examples": None if examples is None else identify_split(examples.split),
+            "tokens": None if examples is None else examples.key(examples.gone).data,
         }
 
     def _noted(self, predictions: Predictions | None) -> Predictions | None:
