@@ -171,7 +171,7 @@ class Subject:
         some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))
         try:
             with evaluating(self.model):
-                prove_gates(self.model, some.to(self.device).inputs)
+                prove_gates(self.model, some.to(next(self.model.parameters()).device).inputs)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the model {self.classifier.name} must compute on the task's texts; got {type(error).__name__}: "

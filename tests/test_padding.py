@@ -1,5 +1,6 @@
 """What a model says of an example does not depend on the examples beside it, nor on how it was cut without a word."""
 
+import copy
 import json
 import sys
 from dataclasses import replace
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from tiny import WORDS, tiny_model, tiny_tokenizer, write_sst2
+from transformers import AutoModelForSequenceClassification
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.batching import Batches
 from prune_heads.checkpoints import Classifier
 from prune_heads.coverage.table import committed_table
-from prune_heads.coverage.tiny import END, PAD, VOCABULARY
+from prune_heads.coverage.tiny import END, PAD, VOCABULARY, tiny_config
 from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import DataError, UnsupportedModelError
 from prune_heads.evaluation import Subject, predict
@@ -236,3 +238,45 @@ def test_padding_is_of_no_example():
     batch = batches.batch(np.arange(3))
     assert batch.inputs["attention_mask"].sum(1).tolist() == list(LENGTHS[:3])
     assert batch.inputs["input_ids"][0, LENGTHS[0] :].unique().tolist() == [PAD]
+
+
+_SPARSE = {"attention_type": "block_sparse", "block_size": 4, "num_random_blocks": 1}
+_LONG = {
+    **{"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0, "original_max_position_embeddings": 32},
+    **{"short_factor": [1.0] * 4, "long_factor": [3.0] * 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options", "lengths", "side"),
+    [
+        ("big_bird", _SPARSE, (9, 12, 20, 5), "right"),  # too short for blocks, so all is seen
+        (
+            "big_bird",
+            _SPARSE,
+            (30, 60, 45, 33),
+            "none",
+        ),  # the last block is seen by all, and it may be padding
+        ("big_bird", _SPARSE, (30, 60, 10), None),  # a short text turns the blocks off, for good
+        ("llama", {"rope_parameters": _LONG}, (30, 60, 10), "none"),  # by the longest text of a batch
+        ("llama", {"rope_parameters": {**_LONG, "rope_type": "dynamic"}}, (30, 60, 10), "right"),
+    ],
+)
+def test_what_a_batch_does_to_attention_is_found(model_type, options, lengths, side):
+    config = tiny_config(model_type)
+    vars(config).update(options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_config(config).eval()
+        for name, parameter in model.named_parameters():
+            if "norm" not in name.lower():
+                torch.nn.init.normal_(parameter, std=0.15)
+    texts, batches = random_batches("left", lengths=lengths)
+    expected = np.concatenate([alone(copy.deepcopy(model), [text]) for text in texts])
+    if side is None:
+        with pytest.raises(UnsupportedModelError, match="another kind of attention"):
+            unseen(model, batches)
+        return
+    ready = unseen(model, batches)
+    assert ready.side == side
+    np.testing.assert_allclose(predict(model, ready), expected, rtol=0, atol=1e-5)

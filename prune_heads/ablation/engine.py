@@ -150,7 +150,9 @@ class ManyMasks:
         self.masks = masks
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
         writes = predictions.batches.translation is not None  # token by token, so that layers run many times
-        proposal = None if writes else plan(model, _examples(predictions).inputs)
+        # Where an example is seen in what another gets, so is a row of one mask in that of another.
+        self.mixes = predictions.batches.side == "none"
+        proposal = None if writes or self.mixes else plan(model, _examples(predictions).inputs)
         if proposal is None and not writes:
             predictions.reporter.note(
                 "the masks run one at a time: this model's layers could not be shared exactly"
@@ -197,7 +199,7 @@ class ManyMasks:
             return answers(self.model, batch)
 
     def _masks_a_pass(self, n_tokens: int) -> int:
-        return max(1, self.bytes // (self.bytes_per_token * n_tokens))
+        return 1 if self.mixes else max(1, self.bytes // (self.bytes_per_token * n_tokens))
 
     def _passes(self, n_tokens: int) -> Iterator[tuple[int | None, list[int]]]:
         """The masks (by number) that run in one pass, with their first gated block; None: no block is gated."""
@@ -220,7 +222,8 @@ def _examples(predictions: Predictions) -> Batch:
     """A few examples from the longest to the shortest."""
     by_length = np.argsort(-predictions.batches.n_tokens, kind="stable")
     few = np.unique(np.linspace(0, len(by_length) - 1, _CHECKED).astype(int))
-    return predictions.batches.batch(by_length[few]).to(predictions.subject.device)
+    device = next(predictions.subject.model.parameters()).device
+    return predictions.batches.batch(by_length[few]).to(device)
 
 
 def _bytes_per_token(model: nn.Module) -> int:
