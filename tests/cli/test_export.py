@@ -224,7 +224,7 @@ def test_a_folder_of_something_else_is_not_replaced(refused, invoke, pruned, che
         (("mini", "--output", "out"), "'--to'"),
         (("mini", "--to", "tflite", "--output", "out"), "'tflite' is not one of"),
         (("mini", "--to", "onnx", "--dtype", "bfloat16", "--output", "out"), "ONNX is written in float32"),
-        (("--to", "dense", "--output", "out"), "CHECKPOINT"),
+        (("mini", "--model", "m", "--to", "dense", "--output", "out"), "must name one model, got mini and m"),
     ],
 )
 def test_misuse(words, said, refused):
