@@ -111,7 +111,7 @@ def state(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items() if not tensor.is_meta}
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", PARTS[2:])
 @pytest.mark.parametrize("name", DERIVED)
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
 @torch.no_grad()
@@ -146,7 +146,7 @@ def test_a_pruning_mask_is_gated_as_the_weights_that_it_leaves():
 
 
 @pytest.mark.parametrize("surgery", SURGERY)
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", PARTS[::3])
 @pytest.mark.parametrize("name", PLAIN)
 @torch.no_grad()
 def test_what_computes_by_its_weights_alone_is_zeroed_and_removed(name, part, surgery):
