@@ -132,7 +132,8 @@ def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:
     """
     blocks = attention_blocks(model)
     mask = as_mask(heads, head_counts(blocks))
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
+    device = "cpu" if weight.is_meta else weight.device  # of an offloaded model
     return [
         torch.tensor([float(keep[head]) for head in block.original_heads], device=device)
         for block, keep in zip(blocks, mask.keep(), strict=True)

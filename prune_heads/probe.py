@@ -15,7 +15,7 @@ from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.anatomy.locate import attention_blocks
 from prune_heads.errors import MaskNotAppliedError, NotFiniteError, UnsupportedModelError
-from prune_heads.gating import gated
+from prune_heads.gating import gated, gates_of
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
     blocks = attention_blocks(model)
     deaf = {i for i, block in enumerate(blocks) if _has_output(block)}
     for example in _examples(model, inputs):
-        gates = [torch.ones(block.n_heads, device=block.output.weight.device) for block in blocks]
+        gates = gates_of(model, {})
 
         def run(
             *closed: int, example: Mapping[str, Any] = example, gates: list[Tensor] = gates
@@ -130,5 +130,7 @@ def _differ(a: list[Tensor], b: list[Tensor]) -> bool:
 
 def _has_output(block: AttentionBlock) -> bool:
     """False when the block's heads send nothing whatever comes in: W_O, or W_V and its bias, are zero."""
+    if block.output.weight.is_meta or block.value.weight.is_meta:
+        return True  # offloaded; whether they are zero is not known
     value_is_dead = not block.value.weight.any() and (block.value.bias is None or not block.value.bias.any())
     return bool(block.output.weight.any()) and not value_is_dead

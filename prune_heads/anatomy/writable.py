@@ -67,6 +67,10 @@ def _why_not(module: nn.Module, name: str) -> str:
         return f"the {name} of a {type(module).__name__} is computed anew from other weights"
     if type(weight.data) is not Tensor:
         return f"the {name} of a {type(module).__name__} is a {type(weight.data).__name__}"
+    if weight.is_meta:
+        return f"the {name} of a {type(module).__name__} is kept elsewhere (on the meta device)"
+    if weight.is_inference() and not torch.is_inference_mode_enabled():
+        return f"the {name} of a {type(module).__name__} was made in inference mode, which forbids to write"
     if name != "weight" or not isinstance(module, nn.Linear | Conv1D):
         return ""
     tensors = [*module.named_parameters(), *module.named_buffers()]
@@ -74,8 +78,6 @@ def _why_not(module: nn.Module, name: str) -> str:
         return f"a {type(module).__name__} also computes with {', '.join(besides)}"
     if "forward" not in vars(module) and type(module).forward in _PLAIN:
         return ""
-    if weight.is_meta:
-        return f"the weights of a {type(module).__name__} are kept elsewhere (on the meta device)"
     return (
         "" if _is_linear(module) else f"the forward of a {type(module).__name__} is not that of its weights"
     )
