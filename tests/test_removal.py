@@ -240,6 +240,15 @@ class TestOrdinaryCheckpoints:
         assert load_pruned(tmp_path / "half").dtype == torch.bfloat16
         assert load_pruned(tmp_path / "half", dtype=torch.float32).dtype == torch.float32
 
+    def test_harmless_weights_may_be_left_over(self, folder):
+        weights = load_file(folder / "model.safetensors")
+        save_file(
+            weights | {"cls.seq_relationship.bias": torch.ones(2)},
+            folder / "model.safetensors",
+            metadata={"format": "pt"},
+        )
+        assert not removed_heads(load_pruned(folder))
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
