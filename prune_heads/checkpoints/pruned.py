@@ -2,16 +2,19 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, head_counts
+from prune_heads.checkpoints.fit import UNUSED, check_weights, read_config
 from prune_heads.checkpoints.loading import reading
 from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.weight_files import check_weight_files
 from prune_heads.errors import CheckpointError, HeadDescriptorError, PruneHeadsError
 from prune_heads.files import new_directory, read_json, write_json, write_text
 from prune_heads.heads import HeadMask, Heads
@@ -109,7 +112,7 @@ def _removed_from(directory: Path) -> Heads:
 
 
 def _load(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
-    heads, config = _removed_from(directory), AutoConfig.from_pretrained(directory)
+    heads, (config, _) = _removed_from(directory), read_config(directory, directory.name, {})
     vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
     names = config.architectures or []
     model_class = getattr(transformers, names[0], None) if names else None
@@ -117,7 +120,8 @@ def _load(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
         raise CheckpointError(
             f"config.json of {directory.name} must name its class in 'architectures'; got {json.dumps(names)}"
         )
-    if not any(directory.glob("*.safetensors")) and not any(directory.glob("pytorch_model*.bin")):
+    stored = check_weight_files(directory, directory.name)
+    if not stored:
         raise CheckpointError(f"the checkpoint {directory.name} must hold safetensors; there are none")
     with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn, and refused below
         model, info = _without(model_class, heads).from_pretrained(
@@ -128,13 +132,15 @@ def _load(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
             ignore_mismatched_sizes=True,
         )
     model.__class__ = model_class
-    faults = [sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
-    if any(faults):
-        missing, unexpected, misshapen = faults
+    left = [key for key in info["unexpected_keys"] if not any(re.search(unused, key) for unused in UNUSED)]
+    misshapen = [key for key, *_ in info["mismatched_keys"]]
+    if info["missing_keys"] or left or misshapen:
         raise CheckpointError(
-            f"the weights of {directory.name} must fit its configuration and {HEADS_FILE}; missing: {missing[:3]}, "
-            f"left over: {unexpected[:3]}, of another shape: {[key for key, *_ in misshapen[:3]]}"
+            f"the weights of {directory.name} must fit its configuration{f' and {HEADS_FILE}' if heads else ''}; "
+            f"missing: {sorted(info['missing_keys'])[:3]}, left over: {sorted(left)[:3]}, of another shape: "
+            f"{sorted(misshapen)[:3]}"
         )
+    check_weights(model, info, directory.name, stored=stored)
     checked: PreTrainedModel = model.eval()
     return checked
 
