@@ -200,7 +200,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "t5gemma": encoder_decoder(LLAMA, cross="cross_attn"),
     "t5gemma2": (
         replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),
-        replace(LLAMA, pattern=r"decoder\.layers\.(\d+)\.self_attn"),
+        replace(LLAMA, pattern=r"decoder\.layers\.(\d+)\.self_attn", n_outputs=3),
     ),
     "ultravbert": (replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),),
     "umt5": of_t5(replace(T5, shared_biases=(), also=(("relative_attention_bias", 1),))),
