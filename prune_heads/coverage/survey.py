@@ -48,8 +48,8 @@ def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]
     return {"transformers": version("transformers"), "models": rows}
 
 
-def survey(model_type: str, *, n_random: int = 6) -> Survey:
-    """Try a type: its defaults, each of its variants, and random sizes with random pairs of variants."""
+def survey(model_type: str, *, n_random: int = 0) -> Survey:
+    """Try a type: its defaults and each of its variants, which make the row, and `n_random` random models."""
     if model_type not in FAMILIES:
         return Survey(_row(model_type, {}, UNKNOWN.get(model_type, "it is not in the table")))
     base = try_case(Case(model_type))
@@ -61,33 +61,43 @@ def survey(model_type: str, *, n_random: int = 6) -> Survey:
     beside = list(base.mixers)
     with quiet_transformers():
         switches = list(variants(model_type))
-    for case in _cases(model_type, switches, n_random):
+    for case in _cases(model_type, switches, tried):
         outcome = try_case(case)
-        if outcome is None or (case.sizes == Case(model_type).sizes and _same(outcome, base)):
+        if outcome is None or _same(outcome, base):
             continue
         tried |= case.changes.keys()
-        faults += [f"{name}: {why} ({case})" for name, why in outcome.faults.items()]
+        faults += _told(case, outcome)
         beside += [name for name in outcome.mixers if name not in beside]
         why = _reason(outcome.refused)
         if outcome.refused != base.refused and not (len(case.changes) > 1 and why in refused.values()):
             refused[", ".join(f"{name}={_shown(value)}" for name, value in case.changes.items())] = why
+    for seed in range(n_random):
+        draw = random.Random(seed)
+        chosen = draw.sample(switches, min(len(switches), draw.randrange(3)))
+        case = random_case(model_type, seed, {name: value for each in chosen for name, value in each.items()})
+        if outcome := try_case(case):
+            faults += _told(case, outcome)
     cannot = {**base.refused, **base.faults}
     can = {name: name not in cannot for name in CAN}
     row = _row(model_type, can, "; ".join(dict.fromkeys(cannot.values())))
     return Survey(
         {**row, "variants": sorted(tried), "refused": refused, "mixers": beside},
-        [*(f"{name}: {why}" for name, why in base.faults.items()), *faults],
+        [*_told(Case(model_type), base), *faults],
     )
 
 
-def _cases(model_type: str, switches: list[dict[str, Any]], n_random: int) -> Iterator[Case]:
-    turned = [switch for switch in switches if any(isinstance(value, bool) for value in switch.values())]
-    pairs = [one | other for one, other in combinations(turned, 2)]
-    yield from (Case(model_type, changes) for changes in switches + pairs)
-    for seed in range(n_random):
-        draw = random.Random(seed)
-        chosen = draw.sample(switches, min(len(switches), draw.randrange(3)))
-        yield random_case(model_type, seed, {name: value for each in chosen for name, value in each.items()})
+def _cases(model_type: str, switches: list[dict[str, Any]], tried: set[str]) -> Iterator[Case]:
+    """Other masks; each switch; then each two of the Boolean ones that have made a difference by then."""
+    yield from (Case(model_type, seed=seed) for seed in range(1, 5))
+    yield from (Case(model_type, changes) for changes in switches)
+    turned = [
+        change for change in switches for name, x in change.items() if isinstance(x, bool) and name in tried
+    ]
+    yield from (Case(model_type, one | other) for one, other in combinations(turned, 2))
+
+
+def _told(case: Case, outcome: Outcome) -> list[str]:
+    return [f"{name}: {why} ({case})" for name, why in outcome.faults.items()]
 
 
 def _row(model_type: str, can: Mapping[str, bool], reason: str) -> dict[str, Any]:
