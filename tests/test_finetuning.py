@@ -14,7 +14,7 @@ from prune_heads.checkpoints import load_classifier
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import Claims, Owner
-from prune_heads.execution.holding import held
+from prune_heads.execution.holding import NAME, held
 from prune_heads.jobs.finetune import finetune_job
 from prune_heads.progress import Silent
 from prune_heads.studies.finetuning import finetune
@@ -295,7 +295,7 @@ def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
         tuned(output, recipe=KEEPING, overwrite=True)
     assert list(tmp_path.iterdir()) == []
     dead = Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone"))
-    assert dead.take("folder")
+    assert dead.take(NAME)
     shutil.copytree(whole[1], output)
     record = tuned(output, recipe=KEEPING, overwrite=True)
     check_same(record, output, whole)

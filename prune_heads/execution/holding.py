@@ -6,12 +6,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prune_heads.errors import RunError
-from prune_heads.execution.claims import Claims
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims
 from prune_heads.progress import Reporter
 
-_NAME = "folder"
+NAME = "0" * 64
+"""Of the claim, where that of a trial is its digest."""
 _BEAT_SECONDS = 1.0
 """Who comes second hears so soon that the first is alive."""
+_LOOK_SECONDS = 0.25
 
 
 @contextmanager
@@ -27,8 +29,8 @@ def held(folder: Path, reporter: Reporter) -> Iterator[None]:
     claims = Claims(folder.resolve().with_name(f".{folder.resolve().name}.held"))
     made = [each for each in (claims.folder, *claims.folder.parents) if not each.exists()]
     waited = 0
-    while not claims.take(_NAME):
-        if claims.has_beaten(_NAME):
+    while not claims.take(NAME):
+        if claims.has_beaten(NAME) or waited > 2 * DEAD_AFTER_SECONDS / _LOOK_SECONDS:
             raise RunError(
                 f"one process alone can work on {folder}; another one does so now. Wait for it, or name another "
                 "--output"
@@ -36,12 +38,12 @@ def held(folder: Path, reporter: Reporter) -> Iterator[None]:
         waited += 1
         if waited == 20:
             reporter.note(f"waiting to see whether the process that worked on {folder.name} is still alive")
-        time.sleep(_BEAT_SECONDS / 4)
+        time.sleep(_LOOK_SECONDS)
     try:
         with claims.beating(_BEAT_SECONDS):
             yield
     finally:
-        claims.give_back(_NAME)
-        for each in (claims.folder / _NAME[:2], *(made or [claims.folder])):
+        claims.give_back(NAME)
+        for each in (claims.folder / NAME[:2], *(made or [claims.folder])):
             with suppress(OSError):  # someone else may have put something there
                 each.rmdir()

@@ -8,7 +8,7 @@ import pytest
 
 from prune_heads.cli.names import ReproductionName
 from prune_heads.execution.claims import Claims, Owner
-from prune_heads.execution.holding import held
+from prune_heads.execution.holding import NAME, held
 from prune_heads.jobs import paper_studies
 from prune_heads.jobs.paper_records import record_name
 from prune_heads.jobs.paper_studies import STUDIES, Conditions
@@ -195,7 +195,7 @@ def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
             "error: one process alone can work on",
         )
     assert list(tmp_path.iterdir()) == []
-    assert Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone")).take("folder")
+    assert Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone")).take(NAME)
     assert invoke(*words).exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
