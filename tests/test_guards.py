@@ -11,8 +11,10 @@ READERS = {
     "objects/folder.py": "bytes of the store, whose damage arrays.py sees by their checksum",
     "migration/files.py": "looks for names in chunks of bytes before it reads",
     "execution/claims.py": "claims, which processes of ours write",
-    "studies/training.py": "the state of a trainer that was killed",
-    "checkpoints/pruned.py": "tensors, by safetensors or as weights alone",
+    "execution/owner.py": "what the system says of processes",
+    "studies/saves.py": "saves of a training that was killed, by their checksums",
+    "checkpoints/weight_files.py": "tensors, as weights alone",
+    "guide/__init__.py": "shipped with the package",
     "coverage/table.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
     "files.py": "makes files",
@@ -24,22 +26,13 @@ PRINTERS = {
     "reporting/progress.py": "its live display, of lines that the printer made",
     "cli/output.py": "prints what the printer made",
     "cli/app.py": "help and version",
+    "cli/guide.py": "pages that are shipped with the package",
     "cli/sweep.py": "help",
     "cli/store.py": "help",
     "cli/score.py": "a note of names from a table",
     "cli/interrupt.py": "a note without names, within a signal handler",
 }
-READ = {
-    "open",
-    "read_text",
-    "read_bytes",
-    "loads",
-    "load_file",
-    "read_json",
-    "from_json",
-    "from_csv",
-    "from_parquet",
-}
+READ = {"open", "read_text", "read_bytes", "load_file", "from_csv", "from_parquet"}
 PARSERS = {
     "json.load",
     "json.loads",

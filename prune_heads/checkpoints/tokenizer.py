@@ -160,7 +160,7 @@ def settle(
     for module in model.modules():
         for entry in _PLAIN.keys() & vars(getattr(module, "config", object)).keys():
             setattr(module.config, entry, _PLAIN[entry])  # a stack may have a copy of its own
-        if getattr(module, "chunk_size_feed_forward", 0):
+        if getattr(module, "chunk_size_feed_forward", 0) != 0:
             module.chunk_size_feed_forward = 0
     takes = inspect.signature(model.forward).parameters
     if "attention_mask" in takes and "attention_mask" not in tokenizer.model_input_names:

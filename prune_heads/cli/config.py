@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, get_args
 
 from typer import BadParameter, Context, Option, Typer
@@ -13,6 +14,7 @@ from prune_heads import reading
 from prune_heads.cli.places import OrPath
 from prune_heads.errors import RunError
 from prune_heads.execution.spec import RESERVED
+from prune_heads.visible import brief
 
 
 def _load(context: Context, file: Path | None) -> Path | None:
@@ -24,9 +26,14 @@ def _load(context: Context, file: Path | None) -> Path | None:
     if context.command.name == "run":  # a sweep's file runs one trial: what stands at its top
         values = {key: value for key, value in values.items() if key not in RESERVED}
     faults = [_fault(key, list(known)) for key in values if key not in known or key in ("config", "help")]
+    types = types_of(context.command)
+    faults += [
+        f"{key} must be a text, got {brief(value)}"
+        for key, value in values.items()
+        if key in known and _is_text(types[key]) and not isinstance(value, str)
+    ]
     if faults:
         raise BadParameter(f"{file.name}: {'; '.join(faults)}.")
-    types = types_of(context.command)
     context.default_map = {key: path_of(types[key], value, file.parent) for key, value in values.items()}
     return file
 
@@ -47,6 +54,12 @@ def _fault(key: str, known: list[str]) -> str:
 def types_of(command: Any) -> dict[str, Any]:
     """The annotations of a command's options, by name."""
     return {name: each.annotation for name, each in inspect.signature(command.callback).parameters.items()}
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether an option takes one text, of which Typer would make anything."""
+    kind = (get_args(annotation) or (annotation,))[0]
+    return kind is str or set(get_args(kind)) == {str, NoneType}
 
 
 def path_of(annotation: Any, value: Any, folder: Path) -> Any:
