@@ -8,9 +8,10 @@ from tiny import tiny_model, tiny_tokenizer, write_sst2
 from prune_heads.batching import tokenize
 from prune_heads.checkpoints import Classifier
 from prune_heads.errors import LabelError, NotFiniteError, UnsupportedModelError
-from prune_heads.evaluation import Subject, predict, warn_if_below_majority
+from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.progress import Silent
+from prune_heads.studies.majority import warn_if_below_majority
 from prune_heads.tasks.task import load_task
 
 

@@ -2,24 +2,19 @@
 
 import difflib
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Option
 
 from prune_heads.cli.names import (
-    CriterionName,
     DeviceName,
     DtypeName,
-    EstimatorName,
     MetricName,
-    NormalizerName,
 )
 from prune_heads.cli.places import (
     FOLDER_OR_NAME,
     FOLDER_OR_URL,
-    JSON_FILE,
     STORE_HELP,
     TOML_FILE,
     store_place,
@@ -27,15 +22,13 @@ from prune_heads.cli.places import (
 from prune_heads.tasks.spec import TASKS, task_name
 
 if TYPE_CHECKING:
-    from prune_heads.studies.pruning import Choice
-    from prune_heads.studies.scoring import Scoring
     from prune_heads.studies.setup import Setup
     from prune_heads.tasks.own import OwnData
 
 DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
 
-_OWN, _COMPUTE, _SCORE, _CHOICE = "One's own data", "Computation", "Scoring", "Which heads"
+_OWN, _COMPUTE = "Your own data", "Computation"
 _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
@@ -254,84 +247,6 @@ class ModelOptions(NamedModel):
         from prune_heads.studies.setup import Setup
 
         return Setup(self.model, self.task, dtype=self.dtype.value, trust_remote_code=self.trust_remote_code)
-
-
-@dataclass(frozen=True)
-class ScoringOptions:
-    """How heads are scored."""
-
-    criterion: Annotated[
-        CriterionName, Option(help="See 'prune-heads criteria'.", rich_help_panel=_SCORE)
-    ] = CriterionName.gradient
-    estimator: Annotated[EstimatorName, Option(help="Of the gradient criterion.", rich_help_panel=_SCORE)] = (
-        EstimatorName.example
-    )
-    normalize: Annotated[NormalizerName, Option(help="Of the scores.", rich_help_panel=_SCORE)] = (
-        NormalizerName.none
-    )
-    seed: Annotated[
-        int, Option(min=0, help="Of the criterion 'random' and of the bootstrap.", rich_help_panel=_SCORE)
-    ] = 0
-    score_split: Annotated[
-        str | None,
-        Option(help="Split to score on. (default: the task's training split)", rich_help_panel=_SCORE),
-    ] = None
-    score_examples: Annotated[
-        int | None, Option(min=1, help="As --max-examples, for the scores alone.", rich_help_panel=_SCORE)
-    ] = None
-
-    def resolve(self) -> "Scoring":
-        """As a `Scoring`."""
-        from prune_heads.studies.scoring import Scoring
-
-        return Scoring(
-            criterion=self.criterion.value,
-            estimator=self.estimator.value,
-            normalize=self.normalize.value,
-            seed=self.seed,
-            split=self.score_split,
-            max_examples=self.score_examples,
-        )
-
-
-@dataclass(frozen=True)
-class ChoiceOptions:
-    """Which heads are pruned."""
-
-    fraction: Annotated[
-        float | None,
-        Option(min=0, max=1, help="Share of heads to prune. (default: 0.5)", rich_help_panel=_CHOICE),
-    ] = None
-    n_heads: Annotated[int | None, Option(min=0, help="Number of heads.", rich_help_panel=_CHOICE)] = None
-    heads: Annotated[
-        str | None,
-        Option(help="The heads, from 1: '3:1,5 7:2'; or a heads.json.", rich_help_panel=_CHOICE),
-        JSON_FILE,
-    ] = None
-    min_per_layer: Annotated[
-        int, Option(min=0, help="Heads to keep in every layer.", rich_help_panel=_CHOICE)
-    ] = 0
-    groups: Annotated[
-        bool,
-        Option(
-            "--groups",
-            help="Take heads that share keys and values together; --mode remove needs it for such models.",
-            rich_help_panel=_CHOICE,
-        ),
-    ] = False
-
-    def resolve(self) -> "Choice":
-        """As a `Choice`; two ways to choose at once are a usage error."""
-        from prune_heads.studies.pruning import Choice
-
-        ways = {"--fraction": self.fraction, "--n-heads": self.n_heads, "--heads": self.heads}
-        given = [name for name, value in ways.items() if value is not None]
-        if len(given) > 1:
-            raise BadParameter(f"{' and '.join(given)} exclude each other.")
-        if self.fraction is not None and isnan(self.fraction):  # no range of Typer's keeps it out
-            raise BadParameter("'--fraction' must be between 0 and 1; got nan.")
-        fraction = self.fraction if given else 0.5
-        return Choice(fraction, self.n_heads, self.heads, self.min_per_layer, self.groups)
 
 
 Output = Annotated[

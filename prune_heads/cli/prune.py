@@ -5,9 +5,10 @@ from typing import Annotated
 
 from typer import BadParameter, Option
 
+from prune_heads.cli.choosing import ChoiceOptions
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import ModeName
-from prune_heads.cli.options import ChoiceOptions, Json, ModelOptions, Overwrite
+from prune_heads.cli.options import Json, ModelOptions, Overwrite
 from prune_heads.cli.output import TerminalReporter, show
 
 

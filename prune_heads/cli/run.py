@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import BadParameter, Option
 
+from prune_heads.cli.choosing import ChoiceOptions, ScoringOptions
 from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.names import ModeName
-from prune_heads.cli.options import ChoiceOptions, Json, Output, Overwrite, ScoringOptions, StoredSetupOptions
+from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 
 if TYPE_CHECKING:

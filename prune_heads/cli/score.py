@@ -2,8 +2,9 @@
 
 import typer
 
+from prune_heads.cli.choosing import ScoringOptions
 from prune_heads.cli.groups import grouped
-from prune_heads.cli.options import Json, Output, Overwrite, ScoringOptions, StoredSetupOptions
+from prune_heads.cli.options import Json, Output, Overwrite, StoredSetupOptions
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.shards import ShardOptions
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from typer import BadParameter
 
+from prune_heads.cli.choosing import ChoiceOptions, ScoringOptions
 from prune_heads.cli.config import alone, path_of, taken, types_of
 from prune_heads.cli.names import CriterionName
-from prune_heads.cli.options import ChoiceOptions, ScoringOptions, SetupOptions, StoredSetupOptions
+from prune_heads.cli.options import SetupOptions, StoredSetupOptions
 from prune_heads.cli.run import options_of, run
 from prune_heads.errors import PruneHeadsError
 from prune_heads.execution.spec import Known, Trial, Values

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.evaluation import warn_if_below_majority
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.statistics import correlate
 from prune_heads.studies.ablation_tables import Cells, table
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.flips import count_flips
+from prune_heads.studies.majority import warn_if_below_majority
 from prune_heads.studies.measuring import Ablation, check_defined, masks_of, measure
 from prune_heads.studies.setup import Setup, identify, identify_split
 from prune_heads.studies.spreading import Spread

@@ -11,7 +11,7 @@ import numpy as np
 from prune_heads.ablation import predict_masks
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
-from prune_heads.evaluation import Logits, Subject, warn_if_below_majority
+from prune_heads.evaluation import Logits, Subject
 from prune_heads.heads import HeadMask
 from prune_heads.importance import CRITERIA
 from prune_heads.predictions import Predictions
@@ -19,6 +19,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, record_of
 from prune_heads.statistics import area_under_curve, correlate, metric_interval, shares_pruned
 from prune_heads.studies.clock import Clock
+from prune_heads.studies.majority import warn_if_below_majority
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.orders import Order, order_of
 from prune_heads.studies.scoring import Scoring, examples_to_score_on, note_oracle

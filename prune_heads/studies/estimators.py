@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from prune_heads.ablation import predict_masks
-from prune_heads.evaluation import warn_if_below_majority
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, GateGradients, running_sum
 from prune_heads.progress import Reporter
@@ -17,6 +16,7 @@ from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate, shares_pruned
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.curves import Measured, areas
+from prune_heads.studies.majority import warn_if_below_majority
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.scoring import Scoring, examples_to_score_on, score
 from prune_heads.studies.setup import Setup, identify, identify_split

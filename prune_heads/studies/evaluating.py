@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from prune_heads.coverage.mixing import mixers
-from prune_heads.evaluation import warn_if_below_majority
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
+from prune_heads.studies.majority import warn_if_below_majority
 
 
 def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:

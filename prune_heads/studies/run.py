@@ -7,12 +7,13 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from prune_heads.evaluation import Logits, predict, warn_if_below_majority
+from prune_heads.evaluation import Logits, predict
 from prune_heads.heads import HeadMask
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.evaluating import note_without_heads
 from prune_heads.studies.lab import Lab
+from prune_heads.studies.majority import warn_if_below_majority
 from prune_heads.studies.pruning import Choice, Mode, compare, curve, going_together, prune
 from prune_heads.studies.scoring import ScoreResult, Scoring, note_oracle
 from prune_heads.studies.setup import Setup, identify_metric, identify_split
