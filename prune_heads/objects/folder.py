@@ -72,7 +72,7 @@ class Folder:
         return map(function, names)
 
     def check_writable(self) -> None:
-        """Make the folder, and a file without a name in it; where that fails, neither stays."""
+        """Make the folder, and a file without a name in it; neither stays."""
         root = self.root.absolute()
         made = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
         with _changing(root):
@@ -80,11 +80,10 @@ class Folder:
                 root.mkdir(parents=True, exist_ok=True)
                 with TemporaryFile(dir=root) as file:
                     file.write(_PROBE)
-            except OSError:
+            finally:
                 for folder in made:
-                    with suppress(OSError):
+                    with suppress(OSError):  # another process may have put something there
                         folder.rmdir()
-                raise
 
 
 def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
