@@ -18,7 +18,6 @@ READERS = {
     "coverage/table.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
     "files.py": "makes files",
-    "execution/shards.py": "values between processes of ours",
 }
 """Module -> why it may open, read or parse without the reader."""
 PRINTERS = {

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -191,3 +192,21 @@ def test_nothing_heavy_is_imported():
     code = "import prune_heads.reporting.doctor, sys; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "transformers", "numpy"} & set(modules.split())
+
+
+LONG = 250_000
+HOSTILE_LINES = {
+    "attributes.py": "class A:\n def f(self):\n  " + ";".join(["self.pruned_heads"] * (LONG // 18)),
+    "spaces.ipynb": json.dumps({"cells": [{"cell_type": "code", "source": " " * LONG + "x = = head_mask"}]}),
+    "dots.toml": "a." * (LONG // 2) + "pruned_heads=[1]",
+    "tables.toml": "[[pruned_heads]]\n" * (LONG // 17),
+    "deep.json": '{"pruned_heads":' + "[" * LONG,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_LINES)
+def test_a_long_line_is_read_in_the_time_it_takes_to_read_it(name, tmp_path):
+    (tmp_path / name).write_text(HOSTILE_LINES[name])
+    start = time.perf_counter()
+    examine([tmp_path])
+    assert time.perf_counter() - start < 15  # hours, or at least half a minute, where it grew with the square

@@ -1,5 +1,6 @@
 """Objects in a folder, on a disk that all who use it share."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -71,12 +72,18 @@ class Folder:
         return map(function, names)
 
     def check_writable(self) -> None:
-        """Make the folder, and a file without a name in it."""
+        """Make the folder, and a file without a name in it; neither stays."""
         root = self.root.absolute()
+        made = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
         with _changing(root):
-            root.mkdir(parents=True, exist_ok=True)
-            with TemporaryFile(dir=root) as file:
-                file.write(_PROBE)
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                with TemporaryFile(dir=root) as file:
+                    file.write(_PROBE)
+            finally:
+                for folder in made:
+                    with suppress(OSError):  # another process may have put something there
+                        folder.rmdir()
 
 
 def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:

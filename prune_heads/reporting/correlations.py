@@ -46,7 +46,7 @@ def correlation_report(report: Mapping[str, Any]) -> RenderableType:
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
     table = Grid()
     for name in heading:
-        table.add_column(name, "right" if name == "heads" else "left")
+        table.add_column(name, "right" if name == "heads" or "(95%" in name else "left")
     for row in rows:
         table.add_row(*row)
     return table
