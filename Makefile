@@ -13,11 +13,11 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not thorough"
 
 # What takes too long for every change: all model types and their variants, long simulations. The types also with the
-# oldest transformers that pyproject.toml takes and with the newest there is.
+# oldest transformers that pyproject.toml takes and with the newest there is, whose warnings are not ours.
 thorough: $(STAMP) .venv-oldest/.installed .venv-newest/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m thorough
 	for age in oldest newest; do \
-	  OMP_NUM_THREADS=1 .venv-$$age/bin/pytest --numprocesses 2 -m thorough tests/test_coverage.py || exit 1; \
+	  OMP_NUM_THREADS=1 .venv-$$age/bin/pytest --numprocesses 2 -W default -m thorough tests/test_coverage.py || exit 1; \
 	done
 
 lint: $(STAMP)
