@@ -128,7 +128,11 @@ def test_nan_in_gradients_alone(refused, on_sst2, out, monkeypatch):
 
 @pytest.mark.parametrize("command", ["run", "score", "evaluate", "prune"])
 def test_masks_that_are_not_applied(command, refused, on_sst2, out, monkeypatch):
-    monkeypatch.setattr(_Gates, "__call__", lambda self, module, args: args)
+    def met_and_without_effect(self, module, args):
+        self.is_met = True
+        return args
+
+    monkeypatch.setattr(_Gates, "__call__", met_and_without_effect)
     options = (*on_sst2[:2], "--heads", "1:1") if command == "prune" else on_sst2
     said = refused(command, *options, *out)
     assert (
