@@ -216,7 +216,7 @@ def test_gates_that_do_nothing_are_refused(predictions):
         block.output.module.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
     with pytest.raises(MaskNotAppliedError):
         predict_masks(predictions, masks_of(predictions))
-    assert not list(predictions.store.objects.root.iterdir())
+    assert not predictions.store.objects.root.exists()
 
 
 def test_logits_that_are_not_finite_are_refused(predictions):
