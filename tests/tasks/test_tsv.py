@@ -166,13 +166,13 @@ def test_missing_files_and_folders(tmp_path):
         read("sst2", folder)
 
 
-def test_tens_of_megabytes_are_read_in_about_a_second(tmp_path):
+def test_tens_of_megabytes_are_read_in_linear_time(tmp_path):
     words = random.Random(0).choices(["a", "film", "of", "rare", "depth", "and", "wit"], k=60)
     folder = write(tmp_path / "SST-2", HEADERS["sst2"], *[" ".join(words) + "\t1"] * 100_000)
     assert (folder / "dev.tsv").stat().st_size > 20e6
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: other work on the machine does not count
     assert len(read("sst2", folder)) == 100_000
-    assert time.perf_counter() - start < 5  # about 0.5 s on an idle machine
+    assert time.process_time() - start < 10  # about 0.5 s; quadratic reading would take minutes
 
 
 # Rows and label counts, in the hub's order of labels, from the record of where the shared files came from.
