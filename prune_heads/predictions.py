@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -161,7 +162,13 @@ def model_key(model: nn.Module) -> str:
     text = json.dumps(
         {k: v for k, v in config.items() if k not in _NOT_COMPUTED}, sort_keys=True, default=str
     )
-    return hashlib.sha256(f"{fingerprint(model)}\n{text}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{fingerprint(model)}\n{text}".encode())
+    kept = model.state_dict().keys()
+    for name, buffer in model.named_buffers():  # frequencies of positions, which no file holds
+        if name not in kept:
+            digest.update(f"{name} {buffer.dtype} {tuple(buffer.shape)}\n".encode())
+            digest.update(buffer.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _arrays(batches: Batches) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -25,6 +25,10 @@ from prune_heads.checkpoints.to_finetune import load_to_finetune
             lambda w: {f"base_model.model.{key}": value for key, value in w.items()},
             "lacks .* has base_model.model",
         ),
+        (
+            lambda w: w.update({"bert.pooler.dense.lora_A.weight": torch.zeros(2, 32)}),
+            "lora_A.weight left over",
+        ),
         (lambda w: w.update({"qa_outputs.weight": torch.zeros(2, 32)}), "qa_outputs.weight left over"),
         (
             lambda w: w.update({QUERY.removeprefix("bert."): w[QUERY] + 1}),
@@ -38,7 +42,18 @@ from prune_heads.checkpoints.to_finetune import load_to_finetune
         ),
         (lambda w: w.update({QUERY: w[QUERY].to(torch.float8_e4m3fn)}), r"\(F8_E4M3\)"),
     ],
-    ids=["unknown", "lora", "peft", "questions", "twice", "int8", "int64", "uint8", "float8"],
+    ids=[
+        "unknown",
+        "lora",
+        "peft",
+        "lora of a pooler",
+        "questions",
+        "twice",
+        "int8",
+        "int64",
+        "uint8",
+        "float8",
+    ],
 )
 def test_weights_without_a_place_or_without_numbers_are_refused(change, said, copy):
     refuse(rewrite(copy, change), said)

@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_parsed_does_not_stop_the_rest(tmp_path):
         "b.py": b"head_mask = '\xff'",
         "c.py": b"head_mask = 1\0",
         "d.py": b"head_mask = " + b"(" * 5000 + b")" * 5000,
-        "d2.py": b"head_mask = " + b"+".join([b"x"] * 900),
+        "d2.py": b"head_mask = " + b"+".join([b"x"] * 50_000),
         "e.json": b'{"pruned_heads": ',
         "f.json": b"\xff pruned_heads",
         "g.json": b'["pruned_heads", ' + b"[" * 200_000,

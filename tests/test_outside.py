@@ -438,3 +438,10 @@ def test_a_described_class_without_heads_runs_as_with_its_columns_zeroed(shape, 
         assert attention.o.bias.grad is not None
         assert attention.o.weight.shape[1] in (0, D)
     same(zero_heads(model, "1:1,2,3,4")(x), model(x))
+
+
+def test_a_traced_model_is_refused_by_name():
+    with pytest.deprecated_call():
+        traced = torch.jit.trace(nn.Linear(4, 4), (torch.zeros(1, 4),))
+    with pytest.raises(UnsupportedModelError, match="TopLevelTracedModule"):
+        attention_blocks(traced)

@@ -64,7 +64,9 @@ def alone(model, texts, gates=None):
 
 
 def assert_each_alone(model_type, side):
-    model = classifier(model_type)
+    # Sparse blocks are for texts of a length, and BigBird leaves them for good at the first shorter one.
+    changes = {"attention_type": "original_full"} if model_type == "big_bird" else {}
+    model = classifier(model_type, **changes)
     texts, batches = random_batches(side)
     ready = unseen(model, batches)
     for heads in ({}, {0: [0, 1]}):

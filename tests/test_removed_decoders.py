@@ -187,6 +187,21 @@ def whole_cache(model):
     return cache
 
 
+def test_the_cache_of_a_former_text_goes_on_without_the_first_cross_attention():
+    model = tiny_writer("t5gemma")
+    removed, truth = emptied(model, [of_kind(model)["A"][0]])
+    texts = []
+    for each in (removed, truth):
+        with quiet_transformers():
+            first = each.generate(IDS[1:], max_new_tokens=4, do_sample=False, return_dict_in_generate=True)
+            more = torch.cat([first.sequences, torch.tensor([[7]])], dim=1)
+            cache = {"past_key_values": first.past_key_values}
+            texts.append(
+                each.generate(IDS[1:], decoder_input_ids=more, max_new_tokens=5, do_sample=False, **cache)
+            )
+    assert texts[0].tolist() == texts[1].tolist()
+
+
 def test_a_cache_that_cannot_count_is_refused_with_the_cure():
     class InGroups(DynamicLayer):
         q_group_size = 64

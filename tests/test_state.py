@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer, write_sst2
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from prune_heads.ablation import predict_masks
 from prune_heads.anatomy import attention_blocks
@@ -15,7 +16,7 @@ from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.importance import batch_rows, gate_gradients
-from prune_heads.predictions import Predictions
+from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore
 from prune_heads.surgery import remove_heads, zero_heads
@@ -74,6 +75,16 @@ def test_a_changed_model_is_another_model(examples, change, ask):
     fresh = Predictions(examples.subject, examples.split, examples.store, Silent())
     assert np.array_equal(fresh.of(NONE), examples.of(NONE))
     assert not np.array_equal(fresh.of(NONE), before)
+
+
+def test_buffers_that_no_file_holds_are_of_the_key():
+    config = LlamaConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=37, vocab_size=50
+    )
+    model = LlamaForSequenceClassification(config)
+    key = model_key(model)
+    model.model.rotary_emb.inv_freq.mul_(3)
+    assert model_key(model) != key
 
 
 def test_a_model_that_is_changed_back_is_known_again(examples):

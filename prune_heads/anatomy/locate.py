@@ -74,7 +74,9 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
 def _that_hold(layouts: Iterable[Layout], config: object) -> Iterator[Layout]:
     """Those for what the configuration says."""
     for layout in layouts:
-        if all(getattr(config, name, None) == value for name, value in layout.when):
+        if all(
+            (getattr(config, name, None) or False) == value for name, value in layout.when
+        ):  # absent is off
             name, value, why = layout.not_removed_if or ("", object(), "")
             refused = getattr(config, name, None) == value
             yield replace(layout, not_removed=f"{why} ({name} in its configuration)") if refused else layout

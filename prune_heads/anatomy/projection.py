@@ -96,7 +96,7 @@ def find_projection(block: nn.Module, path: str, name: str, *, gives_output: boo
 
 def written(module: nn.Module) -> nn.Module:
     """The module that torch.compile has put a wrapper around; the module itself where there is none."""
-    return cast(nn.Module, module._modules.get("_orig_mod", module))
+    return cast(nn.Module, getattr(module, "_orig_mod", module))
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

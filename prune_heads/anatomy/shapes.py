@@ -95,6 +95,15 @@ MODERN = Layout(
     counters=("num_heads", "all_head_size"),
 )
 
+DEBERTA = replace(
+    BERT,
+    query="self.in_proj",
+    key="self.in_proj",
+    value="self.in_proj",
+    interleaved=True,
+    also=(("self.q_bias", 0), ("self.v_bias", 0), ("self.pos_proj", 0), ("self.pos_q_proj", 0)),
+)
+TALKING = "its heads mix their attention with each other's (talking_head in its configuration)"
 NORM_OVER_ALL = "a norm runs over the queries and keys of all heads together"
 BUILT_ANEW = "it builds its attention anew, from its configuration, for texts of another length"
 ONE_SIZE = "its code has one size for its input and for its heads"

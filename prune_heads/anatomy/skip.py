@@ -63,6 +63,8 @@ class _NoHeads:
         n_keys = hidden.shape[1]
         if not self.is_cross and (cache := _cache((*args, *kwargs.values()))) is not None:
             n_keys = _count(cache, self.module, hidden)
+        if self.is_cross:
+            _note_updated((*args, *kwargs.values()), self.module)
         context = hidden.new_empty(*hidden.shape[:-1], 0)
         if self.output is None:
             first = context
@@ -120,6 +122,14 @@ def _cache(values: Iterable[Any]) -> Any:
     """The cache of self-attention among the arguments of a forward, whose name for it varies; None without one."""
     cache = next((value for value in values if hasattr(value, "get_seq_length")), None)
     return getattr(cache, "self_attention_cache", cache)
+
+
+def _note_updated(values: Iterable[Any], module: nn.Module) -> None:
+    """Tell the cache that the keys of the other sequence have been kept: some models ask that of their first layer."""
+    updated = next((value.is_updated for value in values if hasattr(value, "is_updated")), None)
+    layer = getattr(module, "layer_idx", None)
+    if isinstance(updated, dict) and layer is not None:
+        updated[layer] = True
 
 
 def _count(cache: Any, module: nn.Module, hidden: Tensor) -> Any:

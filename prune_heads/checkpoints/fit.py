@@ -161,9 +161,14 @@ def check_weights(
     Raises:
         CheckpointError: Naming the weights.
     """
-    left = [
-        key for key in info.get("unexpected_keys", ()) if not any(re.search(each, key) for each in unused)
-    ]
+    own = set(model.state_dict())
+
+    def is_of_no_use(key: str) -> bool:
+        """What stands below something that the model has is of use to it, whatever its name."""
+        found = [match for each in unused if (match := re.search(each, key))]
+        return any(not any(name.startswith(key[: match.end()]) for name in own) for match in found)
+
+    left = [key for key in info.get("unexpected_keys", ()) if not is_of_no_use(key)]
     missing = sorted(info.get("missing_keys", ()))
     base = f"{model.base_model_prefix}."
     if any(key.startswith(base) for key in missing):

@@ -72,7 +72,9 @@ class _Commands(TyperGroup):
             code = signals.PIPE_CLOSED
         except OSError as error:
             named = "" if error.filename is None else f" for {os.fsdecode(error.filename)}"
-            code = _failed(f"the system must let us work; got: {error.strerror or first_line(error)}{named}")
+            code = _failed(
+                f"a file cannot be used: {error.strerror or first_line(error)}{named}. Check its path"
+            )
         except (MemoryError, RuntimeError) as error:
             said = first_line(error)
             if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):

@@ -19,14 +19,15 @@ def guide(
     ] = None,
 ) -> None:
     """Read the guide in the terminal, a topic at a time; without a topic, list them."""
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    console = Console()
-    text = (
-        page(topic) if topic else "\n".join(f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
-    )
-    if console.is_terminal:
-        console.print(Markdown(text))
-    else:
-        print(text, end="" if text.endswith("\n") else "\n")
+    from prune_heads.reporting.layout import console, speaking
+
+    listed = (f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
+    text = page(topic).rstrip() if topic else "\n".join(listed)
+    terminal = console()
+    with speaking():
+        if terminal.is_terminal:
+            terminal.print(Markdown(text))
+        else:
+            print(text)

@@ -137,7 +137,14 @@ def tiny_config(model_type: str, sizes: Sizes | None = None, **changes: Any) -> 
         sizes: How small.
         changes: Fields that are to be otherwise, wherever a configuration has them.
     """
-    return _small(CONFIG_MAPPING[model_type], sizes or Sizes(), changes)
+    config = _small(CONFIG_MAPPING[model_type], sizes or Sizes(), changes)
+    for (
+        name,
+        value,
+    ) in changes.items():  # what the code asks for with a default, no configuration class need name
+        if not any(hasattr(each, name) for each in (config, *vars(config).values())):
+            setattr(config, name, value)
+    return config
 
 
 def _small(

@@ -90,6 +90,14 @@ def variants(model_type: str) -> Iterator[dict[str, Any]]:
             for other in _others(name, value, str(parameter.annotation), compared, config):
                 if other != value:
                     yield {name: other}
+        for name, default in sorted(_asked(type(config).__module__)):
+            if (
+                name not in seen
+                and not hasattr(config, name)
+                and not any(part in name for part in _NOT_TRIED)
+            ):
+                seen.add(name)
+                yield {name: not default}
 
 
 def _with_inside(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
@@ -147,6 +155,19 @@ def _compared(module_name: str) -> dict[str, set[Any]]:
                 for side in sides:
                     found.setdefault(_name(side), set()).update(words)
     return found
+
+
+@cache
+def _asked(module_name: str) -> frozenset[tuple[str, bool]]:
+    """Switches that a configuration need not have: what the code asks by `getattr(config, name, True or False)`."""
+    return frozenset(
+        (str(node.args[1].value), node.args[2].value)
+        for module in _beside(module_name)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "getattr" and len(node.args) == 3
+        if _name(node.args[0]) == "config" and isinstance(node.args[1], ast.Constant)
+        if isinstance(node.args[2], ast.Constant) and isinstance(node.args[2].value, bool)
+    )
 
 
 def _beside(module_name: str) -> Iterator[ModuleType]:

@@ -88,6 +88,8 @@ def read_series(path: Path) -> list[Series]:
         RunError: If it is neither.
     """
     source = path.resolve().name
+    if path.is_file():  # several are called record.json
+        source = f"{path.resolve().parent.name}/{source}"
     file = path
     if path.is_dir():
         scores = path / SCORES_FILE

@@ -116,7 +116,8 @@ def _read_json(path: Path, wanted: Wanted, left_out: list[str] | None) -> Column
     """An object a line, or one list of objects."""
     text = _text(path)
     found, names = Columns([], left_out=left_out), dict[str, None]()
-    if text.lstrip()[:1] == "[":
+    first, _, rest = text.strip().partition("\n")
+    if first.startswith("[") and not (rest and first.rstrip().endswith("]")):  # else a line that is no object
         values = json_of(text, f"{path.name}: the file cannot be read", DataError)
         objects = [(f"{path.name} row {i}", each) for i, each in enumerate(values, start=1)]
     else:

@@ -11,6 +11,9 @@ from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import LABEL_METRICS, REGRESSION_METRICS, TASKS, TaskKind, TaskSpec
 from prune_heads.visible import brief
 
+_LONG = 19
+"""Digits of labels that are sorted by alphabet: no number of 64 bits has so many."""
+
 
 @dataclass(frozen=True)
 class OwnData:
@@ -115,11 +118,19 @@ def spec_of(own: OwnData) -> TaskSpec:
     labels = own.labels
     if labels is None and own.label_column is not None and own.metric not in REGRESSION_METRICS:
         found = {label for path in own.files.values() for label in _labels_in(own, path)}
-        by_value = all(isinstance(label, str) and label.removeprefix("-").isdecimal() for label in found)
+        by_value = all(
+            isinstance(label, str) and len(label) < _LONG and label.removeprefix("-").isdecimal()
+            for label in found
+        )
         labels = tuple(sorted(map(str, found), key=lambda label: (int(label) if by_value else 0, label)))
         if len(labels) < 2 or (own.metric == "f1" and len(labels) > 2):
             needed = "two labels" if own.metric == "f1" else "at least two labels"
-            raise DataError(f"{own.name}: {needed} must be in the files, got {', '.join(labels[:10])}")
+            files = ", ".join(path.name for path in own.files.values())
+            rest = "; rows that are invalid are left out" if own.skip_invalid else ""
+            raise DataError(
+                f"{files}: {needed} must be in the column {own.label_column}, got "
+                f"{', '.join(labels[:10]) or 'none'}{rest}. Name all labels with --labels, or another column"
+            )
     eval_splits = tuple(split for split in own.files if split != "train") or ("validation",)
     summary = f"one's own: {', '.join(path.name for path in own.files.values())}"
     return TaskSpec(

@@ -108,7 +108,9 @@ def test_gradients_are_those_of_one_process(
         for size in (8, 32):
             first, second = each.score(of_one, size), each.score(of_many, size)
             np.testing.assert_allclose(first.flat(), second.flat(), rtol=0, atol=WITHIN)
-            assert (first.standard_error is None) == (second.standard_error is None)  # of one batch there is none
+            assert (first.standard_error is None) == (
+                second.standard_error is None
+            )  # of one batch there is none
             for x, y in zip(first.standard_error or (), second.standard_error or (), strict=True):
                 np.testing.assert_allclose(x, y, rtol=0, atol=WITHIN)
 

@@ -288,7 +288,7 @@ def test_a_trial_whose_record_is_gone_or_damaged_is_run_again(damage, grid, log,
     folder, _ = work(tmp_path / "s", grid)
     before, first = bytes_of(folder.root), grid.trials[0].digest
     DAMAGE[damage](folder.trial(first))
-    with pytest.raises(RunError, match=r"the record of a trial must .*sweep run' runs the trial again"):
+    with pytest.raises(RunError, match=r"the record of a trial.*sweep run' runs the trial again"):
         folder.record(first)
     assert kinds(work(tmp_path / "s", grid)[1]) == ["started", "done"]
     assert bytes_of(folder.root) == before

@@ -196,7 +196,11 @@ def test_splits_are_the_files_and_what_is_missing_is_said(tmp_path):
             "line 1: the text must be text, got 1",
         ),
         ("a.jsonl", '{"text": "x", "label": 0.5}\n', "line 1: the label must be .* got 0.5"),
-        ("a.jsonl", '{"text": "x", "label": "a"}\n', "at least two labels must be in the files, got a"),
+        (
+            "a.jsonl",
+            '{"text": "x", "label": "a"}\n',
+            "at least two labels must be in the column label, got a",
+        ),
         ("a.jsonl", '{"text": "x"}\n', "the column label must be there once, got the columns text"),
         ("a.jsonl", '{"text": "x", "label"\n', "a.jsonl line 1: the file cannot be read"),
         (
@@ -275,7 +279,7 @@ def test_inconsistent_descriptions_are_refused(tmp_path, changes, message):
 
 def test_f1_wants_two_labels_in_the_files(tmp_path):
     path = write_csv(tmp_path / "a.csv", "text,label", "x,a", "y,b", "z,c")
-    with pytest.raises(DataError, match="two labels must be in the files, got a, b, c"):
+    with pytest.raises(DataError, match="two labels must be in the column label, got a, b, c"):
         load(own("f1", validation=path))
 
 
@@ -326,3 +330,17 @@ def test_local_sources_and_metrics_use_no_network_and_leave_no_file(tmp_path):
     assert not (tmp_path / "hf").exists()
     assert not (tmp_path / "home").exists()
     assert list((tmp_path / "tmp").glob("tmp*")) == []
+
+
+def test_labels_of_thousands_of_digits_are_names(tmp_path):
+    """Python refuses to make a number of more than 4,300 digits."""
+    long = "9" * 5000
+    file = write_csv(tmp_path / "a.csv", "text,label", f"x,{long}", "y,1")
+    assert load_task("mine", own=own(validation=file)).spec.labels == ("1", long)
+
+
+def test_a_first_line_that_is_a_list_is_named_by_its_line(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('[1, 2]\n{"text": "x", "label": "a"}\n')
+    with pytest.raises(DataError, match=r"line 1: it must be a JSON object, got \[1, 2\]"):
+        load_task("mine", own=own(validation=file))
