@@ -110,7 +110,10 @@ def test_a_compiled_model_has_the_numbers_of_a_plain_one(compiling, surgery):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("compiling", "backend"), [*SLOW, (in_place, "inductor"), (stack, "inductor")])
+@pytest.mark.parametrize(
+    ("compiling", "backend"),
+    [*SLOW, pytest.param(in_place, "inductor", marks=pytest.mark.thorough), (stack, "inductor")],
+)
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own modules
 def test_however_it_is_compiled(compiling, backend):
     torch._dynamo.reset()

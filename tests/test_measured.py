@@ -21,7 +21,7 @@ def measured(monkeypatch):
     sys.modules.pop("tests.null_trial", None)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_record_of_the_suite_is_found_again(measured):
     (row,) = measured.suite(["mini-paraphrase"])
     rows = json.loads((measured.RECORDS / "suite.json").read_text())["rows"]

@@ -65,7 +65,7 @@ def wait_for(n_batches, log, process, seconds=60):
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_end_in_the_same_bytes(
+def test_four_kills_at_random_moments_end_in_the_same_bytes(
     words, batches, on_sst2, tmp_path, json_of, invoke
 ):
     """Half of them while the program starts, half while it computes."""
@@ -80,7 +80,7 @@ def test_ten_kills_at_random_moments_end_in_the_same_bytes(
     assert batches.stat().st_size == 2 * N_BATCHES
 
     root, moments, reached = tmp_path / "store", random.Random(0), [dict.fromkeys(SPLITS, 0)]
-    for kill in range(10):
+    for kill in range(4):
         process = Forked(tmp_path / f"killed {kill}", *words, "--store", root)
         if kill % 2:
             wait_for(moments.randint(1, 6), batches, process)
@@ -92,11 +92,11 @@ def test_ten_kills_at_random_moments_end_in_the_same_bytes(
         assert (ended.code, ended.stdout) == (-signal.SIGKILL, "")
         reached.append(done(root))
         assert all(reached[-1][split] >= reached[-2][split] for split in SPLITS)
-    assert 5 <= sum(reached[-1].values()) < 2 * N_BATCHES
+    assert 2 <= sum(reached[-1].values()) < 2 * N_BATCHES
 
     last = Forked(tmp_path / "last", *words, "--store", root).wait()
     assert (last.code, last.stdout) == (0, undisturbed.stdout)
-    assert batches.stat().st_size <= 2 * (2 * N_BATCHES) + 10  # at most the batch in flight each time
+    assert batches.stat().st_size <= 2 * (2 * N_BATCHES) + 4  # at most the batch in flight each time
     assert {name: data for name, data in files(root).items() if name.suffix != ".partial"} == files(quiet)
     assert unfinished(Folder(root)) == []
     assert json_of(invoke("store", "verify", "--store", root, "--json")) == {

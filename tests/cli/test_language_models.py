@@ -24,7 +24,7 @@ from prune_heads.checkpoints import IGNORED
 from prune_heads.coverage.tiny import tiny_config
 
 pytestmark = pytest.mark.slow
-TYPES = ["gpt2", "bert", "t5", "bart"]
+TYPES = ["gpt2", "bert", "t5", pytest.param("bart", marks=pytest.mark.thorough)]
 N_TEXTS, N_STEPS = 128, 80
 
 

@@ -46,9 +46,9 @@ def test_no_command_prints_the_help_and_is_misuse(cli):
 @pytest.mark.parametrize(
     ("command", "shown"), [("tasks", "sst2"), ("criteria", "fisher"), ("models", "roberta")]
 )
-def test_a_listing_is_a_table(command, shown, cli):
-    done = cli(command)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_listing_is_a_table(command, shown, invoke):
+    done = invoke(command)
+    assert (done.exit_code, done.stderr) == (0, "")
     assert shown in done.stdout
 
 

@@ -80,7 +80,7 @@ def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tm
     assert snapshot(folder) == files
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
     """One record serves tables 2 and 5, another table 1 and figures 1 and 2."""
     words = (

@@ -9,7 +9,7 @@ import time
 import pytest
 from forked import Forked
 
-KILLS = 4
+KILLS = 2
 
 
 @pytest.fixture

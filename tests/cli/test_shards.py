@@ -115,6 +115,7 @@ def test_gradients_are_those_of_one_process(
                 np.testing.assert_allclose(x, y, rtol=0, atol=WITHIN)
 
 
+@pytest.mark.thorough
 def test_a_process_and_its_ablation_scores(on, tmp_path, cli, json_of, invoke):
     words = (*SCORE, 50, "--criterion", "ablation")
     one = json_of(invoke(*words, "--store", tmp_path / "a"))

@@ -135,7 +135,7 @@ def test_processes_and_one_process_give_the_same_records(spec, whole, tmp_path):
     assert sum(event["event"] == "done" for event in events) == N
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ray_gives_the_same_records(spec, whole, tmp_path):
     pytest.importorskip("ray")
     words = ("sweep", "run", spec(), "--output", tmp_path / "ray", "--executor", "ray", "--jobs", 2)

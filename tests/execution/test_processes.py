@@ -95,17 +95,18 @@ def ended(child):
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_twenty_times_ends_in_the_same_bytes(sweep, log, tmp_path):
-    many = {"sleep": 0.01, "n": 500}
-    done = chaos(sweep("killed", "--json", **many), tmp_path / "killed", 20, 0.15, seed=0)
+@pytest.mark.parametrize(("n_kills", "n"), [(6, 150), pytest.param(20, 500, marks=pytest.mark.thorough)])
+def test_a_sweep_that_is_killed_again_and_again_ends_in_the_same_bytes(n_kills, n, sweep, log, tmp_path):
+    many = {"sleep": 0.01, "n": n}
+    done = chaos(sweep("killed", "--json", **many), tmp_path / "killed", n_kills, 0.15, seed=0)
     assert done.faults == []
-    assert done.kills == 20
-    assert done.trials == 500
+    assert done.kills == n_kills
+    assert done.trials == n
     again = starts(log)
-    assert len(again) == 500
+    assert len(again) == n
     assert sum(n - 1 for n in again.values()) <= done.cut_off <= done.kills
     assert run(sweep("whole", "--json", **many), Watch(tmp_path / "whole"), None).kills == 0
-    assert compare(tmp_path / "killed", tmp_path / "whole") == (500, 500)
+    assert compare(tmp_path / "killed", tmp_path / "whole") == (n, n)
     assert not list((tmp_path / "killed").rglob("*.partial"))
 
 
