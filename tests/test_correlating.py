@@ -63,7 +63,7 @@ def test_a_table_is_a_series_and_so_is_a_file_of_scores(ablation, scores):
     assert [(each.name, each.source, each.kind, each.n_heads) for each in series] == [
         ("bert matched without-one", "mine", "ablation", 4),
         ("bert mismatched without-one", "mine", "ablation", 5),
-        ("gradient (example) on train", "scores.json", "scores", 5),
+        ("gradient (example) on train", "grads/scores.json", "scores", 5),
     ]
     assert [each.values for each in series] == [DELTAS, OTHER, SCORES]
     assert read_series(folder / "record.json")[0].values == DELTAS

@@ -16,7 +16,7 @@ from prune_heads.heads import HeadMask
 class AttentionBlock:
     """One attention module: where it is and how its heads are laid out.
 
-    A picture of the moment: after `remove_heads`, call `attention_blocks` again.
+    It describes the model as it is now. After `remove_heads`, call `attention_blocks` again.
     """
 
     name: str

@@ -38,7 +38,7 @@ def ablate(
             help="How many of its examples, drawn at random; --max-examples does not cut them. (default: 5000)",
         ),
     ] = None,
-    seed: Annotated[int, Option(min=0, help="Of that draw and of the bootstrap.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Seed of that draw and of the bootstrap.")] = 0,
     memory: Annotated[
         int | None, Option(min=1, help="MiB of activations a pass. (default: 96 on a CPU, 8192 on a GPU)")
     ] = None,

@@ -32,7 +32,7 @@ def bench(
     scores: Annotated[
         Path | None, Option(help="A scores.json, to choose heads by; lowest first. (default: random heads)")
     ] = None,
-    seed: Annotated[int, Option(min=0, help="Of random heads.")] = 0,
+    seed: Annotated[int, Option(min=0, help="Seed of the random choice of heads.")] = 0,
     batch_sizes: Annotated[
         str | None,
         Option(help="Examples a batch, comma-separated. (default: 1,4,16,64, as far as there are examples)"),

@@ -23,21 +23,23 @@ class ScoringOptions:
     criterion: Annotated[
         CriterionName, Option(help="See 'prune-heads criteria'.", rich_help_panel=_SCORE)
     ] = CriterionName.gradient
-    estimator: Annotated[EstimatorName, Option(help="Of the gradient criterion.", rich_help_panel=_SCORE)] = (
-        EstimatorName.example
-    )
-    normalize: Annotated[NormalizerName, Option(help="Of the scores.", rich_help_panel=_SCORE)] = (
-        NormalizerName.none
-    )
+    estimator: Annotated[
+        EstimatorName, Option(help="How the criterion 'gradient' is estimated.", rich_help_panel=_SCORE)
+    ] = EstimatorName.example
+    normalize: Annotated[
+        NormalizerName, Option(help="How scores are normalised.", rich_help_panel=_SCORE)
+    ] = NormalizerName.none
     seed: Annotated[
-        int, Option(min=0, help="Of the criterion 'random' and of the bootstrap.", rich_help_panel=_SCORE)
+        int,
+        Option(min=0, help="Seed of the criterion 'random' and of the bootstrap.", rich_help_panel=_SCORE),
     ] = 0
     score_split: Annotated[
         str | None,
         Option(help="Split to score on. (default: the task's training split)", rich_help_panel=_SCORE),
     ] = None
     score_examples: Annotated[
-        int | None, Option(min=1, help="As --max-examples, for the scores alone.", rich_help_panel=_SCORE)
+        int | None,
+        Option(min=1, help="Take the first N examples for the scores alone.", rich_help_panel=_SCORE),
     ] = None
 
     def resolve(self) -> "Scoring":
@@ -62,10 +64,12 @@ class ChoiceOptions:
         float | None,
         Option(min=0, max=1, help="Share of heads to prune. (default: 0.5)", rich_help_panel=_CHOICE),
     ] = None
-    n_heads: Annotated[int | None, Option(min=0, help="Number of heads.", rich_help_panel=_CHOICE)] = None
+    n_heads: Annotated[
+        int | None, Option(min=0, help="Number of heads to prune.", rich_help_panel=_CHOICE)
+    ] = None
     heads: Annotated[
         str | None,
-        Option(help="The heads, from 1: '3:1,5 7:2'; or a heads.json.", rich_help_panel=_CHOICE),
+        Option(help="Heads to prune, counted from 1: '3:1,5 7:2'; or a heads.json.", rich_help_panel=_CHOICE),
         JSON_FILE,
     ] = None
     min_per_layer: Annotated[

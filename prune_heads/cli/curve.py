@@ -40,22 +40,24 @@ class OrderOptions:
     ] = False
     draws: Annotated[
         int,
-        Option(min=1, help="Of the criterion 'random'; with seeds from --seed on.", rich_help_panel=_ORDER),
+        Option(
+            min=1, help="Draws of the criterion 'random', with seeds from --seed on.", rich_help_panel=_ORDER
+        ),
     ] = 20
-    estimator: Annotated[EstimatorName, Option(help="Of the gradient criterion.", rich_help_panel=_ORDER)] = (
-        EstimatorName.example
-    )
-    normalize: Annotated[NormalizerName, Option(help="Of the scores.", rich_help_panel=_ORDER)] = (
-        NormalizerName.none
-    )
+    estimator: Annotated[
+        EstimatorName, Option(help="How the criterion 'gradient' is estimated.", rich_help_panel=_ORDER)
+    ] = EstimatorName.example
+    normalize: Annotated[
+        NormalizerName, Option(help="How scores are normalised.", rich_help_panel=_ORDER)
+    ] = NormalizerName.none
     seed: Annotated[
-        int, Option(min=0, help="Of the criterion 'random' and of the bootstrap.", rich_help_panel=_ORDER)
+        int,
+        Option(min=0, help="Seed of the criterion 'random' and of the bootstrap.", rich_help_panel=_ORDER),
     ] = 0
     score_split: Annotated[
         str | None,
         Option(
-            help="Split to score on. (default: the task's training split; for 'ablation', an oracle then, the "
-            "first split of the curve)",
+            help="Split to score on. (default: the task's training split; for 'ablation' the first split of the curve)",
             rich_help_panel=_ORDER,
         ),
     ] = None
@@ -117,7 +119,8 @@ def curve(
 
     With --blocks the share is of their heads, and the others stay.
 
-    'random' is a band over its draws; 'ablation' an oracle, unless --score-split takes it elsewhere.
+    'random' is a band over its draws. 'ablation' is measured on the examples of the curve itself, which flatters it,
+    unless --score-split names another split.
     """
     from prune_heads.jobs.curve import curve_job
     from prune_heads.reporting.curves import criteria_table

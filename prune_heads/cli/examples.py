@@ -15,8 +15,8 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "prune-heads score --model MODEL --task sst2 --criterion ablation -o scores",
     ),
     "prune": (
-        "prune-heads prune --model MODEL --task sst2 --heads '3:1,5 7:2' -o pruned",
-        "prune-heads prune --model MODEL --task sst2 --scores scores.json -o half",
+        "prune-heads prune --model MODEL --heads '3:1,5 7:2' -o pruned",
+        "prune-heads prune --model MODEL --scores scores.json --fraction 0.5 -o half",
     ),
     "evaluate": (
         "prune-heads evaluate --model MODEL --task sst2",

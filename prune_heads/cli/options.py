@@ -68,45 +68,49 @@ class SetupOptions:
             min=1, help="Take N examples of every split, drawn at random: files are often sorted by label."
         ),
     ] = None
-    sample_seed: Annotated[int | None, Option(min=0, help="Of --sample. (default: 0)")] = None
+    sample_seed: Annotated[int | None, Option(min=0, help="Seed of --sample. (default: 0)")] = None
     train_file: Annotated[
         Path | None,
         Option(
-            help="CSV, TSV, JSONL or Parquet to score on; for --task lm also plain text.",
+            help="File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text.",
             rich_help_panel=_OWN,
         ),
     ] = None
-    validation_file: Annotated[Path | None, Option(help="The same, to report on.", rich_help_panel=_OWN)] = (
-        None
-    )
+    validation_file: Annotated[
+        Path | None, Option(help="File to report on, in the same formats.", rich_help_panel=_OWN)
+    ] = None
     text_column: Annotated[
         list[str] | None,
         Option(
-            help="Column of the text; twice for pairs. (default: text; source and target for pairs of texts)",
+            help="Column of the text; give it twice for pairs. (default: text; source and target for pairs of texts)",
             rich_help_panel=_OWN,
         ),
     ] = None
     label_column: Annotated[
         str | None, Option(help="Column of the label. (default: label)", rich_help_panel=_OWN)
     ] = None
-    metric: Annotated[MetricName | None, Option(help="Default: accuracy.", rich_help_panel=_OWN)] = None
+    metric: Annotated[
+        MetricName | None, Option(help="Metric of your own data. (default: accuracy)", rich_help_panel=_OWN)
+    ] = None
     labels: Annotated[
         str | None,
-        Option(help="Label names, comma-separated. (default: those found)", rich_help_panel=_OWN),
+        Option(help="Label names, comma-separated. (default: those found, sorted)", rich_help_panel=_OWN),
     ] = None
     skip_invalid: Annotated[
         bool,
         Option(
             "--skip-invalid",
-            help="Leave out rows that are at fault, and count them. (default: refuse)",
+            help="Leave out invalid rows and count them. (default: stop with an error)",
             rich_help_panel=_OWN,
         ),
     ] = False
-    batch_size: Annotated[int, Option(min=1, help="Examples a batch.", rich_help_panel=_COMPUTE)] = 32
+    batch_size: Annotated[int, Option(min=1, help="Examples in a batch.", rich_help_panel=_COMPUTE)] = 32
     max_length: Annotated[
-        int, Option(min=4, help="Tokens an example, at most.", rich_help_panel=_COMPUTE)
+        int, Option(min=4, help="Longest example, in tokens; longer ones are cut.", rich_help_panel=_COMPUTE)
     ] = 128
-    dtype: Annotated[DtypeName, Option(help="Precision.", rich_help_panel=_COMPUTE)] = DtypeName.float32
+    dtype: Annotated[DtypeName, Option(help="Precision of the computation.", rich_help_panel=_COMPUTE)] = (
+        DtypeName.float32
+    )
     device: Annotated[DeviceName, Option(help="Where to compute.", rich_help_panel=_COMPUTE)] = (
         DeviceName.auto
     )
@@ -118,7 +122,7 @@ class SetupOptions:
     ] = False
     beams: Annotated[
         int,
-        Option(min=1, help="Of a translation, hypotheses a token; 1 is greedy.", rich_help_panel=_COMPUTE),
+        Option(min=1, help="Beams of a translation; 1 is greedy decoding.", rich_help_panel=_COMPUTE),
     ] = 1
 
     def resolve(self) -> "Setup":

@@ -40,7 +40,9 @@ def reproduce(
     batch_size: Annotated[int | None, Option(min=1, help="Examples a batch. (default: 32)")] = None,
     dtype: Annotated[DtypeName | None, Option(help="Precision. (default: float32)")] = None,
     device: Annotated[DeviceName | None, Option(help="Where to compute. (default: auto)")] = None,
-    seed: Annotated[int | None, Option(min=0, help="Of draws and of the bootstrap. (default: 0)")] = None,
+    seed: Annotated[
+        int | None, Option(min=0, help="Seed of draws and of the bootstrap. (default: 0)")
+    ] = None,
     steps: Annotated[int | None, Option(min=1, help="Of a curve. (default: 10)")] = None,
     score_examples: Annotated[
         int | None, Option(min=1, help="Examples that importance is estimated on. (default: all)")

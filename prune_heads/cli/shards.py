@@ -26,7 +26,8 @@ class ShardOptions:
     address: Annotated[
         str | None,
         Option(
-            help="Of the Ray cluster: auto or ray://... (default: one of its own)", rich_help_panel=_CLUSTER
+            help="Address of the Ray cluster: auto or ray://... (default: a new local one)",
+            rich_help_panel=_CLUSTER,
         ),
     ] = None
 

@@ -59,7 +59,7 @@ def run(
         Option("--worker", help="Be one of many processes of an array job: wait for no trial of the others."),
     ] = False,
     address: Annotated[
-        str | None, Option(help="Of the Ray cluster: auto or ray://... (default: one of its own)")
+        str | None, Option(help="Address of the Ray cluster: auto or ray://... (default: a new local one)")
     ] = None,
     cpus: Annotated[float | None, Option(min=0.1, help="Cores of a Ray worker. (default: 1)")] = None,
     gpus: Annotated[float | None, Option(min=0, help="GPUs of a Ray worker. (default: 0)")] = None,

@@ -89,7 +89,7 @@ _GOOD = "text,label\na cat,positive\na dog,negative\n"
             ("--labels", "negative,positive"),
             "own.csv row 3: the label must be one of negative, positive, got 'good'",
         ),
-        ("own.csv", "text,label\na cat,1\na dog,1\n", (), "at least two labels must be in the files"),
+        ("own.csv", "text,label\na cat,1\na dog,1\n", (), "at least two labels must be in the column"),
         ("own.csv", _GOOD, ("--labels", "positive"), "at least two labels must be named"),
         ("own.csv", "text,label\n", (), "own.csv: at least one example must be there"),
         ("own.csv", None, (), "the data file must be there"),
