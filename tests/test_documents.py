@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -84,6 +85,26 @@ def test_links_and_paths_lead_somewhere(document):
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     for link in links:
         assert (folder / link).exists(), link
+
+
+def test_nothing_stands_at_the_top_but_what_belongs_there():
+    """Also not what a test or a trial has left in the working directory."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout of git")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    top = {line.partition("/")[0] for line in listed.stdout.splitlines()}
+    files = {
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "constraints.txt",
+        "pyproject.toml",
+    }
+    assert {name for name in top if not name.startswith(".")} == files | {
+        *("prune_heads", "experiments", "tests", "results"),
+    }
 
 
 def test_contributing_is_short():
