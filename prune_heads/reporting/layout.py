@@ -170,9 +170,6 @@ class Grid:
         return drawn
 
 
-plain_table = Grid
-
-
 def layer_names(report: Mapping[str, Any]) -> list[str]:
     """What people call each block of a report's `blocks`: `3`, or `E:3` in an encoder-decoder."""
     return HeadCounts.described(report["blocks"]).names()
