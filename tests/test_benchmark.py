@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer
+from tiny import tiny_model, tiny_tokenizer, tokenize
 
-from prune_heads.batching import tokenize
 from prune_heads.errors import PruneHeadsError
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.progress import Silent

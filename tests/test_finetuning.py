@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from prune_heads.batching import Batches
 from prune_heads.checkpoints import load_classifier
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
 from prune_heads.jobs.finetune import finetune_job
+from prune_heads.objectives.batches import Batches
 from prune_heads.progress import Silent
 from prune_heads.studies.finetuning import finetune
 from prune_heads.studies.saves import last_whole
@@ -123,7 +123,7 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
     optimizer = torch.optim.AdamW(groups, 1e-3)
     schedule = get_linear_schedule_with_warmup(optimizer, 1, 8)  # a tenth of eight steps, rounded up
     for batch in seen:
-        model(**batch.inputs, labels=batch.labels).loss.backward()
+        model(**batch.inputs, labels=batch.targets).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

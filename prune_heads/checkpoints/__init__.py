@@ -8,7 +8,7 @@ from prune_heads.checkpoints.head import (
     classification_head,
     language_model_head,
 )
-from prune_heads.checkpoints.language_model import IGNORED, LanguageModel, Objective
+from prune_heads.checkpoints.language_model import Objective, vocabulary_size
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
 from prune_heads.checkpoints.loader import (
     Checkpoint,
@@ -27,12 +27,10 @@ __all__ = [
     "BUILT_IN",
     "CLASSIFICATION",
     "HEADS_FILE",
-    "IGNORED",
     "Checkpoint",
     "Classifier",
     "Head",
     "HeadOf",
-    "LanguageModel",
     "Objective",
     "check_problem",
     "classification_head",
@@ -49,6 +47,7 @@ __all__ = [
     "translate",
     "use_onednn",
     "use_pytorch",
+    "vocabulary_size",
     "write_pruned",
     "write_tokenizer",
 ]

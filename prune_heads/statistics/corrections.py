@@ -7,7 +7,6 @@ that was not tested: it stays NaN and does not count.
 from collections.abc import Callable
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 PValues = NDArray[np.float64]
@@ -54,7 +53,15 @@ def benjamini_hochberg(p_values: ArrayLike) -> PValues:
     Raises:
         ValueError: If a p-value is not between 0 and 1.
     """
-    return _adjusted(p_values, lambda tested: np.asarray(scipy.stats.false_discovery_control(tested)))
+
+    def adjust(tested: PValues) -> PValues:
+        order = np.argsort(tested)[::-1]
+        stepped = np.minimum.accumulate(tested[order] * (len(tested) / np.arange(len(tested), 0, -1)))
+        adjusted = np.empty_like(tested)
+        adjusted[order] = np.minimum(stepped, 1.0)
+        return adjusted
+
+    return _adjusted(p_values, adjust)
 
 
 def _adjusted(p_values: ArrayLike, adjust: Callable[[PValues], PValues]) -> PValues:

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike
 
 
@@ -58,6 +57,8 @@ def correlate(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) 
     n = len(a)
     if n < 4 or _constant(a) or _constant(b):
         return Correlation(n, Estimate(), Estimate())
+    import scipy.stats  # takes a second
+
     pearson = scipy.stats.pearsonr(a, b)
     low, high = pearson.confidence_interval(confidence)
     spearman = float(np.clip(scipy.stats.spearmanr(a, b).statistic, -1, 1))
@@ -71,6 +72,8 @@ def correlate(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) 
 def _bonett_wright(r: float, n: int, confidence: float) -> tuple[float, float]:
     if abs(r) >= 1:  # where Fisher's transformation is infinite, the interval is the point, as for Pearson
         return r, r
+    import scipy.stats
+
     half = scipy.stats.norm.ppf((1 + confidence) / 2) * np.sqrt((1 + r**2 / 2) / (n - 3))
     return float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half))
 

@@ -61,12 +61,12 @@ def table(found: Measured, seed: int, chosen: Measured | None = None) -> dict[st
 
 def _tests(found: Measured, seed: int) -> dict[Head, PairedTest]:
     """Each head's test; the bootstrap is fine enough for the smallest p to survive a correction over all of them."""
-    predictions, answers = found.predictions, found.predictions.subject.predictions
+    predictions, answers = found.predictions, found.predictions.answers
     base = answers(found.base)
     n_resamples = max(N_RESAMPLES, int(1.5 * len(found.by_head) / ALPHA))
     return {
         head: compare_paired(
-            predictions.metric,
+            predictions.measure,
             base,
             answers(logits),
             predictions.references,

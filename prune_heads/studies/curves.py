@@ -11,15 +11,16 @@ import numpy as np
 from prune_heads.ablation import predict_masks
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
-from prune_heads.evaluation import Logits, Subject
+from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask
 from prune_heads.importance import CRITERIA
+from prune_heads.objectives.base import Kept
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, record_of
 from prune_heads.statistics import area_under_curve, correlate, metric_interval, shares_pruned
 from prune_heads.studies.clock import Clock
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.orders import Order, order_of
 from prune_heads.studies.scoring import Scoring, examples_to_score_on, note_oracle
@@ -86,7 +87,7 @@ class Curves:
 class Measured:
     """A model's answers on a split under the masks of all curves; what is asked for twice is computed once."""
 
-    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Logits]) -> None:
+    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Kept]) -> None:
         self.predictions = predictions
         self.logits = logits
         self.split = predictions.split.name
@@ -102,9 +103,9 @@ class Measured:
     def interval(self, mask: HeadMask, seed: int) -> tuple[float, float]:
         """Its 95% interval, by the bootstrap."""
         if mask not in self._intervals:
-            answers = self.predictions.subject.predictions(self.logits[mask])
+            answers = self.predictions.answers(self.logits[mask])
             self._intervals[mask] = metric_interval(
-                self.predictions.metric, answers, self.predictions.references, seed=seed
+                self.predictions.measure, answers, self.predictions.references, seed=seed
             )
         return self._intervals[mask]
 
@@ -163,7 +164,7 @@ def curves(
     measured = []
     for each in every:
         measured.append(Measured(each, predict_masks(each, masks)))
-        warn_if_below_majority(subject, each.split, measured[-1].logits[each.gone], reporter)
+        warn_if_below_chance(each, measured[-1].logits[each.gone])
     clock.lap("evaluate")
     lines = [_line(order, measured, options) for order in orders]
     clock.lap("statistics")

@@ -7,7 +7,7 @@ import numpy as np
 from prune_heads.coverage.mixing import mixers
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 
 
 def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:
@@ -24,12 +24,12 @@ def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:
     with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
         logits = predictions.of(mask, progress)
     if not mask:
-        warn_if_below_majority(subject, split, logits, reporter)
+        warn_if_below_chance(predictions, logits)
     return {
         "task": subject.task.spec.name,
         "split": split.name,
         "n_examples": len(split.dataset),
-        "metrics": subject.metrics(logits, split),
+        "metrics": predictions.metrics(logits),
         "heads_pruned": mask.descriptors(),
         "n_heads": mask.n_total,
     }

@@ -12,9 +12,9 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from prune_heads.checkpoints import IGNORED
 from prune_heads.mini import SPLITS, generate
 from prune_heads.mini.grammar import TRANSLATION
+from prune_heads.objectives.batches import IGNORED
 
 _PAD, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
 _MAX_TOKENS = 40

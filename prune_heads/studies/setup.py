@@ -11,12 +11,12 @@ import torch
 
 from prune_heads.checkpoints import Classifier, fingerprint, folder_name, load_classifier, load_language_model
 from prune_heads.costs import n_parameters
-from prune_heads.errors import PruneHeadsError, TaskError
+from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
+from prune_heads.objectives import check_options
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
-from prune_heads.tasks.bleu import bleu_signature
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.spec import TASKS, TaskKind, task_name
 from prune_heads.tasks.task import Split, load_task
@@ -61,23 +61,23 @@ class Setup:
             PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
         """
         task = load_task(self.task, data_dir=self.data_dir, own=self.own, skip_invalid=self.skip_invalid)
-        if self.beams != 1 and task.spec.kind != "translation":
-            raise TaskError(
-                f"{task.spec.name}: --beams must be given for translations only; got {self.beams}"
-            )
+        options: dict[str, Any] = {
+            "label_order": self.label_order,
+            "beams": self.beams if self.beams != 1 else None,
+        }
+        check_options(task.spec, options)
         classifier = self.load_model(reporter, task.spec.kind)
         limit_threads(classifier)
         subject = Subject.of(
             classifier,
             task,
-            label_order=self.label_order,
             batch_size=self.batch_size,
             max_length=self.max_length,
             device=resolve_device(self.device),
-            beams=self.beams,
+            **options,
         )
-        if subject.labels is not None and subject.labels.note:
-            reporter.note(subject.labels.note)
+        if subject.objective.note:
+            reporter.note(subject.objective.note)
         return subject
 
     def load_model(self, reporter: Reporter, kind: TaskKind | None = None) -> Classifier:
@@ -192,14 +192,7 @@ def identify_model(classifier: Classifier) -> dict[str, Any]:
 
 def identify_metric(subject: Subject) -> dict[str, Any]:
     """For records: what is measured; of translations also how they are written and compared."""
-    about: dict[str, Any] = {"metric": subject.task.spec.metric}
-    if subject.task.spec.kind == "translation":
-        about["translation"] = {
-            "signature": bleu_signature(),
-            "beams": subject.beams,
-            "max_tokens": subject.n_max,
-        }
-    return about
+    return {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
 
 
 def identify_split(split: Split) -> dict[str, Any]:
