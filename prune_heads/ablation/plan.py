@@ -39,7 +39,7 @@ class Plan:
     attentions: tuple[str, ...] | None
     """Of each layer, the module that ends just before or just after W_O."""
 
-    def forward(self, model: nn.Module, reads: Sequence[str]) -> VariantForward:
+    def forward(self, model: nn.Module, reads: Sequence[str] = ("logits",)) -> VariantForward:
         """The plan, applied to a model."""
         blocks = attention_blocks(model)
         norm = None if self.norm is None else model.get_submodule(self.norm)
