@@ -72,9 +72,8 @@ def _majority(task: str, split: str) -> dict[str, float]:
 def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
     """A row a size: seconds to read and resolve the file, of one worker a trial, and of `sweep status`."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.execution.job import Job
     from prune_heads.execution.spec import read_sweep
-    from prune_heads.execution.worker import Worker
+    from prune_heads.execution.worker import Job, Worker
     from prune_heads.reporting.sweep import status_report
     from tests.null_trial import KNOWN, begin
 
