@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from prune_heads.reporting.sheet import Form, Sheet, as_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Sequence[Record]]
@@ -26,7 +27,7 @@ class Shown:
     """A table, and figures by the end of their file names."""
 
     sheet: Sheet
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, "Figure"] = field(default_factory=dict)
 
 
 def is_translation(record: Record) -> bool:

@@ -16,12 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads import journal
-from prune_heads.arrays import HEADER_BYTES, SUFFIX, DamagedError, from_bytes, header_end, header_of, to_bytes
 from prune_heads.canonical import digest
 from prune_heads.errors import StoreError
 from prune_heads.heads import HeadMask
-from prune_heads.objects import is_url, objects_at
+from prune_heads.store import journal
+from prune_heads.store.arrays import (
+    HEADER_BYTES,
+    SUFFIX,
+    DamagedError,
+    from_bytes,
+    header_end,
+    header_of,
+    to_bytes,
+)
+from prune_heads.store.objects import is_url, objects_at
 
 FORMAT = 1
 """Part of every key: an entry of another format is one that is not there."""

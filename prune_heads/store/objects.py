@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from prune_heads.objects.folder import Folder
+from prune_heads.store.folder import Folder
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def objects_at(place: Path | str) -> Objects:
         return Folder(Path(place))
     from fsspec.implementations.local import LocalFileSystem
 
-    from prune_heads.objects.remote import Remote, opened
+    from prune_heads.store.remote import Remote, opened
 
     files, path = opened(str(place))
     return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(str(place), files, path)
