@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.biases import select_biases
 from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts
-from prune_heads.anatomy.locate import attention_blocks, leave_record
+from prune_heads.anatomy.locate import attention_blocks, leave_record, models_inside
 from prune_heads.anatomy.multihead import keep_heads, stay_dense
 from prune_heads.anatomy.skip import skip_attention
 from prune_heads.anatomy.stand_in import keep_a_head_of_zeros
@@ -155,20 +155,25 @@ class _OwnCounts:
 
 
 def _note(model: nn.Module) -> None:
-    """Let the configuration say which heads are gone, block -> heads from 0, as transformers 4 did."""
-    before = getattr(model, "config", None)
-    if not isinstance(before, PreTrainedConfig):
-        return
-    config = copy.copy(before)  # other models may have been built from the same one
-    gone = enumerate(removed_heads(model).by_block())
-    config.pruned_heads = {block: list(heads) for block, heads in gone if heads}
-    for module in model.modules():
-        own = vars(module).get("config")
-        holder = vars(own) if isinstance(own, _OwnCounts) else vars(module)
-        if holder.get("config") is before:
-            holder["config"] = config
-    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
-    vars(model)["_keys_to_ignore_on_save"] = None
+    """Let the configuration say which heads are gone, block -> heads from 0, as transformers 4 did.
+
+    Each model of transformers notes its own, also where several are inside another module.
+    """
+    blocks = attention_blocks(model)
+    for path, part in (models_inside(model) or {"": model}).items():
+        own = [block for block in blocks if not path or block.name.startswith(f"{path}.")]
+        before, gone = getattr(part, "config", None), gone_from(own)
+        if not gone or not isinstance(before, PreTrainedConfig):
+            continue
+        config = copy.copy(before)  # other models may have been built from the same one
+        config.pruned_heads = {block: list(heads) for block, heads in enumerate(gone.by_block()) if heads}
+        for module in part.modules():
+            held = vars(module).get("config")
+            holder = vars(held) if isinstance(held, _OwnCounts) else vars(module)
+            if holder.get("config") is before:
+                holder["config"] = config
+        # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+        vars(part)["_keys_to_ignore_on_save"] = None
 
 
 @contextmanager
