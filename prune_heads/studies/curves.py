@@ -13,7 +13,7 @@ from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Logits, Subject
 from prune_heads.heads import HeadMask
-from prune_heads.importance import CRITERIA
+from prune_heads.importance import criterion_of
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, record_of
@@ -243,7 +243,7 @@ def _percent(step: int, n_steps: int) -> int | float:
 def _correlations(orders: Sequence[Order], asked: HeadMask) -> list[dict[str, Any]]:
     """How the scores of each two criteria agree, over the heads that can go; a random one agrees with none."""
     there = ~np.concatenate(asked.keep())
-    scored = [order for order in orders if CRITERIA[order.scoring.criterion].looks_at != "nothing"]
+    scored = [order for order in orders if criterion_of(order.scoring.criterion).looks_at != "nothing"]
     return [
         {
             "first": a.scoring.criterion,
@@ -261,8 +261,8 @@ def _examples(
 
     Ablations are an oracle unless they are asked to look elsewhere: they are measured where the curve begins.
     """
-    needing = [name for name in options.criteria if CRITERIA[name].needs_data]
-    oracles = [n for n in needing if CRITERIA[n].looks_at == "answers" and options.scoring.split is None]
+    needing = [name for name in options.criteria if criterion_of(name).needs_data]
+    oracles = [n for n in needing if criterion_of(n).looks_at == "answers" and options.scoring.split is None]
     found = dict.fromkeys(oracles, every[0])
     if others := [name for name in needing if name not in oracles]:
         shared = examples_to_score_on(subject, setup, options.of(others[0]), reporter)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import CRITERIA
+from prune_heads.importance import criterion_of
 from prune_heads.predictions import Predictions
 from prune_heads.selection import alone, lowest_first, select, step_counts
 from prune_heads.studies.scoring import Scoring, score
@@ -64,7 +64,7 @@ def order_of(
     return Order(
         scoring,
         None if examples is None else examples.split.name,
-        rescore and CRITERIA[scoring.criterion].needs_data,
+        rescore and criterion_of(scoring.criterion).needs_data,
         first,
         tuple(map(tuple, draws)),
     )
