@@ -165,7 +165,7 @@ def curves(
         measured.append(Measured(each, predict_masks(each, masks)))
         warn_if_below_majority(subject, each.split, measured[-1].logits[each.gone], reporter)
     clock.lap("evaluate")
-    lines = [_line(order, measured, options) for order in orders]
+    lines = [line_of(order, measured, options.n_steps, options.scoring.seed) for order in orders]
     clock.lap("statistics")
     return record_of(
         "curve",
@@ -180,20 +180,20 @@ def curves(
     )
 
 
-def _line(order: Order, measured: Sequence[Measured], options: Curves) -> dict[str, Any]:
+def line_of(order: Order, measured: Sequence[Measured], n_steps: int, seed: int) -> dict[str, Any]:
     """One criterion's curve on every split."""
     points = [
         {
             "split": each.split,
-            "percent": _percent(step, options.n_steps),
-            **_point(each, masks, options.scoring.seed),
+            "percent": _percent(step, n_steps),
+            **_point(each, masks, seed),
         }
         for step, masks in enumerate(zip(*order.draws, strict=True))
         for each in measured
     ]
     return {
-        "criterion": order.scoring.criterion,
-        "estimator": order.scoring.configuration()["estimator"],
+        "criterion": order.criterion,
+        "estimator": order.estimator,
         "rescored": order.rescored,
         "n_draws": len(order.draws),
         "scored_on": order.scored_on,
@@ -243,11 +243,11 @@ def _percent(step: int, n_steps: int) -> int | float:
 def _correlations(orders: Sequence[Order], asked: HeadMask) -> list[dict[str, Any]]:
     """How the scores of each two criteria agree, over the heads that can go; a random one agrees with none."""
     there = ~np.concatenate(asked.keep())
-    scored = [order for order in orders if criterion_of(order.scoring.criterion).looks_at != "nothing"]
+    scored = [order for order in orders if order.criterion != "random"]
     return [
         {
-            "first": a.scoring.criterion,
-            "second": b.scoring.criterion,
+            "first": a.criterion,
+            "second": b.criterion,
             **correlate(a.scores.flat()[there], b.scores.flat()[there]).to_json(),
         }
         for a, b in combinations(scored, 2)

@@ -15,7 +15,10 @@ from prune_heads.surgery import removed_heads
 class Order:
     """What a criterion says of the heads of a model, and the masks that follow from it."""
 
-    scoring: Scoring
+    criterion: str | None
+    """As records name it; None for scores of unknown origin."""
+    estimator: str | None
+    """None for a criterion that has none."""
     scored_on: str | None
     """The split; None for a criterion that looks at none."""
     rescored: bool
@@ -61,8 +64,10 @@ def order_of(
         draws = [lowest_first(scores, gone, n_steps, among=among) for scores in every]
     else:
         draws = [lowest_first(first, gone, n_steps, among=among)]
+    asked = scoring.configuration()
     return Order(
-        scoring,
+        asked["criterion"],
+        asked["estimator"],
         None if examples is None else examples.split.name,
         rescore and criterion_of(scoring.criterion).needs_data,
         first,
