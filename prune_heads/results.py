@@ -1,11 +1,8 @@
 """What the Evaluator gives: plain values that show well in a terminal and in a notebook."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
-
-from prune_heads.descriptors import HeadCounts
-from prune_heads.heads import NUMBERING, HeadScores
 
 if TYPE_CHECKING:
     import pandas as pd
