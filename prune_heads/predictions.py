@@ -38,7 +38,17 @@ _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype"
 class Predictions:
     """A model on a split, under masks; heads are masked by gates, so the model stays as it is."""
 
-    def __init__(self, subject: Subject, split: Split, store: PredictionStore, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        split: Split,
+        store: PredictionStore,
+        reporter: Reporter,
+        batches: Batches | None = None,
+    ) -> None:
+        """Of a split, which is tokenised when it is needed, unless its batches are given."""
+        if batches is not None:
+            self.tokens = self.batches = batches
         self.subject = subject
         self.split = split
         self.store = store
@@ -98,6 +108,8 @@ class Predictions:
         """The entry of a mask in the store, for the model as it is now."""
         if self._held is not None:
             return replace(self._held, mask=mask | self._held.mask)
+        if not self.store.keeps:
+            return PredictionKey("", "", mask | self.gone, "")  # by which nothing is looked up
         model = self.subject.model
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         what = canonical(self.objective.identity(model))
@@ -164,7 +176,7 @@ class Predictions:
     def _data(self) -> str:
         """Texts, labels and their order, and the tokens that the model was given of them."""
         digest = hashlib.sha256(f"{self.split.fingerprint}\n{EACH_ALONE}\n".encode())
-        for name, array in _arrays(self._given):
+        for name, array in self._given.arrays():
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()
@@ -183,12 +195,3 @@ def model_key(model: nn.Module) -> str:
             digest.update(f"{name} {buffer.dtype} {tuple(buffer.shape)}\n".encode())
             digest.update(buffer.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _arrays(batches: Batches) -> Iterator[tuple[str, NDArray[Any]]]:
-    for name, field in [*sorted(batches.inputs.items()), ("targets", batches.targets)]:
-        for array in field.arrays():
-            yield name, array
-    yield "references", batches.references
-    if batches.rows is not None:
-        yield "rows", batches.rows

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from pyarrow import parquet
 
 from prune_heads.cli.app import app
 from prune_heads.cli.options import SetupOptions
@@ -31,7 +32,7 @@ from prune_heads.reporting.latex import ablation_latex
 from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
 from prune_heads.reporting.markdown import ablation_markdown, criteria_markdown, run_markdown
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.sweep_forms import results_csv, results_markdown, rows_of_parquet
+from prune_heads.reporting.sweep_files import results_csv, results_page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -224,12 +225,12 @@ def finetune_texts(record, folder):
 
 
 def sweep_rows(folder):
-    return rows_of_parquet((folder / "results.parquet").read_bytes())
+    return parquet.read_table(folder / "results.parquet").to_pylist()
 
 
 def sweep_texts(record, folder):
     rows = sweep_rows(folder)
-    return {"table.md": results_markdown(record["name"], rows), "results.csv": results_csv(rows)}
+    return {"table.md": results_page(record["name"], rows).to_markdown(), "results.csv": results_csv(rows)}
 
 
 def sweep_figures(record, folder):

@@ -16,6 +16,7 @@ READERS = {
     "checkpoints/weight_files.py": "tensors, as weights alone",
     "guide/__init__.py": "shipped with the package",
     "coverage/table.py": "shipped with the package",
+    "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
     "files.py": "makes files",
 }

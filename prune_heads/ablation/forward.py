@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from prune_heads.ablation.readout import ReadOut
 from prune_heads.anatomy import AttentionBlock
+from prune_heads.objectives.base import read_off
 from prune_heads.objectives.batches import repeat
 
 
@@ -85,11 +86,8 @@ class VariantForward:
                 hooks.callback(attention.register_forward_hook(keep_attended).remove)
             if self.embeddings is not None:
                 hooks.callback(self.embeddings.register_forward_hook(embedded).remove)
-            recording.outputs = SimpleNamespace(**self._read(self.model(**inputs)))
+            recording.outputs = SimpleNamespace(**read_off(self.model(**inputs), self.reads))
         return recording
-
-    def _read(self, output: Any) -> dict[str, Tensor]:
-        return {name: getattr(output, name) for name in self.reads}
 
     def outputs(self, recording: Recording, gates: Sequence[Tensor], first: int) -> list[Any]:
         """The outputs of the recorded batch under many masks.
@@ -124,7 +122,7 @@ class VariantForward:
                     stack.enter_context(_gated(self.blocks[i], per_row))
                 elif self.compiled is not None:
                     stack.enter_context(_forward(self.blocks[i].layer_module, self.compiled[i]))
-            found = {name: x.split(n_rows) for name, x in self._read(self.model(**rows)).items()}
+            found = {name: x.split(n_rows) for name, x in read_off(self.model(**rows), self.reads).items()}
         return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
 
     def _branch(

@@ -18,6 +18,7 @@ from prune_heads.ablation.readout import Position, ReadOut, position_index
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.gating import gated
+from prune_heads.objectives.base import read_off
 
 TOLERANCE = 1e-5
 """How far logits may be from those of one masked evaluation at a time, in float32.
@@ -173,8 +174,9 @@ def _read_position(
     handle = block.layer_module.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            output = model(**inputs)
-            total = sum(getattr(output, name).square().sum() for name in reads)
+            total = torch.stack(
+                [each.square().sum() for each in read_off(model(**inputs), reads).values()]
+            ).sum()
             (gradient,) = torch.autograd.grad(total, kept)
     finally:
         handle.remove()
@@ -203,7 +205,7 @@ def _checks(
         expected = []
         for i in range(2):
             with gated(model, [gate[i] for gate in gates]):
-                expected.append(model(**inputs))
+                expected.append(read_off(model(**inputs), reads))
         yield first, gates, expected
 
 
@@ -218,7 +220,7 @@ def _is_exact(
         return float((got - expected).abs().max()) <= TOLERANCE * size
 
     return all(
-        is_near(getattr(got, name), getattr(wanted, name))
+        is_near(getattr(got, name), wanted[name])
         for first, gates, expected in checks
         for got, wanted in zip(forward.outputs(recording, gates, first), expected, strict=True)
         for name in forward.reads

@@ -22,12 +22,12 @@ def vocabulary_size(model: Any) -> int:
     return int(head.weight.shape[0])
 
 
-def objective_of(config: PreTrainedConfig, name: str | None = None) -> Objective | None:
+def objective_of(config: PreTrainedConfig | None, name: str | None = None) -> Objective | None:
     """What a class was trained to predict, by default the one that a configuration names.
 
     None for a class of no language model.
     """
-    name = name or (config.architectures or [""])[0]
+    name = name or (getattr(config, "architectures", None) or [""])[0]
     if name in _SEQ2SEQ:  # BART's is among the masked ones too
         return "seq2seq"
     if name in _CAUSAL and name in _MASKED:  # XLM's

@@ -45,7 +45,7 @@ class Checkpoint(NamedTuple):
     @property
     def objective(self) -> Objective | None:
         """What a language model was trained to predict; None for a classifier."""
-        return objective_of(self.model.config, type(self.model).__name__)
+        return objective_of(getattr(self.model, "config", None), type(self.model).__name__)
 
     def probe_inputs(self) -> dict[str, Tensor]:
         """Random inputs, always the same, for which the model gives its logits: `(n_examples, ...)` a field.

@@ -72,7 +72,6 @@ def reproduce(
     What is done is not done again: the same command goes on after a kill. One process at a time works on a folder.
     """
     from prune_heads.jobs.reproduce import reproduce_job
-    from prune_heads.reporting.sheet import sheet_report, sheet_table
 
     if checkpoint is not None:
         model = one_model(context, checkpoint, model)
@@ -123,8 +122,8 @@ def reproduce(
                 TerminalReporter().note(f"{each} is left out: {error}")
                 continue
             if not as_json:
-                show({}, sheet_table(shown[each].sheet), as_json=False)
+                show({}, shown[each].table, as_json=False)
     if not shown:
         raise UnfitError("at least one table or figure must fit; the notes say why each is left out")
     if as_json:
-        show({each: sheet_report(one.sheet) for each, one in shown.items()}, None, as_json=True)
+        show({each: one.table.to_json() for each, one in shown.items()}, None, as_json=True)

@@ -28,6 +28,7 @@ from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.modes import evaluating
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batch, Batches
+from prune_heads.objectives.loaded import loaded
 from prune_heads.progress import Progress, silent
 
 
@@ -67,20 +68,25 @@ class BatchRows:
 
 def gate_gradients(
     model: nn.Module,
-    batches: Batches,
+    batches: Batches | Iterable[Any],
     *,
     progress: Progress = silent,
 ) -> GateGradients:
     """Differentiate each example's loss by the gates; the model is in evaluation mode and frozen meanwhile.
+
+    The batches may be a DataLoader of model inputs with labels, which is read once; see `Evaluator`.
 
     The loss is that of the objective (cross-entropy, the squared error for regression, or minus the log-likelihood of
     all tokens that a language model predicts of the example), summed over the batch: examples do not scale each other,
     and the result does not depend on the batch size.
 
     Raises:
+        DataError: If a batch of a DataLoader is no mapping with labels, and no pair of inputs and labels.
         MaskNotAppliedError: If the W_O of a block with heads is not called.
         NotFiniteError: If a loss or a gradient is NaN or infinite.
     """
+    if not isinstance(batches, Batches):
+        batches = loaded(batches, model)
     return in_file_order(batch_rows(model, batches, range(len(batches)), progress=progress), model, batches)
 
 

@@ -10,7 +10,6 @@ from prune_heads.jobs.paper_studies import TIMED, Conditions, spec_of, splits_of
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
-from prune_heads.reporting.sheet import sheet_csv, sheet_latex, sheet_markdown
 from prune_heads.studies.setup import Setup
 from prune_heads.tasks.spec import TASKS
 
@@ -54,9 +53,9 @@ def reproduce_job(
     shown = what.show(records)
     with writing_into("the output folder", output):
         output.mkdir(parents=True, exist_ok=True)
-        write_text(output / f"{name}.md", sheet_markdown(shown.sheet))
-        write_text(output / f"{name}.tex", sheet_latex(shown.sheet))
-        write_text(output / f"{name}.csv", sheet_csv(shown.sheet))
+        write_text(output / f"{name}.md", shown.table.to_markdown())
+        write_text(output / f"{name}.tex", shown.table.to_latex())
+        write_text(output / f"{name}.csv", shown.table.to_csv(digits=12))
         for ending, figure in shown.figures.items():
             save(figure, output, name + ending)
     return shown

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
+from prune_heads.modes import logits_of
 from prune_heads.objectives.batches import Batch, Batches
 from prune_heads.statistics.metrics import Metric, metric_named
 from prune_heads.tasks.spec import METRIC_NAMES, TaskSpec
@@ -174,9 +175,9 @@ def _code(cls: type) -> bytes:
     return ast.dump(tree).encode()
 
 
-def outputs_of(output: Any, reads: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors that an objective reads."""
-    return {name: getattr(output, name) for name in reads}
+def read_off(output: Any, reads: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of a model's output that an objective reads, `(rows, ...)` each."""
+    return {name: logits_of(output) if name == "logits" else getattr(output, name) for name in reads}
 
 
 def stacked(rows: Sequence[Tensor]) -> NDArray[np.float32]:

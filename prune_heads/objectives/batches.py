@@ -189,6 +189,14 @@ class Batches:
         names = [name for name in ("decoder_input_ids", "labels") if name in self.inputs]
         return self._summed(self.inputs[names[0]].sizes) if names else None
 
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All that the model is given of the examples, and what it is to predict, by name; for fingerprints."""
+        for name, given in [*sorted(self.inputs.items()), ("targets", self.targets)]:
+            yield from ((name, array) for array in given.arrays())
+        yield "references", self.references
+        if self.rows is not None:
+            yield "rows", self.rows
+
     def _summed(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
         return sizes if self.rows is None else np.add.reduceat(sizes, self.rows[:-1])
 

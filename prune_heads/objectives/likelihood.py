@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from prune_heads.checkpoints import Checkpoint, vocabulary_size
 from prune_heads.errors import UnsupportedModelError
+from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.tasks.spec import TaskSpec
@@ -66,7 +67,7 @@ class Likelihood(Objective):
         Raises:
             UnsupportedModelError: If the logits are not of the positions of the targets.
         """
-        logits, targets = outputs.logits.float(), batch.targets
+        logits, targets = logits_of(outputs).float(), batch.targets
         if logits.shape[:-1] != targets.shape:
             raise UnsupportedModelError(
                 f"a language model must give logits for each token; this one gives {tuple(logits.shape)} for "

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, check_problem
+from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed
 from prune_heads.objectives.labels import match_labels
@@ -53,13 +54,11 @@ class Regression(Objective):
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
-        logits: Tensor = outputs.logits
-        return (logits.float().squeeze(-1) - batch.targets).square()
+        return (logits_of(outputs).float().squeeze(-1) - batch.targets).square()
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
-        logits: Tensor = outputs.logits
-        return logits
+        return logits_of(outputs)
 
     def predictions(self, kept: Kept) -> NDArray[Any]:
         """`(n_examples,)`: scores."""

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, check_problem
 from prune_heads.errors import DataError
+from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed
 from prune_heads.objectives.labels import match_labels
@@ -63,12 +64,11 @@ class SingleLabel(Objective):
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
-        return functional.cross_entropy(outputs.logits.float(), batch.targets, reduction="none")
+        return functional.cross_entropy(logits_of(outputs).float(), batch.targets, reduction="none")
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
-        logits: Tensor = outputs.logits
-        return logits
+        return logits_of(outputs)
 
     def predictions(self, kept: Kept) -> NDArray[Any]:
         """`(n_examples,)`: indices of the task's labels."""

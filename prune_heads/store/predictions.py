@@ -29,7 +29,8 @@ from prune_heads.store.arrays import (
     header_of,
     to_bytes,
 )
-from prune_heads.store.objects import is_url, objects_at
+from prune_heads.store.folder import objects_at
+from prune_heads.store.objects import is_url
 
 FORMAT = 2
 """Part of every key: an entry of another format is one that is not there."""
@@ -109,13 +110,18 @@ class Entry:
 class PredictionStore:
     """Predictions in a folder or at a URL. An absent place is an empty store."""
 
-    def __init__(self, root: Path | str, on_damage: Callable[[str], None] = lambda description: None) -> None:
+    def __init__(
+        self, root: Path | str | None, on_damage: Callable[[str], None] = lambda description: None
+    ) -> None:
         """A store at `root`, not touched yet; `on_damage` is told of each damaged entry that `get` meets.
+
+        None is a store that keeps nothing.
 
         Raises:
             StoreError: If `root` is a URL of no known kind, or the package for its kind is not installed.
         """
         self.objects = objects_at(root)
+        self.keeps = root is not None
         self.on_damage = on_damage
 
     def check_writable(self) -> None:

@@ -15,15 +15,7 @@ from prune_heads.reporting.figures import save
 from prune_heads.reporting.latex import escaped, latex_float
 from prune_heads.reporting.layout import Grid, console, line
 from prune_heads.reporting.markdown import document, markdown_table
-from prune_heads.reporting.sheet import (
-    Sheet,
-    as_interval,
-    as_text,
-    sheet_csv,
-    sheet_markdown,
-    sheet_table,
-    with_digits,
-)
+from prune_heads.tables import INTERVAL, Column, Table, number
 from prune_heads.visible import visible
 
 HOSTILE = "[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"
@@ -126,9 +118,9 @@ def test_a_pipe_has_no_width_unless_it_is_said(monkeypatch, capsys):
     assert " ".join(lines).split().count("0.1234") >= 60
 
 
-SHEET = Sheet(
+TABLE = Table(
     HOSTILE,
-    (("model", as_text), ("a|b", with_digits(4)), ("interval", as_interval)),
+    (Column("model"), Column("a|b", number(4)), Column("interval", INTERVAL)),
     (("=1+1", 0.5, (-1.25, 0.5)), (HOSTILE, None, None), ("-0.5", -0.25, None)),
     (f"A note on {HOSTILE}.",),
 )
@@ -136,15 +128,15 @@ SHEET = Sheet(
 
 def test_names_are_harmless_in_every_form():
     for width in (20, 40, 60, 80, 200):
-        words = shown(sheet_table(SHEET), width).split()
+        words = shown(TABLE, width).split()
         assert {"0.5000", "-0.2500", "-1.25", "+0.50"} <= set(words)
-    text = sheet_markdown(SHEET)
+    text = TABLE.to_markdown()
     assert "<b>" not in text
     assert "&lt;b>&amp;lt;" in text
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", text)
     rows = [re.split(r"(?<!\\)\|", each) for each in text.splitlines() if each.startswith("| ")]
     assert [len(row) for row in rows] == [5] * 5
-    cells = list(csv.reader(io.StringIO(sheet_csv(SHEET))))
+    cells = list(csv.reader(io.StringIO(TABLE.to_csv(12))))
     assert cells[1] == ["'=1+1", "0.5", "-1.25", "0.5"]
     assert [row[:2] for row in cells[2:]] == [[WRITTEN, ""], ["-0.5", "-0.25"]]
 

@@ -5,6 +5,7 @@ import pytest
 from prune_heads.paper import published
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.michel2019.orders import prunable_percent
+from prune_heads.tables import Cell
 
 
 def about(**more):
@@ -135,95 +136,95 @@ def test_the_published_numbers_hang_together():
 
 def test_table_3_is_chosen_where_it_is_measured_and_table_6_elsewhere():
     records = {"only-one": [only_one(12)]}
-    three, six = (REPRODUCTIONS[name].show(records).sheet for name in ("table3", "table6"))
+    three, six = (REPRODUCTIONS[name].show(records).table for name in ("table3", "table6"))
     first, sixth = three.rows[0], six.rows[5]
-    assert first[:4] == (1, (-0.01, ""), 1, (1.0, ""))
+    assert first[:4] == (1, Cell(-0.01), 1, Cell(1.0))
     assert first[4] == (-1.0, 2.0)
     assert first[5] == pytest.approx(1.01)
     assert first[6] == pytest.approx((-0.99, 2.01))
-    assert sixth[:4] == (6, (-0.52, ""), 2, (-2.0, ""))
+    assert sixth[:4] == (6, Cell(-0.52), 2, Cell(-2.0))
     assert sixth[6] == pytest.approx((-2.48, -0.48))
     assert "chosen on validation_matched itself" in three.notes[0]
     assert "chosen on 50 examples of train" in six.notes[0]
 
 
 def test_layers_of_models_of_other_depth_are_not_subtracted():
-    sheet = REPRODUCTIONS["table3"].show({"only-one": [only_one(6)]}).sheet
-    assert len(sheet.rows) == 12
-    assert all(row[5] is row[6] is None for row in sheet.rows)
-    assert [row[1][0] for row in sheet.rows] == published()["table3"]["delta_pp"]
-    assert sheet.rows[11][2:] == (None,) * 5
-    assert "different numbers of layers" in sheet.notes[-1]
+    table = REPRODUCTIONS["table3"].show({"only-one": [only_one(6)]}).table
+    assert len(table.rows) == 12
+    assert all(row[5] is row[6] is None for row in table.rows)
+    assert [row[1].value for row in table.rows] == published()["table3"]["delta_pp"]
+    assert table.rows[11][2:] == (None,) * 5
+    assert "different numbers of layers" in table.notes[-1]
 
 
 def test_published_numbers_of_another_task_are_not_subtracted():
-    sheet = REPRODUCTIONS["table6"].show({"only-one": [only_one(12) | {"task": "sst2"}]}).sheet
-    assert [row[1][0] for row in sheet.rows] == published()["table6"]["delta_pp"]
-    assert all(row[3] == (-2.0, "") and row[5] is row[6] is None for row in sheet.rows)
-    assert "of another task" in sheet.notes[-1]
+    table = REPRODUCTIONS["table6"].show({"only-one": [only_one(12) | {"task": "sst2"}]}).table
+    assert [row[1].value for row in table.rows] == published()["table6"]["delta_pp"]
+    assert all(row[3] == Cell(-2.0) and row[5] is row[6] is None for row in table.rows)
+    assert "of another task" in table.notes[-1]
 
 
 def test_of_several_models_the_published_rows_stand_beside_the_one_of_their_task():
     records = [only_one(12), only_one(6) | {"task": "sst2", "model": {"name": "n"}}]
-    sheet = REPRODUCTIONS["table3"].show({"only-one": records}).sheet
-    assert sheet.heading[:3] == ["subject", "layer", "published"]
-    assert [row[0] for row in sheet.rows] == ["m on mnli"] * 12 + ["n on sst2"] * 6
-    assert [row[2][0] for row in sheet.rows[:12]] == published()["table3"]["delta_pp"]
-    assert sheet.rows[0][6] == pytest.approx(1.01)
-    assert {row[2] for row in sheet.rows[12:]} == {row[6] for row in sheet.rows[12:]} == {None}
-    assert [note.partition(":")[0] for note in sheet.notes[:2]] == ["m on mnli", "n on sst2"]
-    assert not any("subtracted" in note for note in sheet.notes)
+    table = REPRODUCTIONS["table3"].show({"only-one": records}).table
+    assert table.heading[:3] == ["subject", "layer", "published"]
+    assert [row[0] for row in table.rows] == ["m on mnli"] * 12 + ["n on sst2"] * 6
+    assert [row[2].value for row in table.rows[:12]] == published()["table3"]["delta_pp"]
+    assert table.rows[0][6] == pytest.approx(1.01)
+    assert {row[2] for row in table.rows[12:]} == {row[6] for row in table.rows[12:]} == {None}
+    assert [note.partition(":")[0] for note in table.notes[:2]] == ["m on mnli", "n on sst2"]
+    assert not any("subtracted" in note for note in table.notes)
 
 
 def test_tables_2_and_5_are_of_the_first_and_the_last_split():
     records = {"only-one": [kept_of_translation(6)]}
-    two, five = (REPRODUCTIONS[name].show(records).sheet for name in ("table2", "table5"))
+    two, five = (REPRODUCTIONS[name].show(records).table for name in ("table2", "table5"))
     there = published()
     assert [row[:2] for row in two.rows] == [(kind, layer) for kind in "EAD" for layer in range(1, 7)]
-    assert two.rows[0][:5] == ("E", 1, (-1.31, "*"), 3, (-1.0, ""))
-    assert two.rows[11][:5] == ("A", 6, (-13.56, "*"), 3, (-1.0, "*"))
+    assert two.rows[0][:5] == ("E", 1, Cell(-1.31, "*"), 3, Cell(-1.0))
+    assert two.rows[11][:5] == ("A", 6, Cell(-13.56, "*"), 3, Cell(-1.0, "*"))
     assert two.rows[0][6] == pytest.approx(0.31)
     assert two.rows[0][7] == pytest.approx((-0.69, 1.31))
     assert [row[2] for row in five.rows] == [
         value for key in ("enc_enc", "enc_dec", "dec_dec") for value in there["table5"][key]
     ]
-    assert [row[4] for row in five.rows] == [(-2.0, "*" if row[0] == "A" else "") for row in five.rows]
+    assert [row[4] for row in five.rows] == [Cell(-2.0, "*" if row[0] == "A" else "") for row in five.rows]
     assert any("of the published ones it is not known" in note for note in five.notes)
     assert "of validation (without a mask: 36.00); the head was chosen on validation itself" in two.notes[0]
     assert "of test (without a mask: 36.00); the head was chosen on 9 examples of validation" in five.notes[0]
 
 
 def test_kinds_of_other_depth_are_not_subtracted():
-    sheet = REPRODUCTIONS["table2"].show({"only-one": [kept_of_translation(7)]}).sheet
-    assert [row[2] for row in sheet.rows if row[1] == 7] == [None] * 3
-    assert len(sheet.rows) == 21
-    assert all(row[6] is row[7] is None for row in sheet.rows)
-    assert "different numbers of layers" in sheet.notes[-1]
+    table = REPRODUCTIONS["table2"].show({"only-one": [kept_of_translation(7)]}).table
+    assert [row[2] for row in table.rows if row[1] == 7] == [None] * 3
+    assert len(table.rows) == 21
+    assert all(row[6] is row[7] is None for row in table.rows)
+    assert "different numbers of layers" in table.notes[-1]
 
 
 def test_table_1_has_the_heads_of_the_encoder_above_the_published_ones():
-    sheet = REPRODUCTIONS["table1"].show({"without-one": [masked_of_translation()]}).sheet
-    assert sheet.rows[0][:5] == ("here", 1, (-1.0, ""), (2.0, "*"), None)
-    assert sheet.rows[1][:4] == ("here", 2, (0.0, ""), (-3.0, ""))
-    assert sheet.rows[2][:8] == (
+    table = REPRODUCTIONS["table1"].show({"without-one": [masked_of_translation()]}).table
+    assert table.rows[0][:5] == ("here", 1, Cell(-1.0), Cell(2.0, "*"), None)
+    assert table.rows[1][:4] == ("here", 2, Cell(0.0), Cell(-3.0))
+    assert table.rows[2][:8] == (
         "published",
         1,
-        *((value, "") for value in (0.03, 0.07, 0.05, -0.06, 0.03)),
-        (-0.53, "*"),
+        *(Cell(value) for value in (0.03, 0.07, 0.05, -0.06, 0.03)),
+        Cell(-0.53, "*"),
     )
-    assert len(sheet.rows) == 8
-    assert sum(cell is not None and cell[1] == "*" for row in sheet.rows[2:] for cell in row[2:]) == 8
-    assert "1 of 4 here, 8 of 96 published" in sheet.notes[1]
+    assert len(table.rows) == 8
+    assert sum(cell is not None and cell.mark == "*" for row in table.rows[2:] for cell in row[2:]) == 8
+    assert "1 of 4 here, 8 of 96 published" in table.notes[1]
 
 
 def test_figures_1_and_2_of_a_translation():
     records = {"without-one": [masked_of_translation()]}
     one, two = (REPRODUCTIONS[name].show(records) for name in ("figure1", "figure2"))
-    assert [row[3:] for row in one.sheet.rows] == [(4, 0, 1, pytest.approx(-3)), (4, 1, 0, pytest.approx(-2))]
+    assert [row[3:] for row in one.table.rows] == [(4, 0, 1, pytest.approx(-3)), (4, 1, 0, pytest.approx(-2))]
     assert list(one.figures) == list(two.figures) == ["a"]
     heights = [patch.get_height() for patch in one.figures["a"].axes[0].patches]
     assert sum(heights) == 4
-    assert [row[2:5] for row in two.sheet.rows] == [("all", 0.56, 0.9), ("E", 0.56, pytest.approx(-1))]
+    assert [row[2:5] for row in two.table.rows] == [("all", 0.56, 0.9), ("E", 0.56, pytest.approx(-1))]
     names = {text.get_text() for text in two.figures["a"].axes[0].texts}
     assert names
     assert all(name[0] in "EAD" for name in names)
@@ -232,7 +233,7 @@ def test_figures_1_and_2_of_a_translation():
 def test_a_correlation_that_is_not_defined_is_left_empty():
     record = masked_of_translation()
     record["correlations"][0]["pearson"] = {"value": None, "low": None, "high": None}
-    row = REPRODUCTIONS["figure2"].show({"without-one": [record]}).sheet.rows[0]
+    row = REPRODUCTIONS["figure2"].show({"without-one": [record]}).table.rows[0]
     assert row[3:] == (0.56, None, None, None, None)
 
 
@@ -241,7 +242,7 @@ def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
     records = [curve([0.8, 0.7]), *others, of_translation(curve([0.4, 0.1]))]
     shown = REPRODUCTIONS["figure3"].show({"orders": records})
     assert list(shown.figures) == ["b", "b-sst2", "b-mnli", "b-sst2-2", "a"]
-    reached = {row[0]: row[2] for row in shown.sheet.rows}
+    reached = {row[0]: row[2] for row in shown.table.rows}
     assert reached["published: bert-base-uncased on mnli"] == 40
     assert reached["published: a large Transformer on WMT14 En-Fr"] == 20
     assert reached["m on wmt14-en-fr, BLEU"] == 0
@@ -257,22 +258,22 @@ def test_how_far_one_can_prune(values, percent):
 
 
 def test_the_replication_stands_beside_the_nearest_share():
-    sheet = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8] * 11)]}).sheet
-    names = sheet.heading
-    replicated = next(row for row in sheet.rows if row[0].startswith("replication") and row[1] == "gradient")
+    table = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8] * 11)]}).table
+    names = table.heading
+    replicated = next(row for row in table.rows if row[0].startswith("replication") and row[1] == "gradient")
     values = dict(zip(names, replicated, strict=True))
     assert values["0%"] is values["up to, %"] is None
     assert (values["10%"], values["50%"], values["100%"]) == (0.8374, 0.8151, 0.3182)
     assert not any(
         row[0].startswith("replication")
-        for row in REPRODUCTIONS["figure3"].show({"orders": [curve([0.8], "own")]}).sheet.rows
+        for row in REPRODUCTIONS["figure3"].show({"orders": [curve([0.8], "own")]}).table.rows
     )
 
 
 def test_figure_6_has_a_row_and_a_panel_a_task():
     records = [curve([0.8, 0.7], "sst2"), curve([0.8, 0.7], "other"), of_translation(curve([0.4, 0.3]))]
     shown = REPRODUCTIONS["figure6"].show({"curve": records})
-    assert [(row[0], row[4]) for row in shown.sheet.rows] == [
+    assert [(row[0], row[4]) for row in shown.table.rows] == [
         ("sst2", 60),
         ("other", None),
         ("wmt14-en-fr", 20),
@@ -285,7 +286,7 @@ def test_figure_6_sums_up_the_models_of_a_task():
     values = [[0.8, 0.8, 0.7], [0.6, 0.5, 0.4], [0.7, 0.62, 0.7]]
     records = [curve(each, "cola") for each in values]
     shown = REPRODUCTIONS["figure6"].show({"curve": [*records, curve([0.9, 0.8], "sst2")]})
-    rows = [dict(zip(shown.sheet.heading, row, strict=True)) for row in shown.sheet.rows]
+    rows = [dict(zip(shown.table.heading, row, strict=True)) for row in shown.table.rows]
     assert [row["up to, %"] for row in rows[:3]] == [10, 0, 0]
     mean = rows[3]
     assert mean["model"] == "mean of 3"
@@ -301,14 +302,14 @@ def test_figure_6_sums_up_the_models_of_a_task():
 def test_precision_is_said_where_it_is_reduced():
     record = only_one(2)
     record["configuration"]["dtype"] = "bfloat16"
-    assert "Computed in bfloat16." in REPRODUCTIONS["table3"].show({"only-one": [record]}).sheet.notes
-    both = REPRODUCTIONS["table3"].show({"only-one": [only_one(2), record | {"task": "sst2"}]}).sheet
+    assert "Computed in bfloat16." in REPRODUCTIONS["table3"].show({"only-one": [record]}).table.notes
+    both = REPRODUCTIONS["table3"].show({"only-one": [only_one(2), record | {"task": "sst2"}]}).table
     assert both.notes[-1] == "Computed in bfloat16: m on sst2."
 
 
 def test_figure_6_says_which_was_computed_in_reduced_precision():
     reduced = curve([0.8, 0.7], "qnli") | {"configuration": {"dtype": "bfloat16"}}
-    notes = REPRODUCTIONS["figure6"].show({"curve": [curve([0.8, 0.7], "sst2"), reduced]}).sheet.notes
+    notes = REPRODUCTIONS["figure6"].show({"curve": [curve([0.8, 0.7], "sst2"), reduced]}).table.notes
     assert notes[-1] == "Computed in bfloat16: m on qnli."
 
 
@@ -317,9 +318,9 @@ def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():
     values = {"E": [0.9, 0.8], "A": [0.9, 0.1], "D": [0.9, 0.5]}
     records = {f"curve-{letter}": [curve(each) | about_data] for letter, each in values.items()}
     shown = REPRODUCTIONS["figure4"].show(records)
-    assert shown.sheet.rows == (("0%", 0.9, 0.9, 0.9), ("10%", 0.8, 0.1, 0.5))
-    assert [name[:1] for name in shown.sheet.heading[1:]] == ["E", "A", "D"]
-    assert "on 9 examples of validation; importance is estimated on 5 of train" in shown.sheet.notes[0]
+    assert shown.table.rows == (("0%", 0.9, 0.9, 0.9), ("10%", 0.8, 0.1, 0.5))
+    assert [name[:1] for name in shown.table.heading[1:]] == ["E", "A", "D"]
+    assert "on 9 examples of validation; importance is estimated on 5 of train" in shown.table.notes[0]
     (axes,) = shown.figures[""].axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn["encoder-decoder attention"] == [0.9, 0.1]
@@ -340,10 +341,10 @@ def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned
     order, other = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[1.0, 2.0, 3.0], [4.0, 6.0, 5.0]]
     records = [epoch(1, [0.0] * 11, other), epoch(2, steps, other), epoch(10, steps, order)]
     shown = REPRODUCTIONS["figure5"].show({"curve": [*records, epoch(1, steps, order, model="b")]})
-    assert [row[:2] for row in shown.sheet.rows] == [("a", 1), ("a", 2), ("a", 10), ("b", 1)]
-    assert [row[2:8] for row in shown.sheet.rows[:2]] == [
+    assert [row[:2] for row in shown.table.rows] == [("a", 1), ("a", 2), ("a", 10), ("b", 1)]
+    assert [row[2:8] for row in shown.table.rows[:2]] == [
         (0.0, 0.0, 0.0, 0.0, 0.0, None),
         (0.9, 0.9, 0.9, 0.7, 0.5, 20),
     ]
-    assert [row[8] for row in shown.sheet.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
-    assert [row[9] is None for row in shown.sheet.rows] == [False, False, True, True]
+    assert [row[8] for row in shown.table.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
+    assert [row[9] is None for row in shown.table.rows] == [False, False, True, True]

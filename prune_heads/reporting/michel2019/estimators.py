@@ -7,28 +7,28 @@ from typing import Any
 from prune_heads.reporting.figures import agreement_figure, estimator_curves
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
-from prune_heads.reporting.sheet import Sheet, as_interval, as_text, in_points, with_digits
 from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
+from prune_heads.tables import INTERVAL, POINTS, Column, Table, number
 
-_TWO = with_digits(2)
+_TWO = number(2)
 _OVERLAP = "overlap at 50%"
 _BY_PERCENT = "area_difference_by_percent"
 """Of a line from a record of format 1: the difference over the percent asked for, whose interval is all there is."""
 _COLUMNS = (
-    ("task", as_text),
-    ("model", as_text),
-    ("estimator", as_text),
-    ("scored on", as_text),
-    ("measured on", as_text),
-    ("area", _TWO),
-    ("difference", in_points),
-    ("its 95% interval", as_interval),
-    ("Spearman", _TWO),
-    ("95% interval", as_interval),
-    (_OVERLAP, _TWO),
-    ("metric at 50%", _TWO),
+    Column("task"),
+    Column("model"),
+    Column("estimator"),
+    Column("scored on"),
+    Column("measured on"),
+    Column("area", _TWO),
+    Column("difference", POINTS),
+    Column("its 95% interval", INTERVAL),
+    Column("Spearman", _TWO),
+    Column("95% interval", INTERVAL),
+    Column(_OVERLAP, _TWO),
+    Column("metric at 50%", _TWO),
 )
-_NAMES = [name for name, _ in _COLUMNS]
+_NAMES = [column.name for column in _COLUMNS]
 
 
 def estimators(records: Records) -> Shown:
@@ -60,7 +60,7 @@ def estimators(records: Records) -> Shown:
     notes += [*_of_percents(every), *precision_note(*every)]
     title = "Estimators of importance from gate gradients (not in the paper)"
     figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
-    return Shown(Sheet(title, _COLUMNS, rows, tuple(notes)), figures)
+    return Shown(Table(title, _COLUMNS, rows, tuple(notes)), figures)
 
 
 def _row(record: Record, line: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -10,10 +10,11 @@ from prune_heads.reporting.michel2019.shown import (
     Record,
     Records,
     Shown,
-    sheet_of,
+    marked,
     subject_of,
+    table_of,
 )
-from prune_heads.reporting.sheet import as_interval, as_marked, as_text, in_points
+from prune_heads.tables import INTERVAL, MARKED, POINTS, Column
 
 _KINDS = {"E": "enc_enc", "A": "enc_dec", "D": "dec_dec"}
 """Our letter of a kind of blocks -> its key among the published numbers."""
@@ -137,18 +138,18 @@ def _shown(theirs: _Published, every: Sequence[_Ours]) -> Shown:
                 (subject_of(ours.record), *row) for row in _rows(kind, there.get(kind, ()), theirs, ours)
             ]
     columns = (
-        ("blocks", as_text),
-        ("layer", as_text),
-        ("published", in_points if theirs.significant is None else as_marked),
-        ("head", as_text),
-        ("here", as_marked),
-        ("95% interval", as_interval),
-        ("here - published", in_points),
-        ("its 95% interval", as_interval),
+        Column("blocks"),
+        Column("layer"),
+        Column("published", POINTS if theirs.significant is None else MARKED),
+        Column("head"),
+        Column("here", MARKED),
+        Column("95% interval", INTERVAL),
+        Column("here - published", POINTS),
+        Column("its 95% interval", INTERVAL),
     )
     start = 0 if any(kind for _, kind, *_ in rows) else 1
     return Shown(
-        sheet_of(
+        table_of(
             f"{theirs.name}: one head kept alone in its layer",
             [ours.record for ours in every],
             columns[start:],
@@ -195,7 +196,7 @@ def _rows(
 
     for layer in range(1, max(len(published_here), max(by_layer, default=0)) + 1):
         before = published_here[layer - 1] if layer <= len(published_here) else None
-        there = before if sure is None or before is None else _marked(before, layer in sure)
+        there = before if sure is None or before is None else marked(before, layer in sure)
         kept = by_layer.get(layer)
         if kept is None:
             yield kind, layer, there, None, None, None, None, None
@@ -204,9 +205,5 @@ def _rows(
         beside: tuple[Any, Any] = (None, None)
         if before is not None and comparable:
             beside = delta - before, (low - before, high - before)
-        here = _marked(delta, kept.p_value < ours.table["alpha"])
+        here = marked(delta, kept.p_value < ours.table["alpha"])
         yield kind, layer, there, kept.head, here, (low, high), *beside
-
-
-def _marked(points: float, is_sure: bool) -> tuple[float, str]:
-    return points, SURE if is_sure else ""

@@ -4,11 +4,11 @@ from prune_heads.reporting.criteria import splits, values_of
 from prune_heads.reporting.figures import kinds_figure
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import ROUNDED, Records, Shown, precision_note, subject_of
-from prune_heads.reporting.sheet import Sheet, as_text, with_digits
+from prune_heads.tables import Column, Table, number
 
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
 
-_FOUR = with_digits(4)
+_FOUR = number(4)
 
 
 def figure4(records: Records) -> Shown:
@@ -22,8 +22,8 @@ def figure4(records: Records) -> Shown:
         for percent in sorted({percent for curve in values.values() for percent in curve})
     )
     columns = (
-        ("heads of the kind pruned", as_text),
-        *((f"{letter}: {name.removesuffix(' attention')}", _FOUR) for letter, name in _KINDS.items()),
+        Column("heads of the kind pruned"),
+        *(Column(f"{letter}: {name.removesuffix(' attention')}", _FOUR) for letter, name in _KINDS.items()),
     )
     metric, scored = metric_name(first), first["scored_on"]["gradient"]["n_examples"]
     notes = (
@@ -33,7 +33,7 @@ def figure4(records: Records) -> Shown:
         "faster when heads of A are pruned (section 5). It gives no numbers for this figure.",
         *precision_note(first),
     )
-    sheet = Sheet(
+    table = Table(
         f"Figure 4: heads of each kind of attention pruned alone, {subject_of(first)}", columns, rows, notes
     )
-    return Shown(sheet, {"": kinds_figure({name: by_kind[letter] for letter, name in _KINDS.items()})})
+    return Shown(table, {"": kinds_figure({name: by_kind[letter] for letter, name in _KINDS.items()})})

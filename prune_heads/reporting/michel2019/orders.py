@@ -18,12 +18,12 @@ from prune_heads.reporting.michel2019.shown import (
     precision_note,
     subject_of,
 )
-from prune_heads.reporting.sheet import Sheet, as_range, as_text, with_digits
+from prune_heads.tables import RANGE, Column, Table, number
 
 NOTICEABLE = 0.01
 """A loss of this much of the metric counts as noticeable; the paper does not say what it means by the word."""
 
-_FOUR = with_digits(4)
+_FOUR = number(4)
 _NEAR_PERCENT = 1.5
 """Within which a point of the replication, which has 144 heads in steps of 5%, stands for one of ours."""
 _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
@@ -59,10 +59,10 @@ def figure3(records: Records) -> Shown:
                 }
                 rows.append((f"replication: bert-base-uncased on {task}", order, None, near))
     columns = (
-        ("subject", as_text),
-        ("order", as_text),
-        ("up to, %", with_digits(0)),
-        *((f"{percent:g}%", _FOUR) for percent in percents),
+        Column("subject"),
+        Column("order"),
+        Column("up to, %", number(0)),
+        *(Column(f"{percent:g}%", _FOUR) for percent in percents),
     )
     notes = (
         f"Up to: how many can go without a loss of {100 * NOTICEABLE:g} point; the paper says up to where there is no "
@@ -71,8 +71,8 @@ def figure3(records: Records) -> Shown:
     )
     whose = f", {subject_of(every[0])}" if len(every) == 1 else ""
     cells = tuple((*row, *(values.get(percent) for percent in percents)) for *row, values in rows)
-    sheet = Sheet(f"Figure 3: the metric by heads pruned, lowest score first{whose}", columns, cells, notes)
-    return Shown(sheet, {end: criteria_figure(record) for end, record in panels(every)})
+    table = Table(f"Figure 3: the metric by heads pruned, lowest score first{whose}", columns, cells, notes)
+    return Shown(table, {end: criteria_figure(record) for end, record in panels(every)})
 
 
 def figure6(records: Records) -> Shown:
@@ -83,16 +83,16 @@ def figure6(records: Records) -> Shown:
     rows = [row for task, same in by_task.items() for row in _of_task(task, same)]
     ranges = len(by_task) < len(records["curve"])
     columns = (
-        ("task", as_text),
-        ("model", as_text),
-        ("metric", as_text),
-        ("whole", _FOUR),
-        ("its range", as_range),
-        ("published up to, %", as_text),
-        ("up to, %", with_digits(0)),
-        ("its range, %", as_range),
+        Column("task"),
+        Column("model"),
+        Column("metric"),
+        Column("whole", _FOUR),
+        Column("its range", RANGE),
+        Column("published up to, %"),
+        Column("up to, %", number(0)),
+        Column("its range, %", RANGE),
     )
-    kept = [i for i, (_, form) in enumerate(columns) if ranges or form is not as_range]
+    kept = [i for i, column in enumerate(columns) if ranges or column.form is not RANGE]
     notes = (
         f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
         "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
@@ -100,13 +100,13 @@ def figure6(records: Records) -> Shown:
         + f" {ROUNDED}",
         *precision_note(*records["curve"]),
     )
-    sheet = Sheet(
+    table = Table(
         "Figure 6: how far one can prune on other tasks",
         tuple(columns[i] for i in kept),
         tuple(tuple(row[i] for i in kept) for row in rows),
         notes,
     )
-    return Shown(sheet, {"": subjects_figure(by_task)})
+    return Shown(table, {"": subjects_figure(by_task)})
 
 
 def _has_translation(by_task: Mapping[str, Sequence[Record]]) -> bool:

@@ -11,8 +11,8 @@ from prune_heads.reporting.figures import epochs_figure
 from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.orders import NOTICEABLE, prunable_percent
 from prune_heads.reporting.michel2019.shown import ROUNDED, Record, Records, Shown, precision_note
-from prune_heads.reporting.sheet import Sheet, as_interval, as_text, with_digits
 from prune_heads.statistics import correlate
+from prune_heads.tables import INTERVAL, Column, Table, number
 
 _SHARES = (20, 40, 60, 80)
 """Percent of the heads, for the table; the figure has all."""
@@ -28,12 +28,12 @@ def figure5(records: Records) -> Shown:
     ]
     first = records["curve"][0]
     columns = (
-        ("model", as_text),
-        ("epoch", as_text),
-        *((f"{share}%", with_digits(4)) for share in (0, *_SHARES)),
-        ("up to, %", with_digits(0)),
-        ("rank r with last", with_digits(2)),
-        ("95% interval", as_interval),
+        Column("model"),
+        Column("epoch"),
+        *(Column(f"{share}%", number(4)) for share in (0, *_SHARES)),
+        Column("up to, %", number(0)),
+        Column("rank r with last", number(2)),
+        Column("95% interval", INTERVAL),
     )
     theirs = published()["figure5"]
     shown = ", ".join(
@@ -49,8 +49,8 @@ def figure5(records: Records) -> Shown:
         *precision_note(first),
     )
     names = " and ".join(dict.fromkeys(record["task"] for record in records["curve"]))
-    sheet = Sheet(f"Figure 5: how far one can prune, epoch by epoch, {names}", columns, tuple(rows), notes)
-    return Shown(sheet, {"": epochs_figure(trainings)})
+    table = Table(f"Figure 5: how far one can prune, epoch by epoch, {names}", columns, tuple(rows), notes)
+    return Shown(table, {"": epochs_figure(trainings)})
 
 
 def _by_training(records: Sequence[Record]) -> Mapping[str, Mapping[int, Record]]:

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
+from prune_heads.tables import Cell, Column, Table
 
-from prune_heads.reporting.sheet import Form, Sheet, as_text
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Sequence[Record]]
@@ -15,7 +16,6 @@ Records = Mapping[str, Sequence[Record]]
 
 SURE = "*"
 """Mark of a difference with p < 0.01, the paper's level."""
-
 
 ROUNDED = "Shares are rounded down to whole heads."
 """Beside tables whose columns or rows are the percent asked for."""
@@ -25,8 +25,13 @@ ROUNDED = "Shares are rounded down to whole heads."
 class Shown:
     """A table, and figures by the end of their file names."""
 
-    sheet: Sheet
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    table: Table
+    figures: Mapping[str, "Figure"] = field(default_factory=dict)
+
+
+def marked(points: float, is_sure: bool) -> Cell:
+    """A difference in points, and whether it is significant."""
+    return Cell(points, SURE if is_sure else "")
 
 
 def is_translation(record: Record) -> bool:
@@ -63,13 +68,13 @@ def panels(records: Sequence[Record]) -> Iterator[tuple[str, Record]]:
         yield end + (f"-{seen[end]}" if seen[end] > 1 else ""), record
 
 
-def sheet_of(
+def table_of(
     title: str,
     records: Sequence[Record],
-    columns: Sequence[tuple[str, Form]],
+    columns: Sequence[Column],
     rows: Sequence[tuple[Any, ...]],
     notes: Sequence[str],
-) -> Sheet:
+) -> Table:
     """A table of several subjects; of a single one, named in the title instead of in each row.
 
     Args:
@@ -82,5 +87,5 @@ def sheet_of(
     every = (*notes, *precision_note(*records))
     if len(records) == 1:
         one = tuple(row[1:] for row in rows)
-        return Sheet(f"{title}, {subject_of(records[0])}", tuple(columns), one, every)
-    return Sheet(title, (("subject", as_text), *columns), tuple(rows), every)
+        return Table(f"{title}, {subject_of(records[0])}", tuple(columns), one, every)
+    return Table(title, (Column("subject"), *columns), tuple(rows), every)

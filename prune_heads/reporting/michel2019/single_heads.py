@@ -12,15 +12,16 @@ from prune_heads.reporting.michel2019.shown import (
     Records,
     Shown,
     is_translation,
+    marked,
     panels,
     precision_note,
-    sheet_of,
     subject_of,
+    table_of,
 )
-from prune_heads.reporting.sheet import Sheet, as_interval, as_marked, as_text, with_digits
 from prune_heads.statistics import correlate
+from prune_heads.tables import INTERVAL, MARKED, Cell, Column, Table, number
 
-_TWO = with_digits(2)
+_TWO = number(2)
 _ENCODER = "E"
 _OF_ENCODER = " of the encoder's self-attention"
 _BY_HEAD = ("value", "delta", "low", "high", "p_value")
@@ -32,15 +33,15 @@ def table1(records: Records) -> Shown:
     table = _encoder(record)["tables"][0]
     theirs = published()["table1"]
     significant = {(layer, head) for layer, head in theirs["significant"]}
-    here: list[list[tuple[float, str] | None]] = [
+    here: list[list[Cell | None]] = [
         [
-            None if delta is None else _marked(100 * delta, p < table["alpha"])
+            None if delta is None else marked(100 * delta, p < table["alpha"])
             for delta, p in zip(*row, strict=True)
         ]
         for row in zip(table["delta"], table["p_value"], strict=True)
     ]
-    there: list[list[tuple[float, str] | None]] = [
-        [_marked(delta, (layer, head) in significant) for head, delta in enumerate(row, start=1)]
+    there: list[list[Cell | None]] = [
+        [marked(delta, (layer, head) in significant) for head, delta in enumerate(row, start=1)]
         for layer, row in enumerate(theirs["delta"], start=1)
     ]
     width = max(len(row) for row in [*here, *there])
@@ -51,21 +52,21 @@ def table1(records: Records) -> Shown:
     ]
     ours = [cell for row in here for cell in row if cell is not None]
     columns = (
-        ("source", as_text),
-        ("layer", as_text),
-        *((str(head + 1), as_marked) for head in range(width)),
+        Column("source"),
+        Column("layer"),
+        *(Column(str(head + 1), MARKED) for head in range(width)),
     )
     notes = (
         f"Difference in BLEU, points, when one head{_OF_ENCODER} is masked; layers down, heads "
         f"across; on {table['n_examples']} examples of {table['split']} (without a mask: {100 * table['base']:.2f}). "
         f"Published: a large Transformer on newstest2013 of WMT14 En-Fr.",
         f"{SURE}: p < {table['alpha']:g} ({table['test']}), without a correction for many heads as in the paper: "
-        f"{sum(mark == SURE for _, mark in ours)} of {len(ours)} here, {len(significant)} of "
+        f"{sum(cell.mark == SURE for cell in ours)} of {len(ours)} here, {len(significant)} of "
         f"{sum(map(len, theirs['delta']))} published.",
         *precision_note(record),
     )
     title = f"Table 1: each head of the encoder masked alone, {subject_of(record)}"
-    return Shown(Sheet(title, columns, tuple(rows), notes))
+    return Shown(Table(title, columns, tuple(rows), notes))
 
 
 def figure1(records: Records) -> Shown:
@@ -85,13 +86,13 @@ def figure1(records: Records) -> Shown:
             place = (subject_of(record), _short(table["split"]), metric_name(record), 100 * table["base"])
             rows.append((*place, len(pairs), losses, gains, 100 * min(delta for delta, _ in pairs)))
     columns = (
-        ("split", as_text),
-        ("metric", as_text),
-        ("whole", _TWO),
-        ("heads", as_text),
-        ("worse without (p < 0.01)", as_text),
-        ("better without (p < 0.01)", as_text),
-        ("largest loss, points", _TWO),
+        Column("split"),
+        Column("metric"),
+        Column("whole", _TWO),
+        Column("heads"),
+        Column("worse without (p < 0.01)"),
+        Column("better without (p < 0.01)"),
+        Column("largest loss, points", _TWO),
     )
     significant, n = len(published()["table1"]["significant"]), sum(map(len, published()["table1"]["delta"]))
     notes = [
@@ -104,7 +105,7 @@ def figure1(records: Records) -> Shown:
         end: ablation_histogram(_shown_heads(record), _OF_ENCODER if is_translation(record) else "")
         for end, record in panels(every)
     }
-    return Shown(sheet_of("Figure 1: each head masked alone", every, columns, rows, notes), figures)
+    return Shown(table_of("Figure 1: each head masked alone", every, columns, rows, notes), figures)
 
 
 def figure2(records: Records) -> Shown:
@@ -124,14 +125,14 @@ def figure2(records: Records) -> Shown:
                 between = tuple(end - before for end in interval)
                 rows.append((*place, before, found["value"], interval, found["value"] - before, between))
     columns = (
-        ("first", as_text),
-        ("second", as_text),
-        ("heads", as_text),
-        ("published r", _TWO),
-        ("here", _TWO),
-        ("95% interval", as_interval),
-        ("here - published", _TWO),
-        ("its 95% interval", as_interval),
+        Column("first"),
+        Column("second"),
+        Column("heads"),
+        Column("published r", _TWO),
+        Column("here", _TWO),
+        Column("95% interval", INTERVAL),
+        Column("here - published", _TWO),
+        Column("its 95% interval", INTERVAL),
     )
     notes = [
         "Pearson's r of the differences that masking each head makes; the interval is that of our heads alone. "
@@ -150,11 +151,7 @@ def figure2(records: Records) -> Shown:
         notes.append(f"E: heads{_OF_ENCODER} alone. The published r stands beside both.")
     figures = {end: ablation_scatter(record) for end, record in panels(every)}
     title = "Figure 2: do heads matter alike on two data sets"
-    return Shown(sheet_of(title, every, columns, rows, notes), figures)
-
-
-def _marked(points: float, is_sure: bool) -> tuple[float, str]:
-    return points, SURE if is_sure else ""
+    return Shown(table_of(title, every, columns, rows, notes), figures)
 
 
 def _correlations(record: Record, pair: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -3,20 +3,20 @@
 from prune_heads.paper import published
 from prune_heads.reporting.michel2019.shown import Records, Shown, precision_note, subject_of
 from prune_heads.reporting.rows import share
-from prune_heads.reporting.sheet import Sheet, as_text, in_points, with_digits
+from prune_heads.tables import POINTS, Column, Table, number
 
-_SPEED = with_digits(1)
+_SPEED = number(1)
 _COLUMNS = (
-    ("batch", as_text),
-    ("published: whole", _SPEED),
-    ("half", _SPEED),
-    ("gain, %", in_points),
-    ("here: whole", _SPEED),
-    ("± whole", _SPEED),
-    ("pruned", _SPEED),
-    ("± pruned", _SPEED),
-    ("gain, % (median of runs)", in_points),
-    ("ceiling of the gain, %", in_points),
+    Column("batch"),
+    Column("published: whole", _SPEED),
+    Column("half", _SPEED),
+    Column("gain, %", POINTS),
+    Column("here: whole", _SPEED),
+    Column("± whole", _SPEED),
+    Column("pruned", _SPEED),
+    Column("± pruned", _SPEED),
+    Column("gain, % (median of runs)", POINTS),
+    Column("ceiling of the gain, %", POINTS),
 )
 
 
@@ -54,5 +54,5 @@ def table4(records: Records) -> Shown:
         *precision_note(record),
     )
     return Shown(
-        Sheet(f"Table 4: speed without half of the heads, {subject_of(record)}", _COLUMNS, tuple(rows), notes)
+        Table(f"Table 4: speed without half of the heads, {subject_of(record)}", _COLUMNS, tuple(rows), notes)
     )
