@@ -21,6 +21,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import their helpers by name
 
+from clusters import lose, nodes  # noqa: F401 (fixtures)
 from hub_stub import serve_repository
 from places import anywhere, place, served, url  # noqa: F401 (fixtures)
 from tiny import save_tiny_checkpoint, write_sst2
