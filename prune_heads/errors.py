@@ -30,6 +30,10 @@ class MaskNotAppliedError(PruneHeadsError):
     """Closing a gate did not change the logits, so no result under a mask can be believed."""
 
 
+class NotExactError(PruneHeadsError):
+    """Heads that are gated, zeroed, removed or loaded back do not give the same outputs."""
+
+
 class TaskError(PruneHeadsError):
     """A task is unknown or described inconsistently."""
 
