@@ -15,8 +15,7 @@ from torch import Tensor
 
 from prune_heads.errors import CriterionError, PruneHeadsError, first_line
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance.criterion import Criterion
-from prune_heads.importance.examples import Examples
+from prune_heads.importance.criterion import Criterion, Examples
 
 
 def own_criterion(function: Callable[[Examples], Any], name: str = "", source: str = "") -> Criterion:
