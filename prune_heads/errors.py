@@ -62,6 +62,10 @@ class UnfitError(RunError):
     """A table or figure of the paper is asked of a model or task that has not what it shows."""
 
 
+class OptionError(PruneHeadsError, ValueError):
+    """An option does not take its value, or options contradict each other; misuse, where a user has typed them."""
+
+
 class SpecError(PruneHeadsError):
     """A file that describes a sweep has faults; the message names them all."""
 

@@ -10,8 +10,8 @@ import pytest
 from tiny import write_sst2
 
 import prune_heads.files
-import prune_heads.jobs.run
-import prune_heads.jobs.steps
+import prune_heads.reporting.folders
+import prune_heads.runs
 
 
 @pytest.fixture
@@ -66,11 +66,14 @@ def test_when_writing_fails_the_earlier_run_stays_as_it_was(
     assert invoke(*words).exit_code == 0
     before = snapshot(tmp_path)
 
-    def fail(scored, folder, *, pruned):
-        (folder / "scores.json").write_text("half")
-        raise error
+    def fail(scored, pruned):
+        def write(path):
+            path.write_text("half")
+            raise error
 
-    monkeypatch.setattr(prune_heads.jobs.run, "write_scores", fail)
+        return {"scores.json": write}
+
+    monkeypatch.setattr(prune_heads.reporting.folders, "score_files", fail)
     done = invoke(*words)
     assert done.exit_code == code
     assert said in done.stderr.splitlines()[-1]
@@ -101,7 +104,7 @@ def test_every_command_that_writes_cleans_up(command, invoke, words, checkpoint,
     def interrupted(target, value):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prune_heads.jobs.steps, "write_json", interrupted)
+    monkeypatch.setattr(prune_heads.runs, "write_json", interrupted)
     if command == "prune":
         words = ("prune", "--model", checkpoint, "--heads", "1:1", "--output", tmp_path / "out")
     done = invoke(command, *words[1:])
