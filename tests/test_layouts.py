@@ -49,6 +49,9 @@ def test_keys_and_values_are_zeroed_with_the_last_head_of_their_group():
 def test_a_part_of_a_group_is_not_removed():
     with pytest.raises(UnsupportedModelError, match=r"by groups \(1,2; 3,4\).*got 2,3"):
         remove_heads(tiny_model("llama"), "2:2,3")
+    model = remove_heads(tiny_model("llama"), "2:1,2")
+    with pytest.raises(UnsupportedModelError, match=r"by groups \(3,4\).*got 4"):  # numbered as before
+        remove_heads(model, "2:4")
 
 
 def test_layers_that_share_weights_are_gated_apart_and_pruned_together():

@@ -135,7 +135,7 @@ def test_a_type_that_is_not_understood(refused, tmp_path):
     [
         ("9:1", "layer 9 must be between 1 and 3"),
         ("1:5", "head 5 must be between 1 and 4"),
-        ("1:x", "a number must stand here"),
+        ("1:x", "a number must be here"),
         ("none.json", "none.json"),
     ],
 )
