@@ -44,7 +44,7 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
     """
     with torch.no_grad():
         owned = [each for block, places in _places(model, heads) for each in block.owned(places)]
-        for each in owned:  # whatever is refused has been refused before anything is written
+        for each in owned:  # checks come before anything is written
             tensor = each.tensor
             tensor.index_fill_(
                 each.dim, torch.tensor(each.indices, dtype=torch.long, device=tensor.device), 0
@@ -174,7 +174,7 @@ def _note(model: nn.Module) -> None:
 
 @contextmanager
 def _all_or_nothing(model: nn.Module) -> Iterator[None]:
-    """If the block raises, the modules get back whatever they held; weights may be replaced in it, not changed."""
+    """If the block raises, the modules get back what they held; it may replace weights but not change them."""
     before = [(state, state.copy()) for state in _states(model)]
     try:
         yield

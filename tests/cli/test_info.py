@@ -111,7 +111,7 @@ def test_what_is_no_checkpoint(refused, tmp_path):
     assert "must hold config.json; empty does not" in refused("info", tmp_path / "empty")
     (tmp_path / "empty" / "config.json").write_text("{")
     assert "the checkpoint empty cannot be loaded: " in refused("info", tmp_path / "empty")
-    assert "knows the built-in tasks only, not 'sst2'" in refused("info", "mini", "--task", "sst2")
+    assert "is for the built-in tasks only, not 'sst2'" in refused("info", "mini", "--task", "sst2")
 
 
 def test_a_type_that_is_not_understood(refused, tmp_path):
