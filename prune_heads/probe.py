@@ -129,7 +129,7 @@ def _differ(a: list[Tensor], b: list[Tensor]) -> bool:
 
 
 def _has_output(block: AttentionBlock) -> bool:
-    """False when the block's heads send nothing whatever comes in: W_O, or W_V and its bias, are zero."""
+    """False if the block's heads give zero for any input: W_O, or W_V and its bias, are zero."""
     if block.output.weight.is_meta or block.value.weight.is_meta:
         return True  # offloaded; whether they are zero is not known
     value_is_dead = not block.value.weight.any() and (block.value.bias is None or not block.value.bias.any())

@@ -1,6 +1,6 @@
-"""Language models that read their own loss off: `logits` are the log-likelihoods of the examples.
+"""Language models whose `logits` are the log-likelihoods of the examples.
 
-So whatever knows classifiers (masks, derivatives, the store, tests) need not know of language models.
+So code for classifiers (masks, derivatives, the store, tests) works for language models as it is.
 """
 
 import inspect
@@ -102,8 +102,8 @@ def objective_of(config: PreTrainedConfig) -> Objective | None:
 
 @cache
 def _reading(own: type[PreTrainedModel], objective: Objective) -> type[PreTrainedModel]:
-    """Of the same name, which is what a saved configuration says of the class."""
-    # A cache of keys and values is of no use, and would grow when the engine runs a layer again.
+    """The class keeps its name, since a saved configuration holds it."""
+    # A cache of keys and values is not needed, and would grow when the engine runs a layer again.
     extra = {"use_cache": False} if "use_cache" in inspect.signature(own.forward).parameters else {}
     return type(
         own.__name__,

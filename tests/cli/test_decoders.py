@@ -114,7 +114,7 @@ def test_an_encoder_decoder_has_three_kinds_of_blocks(trained, invoke, json_of, 
     again = json_of(invoke("evaluate", *trained, "--heads", heads, "--json"))
     assert again["heads_pruned"] == pruned
     assert again["metrics"]["accuracy"] == record["rows"][0]["pruned"]
-    assert "so E or A or D must stand here" in refused("evaluate", *trained, "--heads", "2:1")
+    assert "so E or A or D must come first" in refused("evaluate", *trained, "--heads", "2:1")
     assert "layer 4 must be between 1 and 3" in refused("evaluate", *trained, "--heads", "A:4:1")
 
 
