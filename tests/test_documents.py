@@ -97,6 +97,7 @@ def test_nothing_stands_at_the_top_but_what_belongs_there():
     files = {
         "README.md",
         "CHANGELOG.md",
+        "CITATION.cff",
         "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",

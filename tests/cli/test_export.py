@@ -61,6 +61,7 @@ def test_a_dense_folder_is_an_ordinary_checkpoint(invoke, json_of, pruned, on_ss
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.slow
 def test_an_onnx_folder_runs_without_torch(invoke, json_of, pruned, snapshot, tmp_path):
     out = tmp_path / "out"
     report = json_of(invoke("export", pruned, "--to", "onnx", "--heads", "1:1", "--output", out, "--json"))

@@ -73,12 +73,12 @@ def metrics(done, json_of):
     return json_of(done)["metrics"]
 
 
-def test_run_finds_that_heads_matter(trained, cli, invoke, json_of, tmp_path):
+def test_run_finds_that_heads_matter(trained, forked, invoke, json_of, tmp_path):
     """As a process: scores on the training texts, a curve on the others, and a checkpoint without half of the heads."""
-    done = cli(
+    done = forked(
         "run", *trained, "--curve", "--mode", "remove", "--save-checkpoint", "--output", tmp_path / "run"
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert "log_likelihood" in done.stdout
     assert "perplexity" in done.stdout
     record = json.loads((tmp_path / "run" / "record.json").read_text())
