@@ -5,7 +5,7 @@ Nothing is written and nothing printed unless a store is named. The commands of 
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import torch
@@ -21,6 +21,8 @@ from prune_heads.importance import Examples, own_criterion
 from prune_heads.modes import evaluating, logits_of
 from prune_heads.objectives.batches import Batches
 from prune_heads.objectives.loaded import loaded, read_as
+from prune_heads.options import Ablation, Scoring, WrittenModel
+from prune_heads.options.choices import Kind
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
@@ -29,11 +31,11 @@ from prune_heads.store import PredictionStore
 from prune_heads.studies import evaluating as studies
 from prune_heads.studies.ablation_tables import table
 from prune_heads.studies.curves import Measured, line_of
-from prune_heads.studies.measuring import Ablation, check_defined, measure
+from prune_heads.studies.measuring import check_defined, measure
 from prune_heads.studies.orders import Order
 from prune_heads.studies.pruning import read_heads
-from prune_heads.studies.scoring import Scoring, score
-from prune_heads.studies.setup import Setup, resolve_device
+from prune_heads.studies.scoring import score
+from prune_heads.studies.setup import load_model, resolve_device
 from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
 from prune_heads.tasks.spec import TaskKind
 from prune_heads.tasks.task import Split, Task, load_task
@@ -116,7 +118,7 @@ class Evaluator:
         kind = task.spec.kind if task is not None else _KINDS[objective] if objective else None
         if isinstance(model, str):
             name = task.spec.name if task is not None else ""
-            loaded_model = Setup(model, name).load_model(reporter, kind or "labelled")
+            loaded_model = load_model(WrittenModel(model, name), reporter, kind or "labelled")
         else:
             loaded_model = _wrapped(model, tokenizer, objective)
         self.model: nn.Module = loaded_model.model
@@ -210,7 +212,7 @@ class Evaluator:
             DataError: If the metric is undefined on the examples.
             PruneHeadsError: As for `evaluate`.
         """
-        asked = Ablation(kind, blocks)
+        asked = Ablation(cast(Kind, kind), blocks)
         chosen = None if chosen_on is None else measure(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
         return Ablations(task=task, **table(measure(self._predictions, asked), self.seed, chosen))

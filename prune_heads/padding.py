@@ -1,9 +1,9 @@
-"""Texts as a model's positions allow: how long they may be, and padding that no example sees.
+"""How long texts may be for a model's positions, and padding that does not change any example.
 
-On which side padding stands is tried on the model, never assumed.
+The side of the padding is tried on the model, never assumed.
 
 On the right an absolute position is that of the example alone, and nearly every model agrees. XLNet reads its last
-place, so it is padded on the left. Some see the padding wherever it stands (the convolutions of MobileBERT and CANINE,
+place, so it is padded on the left. Some see the padding on either side (the convolutions of MobileBERT and CANINE,
 the landmarks of Nyströmformer), or one example through another (routers of limited capacity): these are given one
 example at a time.
 """
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prune_heads.anatomy.locate import models_inside
 from prune_heads.errors import UnsupportedModelError, first_line
 from prune_heads.modes import evaluating
 from prune_heads.objectives.batches import Batches, Ragged
 
 EACH_ALONE = "positions and attention of each example as if it were alone"
-"""What `unseen` sees to, in words that are part of every key: so a key need not know of batches and their padding."""
+"""What `unseen` guarantees. These words are part of every key, so keys do not depend on batches and padding."""
 
 _TRIED = 3
 """Examples of a batch, from the longest to the shortest; all but the longest are run alone too."""
@@ -31,7 +32,7 @@ _POSITIONS = ("position_embeddings", "embed_positions", ".wpe")
 
 
 def n_positions(model: nn.Module) -> int:
-    """Tokens that a model has positions for: as its configuration says, and as its embeddings have room.
+    """Tokens that a model, or each model inside it, has positions for: by its configuration and its embeddings.
 
     RoBERTa's begin after the padding's index, BART's after 2.
     """
@@ -42,9 +43,10 @@ def n_positions(model: nn.Module) -> int:
         for name, module in model.named_modules()
         if name.endswith(_POSITIONS) and isinstance(module, nn.Embedding)
     ]
-    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    said = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
-    rooms += [n for n in said if isinstance(n, int) and n > 0]  # XLNet says -1, for it has no limit
+    for part in models_inside(model).values():
+        config = part.config.get_text_config()
+        said = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+        rooms += [n for n in said if isinstance(n, int) and n > 0]  # XLNet says -1, for it has no limit
     return min(rooms, default=sys.maxsize)
 
 
@@ -75,7 +77,7 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
             except torch.OutOfMemoryError:
                 raise
             except (IndexError, RuntimeError, ValueError):
-                continue  # it refuses such a batch, which is an answer too
+                continue  # it refuses such a batch, so the other side is tried
         if not _near(_alone(model, batches, few[1:]), alone):
             raise UnsupportedModelError(
                 f"the logits of an example must be a function of the example; those of {type(model).__name__} depend "
@@ -86,8 +88,9 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
 
 def _for_model(model: nn.Module, batches: Batches, ids: Ragged) -> Batches:
     """Filled with the token that the model takes for padding, by which some find the last token of a text."""
-    said = getattr(model.config, "pad_token_id", None)
-    n_embedded = getattr(model.config, "vocab_size", sys.maxsize)  # CANINE has none
+    config = getattr(model, "config", None)
+    said = getattr(config, "pad_token_id", None)
+    n_embedded = getattr(config, "vocab_size", sys.maxsize)  # CANINE has none
     takes = inspect.signature(model.forward).parameters.values()
     inputs = dict(batches.inputs)
     if not any(p.name == "attention_mask" or p.kind is p.VAR_KEYWORD for p in takes):

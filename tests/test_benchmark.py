@@ -14,8 +14,8 @@ from experiments.benchmark.__main__ import benchmark, scoring_ratio
 from experiments.benchmark.scoring import benchmark_scoring, published_scores
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.importance import ESTIMATORS, gate_gradients
+from prune_heads.options import Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.setup import Setup
 from prune_heads.tasks.task import load_task
 
 

@@ -17,8 +17,9 @@ from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients
 from prune_heads.objectives import bound
+from prune_heads.options import Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.setup import Setup, identify
+from prune_heads.studies.setup import identify, load_split, load_subject, predictions_of
 from prune_heads.tasks.spec import TASKS
 
 HEADS = "E:2:4 A:2:2 A:3:1 D:1:1,3"
@@ -33,18 +34,18 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subject(setup):
-    return setup.load(Silent())
+    return load_subject(setup, Silent())
 
 
 @pytest.fixture(scope="module")
 def split(setup, subject):
     """Long sentences, which the model does not know well."""
-    return setup.load_split(subject, "mismatched", Silent())
+    return load_split(setup, subject, "mismatched", Silent())
 
 
 @pytest.fixture(scope="module")
 def predictions(setup, subject, split):
-    return setup.predictions(subject, split, Silent())
+    return predictions_of(setup, subject, split, Silent())
 
 
 @pytest.fixture
@@ -175,12 +176,12 @@ def as_likelihood(subject):
 
 def test_what_changes_a_translation_is_in_its_key(setup, subject, split, predictions):
     gone = predictions.gone
-    same = setup.predictions(subject, split, Silent()).key(gone)
+    same = predictions_of(setup, subject, split, Silent()).key(gone)
     assert same == predictions.key(gone)
     for change in ({"beams": 2}, {"max_length": 12}):
-        other = setup.predictions(changed(subject, **change), split, Silent())
+        other = predictions_of(setup, changed(subject, **change), split, Silent())
         assert other.key(gone).objective != same.objective
-    likelihood = setup.predictions(subject, split, Silent())
+    likelihood = predictions_of(setup, subject, split, Silent())
     likelihood.batches = replace(predictions.batches, objective=as_likelihood(subject))
     assert likelihood.key(gone).objective != same.objective
 

@@ -26,10 +26,11 @@ from prune_heads.evaluation import predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept
+from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
 from prune_heads.studies.flips import n_flipped
-from prune_heads.studies.setup import Setup, identify_model, identify_split
+from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
 _RATE_ROWS = 4096
 
@@ -125,10 +126,10 @@ class _Side:
 
     def __init__(self, setup: Setup, reporter: Reporter, compiled: bool) -> None:
         self.setup = setup
-        subject = setup.load(reporter)
+        subject = load_subject(setup, reporter)
         check_published(subject)
-        split = setup.load_split(subject, subject.task.spec.eval_splits[0], reporter)
-        self.predictions: Predictions = setup.predictions(subject, split, reporter)
+        split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
+        self.predictions: Predictions = predictions_of(setup, subject, split, reporter)
         subject.prove_gates(self.predictions.batches)
         self.masks = list(ablations("without-one", self.predictions.gone).values())
         memory = DEFAULT_MEMORY[subject.device.type]
@@ -161,9 +162,9 @@ def published_evaluation(setup: Setup, split: str, mask: HeadMask) -> float:
 
 def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> float:
     torch.set_num_threads(n_threads)
-    subject = setup.load(Silent())
+    subject = load_subject(setup, Silent())
     use_pytorch(subject.model)
-    batches = subject.batches(setup.load_split(subject, split, Silent()))
+    batches = subject.batches(load_split(setup, subject, split, Silent()))
     model = subject.model
     losses: list[Tensor] = []
     with torch.no_grad(), gated(model, gates_of(model, mask)):

@@ -21,9 +21,10 @@ from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.objectives.batches import Batches
+from prune_heads.options import Setup
 from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import Setup, identify_model, identify_split
+from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject
 
 _PUBLISHED_LENGTH = 128
 _TOLERANCE = 1e-3
@@ -36,9 +37,9 @@ def benchmark_scoring(setup: Setup, reporter: Reporter, *, repeats: int = 3) -> 
     Raises:
         PruneHeadsError: If model or task cannot be loaded, or the scores do not agree.
     """
-    subject = setup.load(reporter)
+    subject = load_subject(setup, reporter)
     check_published(subject)
-    split = setup.load_split(subject, subject.task.spec.score_split, reporter)
+    split = load_split(setup, subject, subject.task.spec.score_split, reporter)
     batches = subject.batches(split)
     subject.prove_gates(batches)
     model, device = subject.model, subject.device

@@ -95,8 +95,8 @@ def _on_multihead(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
     return remove
 
 
-def _on_xlnet(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
-    """XLNet's `post_attention` takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
+def _on_post_attention(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
+    """The module's `post_attention` (XLNet) takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
     module = block.module
     before: Any = module.post_attention
     was_there = "post_attention" in vars(module)
@@ -121,6 +121,6 @@ _WAYS: Mapping[str, Callable[[AttentionBlock, Hook], Callable[[], None]]] = {
     "": _on_module,
     "batch second": _on_batch_second,
     "multihead": _on_multihead,
-    "xlnet": _on_xlnet,
+    "post_attention": _on_post_attention,
 }
 """`Layout.context` -> how the input of W_O is reached."""

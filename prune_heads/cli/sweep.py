@@ -14,8 +14,9 @@ from prune_heads.cli.names import ExecutorName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
 from prune_heads.cli.places import Store
-from prune_heads.cli.trial import BeginTrials, draws, known
+from prune_heads.cli.trial import BeginTrials, known
 from prune_heads.errors import SpecError
+from prune_heads.options.trials import draws
 
 if TYPE_CHECKING:
     from prune_heads.execution.worker import Event
