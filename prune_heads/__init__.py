@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prune_heads.checkpoints import load_pruned as load_pruned
     from prune_heads.checkpoints import save_pruned as save_pruned
     from prune_heads.errors import PruneHeadsError as PruneHeadsError
+    from prune_heads.evaluator import Evaluator as Evaluator
     from prune_heads.gating import gated as gated
     from prune_heads.gating import gates_of as gates_of
     from prune_heads.heads import HeadMask as HeadMask
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from prune_heads.surgery import remove_heads as remove_heads
     from prune_heads.surgery import zero_heads as zero_heads
     from prune_heads.tasks.task import load_task as load_task
+    from prune_heads.verification import verify as verify
 
     __version__: str
 
@@ -37,6 +39,7 @@ _HOME = {
     "load_pruned": "checkpoints",
     "save_pruned": "checkpoints",
     "PruneHeadsError": "errors",
+    "Evaluator": "evaluator",
     "gated": "gating",
     "gates_of": "gating",
     "HeadMask": "heads",
@@ -49,6 +52,7 @@ _HOME = {
     "remove_heads": "surgery",
     "zero_heads": "surgery",
     "load_task": "tasks.task",
+    "verify": "verification",
 }
 
 __all__ = list(_HOME)

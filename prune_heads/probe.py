@@ -47,14 +47,14 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
             *closed: int, example: Mapping[str, Any] = example, gates: list[Tensor] = gates
         ) -> list[Tensor]:
             with gated(model, [g * 0 if i in closed else g for i, g in enumerate(gates)]):
-                return _compared(model(**example))
+                return compared(model(**example))
 
         reference = run()
         if any(block.layout.context == "multihead" for block in blocks):
             again = run()
         else:
             with uncompiled():
-                again = _compared(model(**example))
+                again = compared(model(**example))
         if not all(tensor.isfinite().all() for tensor in reference):
             raise NotFiniteError(
                 "logits must be finite; got NaN or infinity for the first example. Try --dtype float32, and check "
@@ -97,7 +97,7 @@ def _examples(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[Mapping[s
         }
 
 
-def _compared(output: Any) -> list[Tensor]:
+def compared(output: Any) -> list[Tensor]:
     """The tensors of a model's output that are compared."""
     logits = getattr(output, "logits", None)
     if tensors := list(_floats(output if logits is None else logits, set())):

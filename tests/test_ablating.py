@@ -11,17 +11,16 @@ from tiny import save_tiny_checkpoint, write_sst2
 
 from prune_heads.errors import DataError, HeadDescriptorError
 from prune_heads.heads import HeadMask
+from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import correlate
-from prune_heads.studies import ablation_benchmark
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.ablation_tables import table
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.flips import FLIP_SAMPLE
-from prune_heads.studies.measuring import Ablation, measure
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.measuring import measure
+from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.surgery import remove_heads
-from prune_heads.tasks.own import OwnData
 
 SHAPE = (4, 4, 4)
 HEADS = [(block, head) for block in range(3) for head in range(4)]
@@ -53,11 +52,7 @@ def own(checkpoint, tmp_path):
         rows = [f"{words[i % 4]} {'very ' * (i % 3)},{label}" for i, label in enumerate(labels)]
         path.write_text("\n".join(["text,label", *rows]) + "\n")
         names = None if metric == "pearson" else ("negative", "positive")
-        return Setup(
-            str(model),
-            "own",
-            own=OwnData({"train": path, "validation": path}, ("text",), "label", metric, names),
-        )
+        return Setup(str(model), train_file=path, validation_file=path, metric=metric, labels=names)
 
     return make
 
@@ -69,8 +64,8 @@ def run(setup, **options):
 
 
 def predictions(setup, split="validation"):
-    subject = setup.load(Silent())
-    return setup.predictions(subject, setup.load_split(subject, split, Silent()), Silent())
+    subject = load_subject(setup, Silent())
+    return predictions_of(setup, subject, load_split(setup, subject, split, Silent()), Silent())
 
 
 def masked(kind, block, head):
@@ -247,7 +242,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     gone = HeadMask.parse("1:2 2:1,2,3,4", SHAPE)
     there = predictions(setup)
     remove_heads(there.subject.model, gone)
-    pruned = setup.predictions(there.subject, there.split, Silent())
+    pruned = predictions_of(setup, there.subject, there.split, Silent())
     found = table(measure(pruned, Ablation(kind)), seed=0)
     whole = predictions(setup)
     assert found["base"] == whole.value(gone)
@@ -288,14 +283,11 @@ def test_the_sample_for_flips_may_have_one_class(own):
     assert run(replace(setup, dtype="bfloat16"))["flips"]["n_examples"] == FLIP_SAMPLE
 
 
-def test_scores_have_no_label_to_flip(own, tmp_path, monkeypatch):
+def test_scores_have_no_label_to_flip(own, tmp_path):
     setup = own(
         "pearson", [str(i % 7 / 2) for i in range(20)], save_tiny_checkpoint(tmp_path / "m", ("score",))
     )
     assert run(replace(setup, dtype="bfloat16"))["flips"] is None
-    monkeypatch.setattr(ablation_benchmark, "published_evaluation", lambda *asked: 0.0)  # no new process
-    report = ablation_benchmark.benchmark_ablation(setup, Silent(), repeats=1)
-    assert "n_flipped" not in report["bfloat16"]
 
 
 @pytest.mark.parametrize(("choose_split", "is_flattering"), [(None, False), ("validation", True)])

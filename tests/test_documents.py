@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from pyarrow import parquet
 
 from prune_heads.cli.app import app
-from prune_heads.cli.options import SetupOptions
 from prune_heads.cli.trial import known
 from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
+from prune_heads.options import Setup
 from prune_heads.reporting.bench import bench_markdown
 from prune_heads.reporting.figures import (
     ablation_histogram,
@@ -31,7 +32,7 @@ from prune_heads.reporting.latex import ablation_latex
 from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
 from prune_heads.reporting.markdown import ablation_markdown, criteria_markdown, run_markdown
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.sweep_forms import results_csv, results_markdown, rows_of_parquet
+from prune_heads.reporting.sweep_files import results_csv, results_page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,6 +97,7 @@ def test_nothing_stands_at_the_top_but_what_belongs_there():
     files = {
         "README.md",
         "CHANGELOG.md",
+        "CITATION.cff",
         "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",
@@ -143,7 +145,7 @@ def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
     wanted = tomllib.loads(experiment.read_text())
     configuration = record["configuration"]
     assert configuration["task"] == wanted["task"]
-    assert configuration["model"] == Path(wanted.get("model", SetupOptions().model)).name
+    assert configuration["model"] == Path(wanted.get("model", Setup().model)).name
     assert configuration["dtype"] == wanted.get("dtype", "float32")
     assert configuration["max_examples"] is None
     assert record["provenance"]["dirty"] is False
@@ -224,12 +226,12 @@ def finetune_texts(record, folder):
 
 
 def sweep_rows(folder):
-    return rows_of_parquet((folder / "results.parquet").read_bytes())
+    return parquet.read_table(folder / "results.parquet").to_pylist()
 
 
 def sweep_texts(record, folder):
     rows = sweep_rows(folder)
-    return {"table.md": results_markdown(record["name"], rows), "results.csv": results_csv(rows)}
+    return {"table.md": results_page(record["name"], rows).to_markdown(), "results.csv": results_csv(rows)}
 
 
 def sweep_figures(record, folder):

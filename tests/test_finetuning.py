@@ -15,13 +15,14 @@ from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
-from prune_heads.jobs.finetune import finetune_job
+from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Silent
+from prune_heads.reporting.folders import finetuning_files
+from prune_heads.studies.finetune_folder import finetune_into
 from prune_heads.studies.finetuning import finetune
 from prune_heads.studies.saves import last_whole
-from prune_heads.studies.setup import Setup
-from prune_heads.studies.training import Recipe, _Order, _Watch
-from prune_heads.tasks.own import own_texts
+from prune_heads.studies.setup import load_split, load_subject
+from prune_heads.studies.training import _Order, _Watch
 
 LABELS = ("negative", "positive")
 SETUP = Setup("mini", "mini-sentiment", max_examples=96)
@@ -146,8 +147,8 @@ def test_batches_are_of_like_length(tmp_path, monkeypatch):
     setup = replace(SETUP, max_examples=192, batch_size=16)
     monkeypatch.setattr(Batches, "batch", spy)
     finetune(setup, Recipe(epochs=1), tmp_path / "work", Silent())
-    subject = setup.load(Silent())
-    batches = subject.batches(setup.load_split(subject, "train", Silent()))
+    subject = load_subject(setup, Silent())
+    batches = subject.batches(load_split(setup, subject, "train", Silent()))
     order = np.array(list(_Order(batches, 42, grouped=False))).reshape(12, 16)
     assert len(seen) == 12
     assert sum(seen) < 0.7 * batches.n_tokens[order].std(axis=1).sum()
@@ -180,7 +181,8 @@ class _KilledAfter(Silent):
 
 
 def tuned(output, reporter=None, recipe=QUICK, **more):
-    return finetune_job(SETUP, recipe, reporter or Silent(), output=output, **{"save_seconds": 0.0, **more})
+    recipe, folder = replace(recipe, save_minutes=0.0), NewFolder(output, **more)
+    return finetune_into(SETUP, recipe, reporter or Silent(), folder, finetuning_files)
 
 
 def killed(output, examples):
@@ -317,8 +319,8 @@ def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_pat
 
 def test_the_record_names_no_place(tmp_path, sentiment):
     setup = replace(SETUP, model=str(sentiment), max_examples=64)
-    record = finetune_job(
-        setup, replace(QUICK, epochs=1), Silent(), output=tmp_path / "out", save_seconds=1e9
+    record = finetune_into(
+        setup, replace(QUICK, epochs=1), Silent(), NewFolder(tmp_path / "out"), finetuning_files
     )
     assert record["model"]["name"] == "sentiment"
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
@@ -335,6 +337,6 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     ):
         tuned(tmp_path / "out", recipe=replace(QUICK, keep_steps=(0, 7)))
     assert not list(tmp_path.glob("*out*"))
-    texts = Setup("mini", "lm", own=own_texts("lm", {"train": file}, None))
+    texts = Setup("mini", "lm", train_file=file)
     with pytest.raises(TaskError, match="needs a task with labels"):
         finetune(texts, QUICK, tmp_path / "work", Silent())

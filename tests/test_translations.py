@@ -16,8 +16,9 @@ from prune_heads.evaluation import predict
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients
+from prune_heads.options import Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.setup import Setup, identify
+from prune_heads.studies.setup import identify, load_split, load_subject, predictions_of
 
 HEADS = "E:2:4 A:2:2 A:3:1 D:1:1,3"
 """Of the built-in model, heads that matter."""
@@ -31,18 +32,18 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subject(setup):
-    return setup.load(Silent())
+    return load_subject(setup, Silent())
 
 
 @pytest.fixture(scope="module")
 def split(setup, subject):
     """Long sentences, which the model does not know well."""
-    return setup.load_split(subject, "mismatched", Silent())
+    return load_split(setup, subject, "mismatched", Silent())
 
 
 @pytest.fixture(scope="module")
 def predictions(setup, subject, split):
-    return setup.predictions(subject, split, Silent())
+    return predictions_of(setup, subject, split, Silent())
 
 
 @pytest.fixture
@@ -164,12 +165,12 @@ def test_nothing_is_written_twice_and_a_killed_run_goes_on(fresh, monkeypatch):
 
 def test_what_changes_a_translation_is_in_its_key(setup, subject, split, predictions):
     gone = predictions.gone
-    same = setup.predictions(subject, split, Silent()).key(gone)
+    same = predictions_of(setup, subject, split, Silent()).key(gone)
     assert same == predictions.key(gone)
     for change in ({"beams": 2}, {"max_length": 12}):
-        other = setup.predictions(replace(subject, **change), split, Silent())
+        other = predictions_of(setup, replace(subject, **change), split, Silent())
         assert other.key(gone).data != same.data
-    likelihood = setup.predictions(subject, split, Silent())
+    likelihood = predictions_of(setup, subject, split, Silent())
     likelihood.batches = replace(predictions.batches, translation=None)
     assert likelihood.key(gone).data != same.data
 

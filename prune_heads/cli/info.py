@@ -5,8 +5,9 @@ from typing import Annotated
 from typer import Option
 
 from prune_heads.cli.groups import grouped
-from prune_heads.cli.options import Json, NamedModel
+from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.options import NamedModel
 
 
 @grouped

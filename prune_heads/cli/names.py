@@ -15,24 +15,6 @@ class CriterionName(StrEnum):
     random = "random"
 
 
-class EstimatorName(StrEnum):
-    """Keys of `prune_heads.importance.ESTIMATORS`."""
-
-    example = "example"
-    token = "token"
-    batch = "batch"
-    fisher = "fisher"
-    signed = "signed"
-
-
-class NormalizerName(StrEnum):
-    """Keys of `prune_heads.importance.NORMALIZERS`."""
-
-    none = "none"
-    l2 = "l2"
-    min_max = "min-max"
-
-
 class ReproductionName(StrEnum):
     """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
@@ -59,27 +41,6 @@ class ExecutorName(StrEnum):
     ray = "ray"
 
 
-class ModeName(StrEnum):
-    """Keys of `prune_heads.studies.pruning.SURGERY`."""
-
-    zero = "zero"
-    remove = "remove"
-
-
-class KindName(StrEnum):
-    """Keys of `prune_heads.ablation.KINDS`."""
-
-    without_one = "without-one"
-    only_one = "only-one"
-
-
-class BenchmarkName(StrEnum):
-    """What `prune-heads benchmark` times."""
-
-    scoring = "scoring"
-    ablation = "ablation"
-
-
 class DtypeName(StrEnum):
     """Keys of `prune_heads.studies.setup.DTYPES`."""
 
@@ -95,12 +56,3 @@ class DeviceName(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
-
-
-class MetricName(StrEnum):
-    """`prune_heads.tasks.spec.LABEL_METRICS`."""
-
-    accuracy = "accuracy"
-    f1 = "f1"
-    matthews_correlation = "matthews_correlation"
-    pearson = "pearson"

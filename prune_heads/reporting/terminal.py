@@ -98,22 +98,6 @@ def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
     return Group(titled(title), table)
 
 
-def benchmark_table(report: Mapping[str, Any]) -> RenderableType:
-    """Both protocols side by side."""
-    title = f"{report['model']['name']} on {report['n_examples']} examples of {report['task']}, batch "
-    title += f"{report['batch_size']}, {report['threads']} threads"
-    table = Grid(("protocol",), ("tokens", "median seconds"))
-    for name, label in (
-        ("published", "published: padded to 128, all gradients"),
-        ("gates", "gates only, by length"),
-    ):
-        table.add_row(label, f"{report['tokens'][name]:,}", f"{report['seconds'][name]:.2f}")
-    each = ", ".join(f"{ratio:.1f}" for ratio in report["ratios"])
-    apart = report["relative_difference_of_scores"]
-    ratio = line(f"ratio {report['ratio']:.1f}x (each repeat: {each}); scores differ by {apart:.0e} at most")
-    return Group(titled(title), table, ratio)
-
-
 def _shade(value: float, ordered: list[float], pruned: bool) -> Style:
     """By rank, so that one outlying head does not make all others dark."""
     rank = sum(other < value for other in ordered) / max(len(ordered) - 1, 1)

@@ -29,33 +29,18 @@ from prune_heads.errors import DataError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.options import Bench
 from prune_heads.padding import n_positions
 from prune_heads.progress import Progress, Reporter
-from prune_heads.studies.benchmark import published_length
 from prune_heads.studies.pruning import prune
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
-BATCH_SIZES = (1, 4, 16, 64)
-"""Those of the paper's table 4."""
 SIDES = ("original", "masked", "removed")
+_LENGTH = 128
+"""Tokens of the fixed lengths, unless asked otherwise: what the paper pads its texts to."""
 _SHORTEST_SECONDS = 0.05
 """What a side takes in a run, at least; a clock and a scheduler are a thousand times finer."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What is timed, as asked for."""
-
-    batch_sizes: tuple[int, ...] | None = None
-    """None for those of `BATCH_SIZES` that there are examples for."""
-    length: int | None = None
-    """Tokens of the fixed lengths; None for 128, or the model's positions where there are fewer."""
-    runs: int = 6
-
-    def sizes(self, n_examples: int) -> tuple[int, ...]:
-        """The batch sizes, of so many examples."""
-        return self.batch_sizes or tuple(size for size in BATCH_SIZES if size <= n_examples)
 
 
 @dataclass(frozen=True)
@@ -157,7 +142,7 @@ def bench(
 
 def _length(subject: Subject, options: Bench) -> int:
     room = min(n_positions(subject.model), subject.classifier.tokenizer.model_max_length)
-    length = options.length or min(published_length(subject.model), room)
+    length = options.length or min(_LENGTH, room)
     if length > room:
         raise DataError(f"--length must be at most what the model takes, {room} tokens; got {length}")
     return length

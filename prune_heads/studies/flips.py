@@ -9,8 +9,9 @@ import numpy as np
 from prune_heads.ablation import predict_masks
 from prune_heads.evaluation import Logits, Subject
 from prune_heads.heads import HeadMask
+from prune_heads.options import Setup
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.setup import load_subject, predictions_of
 
 FLIP_SAMPLE = 64
 """Examples, the first of the split, on which the two are compared."""
@@ -41,8 +42,8 @@ def count_flips(
     """
     n = min(FLIP_SAMPLE, *(len(logits) for logits in found.values()))
     exact = replace(setup, dtype="float32")
-    subject = exact.load(reporter)
-    sample = exact.predictions(subject, subject.task.load(split, n), reporter)
+    subject = load_subject(exact, reporter)
+    sample = predictions_of(exact, subject, subject.task.load(split, n), reporter)
     wanted = predict_masks(sample, list(found), memory=memory)
     return {
         "dtype": setup.dtype,

@@ -2,57 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import DataError, HeadDescriptorError
 from prune_heads.evaluation import Logits
 from prune_heads.heads import HeadMask
+from prune_heads.options import Ablation
 from prune_heads.predictions import Predictions
 from prune_heads.statistics import why_undefined
-
-CHOOSE_EXAMPLES = 5000
-"""As in the paper's table 6."""
-
-
-def examples_to_choose_on(asked: int | None, max_examples: int | None) -> int:
-    """How many examples heads are chosen on: as asked for, else `CHOOSE_EXAMPLES`, but no more than of any split."""
-    return asked or min(CHOOSE_EXAMPLES, max_examples or CHOOSE_EXAMPLES)
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """What `prune-heads ablate` was asked for beside model and task."""
-
-    kind: str = "without-one"
-    blocks: tuple[str, ...] | None = None
-    """Names of attention blocks, `3` or `E:3` (from 1), or a letter; None for all."""
-    splits: tuple[str, ...] = ()
-    """Splits to measure on; none stands for the task's own."""
-    choose_split: str | None = None
-    """Where `only-one` picks each layer's head; None for the task's split for scoring."""
-    choose_examples: int | None = CHOOSE_EXAMPLES
-    """How many of its examples, drawn at random; None for those that a split is measured on."""
-    seed: int = 0
-    memory: int | None = None
-    """MiB of activations a pass; None for the device's default."""
-    compiled: bool = False
-    """Compile the layers first."""
-
-    def configuration(self) -> dict[str, Any]:
-        """For records: what can change a result."""
-        chooses = self.kind == "only-one"
-        return {
-            "kind": self.kind,
-            "blocks": None if self.blocks is None else list(self.blocks),
-            "splits": list(self.splits) or None,
-            "choose_split": self.choose_split if chooses else None,
-            "choose_examples": self.choose_examples if chooses else None,
-            "seed": self.seed,
-            "memory": self.memory,
-            "compile": self.compiled,
-        }
 
 
 @dataclass(frozen=True)

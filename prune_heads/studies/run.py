@@ -9,27 +9,17 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.evaluation import Logits, predict
 from prune_heads.heads import HeadMask
+from prune_heads.options import Choice, RunOptions, Scoring
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.evaluating import note_without_heads
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.majority import warn_if_below_majority
-from prune_heads.studies.pruning import Choice, Mode, compare, curve, going_together, prune
-from prune_heads.studies.scoring import ScoreResult, Scoring, note_oracle
-from prune_heads.studies.setup import Setup, identify_metric, identify_split
+from prune_heads.studies.pruning import chosen, compare, count_chosen, curve, going_together, prune
+from prune_heads.studies.scoring import ScoreResult, configuration_of, note_oracle
+from prune_heads.studies.setup import identify_metric, identify_split
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.spec import headline
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What `prune-heads run` was asked for beside model, task and scoring."""
-
-    choice: Choice
-    mode: Mode = "zero"
-    splits: tuple[str, ...] = ()
-    """Splits to report on; none stands for the task's own."""
-    curve: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,7 @@ class RunResult:
 def run(
     lab: Lab,
     scoring: Scoring,
+    choice: Choice,
     options: RunOptions,
     *,
     admit: Callable[[dict[str, Any]], None] = lambda identity: None,
@@ -56,7 +47,8 @@ def run(
     Args:
         lab: Model, task and conditions; its model is pruned, or a copy of it if the lab is reused.
         scoring: How heads are scored.
-        options: Which heads go, how, and what to report.
+        choice: Which heads go.
+        options: How they go, and what to report.
         admit: Called with the run's identity (configuration, model and data) before the long work starts; it
             may refuse by raising.
 
@@ -64,19 +56,25 @@ def run(
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
     clock, subject, reporter = Clock(), lab.subject, lab.reporter
-    every = [lab.predictions(name) for name in options.splits or subject.task.spec.eval_splits]
+    every = [lab.predictions(name) for name in options.split or subject.task.spec.eval_splits]
     splits = [each.split for each in every]
-    choice, gone = options.choice, removed_heads(subject.model)
+    gone = removed_heads(subject.model)
     together = going_together(subject.model, choice, options.mode, reporter)
-    named = None if choice.needs_scores else choice.mask(gone, None, together)
+    named = None if choice.needs_scores else chosen(choice, gone, None, together)
     if choice.needs_scores:
-        choice.count(gone)  # what cannot be chosen is refused before hours of scoring
+        count_chosen(choice, gone)  # what cannot be chosen is refused before hours of scoring
     scores_needed = choice.needs_scores or options.curve
     examples = lab.examples(scoring) if scores_needed else None
     if examples is not None:
         note_oracle(scoring.criterion, examples.split, splits, reporter)
     identity = {
-        "configuration": _configuration(lab.setup, scoring, options, named),
+        "configuration": {
+            **lab.setup.configuration(),
+            **configuration_of(scoring),
+            **choice.configuration(),
+            "heads": None if named is None else named.descriptors(),
+            **options.configuration(),
+        },
         **lab.identity,
         **identify_metric(subject),
         "data": [identify_split(split) for split in splits],
@@ -96,7 +94,7 @@ def run(
     if scores_needed:
         scored = lab.scored(scoring)
         clock.lap("score")
-    mask = named if named is not None else choice.mask(gone, scored.scores if scored else None, together)
+    mask = named if named is not None else chosen(choice, gone, scored.scores if scored else None, together)
     note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
@@ -129,17 +127,3 @@ def run(
         curve=points,
     )
     return RunResult(record, mask, scored, model, subject.classifier.tokenizer)
-
-
-def _configuration(
-    setup: Setup, scoring: Scoring, options: RunOptions, named: HeadMask | None
-) -> dict[str, Any]:
-    return {
-        **setup.configuration(),
-        **scoring.configuration(),
-        **options.choice.configuration(),
-        "heads": None if named is None else named.descriptors(),
-        "mode": options.mode,
-        "splits": list(options.splits) or None,
-        "curve": options.curve,
-    }

@@ -22,9 +22,10 @@ from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.importance.gradient import example_losses
+from prune_heads.options import Setup
 from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import Setup, identify_model, identify_split
+from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject
 
 _PUBLISHED_LENGTH = 128
 _TOLERANCE = 1e-3
@@ -37,9 +38,9 @@ def benchmark_scoring(setup: Setup, reporter: Reporter, *, repeats: int = 3) -> 
     Raises:
         PruneHeadsError: If model or task cannot be loaded, or the scores do not agree.
     """
-    subject = setup.load(reporter)
+    subject = load_subject(setup, reporter)
     check_published(subject)
-    split = setup.load_split(subject, subject.task.spec.score_split, reporter)
+    split = load_split(setup, subject, subject.task.spec.score_split, reporter)
     batches = subject.batches(split)
     subject.prove_gates(batches)
     model, device = subject.model, subject.device
@@ -87,7 +88,7 @@ def check_published(subject: Subject) -> None:
     """
     if subject.classifier.objective is not None:
         raise TaskError(
-            f"benchmark: the task must be one of labels, as the published protocol's are; got {subject.task.spec.name}"
+            f"the task must be one of labels, as those of the published protocol are; got {subject.task.spec.name}"
         )
 
 

@@ -1,24 +1,74 @@
-"""The table of model types, made by trying each: its defaults, its variants, and random ones."""
+"""Trials of a model type: random configurations of it, and each variant that its configuration can switch.
 
+python -m tests.type_survey > prune_heads/coverage/table.json
+"""
+
+import json
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import combinations
 from typing import Any
 
 import torch
-from transformers import CONFIG_MAPPING
-from transformers.models.auto import modeling_auto
+from type_variants import variants
 
-from prune_heads.anatomy import FAMILIES, UNKNOWN
+from prune_heads.anatomy import FAMILIES
 from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.coverage.cases import Case, random_case
-from prune_heads.coverage.trial import Outcome, try_case
-from prune_heads.coverage.variants import variants
-from prune_heads.progress import Progress, silent
+from prune_heads.coverage.tiny import Padding, Sizes, inputs_for, tiny_model
+from prune_heads.coverage.trial import Outcome, all_types, row_of, try_model
 
-CAN = ("gate", "zero", "remove")
+PADDINGS: tuple[Padding, ...] = ("right", "left", "none", "hole")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tiny model of a type and what is done with it, a pure function of its fields."""
+
+    type: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the configuration that are not the type's own defaults."""
+    sizes: Sizes = field(default_factory=Sizes)
+    padding: Padding = "right"
+    n_tokens: int = 9
+    attention: str | None = None
+    seed: int = 0
+
+    def model(self):
+        return tiny_model(
+            self.type, attention=self.attention, seed=self.seed, sizes=self.sizes, **self.changes
+        )
+
+    def inputs(self, model):
+        return inputs_for(model, seed=self.seed, padding=self.padding, n_tokens=self.n_tokens)
+
+
+def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = None) -> Case:
+    """Sizes, padding and kind of attention are drawn; whether the type takes them is for the trial to find."""
+    draw = random.Random(f"{model_type} {seed}")
+    heads, kv_heads = draw.choice([(4, 2), (4, 4), (6, 2), (6, 3), (3, 3), (3, 1), (2, 2), (5, 5), (8, 2)])
+    head_dim = draw.choice([4, 6, 8, 10, 16, 5, 7])
+    width = heads * head_dim if draw.random() < 0.6 else draw.choice([24, 32, 40, 48])
+    layers = Sizes().layers if changes else draw.choice([2, 3, 4])  # a change may be a list, one item a layer
+    sizes = Sizes(width, layers, heads, kv_heads, head_dim, draw.choice([20, 33, 48]))
+    padding, n_tokens, attention = (
+        draw.choice(PADDINGS),
+        draw.choice([5, 9, 24]),
+        draw.choice([None, "eager"]),
+    )
+    return Case(model_type, changes or {}, sizes, padding, n_tokens, attention, seed)
+
+
+def try_case(case: Case) -> Outcome | None:
+    """None where transformers itself cannot build or run its model."""
+    with quiet_transformers():
+        try:
+            model = case.model()
+            inputs = case.inputs(model)
+        except Exception:  # whatever a model class raises on what it does not take
+            return None
+        return try_model(model, inputs, seed=case.seed)
 
 
 @dataclass(frozen=True)
@@ -26,35 +76,17 @@ class Survey:
     """What the trials of a type found."""
 
     row: dict[str, Any]
-    """`type`; whether it is a `classifier` of texts; whether `gate`, `zero` and `remove` are exact, and the `reason`
-    where not; the `variants` that were tried, by the fields of the configuration; those of them that are `refused`, and
-    why; the `mixers`, by which tokens see each other beside the heads."""
+    """As `coverage.trial.row_of` has it, with the variants."""
     faults: list[str] = field(default_factory=list)
     """Each case that gave wrong logits or an error of none of our classes."""
 
 
-def all_types() -> list[str]:
-    """Those with a sequence classifier in the installed transformers, and whatever else has a row."""
-    known = {*modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, *FAMILIES}
-    return sorted(name for name in known if name in CONFIG_MAPPING)
-
-
-def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]:
-    """The table for the installed transformers."""
-    rows = []
-    for model_type in types:
-        rows.append(survey(model_type).row)
-        progress(1)
-    return {"transformers": version("transformers"), "models": rows}
-
-
 def survey(model_type: str, *, n_random: int = 0) -> Survey:
     """Try a type: its defaults and each of its variants, which make the row, and `n_random` random models."""
-    if model_type not in FAMILIES:
-        return Survey(_row(model_type, {}, UNKNOWN.get(model_type, "it is not in the table")))
-    base = try_case(Case(model_type))
+    base = try_case(Case(model_type)) if model_type in FAMILIES else None
+    row = row_of(model_type, base)
     if base is None:
-        return Survey(_row(model_type, {}, "transformers does not build or run a tiny model of it"))
+        return Survey(row)
     faults: list[str] = []
     tried: set[str] = set()
     refused: dict[str, str] = {}
@@ -77,9 +109,6 @@ def survey(model_type: str, *, n_random: int = 0) -> Survey:
         case = random_case(model_type, seed, {name: value for each in chosen for name, value in each.items()})
         if outcome := try_case(case):
             faults += _told(case, outcome)
-    cannot = {**base.refused, **base.faults}
-    can = {name: name not in cannot for name in CAN}
-    row = _row(model_type, can, "; ".join(dict.fromkeys(cannot.values())))
     return Survey(
         {**row, "variants": sorted(tried), "refused": refused, "mixers": beside},
         [*_told(Case(model_type), base), *faults],
@@ -100,13 +129,6 @@ def _told(case: Case, outcome: Outcome) -> list[str]:
     return [f"{name}: {why} ({case})" for name, why in outcome.faults.items()]
 
 
-def _row(model_type: str, can: Mapping[str, bool], reason: str) -> dict[str, Any]:
-    abilities = {name: can.get(name, False) for name in CAN}
-    classifier = model_type in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-    about = {"classifier": classifier, "reason": reason, "variants": [], "refused": {}, "mixers": []}
-    return {"type": model_type, **abilities, **about}
-
-
 def _reason(refused: Mapping[str, str]) -> str:
     """In one line; what holds for gates holds for the type as a whole."""
     return refused.get("gate") or "; ".join(f"{name}: {why}" for name, why in refused.items())
@@ -122,3 +144,8 @@ def _shown(value: Any) -> str:
         inner = next((x for x in value.values() if isinstance(x, Mapping)), value)
         return str(inner.get("rope_type"))
     return "/".join(dict.fromkeys(map(str, value))) if isinstance(value, list) else str(value)
+
+
+if __name__ == "__main__":
+    rows = ",\n  ".join(json.dumps(survey(name).row) for name in all_types())
+    print(f'{{"transformers": "{version("transformers")}", "models": [\n  {rows}\n]}}')

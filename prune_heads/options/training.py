@@ -1,0 +1,55 @@
+"""How a model is fine-tuned."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from prune_heads.errors import OptionError
+from prune_heads.options.fields import Group, Say
+
+
+def step_numbers(text: str) -> tuple[int, ...]:
+    """`"0, 50"` as `(0, 50)`.
+
+    Raises:
+        OptionError: If a part is no number.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]+", part) for part in parts):
+        raise OptionError(f"must be numbers of steps, comma-separated: 0,50; got {text!r}")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+@dataclass(frozen=True)
+class Recipe(Group):
+    """How a model is fine-tuned; the defaults are those of Michel, Levy and Neubig (2019) for BERT.
+
+    Their code multiplies the rate by the warm-up schedule twice, once in the loop and once inside its optimizer, and
+    that optimizer (BertAdam) does not correct its moments at the start. Here the schedule acts once, as the paper says,
+    and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
+    """
+
+    epochs: Annotated[int, Say("Passes over the training split.", low=1)] = 3
+    learning_rate: Annotated[float, Say("At its highest.", low=0)] = 2e-5
+    """Linear warm-up, then linear decay to 0."""
+    warmup: Annotated[
+        float, Say("Share of the steps in which it rises.", key="warmup_fraction", low=0, high=0.99)
+    ] = 0.1
+    weight_decay: Annotated[float, Say("Of matrices, by AdamW.", low=0)] = 0.01
+    """Biases and layer norms are left out."""
+    seed: Annotated[int, Say("Of the new head, the order of examples and the dropout.", low=0)] = 42
+    group_by_length: Annotated[
+        bool,
+        Say(
+            "Batches of texts of like length: less padding, but no batch is a plain draw.",
+            flag="--group-by-length/--no-group-by-length",
+        ),
+    ] = True
+    keep_epochs: Annotated[bool, Say("Keep the checkpoint of each epoch, as epoch-1, epoch-2, ...")] = False
+    keep_steps: Annotated[
+        tuple[int, ...],
+        Say("Keep checkpoints after these steps, 0 being the start: 0,50,100.", read=step_numbers),
+    ] = ()
+    save_minutes: Annotated[
+        float, Say("Between two saves from which a killed run goes on.", "nothing", low=0)
+    ] = 10.0
