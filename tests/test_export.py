@@ -48,7 +48,7 @@ def classifier(model):
     return Classifier(model, tiny_tokenizer(), "tiny", None)
 
 
-SHOWN = {*REMOVED[::4], "albert", "bart", "bert", "gpt2", "llama", "modernbert", "t5", "xlnet"}
+SHOWN = {*REMOVED[::8], "albert", "bart", "bert", "gpt2", "llama", "modernbert", "t5", "xlnet"}
 """Types that are always exported; the others by `make thorough`."""
 
 

@@ -242,7 +242,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, m
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_the_order_of_an_epoch_is_of_its_number_alone(grouped):
-    subject = SETUP.load(Silent())
+    subject = load_subject(SETUP, Silent())
     order = _Order(subject.batches(subject.task.load("train")), 42, grouped=grouped)
     drawn = []
     for epoch in (0, 1, 0):

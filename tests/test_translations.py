@@ -51,7 +51,7 @@ def predictions(setup, subject, split):
 @pytest.fixture
 def fresh(setup, subject, split, tmp_path):
     """The same with an empty store."""
-    return replace(setup, store=tmp_path / "store").predictions(subject, split, Silent())
+    return predictions_of(replace(setup, store=tmp_path / "store"), subject, split, Silent())
 
 
 def together(subject, split, heads=""):
@@ -113,8 +113,8 @@ def test_gated_zeroed_and_removed_heads_write_the_same(subject, split, tmp_path)
 def test_many_masks_at_once_are_each_mask_alone(setup, split, tmp_path, beams):
     """Every row of a pass has its own gates, in the decoder one a hypothesis."""
     asked = replace(setup, beams=beams, store=tmp_path)
-    subject = asked.load(Silent())
-    predictions = asked.predictions(subject, split, Silent())
+    subject = load_subject(asked, Silent())
+    predictions = predictions_of(asked, subject, split, Silent())
     every = list(ablations("without-one", predictions.gone, (5,)).values())[:2]
     masks = [predictions.gone, HeadMask.parse(HEADS, subject.n_heads), *every]
     found = predict_masks(predictions, masks, memory=1)
@@ -207,7 +207,7 @@ def test_a_record_says_how_translations_are_written_and_compared(setup, subject,
     assert replace(setup, beams=4).configuration()["beams"] == 4
     assert "beams" not in setup.configuration()
     with pytest.raises(TaskError, match="--beams must be given for translations only; got 2"):
-        replace(setup, task="mini-sentiment", beams=2).load(Silent())
+        load_subject(replace(setup, task="mini-sentiment", beams=2), Silent())
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ def ablate(
         found.append(chosen if chosen is not None and each is choosing else measure(each, options))
         warn_if_below_chance(each, found[-1].base)
     clock.lap("ablate")
-    tables = [table(each, options.seed, chosen) for each in found]
+    tables = [table(each, chosen) for each in found]
     correlations = [
         {
             "first": a["split"],

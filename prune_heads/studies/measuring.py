@@ -20,6 +20,8 @@ class Measured:
     kind: str
     base: Kept
     by_head: Mapping[Head, Kept]
+    seed: int = 0
+    """Of the bootstrap."""
 
     def by_mask(self) -> dict[HeadMask, Kept]:
         """The same by the masks that were applied."""
@@ -49,7 +51,8 @@ def measure(predictions: Predictions, options: Ablation) -> Measured:
     wanted = [predictions.gone, *masks.values()]
     found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
     base = found[predictions.gone]
-    return Measured(predictions, options.kind, base, {head: found[mask] for head, mask in masks.items()})
+    by_head = {head: found[mask] for head, mask in masks.items()}
+    return Measured(predictions, options.kind, base, by_head, options.seed)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
