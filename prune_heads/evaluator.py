@@ -213,10 +213,10 @@ class Evaluator:
             DataError: If the metric is undefined on the examples.
             PruneHeadsError: As for `evaluate`.
         """
-        asked = Ablation(cast(Kind, kind), blocks)
+        asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
         chosen = None if chosen_on is None else measure(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(measure(self._predictions, asked), self.seed, chosen))
+        return Ablations(task=task, **table(measure(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.
@@ -233,8 +233,8 @@ class Evaluator:
         masks = lowest_first(scores, self._predictions.gone, steps)
         made = scores if isinstance(scores, Scores) else Scores(())
         order = Order(made.criterion or None, made.estimator, made.split, False, scores, (tuple(masks),))
-        measured = Measured(self._predictions, predict_masks(self._predictions, masks))
-        return Curve(**line_of(order, [measured], steps, self.seed))
+        measured = Measured(self._predictions, predict_masks(self._predictions, masks), self.seed)
+        return Curve(**line_of(order, [measured], steps))
 
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:
         """Two masks on the same examples: does a metric differ, and by how much?

@@ -94,7 +94,7 @@ def test_every_difference_is_that_of_evaluating_with_the_mask(kind, setup, tmp_p
 
 def test_p_values_are_mcnemar_s_and_corrected_over_all_heads(mini):
     measured = measure(predictions(mini, "validation_matched"), Ablation("without-one"))
-    found = table(measured, seed=0)
+    found = table(measured)
     subject, truth = measured.predictions.subject, measured.predictions.references
 
     def right(logits):
@@ -243,7 +243,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     there = predictions(setup)
     remove_heads(there.subject.model, gone)
     pruned = predictions_of(setup, there.subject, there.split, Silent())
-    found = table(measure(pruned, Ablation(kind)), seed=0)
+    found = table(measure(pruned, Ablation(kind)))
     whole = predictions(setup)
     assert found["base"] == whole.value(gone)
     for (block, head), value in zip(HEADS, flat(found["value"]), strict=True):

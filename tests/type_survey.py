@@ -1,6 +1,6 @@
 """Trials of a model type: random configurations of it, and each variant that its configuration can switch.
 
-python -m tests.type_survey > prune_heads/coverage/table.json
+python tests/type_survey.py > prune_heads/coverage/table.json
 """
 
 import json

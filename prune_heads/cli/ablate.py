@@ -4,14 +4,13 @@ from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
-from prune_heads.cli.shards import ShardOptions
-from prune_heads.options import Ablation, Folder, Setup
+from prune_heads.options import Ablation, Cluster, Folder, Setup
 
 
 @grouped
 def ablate(
     setup: Setup,
-    cluster: ShardOptions,
+    cluster: Cluster,
     options: Ablation,
     folder: Folder,
     config: Config = None,
@@ -29,7 +28,7 @@ def ablate(
     from prune_heads.studies.spreading import spread_over
 
     reporter = TerminalReporter()
-    with spread_over(setup, cluster.resolve(), reporter) as spread:
+    with spread_over(setup, cluster, reporter) as spread:
         record = ablate(setup, options, reporter, admit=admission(folder), spread=spread)
     keep(folder, record, lambda: ablation_files(record))
     show(contract(record), ablation_report(record), as_json=as_json)

@@ -5,14 +5,11 @@ import typer
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
-from prune_heads.cli.shards import ShardOptions
-from prune_heads.options import Folder, Scoring, Setup
+from prune_heads.options import Cluster, Folder, Scoring, Setup
 
 
 @grouped
-def score(
-    setup: Setup, scoring: Scoring, cluster: ShardOptions, folder: Folder, as_json: Json = False
-) -> None:
+def score(setup: Setup, scoring: Scoring, cluster: Cluster, folder: Folder, as_json: Json = False) -> None:
     """Score every head; --output keeps scores.json, the gradients of each example and a heat map.
 
     With --executor ray the workers of a cluster share the examples, or the masks of the criterion 'ablation'.
@@ -24,12 +21,12 @@ def score(
     from prune_heads.studies.spreading import spread_over
     from prune_heads.studies.steps import score_heads
 
-    shards, reporter = cluster.resolve(), TerminalReporter()
-    if shards is not None and not criterion_of(scoring.criterion).needs_data:
+    reporter = TerminalReporter()
+    if cluster.shards is not None and not criterion_of(scoring.criterion).needs_data:
         name = scoring.criterion  # no note of a record, which is the same wherever it was computed
         typer.echo(f"note: {name} looks at no examples and is done at once: here, not on a cluster", err=True)
-        shards = None
-    with spread_over(setup, shards, reporter) as spread:
+        cluster = Cluster()
+    with spread_over(setup, cluster, reporter) as spread:
         record, scored = score_heads(setup, scoring, reporter, admit=admission(folder), spread=spread)
     keep(folder, record, lambda: score_files(scored))
     report = scored.report()

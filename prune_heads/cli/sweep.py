@@ -2,7 +2,6 @@
 
 import os
 import platform
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,8 +103,7 @@ def run(
             f"{read.n_trials + read.n_undrawn:,}."
         )
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.execution.witness import witness
-    from prune_heads.execution.worker import Job, Worker, actors, here, processes
+    from prune_heads.execution.worker import Job, Worker, actors, processes
     from prune_heads.reporting.progress import display
     from prune_heads.reporting.sweep import end_table, status_report
 
@@ -113,7 +111,7 @@ def run(
     job = Job(
         folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, store), retries, stop_after
     )
-    workers = here if jobs in (None, 1) else processes(jobs, _threads(), _gpus())
+    workers = processes(jobs or 1, _threads(), _gpus())
     if executor is ExecutorName.ray:
         workers = actors(address, jobs, cpus or 1.0, gpus or 0.0)
     host, pid, own = platform.node(), os.getpid(), {"done": 0, "failed": 0}
@@ -125,9 +123,8 @@ def run(
                 own[event.kind] += 1
             tell(event)
 
-        works = Worker(job.turned(_own_number()) if worker else job, listen, stopping, not worker, workers)
-        with witness(works.claims) if workers is here else nullcontext():
-            works.work()
+        job = job.turned(_own_number()) if worker else job
+        Worker(job, workers, listen, stopping, waits=not worker).work()
         was_stopped = stopping()
     report = status_report(folder)
     about = {"worker": {"host": host, "pid": pid, **own}} if worker else {}

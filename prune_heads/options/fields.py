@@ -203,3 +203,15 @@ def _options_of(group: Any) -> Mapping[str, Opt]:
 def names(text: str) -> tuple[str, ...]:
     """`"a, b"` as `("a", "b")`."""
     return tuple(part.strip() for part in text.split(","))
+
+
+def numbers(low: int, example: str) -> Callable[[str], tuple[int, ...]]:
+    """Reads `"16, 1"` as `(1, 16)`, and refuses what is no number from `low`, showing the example."""
+
+    def read(text: str) -> tuple[int, ...]:
+        parts = [part.strip() for part in text.split(",")]
+        if not all(part.isdecimal() and int(part) >= low for part in parts):
+            raise OptionError(f"must be numbers from {low}, comma-separated, e.g. {example}; got {text!r}")
+        return tuple(sorted({int(part) for part in parts}))
+
+    return read

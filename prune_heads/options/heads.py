@@ -1,69 +1,30 @@
-"""How heads are scored, which of them are pruned, and what is measured."""
+"""How heads are scored, and which of them are pruned."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from prune_heads.errors import OptionError
-from prune_heads.options.choices import CRITERIA, ESTIMATORS, NORMALIZERS, Kind, Mode
+from prune_heads.options.choices import CRITERIA, ESTIMATORS, NORMALIZERS, Mode
 from prune_heads.options.fields import Group, Say
 from prune_heads.options.places import json_file, of_file
 
-_SCORE, _CHOICE, _ORDER = "Scoring", "Which heads", "Order of heads"
+SCORE, _CHOICE = "Scoring", "Which heads"
 
-_CRITERION = f"<{'|'.join(CRITERIA)}>"
+CRITERION = f"<{'|'.join(CRITERIA)}>"
 
-CHOOSE_EXAMPLES = 5000
-"""As in the paper's table 6."""
-BATCH_SIZES = (1, 4, 16, 64)
-"""Those of the paper's table 4."""
-
-_BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
 
 Estimator = Annotated[
     str,
     Say(
         "How the criterion 'gradient' is estimated.",
-        panel=_SCORE,
+        panel=SCORE,
         choices=ESTIMATORS,
         applies=lambda group: "gradient" in (group.criterion, *group.criterion),
     ),
 ]
-Normalizer = Annotated[str, Say("How scores are normalised.", panel=_SCORE, choices=NORMALIZERS)]
-Seed = Annotated[int, Say("Seed of the criterion 'random' and of the bootstrap.", panel=_SCORE, low=0)]
-Splits = Annotated[
-    tuple[str, ...],
-    Say("Split to measure on; repeatable. (default: the task's)", key="splits"),
-]
-
-
-def block_names(text: str) -> tuple[str, ...]:
-    """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder.
-
-    Raises:
-        OptionError: If a name is none of a block.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(_BLOCK.fullmatch(part) for part in parts):
-        raise OptionError(
-            f"must be layer numbers from 1, comma-separated, e.g. 1,3; got {text!r}. In an encoder-decoder: E:1,A:3, "
-            "or a letter for all of its kind"
-        )
-    return tuple(sorted(set(parts), key=lambda part: (part[:1].isalpha(), len(part), part)))
-
-
-def sizes(text: str) -> tuple[int, ...]:
-    """`"1,16"` as `(1, 16)`.
-
-    Raises:
-        OptionError: If a part is no number from 1.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
-        raise OptionError(f"must be numbers from 1, comma-separated, e.g. 1,4,16,64; got {text!r}")
-    return tuple(sorted({int(part) for part in parts}))
+Normalizer = Annotated[str, Say("How scores are normalised.", panel=SCORE, choices=NORMALIZERS)]
+Seed = Annotated[int, Say("Seed of the criterion 'random' and of the bootstrap.", panel=SCORE, low=0)]
 
 
 def criterion_name(text: str) -> str:
@@ -88,20 +49,20 @@ class Scoring(Group):
         str,
         Say(
             "See 'prune-heads criteria'; or a function of your own, module:function or file.py:function.",
-            panel=_SCORE,
+            panel=SCORE,
             read=criterion_name,
             is_path=of_file,
-            metavar=_CRITERION,
+            metavar=CRITERION,
         ),
     ] = "gradient"
     estimator: Estimator = "example"
     normalize: Normalizer = "none"
     seed: Seed = 0
     score_split: Annotated[
-        str | None, Say("Split to score on. (default: the task's training split)", panel=_SCORE)
+        str | None, Say("Split to score on. (default: the task's training split)", panel=SCORE)
     ] = None
     score_examples: Annotated[
-        int | None, Say("Take the first N examples for the scores alone.", panel=_SCORE, low=1)
+        int | None, Say("Take the first N examples for the scores alone.", panel=SCORE, low=1)
     ] = None
     """None: as in the `Setup`."""
 
@@ -162,167 +123,3 @@ class RunOptions(Group):
         ),
     ] = ()
     curve: Annotated[bool, Say("Also the metric at 0, 10, ..., 100% of heads pruned.")] = False
-
-
-@dataclass(frozen=True)
-class Curves(Group):
-    """Curves of several criteria."""
-
-    criterion: Annotated[
-        tuple[str, ...],
-        Say(
-            "Repeatable; see 'prune-heads criteria'; or your own, module:function or file.py:function. "
-            "(default: gradient, ablation, magnitude, random)",
-            panel=_ORDER,
-            key="criteria",
-            read=criterion_name,
-            is_many=True,
-            is_path=of_file,
-            metavar=_CRITERION,
-        ),
-    ] = CRITERIA
-    rescore: Annotated[
-        bool,
-        Say(
-            "Score again at every step with the heads masked that went before (the authors' exact mode). "
-            "It costs one scoring a step for each criterion that looks at data.",
-            panel=_ORDER,
-        ),
-    ] = False
-    draws: Annotated[
-        int,
-        Say(
-            "Draws of the criterion 'random', with seeds from --seed on.",
-            panel=_ORDER,
-            low=1,
-            applies=lambda group: "random" in group.criterion,
-        ),
-    ] = 20
-    estimator: Estimator = "example"
-    normalize: Normalizer = "none"
-    seed: Seed = 0
-    score_split: Annotated[
-        str | None,
-        Say(
-            "Split to score on. (default: the task's training split; for 'ablation' the first split of the curve)",
-            panel=_SCORE,
-        ),
-    ] = None
-    score_examples: Annotated[
-        int | None,
-        Say("As --max-examples, for the scores alone; not for an oracle's.", panel=_SCORE, low=1),
-    ] = None
-    blocks: Annotated[
-        tuple[str, ...] | None,
-        Say(
-            "Layers whose heads alone go, from 1: 1,3 or E:1,A,D:2. (default: all)",
-            panel=_ORDER,
-            read=block_names,
-            since="sweeps",
-        ),
-    ] = None
-    steps: Annotated[int, Say("From no head to all of them.", low=1)] = 10
-    """The paper's figure 3 has steps of 10 %."""
-    split: Splits = ()
-
-    def by(self, criterion: str) -> Scoring:
-        """How one of the criteria scores."""
-        return Scoring(
-            criterion, self.estimator, self.normalize, self.seed, self.score_split, self.score_examples
-        )
-
-
-def _chooses(group: Any) -> bool:
-    return bool(group.kind == "only-one")
-
-
-@dataclass(frozen=True)
-class Ablation(Group):
-    """Every head on its own."""
-
-    kind: Annotated[Kind, Say("Mask one head at a time, or all others of its layer.")] = "without-one"
-    blocks: Annotated[
-        tuple[str, ...] | None,
-        Say("Layers to ask about, from 1: 1,3 or E:1,A,D:2. (default: all)", read=block_names),
-    ] = None
-    split: Splits = ()
-    choose_split: Annotated[
-        str | None,
-        Say("Where only-one picks each layer's head. (default: the task's training split)", applies=_chooses),
-    ] = None
-    choose_examples: Annotated[
-        int | None,
-        Say(
-            "How many of its examples, drawn at random; --max-examples does not cut them. (default: 5000)",
-            low=1,
-            applies=_chooses,
-            shown=lambda n: n or None,
-        ),
-    ] = None
-    """None for as many as in the paper, but no more than are taken of any split; 0 for those that it is measured on."""
-    seed: Annotated[int, Say("Seed of that draw and of the bootstrap.", low=0)] = 0
-    memory: Annotated[
-        int | None, Say("MiB of activations a pass. (default: 96 on a CPU, 8192 on a GPU)", low=1)
-    ] = None
-    compiled: Annotated[
-        bool,
-        Say(
-            "Compile the layers first; 'benchmark --of ablation --compile' says if it pays.",
-            flag="--compile",
-            key="compile",
-        ),
-    ] = False
-
-    def settled(self, max_examples: int | None) -> "Ablation":
-        """With a number of examples to choose on, where at most so many are taken of a split."""
-        if self.choose_examples is not None:
-            return self
-        return replace(self, choose_examples=min(CHOOSE_EXAMPLES, max_examples or CHOOSE_EXAMPLES))
-
-    @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """Only `only-one` chooses."""
-        if given.get("kind") != "only-one" and given.keys() & {"choose_split", "choose_examples"}:
-            return "--choose-split and --choose-examples belong to --kind only-one"
-        return None
-
-
-@dataclass(frozen=True)
-class Comparison(Group):
-    """Estimators of gradients against each other."""
-
-    steps: Annotated[int, Say("Of each curve, from no head to all.", low=1)] = 10
-    score_examples: Annotated[
-        int | None, Say("The first N training examples to score on. (default: as the setup)", low=1)
-    ] = None
-    seed: Annotated[int, Say("Seed of the bootstrap.", low=0)] = 0
-
-
-@dataclass(frozen=True)
-class Bench(Group):
-    """What is timed, and by what heads are chosen."""
-
-    scores: Annotated[
-        Path | None,
-        Say("A scores.json, to choose heads by; lowest first. (default: random heads)", "content"),
-    ] = None
-    seed: Annotated[int, Say("Seed of the random choice of heads.", "content", low=0)] = 0
-    batch_sizes: Annotated[
-        tuple[int, ...] | None,
-        Say(
-            "Examples a batch, comma-separated. (default: 1,4,16,64, as far as there are examples)",
-            read=sizes,
-        ),
-    ] = None
-    length: Annotated[
-        int | None,
-        Say(
-            "Tokens that texts are padded to, beside their real lengths. (default: 128, or what the model takes)",
-            low=4,
-        ),
-    ] = None
-    runs: Annotated[int, Say("Timed runs of all sides, in turn, after a warm-up.", low=6)] = 6
-
-    def sizes(self, n_examples: int) -> tuple[int, ...]:
-        """The batch sizes, of so many examples."""
-        return self.batch_sizes or tuple(size for size in BATCH_SIZES if size <= n_examples)

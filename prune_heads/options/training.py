@@ -1,23 +1,9 @@
 """How a model is fine-tuned."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from prune_heads.errors import OptionError
-from prune_heads.options.fields import Group, Say
-
-
-def step_numbers(text: str) -> tuple[int, ...]:
-    """`"0, 50"` as `(0, 50)`.
-
-    Raises:
-        OptionError: If a part is no number.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(r"[0-9]+", part) for part in parts):
-        raise OptionError(f"must be numbers of steps, comma-separated: 0,50; got {text!r}")
-    return tuple(sorted({int(part) for part in parts}))
+from prune_heads.options.fields import Group, Say, numbers
 
 
 @dataclass(frozen=True)
@@ -48,7 +34,7 @@ class Recipe(Group):
     keep_epochs: Annotated[bool, Say("Keep the checkpoint of each epoch, as epoch-1, epoch-2, ...")] = False
     keep_steps: Annotated[
         tuple[int, ...],
-        Say("Keep checkpoints after these steps, 0 being the start: 0,50,100.", read=step_numbers),
+        Say("Keep checkpoints after these steps, 0 being the start: 0,50,100.", read=numbers(0, "0,50")),
     ] = ()
     save_minutes: Annotated[
         float, Say("Between two saves from which a killed run goes on.", "nothing", low=0)

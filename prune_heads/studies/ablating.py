@@ -88,7 +88,7 @@ def ablate(
         found.append(chosen if chosen is not None and each is choosing else measure(each, options))
         warn_if_below_majority(subject, each.split, found[-1].base, reporter)
     clock.lap("ablate")
-    tables = [table(each, options.seed, chosen) for each in found]
+    tables = [table(each, chosen) for each in found]
     correlations = [
         {
             "first": a["split"],

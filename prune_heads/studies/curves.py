@@ -51,8 +51,9 @@ def among(options: Curves, gone: HeadMask) -> HeadMask:
 class Measured:
     """A model's answers on a split under the masks of all curves; what is asked for twice is computed once."""
 
-    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Logits]) -> None:
+    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Logits], seed: int = 0) -> None:
         self.predictions = predictions
+        self.seed = seed
         self.logits = logits
         self.split = predictions.split.name
         self._values: dict[HeadMask, float] = {}
@@ -64,12 +65,12 @@ class Measured:
             self._values[mask] = self.predictions.metric_of(self.logits[mask])
         return self._values[mask]
 
-    def interval(self, mask: HeadMask, seed: int) -> tuple[float, float]:
+    def interval(self, mask: HeadMask) -> tuple[float, float]:
         """Its 95% interval, by the bootstrap."""
         if mask not in self._intervals:
             answers = self.predictions.subject.predictions(self.logits[mask])
             self._intervals[mask] = metric_interval(
-                self.predictions.metric, answers, self.predictions.references, seed=seed
+                self.predictions.metric, answers, self.predictions.references, seed=self.seed
             )
         return self._intervals[mask]
 
@@ -131,10 +132,10 @@ def curves(
     masks = [mask for order in orders for draw in order.draws for mask in draw]
     measured = []
     for each in every:
-        measured.append(Measured(each, predict_masks(each, masks)))
+        measured.append(Measured(each, predict_masks(each, masks), options.seed))
         warn_if_below_majority(subject, each.split, measured[-1].logits[each.gone], reporter)
     clock.lap("evaluate")
-    lines = [line_of(order, measured, options.steps, options.seed) for order in orders]
+    lines = [line_of(order, measured, options.steps) for order in orders]
     clock.lap("statistics")
     return record_of(
         "curve",
@@ -157,13 +158,13 @@ def _own_criteria(options: Curves) -> dict[str, Any]:
     return {"criteria": names, "criterion_source": own} if own else {}
 
 
-def line_of(order: Order, measured: Sequence[Measured], n_steps: int, seed: int) -> dict[str, Any]:
+def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[str, Any]:
     """One criterion's curve on every split."""
     points = [
         {
             "split": each.split,
             "percent": _percent(step, n_steps),
-            **_point(each, masks, seed),
+            **_point(each, masks),
         }
         for step, masks in enumerate(zip(*order.draws, strict=True))
         for each in measured
@@ -196,11 +197,11 @@ def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "format": FORMATS["curve"], "lines": lines}
 
 
-def _point(measured: Measured, masks: Sequence[HeadMask], seed: int) -> dict[str, Any]:
+def _point(measured: Measured, masks: Sequence[HeadMask]) -> dict[str, Any]:
     """A single draw with the interval of its metric, or the mean of several and where 95% of them lie."""
     values = [measured.value(mask) for mask in masks]
     if len(masks) == 1:
-        low, high = measured.interval(masks[0], seed)
+        low, high = measured.interval(masks[0])
     else:
         low, high = np.quantile(values, _BAND).tolist()
     return {

@@ -84,7 +84,7 @@ def compare_estimators(
     }
     clock.lap("score")
     masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
-    measured = Measured(predictions, predict_masks(predictions, masks))
+    measured = Measured(predictions, predict_masks(predictions, masks), options.seed)
     warn_if_below_majority(subject, split, measured.logits[gone], reporter)
     clock.lap("evaluate")
     lines = [_line(name, orders, measured, options) for name in orders]

@@ -21,6 +21,8 @@ class Measured:
     kind: str
     base: Logits
     by_head: Mapping[Head, Logits]
+    seed: int = 0
+    """Of the bootstrap."""
 
     def by_mask(self) -> dict[HeadMask, Logits]:
         """The same by the masks that were applied."""
@@ -50,7 +52,8 @@ def measure(predictions: Predictions, options: Ablation) -> Measured:
     wanted = [predictions.gone, *masks.values()]
     found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
     base = found[predictions.gone]
-    return Measured(predictions, options.kind, base, {head: found[mask] for head, mask in masks.items()})
+    by_head = {head: found[mask] for head, mask in masks.items()}
+    return Measured(predictions, options.kind, base, by_head, options.seed)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:

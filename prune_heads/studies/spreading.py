@@ -24,7 +24,7 @@ from prune_heads.execution.cluster import connected
 from prune_heads.execution.shards import Shards
 from prune_heads.heads import HeadMask
 from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
-from prune_heads.options import Setup
+from prune_heads.options import Cluster, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
 from prune_heads.store import PredictionKey
@@ -53,13 +53,13 @@ class _Found(NamedTuple):
 
 
 @contextmanager
-def spread_over(setup: Setup, shards: Shards | None, reporter: Reporter) -> Iterator["Spread | None"]:
+def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator["Spread | None"]:
     """Join a cluster for the time of a block; None for this process. Comes first: a cluster may be out of reach."""
-    if shards is None:
+    if cluster.shards is None:
         yield None
         return
-    spread = Spread(setup, shards, reporter)
-    with connected(shards.address):
+    spread = Spread(setup, Shards(cluster.shards, cluster.address), reporter)
+    with connected(cluster.address):
         yield spread
 
 

@@ -44,7 +44,7 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, los
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    Worker(Job(folder, some.trials, begin), events.append, workers=actors(nodes.address, jobs=4)).work()
+    Worker(Job(folder, some.trials, begin), actors(nodes.address, jobs=4), events.append).work()
     disturber.join()
     assert {trial.digest for trial in some.trials} == set(folder.done())
     assert list(folder.failed()) == []
@@ -61,7 +61,7 @@ def test_a_trial_that_kills_its_workers_fails_after_three_and_the_others_finish(
         {"log": str(tmp_path / "log"), "grid": {"criterion": ["dies", "a"]}}, KNOWN, name="s", shown="s.toml"
     )
     folder, events = SweepFolder.open(tmp_path / "s", some), []
-    Worker(Job(folder, some.trials, begin), events.append, workers=actors(nodes.address, jobs=2)).work()
+    Worker(Job(folder, some.trials, begin), actors(nodes.address, jobs=2), events.append).work()
     assert [folder.failure(digest)["values"]["criterion"] for digest in folder.failed()] == ["dies"]
     assert [event.kind for event in events].count("failed") == 1
     assert sorted(path.name[:3] for path in (tmp_path / "log").iterdir()) == ["m-a", "m-d", "m-d", "m-d"]
@@ -71,7 +71,7 @@ def test_workers_that_do_not_start(nodes, tmp_path):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     job = Job(SweepFolder.open(tmp_path / "s", some), some.trials, broken)
     with pytest.raises(RunError, match=r"^workers must start; one says ValueError: no trials here$"):
-        Worker(job, print, workers=actors(nodes.address, jobs=1)).work()
+        Worker(job, actors(nodes.address, jobs=1), print).work()
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ def test_a_cluster_that_is_not_there(tmp_path, asked):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     folder = SweepFolder.open(tmp_path / "s", some)
     with pytest.raises(RunError, match="must be that of a running Ray cluster; got auto: Could not find any"):
-        Worker(Job(folder, some.trials, begin), lambda event: None, workers=actors("auto")).work()
+        Worker(Job(folder, some.trials, begin), actors("auto"), lambda event: None).work()
 
 
 def test_without_ray(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
-        Worker(Job(SweepFolder.open(tmp_path, some), some.trials, begin), print, workers=actors()).work()
+        Worker(Job(SweepFolder.open(tmp_path, some), some.trials, begin), actors(), print).work()

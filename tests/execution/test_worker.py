@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from null_trial import begin, no_trials, no_trials_at_first
-from null_work import bytes_of, kinds, started, sweep, work
+from null_work import bytes_of, here, kinds, started, sweep, work
 
 from prune_heads.errors import RunError
 from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims
@@ -77,7 +77,7 @@ def test_enough_failures_stop_it(log, tmp_path):
 def test_being_told_to_stop_lets_the_running_trial_finish(grid, tmp_path):
     told = []
     folder = SweepFolder.open(tmp_path / "s", grid)
-    Worker(Job(folder, grid.trials, begin), told.append, lambda: len(told) >= 3).work()
+    Worker(Job(folder, grid.trials, begin), here, told.append, lambda: len(told) >= 3).work()
     assert kinds(told) == ["started", "done", "started", "done"]
     assert work(tmp_path / "s", grid)[1][-1].kind == "done"
     assert len(list(folder.done())) == 12
@@ -114,7 +114,7 @@ def test_who_does_not_wait_leaves_trials_to_the_living_and_takes_those_of_the_de
             other.beat()
 
     events = []
-    worker = Worker(Job(folder, grid.trials, begin), events.append, waits=False, sleep=sleep)
+    worker = Worker(Job(folder, grid.trials, begin), here, events.append, waits=False, sleep=sleep)
     worker.claims.clock = lambda: now[0]
     worker.work()
     assert other.holds(first) == is_alive
@@ -147,10 +147,10 @@ def gone():
 
 
 def dies_of(folder, trial, pid):
-    """What a process that is killed in a trial leaves behind."""
+    """What a process leaves that is killed after its worker has died of a trial."""
     claims = Claims(folder.root / "claims", Owner(machine(), pid, os.urandom(4).hex()))
     assert claims.take(trial.digest)
-    claims.tell_of_death(pid)
+    claims.count_death(trial.digest)
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -211,14 +211,14 @@ def test_workers_that_do_not_start_end_the_sweep_with_one_line(grid, tmp_path):
     with pytest.raises(
         RunError, match=r"workers must start; worker \d died 3 times in a row while it loaded \(exit code 3\)"
     ):
-        Worker(Job(folder, grid.trials, no_trials), workers=processes(2)).work()
+        Worker(Job(folder, grid.trials, no_trials), processes(2)).work()
 
 
 def test_workers_that_die_as_they_start_are_replaced(grid, log, tmp_path):
     (tmp_path / "starts").mkdir()
     folder = SweepFolder.open(tmp_path / "s", grid)
     job = Job(folder, grid.trials, partial(no_trials_at_first, tmp_path / "starts"))
-    Worker(job, workers=processes(2)).work()
+    Worker(job, processes(2)).work()
     assert len(list(folder.done())) == 12
     assert set(started(log).values()) == {1}
     assert len(list((tmp_path / "starts").iterdir())) == 3
