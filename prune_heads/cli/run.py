@@ -19,9 +19,9 @@ def run(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Score the heads of a model on a task, prune the least important, re-evaluate.
+    """Score the heads of a model on a task, prune the least important ones and evaluate again.
 
-    Without options: the built-in model and task, half of the heads, offline.
+    Without options it prunes half of the heads of the built-in model on a built-in task, offline.
     """
     from prune_heads.reporting.folders import run_files
     from prune_heads.reporting.terminal import run_report
