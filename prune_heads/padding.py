@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy.locate import models_inside
-from prune_heads.batching import Batches
 from prune_heads.errors import UnsupportedModelError, first_line
 from prune_heads.modes import evaluating
+from prune_heads.objectives.batches import Batches, Ragged
 
 EACH_ALONE = "positions and attention of each example as if it were alone"
 """What `unseen` guarantees. These words are part of every key, so keys do not depend on batches and padding."""
@@ -57,7 +57,10 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
     Raises:
         UnsupportedModelError: If the model does not run on an example alone, or says something else of it afterwards.
     """
-    batches = _for_model(model, batches)
+    ids = batches.inputs.get("input_ids")
+    if not isinstance(ids, Ragged):
+        return batches  # nothing is padded
+    batches = _for_model(model, batches, ids)
     size = batches.n_tokens
     there = np.flatnonzero(size)
     by_length = there[np.argsort(-size[there], kind="stable")]
@@ -83,17 +86,18 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
     return replace(batches, batch_size=1, side="none")
 
 
-def _for_model(model: nn.Module, batches: Batches) -> Batches:
+def _for_model(model: nn.Module, batches: Batches, ids: Ragged) -> Batches:
     """Filled with the token that the model takes for padding, by which some find the last token of a text."""
     config = getattr(model, "config", None)
     said = getattr(config, "pad_token_id", None)
     n_embedded = getattr(config, "vocab_size", sys.maxsize)  # CANINE has none
     takes = inspect.signature(model.forward).parameters.values()
-    fields = dict(batches.fields)
+    inputs = dict(batches.inputs)
     if not any(p.name == "attention_mask" or p.kind is p.VAR_KEYWORD for p in takes):
-        del fields["attention_mask"]
-    fits = isinstance(said, int) and 0 <= said < n_embedded
-    return replace(batches, fields=fields, pad_id=said if fits else None)
+        del inputs["attention_mask"]
+    if isinstance(said, int) and 0 <= said < n_embedded:
+        inputs["input_ids"] = replace(ids, fill=said)
+    return replace(batches, inputs=inputs)
 
 
 def _alone(model: nn.Module, batches: Batches, few: np.ndarray) -> Tensor:
@@ -108,9 +112,9 @@ def _alone(model: nn.Module, batches: Batches, few: np.ndarray) -> Tensor:
 
 
 def _logits(model: nn.Module, batches: Batches, index: np.ndarray) -> Tensor:
-    inputs = batches.batch(index).to(next(model.parameters()).device).inputs
-    logits: Tensor = model(**inputs).logits
-    return logits
+    """What one forward pass says of these examples."""
+    batch = batches.batch(index).to(next(model.parameters()).device)
+    return batches.objective.read(model(**batch.inputs), batch)
 
 
 def _near(logits: Tensor, alone: Tensor) -> bool:

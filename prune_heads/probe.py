@@ -83,8 +83,11 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
 
 def _examples(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """One example after the other; all at once for a model outside transformers, whose batch may be any dimension."""
-    given = {name: value for name, value in inputs.items() if name != "labels"}
-    if not isinstance(getattr(model, "config", None), PreTrainedConfig):
+    config = getattr(model, "config", None)
+    # Of labels an encoder-decoder makes what its decoder is given, where that is not said.
+    makes_inputs = getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" not in inputs
+    given = {name: value for name, value in inputs.items() if name != "labels" or makes_inputs}
+    if not isinstance(config, PreTrainedConfig):
         yield given
         return
     n_examples = len(next(value for value in given.values() if isinstance(value, Tensor)))

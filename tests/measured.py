@@ -61,12 +61,13 @@ def _all_heads(task: str) -> str:
 
 def _majority(task: str, split: str) -> dict[str, float]:
     from prune_heads.mini import read
-    from prune_heads.tasks.metrics import compute_metrics
-    from prune_heads.tasks.spec import TASKS
+    from prune_heads.statistics import METRICS
+    from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
     labels = read(task, split)["label"]
     ((commonest, _),) = Counter(labels).most_common(1)
-    return compute_metrics(TASKS[task].metric, [commonest] * len(labels), labels)
+    constant = [commonest] * len(labels)
+    return {name: METRICS[name](constant, labels) for name in METRIC_NAMES[TASKS[task].metric]}
 
 
 def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:

@@ -95,10 +95,10 @@ def test_every_difference_is_that_of_evaluating_with_the_mask(kind, setup, tmp_p
 def test_p_values_are_mcnemar_s_and_corrected_over_all_heads(mini):
     measured = measure(predictions(mini, "validation_matched"), Ablation("without-one"))
     found = table(measured)
-    subject, truth = measured.predictions.subject, measured.predictions.references
+    truth = measured.predictions.references
 
     def right(logits):
-        return subject.predictions(logits) == truth
+        return measured.predictions.answers(logits) == truth
 
     before, expected = right(measured.base), []
     for logits in measured.by_head.values():
@@ -128,8 +128,8 @@ def test_only_one_chooses_on_the_other_split_and_tests_here(checkpoint, tmp_path
     folder = write_sst2(tmp_path / "SST-2", n_train=60, n_dev=80)
     setup = Setup(str(checkpoint), "sst2", data_dir=folder)
     for split, file, head in (("train", "train", 1), ("validation", "dev", 3)):
-        answers = predictions(setup, split).answers(masked("only-one", 0, head))
-        relabel(folder / f"{file}.tsv", answers)
+        found = predictions(setup, split)
+        relabel(folder / f"{file}.tsv", found.answers(found.of(masked("only-one", 0, head))))
     record = run(setup, kind="only-one")
     (found,) = record["tables"]
     first, *_ = best = found["best"]
@@ -156,7 +156,7 @@ def test_only_one_chooses_on_the_other_split_and_tests_here(checkpoint, tmp_path
 
 
 def test_the_sample_to_choose_on_is_drawn_by_the_seed_in_file_order(mini):
-    task = mini.load(Silent()).task
+    task = load_subject(mini, Silent()).task
     everything = task.load("train").dataset
     n = len(everything) // 2
     drawn = task.load("train", n, seed=0)
@@ -263,7 +263,7 @@ def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
         measure(predictions(each), Ablation("without-one"))
         for each in (replace(setup, dtype="bfloat16"), setup)
     )
-    answers = high.predictions.subject.predictions
+    answers = high.predictions.answers
     pairs = [(low.base, high.base), *((low.by_head[head], high.by_head[head]) for head in HEADS)]
     flipped = sum((answers(a) != answers(b))[:FLIP_SAMPLE].sum() for a, b in pairs)
     assert record["flips"] == {

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from prune_heads import load_pruned, remove_heads, save_pruned
 from prune_heads.budget import budget
 from prune_heads.checkpoints import linear_maps
-from prune_heads.checkpoints.language_model import reading_likelihoods
 from prune_heads.costs import n_parameters
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.coverage.tiny import tiny_model as tiny_of
@@ -242,7 +241,7 @@ def test_what_ceilings_leave_out_is_noted(model_type, said):
 
 
 def test_no_ceiling_for_a_language_model():
-    model = reading_likelihoods(AutoModelForCausalLM.from_config(tiny_config("gpt2")).eval(), "causal")
+    model = AutoModelForCausalLM.from_config(tiny_config("gpt2")).eval()
     contest, reporter = Contest(model, model, MASK), Silent()
     inputs = [{"input_ids": torch.ones(1, 9, dtype=torch.long)}]
     assert ceiling(contest, Race("fixed", 1, inputs)) is None

@@ -208,11 +208,11 @@ def test_the_scores_of_ablation_are_what_the_metric_loses(examples):
     subject = examples.subject
     scored = CRITERIA["ablation"].score(Examples(subject.model, examples))
     base = evaluate(examples, HeadMask((4, 4, 4)))["metrics"]["accuracy"]
-    right = examples.answers(HeadMask((4, 4, 4))) == examples.references
+    right = examples.answers(examples.of(HeadMask((4, 4, 4)))) == examples.references
     for head in ~HeadMask((4, 4, 4)):
         mask = HeadMask((4, 4, 4), frozenset([head]))
         assert scored.values[head[0]][head[1]] == base - evaluate(examples, mask)["metrics"]["accuracy"]
-        lost = right.astype(int) - (examples.answers(mask) == examples.references)
+        lost = right.astype(int) - (examples.answers(examples.of(mask)) == examples.references)
         assert scored.standard_error[head[0]][head[1]] == pytest.approx(lost.std(ddof=1) / np.sqrt(len(lost)))
     assert len(set(scored.flat())) > 3
 

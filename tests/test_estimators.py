@@ -7,9 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_model, tiny_tokenizer, write_sst2
+from tiny import tiny_model, tiny_tokenizer, tokenize, write_sst2
 
-from prune_heads.batching import tokenize
 from prune_heads.errors import DataError
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
@@ -51,7 +50,7 @@ def test_the_running_sum_is_what_a_loop_adds_up_that_never_zeroes_its_gradient(t
         batch = examples.batch(np.array([i]))
         with gated(model, gates):
             logits = model(**batch.inputs).logits
-        torch.nn.functional.cross_entropy(logits, batch.labels).backward()
+        torch.nn.functional.cross_entropy(logits, batch.targets).backward()
         total += torch.cat([gate.grad for gate in gates]).abs()
     gradients = gate_gradients(model, examples)
     assert np.allclose(running_sum(gradients).flat(), total / 9, rtol=1e-4, atol=1e-7)

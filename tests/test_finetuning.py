@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from prune_heads.batching import Batches
 from prune_heads.checkpoints import load_classifier
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
+from prune_heads.objectives.batches import Batches
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Silent
 from prune_heads.reporting.folders import finetuning_files
@@ -124,7 +124,7 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
     optimizer = torch.optim.AdamW(groups, 1e-3)
     schedule = get_linear_schedule_with_warmup(optimizer, 1, 8)  # a tenth of eight steps, rounded up
     for batch in seen:
-        model(**batch.inputs, labels=batch.labels).loss.backward()
+        model(**batch.inputs, labels=batch.targets).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -216,6 +216,7 @@ def check_same(record, output, whole):
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [70, "end of epoch 1", "end of epoch 2"])
 def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, monkeypatch):
     """In the middle of an epoch, and after its last step before it is measured."""
@@ -242,7 +243,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, m
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_the_order_of_an_epoch_is_of_its_number_alone(grouped):
-    subject = SETUP.load(Silent())
+    subject = load_subject(SETUP, Silent())
     order = _Order(subject.batches(subject.task.load("train")), 42, grouped=grouped)
     drawn = []
     for epoch in (0, 1, 0):

@@ -114,7 +114,7 @@ def test_checkpoint_is_as_good_as_measured_and_needs_what_it_reads():
 
     def bleu(letters):
         gates = [torch.full((4,), float(block.letter not in letters)) for block in blocks]
-        return subject.metrics(predict(subject.model, batches, gates), split)["bleu"]
+        return subject.objective.metrics(predict(subject.model, batches, gates), batches.references)["bleu"]
 
     assert bleu("") == pytest.approx(0.911, abs=0.01)  # rounding may differ among processors
     of = {letter: bleu(letter) for letter in "EAD"}

@@ -22,10 +22,10 @@ from experiments.benchmark.scoring import check_published, published_length
 from prune_heads.ablation import DEFAULT_MEMORY, ManyMasks, ablations
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.checkpoints import kernels, use_pytorch
-from prune_heads.evaluation import Logits, predict
+from prune_heads.evaluation import predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.importance.gradient import example_losses
+from prune_heads.objectives.base import Kept
 from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
@@ -144,11 +144,11 @@ class _Side:
             self.run.logits(batch)
         self.compile_seconds = time.perf_counter() - start
 
-    def table(self) -> Logits:
+    def table(self) -> Kept:
         """The logits under every mask, `(1 + n_heads, n_examples, n_labels)`, in the order of the batches."""
         return np.concatenate([self.run.logits(batch) for batch in self.predictions.batches], axis=1)
 
-    def alone(self, mask: HeadMask) -> Logits:
+    def alone(self, mask: HeadMask) -> Kept:
         """One masked evaluation with the same batches."""
         model = self.predictions.subject.model
         return predict(model, self.predictions.batches, gates_of(model, mask))
@@ -171,7 +171,7 @@ def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> f
         for start in range(0, batches.n_examples, batches.batch_size):
             index = np.arange(start, min(start + batches.batch_size, batches.n_examples))
             batch = batches.batch(index, pad_to=published_length(model)).to(subject.device)
-            losses.append(example_losses(model(**batch.inputs).logits, batch.labels))
+            losses.append(batches.objective.losses(model(**batch.inputs), batch))
             _ = model(**batch.inputs).logits.argmax(dim=-1)  # the second pass, for the predictions
     return float(torch.cat(losses).mean())
 
@@ -229,14 +229,14 @@ def _linear_parameters(block: AttentionBlock) -> tuple[int, int]:
     return sum(m.weight.numel() for m in block.linears()), sum(own.values())
 
 
-def _flips(exact: _Side, first: Logits, second: Logits) -> dict[str, int]:
+def _flips(exact: _Side, first: Kept, second: Kept) -> dict[str, int]:
     """Nothing for regression: a score has no label to flip."""
     subject = exact.predictions.subject
-    if subject.labels is None:
+    if not subject.objective.chooses:
         return {}
     return {
         "n_predictions": first.shape[0] * first.shape[1],
-        "n_flipped": sum(n_flipped(subject, a, b) for a, b in zip(first, second, strict=True)),
+        "n_flipped": sum(n_flipped(subject.objective, a, b) for a, b in zip(first, second, strict=True)),
     }
 
 

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import attention_blocks
-from prune_heads.batching import Batches
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.importance import ESTIMATORS, gate_gradients
-from prune_heads.importance.gradient import example_losses
+from prune_heads.objectives.batches import Batches
 from prune_heads.options import Setup
 from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
@@ -114,7 +113,7 @@ def published_scores(model: nn.Module, batches: Batches, device: torch.device) -
             batch = batches.batch(index, pad_to=published_length(model)).to(device)
             contexts.clear()
             model.zero_grad()
-            example_losses(model(**batch.inputs).logits, batch.labels).mean().backward()
+            batches.objective.losses(model(**batch.inputs), batch).mean().backward()
             for block, total, context in zip(blocks, sums, contexts, strict=True):
                 by_dimension = context.detach() * context.grad  # type: ignore[operator]
                 product = by_dimension.unflatten(-1, (block.n_heads, block.head_dim)).sum(-1)

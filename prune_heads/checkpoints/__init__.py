@@ -6,9 +6,8 @@ from prune_heads.checkpoints.head import Head as Head
 from prune_heads.checkpoints.head import HeadOf as HeadOf
 from prune_heads.checkpoints.head import classification_head as classification_head
 from prune_heads.checkpoints.head import language_model_head as language_model_head
-from prune_heads.checkpoints.language_model import IGNORED as IGNORED
-from prune_heads.checkpoints.language_model import LanguageModel as LanguageModel
 from prune_heads.checkpoints.language_model import Objective as Objective
+from prune_heads.checkpoints.language_model import vocabulary_size as vocabulary_size
 from prune_heads.checkpoints.linear_maps import kernels as kernels
 from prune_heads.checkpoints.linear_maps import use_onednn as use_onednn
 from prune_heads.checkpoints.linear_maps import use_pytorch as use_pytorch

@@ -16,9 +16,9 @@ def ablate(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Mask every head on its own and test what it does to the metric (paper, tables 1 to 3, 5 and 6).
+    """Mask one head after the other and test how the metric changes (paper, tables 1 to 3, 5 and 6).
 
-    Predictions are kept in the store: a second call, or one after a kill, computes only what is missing.
+    Predictions are kept in the store. A second call, also after a kill, computes only what is missing.
     With --executor ray the workers of a cluster share the masks.
     """
     from prune_heads.reporting.ablation import ablation_report

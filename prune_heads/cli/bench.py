@@ -20,7 +20,7 @@ def bench(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Time a model as it was, with heads masked, and with the same heads removed (paper, table 4).
+    """Time a model with all heads, with some masked, and with the same heads removed (paper, table 4).
 
     Beside each gain stands its ceiling, the ratio of the multiply-adds.
     """

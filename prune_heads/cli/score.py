@@ -10,7 +10,7 @@ from prune_heads.options import Cluster, Folder, Scoring, Setup
 
 @grouped
 def score(setup: Setup, scoring: Scoring, cluster: Cluster, folder: Folder, as_json: Json = False) -> None:
-    """Score every head; --output keeps scores.json, the gradients of each example and a heat map.
+    """Score every head; --output keeps the scores, the gradients of each example and a heat map.
 
     With --executor ray the workers of a cluster share the examples, or the masks of the criterion 'ablation'.
     """

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from prune_heads.batching import Batches
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.gradient import GateGradients, gate_gradients
+from prune_heads.objectives.batches import Batches
 from prune_heads.predictions import Predictions
 from prune_heads.surgery import removed_heads, zero_heads
 
@@ -51,7 +51,7 @@ class Examples:
 
     @property
     def batches(self) -> Batches:
-        """The examples as the model takes them: an iterable of `Batch` with `index`, `inputs` and `labels`."""
+        """The examples as the model takes them: an iterable of `Batch` with `index`, `inputs` and `targets`."""
         return self.predictions.batches
 
     @cached_property

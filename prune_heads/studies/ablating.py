@@ -14,7 +14,7 @@ from prune_heads.statistics import correlate
 from prune_heads.studies.ablation_tables import Cells, table
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.flips import count_flips
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.studies.measuring import check_defined, masks_of, measure
 from prune_heads.studies.setup import (
     identify,
@@ -86,7 +86,7 @@ def ablate(
     found = []
     for each in every:
         found.append(chosen if chosen is not None and each is choosing else measure(each, options))
-        warn_if_below_majority(subject, each.split, found[-1].base, reporter)
+        warn_if_below_chance(each, found[-1].base)
     clock.lap("ablate")
     tables = [table(each, chosen) for each in found]
     correlations = [
@@ -99,7 +99,7 @@ def ablate(
     ]
     clock.lap("statistics")
     flipped = None
-    if setup.dtype != "float32" and subject.labels is not None:  # a score has no label to flip
+    if setup.dtype != "float32" and subject.objective.chooses:
         first = found[0]
         flipped = count_flips(
             setup, first.predictions.split.name, first.by_mask(), reporter, memory=options.memory

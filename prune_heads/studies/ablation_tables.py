@@ -60,12 +60,12 @@ def table(found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
 
 def _tests(found: Measured) -> dict[Head, PairedTest]:
     """Each head's test; the bootstrap is fine enough for the smallest p to survive a correction over all of them."""
-    predictions, answers = found.predictions, found.predictions.subject.predictions
+    predictions, answers = found.predictions, found.predictions.answers
     base = answers(found.base)
     n_resamples = max(N_RESAMPLES, int(1.5 * len(found.by_head) / ALPHA))
     return {
         head: compare_paired(
-            predictions.metric,
+            predictions.measure,
             base,
             answers(logits),
             predictions.references,

@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.batching import Batches
 from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.dense import dense_model
-from prune_heads.checkpoints.language_model import LanguageModel
+from prune_heads.checkpoints.language_model import objective_of
 from prune_heads.errors import DataError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.batches import Batches
 from prune_heads.options import Bench
 from prune_heads.padding import n_positions
 from prune_heads.progress import Progress, Reporter
@@ -222,7 +222,7 @@ def _synchronize(device: torch.device) -> None:
 
 def ceiling(contest: Contest, race: Race) -> float | None:
     """Multiply-adds of the original over those of the removed model, all batches together; None where not known."""
-    if isinstance(contest.original, LanguageModel):
+    if _is_language_model(contest.original):
         return None
     before = after = 0
     for n_tokens, n_batches in Counter(race.n_tokens).items():
@@ -234,9 +234,13 @@ def ceiling(contest: Contest, race: Race) -> float | None:
     return before / after
 
 
+def _is_language_model(model: PreTrainedModel) -> bool:
+    return objective_of(model.config, type(model).__name__) is not None
+
+
 def _note_ceilings(contest: Contest, reporter: Reporter) -> None:
     """Why there are none, or what they leave out."""
-    if isinstance(contest.original, LanguageModel):
+    if _is_language_model(contest.original):
         reporter.note("no ceilings: multiply-adds are counted for classifiers, not for language models")
         return
     counted = budget(contest.original, contest.mask)

@@ -10,16 +10,17 @@ import numpy as np
 from prune_heads.ablation import predict_masks
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
-from prune_heads.evaluation import Logits, Subject
+from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask
 from prune_heads.importance import criterion_of
+from prune_heads.objectives.base import Kept
 from prune_heads.options import Curves, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, record_of
 from prune_heads.statistics import area_under_curve, correlate, metric_interval, shares_pruned
 from prune_heads.studies.clock import Clock
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.orders import Order, order_of
 from prune_heads.studies.scoring import examples_to_score_on, note_oracle
@@ -51,7 +52,7 @@ def among(options: Curves, gone: HeadMask) -> HeadMask:
 class Measured:
     """A model's answers on a split under the masks of all curves; what is asked for twice is computed once."""
 
-    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Logits], seed: int = 0) -> None:
+    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Kept], seed: int = 0) -> None:
         self.predictions = predictions
         self.seed = seed
         self.logits = logits
@@ -68,9 +69,9 @@ class Measured:
     def interval(self, mask: HeadMask) -> tuple[float, float]:
         """Its 95% interval, by the bootstrap."""
         if mask not in self._intervals:
-            answers = self.predictions.subject.predictions(self.logits[mask])
+            answers = self.predictions.answers(self.logits[mask])
             self._intervals[mask] = metric_interval(
-                self.predictions.metric, answers, self.predictions.references, seed=self.seed
+                self.predictions.measure, answers, self.predictions.references, seed=self.seed
             )
         return self._intervals[mask]
 
@@ -133,7 +134,7 @@ def curves(
     measured = []
     for each in every:
         measured.append(Measured(each, predict_masks(each, masks), options.seed))
-        warn_if_below_majority(subject, each.split, measured[-1].logits[each.gone], reporter)
+        warn_if_below_chance(each, measured[-1].logits[each.gone])
     clock.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
     clock.lap("statistics")

@@ -17,7 +17,7 @@ from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate, shares_pruned
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.curves import Measured, areas
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.scoring import examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_split, load_split, load_subject, predictions_of
@@ -85,7 +85,7 @@ def compare_estimators(
     clock.lap("score")
     masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
     measured = Measured(predictions, predict_masks(predictions, masks), options.seed)
-    warn_if_below_majority(subject, split, measured.logits[gone], reporter)
+    warn_if_below_chance(predictions, measured.logits[gone])
     clock.lap("evaluate")
     lines = [_line(name, orders, measured, options) for name in orders]
     pairs = [_pair(a, b, orders, gone) for a, b in combinations(orders, 2)]
@@ -129,10 +129,10 @@ def _line(
     predictions = measured.predictions
 
     def answers(masks: Sequence[HeadMask]) -> list[Any]:
-        return [predictions.subject.predictions(measured.logits[mask]) for mask in masks]
+        return [predictions.answers(measured.logits[mask]) for mask in masks]
 
     difference = compare_areas(
-        predictions.metric,
+        predictions.measure,
         shares_pruned([len(mask) for mask in order.masks]).tolist(),
         answers(orders[REFERENCE].masks),
         answers(order.masks),

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import DataError, HeadDescriptorError
-from prune_heads.evaluation import Logits
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.base import Kept
 from prune_heads.options import Ablation
 from prune_heads.predictions import Predictions
-from prune_heads.statistics import why_undefined
 
 
 @dataclass(frozen=True)
@@ -19,24 +18,24 @@ class Measured:
 
     predictions: Predictions
     kind: str
-    base: Logits
-    by_head: Mapping[Head, Logits]
+    base: Kept
+    by_head: Mapping[Head, Kept]
     seed: int = 0
     """Of the bootstrap."""
 
-    def by_mask(self) -> dict[HeadMask, Logits]:
+    def by_mask(self) -> dict[HeadMask, Kept]:
         """The same by the masks that were applied."""
         masks = ablations(self.kind, self.predictions.gone)
         return {self.predictions.gone: self.base} | {masks[head]: x for head, x in self.by_head.items()}
 
-    def value(self, logits: Logits) -> float:
+    def value(self, kept: Kept) -> float:
         """The headline metric."""
-        return self.predictions.metric_of(logits)
+        return self.predictions.metric_of(kept)
 
     def deltas(self) -> dict[Head, float]:
         """Metric under each ablation minus metric without a mask."""
         base = self.value(self.base)
-        return {head: self.value(logits) - base for head, logits in self.by_head.items()}
+        return {head: self.value(kept) - base for head, kept in self.by_head.items()}
 
 
 def measure(predictions: Predictions, options: Ablation) -> Measured:
@@ -78,7 +77,7 @@ def check_defined(predictions: Predictions) -> None:
     Raises:
         DataError: Saying why, e.g. that all its labels are alike.
     """
-    if reason := why_undefined(predictions.metric, predictions.references):
+    if reason := predictions.measure.why_undefined(predictions.references):
         shown = f"{predictions.split.name} ({len(predictions.references)} examples)"
         raise DataError(
             f"{predictions.metric} must be defined on {shown}: {reason} (files are often sorted by label: --sample N). "

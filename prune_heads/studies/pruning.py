@@ -13,10 +13,10 @@ from prune_heads.anatomy import Unit, attention_blocks, has_groups, shares_layer
 from prune_heads.costs import n_parameters, pruned_parameters
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
-from prune_heads.evaluation import Logits, Subject, references
 from prune_heads.files import read_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice
 from prune_heads.options.choices import Mode
 from prune_heads.predictions import Predictions
@@ -25,8 +25,6 @@ from prune_heads.progress import Reporter
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
 from prune_heads.surgery import remove_heads, zero_heads
-from prune_heads.tasks.spec import METRIC_NAMES
-from prune_heads.tasks.task import Split
 
 SURGERY = {"zero": zero_heads, "remove": remove_heads}
 
@@ -152,19 +150,19 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
     return {"before": before, "pruned": pruned}
 
 
-def compare(subject: Subject, split: Split, base: Logits, pruned: Logits, seed: int) -> list[dict[str, Any]]:
+def compare(predictions: Predictions, base: Kept, pruned: Kept, seed: int) -> list[dict[str, Any]]:
     """One row a metric: base, pruned, and their difference with its 95 % interval (paired bootstrap)."""
-    before, after = subject.metrics(base, split), subject.metrics(pruned, split)
+    before, after = predictions.metrics(base), predictions.metrics(pruned)
+    first, second = predictions.answers(base), predictions.answers(pruned)
+    references = predictions.references
     rows = []
-    for name in METRIC_NAMES[subject.task.spec.metric]:
-        difference = paired_bootstrap(
-            name, subject.predictions(base), subject.predictions(pruned), references(split), seed=seed
-        )
+    for name, measure in predictions.objective.measures.items():
+        difference = paired_bootstrap(measure, first, second, references, seed=seed)
         rows.append(
             {
-                "split": split.name,
+                "split": predictions.split.name,
                 "metric": name,
-                "n_examples": len(split.dataset),
+                "n_examples": len(references),
                 "base": before[name],
                 "pruned": after[name],
                 "difference": after[name] - before[name],
@@ -195,12 +193,12 @@ def curve(
             held.enter_context(each.unchanged())
         for step, mask in enumerate(masks):
             for each in every:
-                logits = each.of(mask, progress)
+                kept = each.of(mask, progress)
                 yield {
                     "split": each.split.name,
                     "percent": 100 * step // CURVE_STEPS,
                     "n_pruned": len(mask),
                     "heads_pruned": mask.descriptors(),
-                    "n_classes_predicted": len(np.unique(each.subject.predictions(logits))),
-                    **each.subject.metrics(logits, each.split),
+                    "n_classes_predicted": len(np.unique(each.answers(kept))),
+                    **each.metrics(kept),
                 }

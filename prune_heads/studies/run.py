@@ -7,19 +7,19 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from prune_heads.evaluation import Logits, predict
+from prune_heads.evaluation import predict
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice, RunOptions, Scoring
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.evaluating import note_without_heads
 from prune_heads.studies.lab import Lab
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.studies.pruning import chosen, compare, count_chosen, curve, going_together, prune
 from prune_heads.studies.scoring import ScoreResult, configuration_of, note_oracle
 from prune_heads.studies.setup import identify_metric, identify_split
 from prune_heads.surgery import removed_heads
-from prune_heads.tasks.spec import headline
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ def run(
     clock.lap("load")
     lab.prove_gates(every[0])
     n_examples = sum(each.tokens.n_examples for each in every)
-    base: list[Logits] = []
+    base: list[Kept] = []
     with reporter.stage("base metric", n_examples) as progress:
         for each in every:
             base.append(each.of(gone, progress))
-            warn_if_below_majority(subject, each.split, base[-1], reporter)
+            warn_if_below_chance(each, base[-1])
     clock.lap("base")
     scored = None
     if scores_needed:
@@ -108,7 +108,7 @@ def run(
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
             after = predict(model, each.batches, progress=progress)
-            rows += compare(subject, each.split, before, after, scoring.seed)
+            rows += compare(each, before, after, scoring.seed)
     clock.lap("prune")
     record = record_of(
         "run",
@@ -117,7 +117,7 @@ def run(
         clock.seconds,
         subject.device,
         task=subject.task.spec.name,
-        headline=headline(subject.task.spec.metric),
+        headline=every[0].metric,
         mode=options.mode,
         n_heads=mask.n_total,
         n_pruned=len(mask),

@@ -9,14 +9,14 @@ import torch
 
 from prune_heads.checkpoints import Classifier, fingerprint, load_classifier, load_language_model
 from prune_heads.costs import n_parameters
-from prune_heads.errors import PruneHeadsError, TaskError
+from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
+from prune_heads.objectives import check_options
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
-from prune_heads.tasks.bleu import bleu_signature
 from prune_heads.tasks.spec import TASKS, TaskKind
 from prune_heads.tasks.task import Split, load_task
 
@@ -33,21 +33,23 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
         PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
     """
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own, skip_invalid=setup.skip_invalid)
-    if setup.beams != 1 and task.spec.kind != "translation":
-        raise TaskError(f"{task.spec.name}: --beams must be given for translations only; got {setup.beams}")
+    options: dict[str, Any] = {
+        "label_order": setup.label_order,
+        "beams": setup.beams if setup.beams != 1 else None,
+    }
+    check_options(task.spec, options)
     classifier = load_model(setup, reporter, task.spec.kind)
     limit_threads(classifier)
     subject = Subject.of(
         classifier,
         task,
-        label_order=setup.label_order,
         batch_size=setup.batch_size,
         max_length=setup.max_length,
         device=resolve_device(setup.device),
-        beams=setup.beams,
+        **options,
     )
-    if subject.labels is not None and subject.labels.note:
-        reporter.note(subject.labels.note)
+    if subject.objective.note:
+        reporter.note(subject.objective.note)
     return subject
 
 
@@ -152,14 +154,7 @@ def identify_model(classifier: Classifier) -> dict[str, Any]:
 
 def identify_metric(subject: Subject) -> dict[str, Any]:
     """For records: what is measured; of translations also how they are written and compared."""
-    about: dict[str, Any] = {"metric": subject.task.spec.metric}
-    if subject.task.spec.kind == "translation":
-        about["translation"] = {
-            "signature": bleu_signature(),
-            "beams": subject.beams,
-            "max_tokens": subject.n_max,
-        }
-    return about
+    return {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
 
 
 def identify_split(split: Split) -> dict[str, Any]:

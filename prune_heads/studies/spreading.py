@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from prune_heads.ablation import predict_masks
-from prune_heads.batching import Side
 from prune_heads.checkpoints import BUILT_IN
 from prune_heads.errors import RunError
-from prune_heads.evaluation import Logits
 from prune_heads.execution.cluster import connected
 from prune_heads.execution.shards import Shards
 from prune_heads.heads import HeadMask
 from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
+from prune_heads.objectives.base import Kept
+from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
@@ -205,7 +205,7 @@ def _rows(
 
 def _answers(
     predictions: Predictions, *, masks: list[HeadMask], memory: int | None, compiled: bool
-) -> dict[HeadMask, Logits]:
+) -> dict[HeadMask, Kept]:
     return predict_masks(predictions, masks, memory=memory, compiled=compiled)
 
 

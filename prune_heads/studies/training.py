@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from prune_heads.batching import Batches
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
+from prune_heads.objectives.batches import Batches
 from prune_heads.options import Recipe
 from prune_heads.progress import Progress, Reporter
 from prune_heads.studies.saves import KEPT_FOLDER, SAVE, last_whole, remove_but, seal
@@ -137,7 +137,7 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _collate(batches: Batches, places: Sequence[int]) -> dict[str, Tensor]:
     batch = batches.batch(np.asarray(places))
-    return {**batch.inputs, "labels": batch.labels}
+    return {**batch.inputs, "labels": batch.targets}
 
 
 class _Order(Sampler[int]):
@@ -233,13 +233,13 @@ class _Watch(transformers.TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Before the save of the epoch, so that a process that goes on from there knows what was measured."""
         epoch = round(state.epoch)
-        metrics = {split.name: self._measure(split, batches) for split, batches in self.splits}
+        metrics = {split.name: self._measure(batches) for split, batches in self.splits}
         state.log_history.append({_EPOCH: {"epoch": epoch, "step": state.global_step, "metrics": metrics}})
         if self.recipe.keep_epochs and state.is_world_process_zero:
             self._keep(f"epoch-{epoch}")
 
-    def _measure(self, split: Split, batches: Batches) -> dict[str, float]:
-        return self.subject.metrics(predict(self.subject.model, batches), split)
+    def _measure(self, batches: Batches) -> dict[str, float]:
+        return self.subject.objective.metrics(predict(self.subject.model, batches), batches.references)
 
     def _keep_step(self, state: Any) -> None:
         if state.global_step in self.recipe.keep_steps and state.is_world_process_zero:

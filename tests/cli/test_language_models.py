@@ -19,9 +19,9 @@ from tiny_texts import (
 
 from prune_heads import attention_blocks, load_pruned
 from prune_heads.anatomy import head_counts
-from prune_heads.batching.masking import masked
-from prune_heads.checkpoints import IGNORED
 from prune_heads.coverage.tiny import tiny_config
+from prune_heads.objectives.batches import IGNORED
+from prune_heads.objectives.masked_lm import masked
 
 pytestmark = pytest.mark.slow
 TYPES = ["gpt2", "bert", "t5", pytest.param("bart", marks=pytest.mark.thorough)]

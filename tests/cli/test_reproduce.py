@@ -346,6 +346,7 @@ def test_faults_of_a_file(text, said, tmp_path, refused):
     )
 
 
+@pytest.mark.slow
 def test_all_takes_what_a_folder_has_and_refuses_when_nothing_is_left(invoke, json_of, refused, tmp_path):
     (tmp_path / "plans").mkdir()
     words = ("reproduce", "all", "--config", tmp_path / "plans", "--output", tmp_path / "out")

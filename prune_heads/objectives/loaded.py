@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from prune_heads.batching.batches import Batch, Batches
 from prune_heads.errors import DataError
+from prune_heads.objectives.base import Objective
+from prune_heads.objectives.batches import Batch, Batches, Fixed
+from prune_heads.objectives.regression import Regression
+from prune_heads.objectives.single_label import SingleLabel
 
 _LABELS = ("labels", "label")
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """Where rows are held elsewhere: how long each is."""
+
+    sizes: NDArray[np.int64]
+
+    def batch(self, rows: NDArray[np.int64], **_: Any) -> Tensor:
+        """Nobody asks: see `LoadedBatches.batch`."""
+        raise NotImplementedError
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """See `Field`."""
+        yield self.sizes
 
 
 @dataclass(frozen=True)
@@ -24,8 +42,8 @@ class LoadedBatches(Batches):
     parts: tuple[Batch, ...] = ()
 
     def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """See `Batches`; padding is part of it, for it is not known which it is."""
-        yield "labels", self.labels
+        """See `Batches`; padding is part of it, since it is not known which it is."""
+        yield "references", self.references
         for i, part in enumerate(self.parts):
             yield from ((f"{i} {name}", tensor.numpy()) for name, tensor in sorted(part.inputs.items()))
 
@@ -46,10 +64,11 @@ class LoadedBatches(Batches):
             return pad_sequence(rows, batch_first=True) if rows[0].ndim else torch.stack(rows)
 
         inputs = {name: stacked(name) for name in self.parts[0].inputs}
-        return Batch(index, inputs, torch.from_numpy(self.labels[index]))
+        targets = torch.stack([self.parts[part].targets[i] for part, i in places])
+        return Batch(index, inputs, targets)
 
 
-def loaded(loader: Iterable[Any], model: nn.Module) -> LoadedBatches:
+def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> LoadedBatches:
     """Read a DataLoader once, to its end.
 
     Args:
@@ -57,6 +76,7 @@ def loaded(loader: Iterable[Any], model: nn.Module) -> LoadedBatches:
             or a pair of inputs and labels. Inputs are a mapping, or the tensor that is the first argument of the
             forward. Labels are the model's own label indices, or scores: one an example.
         model: Whose forward they are for.
+        objective: What is predicted; None: single labels, or scores where the labels are real numbers.
 
     Raises:
         DataError: Naming the batch, from 1, if it is something else, or there is none.
@@ -77,21 +97,31 @@ def loaded(loader: Iterable[Any], model: nn.Module) -> LoadedBatches:
                 f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "
                 f"labels); {error}"
             ) from error
-        parts.append(Batch(np.arange(n, n + len(labels)), inputs, labels))
+        parts.append(Batch(np.arange(n, n + len(labels)), dict(inputs), labels))
         n += len(labels)
     if not n:
         raise DataError(
             "the DataLoader must give a batch; got none. One that was a generator can be read once only"
         )
-    lengths = [length for part in parts for length in _lengths(part)]
+    labels = torch.cat([part.targets for part in parts])
+    if objective is None:
+        objective = Regression("pearson") if labels.is_floating_point() else SingleLabel("accuracy")
+    lengths = np.asarray([length for part in parts for length in _lengths(part)])
     return LoadedBatches(
-        tokenizer=None,
-        fields={},
-        offsets=np.cumsum([0, *lengths]),
-        labels=torch.cat([part.labels for part in parts]).numpy(),
-        batch_size=max(len(part.index) for part in parts),
+        objective,
+        {next(iter(parts[0].inputs)): _Lengths(lengths)},
+        Fixed(labels.numpy()),
+        labels.double().numpy() if labels.is_floating_point() else labels.numpy(),
+        max(len(part.index) for part in parts),
         parts=tuple(parts),
     )
+
+
+def read_as(batches: LoadedBatches, n_labels: int) -> LoadedBatches:
+    """The same where the model tells so many labels apart, which are the task's own."""
+    if not isinstance(batches.objective, SingleLabel):
+        return batches
+    return replace(batches, objective=replace(batches.objective, model_index=tuple(range(n_labels))))
 
 
 def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
