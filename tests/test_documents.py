@@ -15,7 +15,9 @@ from prune_heads.cli.options import SetupOptions
 from prune_heads.cli.trial import known
 from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.bench import bench_markdown
+from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.bench import bench_page
+from prune_heads.reporting.curves import curve_csv, curve_page
 from prune_heads.reporting.figures import (
     ablation_histogram,
     ablation_maps,
@@ -26,12 +28,10 @@ from prune_heads.reporting.figures import (
     save,
     sweep_figure,
 )
-from prune_heads.reporting.finetuning import finetuning_markdown
-from prune_heads.reporting.latex import ablation_latex
-from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
-from prune_heads.reporting.markdown import ablation_markdown, criteria_markdown, run_markdown
+from prune_heads.reporting.finetuning import finetuning_table
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.sweep_forms import results_csv, results_markdown, rows_of_parquet
+from prune_heads.reporting.terminal import run_page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -188,17 +188,17 @@ def test_a_table_of_ablations_is_whole(file):
 
 
 def run_texts(record, folder):
-    return {"table.md": run_markdown(record)}
+    return {"table.md": run_page(record).to_markdown()}
 
 
 def ablate_texts(record, folder):
-    texts = {"table.md": ablation_markdown(record), "table.tex": ablation_latex(record)}
+    texts = {"table.md": ablation_page(record).to_markdown(), "table.tex": ablation_latex(record)}
     texts["ablations.csv"] = ablation_csv(record)
     return texts | ({"best.csv": best_csv(record)} if record["tables"][0]["best"] else {})
 
 
 def curve_texts(record, folder):
-    return {"table.md": criteria_markdown(record), "curves.csv": curves_csv(record)}
+    return {"table.md": curve_page(record).to_markdown(), "curves.csv": curve_csv(record)}
 
 
 def run_figures(record, folder):
@@ -216,11 +216,11 @@ def curve_figures(record, folder):
 
 
 def bench_texts(record, folder):
-    return {"table.md": bench_markdown(record)}
+    return {"table.md": bench_page(record, whole=True).to_markdown()}
 
 
 def finetune_texts(record, folder):
-    return {"table.md": finetuning_markdown(record)}
+    return {"table.md": finetuning_table(record).to_markdown()}
 
 
 def sweep_rows(folder):

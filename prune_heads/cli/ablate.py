@@ -58,7 +58,7 @@ def ablate(
     With --executor ray the workers of a cluster share the masks.
     """
     from prune_heads.jobs.ablate import ablate_job, contract
-    from prune_heads.reporting.ablation import ablation_report
+    from prune_heads.reporting.ablation import ablation_page
     from prune_heads.studies.measuring import Ablation, examples_to_choose_on
 
     if kind is not KindName.only_one and (choose_split is not None or choose_examples is not None):
@@ -82,4 +82,4 @@ def ablate(
         overwrite=overwrite,
         shards=cluster.resolve(),
     )
-    show(contract(record), ablation_report(record), as_json=as_json)
+    show(contract(record), ablation_page(record, narrow=True), as_json=as_json)

@@ -54,7 +54,7 @@ def bench(
     Beside each gain stands its ceiling, the ratio of the multiply-adds. 'benchmark' times this program's own work.
     """
     from prune_heads.jobs.bench import bench_job
-    from prune_heads.reporting.bench import bench_table
+    from prune_heads.reporting.bench import bench_page
     from prune_heads.studies.bench import Bench
 
     if scores is not None and choice.heads is not None:
@@ -69,4 +69,4 @@ def bench(
         output=output,
         overwrite=overwrite,
     )
-    show(record, bench_table(record), as_json=as_json)
+    show(record, bench_page(record), as_json=as_json)

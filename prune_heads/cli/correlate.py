@@ -19,8 +19,8 @@ def correlate(
 ) -> None:
     """Correlate ablations and scores of the same heads, every pair, with 95% intervals."""
     from prune_heads.jobs.correlate import correlate_job
-    from prune_heads.reporting.correlations import correlation_report
+    from prune_heads.reporting.correlations import correlation_page
 
     sources = [first, second, *(more or [])]
     report = correlate_job(sources, TerminalReporter(), output=output, overwrite=overwrite)
-    show(report, correlation_report(report), as_json=as_json)
+    show(report, correlation_page(report), as_json=as_json)

@@ -123,8 +123,8 @@ def curve(
     unless --score-split names another split.
     """
     from prune_heads.jobs.curve import curve_job
-    from prune_heads.reporting.curves import criteria_table
+    from prune_heads.reporting.curves import curve_page
 
     options = order.resolve(steps, tuple(dict.fromkeys(split or ())))
     record = curve_job(setup.resolve(), options, TerminalReporter(), output=output, overwrite=overwrite)
-    show(record, criteria_table(record), as_json=as_json)
+    show(record, curve_page(record), as_json=as_json)

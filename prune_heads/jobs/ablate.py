@@ -10,10 +10,8 @@ from prune_heads.execution.shards import Shards
 from prune_heads.files import new_directory, write_json, write_text
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.progress import Reporter
+from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.figures import ablation_histogram, ablation_maps, ablation_scatter, save
-from prune_heads.reporting.latex import ablation_latex
-from prune_heads.reporting.long_form import ablation_csv, best_csv
-from prune_heads.reporting.markdown import ablation_markdown
 from prune_heads.runs import RECORD_FILE, check_output
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.measuring import Ablation
@@ -43,7 +41,7 @@ def ablate_job(
         return record
     with new_directory(output) as folder:
         write_json(folder / RECORD_FILE, record)
-        write_text(folder / TABLE_FILE, ablation_markdown(record))
+        write_text(folder / TABLE_FILE, ablation_page(record).to_markdown())
         write_text(folder / "table.tex", ablation_latex(record))
         write_text(folder / "ablations.csv", ablation_csv(record))
         if record["tables"][0]["best"]:

@@ -12,7 +12,7 @@ from prune_heads.importance.baselines import random_scores
 from prune_heads.jobs.folder import HEADS_FILE, TABLE_FILE
 from prune_heads.jobs.steps import read_scores
 from prune_heads.progress import Reporter
-from prune_heads.reporting.bench import bench_markdown
+from prune_heads.reporting.bench import bench_page
 from prune_heads.runs import RECORD_FILE, check_output, record_of
 from prune_heads.studies.bench import Bench, bench, original_of
 from prune_heads.studies.clock import Clock
@@ -108,5 +108,5 @@ def bench_job(
         with new_directory(output) as folder:
             write_json(folder / RECORD_FILE, record)
             write_json(folder / HEADS_FILE, mask.to_json())
-            write_text(folder / TABLE_FILE, bench_markdown(record))
+            write_text(folder / TABLE_FILE, bench_page(record, whole=True).to_markdown())
     return record

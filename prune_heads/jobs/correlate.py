@@ -10,8 +10,8 @@ import torch
 from prune_heads.files import new_directory, write_json, write_text
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.progress import Reporter
+from prune_heads.reporting.correlations import correlation_page
 from prune_heads.reporting.figures import correlation_scatter, save
-from prune_heads.reporting.markdown import correlation_markdown
 from prune_heads.runs import RECORD_FILE, check_output, record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.correlating import correlate_all, read_all
@@ -48,7 +48,7 @@ def correlate_job(
         numbers = combinations(range(1, len(series) + 1), 2)
         with new_directory(output) as folder:
             write_json(folder / RECORD_FILE, record)
-            write_text(folder / TABLE_FILE, correlation_markdown(record))
+            write_text(folder / TABLE_FILE, correlation_page(record).to_markdown())
             for (first, second), pair in zip(numbers, record["correlations"], strict=True):
                 save(correlation_scatter(record, pair), folder, f"scatter-{first}-{second}")
     return report

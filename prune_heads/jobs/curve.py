@@ -7,9 +7,8 @@ from typing import Any
 from prune_heads.files import new_directory, write_json, write_text
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.progress import Reporter
+from prune_heads.reporting.curves import curve_csv, curve_page
 from prune_heads.reporting.figures import criteria_figure, save
-from prune_heads.reporting.long_form import curves_csv
-from prune_heads.reporting.markdown import criteria_markdown
 from prune_heads.runs import RECORD_FILE, check_output
 from prune_heads.studies.curves import Curves, curves
 from prune_heads.studies.setup import Setup
@@ -30,7 +29,7 @@ def curve_job(
     if output is not None:
         with new_directory(output) as folder:
             write_json(folder / RECORD_FILE, record)
-            write_text(folder / TABLE_FILE, criteria_markdown(record))
-            write_text(folder / CURVES_FILE, curves_csv(record))
+            write_text(folder / TABLE_FILE, curve_page(record).to_markdown())
+            write_text(folder / CURVES_FILE, curve_csv(record))
             save(criteria_figure(record), folder, "curve")
     return record

@@ -12,7 +12,7 @@ from prune_heads.execution.holding import held
 from prune_heads.files import new_directory, read_json, write_json, write_text, writing_into
 from prune_heads.jobs.folder import TABLE_FILE
 from prune_heads.progress import Reporter
-from prune_heads.reporting.finetuning import finetuning_markdown
+from prune_heads.reporting.finetuning import finetuning_table
 from prune_heads.runs import RECORD_FILE, DoneBefore, check_output, identity_hash
 from prune_heads.studies.finetuning import finetune
 from prune_heads.studies.saves import KEPT_FOLDER
@@ -72,7 +72,7 @@ def finetune_job(
             write_pruned(found.classifier.model, folder)
             write_tokenizer(found.classifier.tokenizer, folder)
             write_json(folder / RECORD_FILE, found.record)
-            write_text(folder / TABLE_FILE, finetuning_markdown(found.record))
+            write_text(folder / TABLE_FILE, finetuning_table(found.record).to_markdown())
         shutil.rmtree(work, ignore_errors=True)
     return found.record
 

@@ -7,7 +7,7 @@ from prune_heads.files import new_directory, write_json, write_text
 from prune_heads.jobs.folder import HEADS_FILE, TABLE_FILE, write_checkpoint, write_scores
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import curve_figure, save
-from prune_heads.reporting.markdown import run_markdown
+from prune_heads.reporting.terminal import run_page
 from prune_heads.runs import RECORD_FILE, check_output
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.run import RunOptions, RunResult, run
@@ -37,7 +37,7 @@ def run_job(
     with new_directory(output) as folder:
         write_json(folder / RECORD_FILE, result.record)
         write_json(folder / HEADS_FILE, result.mask.to_json())
-        write_text(folder / TABLE_FILE, run_markdown(result.record))
+        write_text(folder / TABLE_FILE, run_page(result.record).to_markdown())
         if result.scored is not None:
             write_scores(result.scored, folder, pruned=result.mask.descriptors())
         if result.record["curve"]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from prune_heads.reporting.long_form import written
-from prune_heads.reporting.markdown import document, markdown_table
 from prune_heads.reporting.sweep_panels import panels, seeds_sentence
 from prune_heads.reporting.sweep_results import Row
+from prune_heads.tables.csv import written
+from prune_heads.tables.markdown import document, markdown_table
 
 
 def results_csv(rows: Sequence[Row]) -> str:

@@ -10,10 +10,10 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from prune_heads.reporting.cells import KINDS, cells
+from prune_heads.reporting.ablation import KINDS, differences
 from prune_heads.reporting.figures.scatter import Pair, Side, scatter
 from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
-from prune_heads.reporting.layout import layer_names, metric_name
+from prune_heads.reporting.words import layer_names, metric_name
 
 _BINS = 24
 _NARROW = 0.001
@@ -97,7 +97,7 @@ def _title(record: Mapping[str, Any]) -> str:
 
 
 def _mark(axes: Axes, table: Mapping[str, Any]) -> None:
-    for layer, row in enumerate(cells(table)):
+    for layer, row in enumerate(differences(table)):
         for head, cell in enumerate(row):
             if cell and cell.significant:
                 axes.plot(head, layer, "o", color="black", markersize=4.5, markeredgecolor="white")

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prune_heads.reporting.criteria import label, points_of, pruned, shares, splits
+from prune_heads.reporting.curves import label, points_of, pruned, shares, splits
 from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
-from prune_heads.reporting.layout import metric_name
+from prune_heads.reporting.words import metric_name
 
 
 def curve_figure(record: Mapping[str, Any]) -> Figure:

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prune_heads.reporting.criteria import shares
+from prune_heads.reporting.curves import shares
 from prune_heads.reporting.figures.style import MARKERS, STYLE
-from prune_heads.reporting.layout import metric_name
+from prune_heads.reporting.words import metric_name
 
 _COLUMNS = 4
 _DARK = 0.65

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from prune_heads.reporting.cells import interval
 from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
+from prune_heads.reporting.words import interval
 from prune_heads.studies.correlating import LOSS, SCORE
 
 _NAMED = 3

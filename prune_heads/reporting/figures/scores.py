@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.figures.style import STYLE, grid_of
-from prune_heads.reporting.layout import layer_names
+from prune_heads.reporting.words import layer_names
 
 
 def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_heads.reporting.figures import agreement_figure, estimator_curves
-from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
+from prune_heads.reporting.words import metric_name
 from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
 from prune_heads.tables import INTERVAL, POINTS, Column, Table, number
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prune_heads.paper import published
-from prune_heads.reporting.layout import layer_names, metric_name
 from prune_heads.reporting.michel2019.shown import (
     SURE,
     Record,
@@ -14,6 +13,7 @@ from prune_heads.reporting.michel2019.shown import (
     subject_of,
     table_of,
 )
+from prune_heads.reporting.words import layer_names, metric_name
 from prune_heads.tables import INTERVAL, MARKED, POINTS, Column
 
 _KINDS = {"E": "enc_enc", "A": "enc_dec", "D": "dec_dec"}

@@ -5,9 +5,8 @@ from statistics import mean
 from typing import Any
 
 from prune_heads.paper import published
-from prune_heads.reporting.criteria import label, points_of, splits, values_of
+from prune_heads.reporting.curves import label, points_of, splits, values_of
 from prune_heads.reporting.figures import criteria_figure, subjects_figure
-from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import (
     ROUNDED,
     Record,
@@ -18,6 +17,7 @@ from prune_heads.reporting.michel2019.shown import (
     precision_note,
     subject_of,
 )
+from prune_heads.reporting.words import metric_name
 from prune_heads.tables import RANGE, Column, Table, number
 
 NOTICEABLE = 0.01
