@@ -50,8 +50,9 @@ class HeadCounts(tuple[int, ...]):
     def described(cls, blocks: Iterable[Mapping[str, Any]]) -> "HeadCounts":
         """From descriptions of blocks (`AttentionBlock.describe`), as they stand in reports."""
         rows = list(blocks)
-        letters = ["A" if row["kind"] == "cross" else str(row["stack"])[0].upper() for row in rows]
-        return cls((row["n_heads"] for row in rows), "".join(letters))
+        return cls(
+            (row["n_heads"] for row in rows), "".join(letter_of(row["kind"], row["stack"]) for row in rows)
+        )
 
     def names(self) -> list[str]:
         """What people call each block: `3`, or `E:3`, counted within its kind."""
@@ -63,6 +64,11 @@ class HeadCounts(tuple[int, ...]):
             seen[letter] += 1
             names.append(f"{letter}:{seen[letter]}")
         return names
+
+
+def letter_of(kind: str, stack: str) -> str:
+    """The paper's letter for blocks of this kind (`self`, `cross`) and stack (`encoder`, `decoder`)."""
+    return "A" if kind == "cross" else stack[0].upper()
 
 
 def named_blocks(names: Iterable[str], counts: HeadCounts) -> tuple[int, ...]:

@@ -46,6 +46,10 @@ class NotFiniteError(PruneHeadsError):
     """NaN or infinity in logits, losses or gradients."""
 
 
+class CriterionError(PruneHeadsError):
+    """A criterion of one's own cannot be loaded, fails, or gives no scores of the heads."""
+
+
 class RunError(PruneHeadsError):
     """A run folder holds something else, or a file in it cannot be read."""
 

@@ -16,7 +16,7 @@ from prune_heads.checkpoints import Classifier, LanguageModel, check_problem, ho
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import CheckpointError, DataError, LabelError, NotFiniteError, TaskError, first_line
 from prune_heads.gating import gated
-from prune_heads.modes import evaluating
+from prune_heads.modes import evaluating, logits_of
 from prune_heads.padding import n_positions, unseen
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Progress, Reporter, silent
@@ -242,8 +242,7 @@ def answers(model: nn.Module, batch: Batch) -> Tensor:
     """`(batch, n_labels)`: what a model that is evaluated says of a batch, as it is gated now; see `Logits`."""
     how = batch.translation
     if how is None:
-        logits: Tensor = model(**batch.inputs).logits
-        return logits
+        return logits_of(model(**batch.inputs))
     texts = translate(model, how.tokenizer, batch.inputs, beams=how.beams, n_max=how.n_max)
     return torch.from_numpy(bleu_counts(texts, how.references))
 

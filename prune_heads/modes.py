@@ -1,9 +1,15 @@
-"""Evaluation mode for the length of a with-block: what is measured must not depend on what somebody did before."""
+"""How a model is run: in evaluation mode for the length of a with-block, and what it says is read off its output.
 
-from collections.abc import Iterator
+What is measured must not depend on what somebody did before.
+"""
+
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from prune_heads.errors import UnsupportedModelError
 
 
 @contextmanager
@@ -16,3 +22,18 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module in training:
             module.training = True  # not train(), which speaks for the modules inside too
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a model gives: `output.logits`, `output["logits"]`, or the output where it is a tensor.
+
+    Raises:
+        UnsupportedModelError: If there are none.
+    """
+    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    if isinstance(found, Tensor):
+        return found
+    raise UnsupportedModelError(
+        f"a model must give its logits, as a tensor or as the field 'logits' of its output; got "
+        f"{type(output).__name__}. Wrap it in a module whose forward returns them"
+    )

@@ -36,7 +36,17 @@ _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype"
 class Predictions:
     """A classifier on a split, under masks; heads are masked by gates, so the model stays as it is."""
 
-    def __init__(self, subject: Subject, split: Split, store: PredictionStore, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        split: Split,
+        store: PredictionStore,
+        reporter: Reporter,
+        batches: Batches | None = None,
+    ) -> None:
+        """Of a split, which is tokenised when it is needed, unless its batches are given."""
+        if batches is not None:
+            self.tokens = self.batches = batches
         self.subject = subject
         self.split = split
         self.store = store
@@ -86,6 +96,8 @@ class Predictions:
         """The entry of a mask in the store, for the model as it is now."""
         if self._held is not None:
             return replace(self._held, mask=mask | self._held.mask)
+        if not self.store.keeps:
+            return PredictionKey("", "", mask | self.gone, "")  # by which nothing is looked up
         model, data, how = self.subject.model, self._data, self._given.translation
         if how is not None:
             said = replace(how, defaults=how_it_writes(model)).settings()
@@ -150,7 +162,7 @@ class Predictions:
     def _data(self) -> str:
         """Texts, labels and their order, and the tokens that the model was given of them."""
         digest = hashlib.sha256(f"{self.split.fingerprint}\n{EACH_ALONE}\n".encode())
-        for name, array in _arrays(self._given):
+        for name, array in self._given.arrays():
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()
@@ -169,12 +181,3 @@ def model_key(model: nn.Module) -> str:
             digest.update(f"{name} {buffer.dtype} {tuple(buffer.shape)}\n".encode())
             digest.update(buffer.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _arrays(batches: Batches) -> Iterator[tuple[str, NDArray[Any]]]:
-    yield from sorted(batches.fields.items())
-    yield "offsets", batches.offsets
-    yield "labels", batches.labels
-    if batches.targets is not None:
-        yield "targets", batches.targets.tokens
-        yield "target_offsets", batches.targets.offsets

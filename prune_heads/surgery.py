@@ -8,19 +8,19 @@ taken out by whole groups.
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.biases import select_biases
 from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts
-from prune_heads.anatomy.locate import attention_blocks, leave_record
+from prune_heads.anatomy.locate import attention_blocks, leave_record, models_inside
 from prune_heads.anatomy.multihead import keep_heads, stay_dense
-from prune_heads.anatomy.projection import Projection
 from prune_heads.anatomy.skip import skip_attention
 from prune_heads.anatomy.stand_in import keep_a_head_of_zeros
 from prune_heads.anatomy.units import units
@@ -44,9 +44,12 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     with torch.no_grad():
-        owned = list(_owned(model, heads))  # whatever is refused is refused before anything is written
-        for tensor, dim, indices in owned:
-            tensor.index_fill_(dim, torch.tensor(indices, dtype=torch.long, device=tensor.device), 0)
+        owned = [each for block, places in _places(model, heads) for each in block.owned(places)]
+        for each in owned:  # whatever is refused has been refused before anything is written
+            tensor = each.tensor
+            tensor.index_fill_(
+                each.dim, torch.tensor(each.indices, dtype=torch.long, device=tensor.device), 0
+            )
     return model
 
 
@@ -115,17 +118,16 @@ def _check(block: AttentionBlock, places: list[int]) -> None:
 def _take_out(block: AttentionBlock, places: list[int]) -> None:
     """Narrow a block by the heads at these places (from 0)."""
     kept = [i for i in range(block.n_heads) if i not in places]
-    gone = block.inputs_of(places)
+    gone: dict[tuple[nn.Module, str, int], list[int]] = {}
+    for owned in block.owned(places):
+        gone.setdefault(owned[:3], []).extend(owned.indices)
     counted = _counts(block, block.n_heads, block.n_kv_heads)
     if block.layout.context == "multihead":
         keep_heads(block.module, kept)
     elif not kept and not block.layout.pattern:
         keep_a_head_of_zeros(block, counted, _counts(block, block.n_heads // block.n_kv_heads, 1))
-    for held in {p.place: p for p, _ in gone}.values():
-        _narrow(held, 0, [i for p, own in gone if p.place == held.place for i in _indices(p, own)])
-    for path, dim in block.layout.also:
-        _narrow_also(block, path, dim, places)
-    _narrow(block.output, 1, _indices(block.output, places))
+    for (module, name, dim), indices in gone.items():
+        _narrow(module, name, dim, set(indices))
     left = _counts(block, len(kept), block.n_kv_heads * len(kept) // block.n_heads)
     for module in block.module.modules():
         for name in block.layout.counters:
@@ -153,20 +155,25 @@ class _OwnCounts:
 
 
 def _note(model: nn.Module) -> None:
-    """Let the configuration say which heads are gone, block -> heads from 0, as transformers 4 did."""
-    before = getattr(model, "config", None)
-    if not isinstance(before, PreTrainedConfig):
-        return
-    config = copy.copy(before)  # other models may have been built from the same one
-    gone = enumerate(removed_heads(model).by_block())
-    config.pruned_heads = {block: list(heads) for block, heads in gone if heads}
-    for module in model.modules():
-        own = vars(module).get("config")
-        holder = vars(own) if isinstance(own, _OwnCounts) else vars(module)
-        if holder.get("config") is before:
-            holder["config"] = config
-    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
-    vars(model)["_keys_to_ignore_on_save"] = None
+    """Let the configuration say which heads are gone, block -> heads from 0, as transformers 4 did.
+
+    Each model of transformers notes its own, also where several are inside another module.
+    """
+    blocks = attention_blocks(model)
+    for path, part in (models_inside(model) or {"": model}).items():
+        own = [block for block in blocks if not path or block.name.startswith(f"{path}.")]
+        before, gone = getattr(part, "config", None), gone_from(own)
+        if not gone or not isinstance(before, PreTrainedConfig):
+            continue
+        config = copy.copy(before)  # other models may have been built from the same one
+        config.pruned_heads = {block: list(heads) for block, heads in enumerate(gone.by_block()) if heads}
+        for module in part.modules():
+            held = vars(module).get("config")
+            holder = vars(held) if isinstance(held, _OwnCounts) else vars(module)
+            if holder.get("config") is before:
+                holder["config"] = config
+        # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+        vars(part)["_keys_to_ignore_on_save"] = None
 
 
 @contextmanager
@@ -215,70 +222,12 @@ def _counts(block: AttentionBlock, n_heads: int, n_kv_heads: int) -> dict[str, i
     return {name: meanings.get(usual.get(name, name), n_heads) for name in block.layout.counters}
 
 
-def _owned(model: nn.Module, heads: Heads) -> Iterator[tuple[Tensor, int, list[int]]]:
-    """All weights that the heads own: `(tensor, dimension, indices)`."""
-    for block, places in _places(model, heads):
-        yield block.output.weight, 1, _indices(block.output, places)
-        for projection, own in block.inputs_of(places):
-            yield projection.weight, 0, _indices(projection, own)
-            if projection.bias is not None:
-                yield projection.bias, 0, _indices(projection, own)
-        for path, dim in block.layout.also:
-            holder, name = _holder(block, path)
-            thing = getattr(holder, name, None)
-            for tensor in (getattr(thing, "weight", thing), getattr(thing, "bias", None)):
-                if isinstance(tensor, Tensor):
-                    yield tensor, dim, _shares(tensor.shape[dim], block, places)
-
-
-def _indices(projection: Projection, heads: Iterable[int]) -> list[int]:
-    """What these heads (places, from 0) own of a projection; numbers, which weights on the meta device take too."""
-    return [i for head in heads for i in projection.heads[head]]
-
-
-def _narrow_also(block: AttentionBlock, path: str, dim: int, places: list[int]) -> None:
-    holder, name = _holder(block, path)
-    thing = getattr(holder, name, None)
-    if thing is None:
-        return
-    if isinstance(thing, nn.Module):
-        _narrow(Projection.of(thing), dim, _shares(cast(Tensor, thing.weight).shape[dim], block, places))
-    else:
-        setattr(holder, name, _without(thing, dim, _shares(thing.shape[dim], block, places)))
-
-
-def _holder(block: AttentionBlock, path: str) -> tuple[nn.Module, str]:
-    parent, _, name = path.rpartition(".")
-    return block.module.get_submodule(parent), name
-
-
-def _shares(size: int, block: AttentionBlock, places: list[int]) -> list[int]:
-    """The indices of these heads in a dimension that all heads share alike."""
-    each = size // block.n_heads
-    return [i for place in places for i in range(place * each, (place + 1) * each)]
-
-
-def _narrow(projection: Projection, side: int, dims: list[int]) -> None:
-    """Take outputs (side 0, with their biases) or inputs (side 1) out of a linear map."""
-    module, (weight, bias), turned = projection.module, projection.names, projection.turned
-    whole = cast(Tensor, getattr(module, weight))
-    narrow = _without(whole.flatten(1), side ^ turned, dims)
-    if whole.ndim == 3:  # (width, heads, dimensions)
-        narrow = nn.Parameter(narrow.detach().unflatten(1, (-1, whole.shape[2])), whole.requires_grad)
-    setattr(module, weight, narrow)
-    if side == 0 and projection.bias is not None:
-        setattr(module, bias, _without(projection.bias, 0, dims))
-    n_out, n_in = projection.weight.shape
-    sizes = {"nf": n_out, "nx": n_in} if turned else {"out_features": n_out, "in_features": n_in}
-    for name, size in sizes.items():
-        if name in vars(module):
-            setattr(module, name, size)
-
-
-def _without(parameter: Tensor, dim: int, dims: list[int]) -> nn.Parameter:
-    gone = set(dims)
-    kept = [i for i in range(parameter.shape[dim]) if i not in gone]
-    index = torch.tensor(kept, dtype=torch.long, device=parameter.device)
-    return nn.Parameter(
-        parameter.detach().index_select(dim, index).contiguous(), requires_grad=parameter.requires_grad
-    )
+def _narrow(module: nn.Module, name: str, dim: int, gone: set[int]) -> None:
+    """Take these indices out of one weight or bias; a linear map's own sizes follow."""
+    whole = cast(Tensor, getattr(module, name))
+    kept = torch.tensor([i for i in range(whole.shape[dim]) if i not in gone], device=whole.device)
+    narrow = whole.detach().index_select(dim, kept.long()).contiguous()
+    setattr(module, name, nn.Parameter(narrow, requires_grad=whole.requires_grad))
+    if name == "weight" and isinstance(module, nn.Linear | Conv1D):
+        names = ("nx", "nf") if isinstance(module, Conv1D) else ("out_features", "in_features")
+        vars(module).update(zip(names, narrow.shape, strict=True))

@@ -31,12 +31,12 @@ Row = dict[str, Any]
 
 def suite(tasks: Sequence[str] = ()) -> list[Row]:
     """A row a task and validation split. Translations have no commonest label, and their ablations other records."""
-    from prune_heads.mini import SPLITS
+    from prune_heads.tasks.spec import MINI, TASKS
 
     return [
         _row(task, split)
-        for task in tasks or SPLITS
-        for split in SPLITS[task]
+        for task in tasks or MINI
+        for split in TASKS[task].splits
         if split.startswith("validation") or split == "mismatched"
     ]
 
@@ -60,11 +60,11 @@ def _all_heads(task: str) -> str:
 
 
 def _majority(task: str, split: str) -> dict[str, float]:
-    from prune_heads.mini import generate
+    from prune_heads.mini import read
     from prune_heads.tasks.metrics import compute_metrics
     from prune_heads.tasks.spec import TASKS
 
-    labels = generate(task, split)["label"]
+    labels = read(task, split)["label"]
     ((commonest, _),) = Counter(labels).most_common(1)
     return compute_metrics(TASKS[task].metric, [commonest] * len(labels), labels)
 
@@ -72,9 +72,8 @@ def _majority(task: str, split: str) -> dict[str, float]:
 def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
     """A row a size: seconds to read and resolve the file, of one worker a trial, and of `sweep status`."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.execution.job import Job
     from prune_heads.execution.spec import read_sweep
-    from prune_heads.execution.worker import Worker
+    from prune_heads.execution.worker import Job, Worker
     from prune_heads.reporting.sweep import status_report
     from tests.null_trial import KNOWN, begin
 
@@ -101,7 +100,7 @@ def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
 
 def memory(sizes: Sequence[int] = N_SENTENCES) -> list[Row]:
     """A row a size: the most that the process held (MiB) as it scored so many sentences with a built-in model."""
-    from prune_heads.mini import generate
+    from experiments.mini.grammar import generate
 
     model = resources.files("prune_heads.mini") / "checkpoints" / "mini-sentiment"
     rows = []
@@ -121,9 +120,9 @@ def memory(sizes: Sequence[int] = N_SENTENCES) -> list[Row]:
 
 
 def _write(file: Path, columns: dict[str, list[Any]], n: int) -> None:
-    from prune_heads.mini import TASKS
+    from prune_heads.tasks.spec import TASKS
 
-    names = TASKS["mini-sentiment"]
+    names = TASKS["mini-sentiment"].labels or ()
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["text", "label"])

@@ -10,7 +10,7 @@ from transformers import BertForSequenceClassification
 
 from prune_heads.errors import DataError
 from prune_heads.heads import HeadMask
-from prune_heads.importance import CRITERIA, ESTIMATORS, Question, gate_gradients
+from prune_heads.importance import CRITERIA, ESTIMATORS, Examples, gate_gradients
 from prune_heads.progress import Silent
 from prune_heads.selection import select
 from prune_heads.statistics import area_under_curve
@@ -207,7 +207,7 @@ def test_an_oracle_is_called_one(setup, split, is_oracle):
 
 def test_the_scores_of_ablation_are_what_the_metric_loses(examples):
     subject = examples.subject
-    scored = CRITERIA["ablation"].score(Question(subject.model, examples)).scores
+    scored = CRITERIA["ablation"].score(Examples(subject.model, examples))
     base = evaluate(examples, HeadMask((4, 4, 4)))["metrics"]["accuracy"]
     right = examples.answers(HeadMask((4, 4, 4))) == examples.references
     for head in ~HeadMask((4, 4, 4)):

@@ -62,8 +62,8 @@ def test_a_head_for_the_same_labels_is_kept_in_whatever_order(sentiment):
     (sentiment / "config.json").write_text(json.dumps(config))
     start = load_to_finetune(str(sentiment), LABELS)
     assert start.drawn == ()
-    assert list(start.classifier.model.config.id2label.values()) == ["Positive", "Negative"]
-    assert torch.equal(logits(start.classifier), logits(load_classifier("mini", task="mini-sentiment")))
+    assert list(start.model.config.id2label.values()) == ["Positive", "Negative"]
+    assert torch.equal(logits(start), logits(load_classifier("mini", task="mini-sentiment")))
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_a_head_for_the_same_labels_is_kept_in_whatever_order(sentiment):
 )
 def test_a_head_for_other_labels_is_drawn_and_named_by_them(sentiment, labels, n):
     torch.manual_seed(0)
-    model = load_to_finetune(str(sentiment), labels).classifier.model
+    model = load_to_finetune(str(sentiment), labels).model
     torch.manual_seed(0)
     again = load_to_finetune(str(sentiment), labels)
     assert again.drawn == ("classifier.bias", "classifier.weight")
     assert model.classifier.weight.shape[0] == n
     assert list(model.config.id2label.values()) == list(labels or ("score",))
-    assert torch.equal(model.classifier.weight, again.classifier.model.classifier.weight)
+    assert torch.equal(model.classifier.weight, again.model.classifier.weight)
     old = load_classifier("mini", task="mini-sentiment").model
     assert n != 2 or (model.classifier.weight - old.classifier.weight).abs().min() > 0
     assert all(torch.equal(a, b) for a, b in zip(model.bert.parameters(), old.bert.parameters(), strict=True))

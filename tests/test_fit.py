@@ -68,13 +68,13 @@ def test_a_start_takes_no_head_for_something_else(tmp_path, copy):
     model = LlamaForTokenClassification(config)
     start = load_to_finetune(str(saved(model, tmp_path / "tokens")), ("negative", "positive"))
     assert start.drawn == ("score.weight",)
-    assert not torch.equal(start.classifier.model.score.weight, model.score.weight)
-    assert torch.equal(start.classifier.model.model.norm.weight, model.model.norm.weight)
+    assert not torch.equal(start.model.score.weight, model.score.weight)
+    assert torch.equal(start.model.model.norm.weight, model.model.norm.weight)
     multi = load_to_finetune(
         str(edit(copy, problem_type="multi_label_classification")), ("negative", "positive")
     )
     assert multi.drawn == ("classifier.bias", "classifier.weight")
-    assert multi.classifier.model.config.problem_type is None
+    assert multi.model.config.problem_type is None
 
 
 # Entries of config.json.

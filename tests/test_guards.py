@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "prune_heads"
 READERS = {
     "reading.py": "the reader itself",
-    "objects/folder.py": "bytes of the store, whose damage arrays.py sees by their checksum",
+    "store/folder.py": "bytes of the store, whose damage arrays.py sees by their checksum",
     "migration/files.py": "looks for names in chunks of bytes before it reads",
     "execution/claims.py": "claims, which processes of ours write",
     "execution/owner.py": "what the system says of processes",
@@ -16,6 +16,7 @@ READERS = {
     "checkpoints/weight_files.py": "tensors, as weights alone",
     "guide/__init__.py": "shipped with the package",
     "coverage/table.py": "shipped with the package",
+    "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
     "files.py": "makes files",
 }

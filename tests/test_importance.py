@@ -16,7 +16,7 @@ from prune_heads.errors import NotFiniteError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, GateGradients, Question, gate_gradients
+from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, Examples, GateGradients, gate_gradients
 from prune_heads.importance.gradient import _per_token, example_losses
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
@@ -161,7 +161,7 @@ def test_standard_errors_are_those_of_repeated_samples(name):
 def test_a_dead_head_scores_zero_and_no_other(model, task, own_store, criterion, estimator):
     dead = zero_heads(copy.deepcopy(model), "1:2 3:4")
     examples = predictions(dead, task, own_store)
-    scores = CRITERIA[criterion].score(Question(dead, examples, estimator=estimator)).scores
+    scores = CRITERIA[criterion].score(Examples(dead, examples, estimator=estimator))
     zero = {(b, h) for b, row in enumerate(scores.values) for h in np.flatnonzero(row == 0)}
     assert zero == {(0, 1), (2, 3)}
 
@@ -180,7 +180,7 @@ def test_masked_heads_count_as_gone(model, task, own_store, criterion):
     masked = HeadMask.parse("2:1,2 3:1", (4, 4, 4))
     smaller = remove_heads(copy.deepcopy(model), masked)
     got, expected = (
-        CRITERIA[criterion].score(Question(one, predictions(one, task, own_store), heads)).scores.flat()
+        CRITERIA[criterion].score(Examples(one, predictions(one, task, own_store), heads)).flat()
         for one, heads in ((copy.deepcopy(model), masked), (smaller, None))
     )
     there = np.concatenate(masked.keep())
@@ -192,7 +192,7 @@ def test_masked_heads_count_as_gone(model, task, own_store, criterion):
 @pytest.mark.parametrize("criterion", ["gradient", "ablation"])
 def test_a_criterion_that_looks_at_data_must_be_given_some(model, criterion):
     with pytest.raises(ValueError, match="must be given examples"):
-        CRITERIA[criterion].score(Question(model))
+        CRITERIA[criterion].score(Examples(model))
 
 
 def test_parameters_are_frozen_only_meanwhile(model, split):
@@ -219,13 +219,13 @@ def test_nan_is_refused_and_the_example_named(model, split):
 
 
 def test_random_is_a_function_of_the_seed(model):
-    a, b, c = (CRITERIA["random"].score(Question(model, seed=seed)).scores.flat() for seed in (1, 1, 2))
+    a, b, c = (CRITERIA["random"].score(Examples(model, seed=seed)).flat() for seed in (1, 1, 2))
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
 
 
 def test_magnitude_is_the_norm_of_what_the_head_owns(model):
-    scores = CRITERIA["magnitude"].score(Question(model)).scores
+    scores = CRITERIA["magnitude"].score(Examples(model))
     block = attention_blocks(model)[1]
     rows = [projection.weight[8:16] for projection in (block.query, block.key, block.value)]
     owned = torch.cat([*rows, block.output.weight[:, 8:16].T])

@@ -1,4 +1,4 @@
-"""The built-in translation: a function of a seed and of its sources, and a checkpoint that must look at them."""
+"""The built-in translation: its data never change, and its checkpoint must look at the sources."""
 
 import functools
 import hashlib
@@ -14,30 +14,28 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from prune_heads import attention_blocks
-from prune_heads.errors import TaskError
 from prune_heads.evaluation import predict
-from prune_heads.mini import SPLITS, generate, grammar
-from prune_heads.mini.translation import Action, Clause, Phrase
+from prune_heads.mini import read
 from prune_heads.progress import Silent
 from prune_heads.studies.setup import Setup
-from prune_heads.studies.train_mini import train
+from prune_heads.studies.train_mini import N_EXAMPLES, train
 from prune_heads.tasks.spec import TASKS
 
 TASK = "mini-translation"
 CHECKPOINT = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / TASK
 
-# SHA-256 of `json.dumps(generate(task, split))`. The shipped checkpoint belongs to exactly these examples.
+# SHA-256 of `json.dumps(read(task, split))`. The shipped checkpoint belongs to exactly these examples.
 DIGESTS = {
     "train": "4d779b14f0cee6e994a1b317411f91f7fc23be73610a80b24babf8f8734be7ab",
     "validation": "713a5cfd6145001d0111d6522f16461a20efe1430c00ba2ff40d518759f9e99a",
     "mismatched": "188259b76c33932f3f756ee505983fbe1265bd129fe49884830a284b516f87d2",
     "test": "8d5ab5156def3d879380e61069347ba8a4d93851feecbf91e46d815338e4ab8c",
 }
-cached = functools.cache(generate)
+cached = functools.cache(read)
 
 
-def pairs(split, seed=0):
-    columns = cached(TASK, split, seed)
+def pairs(split):
+    columns = cached(TASK, split)
     return list(zip(columns["text"], columns["text_pair"], strict=True))
 
 
@@ -45,28 +43,27 @@ def words(text):
     return re.findall(r"\w+", text)
 
 
-@pytest.mark.parametrize("split", SPLITS[TASK])
-def test_split_is_a_pure_function_and_well_formed(split):
-    columns = generate(TASK, split)
+@pytest.mark.parametrize("split", TASKS[TASK].splits)
+def test_split_holds_the_examples_that_every_record_is_about(split):
+    columns = read(TASK, split)
     assert hashlib.sha256(json.dumps(columns).encode()).hexdigest() == DIGESTS[split]
     assert set(columns) == {"text", "text_pair"}
-    assert {len(column) for column in columns.values()} == {6000 if split == "train" else 1000}
+    assert {len(column) for column in columns.values()} == {N_EXAMPLES if split == "train" else 1000}
     for text in (*columns["text"], *columns["text_pair"]):
         assert re.fullmatch(r"[a-z]+(,? [a-z]+)*\.", text)
 
 
 def test_the_target_is_a_function_of_the_source():
-    every = [pair for split in SPLITS[TASK] for pair in pairs(split)] + pairs("train", 1)
+    every = [pair for split in TASKS[TASK].splits for pair in pairs(split)]
     assert len(dict(every)) == len(set(every))
 
 
 def test_no_other_example_is_trained_on_but_all_words():
-    trained = set(pairs("train")) | set(pairs("train", 1))
+    trained = set(pairs("train"))
     known = {word for pair in trained for text in pair for word in words(text)}
-    for split in SPLITS[TASK][1:]:
+    for split in TASKS[TASK].splits[1:]:
         assert trained.isdisjoint(pairs(split))
         assert {word for pair in pairs(split) for text in pair for word in words(text)} <= known
-    assert set(pairs("train")) != set(pairs("train", 1))
     assert len(set(pairs("validation")) & set(pairs("test"))) < 20  # short sentences may be drawn in both
 
 
@@ -79,57 +76,6 @@ def test_the_second_domain_is_of_two_clauses_which_are_rare_in_training():
     assert TASKS[TASK].splits == ("train", "validation", "mismatched", "test")
 
 
-NURSE, KINGS = Phrase("nurse", False, "the", "tall"), Phrase("king", True, "a")
-LETTER, CITY = Phrase("letter", True, "my"), ("near", Phrase("city", True, "the"))
-
-
-@pytest.mark.parametrize(
-    ("clause", "source", "target"),
-    [
-        (
-            Clause(NURSE, Action("see"), KINGS),
-            "the tall nurse sees some kings",
-            "illa nutrica alta aliqui regi videt",
-        ),
-        (
-            Clause(KINGS, Action("see"), NURSE),
-            "some kings see the tall nurse",
-            "aliqui regi illa nutrica alta vidunt",
-        ),
-        (
-            Clause(KINGS, Action("love", past=True, negated=True), NURSE),
-            "some kings did not love the tall nurse",
-            "aliqui regi illa nutrica alta amati non",
-        ),
-        (
-            Clause(
-                NURSE,
-                Action("see", past=True, negated=True),
-                KINGS,
-                passive=True,
-                time="now",
-                time_first=True,
-            ),
-            "now, some kings were not seen by the tall nurse",
-            "illa nutrica alta nunc aliqui regi vidata non",
-        ),
-        (
-            Clause(KINGS, Action("send"), LETTER, receiver=NURSE, place=CITY, time="today"),
-            "some kings send my letters to the tall nurse near the cities today",
-            "aliqui regi hodie illae urbae apud illa nutrica alta ad meae chartae mittunt",
-        ),
-        (
-            Clause(NURSE, Action("fear"), KINGS, describing=Clause(NURSE, Action("help", past=True), KINGS)),
-            "the tall nurse who helped some kings fears some kings",
-            "illa nutrica alta qua aliqui regi iuvata aliqui regi timet",
-        ),
-    ],
-)
-def test_translations_by_hand(clause, source, target):
-    assert clause.source().replace(" ,", ",") == source
-    assert clause.target() == target
-
-
 def test_the_verb_agrees_with_a_subject_far_from_it():
     """In the target the ending of a past verb is that of the sentence's first word."""
     past = [target.rstrip(".").removesuffix(" non").split() for _, target in pairs("validation")]
@@ -138,11 +84,6 @@ def test_the_verb_agrees_with_a_subject_far_from_it():
     assert np.mean([len(target) for target in past]) > 6
     for target in past:
         assert re.search(r"(us|ae|a|i)$", target[0])[0] == re.search(r"(us|ae|a|i)$", target[-1])[0]
-
-
-def test_an_unknown_split_is_refused():
-    with pytest.raises(TaskError, match="train, validation, test, mismatched, got 'dev'"):
-        generate(TASK, "dev")
 
 
 def test_checkpoint_loads_without_a_warning_and_knows_all_words():
@@ -154,7 +95,7 @@ def test_checkpoint_loads_without_a_warning_and_knows_all_words():
     assert "".join(block.letter for block in attention_blocks(model)) == "EEEEAAAADDDD"
     assert model.dtype == torch.float32
     assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) < 800_000
-    for split in SPLITS[TASK]:
+    for split in TASKS[TASK].splits:
         for column in cached(TASK, split).values():
             ids = tokenizer(column)["input_ids"]
             assert all(tokenizer.unk_token_id not in row for row in ids)
@@ -180,11 +121,11 @@ def test_checkpoint_is_as_good_as_measured_and_needs_what_it_reads():
     assert 0.05 < of["D"] < of["E"] < bleu("") - 0.1
 
 
-def test_training_is_reproducible_and_writes_what_is_shipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(grammar, "N_TRAIN", 128)
+def test_training_is_reproducible_and_writes_what_is_shipped(tmp_path):
+    some = {name: column[:128] for name, column in cached(TASK, "train").items()}
     for name in ("first", "second"):
         torch.rand(3)  # whatever chance the caller has used up must not matter
-        train(TASK, tmp_path / name, n_epochs=1)
+        train(TASK, tmp_path / name, n_epochs=1, examples=lambda epoch: some)
     shipped = {path.name for path in CHECKPOINT.iterdir()}
     assert {path.name for path in (tmp_path / "first").iterdir()} == shipped
     for name in shipped:

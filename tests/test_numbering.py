@@ -16,7 +16,7 @@ from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, Question, gate_gradients, running_sum
+from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, Examples, gate_gradients, running_sum
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.selection import lowest_first, select
@@ -44,8 +44,8 @@ def every_score(examples, **question):
     model = examples.subject.model
     for name in ("gradient", "ablation", "magnitude"):
         for estimator in ESTIMATORS if name == "gradient" else ("example",):
-            asked = Question(model, examples, estimator=estimator, **question)
-            scores = CRITERIA[name].score(asked).scores
+            asked = Examples(model, examples, estimator=estimator, **question)
+            scores = CRITERIA[name].score(asked)
             for normalize, normalizer in NORMALIZERS.items():
                 yield f"{name} {estimator} {normalize}", normalizer.apply(scores)
     yield "running sum", running_sum(gate_gradients(model, examples.batches))
@@ -70,7 +70,7 @@ def test_scores_of_a_pruned_model_are_in_the_places_of_its_heads(task, own_store
 
 
 def test_random_scores_are_of_the_heads_that_are_there():
-    scores = CRITERIA["random"].score(Question(remove_heads(tiny_model(), GONE), seed=3)).scores
+    scores = CRITERIA["random"].score(Examples(remove_heads(tiny_model(), GONE), seed=3))
     assert scores.gone == MASK
     assert (
         np.flatnonzero(scores.flat() == 0).tolist() == np.flatnonzero(~np.concatenate(MASK.keep())).tolist()
@@ -104,7 +104,7 @@ def test_masked_heads_count_as_gone_too(task, own_store):
     for name in ("gradient", "ablation"):
         model = remove_heads(tiny_model(n_labels=2), GONE)
         examples = examples_of(model, task, own_store)
-        scores = CRITERIA[name].score(Question(model, examples, masked)).scores
+        scores = CRITERIA[name].score(Examples(model, examples, masked))
         assert scores.gone == MASK | masked
         assert scores.values[0][1] == 0
         assert (0, 1) in select(scores, 8)
@@ -115,7 +115,7 @@ def test_an_encoder_decoder_has_letters(task, own_store, model_type):
     model = classifier(model_type)
     gone = HeadMask.parse("E:2:1,3 A:1:4 D:3:1,2,3,4", head_counts(attention_blocks(model)))
     remove_heads(model, gone)
-    scores = CRITERIA["magnitude"].score(Question(model)).scores
+    scores = CRITERIA["magnitude"].score(Examples(model))
     assert (scores.gone, scores.n_heads.letters) == (gone, gone.n_heads.letters)
     inputs = tiny_inputs()
     for each in (scores, HeadScores.from_json(json.loads(json.dumps(scores.to_json())))):

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prune_heads.heads import HeadMask
-from prune_heads.journal import Journal
-from prune_heads.store import PredictionKey, PredictionStore
+from prune_heads.store import Journal, PredictionKey, PredictionStore
 
 ABOUT = {"model": "tiny", "task": "sst2", "split": "validation"}
 KEY = PredictionKey("m1", "d1", HeadMask.parse("2:1,3", (4, 4)), "float32")

@@ -11,8 +11,7 @@ import pytest
 
 from prune_heads.errors import StoreError
 from prune_heads.heads import HeadMask
-from prune_heads.journal import Journal
-from prune_heads.store import PredictionKey, PredictionStore, default_root
+from prune_heads.store import Journal, PredictionKey, PredictionStore, default_root
 
 ABOUT = {"model": "tiny", "task": "sst2", "split": "validation"}
 KEY = PredictionKey("m1", "d1", HeadMask.parse("2:1,3", (4, 4)), "float32")
@@ -132,7 +131,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from prune_heads.errors import StoreError
 from prune_heads.heads import HeadMask
-from prune_heads.journal import Journal
+from prune_heads.store import Journal
 from prune_heads.store import PredictionKey, PredictionStore
 store = PredictionStore(Path(sys.argv[1]))
 journal = Journal.open(store.objects, {"job": 1})

@@ -19,9 +19,9 @@ from prune_heads.errors import StoreError
 from prune_heads.evaluation import Logits, answers, check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.journal import Journal, unfinished
 from prune_heads.modes import evaluating
 from prune_heads.predictions import Predictions
+from prune_heads.store import Journal, unfinished
 
 MEBIBYTE = 2**20
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from prune_heads.ablation.readout import ReadOut
 from prune_heads.anatomy import AttentionBlock
+from prune_heads.modes import logits_of
 
 
 @dataclass
@@ -81,7 +82,7 @@ class VariantForward:
                 hooks.callback(attention.register_forward_hook(keep_attended).remove)
             if self.embeddings is not None:
                 hooks.callback(self.embeddings.register_forward_hook(embedded).remove)
-            recording.logits = self.model(**inputs).logits
+            recording.logits = logits_of(self.model(**inputs))
         return recording
 
     def logits(self, recording: Recording, gates: Sequence[Tensor], first: int) -> Tensor:
@@ -117,7 +118,7 @@ class VariantForward:
                     stack.enter_context(_gated(self.blocks[i], per_row))
                 elif self.compiled is not None:
                     stack.enter_context(_forward(self.blocks[i].layer_module, self.compiled[i]))
-            logits: Tensor = self.model(**rows).logits
+            logits = logits_of(self.model(**rows))
         return logits.unflatten(0, (n_masks, n_examples))
 
     def _branch(

@@ -18,6 +18,7 @@ from prune_heads.ablation.readout import Position, ReadOut, position_index
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.gating import gated
+from prune_heads.modes import logits_of
 
 TOLERANCE = 1e-5
 """How far logits may be from those of one masked evaluation at a time, in float32.
@@ -171,7 +172,7 @@ def _read_position(model: nn.Module, block: AttentionBlock, inputs: Mapping[str,
     handle = block.layer_module.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(model(**inputs).logits.square().sum(), kept)
+            (gradient,) = torch.autograd.grad(logits_of(model(**inputs)).square().sum(), kept)
     finally:
         handle.remove()
     read = gradient.abs().sum(dim=-1) > 0
@@ -197,7 +198,7 @@ def _checks(
         expected = []
         for i in range(2):
             with gated(model, [gate[i] for gate in gates]):
-                expected.append(model(**inputs).logits)
+                expected.append(logits_of(model(**inputs)))
         yield first, gates, torch.stack(expected)
 
 

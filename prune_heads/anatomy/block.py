@@ -1,14 +1,14 @@
 """One attention block of a model, as found by `attention_blocks`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.layout import Kind, Layout, Stack
-from prune_heads.anatomy.projection import Projection
-from prune_heads.descriptors import HeadCounts
+from prune_heads.anatomy.projection import Owned, Projection
+from prune_heads.descriptors import HeadCounts, letter_of
 from prune_heads.heads import HeadMask
 
 
@@ -64,7 +64,7 @@ class AttentionBlock:
     @property
     def letter(self) -> str:
         """The paper's: E (encoder), A (encoder-decoder attention), D (decoder self-attention)."""
-        return "A" if self.kind == "cross" else self.stack[0].upper()
+        return letter_of(self.kind, self.stack)
 
     def gated(self, context: Tensor, gates: Tensor) -> Tensor:
         """The input of W_O, `(..., n_heads * head_dim)`, each head times its gate.
@@ -88,6 +88,29 @@ class AttentionBlock:
         if not self.layout.coupled:
             parts += [(self.key, groups), (self.query, sorted(places))]
         return parts
+
+    def owned(self, places: Collection[int]) -> Iterator[Owned]:
+        """All that the heads at these places (from 0) own: what `zero_heads` zeroes and `remove_heads` takes out.
+
+        The bias of W_O belongs to no head. One weight may come several times, where it holds several projections.
+        """
+        yield from self.output.owned(places, inputs=True)
+        for projection, own in self.inputs_of(places):
+            yield from projection.owned(own)
+        yield from self.besides(places)
+
+    def besides(self, places: Collection[int]) -> Iterator[Owned]:
+        """The part of `owned` that the layout names beside W_Q, W_K, W_V and W_O; all heads have equal shares."""
+        for path, dim in self.layout.also:
+            parent, _, name = path.rpartition(".")
+            holder = self.module.get_submodule(parent)
+            thing = getattr(holder, name, None)
+            module, names = (thing, ("weight", "bias")) if isinstance(thing, nn.Module) else (holder, (name,))
+            for each in names:
+                if isinstance(tensor := getattr(module, each, None), Tensor):
+                    share = tensor.shape[dim] // max(1, self.n_heads)
+                    indices = [i for place in places for i in range(place * share, (place + 1) * share)]
+                    yield Owned(module, each, dim, indices)
 
     def linears(self) -> list[Projection]:
         """The linear maps of the whole layer, feed-forward included."""

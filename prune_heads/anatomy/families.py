@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from prune_heads.anatomy.layout import Layout
-from prune_heads.anatomy.shapes import (
+from prune_heads.anatomy.layout import (
     ALIBI,
     BART,
     BERT,
@@ -24,6 +23,7 @@ from prune_heads.anatomy.shapes import (
     T5,
     TALKING,
     XLM,
+    Layout,
     encoder_decoder,
     of_t5,
 )
@@ -54,9 +54,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "albert": (
         Layout(
             pattern=r"albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.attention",
-            query="query",
-            key="key",
-            value="value",
+            qkv="query key value",
             output="dense",
             counted_by="attention_head_size",
             counts_dimensions=True,
@@ -78,9 +76,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "ctrl": (
         Layout(
             pattern=r"h\.(\d+)\.multi_head_attention",
-            query="Wq",
-            key="Wk",
-            value="Wv",
+            qkv="Wq Wk Wv",
             output="dense",
             counted_by="head_dim",
             counts_dimensions=True,
@@ -101,9 +97,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "deberta-v2": (
         replace(
             BERT,
-            query="self.query_proj",
-            key="self.key_proj",
-            value="self.value_proj",
+            qkv="self.query_proj self.key_proj self.value_proj",
             also=(("self.pos_key_proj", 0), ("self.pos_query_proj", 0)),
         ),
     ),
@@ -116,9 +110,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "funnel": (
         Layout(
             pattern=r"encoder\.blocks\.(\d+)\.(\d+)\.attention",
-            query="q_head",
-            key="k_head",
-            value="v_head",
+            qkv="q_head k_head v_head",
             output="post_proj",
             counted_by="config.d_head",
             counts_dimensions=True,
@@ -158,15 +150,13 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
         ),
     ),
     "modernbert": (MODERN,),
-    "modernbert-decoder": (replace(MODERN, query="q_proj", key="k_proj", value="v_proj", stack="decoder"),),
+    "modernbert-decoder": (replace(MODERN, qkv="q_proj k_proj v_proj", stack="decoder"),),
     "modernvbert": (replace(MODERN, pattern=r"text_model\.layers\.(\d+)\.attn"),),
     "mpnet": (
         replace(
             BERT,
             pattern=r"encoder\.layer\.(\d+)\.attention\.attn",
-            query="q",
-            key="k",
-            value="v",
+            qkv="q k v",
             output="o",
             core="",
             counted_by="attention_head_size",
@@ -198,9 +188,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "phi3": (
         replace(
             LLAMA,
-            query="qkv_proj",
-            key="qkv_proj",
-            value="qkv_proj",
+            qkv="qkv_proj",
             config_counters=("num_attention_heads",),
         ),
     ),
@@ -215,9 +203,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "xlnet": (
         Layout(
             pattern=r"layer\.(\d+)\.rel_attn",
-            query="q",
-            key="k",
-            value="v",
+            qkv="q k v",
             output="o",
             counted_by="n_head",
             counters=("n_head",),

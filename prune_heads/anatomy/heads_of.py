@@ -5,7 +5,7 @@ one come before those of the next; *interleaved*, each key and value head follow
 """
 
 from collections.abc import Mapping
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 
 Part = str
 """`Q`, `K` or `V`."""
@@ -48,34 +48,13 @@ def owned_dimensions(
     if n_kv:
         _exact(n_heads, n_kv, "the query heads", "key heads")
     counts = {"Q": n_heads, "K": n_kv, "V": n_kv}
-    owned: dict[Part, tuple[range, ...]] = {}
+    owned: dict[Part, list[range]] = {part: [] for part in held_by}
+    rounds = n_kv if interleaved else 1
     for parts in together:
-        owned |= _interleaved(parts, counts, dims) if interleaved else _stacked(parts, counts, dims)
-    return owned
-
-
-def _stacked(
-    parts: list[Part], counts: Mapping[Part, int], dims: Mapping[Part, int]
-) -> dict[Part, tuple[range, ...]]:
-    owned, at = {}, 0
-    for part in parts:
-        owned[part] = tuple(
-            range(at + i * dims[part], at + (i + 1) * dims[part]) for i in range(counts[part])
-        )
-        at += counts[part] * dims[part]
-    return owned
-
-
-def _interleaved(
-    parts: list[Part], counts: Mapping[Part, int], dims: Mapping[Part, int]
-) -> dict[Part, tuple[range, ...]]:
-    owned: dict[Part, list[range]] = {part: [] for part in parts}
-    at = 0
-    for _ in range(counts["V"]):
-        for part in parts:
-            for _ in range(counts[part] // counts["V"]):
-                owned[part].append(range(at, at + dims[part]))
-                at += dims[part]
+        order = [part for _ in range(rounds) for part in parts for _ in range(counts[part] // rounds)]
+        edges = accumulate((dims[part] for part in order), initial=0)
+        for part, (start, end) in zip(order, pairwise(edges), strict=True):
+            owned[part].append(range(start, end))
     return {part: tuple(rows) for part, rows in owned.items()}
 
 

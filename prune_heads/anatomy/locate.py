@@ -1,19 +1,20 @@
 """`attention_blocks`: the attention blocks of a model, in order, or a refusal. Never a guess."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.anatomy.families import FAMILIES, UNKNOWN
 from prune_heads.anatomy.heads_of import owned_dimensions
 from prune_heads.anatomy.layout import Layout
-from prune_heads.anatomy.own import found_attention
+from prune_heads.anatomy.own import own_layout
 from prune_heads.anatomy.projection import find_projection, has, named_modules, there, written
+from prune_heads.descriptors import letter_of
 from prune_heads.errors import UnsupportedModelError
 
 _RECORD = "prune_heads_record"
@@ -32,8 +33,12 @@ class RemovalRecord:
 def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
     """The attention blocks of a model: encoder (E), encoder-decoder (A), decoder (D), layer by layer.
 
+    A module that holds models of transformers has the blocks of each, in the order of the modules, and then its own;
+    layers are counted on from one to the next.
+
     Args:
-        model: Of transformers; or with `nn.MultiheadAttention` or described classes (`describe_attention`) inside.
+        model: Of transformers; or with such models, `nn.MultiheadAttention` or described classes
+            (`describe_attention`) inside.
 
     Raises:
         UnsupportedModelError: If the model's type has no row in `FAMILIES`, or its modules are not
@@ -43,19 +48,45 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
         raise UnsupportedModelError(
             f"the model must be the transformers model itself; got {type(model).__name__} around it. Take model.module"
         )
-    config = getattr(model, "config", None)
-    model_type = getattr(config, "model_type", None)
-    if isinstance(model_type, str) and model_type in UNKNOWN:
+    parts = models_inside(model)
+    if "" in parts or not parts:
+        blocks = _blocks(model)
+    else:
+        paths = tuple(f"{path}." for path in parts)
+        own = _of_own(model, outside=paths)
+        blocks = _joined([*map(_blocks, parts.values(), paths), own])
+    if blocks:
+        return blocks
+    types = [part.config.model_type for part in parts.values()] or [_type(model) or type(model).__name__]
+    raise UnsupportedModelError(
+        f"the model must be of a known type, or hold one as a submodule; got {', '.join(map(repr, types))}. "
+        "'prune-heads models' lists the types; describe an attention class of your own with describe_attention"
+    )
+
+
+def models_inside(model: nn.Module) -> dict[str, PreTrainedModel]:
+    """Path -> model of transformers, the outermost ones; the path is empty for the model itself."""
+    found: dict[str, PreTrainedModel] = {}
+    for name, module in named_modules(model):
+        if isinstance(module, PreTrainedModel) and not any(f"{name}.".startswith(path) for path in found):
+            found[f"{name}." if name else ""] = module
+    return {path.removesuffix("."): module for path, module in found.items()}
+
+
+def _type(model: nn.Module) -> str | None:
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    return model_type if isinstance(model_type, str) else None
+
+
+def _blocks(model: nn.Module, prefix: str = "") -> list[AttentionBlock]:
+    """Those of one model of a family, or outside transformers; `prefix` is its path. None if it has none."""
+    model_type, config = _type(model), getattr(model, "config", None)
+    if model_type in UNKNOWN:
         raise UnsupportedModelError(
             f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}"
         )
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        if blocks := _of_own(model, described_only=isinstance(model_type, str)):
-            return blocks
-        raise UnsupportedModelError(
-            f"the model must be of a known type; got {model_type or type(model).__name__!r}. 'prune-heads models' lists"
-            " the types; describe an attention class of your own with describe_attention"
-        )
+    if model_type not in FAMILIES:
+        return _of_own(model, prefix, described_only=model_type is not None)
     if getattr(config, "add_cross_attention", False):
         raise UnsupportedModelError(
             f"a {model_type!r} model must have self-attention only; this one has cross-attention, whose heads are "
@@ -68,7 +99,16 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
             f"the attention of a {model_type!r} model is not understood with "
             f"{', '.join(f'{name}={getattr(config, name, None)!r}' for name in names)} in its configuration"
         )
-    return [block for layout in layouts for block in _of_layout(model, model_type, layout)]
+    return [block for layout in layouts for block in _of_layout(model, model_type, layout, prefix)]
+
+
+def _joined(groups: Iterable[Sequence[AttentionBlock]]) -> list[AttentionBlock]:
+    """The blocks of several models, the layers of each counted on from those of its kind before it."""
+    blocks: list[AttentionBlock] = []
+    for group in groups:
+        n_layers = {block.letter: block.layer + 1 for block in blocks}
+        blocks += [replace(block, layer=block.layer + n_layers.get(block.letter, 0)) for block in group]
+    return blocks
 
 
 def _that_hold(layouts: Iterable[Layout], config: object) -> Iterator[Layout]:
@@ -82,15 +122,20 @@ def _that_hold(layouts: Iterable[Layout], config: object) -> Iterator[Layout]:
             yield replace(layout, not_removed=f"{why} ({name} in its configuration)") if refused else layout
 
 
-def _of_own(model: nn.Module, *, described_only: bool) -> list[AttentionBlock]:
-    layers: Counter[tuple[str, str]] = Counter()
-    blocks = []
-    for name, module, whole, layout in found_attention(model, described_only=described_only):
-        blocks.append(
-            _block(name or type(module).__name__, layers[layout.stack, layout.kind], module, whole, layout)
-        )
-        layers[layout.stack, layout.kind] += 1
-    return blocks
+def _of_own(
+    model: nn.Module, prefix: str = "", *, described_only: bool = False, outside: tuple[str, ...] = ()
+) -> list[AttentionBlock]:
+    """Attention outside the families: encoder, encoder-decoder, decoder, each in the order of the modules."""
+    found: dict[str, list[AttentionBlock]] = {"E": [], "A": [], "D": []}
+    for name, module in named_modules(model):
+        if f"{name}.".startswith(outside):
+            continue
+        if at := own_layout(model, name, module, described_only=described_only):
+            layout, whole = at
+            of_kind = found[letter_of(layout.kind, layout.stack)]
+            shown = f"{prefix}{name}" or type(module).__name__
+            of_kind.append(_block(shown, len(of_kind), module, whole, layout))
+    return [block for blocks in found.values() for block in blocks]
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -99,7 +144,7 @@ def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
     setattr(block.module, _RECORD, record)
 
 
-def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[AttentionBlock]:
+def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -> Iterator[AttentionBlock]:
     ends_with = re.compile(rf"(?:^|\.){layout.pattern}$")
     found = sorted(
         (
@@ -122,7 +167,7 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout) -> Iterator[At
             f"found {[name for _, name, *_ in found] or 'none'}"
         )
     blocks = [
-        (numbers, _block(name, numbers[0] if len(numbers) == 1 else i, module, whole, layout))
+        (numbers, _block(prefix + name, numbers[0] if len(numbers) == 1 else i, module, whole, layout))
         for i, (numbers, name, module, whole) in enumerate(found)
     ]
     if layout.depths is None:
@@ -147,7 +192,8 @@ def _in_calls(
 
 
 def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:
-    held_by = {"Q": there(module, layout.query), "K": layout.key, "V": layout.value}
+    paths = layout.qkv.split() if " " in layout.qkv else [layout.qkv] * 3
+    held_by = {part: there(module, path) for part, path in zip("QKV", paths, strict=True)}
     inputs = {path: find_projection(module, path, name) for path in held_by.values()}
     output = find_projection(module, layout.output, name, gives_output=True)
     width = output.weight.shape[1]
@@ -177,8 +223,8 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         module=module,
         layer_module=whole,
         query=replace(inputs[held_by["Q"]], heads=owned["Q"]),
-        key=replace(inputs[layout.key], heads=owned["K"]),
-        value=replace(inputs[layout.value], heads=owned["V"]),
+        key=replace(inputs[held_by["K"]], heads=owned["K"]),
+        value=replace(inputs[held_by["V"]], heads=owned["V"]),
         output=replace(output, heads=tuple(range(i * d, (i + 1) * d) for i in range(n_heads))),
         layout=layout,
     )

@@ -1,22 +1,18 @@
 """Attention outside transformers: PyTorch's own modules, and classes that the user has described."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from prune_heads.anatomy.layout import Kind, Layout, Stack
 from prune_heads.anatomy.multihead import why_not_plain
-from prune_heads.anatomy.projection import named_modules, written
+from prune_heads.anatomy.projection import written
 from prune_heads.errors import UnsupportedModelError
 
-TORCH = Layout(
+_TORCH = Layout(
     pattern="",
-    query="in_proj_weight",
-    key="in_proj_weight",
-    value="in_proj_weight",
+    qkv="in_proj_weight",
     output="out_proj",
     counted_by="num_heads",
     counters=("num_heads",),
@@ -24,16 +20,6 @@ TORCH = Layout(
 )
 
 _DESCRIBED: dict[type[nn.Module], Layout] = {}
-
-
-class Found(NamedTuple):
-    """An attention module in a model."""
-
-    name: str
-    module: nn.Module
-    layer: nn.Module
-    """The layer around it; itself where that is not known."""
-    layout: Layout
 
 
 def describe_attention(
@@ -73,9 +59,7 @@ def describe_attention(
     meanings = ((counted, "num_heads"), (n_kv_heads, "num_key_value_heads"), (width, "all_head_size"))
     _DESCRIBED[attention] = Layout(
         pattern="",
-        query=query,
-        key=key,
-        value=value,
+        qkv=f"{query} {key} {value}",
         output=output,
         counted_by=counted,
         n_heads=None if counted else int(n_heads),
@@ -90,31 +74,24 @@ def describe_attention(
     )
 
 
-def found_attention(model: nn.Module, *, described_only: bool) -> list[Found]:
-    """The attention modules that are described, or PyTorch's own; encoder, encoder-decoder, decoder, each in order.
+def own_layout(
+    model: nn.Module, name: str, module: nn.Module, *, described_only: bool
+) -> tuple[Layout, nn.Module] | None:
+    """How an attention module outside the families is laid out, and the layer around it; None for any other module.
 
     Args:
-        model: Any module.
+        model: That holds it.
+        name: Its path there.
+        module: The module; the layer is itself where it is not known.
         described_only: Leave PyTorch's own out.
 
     Raises:
-        UnsupportedModelError: If one of PyTorch's own is of a kind that is not handled.
+        UnsupportedModelError: If it is one of PyTorch's of a kind that is not handled.
     """
-    found = list(_found(model, described_only))
-    order = {("encoder", "self"): 0, ("decoder", "cross"): 1, ("decoder", "self"): 2}
-    return sorted(found, key=lambda one: order.get((one.layout.stack, one.layout.kind), 1))
-
-
-def _found(model: nn.Module, described_only: bool) -> Iterator[Found]:
-    for name, module in named_modules(model):
-        if layout := _DESCRIBED.get(type_before_parametrizations(module)):
-            yield Found(name, module, module, layout)
-        elif isinstance(module, nn.MultiheadAttention) and not described_only:
-            _check(name, module)
-            yield _torch(model, name, module)
-
-
-def _check(name: str, module: nn.MultiheadAttention) -> None:
+    if layout := _DESCRIBED.get(type_before_parametrizations(module)):
+        return layout, module
+    if described_only or not isinstance(module, nn.MultiheadAttention):
+        return None
     if type(module) is not nn.MultiheadAttention:
         raise UnsupportedModelError(
             f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose forward "
@@ -122,12 +99,9 @@ def _check(name: str, module: nn.MultiheadAttention) -> None:
         )
     if reason := why_not_plain(module):
         raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {reason}")
-
-
-def _torch(model: nn.Module, name: str, module: nn.Module) -> Found:
     parent = written(model.get_submodule(name.rpartition(".")[0]) if name else model)
     if not isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
-        return Found(name, module, module, TORCH)
+        return _TORCH, module
     stack: Stack = "decoder" if isinstance(parent, nn.TransformerDecoderLayer) else "encoder"
     kind: Kind = "cross" if name.endswith("multihead_attn") else "self"
-    return Found(name, module, parent, replace(TORCH, kind=kind, stack=stack))
+    return replace(_TORCH, kind=kind, stack=stack), parent

@@ -72,13 +72,7 @@ def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator
 
 def owned_besides(block: AttentionBlock) -> list[Tensor]:
     """Weights that all heads of the block own in equal shares, beside W_Q, W_K, W_V and W_O."""
-    found: list[Tensor] = []
-    for path, _ in block.layout.also:
-        parent, _, name = path.rpartition(".")
-        thing = getattr(block.module.get_submodule(parent), name, None)
-        tensors = thing.parameters() if isinstance(thing, nn.Module) else [thing]
-        found += [tensor for tensor in tensors if isinstance(tensor, Tensor)]
-    return found
+    return [owned.tensor for owned in block.besides(())]
 
 
 def linear_weights(block: AttentionBlock) -> int:

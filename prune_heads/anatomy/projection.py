@@ -1,14 +1,36 @@
 """W_Q, W_K, W_V and W_O: linear maps, or parameters of the attention module itself."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.errors import UnsupportedModelError
+
+
+class Owned(NamedTuple):
+    """What some heads own of one weight or bias."""
+
+    module: nn.Module
+    name: str
+    """Of the tensor in the module."""
+    dim: int
+    """Dimension of the tensor, as it is stored, along which heads share it."""
+    indices: list[int]
+    """What is the heads' in that dimension."""
+
+    @property
+    def tensor(self) -> Tensor:
+        """The whole weight."""
+        return cast(Tensor, getattr(self.module, self.name))
+
+    @property
+    def n_parameters(self) -> int:
+        """Elements of the weight that are these heads'."""
+        return len(self.indices) * self.tensor.numel() // self.tensor.shape[self.dim] if self.indices else 0
 
 
 @dataclass(frozen=True)
@@ -32,11 +54,6 @@ class Projection:
         return cls(module, (), turned=isinstance(module, Conv1D))
 
     @property
-    def place(self) -> tuple[int, str]:
-        """The same for projections that are held by one weight."""
-        return id(self.module), self.names[0]
-
-    @property
     def weight(self) -> Tensor:
         """`(outputs, inputs)`; a view, also of one that is kept the other way round, or head by head."""
         weight = cast(Tensor, getattr(self.module, self.names[0])).flatten(1)
@@ -56,8 +73,19 @@ class Projection:
 
     def dimensions(self, heads: Iterable[int]) -> Tensor:
         """What these heads (places, from 0) own together, in order: `(n,)` indices."""
-        dims = [i for head in heads for i in self.heads[head]]
-        return torch.tensor(dims, dtype=torch.long, device=self.weight.device)
+        return torch.tensor(self._indices(heads), dtype=torch.long, device=self.weight.device)
+
+    def owned(self, heads: Collection[int], *, inputs: bool = False) -> Iterator[Owned]:
+        """What these heads own: outputs with their biases; inputs of W_O."""
+        weight, bias = self.names
+        stored, dims = cast(Tensor, getattr(self.module, weight)), self._indices(heads)
+        # A weight of three dimensions is `(width, heads, dimensions)`.
+        yield Owned(self.module, weight, int(inputs ^ self.turned), list(heads) if stored.ndim == 3 else dims)
+        if not inputs and self.bias is not None:
+            yield Owned(self.module, bias, 0, dims)
+
+    def _indices(self, heads: Iterable[int]) -> list[int]:
+        return [i for head in heads for i in self.heads[head]]
 
 
 def find_projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:

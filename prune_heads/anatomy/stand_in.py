@@ -31,14 +31,8 @@ class _HeadOfZeros:
         self.forward = block.module.forward
         heads = range(block.n_heads // block.n_kv_heads)
         rows: Counter[tuple[nn.Module, str, int]] = Counter()
-        for projection, own in block.inputs_of(heads):
-            weight, bias = projection.names
-            size = len(projection.dimensions(own))
-            rows[projection.module, weight, int(projection.turned)] += size
-            if projection.bias is not None:
-                rows[projection.module, bias, 0] += size
-        output = block.output
-        rows[output.module, output.names[0], 1 - output.turned] = len(output.dimensions(heads))
+        for owned in block.owned(heads):
+            rows[owned[:3]] += len(owned.indices)
         self.rows = dict(rows)
         """Of each weight (module, name, dimension of the heads), the size of that dimension."""
         self.counters = [

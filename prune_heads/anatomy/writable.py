@@ -46,18 +46,7 @@ def check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[AttentionB
 
 def _weights(block: AttentionBlock) -> Iterator[tuple[nn.Module, str]]:
     """Module and name of each weight and bias that heads own."""
-    for projection in (block.value, block.key, block.query):
-        yield from _there(projection.module, *projection.names)
-    yield from _there(block.output.module, block.output.names[0])
-    for path, _ in block.layout.also:
-        parent, _, name = path.rpartition(".")
-        holder = block.module.get_submodule(parent)
-        thing = getattr(holder, name, None)
-        yield from _there(thing, "weight", "bias") if isinstance(thing, nn.Module) else _there(holder, name)
-
-
-def _there(module: nn.Module, *names: str) -> Iterator[tuple[nn.Module, str]]:
-    return ((module, name) for name in names if isinstance(getattr(module, name or "-", None), Tensor))
+    return ((owned.module, owned.name) for owned in block.owned(()))
 
 
 def _why_not(module: nn.Module, name: str) -> str:

@@ -7,6 +7,7 @@ Whoever consumes the batches puts results back into file order by `Batch.index`.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,8 @@ class Batch:
 class Batches:
     """The examples of a split, tokenised once and held as flat arrays (four bytes a token and field)."""
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
+    """None where nothing is padded."""
     fields: dict[str, NDArray[np.int32]]
     """Each `(all tokens,)`, example after example."""
     offsets: NDArray[np.int64]
@@ -81,6 +83,15 @@ class Batches:
         """`(n_examples,)`: tokens of each example, special ones included, padding not; targets not counted."""
         return np.diff(self.offsets)
 
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All that the model is given of the examples, by name; for fingerprints."""
+        yield from sorted(self.fields.items())
+        yield "offsets", self.offsets
+        yield "labels", self.labels
+        if self.targets is not None:
+            yield "targets", self.targets.tokens
+            yield "target_offsets", self.targets.offsets
+
     def __len__(self) -> int:
         return -(-self.n_examples // self.batch_size)
 
@@ -97,7 +108,7 @@ class Batches:
 
     def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
         """The examples at these places, padded to the longest of them or to `pad_to` tokens."""
-        pad_id = self.tokenizer.pad_token_id if self.pad_id is None else self.pad_id
+        pad_id = getattr(self.tokenizer, "pad_token_id", 0) if self.pad_id is None else self.pad_id
         values = {
             "input_ids": pad_id or 0,
             "token_type_ids": getattr(self.tokenizer, "pad_token_type_id", 0),

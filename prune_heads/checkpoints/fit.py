@@ -106,19 +106,26 @@ def check_config(raw: Mapping[str, Any], name: str) -> None:
             refuse("label2id", f"agree with id2label, where {label} is {key}")
 
 
-def check_classifier(config: PreTrainedConfig, raw: Mapping[str, Any], name: str) -> None:
-    """Refuse a class that has another head than one for the class of a text.
+def check_class(config: PreTrainedConfig, raw: Mapping[str, Any], name: str, suffix: str, head: str) -> None:
+    """Refuse a class that has another head.
+
+    Args:
+        config: Of the checkpoint.
+        raw: The same as config.json has it.
+        name: Of the checkpoint.
+        suffix: What the names of the classes that have this head share, such as `SequenceClassification`.
+        head: Its name.
 
     Raises:
         CheckpointError: Naming the class.
     """
-    remote = str((raw.get("auto_map") or {}).get("AutoModelForSequenceClassification", "")).split(".")[-1]
+    remote = str((raw.get("auto_map") or {}).get(f"AutoModelFor{suffix}", "")).split(".")[-1]
     for named in config.architectures or ():
-        if "SequenceClassification" not in named and named != remote and named not in _BASES:
+        if suffix not in named and named != remote and named not in _BASES:
             raise CheckpointError(
-                f"a checkpoint must have a trained classification head; {name} is of another class ({named}). "
-                "Fine-tune it on the task first, or name a checkpoint that is. If its head is one of text "
-                "classification, name the class ...ForSequenceClassification in 'architectures' of its config.json"
+                f"a checkpoint must have a trained {head}; {name} is of another class ({named}). Fine-tune it on the "
+                f"task first, or name a checkpoint that is. If it has such a head, name the class ...For{suffix} in "
+                "'architectures' of its config.json"
             )
 
 

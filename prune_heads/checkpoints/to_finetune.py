@@ -4,39 +4,31 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from prune_heads.checkpoints.classifier import Classifier
-from prune_heads.checkpoints.fit import PRETRAINING, check_weights, read_config
+from prune_heads.checkpoints.fit import check_weights, read_config
+from prune_heads.checkpoints.head import CLASSIFICATION, Head
 from prune_heads.checkpoints.language_model import objective_of
-from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
+from prune_heads.checkpoints.loader import Checkpoint, finished, read_model, read_preprocessor
+from prune_heads.checkpoints.loading import find, reading
 from prune_heads.checkpoints.pruned import has_removed_heads
-from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
-from prune_heads.checkpoints.weight_files import check_weight_files
 from prune_heads.errors import CheckpointError
-
-
-class Start(NamedTuple):
-    """A model to be fine-tuned."""
-
-    classifier: Classifier
-    """In float32."""
-    drawn: tuple[str, ...]
-    """Weights that the checkpoint lacks, drawn at random."""
 
 
 def load_to_finetune(
     name: str,
     labels: Sequence[str] | None,
     *,
+    head: Head = CLASSIFICATION,
+    problem: str = "single_label_classification",
     task: str | None = None,
     trust_remote_code: bool = False,
-) -> Start:
-    """Load a pretrained model with a classification head for these labels.
+) -> Checkpoint:
+    """Load a pretrained model, in float32, with a head for these labels.
 
     A head that the checkpoint has for the same labels by name, in whatever order, is kept; any other is drawn anew
     from PyTorch's generator, which the caller seeds. So is a pooler that the checkpoint lacks.
@@ -44,6 +36,8 @@ def load_to_finetune(
     Args:
         name: A local folder, a repository on the hub, or `mini`.
         labels: Of the task, by name; None for a score.
+        head: Which head is trained.
+        problem: The `problem_type` of a head with labels.
         task: The task's name, by which `mini` finds its checkpoint.
         trust_remote_code: Run code that a hub repository brings along.
 
@@ -55,25 +49,17 @@ def load_to_finetune(
         raise CheckpointError(
             f"fine-tuning must start from a whole model; {shown} has had heads removed. Fine-tune first, then prune"
         )
+    problem = "regression" if labels is None else problem
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
         config, raw = read_config(source, shown, where)
-        tokenizer = load_tokenizer(source, shown, where)
-        stored = check_weight_files(source if isinstance(source, Path) else None, shown)
-        keeps_head = _has_head_for(config, labels)
+        reader = read_preprocessor(source, shown, head, where)
+        keeps_head = _has_head_for(config, labels, head, problem)
         if not keeps_head:
             config.id2label = dict(enumerate(labels or ("score",)))
             config.label2id = {label: index for index, label in config.id2label.items()}
-            config.problem_type = None if labels else "regression"
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **where,
-        )
-        stored = stored or check_weight_files(folder_of(source), shown)
-        unused = (*PRETRAINING, *_other_heads(config))
+            config.problem_type = None if problem == "single_label_classification" else problem
+        model, info, stored = read_model(source, shown, config, head, torch.float32, where)
+        unused = (*head.unused, *_other_heads(config))
     pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
     drawn = _new_weights(model, info, anew=not (keeps_head or pretrained))
     found = {
@@ -82,20 +68,17 @@ def load_to_finetune(
         "mismatched_keys": [each for each in info["mismatched_keys"] if each[0] not in drawn],
     }
     check_weights(model, found, shown, stored=stored, unused=unused, head="model under its head")
-    notes = settle(model, tokenizer, raw)
-    check_tokenizer(tokenizer, model, shown, folder=folder_of(source), token="pad")
-    return Start(Classifier(model, tokenizer, shown, revision_in_cache(source), notes), tuple(sorted(drawn)))
+    return finished(model, reader, source, shown, raw, head)._replace(drawn=tuple(sorted(drawn)))
 
 
-def _has_head_for(config: Any, labels: Sequence[str] | None) -> bool:
-    classes, problem = config.architectures, config.problem_type
-    is_classifier = not classes or any("SequenceClassification" in name for name in classes)
-    if problem not in (None, "regression" if labels is None else "single_label_classification"):
+def _has_head_for(config: Any, labels: Sequence[str] | None, head: Head, problem: str) -> bool:
+    has_it = not config.architectures or any(head.suffix in name for name in config.architectures)
+    if config.problem_type not in (None, problem):
         return False
     if labels is None:
-        return is_classifier and config.num_labels == 1
+        return has_it and config.num_labels == 1
     names = [str(name).casefold() for name in config.id2label.values()]
-    return is_classifier and sorted(names) == sorted(label.casefold() for label in labels)
+    return has_it and sorted(names) == sorted(label.casefold() for label in labels)
 
 
 def _other_heads(config: PreTrainedConfig) -> list[str]:

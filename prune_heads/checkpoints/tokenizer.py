@@ -140,13 +140,13 @@ def _check_special(
 
 
 def settle(
-    model: PreTrainedModel, tokenizer: Tokenizer, raw: Mapping[str, Any], *, pads: bool = True
+    model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True
 ) -> tuple[str, ...]:
     """Give model and tokenizer what the configuration leaves open or asks for in vain.
 
     Args:
         model: As loaded.
-        tokenizer: Its own.
+        tokenizer: Its own; of a model of images, anything else.
         raw: Its configuration as config.json has it: what a class says of padding in its place may be another's.
         pads: Whether the model is asked what is padding.
 
@@ -162,6 +162,8 @@ def settle(
             setattr(module.config, entry, _PLAIN[entry])  # a stack may have a copy of its own
         if getattr(module, "chunk_size_feed_forward", 0) != 0:
             module.chunk_size_feed_forward = 0
+    if not isinstance(tokenizer, Tokenizer):
+        return tuple(notes)
     takes = inspect.signature(model.forward).parameters
     if "attention_mask" in takes and "attention_mask" not in tokenizer.model_input_names:
         tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]

@@ -7,8 +7,6 @@ from typing import Annotated
 
 from typer import Option
 
-from prune_heads.objects import is_url
-
 
 @dataclass(frozen=True)
 class OrPath:
@@ -18,9 +16,15 @@ class OrPath:
     """Of a text in a file, and the folder of the file."""
 
 
+def _is_folder(text: str, folder: Path) -> bool:
+    from prune_heads.store import is_url  # reads and writes arrays too, which takes a while to import
+
+    return not is_url(text)
+
+
 JSON_FILE = OrPath(lambda text, folder: text.endswith(".json"))
 TOML_FILE = OrPath(lambda text, folder: text.endswith(".toml"))
-FOLDER_OR_URL = OrPath(lambda text, folder: not is_url(text))
+FOLDER_OR_URL = OrPath(_is_folder)
 FOLDER_OR_NAME = OrPath(
     lambda text, folder: text.startswith((".", "~")) or (text != "mini" and (folder / text).is_dir())
 )
@@ -40,7 +44,7 @@ def store_place(value: str | None) -> str | None:
     """
     if value is None:
         return None
-    from prune_heads.objects import objects_at
+    from prune_heads.store import objects_at
 
     return objects_at(value).place
 

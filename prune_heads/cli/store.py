@@ -28,8 +28,8 @@ def _without_command(context: typer.Context) -> None:
 @store.command("list")
 def list_entries(place: Place = None, as_json: Json = False) -> None:
     """List the predictions that are kept, and the jobs that are not finished."""
-    from prune_heads.journal import unfinished
     from prune_heads.reporting.store import store_report, store_table
+    from prune_heads.store import unfinished
 
     opened = _opened(place)
     report = store_report(list(opened.entries()), unfinished(opened.objects))

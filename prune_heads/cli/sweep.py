@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from prune_heads.cli.trial import BeginTrials, draws, known
 from prune_heads.errors import SpecError
 
 if TYPE_CHECKING:
-    from prune_heads.execution.job import Event, Executor
+    from prune_heads.execution.worker import Event
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
 Output = Annotated[
@@ -102,21 +103,18 @@ def run(
             f"{read.n_trials + read.n_undrawn:,}."
         )
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.execution.job import Job, Policy
-    from prune_heads.execution.local import Local
+    from prune_heads.execution.witness import witness
+    from prune_heads.execution.worker import Job, Worker, actors, here, processes
     from prune_heads.reporting.progress import display
     from prune_heads.reporting.sweep import end_table, status_report
 
     folder = SweepFolder.open(output.resolve(), read)
-    begin = BeginTrials(folder.root, spec.resolve().parent, store)
-    job = Job(folder, read.trials, begin, Policy(retries, stop_after))
-    if worker:
-        job = job.turned(_own_number())
-    runs: Executor = Local(min(jobs or 1, len(read.trials)), _threads(), _gpus(), waits=not worker)
+    job = Job(
+        folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, store), retries, stop_after
+    )
+    workers = here if jobs in (None, 1) else processes(jobs, _threads(), _gpus())
     if executor is ExecutorName.ray:
-        from prune_heads.execution.cluster import Cluster
-
-        runs = Cluster(address, jobs, cpus or 1.0, gpus or 0.0)
+        workers = actors(address, jobs, cpus or 1.0, gpus or 0.0)
     host, pid, own = platform.node(), os.getpid(), {"done": 0, "failed": 0}
     name = f"{host} {pid}" if worker else None
     with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
@@ -126,7 +124,9 @@ def run(
                 own[event.kind] += 1
             tell(event)
 
-        runs.run(job, listen, stopping)
+        works = Worker(job.turned(_own_number()) if worker else job, listen, stopping, not worker, workers)
+        with witness(works.claims) if workers is here else nullcontext():
+            works.work()
         was_stopped = stopping()
     report = status_report(folder)
     about = {"worker": {"host": host, "pid": pid, **own}} if worker else {}

@@ -1,37 +1,40 @@
-"""`prune-heads train-mini`: make a built-in checkpoint anew."""
+"""`prune-heads train-mini`: train a model for a built-in task."""
 
 from pathlib import Path
 from typing import Annotated
 
 from typer import BadParameter, Option
 
-from prune_heads.mini.grammar import N_TRAIN, SPLITS
-from prune_heads.tasks.spec import task_name
+from prune_heads.tasks.spec import MINI, task_name
 
 
 def _task(value: str) -> str:
-    if task_name(value) not in SPLITS:
-        raise BadParameter(f"{value!r} is not one of {', '.join(SPLITS)}.")
+    if task_name(value) not in MINI:
+        raise BadParameter(f"{value!r} is not one of {', '.join(MINI)}.")
     return task_name(value)
 
 
 def train_mini(
-    task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(SPLITS)}.")],
+    task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(MINI)}.")],
     output: Annotated[
         Path, Option("--output", "-o", help="Folder for model, configuration and tokenizer.", file_okay=False)
     ],
-    seed: Annotated[int, Option(help="Of the initial weights; 0 gives the shipped checkpoint.")] = 0,
+    seed: Annotated[int, Option(help="Seed of the initial weights and of the order of the examples.")] = 0,
     epochs: Annotated[
-        int | None, Option(min=1, help="Passes over 6000 fresh examples. (default: as for the shipped one)")
+        int | None,
+        Option(min=1, help="Passes over the 6000 training examples. (default: as for the shipped one)"),
     ] = None,
 ) -> None:
-    """Train the small model of a built-in task from scratch, on one CPU thread."""
+    """Train a small model for a built-in task from scratch, on one CPU thread.
+
+    The shipped models saw fresh examples in each epoch: 'python -m experiments.mini.train' in the repository.
+    """
     from prune_heads.cli.output import TerminalReporter, show
     from prune_heads.reporting.layout import line
-    from prune_heads.studies.train_mini import RECIPES, train, validation_metrics
+    from prune_heads.studies.train_mini import N_EXAMPLES, RECIPES, train, validation_metrics
 
     n_epochs = epochs or RECIPES[task].n_epochs
-    with TerminalReporter().stage("training", n_epochs * N_TRAIN) as progress:
+    with TerminalReporter().stage("training", n_epochs * N_EXAMPLES) as progress:
         train(task, output, seed=seed, n_epochs=n_epochs, progress=progress)
     for split, metrics in validation_metrics(task, output).items():
         words = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

@@ -19,7 +19,7 @@ from prune_heads.errors import PruneHeadsError
 from prune_heads.execution.spec import Known, Trial, Values
 
 if TYPE_CHECKING:
-    from prune_heads.execution.job import RunTrial
+    from prune_heads.execution.worker import RunTrial
     from prune_heads.studies.setup import Setup
 
 _OF_THE_SWEEP = ("checkpoint", "config", "output", "overwrite", "as_json", "save_checkpoint", "store")

@@ -1,13 +1,13 @@
 """Who works on a trial: files that only one process can make, with a beat that says that it is alive.
 
 No lock is held and no clock is compared. A claim is the file `<trial>.<generation>`, made with O_EXCL. Its owner
-writes another number into it every few seconds; who has watched a claim for a while by his own clock and saw no beat
-makes the next generation, which again only one can. An owner on the same machine whose process is gone is
+writes another number into it every few seconds. A process that has watched a claim for a while by its own clock and
+saw no beat makes the next generation, which again only one can. An owner on the same machine whose process is gone is
 dead at once.
 
-A claim also says how many owners have died of its trial. Whoever sees a process die alone (its witness) writes so
-into its claims; the next owner counts on. Of a process that was killed with all around it, by a user or with its
-machine, nobody tells: no trial is to blame.
+A claim also says how many workers have died of its trial. The owner counts those of its pool. If the owner runs trials
+itself, a process beside it (its witness) notes its death. If an owner is killed together with its witness, by a user
+or with its machine, no death is noted: no trial is to blame.
 """
 
 import json
@@ -56,7 +56,7 @@ class Claims:
     owner: Owner = field(default_factory=Owner.me)
     clock: Callable[[], float] = time.monotonic
     witness: int | None = None
-    """The process of this machine that tells of our death."""
+    """The process of this machine that notes our death."""
     _watched: dict[str, _Look] = field(default_factory=dict)
     """File name of a claim -> the last look at it."""
     _held: dict[str, Path] = field(default_factory=dict)
@@ -128,17 +128,16 @@ class Claims:
         for trial in list(self._held):
             self.give_back(trial)
 
-    def give_back_of(self, pid: int | None) -> None:
-        """End the claims of a process of this machine that was ended from outside: no trial is to blame."""
+    def count_death(self, trial: str) -> None:
+        """Note that one more worker has died of a trial whose claim is ours."""
+        with self._lock:
+            self._deaths[trial] += 1
+        self.beat()
+
+    def tell_of_death(self, pid: int) -> None:
+        """Note in the claims of a process of this machine that it has died of its trial."""
         for claim, about in self._claims():
             if (about.get("host"), about.get("pid")) == (self.owner.host, pid):
-                claim.unlink(missing_ok=True)
-
-    def tell_of_death(self, pid: int | None = None, *, token: str | None = None) -> None:
-        """Write into the claims of a process, of this machine or known by its token, that it has died of its trial."""
-        for claim, about in self._claims():
-            own = (self.owner.host, pid) if token is None else token
-            if own == ((about.get("host"), about.get("pid")) if token is None else about.get("token")):
                 with suppress(OSError):  # then no one tells of it
                     write_bytes(claim, json.dumps(about | {"died": True}).encode())
 

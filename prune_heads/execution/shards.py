@@ -1,24 +1,20 @@
-"""Parts of one job, shared out among workers on a Ray cluster (the optional extra `ray`); it knows not what they are.
+"""Parts of one job, shared out among workers on a Ray cluster (the optional extra `ray`)."""
 
-A worker loads once and then does one part after the other. What a worker was at when it or its node was lost is done
-again by another one. Who has no room on the cluster yet keeps no part waiting.
-"""
-
+import heapq
 import os
-import pickle
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
-from prune_heads.errors import PruneHeadsError, RunError, first_line
-from prune_heads.execution.connection import connected
+from prune_heads.errors import PruneHeadsError, RunError
+from prune_heads.execution.cluster import Actors, connected
+from prune_heads.execution.pool import MOST_DEATHS, LostError, Pool
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
 
-MOST_LOST = 3
-"""Workers that may die of one part, or each before it has loaded."""
 _WAIT_SECONDS = 1.0
 _DIGITS = 10_000
 """Ray counts shares of a core or a GPU in ten-thousandths."""
@@ -30,7 +26,7 @@ class Shards:
 
     n: int
     address: str | None = None
-    """Of the cluster, `auto` or `ray://...`; None: one of this machine's own, for as long as it takes."""
+    """See `connected`."""
 
     def run(
         self,
@@ -56,125 +52,50 @@ class Shards:
         if not parts:
             return []
         with connected(self.address) as ray:
-            return _Driver(ray, self.n, begin, parts, tell, gpus).work()
+            n = min(self.n, len(parts))
+            shares = shares_of([node["Resources"] for node in ray.nodes() if node["Alive"]], n, gpus=gpus)
+            threads = max(1, int(shares["CPU"]))
+            if "OMP_NUM_THREADS" in os.environ:  # the user has said how many
+                threads = min(threads, int(os.environ["OMP_NUM_THREADS"]))
+            crew = Actors(ray, partial(_begin, begin, threads), cpus=shares["CPU"], gpus=shares["GPU"])
+            with Pool[int](crew, n) as pool:
+                return _shared_out(pool, parts, tell)
 
 
-class _Driver(Generic[Part, Found]):
-    """Hands parts to actors and hears of them."""
-
-    def __init__(
-        self,
-        ray: Any,
-        n: int,
-        begin: Callable[[int], Callable[[Part], Found]],
-        parts: Sequence[Part],
-        tell: Callable[[Part, Found], None],
-        gpus: bool,
-    ) -> None:
-        self.ray, self.parts, self.tell = ray, parts, tell
-        self.n = min(n, len(parts))
-        self.begin = ray.put(pickle.dumps(begin))  # once, however many load it
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        shares = shares_of(nodes, self.n, gpus=gpus)
-        self.threads = max(1, int(shares["CPU"]))
-        if "OMP_NUM_THREADS" in os.environ:  # the user has said how many
-            self.threads = min(self.threads, int(os.environ["OMP_NUM_THREADS"]))
-        self.remote = ray.remote(_Actor).options(
-            num_cpus=shares["CPU"], num_gpus=shares["GPU"], max_restarts=0
-        )
-        self.waiting = deque(range(len(parts)))
-        self.found: dict[int, Found] = {}
-        self.failed: dict[int, PruneHeadsError] = {}
-        self.actors: list[Any] = []
-        self.idle: list[Any] = []
-        self.running: dict[Any, tuple[Any, int | None]] = {}
-        """What is awaited -> who does it, and which part; None while it loads."""
-        self.lost: Counter[int | None] = Counter()
-
-    def work(self) -> list[Found]:
-        try:
-            while self._is_left():
-                self._hand_out()
-                ready, _ = self.ray.wait(list(self.running), timeout=_WAIT_SECONDS)
-                for reference in ready:
-                    self._hear(reference)
-        finally:
-            for actor in self.actors:
-                self.ray.kill(actor)
-        if self.failed:
-            raise self.failed[min(self.failed)]
-        return [self.found[i] for i in range(len(self.parts))]
-
-    def _is_left(self) -> bool:
-        """After a failure only the parts before it matter: one process would have met theirs first."""
-        return any(i not in self.found for i in range(min(self.failed, default=len(self.parts))))
-
-    def _hand_out(self) -> None:
-        first_failed = min(self.failed, default=len(self.parts))
-        while self.waiting and self.waiting[0] >= first_failed:
-            self.waiting.popleft()
-        while self.waiting and self.idle:
-            actor, i = self.idle.pop(), self.waiting.popleft()
-            self.running[actor.do.remote(pickle.dumps(self.parts[i]))] = (actor, i)
-        while self.waiting and len(self.actors) < self.n:
-            actor = self.remote.remote(self.threads)
-            self.actors.append(actor)
-            self.running[actor.load.remote(self.begin)] = (actor, None)
-
-    def _hear(self, reference: Any) -> None:
-        actor, i = self.running.pop(reference)
-        try:
-            answer = self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            if not isinstance(error.cause, PruneHeadsError):
-                raise
-            if i is None:
-                raise error.cause from error
-            self.failed[i] = error.cause
-            self.idle.append(actor)
-            return
-        except self.ray.exceptions.RayError as error:  # its process, its node or what it found is gone
-            self._lose(actor, i, first_line(error))
-            return
-        self.idle.append(actor)
-        if i is None:
-            del self.lost[None]
-        else:
-            self.found[i] = pickle.loads(answer)
-            self.tell(self.parts[i], self.found[i])
-
-    def _lose(self, actor: Any, i: int | None, how: str) -> None:
-        """Another worker takes its place."""
-        self.ray.kill(actor)
-        self.actors.remove(actor)
-        self.lost[i] += 1
-        if i is None and self.lost[i] >= MOST_LOST * self.n:
-            raise RunError(
-                f"the workers of the cluster must start; {self.lost[i]} have died as they loaded, the last one of: "
-                f"{how}. Every node needs prune-heads, and memory for the model"
-            )
-        if i is not None and self.lost[i] >= MOST_LOST:
-            raise RunError(
-                f"a part of the work must not end its worker; part {i + 1} of {len(self.parts)} has ended "
-                f"{MOST_LOST}, the last one by: {how}. If memory was short, take fewer --shards or a lower --batch-size"
-            )
-        if i is not None:
-            self.waiting.appendleft(i)
+def _begin(begin: Callable[[int], Any], threads: int, number: int) -> Any:
+    return begin(threads)
 
 
-class _Actor:
-    """A worker in a process of Ray's; it takes and gives bytes, which stay whole when the cluster is left."""
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-
-    def load(self, begin: bytes) -> None:
-        """Get ready for parts."""
-        self.work: Callable[[Any], Any] = pickle.loads(begin)(self.threads)
-
-    def do(self, part: bytes) -> bytes:
-        """What is found of a part."""
-        return pickle.dumps(self.work(pickle.loads(part)))
+def _shared_out(pool: Pool[int], parts: Sequence[Part], tell: Callable[[Part, Found], None]) -> list[Found]:
+    waiting = list(range(len(parts)))  # a heap: a part whose worker died is the next one again
+    found: dict[int, Found] = {}
+    deaths: Counter[int] = Counter()
+    failed, error = len(parts), None
+    # After a failure only the parts before it matter: one process would have met theirs first.
+    while any(i not in found for i in range(failed)):
+        while waiting and waiting[0] < failed and pool.has_room:
+            i = heapq.heappop(waiting)
+            pool.submit(i, parts[i])
+        for i, answer in pool.wait(_WAIT_SECONDS):
+            if isinstance(answer, LostError):
+                deaths[i] += 1
+                if deaths[i] >= MOST_DEATHS:
+                    raise RunError(
+                        f"a part of the work must not end its worker; part {i + 1} of {len(parts)} has ended "
+                        f"{MOST_DEATHS}, the last one by: {answer}. If memory was short, take fewer --shards or a "
+                        "lower --batch-size"
+                    ) from answer
+                heapq.heappush(waiting, i)
+            elif isinstance(answer, PruneHeadsError):
+                failed, error = min((failed, error), (i, answer), key=lambda pair: pair[0])
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                found[i] = answer
+                tell(parts[i], answer)
+    if error is not None:
+        raise error
+    return [found[i] for i in range(len(parts))]
 
 
 def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A process beside a worker that tells if that dies alone, of its trial: then the next one knows (see claims).
+"""A process beside one that runs trials itself: it notes if that process dies alone, of its trial (see claims).
 
 python -m prune_heads.execution.witness CLAIMS PID    # until its stdin ends, which that process holds open
 """
@@ -14,14 +14,15 @@ from prune_heads.execution.claims import Claims
 
 
 @contextmanager
-def witness(claims: Claims) -> Iterator[int]:
-    """One beside this process; its number."""
+def witness(claims: Claims) -> Iterator[None]:
+    """One beside this process, for the length of the block."""
     words = [sys.executable, "-m", __name__, str(claims.folder), str(claims.owner.pid)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet) as beside:
         try:
-            yield beside.pid
-        finally:  # what ends well, or by an exception, has given back its claims
+            claims.witness = beside.pid
+            yield
+        finally:  # a process that ends well, or by an exception, has given back its claims
             beside.kill()
 
 

@@ -22,12 +22,12 @@ from torch.nn import functional
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
 from prune_heads.anatomy.context import Hook, on_context, uncompiled
 from prune_heads.anatomy.multihead import stay_dense
-from prune_heads.batching import Batch, Batches
+from prune_heads.batching import Batch, Batches, loaded
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.evaluation import check_finite
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.modes import evaluating
+from prune_heads.modes import evaluating, logits_of
 from prune_heads.progress import Progress, silent
 
 
@@ -67,20 +67,25 @@ class BatchRows:
 
 def gate_gradients(
     model: nn.Module,
-    batches: Batches,
+    batches: Batches | Iterable[Any],
     *,
     progress: Progress = silent,
 ) -> GateGradients:
     """Differentiate each example's loss by the gates; the model is in evaluation mode and frozen meanwhile.
+
+    The batches may be a DataLoader of model inputs with labels, which is read once; see `Evaluator`.
 
     The loss is cross-entropy, the squared error for regression, or minus the log-likelihood of all tokens that a
     language model predicts of the example; summed over the batch: examples do not scale each other, and the result
     does not depend on the batch size.
 
     Raises:
+        DataError: If a batch of a DataLoader is no mapping with labels, and no pair of inputs and labels.
         MaskNotAppliedError: If the W_O of a block with heads is not called.
         NotFiniteError: If a loss or a gradient is NaN or infinite.
     """
+    if not isinstance(batches, Batches):
+        batches = loaded(batches, model)
     return in_file_order(batch_rows(model, batches, range(len(batches)), progress=progress), model, batches)
 
 
@@ -139,7 +144,7 @@ def example_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch) -> list[Tensor]:
     """`(batch, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
     with _open_gates(model, blocks) as gates:
-        logits = model(**batch.inputs).logits
+        logits = logits_of(model(**batch.inputs))
     is_text = "targets" in batch.inputs
     losses = -logits.squeeze(-1) if is_text else example_losses(logits, batch.labels)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prune_heads.execution.connection import connected
+from prune_heads.execution.cluster import connected
 from prune_heads.execution.shards import Shards
 from prune_heads.files import new_directory, write_json, write_text
 from prune_heads.jobs.folder import TABLE_FILE

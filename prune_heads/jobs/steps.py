@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import RunError
-from prune_heads.execution.connection import connected
+from prune_heads.execution.cluster import connected
 from prune_heads.execution.shards import Shards
 from prune_heads.files import new_directory, read_json, write_json
 from prune_heads.heads import HeadScores

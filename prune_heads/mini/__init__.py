@@ -1,5 +1,25 @@
-"""The built-in offline suite: small GLUE-style tasks from a grammar, and checkpoints trained on them."""
+"""The built-in offline suite as data: small GLUE-style tasks from a grammar, and checkpoints trained on them.
 
-from prune_heads.mini.grammar import SPLITS as SPLITS
-from prune_heads.mini.grammar import TASKS as TASKS
-from prune_heads.mini.grammar import generate as generate
+`experiments/mini` of the repository holds the grammar and the scripts that made both. `data/TASK/SPLIT.jsonl.xz` has
+an example a line; `checkpoints/TASK` is what `--model mini` loads.
+"""
+
+import json
+import lzma
+from importlib import resources
+
+
+def read(task: str, split: str) -> dict[str, list]:
+    """One split of a built-in task, in file order.
+
+    Args:
+        task: `mini-inference` or another that `prune_heads.tasks.spec.MINI` names.
+        split: One of the splits of the task.
+
+    Returns:
+        Columns of equal length: `text`, for pairs `text_pair`, and for tasks with labels `label`, the indices of the
+        label names.
+    """
+    file = resources.files("prune_heads.mini") / "data" / task / f"{split}.jsonl.xz"
+    rows = [json.loads(line) for line in lzma.decompress(file.read_bytes()).splitlines()]
+    return {name: [row[name] for row in rows] for name in rows[0]}

@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.job import Event, Tell
 from prune_heads.execution.spec import Sweep
+from prune_heads.execution.worker import Event, Tell
 from prune_heads.reporting.layout import console, line, print_json, titled
 
 _LINE_SECONDS = 10.0

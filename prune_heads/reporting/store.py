@@ -7,9 +7,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
 
-from prune_heads.journal import Unfinished
 from prune_heads.reporting.layout import Grid, line
-from prune_heads.store import Entry
+from prune_heads.store import Entry, Unfinished
 
 _WIDTH = 24
 _SHOWN = 200

@@ -7,7 +7,6 @@ that was not tested: it stays NaN and does not count.
 from collections.abc import Callable
 
 import numpy as np
-import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 PValues = NDArray[np.float64]
@@ -54,7 +53,9 @@ def benjamini_hochberg(p_values: ArrayLike) -> PValues:
     Raises:
         ValueError: If a p-value is not between 0 and 1.
     """
-    return _adjusted(p_values, lambda tested: np.asarray(scipy.stats.false_discovery_control(tested)))
+    from scipy.stats import false_discovery_control
+
+    return _adjusted(p_values, lambda tested: np.asarray(false_discovery_control(tested)))
 
 
 def _adjusted(p_values: ArrayLike, adjust: Callable[[PValues], PValues]) -> PValues:

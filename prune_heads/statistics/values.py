@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -51,7 +50,9 @@ def pearson(predictions: Array, references: Array) -> Array:
 
 def spearmanr(predictions: Array, references: Array) -> Array:
     """Spearman correlation, ties sharing their mean rank; 0 where one side is constant."""
-    return pearson(scipy.stats.rankdata(predictions, axis=-1), scipy.stats.rankdata(references, axis=-1))
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(predictions, axis=-1), rankdata(references, axis=-1))
 
 
 def log_likelihood(predictions: Array, references: Array) -> Array:

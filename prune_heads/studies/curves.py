@@ -13,7 +13,7 @@ from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Logits, Subject
 from prune_heads.heads import HeadMask
-from prune_heads.importance import CRITERIA
+from prune_heads.importance import criterion_of
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, record_of
@@ -165,7 +165,7 @@ def curves(
         measured.append(Measured(each, predict_masks(each, masks)))
         warn_if_below_majority(subject, each.split, measured[-1].logits[each.gone], reporter)
     clock.lap("evaluate")
-    lines = [_line(order, measured, options) for order in orders]
+    lines = [line_of(order, measured, options.n_steps, options.scoring.seed) for order in orders]
     clock.lap("statistics")
     return record_of(
         "curve",
@@ -180,20 +180,20 @@ def curves(
     )
 
 
-def _line(order: Order, measured: Sequence[Measured], options: Curves) -> dict[str, Any]:
+def line_of(order: Order, measured: Sequence[Measured], n_steps: int, seed: int) -> dict[str, Any]:
     """One criterion's curve on every split."""
     points = [
         {
             "split": each.split,
-            "percent": _percent(step, options.n_steps),
-            **_point(each, masks, options.scoring.seed),
+            "percent": _percent(step, n_steps),
+            **_point(each, masks, seed),
         }
         for step, masks in enumerate(zip(*order.draws, strict=True))
         for each in measured
     ]
     return {
-        "criterion": order.scoring.criterion,
-        "estimator": order.scoring.configuration()["estimator"],
+        "criterion": order.criterion,
+        "estimator": order.estimator,
         "rescored": order.rescored,
         "n_draws": len(order.draws),
         "scored_on": order.scored_on,
@@ -243,11 +243,11 @@ def _percent(step: int, n_steps: int) -> int | float:
 def _correlations(orders: Sequence[Order], asked: HeadMask) -> list[dict[str, Any]]:
     """How the scores of each two criteria agree, over the heads that can go; a random one agrees with none."""
     there = ~np.concatenate(asked.keep())
-    scored = [order for order in orders if CRITERIA[order.scoring.criterion].looks_at != "nothing"]
+    scored = [order for order in orders if order.criterion != "random"]
     return [
         {
-            "first": a.scoring.criterion,
-            "second": b.scoring.criterion,
+            "first": a.criterion,
+            "second": b.criterion,
             **correlate(a.scores.flat()[there], b.scores.flat()[there]).to_json(),
         }
         for a, b in combinations(scored, 2)
@@ -261,8 +261,8 @@ def _examples(
 
     Ablations are an oracle unless they are asked to look elsewhere: they are measured where the curve begins.
     """
-    needing = [name for name in options.criteria if CRITERIA[name].needs_data]
-    oracles = [n for n in needing if CRITERIA[n].looks_at == "answers" and options.scoring.split is None]
+    needing = [name for name in options.criteria if criterion_of(name).needs_data]
+    oracles = [n for n in needing if criterion_of(n).looks_at == "answers" and options.scoring.split is None]
     found = dict.fromkeys(oracles, every[0])
     if others := [name for name in needing if name not in oracles]:
         shared = examples_to_score_on(subject, setup, options.of(others[0]), reporter)

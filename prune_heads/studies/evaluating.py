@@ -1,17 +1,22 @@
-"""Evaluate a model on a split with some heads masked."""
+"""Evaluate a model on a split with some heads masked, or with some and with others."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from prune_heads.ablation import predict_masks
 from prune_heads.coverage.mixing import mixers
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
+from prune_heads.statistics import compare_paired, metric_interval
 from prune_heads.studies.majority import warn_if_below_majority
 
 
-def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:
+def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[str, Any]:
     """The JSON contract of `prune-heads evaluate`; logits that the store has are not computed again.
+
+    The intervals are those of 95% by the bootstrap, whose seed is `seed`.
 
     Raises:
         MaskNotAppliedError: If gates do not change the logits.
@@ -25,13 +30,42 @@ def evaluate(predictions: Predictions, mask: HeadMask) -> dict[str, Any]:
         logits = predictions.of(mask, progress)
     if not mask:
         warn_if_below_majority(subject, split, logits, reporter)
+    metrics, answers = subject.metrics(logits, split), subject.predictions(logits)
     return {
         "task": subject.task.spec.name,
         "split": split.name,
         "n_examples": len(split.dataset),
-        "metrics": subject.metrics(logits, split),
+        "metrics": metrics,
+        "intervals": {
+            name: list(metric_interval(name, answers, predictions.references, seed=seed)) for name in metrics
+        },
         "heads_pruned": mask.descriptors(),
         "n_heads": mask.n_total,
+    }
+
+
+def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: int = 0) -> dict[str, Any]:
+    """Each metric under two masks: what the second does beside the first, with its interval and a paired test.
+
+    Raises: as `evaluate`.
+    """
+    subject, split = predictions.subject, predictions.split
+    found = predict_masks(predictions, [first, second])
+    before, after = (found[mask | predictions.gone] for mask in (first, second))
+    values = subject.metrics(before, split), subject.metrics(after, split)
+    answers = subject.predictions(before), subject.predictions(after)
+    rows = []
+    for name in values[0]:
+        test = asdict(compare_paired(name, *answers, predictions.references, seed=seed))
+        row = {"metric": name, "first": values[0][name], "second": values[1][name]}
+        rows.append({**row, "difference": test.pop("value"), **test})
+    return {
+        "task": subject.task.spec.name,
+        "split": split.name,
+        "n_examples": len(split.dataset),
+        "first": first.descriptors(),
+        "second": second.descriptors(),
+        "rows": rows,
     }
 
 

@@ -60,14 +60,12 @@ def finetune(
     start = load_to_finetune(
         setup.model, task.spec.labels, task=setup.task, trust_remote_code=setup.trust_remote_code
     )
-    for note in start.classifier.notes:
+    for note in start.notes:
         reporter.note(note)
     if start.drawn:
         reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
-    limit_threads(start.classifier)
-    subject = Subject.of(
-        start.classifier, task, batch_size=setup.batch_size, max_length=setup.max_length, device=device
-    )
+    limit_threads(start)
+    subject = Subject.of(start, task, batch_size=setup.batch_size, max_length=setup.max_length, device=device)
     trained_on = setup.load_split(subject, task.spec.score_split, reporter)
     splits = setup.load_splits(subject, (), reporter)
     identity = {
@@ -103,4 +101,4 @@ def finetune(
         metrics=epochs[-1]["metrics"],
         finetuned=fingerprint(subject.model),
     )
-    return Finetuned(start.classifier, record)
+    return Finetuned(start, record)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadScores
-from prune_heads.importance import CRITERIA
+from prune_heads.importance import criterion_of
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Progress, Reporter
 from prune_heads.studies.scoring import ScoreResult, Scoring, examples_to_score_on, score
@@ -68,7 +68,7 @@ class Lab:
 
     def examples(self, scoring: Scoring) -> Predictions | None:
         """The examples that heads are scored on; None for a criterion that looks at none."""
-        if not CRITERIA[scoring.criterion].needs_data:
+        if not criterion_of(scoring.criterion).needs_data:
             return None
         # Whatever else is asked for may decide which examples they are.
         key = ("examples", replace(scoring, criterion="", estimator="", normalize="", seed=0))
@@ -80,7 +80,7 @@ class Lab:
 
     def scored(self, scoring: Scoring) -> ScoreResult:
         """The scores, computed once. Those that another process has found come without their gradients."""
-        if not CRITERIA[scoring.criterion].draws:
+        if not criterion_of(scoring.criterion).draws:
             scoring = replace(scoring, seed=0)  # of the bootstrap alone
         return self._once(scoring, lambda: self._score(scoring))
 
@@ -106,15 +106,18 @@ class Lab:
         for note in shared["notes"]:
             self.reporter.note(note)
         split = None if examples is None else examples.split
-        return ScoreResult(scoring, self.subject.blocks, HeadScores.from_json(shared), None, split)
+        scores, row = HeadScores.from_json(shared), criterion_of(scoring.criterion)
+        return ScoreResult(scoring, row, self.subject.blocks, scores, None, split)
 
     def _identity(self, scoring: Scoring, examples: Predictions | None) -> dict[str, Any]:
         """All that was asked for, and fingerprints of what was found: an option that is added later is in it, too."""
         found = None if examples is None else (examples.key(examples.gone), identify_split(examples.split))
+        source = criterion_of(scoring.criterion).source
         return {
             "scores_of": model_key(self.subject.model),
             "setup": repr(replace(self.setup, store=None)),
             "scoring": repr(scoring),
+            **({} if source is None else {"criterion_source": source}),
             "examples": repr(found),
         }
 

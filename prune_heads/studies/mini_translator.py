@@ -1,7 +1,7 @@
 """The encoder-decoder of mini-translation before training: as Marian's, but very small."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from tokenizers import Regex, Tokenizer
@@ -13,9 +13,10 @@ from torch import Tensor
 from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from prune_heads.checkpoints import IGNORED
-from prune_heads.mini import SPLITS, generate
-from prune_heads.mini.grammar import TRANSLATION
+from prune_heads.mini import read
+from prune_heads.tasks.spec import TASKS
 
+TRANSLATION = "mini-translation"
 _PAD, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
 _MAX_TOKENS = 40
 _WORD = r"\w+|[^\w\s]"
@@ -23,7 +24,7 @@ _WORD = r"\w+|[^\w\s]"
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer whose vocabulary is the words of both languages; a text ends with a token of its own."""
-    splits = [generate(TRANSLATION, split) for split in SPLITS[TRANSLATION]]
+    splits = [read(TRANSLATION, split) for split in TASKS[TRANSLATION].splits]
     texts = [text for columns in splits for column in columns.values() for text in column]
     words = sorted({word for text in texts for word in re.findall(_WORD, text)})
     vocabulary = {entry: index for index, entry in enumerate((_PAD, _UNKNOWN, _END, *words))}
@@ -69,10 +70,9 @@ def build_model(tokenizer: PreTrainedTokenizerBase) -> MarianMTModel:
 
 
 def batches(
-    epoch: int, tokenizer: PreTrainedTokenizerBase, batch_size: int
+    columns: Mapping[str, list], tokenizer: PreTrainedTokenizerBase, batch_size: int
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The epoch's pairs in the grammar's order, which is random; those that fill no batch are left out."""
-    columns = generate(TRANSLATION, "train", seed=epoch)
+    """The pairs in their order; those that fill no batch are left out."""
     for start in range(0, len(columns["text"]) - batch_size + 1, batch_size):
         rows = slice(start, start + batch_size)
         sources, targets = (

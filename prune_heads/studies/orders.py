@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import CRITERIA
+from prune_heads.importance import criterion_of
 from prune_heads.predictions import Predictions
 from prune_heads.selection import alone, lowest_first, select, step_counts
 from prune_heads.studies.scoring import Scoring, score
@@ -15,7 +15,10 @@ from prune_heads.surgery import removed_heads
 class Order:
     """What a criterion says of the heads of a model, and the masks that follow from it."""
 
-    scoring: Scoring
+    criterion: str | None
+    """As records name it; None for scores of unknown origin."""
+    estimator: str | None
+    """None for a criterion that has none."""
     scored_on: str | None
     """The split; None for a criterion that looks at none."""
     rescored: bool
@@ -61,10 +64,12 @@ def order_of(
         draws = [lowest_first(scores, gone, n_steps, among=among) for scores in every]
     else:
         draws = [lowest_first(first, gone, n_steps, among=among)]
+    asked = scoring.configuration()
     return Order(
-        scoring,
+        asked["criterion"],
+        asked["estimator"],
         None if examples is None else examples.split.name,
-        rescore and CRITERIA[scoring.criterion].needs_data,
+        rescore and criterion_of(scoring.criterion).needs_data,
         first,
         tuple(map(tuple, draws)),
     )

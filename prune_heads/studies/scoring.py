@@ -7,7 +7,14 @@ from typing import Any
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
-from prune_heads.importance import CRITERIA, NORMALIZERS, GateGradients, Question, asked_masks
+from prune_heads.importance import (
+    NORMALIZERS,
+    Criterion,
+    Examples,
+    GateGradients,
+    asked_masks,
+    criterion_of,
+)
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.studies.measuring import check_defined
@@ -31,10 +38,11 @@ class Scoring:
 
     def configuration(self) -> dict[str, Any]:
         """For records: what can change the scores."""
-        has_estimators = CRITERIA[self.criterion].looks_at == "gradients"
+        row = criterion_of(self.criterion)
         return {
-            "criterion": self.criterion,
-            "estimator": self.estimator if has_estimators else None,
+            "criterion": row.name or self.criterion,
+            **({"criterion_source": row.source} if row.name else {}),
+            "estimator": self.estimator if row.looks_at == "gradients" else None,
             "normalize": self.normalize,
             "seed": self.seed,
             "score_split": self.split,
@@ -47,6 +55,7 @@ class ScoreResult:
     """Scores with what they were made from."""
 
     scoring: Scoring
+    criterion: Criterion
     blocks: list[AttentionBlock]
     """As they were when they were scored."""
     scores: HeadScores
@@ -56,8 +65,8 @@ class ScoreResult:
     def report(self) -> dict[str, Any]:
         """The JSON contract of `prune-heads score`. Rows are layers; heads in order from the first."""
         return {
-            "criterion": self.scoring.criterion,
-            "estimator": self.scoring.configuration()["estimator"],
+            "criterion": self.criterion.name or self.scoring.criterion,
+            "estimator": self.scoring.estimator if self.criterion.looks_at == "gradients" else None,
             "normalize": self.scoring.normalize,
             "split": None if self.split is None else self.split.name,
             "n_examples": 0 if self.split is None else len(self.split.dataset),
@@ -75,7 +84,7 @@ def examples_to_score_on(
     Raises:
         PruneHeadsError: If the split cannot be loaded.
     """
-    if not CRITERIA[scoring.criterion].needs_data:
+    if not criterion_of(scoring.criterion).needs_data:
         return None
     name = scoring.split or subject.task.spec.score_split
     split = setup.load_split(subject, name, reporter, scoring.max_examples)
@@ -84,7 +93,7 @@ def examples_to_score_on(
 
 def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:
     """Say so where heads are put in order by the very answers that the order is judged by."""
-    if CRITERIA[criterion].looks_at == "answers" and split.name in [each.name for each in reported]:
+    if criterion_of(criterion).looks_at == "answers" and split.name in [each.name for each in reported]:
         reporter.note(
             f"{criterion}: heads are ordered by what was measured on {split.name}, which is reported on too: an "
             "oracle, which flatters"
@@ -96,6 +105,7 @@ def score(
     scoring: Scoring,
     examples: Predictions | None = None,
     *,
+    criterion: Criterion | None = None,
     masked: HeadMask | None = None,
     spread: Spread | None = None,
 ) -> ScoreResult:
@@ -105,37 +115,37 @@ def score(
         subject: The model on the task.
         scoring: Criterion, estimator and normalisation.
         examples: What `examples_to_score_on` gives.
+        criterion: One's own, which no name stands for; None for the one that `scoring` names.
         masked: Heads that count as gone, for a criterion that looks at examples.
         spread: The cluster that does what takes long; None to do it here.
 
     Raises:
+        CriterionError: If a criterion of one's own fails, or gives no scores of these heads.
         DataError: If the criterion asks for a metric that is undefined on the examples.
         MaskNotAppliedError: If gates do not change the logits.
         NotFiniteError: If a logit, a loss or a gradient is NaN or infinite.
     """
-    criterion = CRITERIA[scoring.criterion]
+    criterion = criterion or criterion_of(scoring.criterion)
     if examples is not None and criterion.looks_at == "answers":
         check_defined(examples)  # the masks are proved where they are computed
+        if spread is not None:
+            spread.answers([(examples, asked_masks(examples, masked))])
     elif examples is not None:
         subject.prove_gates(examples.batches)
-    gradients = None
-    if spread is not None and examples is not None and criterion.looks_at == "answers":
-        spread.answers([(examples, asked_masks(examples, masked))])
-    elif spread is not None and examples is not None:
-        gradients = spread.gradients(examples, masked)
-    scored = criterion.score(
-        Question(
-            model=subject.model,
-            predictions=examples,
-            masked=masked,
-            estimator=scoring.estimator,
-            batch_size=subject.batch_size,
-            seed=scoring.seed,
-            gradients=gradients,
-        )
+    asked = Examples(
+        subject.model,
+        examples,
+        masked,
+        scoring.estimator,
+        scoring.seed,
+        None if spread is None else spread.gradients,
     )
-    blocks = subject.blocks
-    scores = NORMALIZERS[scoring.normalize].apply(scored.scores)
+    scores = NORMALIZERS[scoring.normalize].apply(criterion.score(asked))
     return ScoreResult(
-        scoring, blocks, scores, scored.gradients, None if examples is None else examples.split
+        scoring,
+        criterion,
+        subject.blocks,
+        scores,
+        vars(asked).get("gradients"),
+        None if examples is None else examples.split,
     )

@@ -1,16 +1,18 @@
-"""Train the checkpoint of a built-in task from scratch: a very small BERT, or Marian, on sentences of the grammar.
+"""Train a model for a built-in task from scratch: a very small BERT, or Marian.
 
-Each epoch sees fresh examples: the grammar's training split under the epoch's number as seed. The published
-training split, on which importance is scored, is that of the first epoch; validation examples never occur
-(see `prune_heads.mini.grammar`). No head is dropped, gated or regularised apart from the others.
+By default each epoch is a pass over the shipped training split, in a new order. The shipped checkpoints were trained on
+fresh examples in each epoch, which the grammar in `experiments/mini` of the repository generates; its `train.py` calls
+`train` with them. Validation examples never occur in either. No head is dropped, gated or regularised apart from the
+others.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,13 +28,19 @@ from prune_heads.checkpoints import load_classifier, load_language_model
 from prune_heads.errors import CheckpointError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
-from prune_heads.mini import SPLITS, TASKS, generate, grammar
-from prune_heads.mini.grammar import TRANSLATION
+from prune_heads.mini import read
 from prune_heads.progress import Progress, Silent, silent
 from prune_heads.studies import mini_translator
+from prune_heads.studies.mini_translator import TRANSLATION
+from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
 
+Columns = Mapping[str, list]
+"""`text`, for pairs `text_pair`, and `label` where the task has labels: a list each, of equal length."""
+
 BATCH_SIZE = 64
+N_EXAMPLES = 6000
+"""Of the training split of each built-in task."""
 WARM_UP_FRACTION = 0.1
 
 
@@ -40,9 +48,9 @@ class Recipe(NamedTuple):
     """How the shipped checkpoint of a task was trained."""
 
     n_epochs: int
-    """Passes over fresh examples, 6000 each; too few for a perfect score, so that lost heads show."""
+    """Epochs of 6000 fresh examples; too few for a perfect score, so that the loss of a head shows."""
     learning_rate: float
-    """At its highest; 1.5e-3 is too much for the paraphrases."""
+    """The highest of the schedule; 1.5e-3 is too much for the paraphrases."""
     weight_decay: float
     """Of all weights. The more, the fewer heads share the work; at 0.3 the paraphrases are not learned at all."""
 
@@ -77,12 +85,13 @@ def reproducible(seed: int) -> Iterator[None]:
 def build_tokenizer(task: str) -> PreTrainedTokenizerBase:
     """A tokenizer whose vocabulary is the words of the task's splits.
 
-    A few words of the mismatched split are not in the published training split, but in those of later epochs.
+    A few words of the mismatched split occur in no example of the shipped training split.
     """
     if task == TRANSLATION:
         return mini_translator.build_tokenizer()
-    splits = [generate(task, split) for split in SPLITS[task]]
-    texts = [text for columns in splits for name in ("text", "text_pair") for text in columns.get(name, [])]
+    spec = TASKS[task]
+    splits = [read(task, split) for split in spec.splits]
+    texts = [text for columns in splits for name in spec.text_columns for text in columns[name]]
     words = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text)})
     vocabulary = {entry: index for index, entry in enumerate((*_SPECIAL, *words))}
     return BertTokenizer(vocabulary, model_max_length=_MAX_TOKENS)
@@ -92,7 +101,7 @@ def build_model(task: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMode
     """A BERT of 6 layers with 4 heads each, or the encoder-decoder of the translation, weights drawn at random."""
     if task == TRANSLATION:
         return mini_translator.build_model(tokenizer)
-    names = TASKS[task]
+    names = TASKS[task].labels or ()
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
@@ -109,14 +118,24 @@ def build_model(task: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMode
     return BertForSequenceClassification(config)
 
 
+def _reshuffled(task: str, seed: int) -> Callable[[int], Columns]:
+    """The shipped training split in another order for each epoch."""
+    columns = read(task, "train")
+
+    def examples(epoch: int) -> Columns:
+        order = np.random.default_rng((seed, epoch)).permutation(len(columns["text"]))
+        return {name: [column[i] for i in order] for name, column in columns.items()}
+
+    return examples
+
+
 def _batches(
-    task: str, epoch: int, tokenizer: PreTrainedTokenizerBase
+    columns: Columns, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The epoch's examples in the grammar's order, which is random; those that fill no batch are left out."""
-    if task == TRANSLATION:
-        yield from mini_translator.batches(epoch, tokenizer, BATCH_SIZE)
+    """The examples in their order; those that fill no batch are left out."""
+    if "label" not in columns:
+        yield from mini_translator.batches(columns, tokenizer, BATCH_SIZE)
         return
-    columns = generate(task, "train", seed=epoch)
     pairs, labels = columns.get("text_pair"), torch.tensor(columns["label"])
     for start in range(0, len(labels) - BATCH_SIZE + 1, BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
@@ -136,6 +155,7 @@ def train(
     *,
     seed: int = 0,
     n_epochs: int | None = None,
+    examples: Callable[[int], Columns] | None = None,
     progress: Progress = silent,
 ) -> None:
     """Train on the task and write model, configuration and tokenizer.
@@ -144,10 +164,12 @@ def train(
     configuration says so.
 
     Args:
-        task: A name in `prune_heads.mini.SPLITS`.
+        task: A name in `prune_heads.tasks.spec.MINI`.
         output_dir: Folder to write to; made if it is not there.
-        seed: Of the initial weights. The data do not depend on it.
-        n_epochs: Passes over 6000 fresh examples; None: as many as for the shipped checkpoint.
+        seed: Of the initial weights and of the order of the examples.
+        n_epochs: How many; None: as many as for the shipped checkpoint.
+        examples: Epoch (from 0) -> its examples, as many for each; None: the shipped training split, in another order
+            each time.
         progress: Called after each epoch.
 
     Raises:
@@ -158,24 +180,25 @@ def train(
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise CheckpointError(f"a checkpoint must go to a new or empty folder; {output_dir} is neither")
     tokenizer = build_tokenizer(task)
-    recipe = RECIPES[task]
+    recipe, examples = RECIPES[task], examples or _reshuffled(task, seed)
     n_epochs = n_epochs or recipe.n_epochs
     with reproducible(seed):
         model = build_model(task, tokenizer).train()
         optimizer = torch.optim.AdamW(
             model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        n_steps = n_epochs * (grammar.N_TRAIN // BATCH_SIZE)
+        n_examples = len(examples(0)["text"])
+        n_steps = n_epochs * (n_examples // BATCH_SIZE)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps))
         for epoch in range(n_epochs):
-            for inputs, labels in _batches(task, epoch, tokenizer):
+            for inputs, labels in _batches(examples(epoch), tokenizer):
                 loss = model(**inputs, labels=labels).loss
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
-            progress(grammar.N_TRAIN)
+            progress(n_examples)
     model.config.dtype = torch.float32
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     weights = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import datasets
 
+from prune_heads import mini
 from prune_heads.errors import DataError, TaskError
-from prune_heads.mini import grammar
 from prune_heads.tasks.glue import GLUE
 from prune_heads.tasks.hub import read_hub
 from prune_heads.tasks.own import OwnData, read_own, spec_of
@@ -160,13 +160,12 @@ def _unknown(task: str) -> str:
 
 
 def _read_mini(spec: TaskSpec, split: str) -> Rows:
-    columns = grammar.generate(spec.name, split)
-    names = grammar.TASKS.get(spec.name)
+    columns, names = mini.read(spec.name, split), spec.labels
     return assemble(
         [columns[name] for name in spec.text_columns],
         None if names is None else [names[label] for label in columns["label"]],
         spec=spec,
-        codes={name: i for i, name in enumerate(spec.labels or ())},
+        codes={name: i for i, name in enumerate(names or ())},
         place=lambda i: f"{spec.name} {split} row {i + 1}",
         source="mini grammar",
     )

@@ -15,10 +15,9 @@ from prune_heads.errors import MaskNotAppliedError, NotFiniteError
 from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.journal import unfinished
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
-from prune_heads.store import PredictionStore
+from prune_heads.store import PredictionStore, unfinished
 from prune_heads.studies.setup import Setup
 
 

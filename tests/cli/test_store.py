@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from prune_heads.heads import HeadMask
-from prune_heads.journal import Journal
-from prune_heads.objects import Folder
-from prune_heads.store import PredictionKey, PredictionStore
+from prune_heads.store import Journal, PredictionKey, PredictionStore
+from prune_heads.store.folder import Folder
 
 
 def put(root, heads="", *, model="bert", n_examples=5):

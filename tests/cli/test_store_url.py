@@ -10,9 +10,7 @@ from forked import Forked
 
 from prune_heads import predictions
 from prune_heads.ablation import ManyMasks
-from prune_heads.journal import unfinished
-from prune_heads.objects import objects_at
-from prune_heads.store import PredictionStore
+from prune_heads.store import PredictionStore, objects_at, unfinished
 
 
 def bytes_of(place):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prune_heads.mini import generate
+from prune_heads.mini import read
 
 CHECKPOINT = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / "mini-translation"
 MINI = ("--model", "mini", "--task", "mini-translation")
@@ -18,7 +18,7 @@ def files(tmp_path_factory):
     """The first pairs of two splits as files of one's own."""
     folder = tmp_path_factory.mktemp("pairs")
     for split in ("train", "validation", "test"):
-        columns = generate("mini-translation", split)
+        columns = read("mini-translation", split)
         with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
             rows = list(zip(columns["text"], columns["text_pair"], strict=True))[:20]
             csv.writer(file).writerows([("source", "target"), *rows])

@@ -194,8 +194,9 @@ def test_those_who_died_of_a_trial_in_a_row_are_counted_if_they_were_seen_to_die
         assert dead.n_deaths(TRIAL) == n
         dead.beat()
         Claims(tmp_path).tell_of_death(gone)
-    assert Claims(tmp_path, Owner("elsewhere", 1, "x")).take(TRIAL)  # at once, wherever
-    Claims(tmp_path).tell_of_death(token="x")
+    elsewhere = Claims(tmp_path, Owner("elsewhere", 1, "x"))
+    assert elsewhere.take(TRIAL)  # at once, wherever
+    elsewhere.tell_of_death(1)
     unseen = Claims(tmp_path, Owner(machine(), gone, "y"))
     assert unseen.take(TRIAL)
     living = Claims(tmp_path)
@@ -260,14 +261,6 @@ def test_who_runs_is_told_from_the_dead_and_from_the_silent(tmp_path, gone, clai
     slept.clear()
     assert Claims(tmp_path, clock=clock).alive(sleep) == [trials[0]]
     assert slept == []  # of this machine it is known at once
-
-
-def test_claims_of_processes_that_were_ended_from_outside_blame_no_trial(tmp_path, gone):
-    other = TRIAL.replace("0", "1")
-    Claims(tmp_path, Owner(machine(), gone, "x")).take(TRIAL)
-    Claims(tmp_path, Owner("elsewhere", gone, "x")).take(other)
-    Claims(tmp_path).give_back_of(gone)
-    assert list(Claims(tmp_path).running()) == [other]
 
 
 def test_whatever_else_lies_there_is_passed_over(tmp_path, clock):

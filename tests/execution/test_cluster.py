@@ -11,10 +11,9 @@ import pytest
 from null_trial import KNOWN, begin, broken
 
 from prune_heads.errors import RunError
-from prune_heads.execution.cluster import Cluster
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.job import Job
 from prune_heads.execution.spec import sweep_of
+from prune_heads.execution.worker import Job, Worker, actors
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +69,7 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    Cluster(nodes.address, jobs=4).run(Job(folder, some.trials, begin), events.append, lambda: False)
+    Worker(Job(folder, some.trials, begin), events.append, workers=actors(nodes.address, jobs=4)).work()
     disturber.join()
     assert {trial.digest for trial in some.trials} == set(folder.done())
     assert list(folder.failed()) == []
@@ -88,7 +87,7 @@ def test_a_trial_that_kills_its_workers_fails_after_three_and_the_others_finish(
         {"log": str(tmp_path / "log"), "grid": {"criterion": ["dies", "a"]}}, KNOWN, name="s", shown="s.toml"
     )
     folder, events = SweepFolder.open(tmp_path / "s", some), []
-    Cluster(jobs=2).run(Job(folder, some.trials, begin), events.append, lambda: False)
+    Worker(Job(folder, some.trials, begin), events.append, workers=actors(jobs=2)).work()
     assert [folder.failure(digest)["values"]["criterion"] for digest in folder.failed()] == ["dies"]
     assert [event.kind for event in events].count("failed") == 1
     assert sorted(path.name[:3] for path in (tmp_path / "log").iterdir()) == ["m-a", "m-d", "m-d", "m-d"]
@@ -99,7 +98,7 @@ def test_workers_that_do_not_start(found, in_time, tmp_path):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     job = Job(SweepFolder.open(tmp_path / "s", some), some.trials, broken)
     with pytest.raises(RunError, match=r"^workers must start; one says ValueError: no trials here$"):
-        Cluster(jobs=1).run(job, print, lambda: False)
+        Worker(job, print, workers=actors(jobs=1)).work()
 
 
 def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
@@ -112,11 +111,11 @@ def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     folder = SweepFolder.open(tmp_path / "s", some)
     with pytest.raises(RunError, match="must be that of a running Ray cluster; got auto: Could not find any"):
-        Cluster("auto").run(Job(folder, some.trials, begin), lambda event: None, lambda: False)
+        Worker(Job(folder, some.trials, begin), lambda event: None, workers=actors("auto")).work()
 
 
 def test_without_ray(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
-        Cluster().run(Job(SweepFolder.open(tmp_path, some), some.trials, begin), print, lambda: False)
+        Worker(Job(SweepFolder.open(tmp_path, some), some.trials, begin), print, workers=actors()).work()

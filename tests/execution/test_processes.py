@@ -241,7 +241,8 @@ def test_workers_of_a_killed_parent_end_and_no_trial_is_to_blame(sweep, start, l
     child.kill()
     child.communicate()
     until(lambda: not any(lives(pid) for pid in workers(log)))
-    assert not list((tmp_path / "s" / "claims").rglob("*.*"))
+    left = [json.loads(claim.read_text()) for claim in (tmp_path / "s" / "claims").rglob("*.*")]
+    assert [(claim["n_deaths"], "died" in claim) for claim in left] == [(0, False)] * 2
     hold.unlink()
     assert ended(start(words))[0] == 0
     assert len(records(tmp_path / "s")) == 4

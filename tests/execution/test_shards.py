@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from shard_work import Begin
 
 from prune_heads.errors import DataError, RunError
-from prune_heads.execution.shards import MOST_LOST, Shards, shares_of
+from prune_heads.execution.pool import MOST_DEATHS
+from prune_heads.execution.shards import Shards, shares_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,14 +80,14 @@ def test_a_part_whose_worker_dies_is_done_by_another(nodes, log):
 
 def test_a_part_that_ends_every_worker_ends_the_job(nodes, log):
     with pytest.raises(RunError, match="must not end its worker; part 2 of 4 has ended 3"):
-        Shards(2, nodes.address).run(Begin(log, dies=1, deaths=MOST_LOST), range(4))
-    assert len(names(log, 1)) == MOST_LOST
+        Shards(2, nodes.address).run(Begin(log, dies=1, deaths=MOST_DEATHS), range(4))
+    assert len(names(log, 1)) == MOST_DEATHS
 
 
 def test_workers_that_die_as_they_load_end_the_job(nodes, log):
-    with pytest.raises(RunError, match="workers of the cluster must start; 3 have died"):
+    with pytest.raises(RunError, match="workers must start; worker 1 died 3 times in a row"):
         Shards(1, nodes.address).run(Begin(log, crashes=True), range(4))
-    assert len(names(log, "load")) == MOST_LOST
+    assert len(names(log, "load")) == MOST_DEATHS
 
 
 def test_of_several_parts_that_fail_the_first_is_told_whichever_is_sooner(nodes, log):

@@ -18,11 +18,10 @@ from prune_heads.errors import RunError
 from prune_heads.execution import folder as folder_module
 from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.job import Job, Policy
-from prune_heads.execution.local import Local
 from prune_heads.execution.owner import Owner, machine
+from prune_heads.execution.pool import MOST_DEATHS
 from prune_heads.execution.spec import sweep_of
-from prune_heads.execution.worker import MOST_DEATHS, Worker
+from prune_heads.execution.worker import Job, Worker, processes
 from prune_heads.reporting.sweep import status_report
 
 
@@ -48,10 +47,10 @@ def started(log):
     return {name: names.count(name) for name in names}
 
 
-def work(root, sweep, policy=None, stopping=lambda: False, **options):
+def work(root, sweep, policy=(), stopping=lambda: False, **options):
     events = []
     folder = SweepFolder.open(root, sweep)
-    Worker(Job(folder, sweep.trials, begin, policy or Policy()), events.append, stopping, **options).work()
+    Worker(Job(folder, sweep.trials, begin, **dict(policy)), events.append, stopping, **options).work()
     return folder, events
 
 
@@ -103,7 +102,7 @@ def test_new_attempts_wait_longer_each_time_and_do_not_hold_up_others(log, tmp_p
         include=[{"fail": 3, "model": "c"}],
         exclude=[{"model": "b"}],
     )
-    folder, events = work(tmp_path / "s", some, Policy(retries=3), sleep=sleep, clock=lambda: now[0])
+    folder, events = work(tmp_path / "s", some, dict(retries=3), sleep=sleep, clock=lambda: now[0])
     of_c = [event.kind for event in events if event.values["model"] == "c"]
     assert of_c == ["started", "retried"] * 3 + ["started", "done"]
     assert 1 + 2 + 4 <= sum(slept) <= 1 + 2 + 4 + 4 * 0.5
@@ -113,7 +112,7 @@ def test_new_attempts_wait_longer_each_time_and_do_not_hold_up_others(log, tmp_p
 
 def test_enough_failures_stop_it(log, tmp_path):
     some = sweep(log=str(log), fail=9, seeds=list(range(9)))
-    _, events = work(tmp_path / "s", some, Policy(stop_after=3))
+    _, events = work(tmp_path / "s", some, dict(stop_after=3))
     assert kinds(events) == ["started", "failed"] * 3
 
 
@@ -183,7 +182,7 @@ def test_who_does_not_wait_leaves_trials_to_the_living_and_takes_those_of_the_de
 
 def test_who_does_not_wait_runs_the_new_attempts_of_its_own_trials(log, tmp_path):
     some = sweep(log=str(log), fail=1)
-    folder, events = work(tmp_path / "s", some, Policy(retries=1), waits=False)
+    folder, events = work(tmp_path / "s", some, dict(retries=1), waits=False)
     assert kinds(events) == ["started", "retried", "started", "done"]
     assert len(list(folder.done())) == 1
 
@@ -267,7 +266,7 @@ def test_three_deaths_are_one_failure_of_those_that_are_tried_again(log, tmp_pat
     folder = SweepFolder.open(tmp_path / "s", some)
     for _ in range(MOST_DEATHS):
         dies_of(folder, some.trials[0], gone)
-    _, events = work(tmp_path / "s", some, Policy(retries=1))
+    _, events = work(tmp_path / "s", some, dict(retries=1))
     assert kinds(events) == ["retried", "started", "done"]
 
 
@@ -379,11 +378,8 @@ def test_a_folder_of_an_older_version_is_read_and_its_refusal_says_why(grid, tmp
     assert status_report(folder)["n_trials"] == 24
 
 
-def local(root, some, jobs=2, policy=None, stopping=lambda: False):
-    events = []
-    folder = SweepFolder.open(root, some)
-    Local(jobs, threads=2).run(Job(folder, some.trials, begin, policy or Policy()), events.append, stopping)
-    return folder, events
+def local(root, some, jobs=2):
+    return work(root, some, workers=processes(jobs, threads=2))
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -410,16 +406,16 @@ def test_a_trial_that_kills_its_workers_fails_and_the_others_finish(log, tmp_pat
 def test_workers_that_do_not_start_end_the_sweep_with_one_line(grid, tmp_path):
     folder = SweepFolder.open(tmp_path / "s", grid)
     with pytest.raises(
-        RunError, match=r"workers must start; worker-\d ended with exit code 3 .* 3 times in a row"
+        RunError, match=r"workers must start; worker \d died 3 times in a row while it loaded \(exit code 3\)"
     ):
-        Local(2).run(Job(folder, grid.trials, no_trials), lambda event: None, lambda: False)
+        Worker(Job(folder, grid.trials, no_trials), workers=processes(2)).work()
 
 
 def test_workers_that_die_as_they_start_are_replaced(grid, log, tmp_path):
     (tmp_path / "starts").mkdir()
     folder = SweepFolder.open(tmp_path / "s", grid)
     job = Job(folder, grid.trials, partial(no_trials_at_first, tmp_path / "starts"))
-    Local(2).run(job, lambda event: None, lambda: False)
+    Worker(job, workers=processes(2)).work()
     assert len(list(folder.done())) == 12
     assert set(started(log).values()) == {1}
     assert len(list((tmp_path / "starts").iterdir())) == 3

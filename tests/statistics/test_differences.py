@@ -218,6 +218,29 @@ def test_the_slow_bootstrap_of_accuracy_keeps_its_numbers():
     assert (got.value, got.low, got.high) == pytest.approx((-0.055, -0.145, 0.035), abs=1e-12)
 
 
+@pytest.mark.parametrize(("name", "n"), [("accuracy", 3), ("f1", 80), ("pearson", 2500)])
+def test_the_slow_bootstrap_is_that_of_scipy(name, n):
+    """Resample by resample; of 2,500 examples there are several chunks."""
+    first, second, truth = population(name, np.random.default_rng(n), n, errors=(0.1, 0.3))
+    value = METRIC_VALUES[name]
+
+    def difference(i, axis=-1):
+        i = np.moveaxis(i, axis, -1)
+        return value(second[i], truth[i]) - value(first[i], truth[i])
+
+    got = paired_bootstrap(name, first, second, truth, seed=7)
+    kept = scipy.stats.bootstrap(
+        (np.arange(n),),
+        difference,
+        vectorized=True,
+        n_resamples=1000,
+        batch=2_000_000 // n,
+        method="percentile",
+        rng=np.random.default_rng(7),
+    ).confidence_interval
+    assert (got.low, got.high) == pytest.approx(tuple(kept), abs=1e-14)
+
+
 def test_the_slow_bootstrap_of_nothing_changed_and_one_example():
     same = paired_bootstrap("f1", np.array([1, 0, 1]), np.array([1, 0, 1]), np.array([1, 1, 1]), seed=0)
     assert (same.value, same.low, same.high) == (0, 0, 0)

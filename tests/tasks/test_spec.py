@@ -3,18 +3,17 @@ import sys
 
 import pytest
 
-from prune_heads.mini import grammar
 from prune_heads.tasks.glue import GLUE, SPLIT_FILES, label_codes
-from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, REGRESSION_METRICS, TASKS, headline
+from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, MINI, REGRESSION_METRICS, TASKS, headline
 from prune_heads.tasks.wmt import CONFIGURATIONS
 
 
 def test_the_table_holds_the_glue_tasks_the_mini_tasks_and_those_of_language_models():
     own = {"lm", "seq2seq", "translation"}
-    assert set(TASKS) == set(GLUE) | set(CONFIGURATIONS) | set(grammar.SPLITS) | own
+    assert set(TASKS) == set(GLUE) | set(CONFIGURATIONS) | set(MINI) | own
     assert {name for name, spec in TASKS.items() if spec.is_own} == {"lm", "seq2seq", "translation"}
     assert len(GLUE) == 9
-    assert len(grammar.TASKS) == 4
+    assert len(MINI) == 5
 
 
 @pytest.mark.parametrize("spec", TASKS.values(), ids=TASKS)
@@ -27,11 +26,6 @@ def test_each_task_is_consistent(spec):
     assert spec.metric != "f1" or len(spec.labels) == 2
     assert spec.summary
     assert len(set(spec.splits)) == len(spec.splits)
-
-
-@pytest.mark.parametrize("name", grammar.TASKS)
-def test_mini_tasks_have_the_labels_of_their_grammar(name):
-    assert TASKS[name].labels == tuple(grammar.TASKS[name])
 
 
 @pytest.mark.parametrize("name", GLUE)

@@ -1,19 +1,19 @@
 """Ablations: heat maps of the differences, the histogram of figure 1 and the scatter of figure 2 of the paper."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from prune_heads.reporting.ablation import KINDS, differences
 from prune_heads.reporting.figures.scatter import Pair, Side, scatter
-from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
+from prune_heads.reporting.figures.style import canvas, grid_of, head_panels
 from prune_heads.reporting.words import layer_names, metric_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BINS = 24
 _NARROW = 0.001
@@ -22,12 +22,14 @@ _CLIPPED_AT = 98
 """Percentile of the absolute differences at which the colours end."""
 
 
-def ablation_maps(record: Mapping[str, Any]) -> Figure:
+def ablation_maps(record: Mapping[str, Any]) -> "Figure":
     """The differences, layers down and heads across; a panel a split, all in one scale.
 
     White is no difference; one strong head must not make all others pale, so the few strongest share a colour.
     A dot is p < alpha; a dot in a frame stays so after Holm's correction. Heads that were not measured are grey.
     """
+    from matplotlib.colors import TwoSlopeNorm
+
     tables = record["tables"]
     grids = [grid_of(table["delta"]) * 100 for table in tables]
     height, width = grids[0].shape
@@ -35,9 +37,7 @@ def ablation_maps(record: Mapping[str, Any]) -> Figure:
     limit = float(np.percentile(np.abs(shown), _CLIPPED_AT)) or 1.0
     beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
     extend = beyond.get((bool(shown.min() < -limit), bool(shown.max() > limit)), "neither")
-    with matplotlib.rc_context(STYLE):
-        size = (1.6 + (0.9 + 0.34 * width) * len(tables), 2.0 + 0.34 * height)
-        figure = Figure(figsize=size, layout="constrained")
+    with canvas(1.6 + (0.9 + 0.34 * width) * len(tables), 2.0 + 0.34 * height) as figure:
         panels = list(figure.subplots(1, len(tables), squeeze=False)[0])
         for axes, table, grid in zip(panels, tables, grids, strict=True):
             axes.set_facecolor("0.85")
@@ -56,7 +56,7 @@ def ablation_maps(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def ablation_histogram(record: Mapping[str, Any], of: str = "") -> Figure:
+def ablation_histogram(record: Mapping[str, Any], of: str = "") -> "Figure":
     """How many heads leave which metric (paper, figure 1); a line at the metric of the whole model.
 
     Args:
@@ -64,8 +64,7 @@ def ablation_histogram(record: Mapping[str, Any], of: str = "") -> Figure:
         of: Whose heads they are where they are not all: ` of the encoder`.
     """
     tables = record["tables"]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6, 1.1 + 2.3 * len(tables)), layout="constrained")
+    with canvas(6, 1.1 + 2.3 * len(tables)) as figure:
         panels = list(figure.subplots(len(tables), 1, squeeze=False, sharex=True)[:, 0])
         for axes, table in zip(panels, tables, strict=True):
             values = [value for row in table["value"] for value in row if value is not None]
@@ -83,7 +82,7 @@ def ablation_histogram(record: Mapping[str, Any], of: str = "") -> Figure:
     return figure
 
 
-def ablation_scatter(record: Mapping[str, Any]) -> Figure:
+def ablation_scatter(record: Mapping[str, Any]) -> "Figure":
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
     sides = {
         table["split"]: Side(f"{table['split']} (points)", table["delta"], 100) for table in record["tables"]
@@ -96,15 +95,15 @@ def _title(record: Mapping[str, Any]) -> str:
     return f"{record['model']['name']} on {record['task']}\n{KINDS[record['kind']]}"
 
 
-def _mark(axes: Axes, table: Mapping[str, Any]) -> None:
+def _mark(axes: "Axes", table: Mapping[str, Any]) -> None:
+    from matplotlib.patches import Rectangle
+
     for layer, row in enumerate(differences(table)):
         for head, cell in enumerate(row):
             if cell and cell.significant:
                 axes.plot(head, layer, "o", color="black", markersize=4.5, markeredgecolor="white")
             if cell and cell.corrected:
-                frame = matplotlib.patches.Rectangle(
-                    (head - 0.46, layer - 0.46), 0.92, 0.92, fill=False, linewidth=1.2
-                )
+                frame = Rectangle((head - 0.46, layer - 0.46), 0.92, 0.92, fill=False, linewidth=1.2)
                 axes.add_patch(frame)
 
 

@@ -2,23 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from prune_heads.reporting.curves import label, points_of, pruned, shares, splits
-from prune_heads.reporting.figures.style import MARKERS, STYLE, head_panels
+from prune_heads.reporting.figures.style import MARKERS, canvas, head_panels
 from prune_heads.reporting.words import metric_name
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def curve_figure(record: Mapping[str, Any]) -> Figure:
+
+def curve_figure(record: Mapping[str, Any]) -> "Figure":
     """The headline metric against the share of heads pruned, a line a split (paper, figure 3)."""
     points, metric = record["curve"], record["headline"]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6, 3.8), layout="constrained")
+    with canvas(6, 3.8) as figure:
         axes = figure.add_subplot()
         for i, split in enumerate(dict.fromkeys(point["split"] for point in points)):
             own = [point for point in points if point["split"] == split]
@@ -37,14 +37,13 @@ def curve_figure(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def criteria_figure(record: Mapping[str, Any]) -> Figure:
+def criteria_figure(record: Mapping[str, Any]) -> "Figure":
     """The headline metric against the share of heads pruned, a line a criterion and a panel a split.
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
     on, metric = splits(record), metric_name(record)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6 * len(on), 5.0), layout="constrained")
+    with canvas(5.6 * len(on), 5.0) as figure:
         panels = list(figure.subplots(1, len(on), squeeze=False, sharey=True)[0])
         for axes, split in zip(panels, on, strict=True):
             base = points_of(record["lines"][0], split)[0]["value"]
@@ -66,7 +65,7 @@ def criteria_figure(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
     """The first line of records of `prune-heads curve`, a panel a task (paper, figure 6).
 
     Args:
@@ -75,8 +74,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
     """
     n = len(by_task)
     columns = 2 if n == 4 else min(3, n)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * columns, 3.4 * -(-n // columns)), layout="constrained")
+    with canvas(4.2 * columns, 3.4 * -(-n // columns)) as figure:
         panels = list(figure.subplots(-(-n // columns), columns, squeeze=False).flat)
         for axes, same in zip(panels, by_task.values(), strict=False):
             record = same[0]
@@ -102,15 +100,16 @@ def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
     return figure
 
 
-def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> Figure:
+def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> "Figure":
     """The first line of records of checkpoints: a panel a training, a line an epoch, light to dark (paper, figure 5).
 
     Args:
         trainings: Name -> epoch -> record of `prune-heads curve`.
     """
+    import matplotlib
+
     n = len(trainings)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.9 * n, 3.9), layout="constrained")
+    with canvas(4.9 * n, 3.9) as figure:
         panels = list(figure.subplots(1, n, squeeze=False, sharey=True)[0])
         for axes, (name, records) in zip(panels, trainings.items(), strict=True):
             colours = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(records)))
@@ -132,12 +131,11 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> F
     return figure
 
 
-def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
+def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> "Figure":
     """The first line of each record by the name of its kind of attention, in one panel (paper, figure 4)."""
     first = next(iter(records.values()))
     split = splits(first)[0]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6, 4.2), layout="constrained")
+    with canvas(6, 4.2) as figure:
         axes = figure.add_subplot()
         base = points_of(first["lines"][0], split)[0]["value"]
         axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
@@ -157,7 +155,7 @@ def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def _draw(
-    axes: Axes, record: Mapping[str, Any], line: Mapping[str, Any], split: str, name: str, i: int
+    axes: "Axes", record: Mapping[str, Any], line: Mapping[str, Any], split: str, name: str, i: int
 ) -> None:
     points = points_of(line, split)
     x = shares(points, record)
@@ -170,7 +168,7 @@ def _draw(
     axes.vlines(x, low, high, color=drawn.get_color(), linewidth=1, alpha=0.5)
 
 
-def _draw_mean(axes: Axes, same: Sequence[Mapping[str, Any]]) -> None:
+def _draw_mean(axes: "Axes", same: Sequence[Mapping[str, Any]]) -> None:
     """The mean of the points of several models at the shares that were asked of all of them."""
     every = []
     for record in same:

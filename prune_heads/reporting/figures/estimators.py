@@ -1,26 +1,27 @@
 """Estimators of importance against each other, a panel a subject: grids of correlations, and curves."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from prune_heads.reporting.curves import shares
-from prune_heads.reporting.figures.style import MARKERS, STYLE
+from prune_heads.reporting.figures.style import MARKERS, canvas
 from prune_heads.reporting.words import metric_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLUMNS = 4
 _DARK = 0.65
 """From which absolute correlation on a cell is so dark that its number is white."""
 
 
-def agreement_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
+def agreement_figure(records: Sequence[Mapping[str, Any]]) -> "Figure":
     """Spearman's correlation of the scores of each two estimators; a cell is empty where it is undefined."""
-    with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(records, 2.9, 2.9)
+    with _panels(records, 2.9, 2.9) as (figure, panels):
         for axes, record in zip(panels, records, strict=True):
             names = [line["estimator"] for line in record["lines"]]
             grid = np.eye(len(names))
@@ -42,10 +43,9 @@ def agreement_figure(records: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def estimator_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
+def estimator_curves(records: Sequence[Mapping[str, Any]]) -> "Figure":
     """The metric against the share of heads pruned, a line an estimator."""
-    with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(records, 3.6, 3.0)
+    with _panels(records, 3.6, 3.0) as (figure, panels):
         for axes, record in zip(panels, records, strict=True):
             axes.axhline(record["lines"][0]["points"][0]["value"], color="0.5", linewidth=0.8, linestyle=":")
             for i, line in enumerate(record["lines"]):
@@ -62,16 +62,18 @@ def estimator_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _panels(records: Sequence[Mapping[str, Any]], width: float, height: float) -> tuple[Figure, list[Axes]]:
+@contextmanager
+def _panels(
+    records: Sequence[Mapping[str, Any]], width: float, height: float
+) -> Iterator[tuple["Figure", list["Axes"]]]:
     """A named panel a record, sizes in inches."""
     n_columns = min(_COLUMNS, len(records))
     n_rows = -(-len(records) // n_columns)
-    size = (1.2 + width * n_columns, 0.9 + height * n_rows)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for axes in panels[len(records) :]:
-        axes.set_visible(False)
-    for axes, record in zip(panels, records, strict=False):
-        name = record["model"]["name"].rpartition("/")[2]
-        axes.set_title(f"{name} on {record['task']}", fontsize=9)
-    return figure, panels[: len(records)]
+    with canvas(1.2 + width * n_columns, 0.9 + height * n_rows) as figure:
+        panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+        for axes in panels[len(records) :]:
+            axes.set_visible(False)
+        for axes, record in zip(panels, records, strict=False):
+            name = record["model"]["name"].rpartition("/")[2]
+            axes.set_title(f"{name} on {record['task']}", fontsize=9)
+        yield figure, panels[: len(records)]

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from prune_heads.reporting.figures.style import STYLE, grid_of, head_panels
+from prune_heads.reporting.figures.style import canvas, grid_of, head_panels
 from prune_heads.reporting.words import interval
 from prune_heads.studies.correlating import LOSS, SCORE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _NAMED = 3
 """Heads that are named, the farthest from the middle, where there is room."""
@@ -47,7 +48,7 @@ class Pair:
     """`Correlation.to_json()`, or more."""
 
 
-def scatter(title: str, pairs: Sequence[Pair], names: Sequence[str] | None = None) -> Figure:
+def scatter(title: str, pairs: Sequence[Pair], names: Sequence[str] | None = None) -> "Figure":
     """A panel a pair, headed by its Pearson correlation; in an encoder-decoder, a colour a kind of blocks.
 
     Args:
@@ -55,8 +56,7 @@ def scatter(title: str, pairs: Sequence[Pair], names: Sequence[str] | None = Non
         pairs: At least one.
         names: Of the blocks, `3` or `E:3`; numbers for None.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.9 * len(pairs), 5.3), layout="constrained")
+    with canvas(4.9 * len(pairs), 5.3) as figure:
         panels = list(figure.subplots(1, len(pairs), squeeze=False)[0])
         for axes, pair in zip(panels, pairs, strict=True):
             x, y = (grid_of(side.rows) * side.scale for side in (pair.x, pair.y))
@@ -73,7 +73,7 @@ def scatter(title: str, pairs: Sequence[Pair], names: Sequence[str] | None = Non
     return figure
 
 
-def correlation_scatter(record: Mapping[str, Any], pair: Mapping[str, Any]) -> Figure:
+def correlation_scatter(record: Mapping[str, Any], pair: Mapping[str, Any]) -> "Figure":
     """A pair of `prune-heads correlate`; differences in points, as losses where they are compared as losses.
 
     Args:
@@ -92,7 +92,7 @@ def correlation_scatter(record: Mapping[str, Any], pair: Mapping[str, Any]) -> F
     return scatter(f"{pair['n_heads']} heads", [Pair(side("first"), side("second"), pair)])
 
 
-def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], kinds: Sequence[str]) -> None:
+def _draw(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], kinds: Sequence[str]) -> None:
     """A point a head, `kinds` being E, A or D of each block, or empty."""
     for kind in dict.fromkeys(kinds):
         own = [i for i, each in enumerate(kinds) if each == kind]
@@ -103,7 +103,7 @@ def _draw(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], kinds: Seq
 
 
 def _name_the_farthest(
-    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
+    axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
 ) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
     measured = ~(np.isnan(x) | np.isnan(y))

@@ -1,18 +1,18 @@
 """The heat map of scores."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import matplotlib
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.figures.style import STYLE, grid_of
+from prune_heads.reporting.figures.style import canvas, grid_of
 from prune_heads.reporting.words import layer_names
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
+
+def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> "Figure":
     """Scores, one row a layer, one column a head; a cross on each pruned head.
 
     Args:
@@ -22,8 +22,7 @@ def heat_map(report: Mapping[str, Any], pruned: Sequence[str] = ()) -> Figure:
     rows = report["scores"]
     grid = grid_of(rows)
     width = grid.shape[1]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.9 + 0.42 * width, 1.3 + 0.42 * len(rows)), layout="constrained")
+    with canvas(1.9 + 0.42 * width, 1.3 + 0.42 * len(rows)) as figure:
         axes = figure.add_subplot()
         image = axes.imshow(grid, cmap="viridis", aspect="equal")
         axes.set(xlabel="head", ylabel="layer", title=_score_title(report))

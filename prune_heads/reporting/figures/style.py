@@ -1,17 +1,19 @@
 """What all figures share: one style, and files whose bytes depend on the record alone."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from prune_heads.visible import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STYLE = {
     "font.size": 10,
@@ -26,7 +28,17 @@ MARKERS = "os^Dv"
 _HEADING = 11
 
 
-def head_panels(figure: Figure, panels: Sequence[Axes], title: str, names: Sequence[str]) -> None:
+@contextmanager
+def canvas(width: float, height: float) -> Iterator["Figure"]:
+    """A new figure in the common style; sizes in inches. matplotlib is imported here, since few commands draw."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def head_panels(figure: "Figure", panels: Sequence["Axes"], title: str, names: Sequence[str]) -> None:
     """Name each panel, and the figure above them; of a single panel, one title above the other."""
     if len(panels) == 1:
         panels[0].set_title(f"{title}\n{names[0]}", fontsize=_HEADING)
@@ -44,8 +56,11 @@ def grid_of(rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
     return grid
 
 
-def save(figure: Figure, folder: Path, stem: str) -> None:
+def save(figure: "Figure", folder: Path, stem: str) -> None:
     """Write `stem.png` and `stem.svg`; no date in them, so that the same figure gives the same bytes."""
+    import matplotlib
+    from matplotlib.text import Text
+
     for text in figure.findobj(Text):
         text.set_parse_math(False)
         text.set_text("\n".join(map(visible, text.get_text().split("\n"))))

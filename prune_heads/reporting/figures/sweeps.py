@@ -1,20 +1,21 @@
 """A sweep as a figure: the metric against the share of heads pruned, by criterion; small multiples by task."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from prune_heads.reporting.figures.style import MARKERS, STYLE
+from prune_heads.reporting.figures.style import MARKERS, canvas
 from prune_heads.reporting.sweep_panels import panels, seeds_sentence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLUMNS = 3
 
 
-def sweep_figure(name: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
+def sweep_figure(name: str, rows: Sequence[Mapping[str, Any]]) -> "Figure":
     """A panel a task, model and split; a line a criterion and whatever else varies; a band from the least to the most.
 
     Args:
@@ -25,8 +26,7 @@ def sweep_figure(name: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
     lines = list(dict.fromkeys(line for panel in shown for line in panel.lines))
     n_columns = min(_COLUMNS, len(shown))
     n_rows = -(-len(shown) // n_columns)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.0 + 4.2 * n_columns, 1.2 + 3.2 * n_rows), layout="constrained")
+    with canvas(1.0 + 4.2 * n_columns, 1.2 + 3.2 * n_rows) as figure:
         grid = figure.subplots(n_rows, n_columns, squeeze=False)
         for axes, panel in zip(grid.flat, shown, strict=False):
             for line, points in panel.lines.items():
@@ -53,7 +53,7 @@ def sweep_figure(name: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, points: Mapping[float, Sequence[float]], label: str, i: int) -> None:
+def _draw(axes: "Axes", points: Mapping[float, Sequence[float]], label: str, i: int) -> None:
     x = list(points)
     mean = [np.mean(values) for values in points.values()]
     axes.plot(x, mean, marker=MARKERS[i % len(MARKERS)], markersize=4, label=label, color=f"C{i}")

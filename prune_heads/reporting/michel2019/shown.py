@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from prune_heads.tables import Cell, Column, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Sequence[Record]]
@@ -25,7 +26,7 @@ class Shown:
     """A table, and figures by the end of their file names."""
 
     table: Table
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, "Figure"] = field(default_factory=dict)
 
 
 def marked(points: float, is_sure: bool) -> Cell:

@@ -16,12 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads import journal
-from prune_heads.arrays import HEADER_BYTES, SUFFIX, DamagedError, from_bytes, header_end, header_of, to_bytes
 from prune_heads.canonical import digest
 from prune_heads.errors import StoreError
 from prune_heads.heads import HeadMask
-from prune_heads.objects import is_url, objects_at
+from prune_heads.store import journal
+from prune_heads.store.arrays import (
+    HEADER_BYTES,
+    SUFFIX,
+    DamagedError,
+    from_bytes,
+    header_end,
+    header_of,
+    to_bytes,
+)
+from prune_heads.store.objects import is_url, objects_at
 
 FORMAT = 1
 """Part of every key: an entry of another format is one that is not there."""
@@ -98,13 +106,18 @@ class Entry:
 class PredictionStore:
     """Predictions in a folder or at a URL. An absent place is an empty store."""
 
-    def __init__(self, root: Path | str, on_damage: Callable[[str], None] = lambda description: None) -> None:
+    def __init__(
+        self, root: Path | str | None, on_damage: Callable[[str], None] = lambda description: None
+    ) -> None:
         """A store at `root`, not touched yet; `on_damage` is told of each damaged entry that `get` meets.
+
+        None is a store that keeps nothing.
 
         Raises:
             StoreError: If `root` is a URL of no known kind, or the package for its kind is not installed.
         """
         self.objects = objects_at(root)
+        self.keeps = root is not None
         self.on_damage = on_damage
 
     def check_writable(self) -> None:

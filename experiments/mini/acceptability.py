@@ -5,9 +5,9 @@ Acceptable and unacceptable sentences have the same structures; the unacceptable
 After the phenomena of BLiMP (Warstadt et al. 2020, https://aclanthology.org/2020.tacl-1.25).
 """
 
-from prune_heads.mini.clauses import sentence
-from prune_heads.mini.draw import Draw
-from prune_heads.mini.lexicon import (
+from experiments.mini.clauses import sentence
+from experiments.mini.draw import Draw
+from experiments.mini.lexicon import (
     INTRANSITIVE,
     PARTICIPLES,
     PEOPLE,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from prune_heads.mini.draw import Draw
+from experiments.mini.draw import Draw
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ last. The target is a function of the source.
 
 from dataclasses import dataclass
 
-from prune_heads.mini.clauses import sentence
-from prune_heads.mini.draw import Draw
+from experiments.mini.clauses import sentence
+from experiments.mini.draw import Draw
 
 _MASCULINE = {
     "doctor": "medic",

@@ -7,8 +7,8 @@ same occasion, and opposite verbs exclude each other.
 
 from dataclasses import dataclass, replace
 
-from prune_heads.mini.clauses import Clause, NounPhrase, sentence
-from prune_heads.mini.lexicon import FARM, TOWN
+from experiments.mini.clauses import Clause, NounPhrase, sentence
+from experiments.mini.lexicon import FARM, TOWN
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = range(3)
 

@@ -1,21 +1,20 @@
 """The built-in suite: small tasks after CoLA, SST-2, MRPC and MNLI, and a translation, generated from a grammar.
 
-Every split is a pure function of its name and a seed, so that it needs no download and no file. An example
-belongs to the validation side or to the training side by a checksum of its text: under no seed does a
-training split hold a validation example, not even with the two sentences exchanged.
+Every split is a pure function of its name and a seed. The package ships those of seed 0. A checksum of its text puts
+an example on the validation side or on the training side: under no seed does a training split hold a validation
+example, not even with the two sentences exchanged.
 """
 
 import zlib
 from collections.abc import Mapping
 
-from prune_heads.errors import TaskError
-from prune_heads.mini.acceptability import judged_sentence
-from prune_heads.mini.draw import Draw
-from prune_heads.mini.inference import inference_pair
-from prune_heads.mini.lexicon import FARM, TOWN
-from prune_heads.mini.paraphrase import paraphrase_pair
-from prune_heads.mini.sentiment import review
-from prune_heads.mini.translation import translated_sentence
+from experiments.mini.acceptability import judged_sentence
+from experiments.mini.draw import Draw
+from experiments.mini.inference import inference_pair
+from experiments.mini.lexicon import FARM, TOWN
+from experiments.mini.paraphrase import paraphrase_pair
+from experiments.mini.sentiment import review
+from experiments.mini.translation import translated_sentence
 
 TASKS: Mapping[str, tuple[str, ...]] = {
     "mini-acceptability": ("unacceptable", "acceptable"),
@@ -84,16 +83,10 @@ def generate(task: str, split: str, seed: int = 0) -> dict[str, list]:
         indices of the label names. No example occurs twice in a split.
 
     Raises:
-        TaskError: there is no such task or split.
+        ValueError: there is no such task or split.
     """
-    if task not in SPLITS:
-        raise TaskError(
-            f"the built-in task must be one of {', '.join(SPLITS)}, got {task!r}; choose one of them"
-        )
-    if split not in SPLITS[task]:
-        raise TaskError(
-            f"the split of {task} must be one of {', '.join(SPLITS[task])}, got {split!r}; choose one of them"
-        )
+    if split not in SPLITS.get(task, ()):
+        raise ValueError(f"the task and its split must be in {dict(SPLITS)}, got {task!r} and {split!r}")
     draw = Draw(f"{task}/{split}/{seed}")
     wanted = N_TRAIN if split == "train" else N_VALIDATION
     examples: dict[Example, int] = {}

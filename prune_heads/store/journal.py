@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.arrays import SUFFIX, DamagedError, from_bytes, to_bytes
 from prune_heads.canonical import canonical, digest
-from prune_heads.objects import Objects
 from prune_heads.reading import text_of, value_of
+from prune_heads.store.arrays import SUFFIX, DamagedError, from_bytes, to_bytes
+from prune_heads.store.objects import Objects
 
 _FOLDER = "journals"
 _MANIFEST = "manifest.json"

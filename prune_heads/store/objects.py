@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from prune_heads.objects.folder import Folder
+from prune_heads.store.folder import Folder
 
 T = TypeVar("T")
 
@@ -69,17 +69,47 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def objects_at(place: Path | str) -> Objects:
-    """What is kept at a path or a URL; not looked at yet.
+class Nowhere:
+    """See `Objects`: nothing is kept, and nothing is found."""
+
+    place = ""
+
+    def read(self, name: str, n_bytes: int | None = None) -> bytes:
+        """There is none."""
+        raise FileNotFoundError(name)
+
+    def write(self, name: str, content: bytes) -> None:
+        """It is gone at once."""
+
+    def find(self, pattern: str) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def remove(self, pattern: str) -> tuple[int, int]:
+        """None."""
+        return 0, 0
+
+    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
+        """See `Objects`."""
+        return map(function, names)
+
+    def check_writable(self) -> None:
+        """It always is."""
+
+
+def objects_at(place: Path | str | None) -> Objects:
+    """What is kept at a path or a URL; not looked at yet. None: nothing is.
 
     Raises:
         StoreError: If the URL is of no known kind, or the package for its kind is not installed.
     """
+    if place is None:
+        return Nowhere()
     if not is_url(str(place)):
         return Folder(Path(place))
     from fsspec.implementations.local import LocalFileSystem
 
-    from prune_heads.objects.remote import Remote, opened
+    from prune_heads.store.remote import Remote, opened
 
     files, path = opened(str(place))
     return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(str(place), files, path)

@@ -7,9 +7,9 @@ mean the same; the others differ in one point or a few.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from prune_heads.mini.clauses import Clause, NounPhrase, word
-from prune_heads.mini.draw import Draw
-from prune_heads.mini.lexicon import DAYS, SAME_ADJECTIVES, SAME_NOUNS, SAME_VERBS, STREETS
+from experiments.mini.clauses import Clause, NounPhrase, word
+from experiments.mini.draw import Draw
+from experiments.mini.lexicon import DAYS, SAME_ADJECTIVES, SAME_NOUNS, SAME_VERBS, STREETS
 
 NOT_EQUIVALENT, EQUIVALENT = range(2)
 

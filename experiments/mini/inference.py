@@ -7,10 +7,10 @@ never from how the pair was made.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from prune_heads.mini.clauses import Clause, NounPhrase, sentence, word
-from prune_heads.mini.draw import Draw
-from prune_heads.mini.lexicon import Genre
-from prune_heads.mini.relations import (
+from experiments.mini.clauses import Clause, NounPhrase, sentence, word
+from experiments.mini.draw import Draw
+from experiments.mini.lexicon import Genre
+from experiments.mini.relations import (
     CONTRADICTION,
     ENTAILMENT,
     NEUTRAL,

@@ -4,9 +4,9 @@ Polarity is composed: `not`, `never` and `fails to be` reverse a clause, adverbs
 clause after `but` and the main clause beside `although` decide, and `and` adds up both sides.
 """
 
-from prune_heads.mini.clauses import sentence
-from prune_heads.mini.draw import Draw
-from prune_heads.mini.lexicon import ASPECTS, BAD, DEGREES, GOOD, WORKS
+from experiments.mini.clauses import sentence
+from experiments.mini.draw import Draw
+from experiments.mini.lexicon import ASPECTS, BAD, DEGREES, GOOD, WORKS
 
 NEGATIVE, POSITIVE = range(2)
 

@@ -1,0 +1,21 @@
+"""What is kept of finished work: predictions by what they depend on, and the steps of jobs that were killed.
+
+Both are objects in a folder or at a URL.
+"""
+
+from prune_heads.store.journal import Journal, Unfinished, unfinished
+from prune_heads.store.objects import Objects, is_url, objects_at
+from prune_heads.store.predictions import Entry, PredictionKey, PredictionStore, default_root
+
+__all__ = [
+    "Entry",
+    "Journal",
+    "Objects",
+    "PredictionKey",
+    "PredictionStore",
+    "Unfinished",
+    "default_root",
+    "is_url",
+    "objects_at",
+    "unfinished",
+]

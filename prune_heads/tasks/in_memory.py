@@ -1,0 +1,104 @@
+"""A task from rows in memory: a `datasets.Dataset`, or a list of dicts."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from prune_heads.errors import DataError, LabelError, first_line
+from prune_heads.tasks.rows import Rows, assemble
+from prune_heads.tasks.spec import LABEL_METRICS, TaskKind, TaskSpec
+from prune_heads.tasks.task import Task
+
+NAME = "own"
+"""Of the task, and of a split that has no name."""
+
+
+def task_of_rows(
+    data: datasets.Dataset | Sequence[Mapping[str, Any]],
+    *,
+    kind: TaskKind,
+    metric: str,
+    labels: Sequence[str] | None,
+    columns: Mapping[str, str] | None = None,
+) -> Task:
+    """A task with one split, the rows.
+
+    Args:
+        data: Rows with `text`, for pairs of texts `text_pair`, and unless texts alone are modelled `label`: a name, an
+            index, or a score.
+        kind: What is measured.
+        metric: Key of `METRIC_NAMES`.
+        labels: Names, in the order of the model's outputs; None for scores and texts. Where the Dataset's own
+            `ClassLabel` names them, indices are of those names.
+        columns: How `text`, `text_pair` and `label` are called in the rows, where they are called otherwise.
+
+    Raises:
+        DataError: A column is not there, or a row is at fault.
+        LabelError: A label is none of the model's.
+    """
+    names = {"text": "text", "text_pair": "text_pair", "label": "label", **(columns or {})}
+    rows = _dataset(data)
+
+    def column(role: str) -> list[Any]:
+        if names[role] not in rows.column_names:
+            raise DataError(
+                f"the data must have a column {names[role]!r}; got {', '.join(rows.column_names) or 'no row'}. Name "
+                f"yours with columns={{{role!r}: ...}}"
+            )
+        return list(rows[names[role]])
+
+    is_pair = kind in ("seq2seq", "translation") or names["text_pair"] in rows.column_names
+    roles = ("text", "text_pair") if is_pair else ("text",)
+    texts = [column(role) for role in roles]
+    found = column("label") if metric in LABEL_METRICS else None
+    codes: dict[str, int] = {}
+    if labels is not None and found is not None:
+        feature = rows.features[names["label"]]
+        own = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        found, labels = _named(found, own, labels), tuple(own or labels)
+        codes = {name: i for i, name in enumerate(labels)}
+    split = NAME if rows.split is None else str(rows.split)
+    spec = TaskSpec(
+        name=NAME,
+        text_columns=tuple(names[role] for role in roles),
+        labels=None if labels is None else tuple(labels),
+        metric=metric,
+        score_split=split,
+        eval_splits=(split,),
+        kind=kind,
+    )
+
+    def read(name: str, n: int | None) -> Rows:
+        return assemble(texts, found, spec=spec, codes=codes, place=lambda i: f"example {i + 1}", source=NAME)
+
+    return Task(spec, read, (split,))
+
+
+def _dataset(data: datasets.Dataset | Sequence[Mapping[str, Any]]) -> datasets.Dataset:
+    """In memory; no file is written."""
+    if isinstance(data, datasets.Dataset):
+        return data
+    try:
+        return datasets.Dataset.from_list([dict(row) for row in data])
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
+        ) from error
+
+
+def _named(values: list[Any], own: list[str] | None, labels: Sequence[str]) -> list[str]:
+    """Labels as names: whole numbers are places in the data's own list of names, or else in the model's."""
+    order = own or labels
+    names = []
+    for i, value in enumerate(values):
+        is_index = isinstance(value, Integral) and not isinstance(value, bool)
+        name = order[value] if is_index and 0 <= value < len(order) else value
+        if name not in order:
+            raise LabelError(
+                f"example {i + 1}: the label must be one of {', '.join(order)}, or its index from 0; got {value!r}"
+            )
+        names.append(name)
+    return names

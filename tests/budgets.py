@@ -1,0 +1,162 @@
+"""What the project may cost: lines, files, functions, pages, imports and the time of its tests.
+
+`python -m tests.budgets` prints every figure with its limit and exits with 1 if one is above. Times of imports are CPU
+seconds, which do not grow when the machine is busy. Times of the suites are those of their last runs here.
+"""
+
+import argparse
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from rich import print as show
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+REASON = "# long: "
+"""Begins the comment on the line above a `def` (or its first decorator) of more than 60 lines."""
+SUITES = ".pytest_cache/v/budgets/suites"
+"""Where the suite keeps how long it took; see `tests/suite_times.py`."""
+
+_REPEATS = 5
+_BASE = "import torch; from transformers import BertForSequenceClassification"
+_RUN = "import sys; sys.argv = ['prune-heads', 'run', '--json']; from prune_heads.cli.app import main; main()"
+_TIMED = """
+import atexit, builtins, importlib, sys, time
+depth, spent = 0, 0.0
+def timed(function):
+    def call(*args, **kwargs):
+        global depth, spent
+        if depth:
+            return function(*args, **kwargs)
+        depth, start = 1, time.process_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            depth, spent = 0, spent + time.process_time() - start
+    return call
+builtins.__import__, importlib.import_module = timed(builtins.__import__), timed(importlib.import_module)
+atexit.register(lambda: print(f"imports: {spent}", file=sys.stderr))
+"""
+"""Adds up the CPU time of the outermost imports of a program, those inside its functions included."""
+_HELP = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", "prune_heads", "--help"], stdout=subprocess.DEVNULL, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"imports: {used.ru_utime + used.ru_stime}", file=sys.stderr)
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured, and the most that it may be."""
+
+    name: str
+    value: float | None
+    """None where it was not measured, which is not above the limit."""
+    limit: float
+    note: str = ""
+
+    @property
+    def kept(self) -> bool:
+        return self.value is None or self.value <= self.limit
+
+
+def sizes() -> list[Figure]:
+    """What the files say, in a second."""
+    sources = {path: path.read_text("utf-8") for path in sorted(ROOT.glob("prune_heads/**/*.py"))}
+    lines = {path: text.count("\n") for path, text in sources.items()}
+    longest = max(lines, key=lambda path: lines[path])
+    long = [name for path, text in sources.items() for name in long_functions(text, path.stem)]
+    return [
+        Figure("lines of *.py under prune_heads/", sum(lines.values()), 20_000),
+        Figure("lines of the longest file", lines[longest], 300, str(longest.relative_to(ROOT))),
+        Figure("functions over 60 lines without a reason", len(long), 0, ", ".join(long)),
+        Figure("bytes of README.md", (ROOT / "README.md").stat().st_size, 12_000),
+    ]
+
+
+def long_functions(source: str, module: str) -> Iterator[str]:
+    """Functions of more than 60 lines, docstring included, with no line `# long: REASON` just above."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > 60 and not (first > 1 and lines[first - 2].strip().startswith(REASON)):
+                yield f"{module}.{node.name} ({length})"
+
+
+def imports() -> list[Figure]:
+    """What must be imported, each several times in turn."""
+    programs = {
+        "package": _TIMED + "import prune_heads",
+        "base": _TIMED + _BASE,
+        "run": _TIMED + _RUN,
+        "help": _HELP,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(_REPEATS):
+        for name, program in programs.items():
+            seconds[name].append(_seconds(program))
+    middle = {name: median(values) for name, values in seconds.items()}
+    both = f"{middle['run']:.2f} s against {middle['base']:.2f} s of torch and BERT"
+    return [
+        Figure("import prune_heads, CPU seconds", middle["package"], 0.1),
+        Figure("imports of prune-heads run, ratio", middle["run"] / middle["base"], 1.25, both),
+        Figure("prune-heads --help, CPU seconds", middle["help"], 0.5),
+    ]
+
+
+def _seconds(program: str) -> float:
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return float(ran.stderr.rpartition("imports: ")[2])
+
+
+def suites(whole_seconds: float | None = None) -> list[Figure]:
+    """How long the last runs of all tests took.
+
+    Args:
+        whole_seconds: Of `.ci/run` with its set-up, where it asks itself.
+    """
+    path = ROOT / SUITES
+    kept = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    alone, every = kept.get("not slow and not thorough"), kept.get("not thorough")
+    figures = []
+    if every is not None:
+        figures += [
+            Figure("pytest, seconds, as its share of .ci/run", every["default_seconds"], 240, _about(every)),
+            Figure("tests of .ci/run, seconds", every["seconds"], 720, _about(every)),
+        ]
+    if alone is not None or every is None:
+        figures += [Figure("pytest, seconds", alone and alone["seconds"], 240, _about(alone))]
+    return [*figures, Figure(".ci/run with its set-up, seconds", whole_seconds, 720)]
+
+
+def _about(suite: dict[str, object] | None) -> str:
+    if suite is None:
+        return "not measured"
+    return f"{suite['tests']} tests, {suite['workers']} workers, {suite['date']}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Print what the project costs; exit with 1 above a limit.")
+    parser.add_argument("--whole-seconds", type=float, help="what .ci/run took so far, set-up included")
+    figures = [*sizes(), *imports(), *suites(parser.parse_args().whole_seconds)]
+    table = Table("figure", "measured", "limit", "", "")
+    for each in figures:
+        value = "-" if each.value is None else f"{each.value:,.{0 if each.limit > 10 else 2}f}"
+        table.add_row(each.name, value, f"{each.limit:,g}", "ok" if each.kept else "ABOVE", each.note)
+    show(table)
+    return 0 if all(each.kept for each in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
