@@ -71,7 +71,7 @@ def reproduce(
 
     What is done is not done again: the same command goes on after a kill. One process at a time works on a folder.
     """
-    from prune_heads.jobs.reproduce import reproduce_job
+    from prune_heads.reproduction.reproduce import reproduce_job
 
     if checkpoint is not None:
         model = one_model(context, checkpoint, model)

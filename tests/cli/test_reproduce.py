@@ -9,12 +9,12 @@ import pytest
 from prune_heads.cli.names import ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
-from prune_heads.jobs import paper_studies
-from prune_heads.jobs.paper_records import record_name
-from prune_heads.jobs.paper_studies import STUDIES, Conditions
 from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
+from prune_heads.reproduction import studies as paper_studies
+from prune_heads.reproduction.records import record_name
+from prune_heads.reproduction.studies import STUDIES, Conditions
 from prune_heads.studies.setup import Setup
 from prune_heads.tasks.spec import TASKS
 
