@@ -33,6 +33,16 @@ class NormalizerName(StrEnum):
     min_max = "min-max"
 
 
+class FormName(StrEnum):
+    """Members of `prune_heads.reproduction.reproduce.FORMS`."""
+
+    md = "md"
+    tex = "tex"
+    csv = "csv"
+    png = "png"
+    svg = "svg"
+
+
 class ReproductionName(StrEnum):
     """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
