@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prune_heads.checkpoints import load_pruned as load_pruned
     from prune_heads.checkpoints import save_pruned as save_pruned
     from prune_heads.errors import PruneHeadsError as PruneHeadsError
+    from prune_heads.evaluator import Evaluator as Evaluator
     from prune_heads.gating import gated as gated
     from prune_heads.gating import gates_of as gates_of
     from prune_heads.heads import HeadMask as HeadMask
@@ -37,6 +38,7 @@ _HOME = {
     "load_pruned": "checkpoints",
     "save_pruned": "checkpoints",
     "PruneHeadsError": "errors",
+    "Evaluator": "evaluator",
     "gated": "gating",
     "gates_of": "gating",
     "HeadMask": "heads",

@@ -25,14 +25,16 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The logits in what a model gives: `output.logits`, `output["logits"]`, or the output where it is a tensor.
+    """`(batch, ...)`: the logits that a model gives, as `output.logits`, as `output["logits"]` or as its output.
+
+    One number an example is one logit.
 
     Raises:
         UnsupportedModelError: If there are none.
     """
     found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
     if isinstance(found, Tensor):
-        return found
+        return found if found.ndim > 1 else found[:, None]
     raise UnsupportedModelError(
         f"a model must give its logits, as a tensor or as the field 'logits' of its output; got "
         f"{type(output).__name__}. Wrap it in a module whose forward returns them"

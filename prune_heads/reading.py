@@ -149,34 +149,36 @@ def _parsed(parse: Callable[[str], Any], text: str, is_not: str, error: Error) -
 
 
 def _check(value: Any, name: str, error: Error) -> None:
-    if fault := next(_faults(value), None):
-        raise error(f"{name}: {fault}")
+    for key, fault in faults(value):
+        raise error(f"{name}: {key}{' ' if key else ''}{fault}")
 
 
-def _faults(value: Any) -> Iterator[str]:
-    """What JSON or TOML let through and nobody can compute with or write down; no recursion, which has an end."""
+def faults(value: Any) -> Iterator[tuple[str, str]]:
+    """What JSON or TOML let through and nobody can compute with or write down, each with its path: `a.b[2].c`.
+
+    It does not recurse, since Python's depth is limited.
+    """
     left = [("", value, 0)]
     while left:
-        key, each, depth = left.pop()
-        at = f"{key} " if key else ""
+        at, each, depth = left.pop()
         if depth > _DEEPEST:
-            yield f"it must be nested at most {_DEEPEST} deep"
+            yield at, f"must be nested at most {_DEEPEST} deep"
         elif isinstance(each, dict):
-            left += [("", name, depth) for name in each]
-            left += [(str(name)[:80], item, depth + 1) for name, item in each.items()]
+            left += [(at, name, depth) for name in each]
+            left += [(f"{at}.{name}".strip(".")[-80:], item, depth + 1) for name, item in each.items()]
         elif isinstance(each, list):
-            left += [(key, item, depth + 1) for item in each]
+            left += [(f"{at}[{i}]", item, depth + 1) for i, item in enumerate(each, start=1)]
         elif isinstance(each, str):
             if "\0" in each or not is_encodable(each):
-                yield f"{at}must be text; got {each[:80]!r}"
+                yield at, f"must be text; got {each[:80]!r}"
         elif isinstance(each, int):
             if not -(2**63) <= each < 2**64:
-                yield f"{at}must be a number of at most 64 bits; got one of {each.bit_length()}"
+                yield at, f"must be a number of at most 64 bits; got one of {each.bit_length()}"
         elif isinstance(each, float):
             if each - each != 0:
-                yield f"{at}must be a finite number; got {each}"
+                yield at, f"must be a finite number; got {each}"
         elif each is not None:
-            yield f"{at}must be a text, a number, true or false; got a {type(each).__name__}, {each}"
+            yield at, f"must be a text, a number, true or false; got a {type(each).__name__}, {each}"
 
 
 def is_encodable(text: str) -> bool:

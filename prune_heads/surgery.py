@@ -121,18 +121,15 @@ def _take_out(block: AttentionBlock, places: list[int]) -> None:
     gone: dict[tuple[nn.Module, str, int], list[int]] = {}
     for owned in block.owned(places):
         gone.setdefault(owned[:3], []).extend(owned.indices)
-    counted = _counts(block, block.n_heads, block.n_kv_heads)
+    counters = list(_counters(block))
     if block.layout.context == "multihead":
         keep_heads(block.module, kept)
     elif not kept and not block.layout.pattern:
-        keep_a_head_of_zeros(block, counted, _counts(block, block.n_heads // block.n_kv_heads, 1))
+        keep_a_head_of_zeros(block, counters)
     for (module, name, dim), indices in gone.items():
         _narrow(module, name, dim, set(indices))
-    left = _counts(block, len(kept), block.n_kv_heads * len(kept) // block.n_heads)
-    for module in block.module.modules():
-        for name in block.layout.counters:
-            if vars(module).get(name) == counted[name]:
-                setattr(module, name, left[name])
+    for module, name, count in counters:
+        setattr(module, name, count * len(kept) // block.n_heads)
     if block.layout.config_counters:  # read at every call
         counts = dict.fromkeys(block.layout.config_counters, len(kept))
         vars(block.module)["config"] = _OwnCounts(block.module.config, counts)
@@ -200,26 +197,15 @@ def _states(model: nn.Module) -> Iterator[dict[str, Any]]:
                 yield vars(value)
 
 
-def _counts(block: AttentionBlock, n_heads: int, n_kv_heads: int) -> dict[str, int]:
-    """What each counter says of a block with so many heads."""
-    width = n_heads * block.head_dim
-    meanings = {
-        "num_key_value_heads": n_kv_heads,
-        "num_kv_heads": n_kv_heads,
-        "kv_heads": n_kv_heads,
-        "kv_dim": n_kv_heads * block.head_dim,
-        "all_head_size": width,
-        "inner_dim": width,
-        "split_size": width,
-        "dim": width,
-        "embed_dim": width,
-        "hidden_size": width,
-        "d_model_size": width,
-        "v_channels": width,
-        "qk_channels": n_heads * len(block.query.heads[0]) if block.query.heads else 0,
-    }
-    usual = dict(block.layout.meanings)
-    return {name: meanings.get(usual.get(name, name), n_heads) for name in block.layout.counters}
+def _counters(block: AttentionBlock) -> Iterator[tuple[nn.Module, str, int]]:
+    """Attributes that count heads or their dimensions, each with its value: all are in proportion to the heads."""
+    counts = {block.n_heads, block.n_kv_heads}
+    counts |= {n * size for n in counts for size in (len(block.query.heads[0]), block.head_dim)}
+    for module in block.module.modules():
+        for name in block.layout.counters:
+            count = vars(module).get(name)
+            if isinstance(count, int) and count in counts:  # what has the name alone is something else
+                yield module, name, count
 
 
 def _narrow(module: nn.Module, name: str, dim: int, gone: set[int]) -> None:

@@ -11,6 +11,7 @@ import prune_heads
 PAGE = Path(prune_heads.__file__).parent / "guide" / "api.md"
 
 GROUPS = {
+    "Evaluate": ("Evaluator",),
     "Find heads": ("attention_blocks", "AttentionBlock", "describe_attention"),
     "Name and choose heads": ("HeadMask", "HeadScores", "select"),
     "Mask heads": ("gated", "gates_of", "prove_gates"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import typer
 from matplotlib.image import imread
+from pyarrow import parquet
 
 from prune_heads.cli.app import app
 from prune_heads.cli.options import SetupOptions
@@ -32,7 +33,7 @@ from prune_heads.reporting.figures import (
 )
 from prune_heads.reporting.finetuning import finetuning_table
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.sweep_forms import results_csv, results_markdown, rows_of_parquet
+from prune_heads.reporting.sweep_files import results_csv, results_page
 from prune_heads.reporting.terminal import run_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -226,12 +227,12 @@ def finetune_texts(record, folder):
 
 
 def sweep_rows(folder):
-    return rows_of_parquet((folder / "results.parquet").read_bytes())
+    return parquet.read_table(folder / "results.parquet").to_pylist()
 
 
 def sweep_texts(record, folder):
     rows = sweep_rows(folder)
-    return {"table.md": results_markdown(record["name"], rows), "results.csv": results_csv(rows)}
+    return {"table.md": results_page(record["name"], rows).to_markdown(), "results.csv": results_csv(rows)}
 
 
 def sweep_figures(record, folder):

@@ -66,9 +66,10 @@ def test_commands_have_the_options_that_are_shown(topic):
 def test_examples_run(topic, invoke, tmp_path, monkeypatch):
     """Each page from its top to its end, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    names = {"__name__": topic}
     for language, text in blocks(topic, "python", "console"):
         if language == "python":
-            exec(compile(text, f"{topic}.md", "exec"), {"__name__": topic})
+            exec(compile(text, f"{topic}.md", "exec"), names)
         for words in commands(text) if language == "console" else ():
             done = invoke(*words)
             assert done.exit_code == 0, done.output

@@ -30,8 +30,6 @@ class Layout:
     """Whether a module that holds several projections keeps them head by head."""
     counters: tuple[str, ...] = ()
     """Names of attributes that count heads or their dimensions and must follow when heads are removed."""
-    meanings: tuple[tuple[str, str], ...] = ()
-    """For a counter whose name is its author's own: the usual name of what it counts."""
     also: tuple[tuple[str, int], ...] = ()
     """Other weights that heads own, where they are there: path of a parameter or module, and its dimension of heads."""
     config_counters: tuple[str, ...] = ()

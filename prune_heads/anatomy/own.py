@@ -56,15 +56,13 @@ def describe_attention(
         stack: `decoder` for blocks of a decoder beside an encoder.
     """
     counted = n_heads if isinstance(n_heads, str) else ""
-    meanings = ((counted, "num_heads"), (n_kv_heads, "num_key_value_heads"), (width, "all_head_size"))
     _DESCRIBED[attention] = Layout(
         pattern="",
         qkv=f"{query} {key} {value}",
         output=output,
         counted_by=counted,
         n_heads=None if counted else int(n_heads),
-        counters=tuple(name for name, _ in meanings if name),
-        meanings=tuple((name, meaning) for name, meaning in meanings if name),
+        counters=tuple(name for name in (counted, n_kv_heads, width) if name),
         interleaved=interleaved,
         kind=kind,
         stack=stack,

@@ -5,7 +5,7 @@ compute without any head. A head of zeros sends zeros into W_O, so what is left 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -13,21 +13,20 @@ from torch import nn
 from prune_heads.anatomy.block import AttentionBlock
 
 
-def keep_a_head_of_zeros(block: AttentionBlock, counted: Mapping[str, int], one: Mapping[str, int]) -> None:
+def keep_a_head_of_zeros(block: AttentionBlock, counters: Iterable[tuple[nn.Module, str, int]]) -> None:
     """Let a block without heads compute as with one, which is in the model for the length of a forward pass only.
 
     Args:
         block: Before its heads are taken out.
-        counted: What its counters say then.
-        one: What they say of one group of heads.
+        counters: Its attributes that count heads or their dimensions, with their values then.
     """
-    block.module.__dict__["forward"] = _HeadOfZeros(block, counted, one)
+    block.module.__dict__["forward"] = _HeadOfZeros(block, counters)
 
 
 class _HeadOfZeros:
     """In place of the attention's forward; arguments and results as there."""
 
-    def __init__(self, block: AttentionBlock, counted: Mapping[str, int], one: Mapping[str, int]) -> None:
+    def __init__(self, block: AttentionBlock, counters: Iterable[tuple[nn.Module, str, int]]) -> None:
         self.forward = block.module.forward
         heads = range(block.n_heads // block.n_kv_heads)
         rows: Counter[tuple[nn.Module, str, int]] = Counter()
@@ -35,12 +34,8 @@ class _HeadOfZeros:
             rows[owned[:3]] += len(owned.indices)
         self.rows = dict(rows)
         """Of each weight (module, name, dimension of the heads), the size of that dimension."""
-        self.counters = [
-            (module, name, one[name])
-            for module in block.module.modules()
-            for name in counted
-            if vars(module).get(name) == counted[name]
-        ]
+        self.counters = [(module, name, count // block.n_kv_heads) for module, name, count in counters]
+        """What they say of one group of heads."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         weights = [(module._parameters, name, module._parameters[name]) for module, name, _ in self.rows]

@@ -153,6 +153,7 @@ def check_weights(
     unused: Iterable[str] = UNUSED,
     head: str = "classification head",
     cure: str = "Fine-tune it on the task first, or name one that is",
+    files: str = "config.json",
 ) -> None:
     """Refuse weights that are not there, left over, of another shape, no plain numbers, or not finite.
 
@@ -164,6 +165,7 @@ def check_weights(
         unused: Patterns of what may be left over.
         head: What is trained on top of the model.
         cure: For a checkpoint that lacks it.
+        files: What says which weights there are.
 
     Raises:
         CheckpointError: Naming the weights.
@@ -181,7 +183,7 @@ def check_weights(
     if any(key.startswith(base) for key in missing):
         found = f" and has {some(sorted(left))} in its place" if left else ""
         raise CheckpointError(
-            f"the weights of {name} must be those of its config.json; it lacks {some(missing)}{found}. Name a "
+            f"the weights of {name} must be those of its {files}; it lacks {some(missing)}{found}. Name a "
             "checkpoint whose files belong together"
         )
     if missing:
@@ -190,12 +192,12 @@ def check_weights(
         )
     if left:
         raise CheckpointError(
-            f"every weight of a checkpoint must have a place in the model of its config.json; {name} has "
+            f"every weight of a checkpoint must have a place in the model of its {files}; {name} has "
             f"{some(sorted(left))} left over. Name a checkpoint whose files belong together, or save it without them"
         )
     for key, there, wanted in sorted(info.get("mismatched_keys", ())):
         raise CheckpointError(
-            f"the weights of {name} must have the shapes of its config.json; {key} has {tuple(there)}, not "
+            f"the weights of {name} must have the shapes of its {files}; {key} has {tuple(there)}, not "
             f"{tuple(wanted)}. Name a checkpoint whose files belong together"
         )
     _check_stored(model, stored, name)

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, head_counts
-from prune_heads.checkpoints.fit import UNUSED, check_weights, read_config
+from prune_heads.checkpoints.fit import check_weights, read_config
 from prune_heads.checkpoints.loading import reading
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.checkpoints.weight_files import check_weight_files
@@ -132,15 +131,8 @@ def _load(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
             ignore_mismatched_sizes=True,
         )
     model.__class__ = model_class
-    left = [key for key in info["unexpected_keys"] if not any(re.search(unused, key) for unused in UNUSED)]
-    misshapen = [key for key, *_ in info["mismatched_keys"]]
-    if info["missing_keys"] or left or misshapen:
-        raise CheckpointError(
-            f"the weights of {directory.name} must fit its configuration{f' and {HEADS_FILE}' if heads else ''}; "
-            f"missing: {sorted(info['missing_keys'])[:3]}, left over: {sorted(left)[:3]}, of another shape: "
-            f"{sorted(misshapen)[:3]}"
-        )
-    check_weights(model, info, directory.name, stored=stored)
+    files = f"config.json and {HEADS_FILE}" if heads else "config.json"
+    check_weights(model, info, directory.name, stored=stored, files=files)
     checked: PreTrainedModel = model.eval()
     return checked
 

@@ -44,9 +44,7 @@ def ablate(
     ] = None,
     compiled: Annotated[
         bool,
-        Option(
-            "--compile", help="Compile the layers first; 'benchmark --of ablation --compile' says if it pays."
-        ),
+        Option("--compile", help="Compile the layers first, which takes tens of seconds."),
     ] = False,
     output: Output = None,
     overwrite: Overwrite = False,

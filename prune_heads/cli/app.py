@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 from prune_heads.cli import signals
 from prune_heads.cli.ablate import ablate
 from prune_heads.cli.bench import bench
-from prune_heads.cli.benchmark import benchmark
 from prune_heads.cli.correlate import correlate
 from prune_heads.cli.curve import curve
 from prune_heads.cli.doctor import doctor
@@ -39,6 +38,10 @@ from prune_heads.reporting.layout import speaking
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
 
 MISUSED = 2
+_MOVED = {
+    "benchmark": "prune-heads benchmark is now a script of the repository: python -m experiments.benchmark. "
+    "'bench' times a model without some of its heads"
+}
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -59,6 +62,11 @@ class _Commands(TyperGroup):
     def invoke(self, context: Any) -> Any:
         with _to_readers():
             return super().invoke(context)
+
+    def resolve_command(self, context: Any, args: list[str]) -> Any:
+        if args and args[0] in _MOVED:
+            raise UsageError(_MOVED[args[0]], context)
+        return super().resolve_command(context, args)
 
     def _code(self, run: Callable[[], int]) -> int:
         try:
@@ -167,7 +175,6 @@ for _name, _command in (
     ("models", models),
     ("train-mini", train_mini),
     ("bench", bench),
-    ("benchmark", benchmark),
     ("doctor", doctor),
     ("guide", guide),
 ):

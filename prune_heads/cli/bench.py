@@ -51,7 +51,7 @@ def bench(
 ) -> None:
     """Time a model as it was, with heads masked, and with the same heads removed (paper, table 4).
 
-    Beside each gain stands its ceiling, the ratio of the multiply-adds. 'benchmark' times this program's own work.
+    Beside each gain stands its ceiling, the ratio of the multiply-adds.
     """
     from prune_heads.jobs.bench import bench_job
     from prune_heads.reporting.bench import bench_page

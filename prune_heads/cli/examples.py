@@ -61,10 +61,6 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "prune-heads bench",
         "prune-heads bench --model MODEL --task sst2 --fraction 0.5",
     ),
-    "benchmark": (
-        "prune-heads benchmark",
-        "prune-heads benchmark --of ablation --model MODEL --task sst2",
-    ),
     "doctor": ("prune-heads doctor my_script.py", "prune-heads doctor my_project --json"),
     "guide": ("prune-heads guide", "prune-heads guide start"),
     "store list": ("prune-heads store list", "prune-heads store list --store s3://bucket/predictions"),

@@ -83,13 +83,6 @@ class KindName(StrEnum):
     only_one = "only-one"
 
 
-class BenchmarkName(StrEnum):
-    """What `prune-heads benchmark` times."""
-
-    scoring = "scoring"
-    ablation = "ablation"
-
-
 class DtypeName(StrEnum):
     """Keys of `prune_heads.studies.setup.DTYPES`."""
 

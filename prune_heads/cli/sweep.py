@@ -152,10 +152,10 @@ def status(folder: Folder, as_json: Json = False) -> None:
 def results(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     """What came out: results.csv and .parquet, a row a trial, split and metric; table.md for people; record.json."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.jobs.sweep import results_job
     from prune_heads.reporting.sweep import results_table
+    from prune_heads.reporting.sweep_files import write_results
 
-    report = results_job(SweepFolder(folder), output, draws)
+    report = write_results(SweepFolder(folder), output, draws)
     show(report, results_table(report), as_json=as_json)
 
 
@@ -163,10 +163,10 @@ def results(folder: Folder, output: Output = None, as_json: Json = False) -> Non
 def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     """The metric against the heads pruned, a line a criterion, a band over seeds: sweep.png and sweep.svg."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.jobs.sweep import plot_job
     from prune_heads.reporting.layout import titled
+    from prune_heads.reporting.sweep_files import write_plot
 
-    report = plot_job(SweepFolder(folder), output, draws)
+    report = write_plot(SweepFolder(folder), output, draws)
     show(report, titled(", ".join(report["files"])), as_json=as_json)
 
 

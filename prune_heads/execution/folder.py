@@ -27,8 +27,9 @@ from prune_heads.execution.claims import Claims, shards
 from prune_heads.execution.spec import Sweep, Trial, Values
 from prune_heads.files import new_directory, read_json, write_json, writing_into
 
-FORMAT = 2
-"""2: a criterion that draws nothing is run for one seed."""
+FORMAT = 3
+_OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}
+"""What each earlier version did otherwise, so that the trials of a file were others."""
 _LOOK_SECONDS = 0.1
 _DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP_FILE = "sweep.json"
@@ -64,8 +65,8 @@ class SweepFolder:
         there = folder.about()
         if there.get("digest") != sweep.digest:
             same_name = " of the same name" if there.get("name") == sweep.name else f" ({there.get('name')})"
-            older = there.get("format") != FORMAT and there.get("name") == sweep.name
-            why = " An earlier version made it, which ran every criterion once a seed." if older else ""
+            older = _OLDER.get(there.get("format", 0)) if there.get("name") == sweep.name else None
+            why = f" An earlier version made it, which {older}." if older else ""
             raise RunError(
                 f"{root.name} holds another sweep{same_name}: {there.get('n_trials')} trials, not these "
                 f"{len(sweep.trials)}.{why} Name another --output, or restore the file; what is there is kept"

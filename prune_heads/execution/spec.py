@@ -47,6 +47,8 @@ class Known:
     always: Collection[str] = ()
     """Options that are in a trial's hash also at their defaults. Those of the first version: an option that is
     added later must leave the hashes of older sweeps as they are."""
+    spelled: Callable[[str, Any], Any] = lambda key, value: value
+    """The one spelling of an option's value, of which a file may use another: `sst2` for `SST-2`."""
 
     def digest(self, values: Values) -> str:
         """SHA-256 (hex) of a trial's values."""
@@ -113,6 +115,7 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     reader = _Reader(known)
     reader.faults += unfit(content)
     reader.stop(shown)
+    content = _spelled(content, known.spelled)
     base = {key: value for key, value in content.items() if key not in RESERVED}
     reader.options(base, "", also=RESERVED)
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
@@ -266,6 +269,15 @@ class _Reader:
             except ValueError as error:
                 self.seen[name] = str(error)
         return self.seen[name]
+
+
+def _spelled(value: Any, spelled: Callable[[str, Any], Any], key: str = "") -> Any:
+    """What a file holds, in the one spelling of each value."""
+    if isinstance(value, dict):
+        return {name: _spelled(each, spelled, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_spelled(each, spelled, key) for each in value]
+    return spelled(key, value)
 
 
 def _rows(reader: _Reader, content: Values, kind: str) -> list[Any]:

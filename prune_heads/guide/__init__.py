@@ -12,6 +12,7 @@ TOPICS = (
     "models",
     "sweeps",
     "paper",
+    "evaluator",
     "api",
     "errors",
     "limits",

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.layout import Grid, line, titled
+from prune_heads.reporting.layout import line
 from prune_heads.reporting.words import layer_names, share
 from prune_heads.tables import Cell, Column, Page, Table, columns
 
@@ -115,22 +115,6 @@ def evaluation_table(report: Mapping[str, Any]) -> Table:
     title += f"pruned: {' '.join(pruned)}" if pruned else "no head pruned"
     rows = tuple((name, f"{value:.4f}") for name, value in report["metrics"].items())
     return Table(title, columns(["metric"], ["value"]), rows)
-
-
-def benchmark_table(report: Mapping[str, Any]) -> RenderableType:
-    """Both protocols side by side."""
-    title = f"{report['model']['name']} on {report['n_examples']} examples of {report['task']}, batch "
-    title += f"{report['batch_size']}, {report['threads']} threads"
-    table = Grid(("protocol",), ("tokens", "median seconds"))
-    for name, label in (
-        ("published", "published: padded to 128, all gradients"),
-        ("gates", "gates only, by length"),
-    ):
-        table.add_row(label, f"{report['tokens'][name]:,}", f"{report['seconds'][name]:.2f}")
-    each = ", ".join(f"{ratio:.1f}" for ratio in report["ratios"])
-    apart = report["relative_difference_of_scores"]
-    ratio = line(f"ratio {report['ratio']:.1f}x (each repeat: {each}); scores differ by {apart:.0e} at most")
-    return Group(titled(title), table, ratio)
 
 
 def _curve(record: Mapping[str, Any]) -> Table:

@@ -64,7 +64,7 @@ def reproduce_job(
     with writing_into("the output folder", output):
         output.mkdir(parents=True, exist_ok=True)
         table = shown.table
-        writers = {
+        writers: dict[str, Callable[[], str]] = {
             "md": shown.page.to_markdown,
             "tex": table.to_latex,
             "csv": partial(table.to_csv, digits=12),

@@ -2,32 +2,26 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TypeVar
 
 from prune_heads.errors import StoreError
 from prune_heads.files import write_bytes
-
-T = TypeVar("T")
-_PROBE = b"\0" * 65536
+from prune_heads.store.objects import Nowhere, Objects, is_url
 
 
-class Folder:
-    """See `Objects`."""
+class Folder(Objects):
+    """See `Objects`. Files are written by renaming; folders that become empty are removed."""
+
+    CURE = "Free space there, or name another folder with --store"
 
     def __init__(self, root: Path) -> None:
+        super().__init__(str(root.absolute()))
         self.root = root
 
-    @property
-    def place(self) -> str:
-        """The absolute path."""
-        return str(self.root.absolute())
-
     def read(self, name: str, n_bytes: int | None = None) -> bytes:
-        """The file, or the first bytes of it."""
+        """See `Objects`."""
         try:
             with (self.root / name).open("rb") as file:
                 return file.read(n_bytes)
@@ -36,54 +30,73 @@ class Folder:
                 f"an object of the store must be a file; {self.root / name} is a folder. Remove it, or name another "
                 "store with --store"
             ) from error
-        except NotADirectoryError as error:  # below a file nothing can be; who writes there is told so
+        except NotADirectoryError as error:  # below a file there is nothing; the first write says so
             raise FileNotFoundError(str(error)) from error
 
     def write(self, name: str, content: bytes) -> None:
-        """Write the file at once, by renaming."""
-        target = self.root / name
-        with _changing(target.parent):
-            write_bytes(target, content)
+        """See `Objects`."""
+        with self._changing():
+            write_bytes(self.root / name, content)
 
     def find(self, pattern: str) -> dict[str, int]:
-        """The files that match; folders that do not are not looked into."""
-        sizes = {}
-        for path in _matching(self.root, pattern.split("/")):
-            if not path.is_dir():
-                with suppress(FileNotFoundError):  # another process has just removed it
-                    sizes[path.relative_to(self.root).as_posix()] = _file_size(path)
-        return sizes
+        """See `Objects`; folders that do not match are not looked into."""
+        found = {path: _size(path) for path in self._matching(pattern) if not path.is_dir()}
+        return {
+            path.relative_to(self.root).as_posix(): size for path, size in found.items() if size is not None
+        }
 
     def remove(self, pattern: str) -> tuple[int, int]:
-        """Remove the files that match, and of the folders on the way to them those that are empty."""
+        """See `Objects`."""
         sizes = []
-        for path in _matching(self.root, pattern.split("/")):
+        for path in self._matching(pattern):
             if path.is_dir():
                 with suppress(OSError):  # not empty: files of others, or of a writer that just came
                     path.rmdir()
                 continue
-            sizes.append(_size_of(path))
-            with _changing(path.parent):
+            sizes.append(_size(path) or 0)
+            with self._changing():
                 path.unlink(missing_ok=True)
         return len(sizes), sum(sizes)
 
-    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """One after the other: a disk does not make us wait."""
-        return map(function, names)
-
     def check_writable(self) -> None:
-        """Make the folder, and a file without a name in it; neither stays."""
+        """See `Objects`; folders that are made for it do not stay."""
         root = self.root.absolute()
         made = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
-        with _changing(root):
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-                with TemporaryFile(dir=root) as file:
-                    file.write(_PROBE)
-            finally:
-                for folder in made:
-                    with suppress(OSError):  # another process may have put something there
-                        folder.rmdir()
+        try:
+            super().check_writable()
+        finally:
+            for folder in made:
+                with suppress(OSError):  # another process may have put something there
+                    folder.rmdir()
+
+    def _matching(self, pattern: str) -> Iterator[Path]:
+        return _matching(self.root, pattern.split("/"))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what = "writable, on a disk with space left"
+            raise self.refused(what, str(self.root), error.strerror or str(error)) from error
+
+
+def objects_at(place: Path | str | None) -> Objects:
+    """What is kept at a path or a URL; not looked at yet. None: nothing is.
+
+    Raises:
+        StoreError: If the URL is of no known kind, or the package for its kind is not installed.
+    """
+    if place is None:
+        return Nowhere()
+    if not is_url(str(place)):
+        return Folder(Path(place))
+    from fsspec.implementations.local import LocalFileSystem
+
+    from prune_heads.store.remote import Remote, opened
+
+    files, path = opened(str(place))
+    return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(str(place), files, path)
 
 
 def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
@@ -113,30 +126,11 @@ def _listed(folder: Path) -> list[Path]:
         ) from error
 
 
-def _file_size(path: Path) -> int:
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if another process has just removed it."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
-        raise
-    except OSError:  # a link that leads to itself: who reads it is told
+        return None
+    except OSError:  # a link that leads to itself: whoever reads it is told
         return path.lstat().st_size
-
-
-def _size_of(path: Path) -> int:
-    """Bytes of a file that another process may be removing."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-@contextmanager
-def _changing(folder: Path) -> Iterator[None]:
-    """Files in `folder` are written or removed inside; the system's refusal becomes ours."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"the store of predictions must be writable, on a disk with space left; got {folder} "
-            f"({error.strerror or error}). Free space there, or name another folder with --store"
-        ) from error

@@ -4,22 +4,27 @@ An object appears whole or not at all, also where many processes, on many hosts,
 to its place, and an object store takes an object in one piece. So no locks are needed.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import ClassVar, TypeVar
 
-from prune_heads.store.folder import Folder
+from prune_heads.errors import StoreError
 
 T = TypeVar("T")
+_PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
+"""Named like a file that an interrupted writer leaves, so that clearing takes it."""
 
 
-class Objects(Protocol):
-    """Where objects are kept. An absent place is an empty one."""
+class Objects(ABC):
+    """A place where objects are kept. An absent place is an empty one."""
 
-    @property
-    def place(self) -> str:
+    CURE: ClassVar[str]
+
+    def __init__(self, place: str) -> None:
+        self.place = place
         """As another process would name it, in whatever folder that runs. May hold a password: not to be shown."""
 
+    @abstractmethod
     def read(self, name: str, n_bytes: int | None = None) -> bytes:
         """The object, or the first bytes of it.
 
@@ -29,6 +34,7 @@ class Objects(Protocol):
             StoreError: If nothing there can be read.
         """
 
+    @abstractmethod
     def write(self, name: str, content: bytes) -> None:
         """Put an object where it belongs, in the place of an older one if there is one.
 
@@ -36,6 +42,7 @@ class Objects(Protocol):
             StoreError: If it cannot be written; nothing half-written stays.
         """
 
+    @abstractmethod
     def find(self, pattern: str) -> dict[str, int]:
         """The objects whose names match, sorted, with their bytes.
 
@@ -46,6 +53,7 @@ class Objects(Protocol):
             StoreError: If nothing there can be read.
         """
 
+    @abstractmethod
     def remove(self, pattern: str) -> tuple[int, int]:
         """Remove the objects whose names match; gives their number and bytes. Others may do so at the same time.
 
@@ -55,13 +63,20 @@ class Objects(Protocol):
 
     def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
         """What a function that reads gives for each name, in order; several at once where that is faster."""
+        return map(function, names)
 
     def check_writable(self) -> None:
-        """To be called before long work.
+        """Put an object and remove it, before long work.
 
         Raises:
             StoreError: If nothing can be written there, or the place cannot be made where it is not there yet.
         """
+        self.write(_PROBE, b"\0" * 65536)
+        self.remove(_PROBE.replace(".", r"\."))
+
+    def refused(self, what: str, shown: str, said: str) -> StoreError:
+        """The error for a store that is not `what` it must be."""
+        return StoreError(f"the store of predictions must be {what}; got {shown} ({said}). {self.CURE}")
 
 
 def is_url(place: str) -> bool:
@@ -69,10 +84,13 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-class Nowhere:
-    """See `Objects`: nothing is kept, and nothing is found."""
+class Nowhere(Objects):
+    """Nothing is kept, and nothing is found."""
 
-    place = ""
+    CURE = ""
+
+    def __init__(self) -> None:
+        super().__init__("")
 
     def read(self, name: str, n_bytes: int | None = None) -> bytes:
         """There is none."""
@@ -89,27 +107,5 @@ class Nowhere:
         """None."""
         return 0, 0
 
-    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """See `Objects`."""
-        return map(function, names)
-
     def check_writable(self) -> None:
         """It always is."""
-
-
-def objects_at(place: Path | str | None) -> Objects:
-    """What is kept at a path or a URL; not looked at yet. None: nothing is.
-
-    Raises:
-        StoreError: If the URL is of no known kind, or the package for its kind is not installed.
-    """
-    if place is None:
-        return Nowhere()
-    if not is_url(str(place)):
-        return Folder(Path(place))
-    from fsspec.implementations.local import LocalFileSystem
-
-    from prune_heads.store.remote import Remote, opened
-
-    files, path = opened(str(place))
-    return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(str(place), files, path)

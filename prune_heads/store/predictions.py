@@ -29,7 +29,8 @@ from prune_heads.store.arrays import (
     header_of,
     to_bytes,
 )
-from prune_heads.store.objects import is_url, objects_at
+from prune_heads.store.folder import objects_at
+from prune_heads.store.objects import is_url
 
 FORMAT = 1
 """Part of every key: an entry of another format is one that is not there."""

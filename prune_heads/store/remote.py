@@ -9,13 +9,11 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from prune_heads.errors import StoreError, first_line
+from prune_heads.store.objects import Objects
 
 T = TypeVar("T")
 _AT_ONCE = 16
 """Readings under way together; each takes tens of milliseconds, most of them waiting."""
-
-_PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
-"""Named as what an interrupted writer leaves in a folder, so that clearing takes it."""
 
 
 def opened(url: str) -> tuple[Any, str]:
@@ -40,87 +38,69 @@ def opened(url: str) -> tuple[Any, str]:
     return files, path
 
 
-class Remote:
-    """See `Objects`."""
+class Remote(Objects):
+    """See `Objects`. Each is read or written by one request, which an object store serves whole or not at all."""
+
+    CURE = "Check its address and your credentials for it, or name another with --store"
 
     def __init__(self, url: str, files: Any, root: str) -> None:
-        self.place = url
+        super().__init__(url)
         self.files = files
         self.root = root.rstrip("/")
 
     def read(self, name: str, n_bytes: int | None = None) -> bytes:
-        """The object, or the first bytes of it, by one request."""
+        """See `Objects`."""
         span = {} if n_bytes is None else {"start": 0, "end": n_bytes}
-        with self._reading():
+        with self._telling("readable", FileNotFoundError):
             content: bytes = self.files.cat_file(self._path(name), **span)
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Put the object by one request, which an object store serves whole or not at all."""
-        with self._writing():
+        """See `Objects`."""
+        with self._telling("writable"):
             self.files.pipe_file(self._path(name), content)
 
     def find(self, pattern: str) -> dict[str, int]:
-        """The objects that match, from one listing of all below what of the pattern is literal."""
+        """See `Objects`; by one listing of all below what of the pattern is literal."""
         parts = pattern.split("/")
         start = "/".join((self.root, *takewhile(lambda part: re.escape(part) == part, parts[:-1])))
         found: dict[str, dict[str, Any]] = {}
-        with suppress(FileNotFoundError), self._reading():
+        with suppress(FileNotFoundError), self._telling("readable", FileNotFoundError):
             self.files.invalidate_cache()  # others write there too
             found = self.files.find(start, detail=True)
         sizes = {path.removeprefix(self.root).lstrip("/"): about["size"] for path, about in found.items()}
         return {name: sizes[name] for name in sorted(sizes) if _matches(name.split("/"), parts)}
 
     def remove(self, pattern: str) -> tuple[int, int]:
-        """Remove the objects that match, many by one request where the file system can."""
+        """See `Objects`; many by one request where the file system can."""
         sizes = self.find(pattern)
-        if sizes:
-            self._remove([self._path(name) for name in sizes])
-        return len(sizes), sum(sizes.values())
-
-    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """Several at once."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from pool.map(function, names)
-
-    def check_writable(self) -> None:
-        """Put an object and remove it: there is no other way to ask."""
-        self.write(_PROBE, b"")
-        self._remove([self._path(_PROBE)])
-
-    def _path(self, name: str) -> str:
-        return f"{self.root}/{name}"
-
-    def _remove(self, paths: list[str]) -> None:
-        with self._writing():
+        paths = [self._path(name) for name in sizes]
+        with self._telling("writable"):
             try:
-                self.files.rm(paths)
+                if paths:
+                    self.files.rm(paths)
             except FileNotFoundError:  # another process was first, with one of them at least
                 for path in paths:
                     with suppress(FileNotFoundError):
                         self.files.rm_file(path)
+        return len(sizes), sum(sizes.values())
+
+    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
+        """See `Objects`."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from pool.map(function, names)
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}"
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _telling(self, what: str, *passed: type[Exception]) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except passed:
             raise
         except Exception as error:  # each file system has errors of its own
-            raise self._refused("readable", error) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            raise self._refused("writable", error) from error
-
-    def _refused(self, what: str, error: Exception) -> StoreError:
-        return StoreError(
-            f"the store of predictions must be {what}; got {_shown(self.place)} ({_said(error, self.place)}). "
-            "Check its address and your credentials for it, or name another with --store"
-        )
+            raise self.refused(what, _shown(self.place), _said(error, self.place)) from error
 
 
 def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -112,7 +112,8 @@ class Lab:
     def _identity(self, scoring: Scoring, examples: Predictions | None) -> dict[str, Any]:
         """All that was asked for, and fingerprints of what was found: an option that is added later is in it, too."""
         found = None if examples is None else (examples.key(examples.gone), identify_split(examples.split))
-        source = criterion_of(scoring.criterion).source
+        is_own = ":" in scoring.criterion
+        source = criterion_of(scoring.criterion).source if is_own else None
         return {
             "scores_of": model_key(self.subject.model),
             "setup": repr(replace(self.setup, store=None)),

@@ -126,6 +126,8 @@ def score(
         NotFiniteError: If a logit, a loss or a gradient is NaN or infinite.
     """
     criterion = criterion or criterion_of(scoring.criterion)
+    if not criterion.needs_data:
+        examples = None
     if examples is not None and criterion.looks_at == "answers":
         check_defined(examples)  # the masks are proved where they are computed
         if spread is not None:

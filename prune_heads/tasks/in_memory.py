@@ -77,6 +77,21 @@ def task_of_rows(
     return Task(spec, read, (split,))
 
 
+def task_of_labels(
+    values: Sequence[int] | Sequence[float], labels: Sequence[str] | None, metric: str
+) -> Task:
+    """A task of examples that the model is given as they are, of which the labels alone are known here.
+
+    Args:
+        values: The model's own label indices, or scores.
+        labels: Names, in the order of the model's outputs; None for scores.
+        metric: Key of `METRIC_NAMES`.
+    """
+    spec = TaskSpec(NAME, (), None if labels is None else tuple(labels), metric, NAME, (NAME,))
+    rows = Rows([""] * len(values), None, values, NAME)
+    return Task(spec, lambda name, n: rows, (NAME,))
+
+
 def _dataset(data: datasets.Dataset | Sequence[Mapping[str, Any]]) -> datasets.Dataset:
     """In memory; no file is written."""
     if isinstance(data, datasets.Dataset):

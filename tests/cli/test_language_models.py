@@ -182,11 +182,6 @@ def test_what_does_not_fit_is_refused_with_the_cure(refused, texts, checkpoint, 
     said = refused("evaluate", "--model", checkpoint, "--task", "lm", *texts, *out)
     assert "must name a class with a language-modelling head" in said
     assert "the built-in model knows the built-in tasks only" in refused("run", "--task", "lm", *texts, *out)
-    for of in ("scoring", "ablation"):
-        said = refused(
-            "benchmark", "--model", gpt2, "--task", "lm", *texts, "--train-file", texts[1], "--of", of
-        )
-        assert "the task must be one of labels" in said
 
 
 def test_a_toml_file_and_notes(invoke, json_of, tmp_path):

@@ -40,7 +40,7 @@ import pytest
             ("prune", "--output", "out", "--scores", "s.json", "--n-heads", "1", "--fraction", "1"),
             "exclude each other",
         ),
-        (("benchmark", "--compile"), "--compile is for --of ablation"),
+        (("benchmark", "--compile"), "now a script of the repository: python -m experiments.benchmark"),
         (("run", "--model"), "requires an argument"),
         (("run", "--modle", "x"), "--modle"),
         (("run", "mini", "extra"), "extra"),

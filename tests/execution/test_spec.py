@@ -241,6 +241,19 @@ def test_an_option_that_is_added_later_leaves_the_hashes_as_they_are():
     assert of(grid, known=always).digest == of(grid, known=again).digest != of(grid).digest
 
 
+def test_two_spellings_of_a_value_are_one_trial():
+    known = Known(
+        DEFAULTS, KNOWN.check, KNOWN.clash, spelled=lambda key, value: {"SST-2": "sst2"}.get(value, value)
+    )
+    one = of({"task": "sst2", "include": [{"model": "x"}]}, known=known)
+    assert of({"task": "SST-2", "include": [{"model": "x"}]}, known=known) == one
+    assert one.trials[0].digest == of({"task": "sst2"}).trials[0].digest
+    grid = {"grid": {"task": ["SST-2", "t"]}, "exclude": [{"task": "sst2"}]}
+    assert [trial.values["task"] for trial in of(grid, known=known).trials] == ["t"]
+    with pytest.raises(SpecError, match=r"grid\.task: names a value twice"):
+        of({"grid": {"task": ["SST-2", "sst2"]}}, known=known)
+
+
 def test_a_criterion_that_draws_nothing_is_run_for_the_first_seed():
     content = {"grid": {"criterion": ["magnitude", "random"], "fraction": [0.0, 0.5]}, "seeds": [3, 1, 2]}
     sweep = of(content, known=DRAWING)

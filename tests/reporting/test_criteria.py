@@ -1,4 +1,4 @@
-"""Curves of several criteria, as tables and as a figure; the benchmark of ablations."""
+"""Curves of several criteria, as tables and as a figure."""
 
 import csv
 import io
@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 
-from prune_heads.reporting.ablation_benchmark import ablation_benchmark_table
 from prune_heads.reporting.curves import curve_csv, curve_page, shares
 from prune_heads.reporting.figures import criteria_figure, save
 
@@ -162,36 +161,3 @@ def test_the_same_curves_give_the_same_bytes(tmp_path):
         save(criteria_figure(RECORD), tmp_path, stem)
     for kind in ("png", "svg"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
-
-
-@pytest.mark.parametrize("flips", [{"n_flipped": 3, "n_predictions": 4672}, {}])
-def test_the_benchmark_of_ablations(flips, rendered):
-    report = {
-        "model": {"name": "tiny"},
-        "task": "mnli",
-        "n_examples": 9815,
-        "n_variants": 73,
-        "batch_size": 32,
-        "threads": 2,
-        "dtype": "float32",
-        "linear_maps": {"float32": "oneDNN", "bfloat16": "oneDNN"},
-        "sides": {
-            "engine": {"seconds": 72.33},
-            "one_at_a_time": {"seconds": 190.1},
-            "published": {"seconds": 2700.2, "extrapolated_from": "3 of 72 heads"},
-        },
-        "ratios": {"one_at_a_time": 2.63, "published": 37.1},
-        "each": {"one_at_a_time": [2.6, 2.7], "published": [36.0, 38.0]},
-        "floor": {"multiply_adds": 6.1e12, "matrix_rate": 1.1e11, "seconds": 55.4, "share": 0.74},
-        "bfloat16": {"seconds": 30.0, "ratios": {"published": 91.0}, **flips},
-    }
-    text = rendered(ablation_benchmark_table(report))
-    assert "…" not in text
-    assert re.search(r"one masked evaluation at a time +190\.1 +2\.6x +2\.6, 2\.7", text)
-    assert re.search(r"published.*~ +2700\.2 +37\.1x", text)
-    assert "~ extrapolated from 3 of 72 heads" in text
-    assert "6.10e+12 multiply-adds at 1.10e+11 a second are 55.4 s" in text
-    assert "74%" in text
-    assert "bfloat16: 91.0x over published" in text
-    assert "linear maps by oneDNN, in the published protocol by PyTorch" in text
-    assert ("; 3 of 4,672 predictions flip" in text) is bool(flips)

@@ -7,7 +7,6 @@ import pytest
 
 from prune_heads.reporting.figures import curve_figure, heat_map, save
 from prune_heads.reporting.terminal import (
-    benchmark_table,
     evaluation_table,
     run_page,
     run_report,
@@ -94,7 +93,7 @@ def test_the_report_of_a_run_in_the_terminal(rendered):
     assert "…" not in text
 
 
-def test_the_report_of_an_evaluation_and_of_a_benchmark(rendered):
+def test_the_report_of_an_evaluation(rendered):
     report = {
         "task": "sst2",
         "split": "validation",
@@ -104,21 +103,6 @@ def test_the_report_of_an_evaluation_and_of_a_benchmark(rendered):
     }
     assert "no head pruned" in rendered(evaluation_table(report))
     assert "0.3333" in rendered(evaluation_table(report))
-    benchmark = {
-        "model": {"name": "tiny"},
-        "task": "sst2",
-        "n_examples": 64,
-        "batch_size": 32,
-        "threads": 2,
-        "tokens": {"published": 8192, "gates": 900},
-        "seconds": {"published": 8.0, "gates": 1.0},
-        "ratio": 8.0,
-        "ratios": [7.5, 8.0, 8.1],
-        "relative_difference_of_scores": 3e-7,
-    }
-    assert "ratio 8.0x (each repeat: 7.5, 8.0, 8.1); scores differ by 3e-07 at most" in rendered(
-        benchmark_table(benchmark)
-    )
 
 
 def test_the_tables_in_markdown():

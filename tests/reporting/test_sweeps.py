@@ -4,9 +4,10 @@ import csv
 import io
 
 import pytest
+from pyarrow import BufferReader, parquet
 
 from prune_heads.reporting.figures import sweep_figure
-from prune_heads.reporting.sweep_forms import results_csv, results_markdown, results_parquet, rows_of_parquet
+from prune_heads.reporting.sweep_files import results_csv, results_page, results_parquet
 from prune_heads.reporting.sweep_panels import panels, seeds_sentence
 from prune_heads.reporting.sweep_results import result_rows
 
@@ -63,11 +64,11 @@ def test_models_are_told_apart_only_where_there_are_several(rows):
 
 def test_the_order_of_the_trials_does_not_matter(rows):
     assert panels(rows[::-1]) == panels(rows)
-    assert results_markdown("s", rows[::-1]) == results_markdown("s", rows)
+    assert results_page("s", rows[::-1]) == results_page("s", rows)
 
 
 def test_the_table_shows_the_mean_and_how_far_seeds_differ(rows):
-    assert results_markdown("how far", rows).splitlines() == [
+    assert results_page("how far", rows).to_markdown().splitlines() == [
         "# how far",
         "",
         "Mean over 2 seeds, from the least to the most, of random.",
@@ -88,7 +89,7 @@ def test_the_table_shows_the_mean_and_how_far_seeds_differ(rows):
 
 
 def test_csv_and_parquet_hold_every_row_in_full(rows):
-    assert rows_of_parquet(results_parquet(rows)) == rows
+    assert parquet.read_table(BufferReader(results_parquet(rows))).to_pylist() == rows
     read = list(csv.DictReader(io.StringIO(results_csv(rows))))
     assert [float(each["pruned"]) for each in read] == [each["pruned"] for each in rows]
 

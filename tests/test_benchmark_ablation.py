@@ -1,8 +1,10 @@
 """The benchmark of ablations: what its numbers are made of, under a clock that the test turns."""
 
 import itertools
+import re
 import statistics
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,15 +12,20 @@ import torch
 from tiny import WORDS, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
 
+from experiments.benchmark import ablation as module
+from experiments.benchmark.__main__ import ablation_ratios
+from experiments.benchmark.ablation import (
+    ablation_multiply_adds,
+    benchmark_ablation,
+    matrix_rate,
+    published_evaluation,
+)
 from prune_heads.anatomy import attention_blocks
-from prune_heads.costs import ablation_multiply_adds
 from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.importance.gradient import example_losses
 from prune_heads.progress import Silent
-from prune_heads.studies import ablation_benchmark as module
-from prune_heads.studies.ablation_benchmark import benchmark_ablation, matrix_rate, published_evaluation
 from prune_heads.studies.setup import Setup
 
 SECONDS = {
@@ -80,6 +87,13 @@ def test_ratios_are_medians_of_those_of_each_repeat(setup, clock):
         }
         reduced = statistics.median(each(name, "bfloat16", N_HEADS))
         assert report["bfloat16"]["ratios"][name] == pytest.approx(reduced, abs=0.005)
+    ratio = report["ratios"]["one_at_a_time"]
+    lines = ablation_ratios(report)
+    assert lines[:2] == [
+        "engine: 3.0 s for 12 masks",
+        f"ratio {ratio:.1f}x (each repeat: 3.0, 2.4, 0.8) to one masked evaluation at a time",
+    ]
+    assert re.fullmatch(r"engine in bfloat16: 1\.5 s; \d+ of 390 predictions flip", lines[-1])
     assert report["sides"]["engine"] == {"seconds": 3.0}
     assert report["bfloat16"]["seconds"] == 1.5
     assert report["bfloat16"]["ratios"]["engine"] == 2.0
@@ -168,3 +182,8 @@ def test_the_rate_is_of_the_widest_matrix():
     rate = matrix_rate(model, repeats=2)
     assert calls == [("bert.encoder.layer.0.intermediate.dense", 4096)] * 2
     assert 1e6 < rate < 1e13
+
+
+def test_a_score_has_no_label_to_flip():
+    of_scores = SimpleNamespace(predictions=SimpleNamespace(subject=SimpleNamespace(labels=None)))
+    assert module._flips(of_scores, np.zeros((2, 3, 1)), np.ones((2, 3, 1))) == {}

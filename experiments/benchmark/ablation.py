@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.benchmark.scoring import check_published, published_length
 from prune_heads.ablation import DEFAULT_MEMORY, ManyMasks, ablations
-from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.checkpoints import kernels, use_pytorch
-from prune_heads.costs import ablation_multiply_adds
 from prune_heads.evaluation import Logits, predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.importance.gradient import example_losses
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
-from prune_heads.studies.benchmark import check_published, published_length
 from prune_heads.studies.flips import n_flipped
 from prune_heads.studies.setup import Setup, identify_model, identify_split
 
@@ -189,6 +189,43 @@ def matrix_rate(model: torch.nn.Module, *, repeats: int = 7) -> float:
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - start)
     return x.shape[0] * weight.numel() / best
+
+
+def ablation_multiply_adds(
+    blocks: Sequence[AttentionBlock], n_tokens: NDArray[np.int64], *, one_position: bool
+) -> int:
+    """Multiply-adds that a table of every head's ablation needs in the layers, nothing computed twice.
+
+    One pass without a mask; then for each head what comes after its layer's attention, and the layers above. Without
+    padding, embeddings, norms and the classifier, which are small beside it.
+
+    Args:
+        blocks: Of the model.
+        n_tokens: `(n_examples,)` tokens of each example.
+        one_position: Whether the last layer is needed for one position only, which leaves of its keys and values
+            n_heads products with its input.
+    """
+    tokens, squares, n = int(n_tokens.sum()), int((n_tokens.astype(np.int64) ** 2).sum()), len(n_tokens)
+    whole, after = [], []  # a layer for all tokens; what comes after its attention
+    for block in blocks:
+        linear, own = _linear_parameters(block)
+        whole.append(tokens * linear + 2 * squares * block.n_heads * block.head_dim)
+        after.append(tokens * (linear - own))
+    total = sum(whole)
+    if one_position:
+        last = blocks[-1]
+        linear, own = _linear_parameters(last)
+        mixing = 2 * tokens * last.n_heads * last.key.weight.shape[1]
+        whole[-1], after[-1] = n * linear + mixing, n * (linear - own)
+    for i, block in enumerate(blocks):
+        total += block.n_heads * (after[i] + sum(whole[i + 1 :]))
+    return total
+
+
+def _linear_parameters(block: AttentionBlock) -> tuple[int, int]:
+    """Weights of the linear maps of the block's layer, and of W_Q, W_K and W_V among them."""
+    own = {p.module: p.weight.numel() for p in (block.query, block.key, block.value)}
+    return sum(m.weight.numel() for m in block.linears()), sum(own.values())
 
 
 def _flips(exact: _Side, first: Logits, second: Logits) -> dict[str, int]:

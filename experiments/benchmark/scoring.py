@@ -87,7 +87,7 @@ def check_published(subject: Subject) -> None:
     """
     if subject.classifier.objective is not None:
         raise TaskError(
-            f"benchmark: the task must be one of labels, as the published protocol's are; got {subject.task.spec.name}"
+            f"the task must be one of labels, as those of the published protocol are; got {subject.task.spec.name}"
         )
 
 

@@ -1,0 +1,349 @@
+"""The Evaluator: the numbers of the commands, whatever carries the data, and nothing left behind."""
+
+import json
+import os
+import random
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from tiny import WORDS, tiny_model, tiny_tokenizer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from prune_heads import Evaluator, HeadMask, HeadScores, attention_blocks, gate_gradients, load_task, select
+from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, LabelError
+from prune_heads.importance import CRITERIA
+
+draw = random.Random(0)
+ROWS = [
+    {"text": " ".join(draw.choices(WORDS, k=draw.randint(1, 9))), "label": draw.randint(0, 1)}
+    for _ in range(30)
+]
+SHAPE = (4, 4, 4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(n_labels=2)
+
+
+@pytest.fixture
+def ev(model):
+    return Evaluator(model, ROWS, tokenizer=tiny_tokenizer())
+
+
+def loader(rows, size=7):
+    def collate(some):
+        fields = tiny_tokenizer()([row["text"] for row in some], padding=True, return_tensors="pt")
+        return {**fields, "labels": torch.tensor([row["label"] for row in some])}
+
+    return DataLoader(rows, batch_size=size, collate_fn=collate)
+
+
+def printed(thing):
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(thing)
+    return captured.get()
+
+
+@pytest.fixture(scope="module")
+def commands(checkpoint, sst2):
+    """Words of each command, and what answers the same question in Python."""
+    on = ("--model", checkpoint, "--task", "sst2", "--data-dir", sst2)
+    return {
+        "evaluate": (("evaluate", *on, "--heads", "1:2 3:1,4"), lambda ev: ev.evaluate("1:2 3:1,4")),
+        "score": (("score", *on), lambda ev: ev.on(split="train").score()),
+        "score by answers": (
+            ("score", *on, "--criterion", "ablation", "--normalize", "l2"),
+            lambda ev: ev.on(split="train").score("ablation", normalize="l2"),
+        ),
+        "ablate": (("ablate", *on), lambda ev: ev.ablate()),
+        "only one": (
+            ("ablate", *on, "--kind", "only-one"),
+            lambda ev: ev.ablate("only-one", chosen_on=ev.on(split="train")),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["evaluate", "score", "score by answers", "ablate", "only one"])
+def test_the_numbers_are_those_of_the_command(name, commands, invoke, checkpoint, sst2):
+    words, ask = commands[name]
+    expected = json.loads(invoke(*words, "--json").stdout)
+    found = ask(Evaluator(str(checkpoint), load_task("sst2", data_dir=sst2))).to_json()
+    assert found == {key: expected[key] for key in found}
+    if not name.startswith(("ablate", "only")):  # whose command also has the other splits
+        assert found.keys() == expected.keys()
+
+
+def test_a_curve_is_a_line_of_the_command(invoke, checkpoint, sst2):
+    on = ("--model", checkpoint, "--task", "sst2", "--data-dir", sst2)
+    record = json.loads(invoke("curve", *on, "--criterion", "gradient", "--steps", "4", "--json").stdout)
+    ev = Evaluator(str(checkpoint), load_task("sst2", data_dir=sst2))
+    assert ev.curve(ev.on(split="train").score(), steps=4).to_json() == record["lines"][0]
+
+
+@pytest.mark.parametrize("carrier", ["dataset", "class labels", "names", "loader", "pairs", "batches of one"])
+def test_whatever_carries_the_data_the_numbers_are_the_same(carrier, model, ev):
+    tokenizer = tiny_tokenizer()
+    named = [{**row, "label": f"LABEL_{row['label']}"} for row in ROWS]
+    rows = datasets.Dataset.from_list(ROWS)
+    given = {
+        "dataset": lambda: Evaluator(model, rows, tokenizer=tokenizer),
+        "class labels": lambda: Evaluator(
+            model,
+            rows.cast_column("label", datasets.ClassLabel(names=["LABEL_0", "LABEL_1"])).rename_columns(
+                {"text": "sentence", "label": "gold"}
+            ),
+            tokenizer=tokenizer,
+            columns={"text": "sentence", "label": "gold"},
+        ),
+        "names": lambda: Evaluator(model, named, tokenizer=tokenizer),
+        "loader": lambda: Evaluator(model, loader(ROWS)),
+        "pairs": lambda: Evaluator(model, [(batch, batch.pop("labels")) for batch in loader(ROWS, 30)]),
+        "batches of one": lambda: Evaluator(model, ROWS, tokenizer=tokenizer, batch_size=1),
+    }
+    other = given[carrier]()
+    assert other.evaluate("1:1").metrics == ev.evaluate("1:1").metrics
+    assert other.ablate().delta == ev.ablate().delta
+    scores, same = ev.score(), other.score()
+    np.testing.assert_allclose(same.flat(), scores.flat(), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.concatenate(same.standard_error), np.concatenate(scores.standard_error), rtol=1e-4
+    )
+    assert other.curve(scores).points[3]["value"] == ev.curve(scores).points[3]["value"]
+
+
+def test_a_data_loader_is_read_once_in_its_order(model):
+    read = []
+
+    def once():
+        for i, batch in enumerate(loader(ROWS)):
+            read.append(i)
+            yield batch
+
+    ev = Evaluator(model, once())
+    ev.score(), ev.ablate()
+    assert read == list(range(5))
+    assert ev._predictions.references.tolist() == [row["label"] for row in ROWS]
+
+
+def test_gradients_of_a_data_loader_are_those_of_the_examples(model):
+    one, two = gate_gradients(model, loader(ROWS)), gate_gradients(model, loader(ROWS, 30))
+    assert one.signed.shape == (30, 12)
+    np.testing.assert_allclose(one.signed, two.signed, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ({"input_ids": torch.ones(2, 3)}, "got the fields input_ids"),
+        (("a", "b", "c"), "got tuple"),
+        ((torch.ones(2, 3), [1, 0]), "labels is a list"),
+        ((torch.ones(2, 3), torch.ones(3)), "a row an example"),
+        ((torch.ones(2, 3), torch.ones(2, 4)), "a row an example"),
+    ],
+)
+def test_a_batch_of_another_kind_is_refused_by_its_number(model, batch, said):
+    with pytest.raises(DataError, match=f"batch 2 of the DataLoader.*{said}"):
+        Evaluator(model, [next(iter(loader(ROWS))), batch])
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        ([], DataError, "must give a batch; got none"),
+        ([{"sentence": "a", "label": 0}], DataError, "a column 'text'; got sentence, label"),
+        ([{"text": "a", "label": 2}], LabelError, "one of LABEL_0, LABEL_1, or its index from 0; got 2"),
+        ([{"text": "a", "label": 0}, {"text": "", "label": 0}], DataError, "example 2: the text must not be"),
+        ([{"text": "a", "label": 0}, {"text": 3, "label": 0}], DataError, "each column of one type"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(model, data, error, said):
+    with pytest.raises(error, match=said):
+        Evaluator(model, data, tokenizer=tiny_tokenizer())
+
+
+def test_texts_need_a_tokenizer(model):
+    with pytest.raises(DataError, match="tokenizer="):
+        Evaluator(model, ROWS)
+
+
+def test_without_a_store_nothing_is_left_and_nothing_said(ev, tmp_path, monkeypatch, capfd, own_store):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(
+        "prune_heads.predictions.fingerprint", lambda model: pytest.fail("weights were hashed")
+    )
+    ev.evaluate("1:1"), ev.ablate(), ev.curve(ev.score(), steps=3), ev.compare(None, "1:1")
+    assert os.listdir(tmp_path) == []
+    assert not own_store.exists()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_store_is_asked_with_the_weights_of_now(model, tmp_path):
+    ev = Evaluator(model, ROWS, tokenizer=tiny_tokenizer(), store=tmp_path / "store")
+    before = ev.ablate()
+    n_entries = len(list(tmp_path.rglob("*.safetensors")))
+    assert n_entries == 13
+    assert ev.ablate() == before
+    assert len(list(tmp_path.rglob("*.safetensors"))) == n_entries
+    saved = model.classifier.weight.detach().clone()
+    with torch.no_grad():
+        model.classifier.weight.mul_(-1)
+    try:
+        assert ev.evaluate().metrics["accuracy"] != before.base
+    finally:
+        with torch.no_grad():
+            model.classifier.weight.copy_(saved)
+
+
+def test_the_model_stays_as_it_is(model, ev):
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.train()
+    ev.ablate(), ev.score()
+    assert model.training
+    model.eval()
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in state.items())
+
+
+def test_scores_are_head_scores_that_select_takes(ev):
+    scores = ev.score("magnitude")
+    assert isinstance(scores, HeadScores)
+    assert (scores.criterion, scores.estimator, scores.split, scores.n_examples) == (
+        "magnitude",
+        None,
+        None,
+        0,
+    )
+    mask = select(scores, 5)
+    assert len(mask) == 5
+    assert (
+        HeadScores.from_json(json.loads(json.dumps(scores.to_json()))).flat().tolist()
+        == scores.flat().tolist()
+    )
+
+
+def test_a_criterion_of_ones_own_is_given_the_examples(ev):
+    def by_absolute_gradient(examples):
+        assert len(list(examples.batches)) == 1
+        return np.abs(examples.gradients.signed).mean(axis=0)
+
+    own, ours = ev.score(by_absolute_gradient), ev.score("gradient")
+    np.testing.assert_allclose(own.flat(), ours.flat(), rtol=1e-6)
+    assert own.criterion.endswith("by_absolute_gradient")
+    assert own.estimator is None
+    assert [p["value"] for p in ev.curve(own).points] == [p["value"] for p in ev.curve(ours).points]
+
+
+FLAT = np.arange(12.0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [FLAT, FLAT.tolist(), torch.arange(12.0), FLAT.reshape(3, 4), [FLAT[:4], FLAT[4:8], FLAT[8:]]],
+    ids=["array", "list", "tensor", "matrix", "rows"],
+)
+def test_scores_of_ones_own_may_be_flat_or_rows(ev, given):
+    assert ev.score(lambda examples: given).flat().tolist() == FLAT.tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (FLAT[:11], r"the model has \[4, 4, 4\] heads a block"),
+        (np.where(FLAT == 6, np.nan, FLAT), "that of head 2:3 is not"),
+        (None, "TypeError"),
+        (["a"] * 12, "could not convert string"),
+        (HeadScores((np.zeros(4), np.zeros(4))), r"\[4, 4\]"),
+    ],
+)
+def test_what_are_no_scores_of_the_heads_is_refused(ev, given, said):
+    with pytest.raises(CriterionError, match=said):
+        ev.score(lambda examples: given)
+
+
+def test_what_cannot_be_called_is_no_criterion(ev):
+    with pytest.raises(CriterionError, match="must be a function of examples; got int"):
+        ev.score(3)
+
+
+def test_a_criterion_scores_a_model_without_the_heads_that_are_gone(model):
+    def sizes(examples):
+        return [
+            [float(len(examples.gone))] * block.n_original_heads for block in attention_blocks(examples.model)
+        ]
+
+    from prune_heads import remove_heads
+
+    smaller = remove_heads(tiny_model(n_labels=2), "1:2 3:1")
+    scores = Evaluator(smaller, ROWS, tokenizer=tiny_tokenizer()).score(sizes)
+    assert scores.gone == HeadMask.parse("1:2 3:1", SHAPE)
+    assert scores.flat().tolist() == [2, 0, 2, 2, 2, 2, 2, 2, 0, 2, 2, 2]
+
+
+def test_two_masks_are_tested_pairwise(ev):
+    same = ev.compare("1:1", {0: [0]})
+    assert (same.difference, same.p_value) == (0, 1)
+    found = ev.compare(None, HeadMask.all(SHAPE))
+    base, none = ev.evaluate(), ev.evaluate(HeadMask.all(SHAPE))
+    assert found.difference == pytest.approx(none.value - base.value)
+    assert found.rows[0]["test"] == "exact McNemar"
+    low, high = base.intervals["accuracy"]
+    assert low <= base.value <= high
+
+
+def test_heads_that_are_not_there_are_refused(ev):
+    with pytest.raises(HeadDescriptorError, match="4:1"):
+        ev.evaluate("4:1")
+
+
+def test_results_show_in_a_terminal_a_notebook_and_pandas(ev):
+    scores, table = ev.score(), ev.ablate()
+    frame = table.to_pandas()
+    assert frame.shape == (12, 9)
+    assert frame.loc[5, ["layer", "head"]].tolist() == ["2", 2]
+    assert frame.loc[5, "delta"] == table.delta[1][1]
+    assert scores.to_pandas()["standard_error"].tolist() == np.concatenate(scores.standard_error).tolist()
+    for result in (scores, table, ev.evaluate("1:1"), ev.compare(None, "1:1"), ev.curve(scores, steps=3)):
+        shown, html = printed(result), result._repr_html_()
+        assert html.startswith("<table>")
+        assert html.count("<tr>") == len(result.table().rows) + 1
+        assert result.table().rows[-1][0] in shown
+        assert len(result.to_pandas()) > 0
+        json.dumps(result.to_json())
+
+
+def test_a_module_of_ones_own_needs_no_configuration():
+    torch.manual_seed(0)
+    body = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2, enable_nested_tensor=False
+    )
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = body, nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(self.body(x).mean(dim=1))
+
+    model, x = Model().eval(), torch.randn(24, 5, 16)
+    labels = model(x).argmax(dim=-1)
+    ev = Evaluator(model, DataLoader(TensorDataset(x, labels), batch_size=5))
+    assert ev.evaluate().metrics == {"accuracy": 1.0}
+    none = ev.evaluate(HeadMask.all((4, 4))).value
+    assert none < 1
+    scores = ev.score()
+    assert (scores.flat() > 0).all()
+    assert ev.curve(scores, steps=2).points[-1]["value"] == none
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_scores_on_the_examples_of_the_evaluator(ev, criterion):
+    scores = ev.score(criterion)
+    assert scores.n_examples == (30 if CRITERIA[criterion].needs_data else 0)
+    assert scores.n_heads == SHAPE
