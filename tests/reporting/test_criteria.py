@@ -135,7 +135,7 @@ def test_a_point_stands_at_the_share_of_the_heads_that_are_gone(record, counts, 
 
 
 def test_the_figure_speaks_of_a_band_only_where_one_is_drawn():
-    assert "band" in criteria_figure(RECORD).get_supxlabel()
+    assert "band" in criteria_figure(RECORD).legends[0].get_title().get_text()
     alone = criteria_figure({**RECORD, "lines": RECORD["lines"][:1]})
     assert "band" not in alone.get_supxlabel()
     assert "interval" in alone.get_supxlabel()

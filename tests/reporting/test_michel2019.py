@@ -325,7 +325,7 @@ def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():
     (axes,) = shown.figures[""].axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn["encoder-decoder attention"] == [0.9, 0.1]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    assert [text.get_text() for text in shown.figures[""].legends[0].get_texts()] == [
         "encoder self-attention",
         "encoder-decoder attention",
         "decoder self-attention",
@@ -361,7 +361,7 @@ def test_a_summary_has_a_row_a_subject_where_there_are_several():
         best = [each["best_here"]["delta"] for each in record["tables"][0]["best"]]
         assert row[3] == len(best)
         assert row[5] == pytest.approx(100 * min(best))
-    assert shown.page.to_markdown().count("| --- |") == 2
+    assert shown.page.to_markdown().count("\n| --- ") == 2
     assert shown.page.to_markdown().startswith("# Table 3")
     orders = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8, 0.6]), curve([0.9, 0.7], "sst2")]})
     assert [row[2] for row in orders.summary.rows] == [pytest.approx(0.7), pytest.approx(0.8)]

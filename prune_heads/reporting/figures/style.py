@@ -24,7 +24,6 @@ STYLE = {
     "text.parse_math": False,  # a dollar in a name is a dollar
     "figure.dpi": 100,
 }
-MARKERS = "os^Dv"
 _HEADING = 11
 
 
