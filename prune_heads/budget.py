@@ -103,7 +103,7 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Bu
         without_heads=costs(model, everything, n_tokens),
         uncounted=tuple(_uncounted(model, blocks)),
         not_counted_because=_not_counted(blocks),
-        not_removed=next((block.layout.not_removed for block in blocks if block.layout.not_removed), ""),
+        not_removed=next((block.layout.stays for block in blocks if block.layout.stays), ""),
     )
 
 

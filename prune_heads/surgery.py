@@ -99,9 +99,9 @@ def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[i
 
 
 def _check(block: AttentionBlock, places: list[int]) -> None:
-    if block.layout.not_removed:
+    if block.layout.stays:
         raise UnsupportedModelError(
-            f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.not_removed}"
+            f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.stays}"
         )
     size = block.n_heads // block.n_kv_heads
     if len(places) != size * len(block.inputs_of(places)[0][1]):

@@ -5,9 +5,8 @@ import re
 import tomllib
 
 import pytest
+from budgets import ROOT, long_functions, sizes
 from suite_times import SuiteTimes
-
-from tests.budgets import ROOT, long_functions, sizes
 
 SIZES = {each.name: each for each in sizes()}
 

@@ -291,6 +291,7 @@ def test_a_file_that_onnxruntime_cannot_load(tmp_path):
         run_onnx(tmp_path, [tiny_inputs()])
 
 
+@pytest.mark.slow
 def test_large_models_get_a_file_of_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_module, "_ONE_FILE_BYTES", 1000)
     model = tiny_model("bert", num_hidden_layers=1)

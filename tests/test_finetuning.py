@@ -216,6 +216,7 @@ def check_same(record, output, whole):
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [70, "end of epoch 1", "end of epoch 2"])
 def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, monkeypatch):
     """In the middle of an epoch, and after its last step before it is measured."""

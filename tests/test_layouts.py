@@ -121,7 +121,7 @@ def test_the_layers_of_albert_are_in_the_order_of_their_calls():
 
 
 def test_facts_of_a_family_are_in_its_row_alone():
-    """No other file names a type: a new family is a row. Beside it, what tiny models need, and data of the paper."""
+    """No other file names a type: a new family is a row. Beside it, sizes of tiny models, and data of the paper."""
     root, types = Path(prune_heads.__file__).parent, {*FAMILIES, *UNKNOWN}
     named = {
         (file.relative_to(root).parts[0], node.value)

@@ -30,6 +30,11 @@ def test_the_record_of_the_suite_is_found_again(measured):
     assert row == pytest.approx(there)
 
 
+def test_the_tables_are_those_of_the_records(measured):
+    for name, table in measured.tables().items():
+        assert (measured.RECORDS / f"{name}.md").read_text() == table.to_markdown()
+
+
 def test_a_sweep_is_run_whole_before_it_is_timed(measured):
     rows = measured.sweep([3, 20])
     assert [(row["n_trials"], row["n_done"]) for row in rows] == [(3, 3), (20, 20)]
@@ -44,5 +49,5 @@ def test_memory_is_of_the_process_that_scores(measured):
 
 
 def test_a_command_that_fails_is_not_measured(measured):
-    with pytest.raises(SystemExit, match="must end well; it ended with 1"):
-        measured._ran("evaluate", "--heads", "9:9")
+    with pytest.raises(SystemExit, match="must end well; it ended with 2"):
+        measured._ran("evaluate", "--max-examples", "none")

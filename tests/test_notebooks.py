@@ -4,9 +4,8 @@ import re
 
 import nbformat
 import pytest
+from budgets import ROOT
 from nbclient import NotebookClient
-
-from tests.budgets import ROOT
 
 FOLDER = ROOT / "experiments" / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))

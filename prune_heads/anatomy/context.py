@@ -35,40 +35,28 @@ def uncompiled() -> Iterator[None]:
     Raises:
         MaskNotAppliedError: Inside code that is being compiled, where this cannot be changed.
     """
-    _EAGER.enter()
+    with _LOCK:
+        if not _STANCES:
+            try:
+                stance: Any = torch.compiler.set_stance("force_eager")
+            except RuntimeError as error:
+                raise MaskNotAppliedError(
+                    "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
+                    "got a compiled function that sets them. Compile the model alone"
+                ) from error
+        _STANCES.append(_STANCES[-1] if _STANCES else stance)
     try:
         yield
     finally:
-        _EAGER.leave()
+        with _LOCK:
+            stance = _STANCES.pop()
+            if not _STANCES:
+                stance.__exit__(None, None, None)
 
 
-class _Eager:
-    """The stance of torch.compile belongs to the process: the first with-block sets it, the last one restores it."""
-
-    def __init__(self) -> None:
-        self.lock, self.n_blocks = Lock(), 0
-        self.stance: Any = None
-
-    def enter(self) -> None:
-        with self.lock:
-            if not self.n_blocks:
-                try:
-                    self.stance = torch.compiler.set_stance("force_eager")
-                except RuntimeError as error:
-                    raise MaskNotAppliedError(
-                        "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
-                        "got a compiled function that sets them. Compile the model alone"
-                    ) from error
-            self.n_blocks += 1
-
-    def leave(self) -> None:
-        with self.lock:
-            self.n_blocks -= 1
-            if not self.n_blocks:
-                self.stance.__exit__(None, None, None)
-
-
-_EAGER = _Eager()
+_LOCK = Lock()
+_STANCES: list[Any] = []
+"""One a with-block. The stance belongs to the process: the first block sets it, the last one restores it."""
 
 
 def _on_module(block: AttentionBlock, hook: Hook) -> Callable[[], None]:

@@ -41,8 +41,8 @@ _SHARED: Mapping[str, tuple[Layout, ...]] = {
     "stablelm": (replace(LLAMA, not_removed_if=("qk_layernorm", True, "each head has a norm of its own")),),
     "eurobert gte jina_embeddings_v3 nomic_bert ultrabert": (replace(LLAMA, stack="encoder"),),
     "jamba minimax qwen3_5_text qwen3_next": (replace(LLAMA, some_layers=True),),
-    "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
-    "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
+    "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL),),
+    "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL),),
     "bart mbart plbart": encoder_decoder(BART),
     "mvp": encoder_decoder(
         replace(BART, not_removed_if=("use_prompt", True, "its prompts have keys for all heads"))
@@ -102,7 +102,6 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             DEBERTA,
             also=(("self.v_bias", 0),),
             coupled=TALKING,
-            not_removed=TALKING,
             when=(("talking_head", True),),
         ),
     ),
@@ -145,7 +144,6 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
         replace(
             BERT,
             coupled="the attention of text and layout is one sum",
-            not_removed="the attention of text and layout is one sum",
             other_attention="the layout has an attention of its own",
         ),
     ),

@@ -58,11 +58,16 @@ class Layout:
     some_layers: bool = False
     """Whether some layers have no attention."""
     coupled: str = ""
-    """Why W_Q and W_K of a head cannot be changed without changing others; empty where they can."""
+    """Why W_Q and W_K of a head cannot be changed without changing others, so that heads cannot be taken out either."""
     not_removed: str = ""
-    """Why heads cannot be taken out; empty where they can."""
+    """Why heads cannot be taken out otherwise; see `stays`."""
     not_removed_if: tuple[str, object, str] | None = None
     """The same where the configuration says so: its field, the value, and why."""
+
+    @property
+    def stays(self) -> str:
+        """Why heads cannot be taken out; empty where they can."""
+        return self.not_removed or self.coupled
 
 
 TALKING = "its heads mix their attention with each other's (talking_head in its configuration)"

@@ -11,18 +11,18 @@ from prune_heads.options import Curves, Folder, Setup
 def curve(
     setup: Setup, options: Curves, folder: Folder, config: Config = None, as_json: Json = False
 ) -> None:
-    """Draw the metric against the share of heads pruned, lowest score first, for several criteria.
+    """Measure the metric as more and more heads are pruned, lowest score first, for several criteria.
 
-    With --blocks the share is of their heads, and the others stay.
+    With --blocks only heads of these layers are pruned, and the share counts them alone.
 
-    'random' is a band over its draws. 'ablation' is measured on the examples of the curve itself, which flatters it,
-    unless --score-split names another split.
+    'random' is drawn as a band over several random orders. 'ablation' scores heads on the examples of the curve itself,
+    which makes it look better than it is; --score-split names another split.
     """
-    from prune_heads.reporting.curves import criteria_table
+    from prune_heads.reporting.curves import curve_page
     from prune_heads.reporting.folders import curve_files
     from prune_heads.runs import admission, keep
     from prune_heads.studies.curves import curves
 
     record = curves(setup, options, TerminalReporter(), admit=admission(folder))
     keep(folder, record, lambda: curve_files(record))
-    show(record, criteria_table(record), as_json=as_json)
+    show(record, curve_page(record), as_json=as_json)

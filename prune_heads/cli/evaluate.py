@@ -8,7 +8,7 @@ from prune_heads.options import Folder, Masked, Setup
 
 @grouped
 def evaluate(setup: Setup, options: Masked, folder: Folder, as_json: Json = False) -> None:
-    """Evaluate a model on a task with the named heads masked; the checkpoint stays as it is."""
+    """Evaluate a model on a task with some heads masked; the checkpoint is not changed."""
     from prune_heads.reporting.folders import HEADS_FILE
     from prune_heads.reporting.terminal import evaluation_table
     from prune_heads.runs import admission, keep

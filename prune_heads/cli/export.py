@@ -8,7 +8,10 @@ from prune_heads.options import Export, NewFolder
 
 @grouped
 def export(options: Export, folder: NewFolder, as_json: Json = False) -> None:
-    """Write a checkpoint for plain transformers or as ONNX; its logits are compared first, or nothing is written."""
+    """Write a checkpoint for plain transformers, or an ONNX file.
+
+    Its logits are compared with the model's. If they differ, nothing is kept.
+    """
     from prune_heads.reporting.export import export_table
     from prune_heads.studies.exporting import export_into
 

@@ -14,9 +14,12 @@ from prune_heads.options import NamedModel
 def info(
     setup: NamedModel,
     heads: Annotated[
-        str, Option(help="Heads to count as removed, from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
+        str,
+        Option(
+            help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)"
+        ),
     ] = "",
-    length: Annotated[int, Option(min=1, help="Tokens of the example.")] = 128,
+    length: Annotated[int, Option(min=1, help="Number of tokens of the text that is counted.")] = 128,
     as_json: Json = False,
 ) -> None:
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""

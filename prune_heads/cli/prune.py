@@ -12,7 +12,7 @@ from prune_heads.options import Choice, NewFolder, Surgery, WrittenModel
 def prune(
     model: WrittenModel, choice: Choice, options: Surgery, folder: NewFolder, as_json: Json = False
 ) -> None:
-    """Zero or remove heads, named by --heads or chosen by --scores, and save the checkpoint."""
+    """Zero or remove the heads that --heads names or --scores chooses, and save the checkpoint."""
     from prune_heads.reporting.folders import pruned_files
     from prune_heads.reporting.terminal import pruned_table
     from prune_heads.runs import admission, keep

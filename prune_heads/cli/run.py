@@ -1,11 +1,13 @@
 """`prune-heads run`: score, choose, prune, re-evaluate."""
 
+import time
+
 from typer import BadParameter
 
 from prune_heads.cli.config import Config
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.options import Json
-from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.cli.output import TerminalReporter, say_duration, show
 from prune_heads.options import Choice, RunFolder, RunOptions, Scoring, Setup
 
 
@@ -19,9 +21,9 @@ def run(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Score the heads of a model on a task, prune the least important, re-evaluate.
+    """Score the heads of a model on a task, prune the least important ones and evaluate again.
 
-    Without options: the built-in model and task, half of the heads, offline.
+    Without options it prunes half of the heads of the built-in model on a built-in task, offline.
     """
     from prune_heads.reporting.folders import run_files
     from prune_heads.reporting.terminal import run_report
@@ -29,9 +31,11 @@ def run(
     from prune_heads.studies.lab import Lab
     from prune_heads.studies.run import run
 
+    started = time.perf_counter()
     if folder.save_checkpoint and folder.output is None:
         raise BadParameter("--save-checkpoint needs an --output folder.")
     result = run(Lab(setup, TerminalReporter()), scoring, choice, options, admit=admission(folder))
     keep(folder, result.record, lambda: run_files(result, checkpoint=folder.save_checkpoint))
     report = result.scored.report() if result.scored else None
     show(result.record, run_report(result.record, report), as_json=as_json)
+    say_duration(started)

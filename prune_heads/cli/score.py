@@ -10,7 +10,7 @@ from prune_heads.options import Cluster, Folder, Scoring, Setup
 
 @grouped
 def score(setup: Setup, scoring: Scoring, cluster: Cluster, folder: Folder, as_json: Json = False) -> None:
-    """Score every head; --output keeps scores.json, the gradients of each example and a heat map.
+    """Score every head; --output keeps the scores, the gradients of each example and a heat map.
 
     With --executor ray the workers of a cluster share the examples, or the masks of the criterion 'ablation'.
     """
@@ -21,8 +21,9 @@ def score(setup: Setup, scoring: Scoring, cluster: Cluster, folder: Folder, as_j
     from prune_heads.studies.spreading import spread_over
     from prune_heads.studies.steps import score_heads
 
+    criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
     reporter = TerminalReporter()
-    if cluster.shards is not None and not criterion_of(scoring.criterion).needs_data:
+    if cluster.shards is not None and not criterion.needs_data:
         name = scoring.criterion  # no note of a record, which is the same wherever it was computed
         typer.echo(f"note: {name} looks at no examples and is done at once: here, not on a cluster", err=True)
         cluster = Cluster()

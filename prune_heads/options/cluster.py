@@ -15,9 +15,12 @@ class Cluster(Group):
     """This process, or the workers of a cluster; the result is the same."""
 
     executor: Annotated[
-        Executor, Say("This process, or a Ray cluster (extra 'ray').", "nothing", _CLUSTER)
+        Executor,
+        Say("Compute in this process, or on a Ray cluster (needs the extra 'ray').", "nothing", _CLUSTER),
     ] = "local"
-    shards: Annotated[int | None, Say("Ray workers that share the work.", "nothing", _CLUSTER, low=1)] = None
+    shards: Annotated[
+        int | None, Say("Number of Ray workers that share the work.", "nothing", _CLUSTER, low=1)
+    ] = None
     address: Annotated[
         str | None,
         Say("Address of the Ray cluster: auto or ray://... (default: a new local one)", "nothing", _CLUSTER),

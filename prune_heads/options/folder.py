@@ -6,7 +6,7 @@ from typing import Annotated
 
 from prune_heads.options.fields import Group, Say
 
-_OVERWRITE = Say("Replace a different run in the output folder.", "nothing")
+_OVERWRITE = Say("Replace a different run that the output folder holds.", "nothing")
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Folder(Group):
     """The folder of a run; None for no folder."""
 
     output: Annotated[
-        Path | None, Say("Folder for the record, the files and the figures.", "nothing", short="-o")
+        Path | None, Say("Folder for the record, the tables and the figures.", "nothing", short="-o")
     ] = None
     overwrite: Annotated[bool, _OVERWRITE] = False
 
@@ -23,16 +23,16 @@ class Folder(Group):
 class RunFolder(Folder):
     """The folder of a run that may keep its model."""
 
-    save_checkpoint: Annotated[bool, Say("Keep the pruned model in the output folder.", "nothing")] = False
+    save_checkpoint: Annotated[
+        bool, Say("Keep the pruned model in the output folder, as 'checkpoint'.", "nothing")
+    ] = False
 
 
 @dataclass(frozen=True)
 class NewFolder(Group):
     """A folder that must be named."""
 
-    output: Annotated[
-        Path, Say("Folder for the checkpoint, what belongs to it, and the record.", "nothing", short="-o")
-    ]
+    output: Annotated[Path, Say("Folder for the checkpoint and its record.", "nothing", short="-o")]
     overwrite: Annotated[bool, _OVERWRITE] = False
 
 

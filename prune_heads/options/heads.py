@@ -17,13 +17,18 @@ CRITERION = f"<{'|'.join(CRITERIA)}>"
 Estimator = Annotated[
     str,
     Say(
-        "How the criterion 'gradient' is estimated.",
+        "Estimator of the criterion 'gradient', see 'prune-heads criteria'.",
         panel=SCORE,
         choices=ESTIMATORS,
         applies=lambda group: "gradient" in (group.criterion, *group.criterion),
     ),
 ]
-Normalizer = Annotated[str, Say("How scores are normalised.", panel=SCORE, choices=NORMALIZERS)]
+Normalizer = Annotated[
+    str,
+    Say(
+        "Normalisation of the scores within each layer or over all of them.", panel=SCORE, choices=NORMALIZERS
+    ),
+]
 Seed = Annotated[int, Say("Seed of the criterion 'random' and of the bootstrap.", panel=SCORE, low=0)]
 
 
@@ -48,7 +53,7 @@ class Scoring(Group):
     criterion: Annotated[
         str,
         Say(
-            "See 'prune-heads criteria'; or a function of your own, module:function or file.py:function.",
+            "Criterion, see 'prune-heads criteria'; or your own, as module:function or file.py:function.",
             panel=SCORE,
             read=criterion_name,
             is_path=of_file,
@@ -59,11 +64,11 @@ class Scoring(Group):
     normalize: Normalizer = "none"
     seed: Seed = 0
     score_split: Annotated[
-        str | None, Say("Split to score on. (default: the task's training split)", panel=SCORE)
+        str | None, Say("Split that heads are scored on. (default: the task's training split)", panel=SCORE)
     ] = None
-    score_examples: Annotated[
-        int | None, Say("Take the first N examples for the scores alone.", panel=SCORE, low=1)
-    ] = None
+    score_examples: Annotated[int | None, Say("Score on the first N examples only.", panel=SCORE, low=1)] = (
+        None
+    )
     """None: as in the `Setup`."""
 
 
@@ -84,11 +89,13 @@ class Choice(Group):
             is_path=json_file,
         ),
     ] = None
-    min_per_layer: Annotated[int, Say("Heads to keep in every layer.", panel=_CHOICE, low=0)] = 0
+    min_per_layer: Annotated[
+        int, Say("Number of heads that every layer keeps at least.", panel=_CHOICE, low=0)
+    ] = 0
     groups: Annotated[
         bool,
         Say(
-            "Take heads that share keys and values together; --mode remove needs it for such models.",
+            "Prune heads that share keys and values as one group. Models with such groups need it for --mode remove.",
             panel=_CHOICE,
             since="sweeps",
         ),
@@ -114,12 +121,12 @@ class Choice(Group):
 class RunOptions(Group):
     """What a run does beside choosing heads."""
 
-    mode: Annotated[Mode, Say("Zero the weights of heads, or remove them.")] = "zero"
+    mode: Annotated[Mode, Say("Set the weights of pruned heads to zero, or remove them.")] = "zero"
     split: Annotated[
         tuple[str, ...],
         Say(
-            "Split to report on; repeatable. (default: the task's)",
+            "Split to report on; repeatable. (default: the task's validation splits)",
             key="splits",
         ),
     ] = ()
-    curve: Annotated[bool, Say("Also the metric at 0, 10, ..., 100% of heads pruned.")] = False
+    curve: Annotated[bool, Say("Also measure the metric with 0, 10, ..., 100% of the heads pruned.")] = False

@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
 
 Splits = Annotated[
     tuple[str, ...],
-    Say("Split to measure on; repeatable. (default: the task's)", key="splits"),
+    Say("Split to measure on; repeatable. (default: the task's validation splits)", key="splits"),
 ]
 
 
@@ -49,7 +49,7 @@ class Curves(Group):
     criterion: Annotated[
         tuple[str, ...],
         Say(
-            "Repeatable; see 'prune-heads criteria'; or your own, module:function or file.py:function. "
+            "Criterion, see 'prune-heads criteria'; or your own, as module:function or file.py:function; repeatable. "
             "(default: gradient, ablation, magnitude, random)",
             panel=_ORDER,
             key="criteria",
@@ -62,15 +62,15 @@ class Curves(Group):
     rescore: Annotated[
         bool,
         Say(
-            "Score again at every step with the heads masked that went before (the authors' exact mode). "
-            "It costs one scoring a step for each criterion that looks at data.",
+            "Score again at every step, with the heads masked that are pruned so far (the authors' exact mode). "
+            "This costs one more scoring per step for each criterion that uses data.",
             panel=_ORDER,
         ),
     ] = False
     draws: Annotated[
         int,
         Say(
-            "Draws of the criterion 'random', with seeds from --seed on.",
+            "Number of random orders for the criterion 'random', with seeds from --seed on.",
             panel=_ORDER,
             low=1,
             applies=lambda group: "random" in group.criterion,
@@ -82,24 +82,26 @@ class Curves(Group):
     score_split: Annotated[
         str | None,
         Say(
-            "Split to score on. (default: the task's training split; for 'ablation' the first split of the curve)",
+            "Split that heads are scored on. (default: the training split; for 'ablation' the curve's first)",
             panel=SCORE,
         ),
     ] = None
     score_examples: Annotated[
         int | None,
-        Say("As --max-examples, for the scores alone; not for an oracle's.", panel=SCORE, low=1),
+        Say(
+            "Score on the first N examples only; 'ablation' needs --score-split for that.", panel=SCORE, low=1
+        ),
     ] = None
     blocks: Annotated[
         tuple[str, ...] | None,
         Say(
-            "Layers whose heads alone go, from 1: 1,3 or E:1,A,D:2. (default: all)",
+            "Prune only heads of these layers, from 1: 1,3; in an encoder-decoder E:1,A,D:2. (default: all)",
             panel=_ORDER,
             read=block_names,
             since="sweeps",
         ),
     ] = None
-    steps: Annotated[int, Say("From no head to all of them.", low=1)] = 10
+    steps: Annotated[int, Say("Number of steps from no pruned head to all of them.", low=1)] = 10
     """The paper's figure 3 has steps of 10 %."""
     split: Splits = ()
 
@@ -118,29 +120,36 @@ def _chooses(group: Any) -> bool:
 class Ablation(Group):
     """Every head on its own."""
 
-    kind: Annotated[Kind, Say("Mask one head at a time, or all others of its layer.")] = "without-one"
+    kind: Annotated[Kind, Say("Mask one head at a time, or all other heads of its layer.")] = "without-one"
     blocks: Annotated[
         tuple[str, ...] | None,
-        Say("Layers to ask about, from 1: 1,3 or E:1,A,D:2. (default: all)", read=block_names),
+        Say(
+            "Mask only heads of these layers, from 1: 1,3; in an encoder-decoder E:1,A,D:2. (default: all)",
+            read=block_names,
+        ),
     ] = None
     split: Splits = ()
     choose_split: Annotated[
         str | None,
-        Say("Where only-one picks each layer's head. (default: the task's training split)", applies=_chooses),
+        Say(
+            "Split on which only-one chooses the best head of each layer. (default: the task's training split)",
+            applies=_chooses,
+        ),
     ] = None
     choose_examples: Annotated[
         int | None,
         Say(
-            "How many of its examples, drawn at random; --max-examples does not cut them. (default: 5000)",
+            "Number of examples to choose on, drawn at random. (default: 5000, or --max-examples if that is less)",
             low=1,
             applies=_chooses,
             shown=lambda n: n or None,
         ),
     ] = None
     """None for as many as in the paper, but no more than are taken of any split; 0 for those that it is measured on."""
-    seed: Annotated[int, Say("Seed of that draw and of the bootstrap.", low=0)] = 0
+    seed: Annotated[int, Say("Seed of these random examples and of the bootstrap.", low=0)] = 0
     memory: Annotated[
-        int | None, Say("MiB of activations a pass. (default: 96 on a CPU, 8192 on a GPU)", low=1)
+        int | None,
+        Say("MiB for the activations of one forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1),
     ] = None
     compiled: Annotated[
         bool,
@@ -182,24 +191,24 @@ class Bench(Group):
 
     scores: Annotated[
         Path | None,
-        Say("A scores.json, to choose heads by; lowest first. (default: random heads)", "content"),
+        Say("A scores.json; the heads with the lowest scores are pruned. (default: random heads)", "content"),
     ] = None
     seed: Annotated[int, Say("Seed of the random choice of heads.", "content", low=0)] = 0
     batch_sizes: Annotated[
         tuple[int, ...] | None,
         Say(
-            "Examples a batch, comma-separated. (default: 1,4,16,64, as far as there are examples)",
+            "Batch sizes, comma-separated. (default: 1,4,16,64, up to the number of examples)",
             read=numbers(1, "1,4,16,64"),
         ),
     ] = None
     length: Annotated[
         int | None,
         Say(
-            "Tokens that texts are padded to, beside their real lengths. (default: 128, or what the model takes)",
+            "Tokens that texts are padded to, beside their own lengths. (default: 128, or the model's limit)",
             low=4,
         ),
     ] = None
-    runs: Annotated[int, Say("Timed runs of all sides, in turn, after a warm-up.", low=6)] = 6
+    runs: Annotated[int, Say("Number of timed runs of each model, taken in turn after a warm-up.", low=6)] = 6
 
     def sizes(self, n_examples: int) -> tuple[int, ...]:
         """The batch sizes, of so many examples."""

@@ -66,7 +66,7 @@ class NamedModel(Group):
     model: Annotated[
         str,
         Say(
-            "A folder, also with removed heads; a model on the hub; or 'mini'.",
+            "A checkpoint folder, with or without removed heads; a model on the hub; or 'mini'.",
             is_path=folder_or_name,
             shown=_model_name,
         ),
@@ -74,7 +74,7 @@ class NamedModel(Group):
     task: Annotated[
         str,
         Say(
-            "Which of the built-in checkpoints 'mini' stands for; or lm or seq2seq, for a language model.",
+            "The task of the built-in checkpoint 'mini'; or lm or seq2seq for a language model.",
             reach="content",
             read=task_word,
         ),
@@ -85,8 +85,10 @@ class NamedModel(Group):
 class WrittenModel(NamedModel):
     """A model that is written anew."""
 
-    dtype: Annotated[Dtype, Say("Of the weights that are written; ONNX is in float32.")] = "float32"
-    trust_remote_code: Annotated[bool, Say("Run code that a hub model brings along.", "nothing")] = False
+    dtype: Annotated[Dtype, Say("Precision of the written weights; ONNX is always float32.")] = "float32"
+    trust_remote_code: Annotated[bool, Say("Run the code that comes with a model on the hub.", "nothing")] = (
+        False
+    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Setup(Group):
     model: Annotated[
         str,
         Say(
-            "A folder, a model on the hub, or 'mini', the built-in checkpoints.",
+            "A checkpoint folder, a model on the hub, or 'mini', the built-in checkpoint of each task.",
             is_path=folder_or_name,
             shown=_model_name,
         ),
@@ -104,7 +106,7 @@ class Setup(Group):
     task: Annotated[
         str,
         Say(
-            "See 'prune-heads tasks'; or a TOML file. (default: mini-inference)",
+            "Name of a task, see 'prune-heads tasks', or a TOML file that describes one. (default: mini-inference)",
             read=task_word,
             is_path=toml_file,
         ),
@@ -118,15 +120,15 @@ class Setup(Group):
     ] = None
     label_order: Annotated[
         tuple[str, ...] | None,
-        Say("The task's labels in the order of the checkpoint's outputs, comma-separated.", read=names),
+        Say("The task's labels, comma-separated, in the order of the model's outputs.", read=names),
     ] = None
     max_examples: Annotated[
-        int | None, Say("Take the first N examples of every split, in file order.", low=1)
+        int | None, Say("Use only the first N examples of every split, in file order.", low=1)
     ] = None
     sample: Annotated[
         int | None,
         Say(
-            "Take N examples of every split, drawn at random: files are often sorted by label.",
+            "Use N examples of every split, drawn at random; better for files that are sorted by label.",
             "content",  # records hold it as `max_examples` and `sample_seed`
             low=1,
             since="later",
@@ -147,7 +149,7 @@ class Setup(Group):
     text_column: Annotated[
         tuple[str, ...],
         Say(
-            "Column of the text; give it twice for pairs. (default: text; source and target for pairs of texts)",
+            "Column of the text; give it twice for pairs. (default: text; source and target for seq2seq)",
             "content",
             _OWN,
         ),
@@ -155,32 +157,34 @@ class Setup(Group):
     label_column: Annotated[str | None, Say("Column of the label. (default: label)", "content", _OWN)] = None
     metric: Annotated[
         str | None,
-        Say("Metric of your own data. (default: accuracy)", "content", _OWN, choices=LABEL_METRICS),
+        Say("Metric for your own data. (default: accuracy)", "content", _OWN, choices=LABEL_METRICS),
     ] = None
     labels: Annotated[
         tuple[str, ...] | None,
-        Say("Label names, comma-separated. (default: those found, sorted)", "content", _OWN, read=names),
+        Say(
+            "Label names, comma-separated. (default: those in the files, sorted)", "content", _OWN, read=names
+        ),
     ] = None
     skip_invalid: Annotated[
         bool,
         Say(
-            "Leave out invalid rows and count them. (default: stop with an error)",
+            "Skip invalid rows and count them. (default: stop with an error)",
             panel=_OWN,
             since="later",
         ),
     ] = False
     batch_size: Annotated[int, Say("Examples in a batch.", panel=_COMPUTE, low=1)] = 32
     max_length: Annotated[
-        int, Say("Longest example, in tokens; longer ones are cut.", panel=_COMPUTE, low=4)
+        int, Say("Most tokens of an example; longer ones are cut.", panel=_COMPUTE, low=4)
     ] = 128
     dtype: Annotated[Dtype, Say("Precision of the computation.", panel=_COMPUTE)] = "float32"
     device: Annotated[Device, Say("Where to compute.", "nothing", _COMPUTE)] = "auto"
     trust_remote_code: Annotated[
         bool,
-        Say("Run code that a hub model brings along.", "nothing", _COMPUTE),
+        Say("Run the code that comes with a model on the hub.", "nothing", _COMPUTE),
     ] = False
     beams: Annotated[
-        int, Say("Beams of a translation; 1 is greedy decoding.", panel=_COMPUTE, low=1, since="later")
+        int, Say("Number of beams for translation; 1 decodes greedily.", panel=_COMPUTE, low=1, since="later")
     ] = 1
     store: Annotated[
         str | Path | None,

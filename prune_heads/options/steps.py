@@ -20,20 +20,24 @@ class Masked(Group):
     heads: Annotated[
         str,
         Say(
-            "Heads to mask, from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
+            "Heads to mask, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
             "content",
             is_path=json_file,
         ),
     ] = ""
-    split: Annotated[str | None, Say("Default: the task's first validation split.", "content")] = None
+    split: Annotated[
+        str | None, Say("Split to evaluate on. (default: the task's first validation split)", "content")
+    ] = None
 
 
 @dataclass(frozen=True)
 class Surgery(Group):
     """By what heads are chosen, and what happens to them."""
 
-    scores: Annotated[Path | None, Say("A scores.json, to choose heads by; lowest first.", "content")] = None
-    mode: Annotated[Mode, Say("Zero the weights of heads, or remove them.")] = "zero"
+    scores: Annotated[
+        Path | None, Say("A scores.json; the heads with the lowest scores are pruned.", "content")
+    ] = None
+    mode: Annotated[Mode, Say("Set the weights of pruned heads to zero, or remove them.")] = "zero"
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,14 @@ class Export(WrittenModel):
     to: Annotated[
         Target,
         Say(
-            "A folder of the original shapes with zeros where heads were, for plain transformers; or an ONNX file "
-            "without the heads (needs the extra 'onnx')."
+            "Format: 'dense' is a folder for plain transformers, in the original shapes, with zeros for pruned "
+            "heads; 'onnx' is an ONNX file without them (needs the extra 'onnx')."
         ),
     ] = field(kw_only=True)
     heads: Annotated[
         str,
         Say(
-            "Heads to prune besides those that are gone, from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
+            "More heads to prune, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
             "content",
             is_path=json_file,
         ),

@@ -15,27 +15,30 @@ class Recipe(Group):
     and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
     """
 
-    epochs: Annotated[int, Say("Passes over the training split.", low=1)] = 3
-    learning_rate: Annotated[float, Say("At its highest.", low=0)] = 2e-5
+    epochs: Annotated[int, Say("Number of passes over the training split.", low=1)] = 3
+    learning_rate: Annotated[float, Say("Highest learning rate.", low=0)] = 2e-5
     """Linear warm-up, then linear decay to 0."""
     warmup: Annotated[
-        float, Say("Share of the steps in which it rises.", key="warmup_fraction", low=0, high=0.99)
+        float,
+        Say("Share of the steps in which the learning rate rises.", key="warmup_fraction", low=0, high=0.99),
     ] = 0.1
-    weight_decay: Annotated[float, Say("Of matrices, by AdamW.", low=0)] = 0.01
+    weight_decay: Annotated[float, Say("Weight decay of matrices, by AdamW.", low=0)] = 0.01
     """Biases and layer norms are left out."""
-    seed: Annotated[int, Say("Of the new head, the order of examples and the dropout.", low=0)] = 42
+    seed: Annotated[int, Say("Seed of the new head, the order of examples and the dropout.", low=0)] = 42
     group_by_length: Annotated[
         bool,
         Say(
-            "Batches of texts of like length: less padding, but no batch is a plain draw.",
+            "Put texts of similar length into a batch: less padding, but batches are no longer random samples.",
             flag="--group-by-length/--no-group-by-length",
         ),
     ] = True
-    keep_epochs: Annotated[bool, Say("Keep the checkpoint of each epoch, as epoch-1, epoch-2, ...")] = False
+    keep_epochs: Annotated[
+        bool, Say("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.")
+    ] = False
     keep_steps: Annotated[
         tuple[int, ...],
-        Say("Keep checkpoints after these steps, 0 being the start: 0,50,100.", read=numbers(0, "0,50")),
+        Say("Keep checkpoints after these steps: 0,50,100, where 0 is the start.", read=numbers(0, "0,50")),
     ] = ()
     save_minutes: Annotated[
-        float, Say("Between two saves from which a killed run goes on.", "nothing", low=0)
+        float, Say("Minutes between two saves, from which a killed run goes on.", "nothing", low=0)
     ] = 10.0

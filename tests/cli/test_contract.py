@@ -128,6 +128,7 @@ def test_gradients_are_a_row_an_example_and_a_column_a_head(invoke, on_sst2, tmp
     assert torch.allclose(matrix["signed"].abs().mean(dim=0), scores)
 
 
+@pytest.mark.drawn
 def test_a_run_folder_is_complete_and_knows_no_path(invoke, on_sst2, tmp_path, json_of, snapshot):
     out = tmp_path / "out"
     record = json_of(invoke("run", *on_sst2, "--curve", "--save-checkpoint", "--output", out, "--json"))

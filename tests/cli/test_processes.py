@@ -1,8 +1,10 @@
 """Real processes: streams, exit codes, and files that join the commands."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -51,6 +53,7 @@ def test_a_listing_is_a_table(command, shown, invoke):
     assert shown in done.stdout
 
 
+@pytest.mark.drawn
 def test_steps_joined_by_files_are_a_run(forked, invoke, on_sst2, tmp_path, json_of, snapshot):
     """score, prune, evaluate and run as processes; the same run in this process gives the same bytes."""
     a, b, c = (tmp_path / name for name in "abc")
@@ -91,6 +94,7 @@ def test_steps_joined_by_files_are_a_run(forked, invoke, on_sst2, tmp_path, json
 
 
 def test_without_options_the_built_in_model_is_scored_and_pruned_offline(cli, tmp_path):
+    begun = time.perf_counter()
     done = cli("run", "--json", "--max-examples", "64", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
@@ -98,6 +102,8 @@ def test_without_options_the_built_in_model_is_scored_and_pruned_offline(cli, tm
     assert (record["n_pruned"], record["n_heads"]) == (12, 24)
     assert [row["split"] for row in record["rows"]] == ["validation_matched", "validation_mismatched"]
     assert all(row["base"] > 0.5 for row in record["rows"])
+    said = re.fullmatch(r"took (\d+\.\d) s, (\d+\.\d) s of it to start", done.stderr.splitlines()[-1])
+    assert 0 < float(said[2]) < float(said[1]) < time.perf_counter() - begun
     assert not any(tmp_path.rglob("*.py"))  # nothing was fetched
 
 
