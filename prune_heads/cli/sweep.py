@@ -201,9 +201,9 @@ def _threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
-def _gpus() -> int:
-    """GPUs of this machine, found without importing torch."""
+def _gpus() -> list[str]:
+    """GPUs of this machine that may be used, found without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([part for part in visible.split(",") if part.strip()])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+        return [part.strip() for part in visible.split(",") if part.strip()]
+    return list(map(str, range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))))
