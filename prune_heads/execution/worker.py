@@ -133,7 +133,9 @@ class Worker:
     """For the trials of living others, to take over if they die."""
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    n_done: int = 0
     n_failed: int = 0
+    """For good."""
     claims: Claims = field(init=False)
 
     def __post_init__(self) -> None:
@@ -220,6 +222,7 @@ class Worker:
         if isinstance(answer, _Failed):
             return self._failed(trial, answer.error, answer.traceback, seconds)
         kept = self.claims.holds(digest) and self.job.folder.finish(trial, answer, seconds)
+        self.n_done += kept
         self.claims.give_back(digest)
         self.tell(Event("done" if kept else "taken", digest, trial.values, seconds, result=answer))
         return []
