@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from typer import Argument, BadParameter, Option
 
-from prune_heads.cli.interrupt import interruptible
 from prune_heads.cli.names import ExecutorName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
 from prune_heads.cli.places import Store
+from prune_heads.cli.signals import interruptible
 from prune_heads.cli.trial import BeginTrials, check_criteria, known
 from prune_heads.errors import SpecError
 from prune_heads.options.trials import draws
