@@ -24,16 +24,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from prune_heads.checkpoints import load_classifier, load_language_model
 from prune_heads.errors import CheckpointError
-from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
 from prune_heads.mini import read
-from prune_heads.progress import Progress, Silent, silent
+from prune_heads.progress import Progress, silent
 from prune_heads.studies import mini_translator
 from prune_heads.studies.mini_translator import TRANSLATION
 from prune_heads.tasks.spec import TASKS
-from prune_heads.tasks.task import load_task
 
 Columns = Mapping[str, list]
 """`text`, for pairs `text_pair`, and `label` where the task has labels: a list each, of equal length."""
@@ -209,21 +206,3 @@ def train(
         model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(folder)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def validation_metrics(task: str, folder: Path) -> dict[str, dict[str, float]]:
-    """The task's metrics of a trained checkpoint: split -> metric -> value.
-
-    Raises:
-        CheckpointError: There is no loadable checkpoint in the folder.
-    """
-    pairs = task == TRANSLATION
-    model = load_language_model(str(folder), pairs=True) if pairs else load_classifier(str(folder))
-    subject = Subject.of(model, load_task(task))
-    spec = subject.task.spec
-    splits = [subject.measurable(subject.task.load(name), Silent()) for name in spec.eval_splits]
-    found = {}
-    for split in splits:
-        batches = subject.batches(split)
-        found[split.name] = subject.objective.metrics(predict(subject.model, batches), batches.references)
-    return found
