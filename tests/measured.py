@@ -3,6 +3,7 @@
     python -m tests.measured suite     # each built-in task: with all heads, with none, without each one
     python -m tests.measured sweep     # the machinery of sweeps, with trials that return at once
     python -m tests.measured memory    # `prune-heads score` on more and more sentences: its peak
+    python -m tests.measured tables    # nothing: the tables of all records, into NAME.md
 
 The first gives the same numbers everywhere, the others want a machine that does nothing else.
 """
@@ -15,10 +16,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prune_heads.tables import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "benchmark"
@@ -163,6 +167,67 @@ def _json(*words: str) -> Any:
     return json.loads(_ran(*words, "--json")[0])
 
 
+def tables() -> dict[str, "Table"]:
+    """Name of a file -> its table, from the records that are there."""
+    from prune_heads.tables import POINTS, TEXT, Column, Form, Table, number
+
+    def of(name: str) -> Any:
+        return json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+
+    def columns(forms: Mapping[str, Form]) -> tuple[Column, ...]:
+        return tuple(Column(name, form) for name, form in forms.items())
+
+    suite_rows = []
+    for row in of("suite")["rows"]:
+        deltas = [delta for each in row.get("delta", ()) for delta in each]
+        worst = 100 * min(deltas) if deltas else None
+        place = (row["task"], row["split"], row["metric"].replace("_", " "))
+        suite_rows.append((*place, row["value"], row.get("majority"), row["all_masked"], worst))
+    three, times = number(3), Form("{:.1f}x".format)
+    forms = dict.fromkeys(("task", "split", "metric"), TEXT)
+    forms |= dict.fromkeys(("value", "commonest label", "all heads masked"), three)
+    found = {
+        "suite": Table("", columns(forms | {"the most a head costs, points": POINTS}), tuple(suite_rows))
+    }
+    of_sweep = [
+        (row["n_trials"], row["resolve_seconds"], 1000 * row["trial_seconds"], row["status_seconds"])
+        for row in of("sweep")["rows"]
+    ]
+    forms = {"trials": TEXT, "resolve the file, s": three, "a trial, ms": number(1), "status, s": three}
+    found["sweep"] = Table("", columns(forms), tuple(of_sweep))
+    of_memory = [(row["n_sentences"], row["peak_mib"]) for row in of("memory")["rows"]]
+    found["memory"] = Table("", columns({"sentences": TEXT, "peak, MiB": number(0)}), tuple(of_memory))
+    speed, ablations = [], []
+    for name in ("sst2", "mnli"):
+        record = of(name)
+        (seconds, tokens), each = (record["seconds"], record["tokens"]), record["ratios"]
+        numbers = (seconds["published"], tokens["published"], seconds["gates"], tokens["gates"])
+        speed.append((record["model"]["name"], *numbers, record["ratio"], (min(each), max(each))))
+        record = of(f"ablation-{name}")
+        sides = {side: each["seconds"] for side, each in record["sides"].items()}
+        sides["engine in bfloat16"] = record["bfloat16"]["seconds"]
+        for side, seconds in sides.items():
+            ratio = record["ratios"].get(side)
+            what = (record["model"]["name"], record["n_examples"], side.replace("_", " "))
+            ablations.append((*what, seconds, ratio))
+    range_ = Form(lambda ends: f"{ends[0]:.1f} to {ends[1]:.1f}")
+    forms = {"model": TEXT, "published, s": number(1), "its tokens": TEXT, "gates, s": number(2)}
+    forms |= {"their tokens": TEXT, "ratio": times, "of each repeat": range_}
+    found["speed"] = Table("", columns(forms), tuple(speed))
+    forms = {"model": TEXT, "examples": TEXT, "side": TEXT, "seconds": number(0), "over the engine": times}
+    return found | {"ablations": Table("", columns(forms), tuple(ablations))}
+
+
+def write_tables() -> None:
+    """Into results/benchmark/NAME.md, and on the page that names them."""
+    from prune_heads.files import write_text
+    from prune_heads.reproduction.pages import fill
+
+    for name, table in tables().items():
+        write_text(RECORDS / f"{name}.md", table.to_markdown())
+    fill(RECORDS.parent / "README.md")
+
+
 MEASURES: dict[str, Callable[[], list[Row]]] = {
     "suite": suite,
     "sweep": sweep,
@@ -177,13 +242,17 @@ def main(name: str) -> None:
     from prune_heads.files import write_json
     from prune_heads.runs import provenance
 
+    if name == "tables":
+        write_tables()
+        return
     rows = MEASURES[name]()
     record = {"format": 1, "command": f"python -m tests.measured {name}", "rows": rows}
     write_json(RECORDS / f"{name}.json", record | {"provenance": provenance(torch.device("cpu"))})
+    write_tables()
     print(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in MEASURES:
-        raise SystemExit(f"usage: python -m tests.measured {'|'.join(MEASURES)}")
+    if len(sys.argv) != 2 or sys.argv[1] not in [*MEASURES, "tables"]:
+        raise SystemExit(f"usage: python -m tests.measured {'|'.join([*MEASURES, 'tables'])}")
     main(sys.argv[1])

@@ -30,6 +30,11 @@ def test_the_record_of_the_suite_is_found_again(measured):
     assert row == pytest.approx(there)
 
 
+def test_the_tables_are_those_of_the_records(measured):
+    for name, table in measured.tables().items():
+        assert (measured.RECORDS / f"{name}.md").read_text() == table.to_markdown()
+
+
 def test_a_sweep_is_run_whole_before_it_is_timed(measured):
     rows = measured.sweep([3, 20])
     assert [(row["n_trials"], row["n_done"]) for row in rows] == [(3, 3), (20, 20)]

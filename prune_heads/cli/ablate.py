@@ -21,7 +21,7 @@ def ablate(
     Predictions are kept in the store. A second call, also after a kill, computes only what is missing.
     With --executor ray the workers of a cluster share the masks.
     """
-    from prune_heads.reporting.ablation import ablation_report
+    from prune_heads.reporting.ablation import ablation_page
     from prune_heads.reporting.folders import ablation_files
     from prune_heads.runs import admission, keep
     from prune_heads.studies.ablating import ablate, contract
@@ -31,4 +31,4 @@ def ablate(
     with spread_over(setup, cluster, reporter) as spread:
         record = ablate(setup, options, reporter, admit=admission(folder), spread=spread)
     keep(folder, record, lambda: ablation_files(record))
-    show(contract(record), ablation_report(record), as_json=as_json)
+    show(contract(record), ablation_page(record, narrow=True), as_json=as_json)

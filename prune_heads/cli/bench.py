@@ -24,7 +24,7 @@ def bench(
 
     Beside each gain stands its ceiling, the ratio of the multiply-adds.
     """
-    from prune_heads.reporting.bench import bench_table
+    from prune_heads.reporting.bench import bench_page
     from prune_heads.reporting.folders import bench_files
     from prune_heads.runs import admission, keep
     from prune_heads.studies.timed import time_heads
@@ -33,4 +33,4 @@ def bench(
         raise BadParameter("--scores and --heads exclude each other.")
     record, removed = time_heads(setup, choice, options, TerminalReporter(), admit=admission(folder))
     keep(folder, record, lambda: bench_files(record, removed))
-    show(record, bench_table(record), as_json=as_json)
+    show(record, bench_page(record), as_json=as_json)

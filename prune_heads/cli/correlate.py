@@ -20,7 +20,7 @@ def correlate(
     as_json: Json = False,
 ) -> None:
     """Correlate every pair of ablations and scores of the same heads, with 95% intervals."""
-    from prune_heads.reporting.correlations import correlation_report
+    from prune_heads.reporting.correlations import correlation_page
     from prune_heads.reporting.folders import correlation_files
     from prune_heads.runs import admission, keep
     from prune_heads.studies.correlating import correlate_files
@@ -29,4 +29,4 @@ def correlate(
     record = correlate_files(sources, TerminalReporter(), admit=admission(folder))
     keep(folder, record, lambda: correlation_files(record))
     report = {name: record[name] for name in ("series", "correlations")}
-    show(report, correlation_report(report), as_json=as_json)
+    show(report, correlation_page(report), as_json=as_json)

@@ -18,11 +18,11 @@ def curve(
     'random' is drawn as a band over several random orders. 'ablation' scores heads on the examples of the curve itself,
     which makes it look better than it is; --score-split names another split.
     """
-    from prune_heads.reporting.curves import criteria_table
+    from prune_heads.reporting.curves import curve_page
     from prune_heads.reporting.folders import curve_files
     from prune_heads.runs import admission, keep
     from prune_heads.studies.curves import curves
 
     record = curves(setup, options, TerminalReporter(), admit=admission(folder))
     keep(folder, record, lambda: curve_files(record))
-    show(record, criteria_table(record), as_json=as_json)
+    show(record, curve_page(record), as_json=as_json)

@@ -15,6 +15,16 @@ class CriterionName(StrEnum):
     random = "random"
 
 
+class FormName(StrEnum):
+    """Members of `prune_heads.reproduction.reproduce.FORMS`."""
+
+    md = "md"
+    tex = "tex"
+    csv = "csv"
+    png = "png"
+    svg = "svg"
+
+
 class ReproductionName(StrEnum):
     """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 

@@ -8,7 +8,7 @@ from typer import Argument, Context, Option
 
 from prune_heads.cli.config import alone, path_of, types_of
 from prune_heads.cli.groups import Checkpoint, one_model
-from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, ReproductionName
+from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, FormName, ReproductionName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.places import FOLDER_OR_NAME, TOML_FILE, Store
@@ -65,13 +65,16 @@ def reproduce(
     from_records: Annotated[
         bool, Option("--from-records", help="Write tables and figures anew from the records alone.")
     ] = False,
+    form: Annotated[
+        list[FormName] | None, Option(help="Form of the files; repeatable. (default: md, png)")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Reproduce a table or figure of Michel, Levy and Neubig (2019) beside the published numbers.
 
     What is done is not done again: the same command goes on after a kill. One process at a time works on a folder.
     """
-    from prune_heads.jobs.reproduce import reproduce_job
+    from prune_heads.reproduction.reproduce import DEFAULT_FORMS, reproduce_job
 
     if checkpoint is not None:
         model = one_model(context, checkpoint, model)
@@ -103,6 +106,7 @@ def reproduce(
             )
             names.remove(lacking)
     plans = {each.value: planned(each.value, config, given, store, alone(reproduce)) for each in names}
+    forms = tuple(each.value for each in form) if form else DEFAULT_FORMS
     shown = {}
     with nullcontext() if from_records else held(output, TerminalReporter()):
         if jobs > 1 and not from_records:
@@ -114,7 +118,7 @@ def reproduce(
             studied = [(subject.setup, subject.conditions) for subject in subjects]
             try:
                 shown[each] = reproduce_job(
-                    each, studied, output, TerminalReporter, from_records=from_records
+                    each, studied, output, TerminalReporter, from_records=from_records, forms=forms
                 )
             except UnfitError as error:
                 if name is not ReproductionName.all:
@@ -122,7 +126,7 @@ def reproduce(
                 TerminalReporter().note(f"{each} is left out: {error}")
                 continue
             if not as_json:
-                show({}, shown[each].table, as_json=False)
+                show({}, shown[each].page, as_json=False)
     if not shown:
         raise UnfitError("at least one table or figure must fit; the notes say why each is left out")
     if as_json:

@@ -20,8 +20,7 @@ from prune_heads.options import Setup
 from prune_heads.options.trials import setup_of
 
 if TYPE_CHECKING:
-    from prune_heads.jobs.paper_studies import Conditions
-    from prune_heads.options import Setup
+    from prune_heads.reproduction.studies import Conditions
 
 _CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
 _SUBJECT = "subject"
@@ -137,7 +136,7 @@ def chains(plans: Mapping[str, Sequence[PlannedSubject]], output: Path) -> list[
 
 
 def _prepare(subject: PlannedSubject, output: Path) -> None:
-    from prune_heads.jobs.reproduce import prepare
+    from prune_heads.reproduction.reproduce import prepare
 
     with suppress(UnfitError):  # it is said when the table is made
         prepare(subject.name, subject.setup, subject.conditions, output, TerminalReporter)
@@ -155,8 +154,8 @@ def _planned(
     name: str, folder: Path, values: Mapping[str, Any], store: str | None, command: Any
 ) -> PlannedSubject:
     """Takes apart what is of the setup and what is not; the latter checked as on the command line."""
-    from prune_heads.jobs.paper_studies import Conditions
     from prune_heads.paper.subjects import default_task
+    from prune_heads.reproduction.studies import Conditions
 
     found: dict[str, Any] = {}
     for key in (key for key in _CONDITIONS if key in values):

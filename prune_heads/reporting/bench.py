@@ -3,44 +3,31 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Group, RenderableType
-
-from prune_heads.reporting.layout import Grid, line, titled
-from prune_heads.reporting.markdown import document, markdown_table
-from prune_heads.reporting.rows import share
-
-_SPEEDS = ("lengths", "batch", "original", "masked", "removed")
-_RATIOS = ("lengths", "batch", "masked", "removed", "ceiling")
+from prune_heads.reporting.words import share
+from prune_heads.tables import Column, Page, Table, columns
 
 
-def bench_table(record: Mapping[str, Any]) -> RenderableType:
-    """Examples a second, then ratios; a row for each kind of lengths and batch size."""
-    parts: list[RenderableType] = []
-    for title, heading, rows in _tables(record):
-        table = Grid(heading[:1], heading[1:])
-        for row in rows:
-            table.add_row(*row)
-        parts += [titled(title), table, line("")]
-    return Group(titled(bench_title(record)), line(""), *parts, *map(line, _notes(record)))
+def bench_page(record: Mapping[str, Any], *, whole: bool = False) -> Page:
+    """Examples a second, then ratios; a row for each kind of lengths and batch size.
+
+    Args:
+        record: Of `prune-heads bench`.
+        whole: With the ratio of each run, the heads and the notes: for a file.
+    """
+    parts: list[Table | str] = [*_tables(record), *_notes(record)]
+    if whole:
+        runs = [f"run {run + 1}" for run in range(record["configuration"]["runs"])]
+        each = [
+            (*_name(row), *(f"{ratio:.2f}" for ratio in row["ratio"]["removed"]["each"]))
+            for row in record["rows"]
+        ]
+        parts.append(Table("removed / original in each run", _columns(*runs), tuple(each)))
+        parts.append(f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}")
+        parts += [f"Note: {note}" for note in record["notes"]]
+    return Page(_title(record), tuple(parts))
 
 
-def bench_markdown(record: Mapping[str, Any]) -> str:
-    """The same, and the ratio of each run."""
-    runs = record["configuration"]["runs"]
-    heading = ("lengths", "batch", *(f"run {run + 1}" for run in range(runs)))
-    each = [
-        (*_name(row), *(f"{ratio:.2f}" for ratio in row["ratio"]["removed"]["each"]))
-        for row in record["rows"]
-    ]
-    parts = [f"# {bench_title(record)}"]
-    for title, columns, rows in _tables(record):
-        parts += [f"## {title}", markdown_table(columns, rows)]
-    parts += [*_notes(record), "## removed / original in each run", markdown_table(heading, each)]
-    parts += [f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}"]
-    return document([*parts, *(f"Note: {note}" for note in record["notes"])])
-
-
-def bench_title(record: Mapping[str, Any]) -> str:
+def _title(record: Mapping[str, Any]) -> str:
     """Model, task, heads and machine."""
     where = record["provenance"]["device"]
     threads = record["provenance"]["threads"]
@@ -48,8 +35,7 @@ def bench_title(record: Mapping[str, Any]) -> str:
     return f"{record['model']['name']} on {record['task']}: {share(record)}; {record['configuration']['dtype']}, {on}"
 
 
-def _tables(record: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """Title, heading and rows of each."""
+def _tables(record: Mapping[str, Any]) -> list[Table]:
     speeds = [
         (
             *_name(row),
@@ -72,9 +58,14 @@ def _tables(record: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...], list[
         for row in record["rows"]
     ]
     return [
-        ("examples a second", _SPEEDS, speeds),
-        ("speed over that of the original", _RATIOS, ratios),
+        Table("examples a second", _columns("original", "masked", "removed"), tuple(speeds)),
+        Table("speed over that of the original", _columns("masked", "removed", "ceiling"), tuple(ratios)),
     ]
+
+
+def _columns(*names: str) -> tuple[Column, ...]:
+    """After the kind of lengths and the batch size."""
+    return columns(["lengths"], ["batch", *names])
 
 
 def _notes(record: Mapping[str, Any]) -> list[str]:

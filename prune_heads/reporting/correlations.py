@@ -1,52 +1,31 @@
-"""What `prune-heads correlate` found: its rows, for the terminal and for Markdown."""
+"""What `prune-heads correlate` found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Group, RenderableType
-
-from prune_heads.reporting.cells import interval
-from prune_heads.reporting.layout import Grid, line, titled
-
-TITLE = "Correlation of measurements of the same heads"
-SERIES_HEADING = ("series", "what", "from", "heads")
-PAIR_HEADING = ("first", "second", "heads", "Pearson r (95%)", "Spearman (95%)")
+from prune_heads.reporting.words import interval
+from prune_heads.tables import Page, Table, columns
 
 
-def series_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """One row a series, numbered from 1."""
-    return [
-        (str(number), series["name"], series["source"], str(series["n_heads"]))
-        for number, series in enumerate(report["series"], start=1)
-    ]
-
-
-def pair_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """One row a pair; series by their numbers, with what their numbers stand for in this pair."""
+def correlation_page(report: Mapping[str, Any]) -> Page:
+    """The series, numbered from 1; the pairs, by these numbers, with what they stand for in a pair."""
     numbers = {series["name"]: number for number, series in enumerate(report["series"], start=1)}
-    return [
+    series = [
+        (str(numbers[each["name"]]), each["name"], each["source"], str(each["n_heads"]))
+        for each in report["series"]
+    ]
+    pairs = [
         (
-            f"{numbers[pair['first']]}: {pair['first_measure']}",
-            f"{numbers[pair['second']]}: {pair['second_measure']}",
+            *(f"{numbers[pair[side]]}: {pair[f'{side}_measure']}" for side in ("first", "second")),
             str(pair["n_heads"]),
             interval(pair, "pearson", words=""),
             interval(pair, "spearman", words=""),
         )
         for pair in report["correlations"]
     ]
-
-
-def correlation_report(report: Mapping[str, Any]) -> RenderableType:
-    """Series and pairs; long words wrap instead of being cut."""
-    series = _table(SERIES_HEADING, series_rows(report))
-    pairs = _table(PAIR_HEADING, pair_rows(report))
-    return Group(titled(TITLE), series, line(""), pairs)
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
-    table = Grid()
-    for name in heading:
-        table.add_column(name, "right" if name == "heads" or "(95%" in name else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    of_series = columns(["series", "what", "from"], ["heads"])
+    of_pairs = columns(["first", "second"], ["heads", "Pearson r (95%)", "Spearman (95%)"])
+    return Page(
+        "Correlation of measurements of the same heads",
+        (Table("", of_series, tuple(series)), Table("", of_pairs, tuple(pairs), n_keys=2)),
+    )

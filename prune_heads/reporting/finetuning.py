@@ -1,40 +1,28 @@
-"""What `prune-heads finetune` prints and keeps: a row an epoch."""
+"""What `prune-heads finetune` prints and keeps."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Group, RenderableType
-
-from prune_heads.reporting.layout import Grid, titled
-from prune_heads.reporting.markdown import document, markdown_table
+from prune_heads.tables import Table, columns
 
 
-def finetuning_table(record: Mapping[str, Any]) -> RenderableType:
-    """The mean training loss and the metrics of each epoch, for the terminal."""
-    heading, rows = _rows(record)
-    table = Grid((), heading)
-    for row in rows:
-        table.add_row(*row)
-    return Group(titled(_title(record)), table)
-
-
-def finetuning_markdown(record: Mapping[str, Any]) -> str:
-    """The same in Markdown."""
-    return document([f"# {_title(record)}", markdown_table(*_rows(record))])
-
-
-def _rows(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """A heading, and a row of texts an epoch."""
+def finetuning_table(record: Mapping[str, Any]) -> Table:
+    """The mean training loss and the metrics of each epoch."""
     epochs = record["epochs"]
-    columns = [(split, metric) for split, values in epochs[-1]["metrics"].items() for metric in values]
-    several = len({split for split, _ in columns}) > 1
-    names = [f"{metric} ({split})" if several else metric for split, metric in columns]
+    measured = [(split, metric) for split, values in epochs[-1]["metrics"].items() for metric in values]
+    several = len({split for split, _ in measured}) > 1
+    names = [f"{metric} ({split})" if several else metric for split, metric in measured]
     heading = ["epoch", "step", "loss", *(name.replace("_", " ") for name in names)]
-    rows = []
-    for epoch in epochs:
-        values = [f"{epoch['metrics'][split][metric]:.4f}" for split, metric in columns]
-        rows.append([str(epoch["epoch"]), str(epoch["step"]), f"{epoch['loss']:.4f}", *values])
-    return heading, rows
+    rows = [
+        (
+            str(epoch["epoch"]),
+            str(epoch["step"]),
+            f"{epoch['loss']:.4f}",
+            *(f"{epoch['metrics'][split][metric]:.4f}" for split, metric in measured),
+        )
+        for epoch in epochs
+    ]
+    return Table(_title(record), columns(right=heading), tuple(rows))
 
 
 def _title(record: Mapping[str, Any]) -> str:

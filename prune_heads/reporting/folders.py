@@ -14,11 +14,13 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from prune_heads.anatomy import head_counts
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.heads import HeadMask
-from prune_heads.reporting import figures, markdown
-from prune_heads.reporting.bench import bench_markdown
-from prune_heads.reporting.finetuning import finetuning_markdown
-from prune_heads.reporting.latex import ablation_latex
-from prune_heads.reporting.long_form import ablation_csv, best_csv, curves_csv
+from prune_heads.reporting import figures
+from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.bench import bench_page
+from prune_heads.reporting.correlations import correlation_page
+from prune_heads.reporting.curves import curve_csv, curve_page
+from prune_heads.reporting.finetuning import finetuning_table
+from prune_heads.reporting.terminal import run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.run import RunResult
 from prune_heads.studies.scoring import ScoreResult
@@ -40,7 +42,7 @@ def ablation_files(record: Record) -> Files:
     best = {"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}
     scatter = {"scatter": _figure(figures.ablation_scatter(record))} if record["correlations"] else {}
     return {
-        TABLE_FILE: markdown.ablation_markdown(record),
+        TABLE_FILE: ablation_page(record).to_markdown(),
         "table.tex": ablation_latex(record),
         "ablations.csv": ablation_csv(record),
         **best,
@@ -52,7 +54,7 @@ def ablation_files(record: Record) -> Files:
 
 def bench_files(record: Record, removed: HeadMask) -> Files:
     """The table, and the heads that were removed."""
-    return {HEADS_FILE: removed.to_json(), TABLE_FILE: bench_markdown(record)}
+    return {HEADS_FILE: removed.to_json(), TABLE_FILE: bench_page(record, whole=True).to_markdown()}
 
 
 def correlation_files(record: Record) -> Files:
@@ -60,7 +62,7 @@ def correlation_files(record: Record) -> Files:
     numbers = combinations(range(1, len(record["series"]) + 1), 2)
     pairs = zip(numbers, record["correlations"], strict=True)
     return {
-        TABLE_FILE: markdown.correlation_markdown(record),
+        TABLE_FILE: correlation_page(record).to_markdown(),
         **{
             f"scatter-{first}-{second}": _figure(figures.correlation_scatter(record, pair))
             for (first, second), pair in pairs
@@ -71,15 +73,15 @@ def correlation_files(record: Record) -> Files:
 def curve_files(record: Record) -> Files:
     """The table, the points and the figure."""
     return {
-        TABLE_FILE: markdown.criteria_markdown(record),
-        CURVES_FILE: curves_csv(record),
+        TABLE_FILE: curve_page(record).to_markdown(),
+        CURVES_FILE: curve_csv(record),
         "curve": _figure(figures.criteria_figure(record)),
     }
 
 
 def finetuning_files(record: Record) -> Files:
     """The table."""
-    return {TABLE_FILE: finetuning_markdown(record)}
+    return {TABLE_FILE: finetuning_table(record).to_markdown()}
 
 
 def run_files(result: RunResult, *, checkpoint: bool = False) -> Files:
@@ -91,7 +93,7 @@ def run_files(result: RunResult, *, checkpoint: bool = False) -> Files:
         found["curve"] = _figure(figures.curve_figure(result.record))
     if checkpoint:
         found[CHECKPOINT_FOLDER] = _checkpoint(result.model, result.tokenizer)
-    return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: markdown.run_markdown(result.record), **found}
+    return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: run_page(result.record).to_markdown(), **found}
 
 
 def score_files(scored: ScoreResult, pruned: Sequence[str] = ()) -> Files:

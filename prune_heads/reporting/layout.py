@@ -1,4 +1,4 @@
-"""The one printer: consoles that obey nothing in what they show, and the words that all reports share."""
+"""The one printer: consoles that obey nothing in what they show."""
 
 import json
 import os
@@ -9,7 +9,6 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 
-from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import PipeClosedError, PruneHeadsError
 from prune_heads.tables.terminal import Grid, Line, line, spans, titled
 from prune_heads.visible import masked
@@ -19,9 +18,7 @@ __all__ = [
     "Line",
     "console",
     "indented",
-    "layer_names",
     "line",
-    "metric_name",
     "print_json",
     "spans",
     "speaking",
@@ -64,14 +61,3 @@ def print_json(value: Mapping[str, Any]) -> None:
 def indented(text: str) -> RenderableType:
     """A paragraph that is moved to the right."""
     return Padding.indent(line(text), 4)
-
-
-def layer_names(report: Mapping[str, Any]) -> list[str]:
-    """What people call each block of a report's `blocks`: `3`, or `E:3` in an encoder-decoder."""
-    return HeadCounts.described(report["blocks"]).names()
-
-
-def metric_name(record: Mapping[str, Any]) -> str:
-    """The headline metric as people write it."""
-    headline = str(record["headline"])
-    return "BLEU" if headline == "bleu" else headline.replace("_", " ")

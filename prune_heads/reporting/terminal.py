@@ -1,15 +1,15 @@
-"""Rich tables for the terminal, made from the same objects that `--json` prints."""
+"""What `score`, `evaluate`, `run` and `prune` found."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.style import Style
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.layout import Grid, layer_names, line, spans, titled
-from prune_heads.reporting.rows import curve_rows, share
+from prune_heads.reporting.layout import line
+from prune_heads.reporting.words import layer_names, share
+from prune_heads.tables import Cell, Column, Page, Table, columns
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (
@@ -21,44 +21,55 @@ _SHADES = (
 )
 
 
-def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> RenderableType:
+def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> Table:
     """One row a layer, one column a head, shaded by score; pruned heads struck out."""
     rows: list[list[float]] = report["scores"]
     gone = HeadMask.parse(" ".join(pruned or []), HeadCounts.described(report["blocks"]))
     flat = sorted(value for row in rows for value in row)
-    table = Grid(gap=1)  # twelve heads must fit into 80 columns
-    table.add_column("layer", "right", style="bold")
-    for head in range(max(map(len, rows))):
-        table.add_column(str(head + 1), "right")
+    width = max(map(len, rows))
     scale, digits = _scale(flat)
-    for layer, (name, row) in enumerate(zip(layer_names(report), rows, strict=True)):
-        cells = [
-            line(f"{value / scale:.{digits}f}", style=_shade(value, flat, (layer, head) in gone))
-            for head, value in enumerate(row)
-        ]
-        table.add_row(name, *cells)
-    unit = "" if scale == 1 else f"in units of {scale:.0e}; "
-    caption = f"{unit}columns are heads; bright = important{'; struck out = pruned' if gone else ''}"
-    return Group(titled(_title(report)), table, line(caption, style="dim"))
+    body = [
+        (
+            name,
+            *(
+                Cell(f"{value / scale:.{digits}f}", style=_shade(value, flat, (layer, head) in gone))
+                for head, value in enumerate(row)
+            ),
+            *[None] * (width - len(row)),
+        )
+        for layer, (name, row) in enumerate(zip(layer_names(report), rows, strict=True))
+    ]
+    heads = columns(right=[str(head + 1) for head in range(width)])
+    return Table(
+        _title(report),
+        (Column("layer", align="right", style="bold"), *heads),
+        tuple(body),
+        ("columns are heads" if scale == 1 else f"in units of {scale:.0e}; columns are heads",),
+        gap=1,  # twelve heads must fit into 80 columns
+        colour_note=f"bright = important{'; struck out = pruned' if gone else ''}",
+    )
 
 
 def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> RenderableType:
     """What pruning did: the scores, the metric before and after with its interval, heads, parameters, seconds."""
     parts: list[RenderableType] = [score_table(report, record["heads_pruned"]), line("")] if report else []
-    data = Grid(("split", "metric"), ("base", "pruned", "difference (95% interval)"))
-    for row in record["rows"]:
-        clear = row["low"] > 0 or row["high"] < 0
-        interval = f"({row['low']:+.4f} to {row['high']:+.4f})"
-        data.add_row(
+    rows = [
+        (
             row["split"],
             row["metric"],
             f"{row['base']:.4f}",
             f"{row['pruned']:.4f}",
-            spans((f"{row['difference']:+.4f}", "bold" if clear else ""), f" {interval}"),
+            Cell(
+                f"{row['difference']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})",
+                style="bold" if row["low"] > 0 or row["high"] < 0 else "",
+            ),
         )
-    parts += [titled(f"{record['model']['name']} on {record['task']}: {share(record)}"), data]
+        for row in record["rows"]
+    ]
+    heading = columns(["split", "metric"], ["base", "pruned", "difference (95% interval)"])
+    parts.append(Table(_run_title(record), heading, tuple(rows)))
     if record["curve"]:
-        parts += [line(""), curve_table(record)]
+        parts += [line(""), _curve(record)]
     total = sum(record["seconds"].values())
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record["seconds"].items())
     examples = ", ".join(f"{data['n_examples']} of {data['split']}" for data in record["data"])
@@ -66,43 +77,68 @@ def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> R
     return Group(*parts, pruned_table(record), line(f"seconds       {total:.1f} ({stages})"))
 
 
+def run_page(record: Mapping[str, Any]) -> Page:
+    """The metrics before and after, and the curve if there is one: for a file."""
+    rows = [
+        (
+            row["split"],
+            row["metric"],
+            str(row["n_examples"]),
+            f"{row['base']:.4f}",
+            f"{row['pruned']:.4f}",
+            f"{row['difference']:+.4f}",
+            f"{row['low']:+.4f} to {row['high']:+.4f}",
+        )
+        for row in record["rows"]
+    ]
+    heading = columns(["split", "metric"], ["examples", "base", "pruned", "difference", "95% interval"])
+    curve = [_curve(record)] if record["curve"] else []
+    heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
+    return Page(_run_title(record), (Table("", heading, tuple(rows)), *curve, heads))
+
+
 def pruned_table(record: Mapping[str, Any]) -> RenderableType:
     """Which heads are pruned, and how many parameters that is."""
     before, pruned = record["parameters"]["before"], record["parameters"]["pruned"]
     verb = "removed" if record["mode"] == "remove" else "set to zero"
+    heads = " ".join(record["heads_pruned"]) or "none"
     return Group(
-        line(
-            f"heads pruned  {record['n_pruned']} of {record['n_heads']}: {' '.join(record['heads_pruned']) or 'none'}"
-        ),
+        line(f"heads pruned  {record['n_pruned']} of {record['n_heads']}: {heads}"),
         line(f"parameters    {pruned:,} of {before:,} {verb} ({pruned / before:.1%})"),
     )
 
 
-def curve_table(record: Mapping[str, Any]) -> RenderableType:
-    """The metric by share of heads pruned, a column a split."""
-    heading, rows = curve_rows(record)
-    table = Grid((), heading)
-    for row in rows:
-        table.add_row(*row)
-    return Group(titled(f"{record['headline']} by heads pruned, lowest score first"), table)
-
-
-def evaluation_table(report: Mapping[str, Any]) -> RenderableType:
+def evaluation_table(report: Mapping[str, Any]) -> Table:
     """Metrics of one split under a mask."""
     pruned = report["heads_pruned"]
     title = f"{report['task']} {report['split']}, {report['n_examples']} examples, "
     title += f"pruned: {' '.join(pruned)}" if pruned else "no head pruned"
-    table = Grid(("metric",), ("value",))
-    for name, value in report["metrics"].items():
-        table.add_row(name, f"{value:.4f}")
-    return Group(titled(title), table)
+    rows = tuple((name, f"{value:.4f}") for name, value in report["metrics"].items())
+    return Table(title, columns(["metric"], ["value"]), rows)
 
 
-def _shade(value: float, ordered: list[float], pruned: bool) -> Style:
+def _curve(record: Mapping[str, Any]) -> Table:
+    """One row a point: percent, heads, and the headline metric of each split."""
+    points, metric = record["curve"], record["headline"]
+    splits = tuple(dict.fromkeys(point["split"] for point in points))
+    rows = []
+    for percent in dict.fromkeys(point["percent"] for point in points):
+        own = {point["split"]: point for point in points if point["percent"] == percent}
+        values = [f"{own[split][metric]:.4f}" for split in splits]
+        rows.append((f"{percent}%", str(own[splits[0]]["n_pruned"]), *values))
+    heading = columns(right=["pruned", "heads", *splits])
+    return Table(f"{metric} by heads pruned, lowest score first", heading, tuple(rows))
+
+
+def _run_title(record: Mapping[str, Any]) -> str:
+    return f"{record['model']['name']} on {record['task']}: {share(record)}"
+
+
+def _shade(value: float, ordered: list[float], pruned: bool) -> str:
     """By rank, so that one outlying head does not make all others dark."""
     rank = sum(other < value for other in ordered) / max(len(ordered) - 1, 1)
     background, letters = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
-    return Style(color=letters, bgcolor=background, strike=pruned)
+    return f"{letters} on {background}{' strike' if pruned else ''}"
 
 
 def _scale(flat: list[float]) -> tuple[float, int]:

@@ -12,7 +12,7 @@ _HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 def markdown_parts(table: Table, level: int) -> Iterator[str]:
     """The title if there is one, the table, and its notes."""
     if table.title:
-        yield f"{'#' * level} {table.title}"
+        yield f"{'#' * (level + table.depth)} {table.title}"
     yield markdown_table(table.heading, table.texts())
     yield from table.notes
 

@@ -16,11 +16,17 @@ class Form:
     parts: tuple[str, ...] = ("",)
     """Ends of the names of its columns in CSV; of a form with several, a value is a tuple, or a `Cell` with a mark."""
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether a mark may stand after any of its values."""
+        return self.parts == _MARK
 
+
+_MARK = ("", ", mark")
 TEXT = Form(str)
 POINTS = Form("{:+.2f}".format)
 """A difference in points, with its sign: `+1.25`."""
-MARKED = Form("{:+.2f}".format, ("", ", mark"))
+MARKED = Form("{:+.2f}".format, _MARK)
 """A `Cell` with a difference in points and its mark, which may be empty: `-0.53*`."""
 INTERVAL = Form(lambda ends: f"{ends[0]:+.2f} to {ends[1]:+.2f}", (", low", ", high"))
 """Two numbers: `-1.25 to +0.50`."""
@@ -88,6 +94,8 @@ class Table:
     """Columns that say what a row is of; a narrow terminal repeats them beside each part of the others."""
     n_foot: int = 0
     """Rows at the end that sum the others up."""
+    depth: int = 0
+    """How much deeper than others its heading stands on a page."""
     gap: int = 2
     """Characters between two columns in the terminal."""
     colour_note: str = ""

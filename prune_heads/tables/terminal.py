@@ -53,13 +53,21 @@ def drawn(table: Table) -> RenderableType:
     """The title, the table and its notes."""
     cells = table.cells()
     grid = Grid(gap=table.gap, n_keys=table.n_keys)
-    marked = [any(row[i].mark for row in cells) for i in range(len(table.columns))]
-    for column, align, is_marked in zip(table.columns, alignments(table), marked, strict=True):
-        grid.add_column(column.name + " " * (is_marked and align == "right"), align, column.style)
+    places = []
+    for i, (column, align) in enumerate(zip(table.columns, alignments(table), strict=True)):
+        width = max((cell_len(row[i].value) for row in cells), default=0)
+        # Marks have a place of their own, so that numbers stand below each other; not below a long name.
+        has_place = column.form.has_marks and cell_len(column.name) <= width
+        places.append(width if has_place else 0)
+        grid.add_column(
+            f"{column.name:>{width}} " if has_place else column.name,
+            "left" if has_place else align,
+            column.style,
+        )
     for number, row in enumerate(cells, start=1 + table.n_foot - len(cells)):
         texts = [
-            line(cell.value + (cell.mark or " " * is_marked), cell.style)
-            for cell, is_marked in zip(row, marked, strict=True)
+            line(f"{cell.value:>{width}}{cell.mark or ' ' * bool(width)}", cell.style)
+            for cell, width in zip(row, places, strict=True)
         ]
         grid.add_row(*texts, style="bold" if number > 0 else "", end_section=number == 0)
     parts: list[RenderableType] = [titled(table.title)] if table.title else []

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prune_heads.reporting.bench import bench_markdown
+from prune_heads.reporting.bench import bench_page
 from prune_heads.studies import bench as module
 
 QUICK = ("--batch-sizes", "1,4", "--length", "12")
@@ -39,8 +39,8 @@ def test_json_and_the_folder(invoke, json_of, on_sst2, tmp_path):
     assert {file.name for file in out.iterdir()} == {"record.json", "heads.json", "table.md"}
     assert json.loads((out / "record.json").read_text()) == record
     assert json.loads((out / "heads.json").read_text())["heads_pruned"] == ["1:2", "2:1,2,3,4"]
-    assert (out / "table.md").read_text() == bench_markdown(record)
-    assert bench_markdown(record).count("| fixed 12 | 4 |") == 3
+    assert (out / "table.md").read_text() == bench_page(record, whole=True).to_markdown()
+    assert bench_page(record, whole=True).to_markdown().count("| fixed 12 | 4 |") == 3
 
 
 def test_the_default_batches_are_those_that_there_are_examples_for(invoke, json_of, on_sst2, refused):

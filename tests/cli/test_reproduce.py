@@ -6,27 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from prune_heads.cli.names import ReproductionName
+from prune_heads.cli.names import FormName, ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
-from prune_heads.jobs import paper_studies
-from prune_heads.jobs.paper_records import record_name
-from prune_heads.jobs.paper_studies import STUDIES, Conditions
 from prune_heads.options import Setup
 from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
+from prune_heads.reproduction import studies as paper_studies
+from prune_heads.reproduction.records import record_name
+from prune_heads.reproduction.reproduce import FORMS
+from prune_heads.reproduction.studies import STUDIES, Conditions
 from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
 MINI += ("--steps", "2")
 TRANSLATION = ("--model", "mini", "--task", "mini-translation", "--max-examples", "24", "--steps", "2")
+EVERY_FORM = [word for form in FORMS for word in ("--form", form)]
 OF_TRANSLATIONS = ["table1", "table2", "table5"]
 TIMED = Path(__file__).parents[2] / "results" / "sst2-bench" / "record.json"
 
 
 def test_names_are_the_keys_of_their_tables():
     assert [name.value for name in ReproductionName] == [*REPRODUCTIONS, "all"]
+    assert tuple(name.value for name in FormName) == FORMS
     assert {study for each in REPRODUCTIONS.values() for study in each.studies} == set(STUDIES)
 
 
@@ -54,7 +57,8 @@ def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tm
     """All but the clock: what is timed takes its time, and has its own tests."""
     monkeypatch.setitem(STUDIES, "bench", lambda *asked: json.loads(TIMED.read_text()))
     folder = tmp_path / "out"
-    done = invoke("reproduce", "all", *MINI, "--output", folder, "--json")
+    words = ("reproduce", "all", *MINI, "--output", folder, *EVERY_FORM, "--json")
+    done = invoke(*words)
     first = json_of(done)
     for name in OF_TRANSLATIONS:
         assert f"left out: {name} must be of a translation; got mini-inference" in done.stderr
@@ -75,7 +79,7 @@ def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tm
     for path in files:
         if not path.startswith("records"):
             (folder / path).unlink()
-    again = invoke("reproduce", "all", *MINI, "--output", folder, "--from-records", "--json")
+    again = invoke(*words, "--from-records")
     assert json_of(again) == first
     assert snapshot(folder) == files
 
@@ -140,7 +144,7 @@ def test_both_kinds_in_one_figure(invoke, json_of, tmp_path):
     rows = json_of(invoke(*words))["figure1"]["rows"]
     assert [row["metric"] for row in rows] == ["BLEU", "BLEU", "accuracy", "accuracy"]
     assert rows[0]["subject"] == "mini on mini-translation"
-    assert {path.name for path in (tmp_path / "out").glob("*.svg")} == {"figure1a.svg", "figure1b.svg"}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"figure1a.png", "figure1b.png"}
 
 
 @pytest.mark.parametrize("name", ["table5", "figure2"])
@@ -309,7 +313,7 @@ def test_estimators_of_two_subjects(invoke, json_of, snapshot, tmp_path, monkeyp
             both = [value[key] for value in rows[i::6]]
             assert row[key] == (None if i == 0 else pytest.approx(sum(both) / 2))
     assert any("never zeroes the gradient" in note for note in sheet["notes"])
-    figures = {f"estimators{ending}.{kind}" for ending in ("", "-curves") for kind in ("png", "svg")}
+    figures = {"estimators.png", "estimators-curves.png"}
     assert figures <= set(snapshot(tmp_path / "out"))
     assert "running sum (defect)" in (tmp_path / "out" / "estimators.md").read_text()
     file = tmp_path / "out/records/mini.mini-inference.estimators.json"

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_heads.reporting.ablation import ablation_report
-from prune_heads.reporting.latex import ablation_latex, escaped
-from prune_heads.reporting.long_form import ablation_csv, best_csv
-from prune_heads.reporting.markdown import ablation_markdown
+from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.tables.latex import escaped
+
+
+def ablation_report(record):
+    return ablation_page(record, narrow=True)
+
+
+def ablation_markdown(record):
+    return ablation_page(record).to_markdown()
+
 
 PLAIN, ALONE, HOLM = (0.002, 0.4, 1.0, 0.6), (-0.0148, 0.004, 0.02, 0.009), (-0.0321, 1e-9, 1e-8, 1e-8)
 RAGGED = [[PLAIN, ALONE, None], [HOLM, PLAIN]]
@@ -62,7 +69,7 @@ def text(cell):
 def test_every_head_stands_in_every_form_with_its_mark(rows, rendered, ablations):
     record, wanted = ablations([("validation", rows)]), shown(rows)
     lines = rendered(ablation_report(record)).splitlines()
-    grid = lines[3 : 3 + len(wanted)]
+    grid = lines[4 : 4 + len(wanted)]
     assert {int(line[:5]): [line[5 + 6 * i :][:6].strip() for i in range(len(row))] for line, row in zip(
         grid, wanted.values(), strict=True
     )} == wanted  # fmt: skip
@@ -128,10 +135,10 @@ def test_marks_are_told_apart_by_colour_too(rendered, ablations):
 def test_a_real_model_fits_into_the_usual_widths(n_heads, width, delta, rendered, ablations):
     record = ablations([("validation", [[(delta, 1e-9, 1e-9, 1e-9)] * n_heads] * 12)])
     lines = rendered(ablation_report(record), width).splitlines()
-    assert lines[3].split("#")[:-1] == [f"1    {delta * 100:+5.{2 if delta > -0.09 else 1}f}"] + [
+    assert lines[4].split("#")[:-1] == [f"1    {delta * 100:+5.{2 if delta > -0.09 else 1}f}"] + [
         f"{delta * 100:+5.{2 if delta > -0.09 else 1}f}"
     ] * (n_heads - 1)
-    assert len(lines[3]) <= width
+    assert len(lines[4]) <= width
     assert "…" not in "".join(lines)
 
 

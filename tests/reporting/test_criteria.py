@@ -7,11 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from prune_heads.reporting.criteria import shares
-from prune_heads.reporting.curves import criteria_table
+from prune_heads.reporting.curves import curve_csv, curve_page, shares
 from prune_heads.reporting.figures import criteria_figure, save
-from prune_heads.reporting.long_form import curves_csv
-from prune_heads.reporting.markdown import criteria_markdown
 
 SPLITS = ("validation_matched", "validation_mismatched")
 
@@ -67,7 +64,7 @@ NAMES = [
 
 
 def test_the_table_in_the_terminal_fits_and_ends_with_the_area(rendered):
-    text = rendered(criteria_table(RECORD))
+    text = rendered(curve_page(RECORD))
     assert "…" not in text
     for split in SPLITS:
         assert f"\n{split}\n" in text
@@ -76,7 +73,7 @@ def test_the_table_in_the_terminal_fits_and_ends_with_the_area(rendered):
 
 
 def test_the_tables_in_markdown():
-    text = criteria_markdown(RECORD)
+    text = curve_page(RECORD).to_markdown()
     assert f"| pruned | heads | {' | '.join(NAMES)} |" in text
     assert "ablation (matched)" in text.partition("mismatched")[2]  # an oracle of the other split
     assert "| 100% | 10 | 0.8333 | 0.8667 | 0.8000 | 0.7333 | 0.6000 |" in text
@@ -85,21 +82,21 @@ def test_the_tables_in_markdown():
 
 def test_how_scores_agree_stands_below(rendered):
     row = ("gradient and ablation", "24", "0.63 (0.31 to 0.82)", "undefined")
-    assert f"| {' | '.join(row)} |" in criteria_markdown(RECORD)
-    assert re.search(" +".join(map(re.escape, row)), rendered(criteria_table(RECORD)))
+    assert f"| {' | '.join(row)} |" in curve_page(RECORD).to_markdown()
+    assert re.search(" +".join(map(re.escape, row)), rendered(curve_page(RECORD)))
     none = RECORD | {"correlations": []}
-    assert "correlation" not in (rendered(criteria_table(none)) + criteria_markdown(none)).lower()
+    assert "correlation" not in (rendered(curve_page(none)) + curve_page(none).to_markdown()).lower()
 
 
 def test_a_line_without_a_point_leaves_its_cell_empty(rendered):
     short = RECORD["lines"][0] | {"points": RECORD["lines"][0]["points"][:1]}
     record = RECORD | {"lines": [short, RECORD["lines"][3]]}
-    assert "| 50% | 5 |  | 0.8167 |" in criteria_markdown(record)
-    assert "None" not in rendered(criteria_table(record))
+    assert "| 50% | 5 |  | 0.8167 |" in curve_page(record).to_markdown()
+    assert "None" not in rendered(curve_page(record))
 
 
 def test_csv_reads_back_exactly():
-    rows = list(csv.DictReader(io.StringIO(curves_csv(RECORD))))
+    rows = list(csv.DictReader(io.StringIO(curve_csv(RECORD))))
     points = [point for one in RECORD["lines"] for point in one["points"]]
     assert [float(row["value"]) for row in rows] == [point["value"] for point in points]
     assert [float(row["low"]) for row in rows] == [point["low"] for point in points]
@@ -138,7 +135,7 @@ def test_a_point_stands_at_the_share_of_the_heads_that_are_gone(record, counts, 
 
 
 def test_the_figure_speaks_of_a_band_only_where_one_is_drawn():
-    assert "band" in criteria_figure(RECORD).get_supxlabel()
+    assert "band" in criteria_figure(RECORD).legends[0].get_title().get_text()
     alone = criteria_figure({**RECORD, "lines": RECORD["lines"][:1]})
     assert "band" not in alone.get_supxlabel()
     assert "interval" in alone.get_supxlabel()
@@ -154,9 +151,9 @@ def test_the_figure_speaks_of_a_band_only_where_one_is_drawn():
 )
 def test_table_and_figure_say_of_which_blocks_the_heads_are(blocks, said):
     record = RECORD | {"configuration": {"blocks": blocks}}
-    assert f"accuracy by {said}, lowest score first" in criteria_markdown(record)
+    assert f"accuracy by {said}, lowest score first" in curve_page(record).to_markdown()
     assert {axes.get_xlabel() for axes in criteria_figure(record).axes} == {f"{said} (%), lowest score first"}
-    assert "by heads pruned, lowest" in criteria_markdown(RECORD)
+    assert "by heads pruned, lowest" in curve_page(RECORD).to_markdown()
 
 
 def test_the_same_curves_give_the_same_bytes(tmp_path):

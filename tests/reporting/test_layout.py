@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from prune_heads.reporting import layout, long_form
+from prune_heads.reporting import layout
 from prune_heads.reporting.figures import save
-from prune_heads.reporting.latex import escaped, latex_float
 from prune_heads.reporting.layout import Grid, console, line
-from prune_heads.reporting.markdown import document, markdown_table
-from prune_heads.tables import INTERVAL, Column, Table, number
+from prune_heads.tables import INTERVAL, Column, Table, columns, number
+from prune_heads.tables.csv import written
+from prune_heads.tables.latex import escaped
+from prune_heads.tables.markdown import document, markdown_table
 from prune_heads.visible import visible
 
 HOSTILE = "[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"
@@ -143,19 +144,19 @@ def test_names_are_harmless_in_every_form():
 
 @pytest.mark.parametrize("cell", ["=1+1", "+x", "-x", "@x", "-1 to 2", "+1-1", "--1"])
 def test_a_text_that_a_spreadsheet_would_compute_is_quoted(cell):
-    assert next(csv.reader(io.StringIO(long_form.written([cell], [])))) == [f"'{cell}"]
+    assert next(csv.reader(io.StringIO(written([cell], [])))) == [f"'{cell}"]
 
 
 @pytest.mark.parametrize("cell", ["-1", "+1.5e-3", "x=1", "a@b", "", -1.5, 0, None, "-inf"])
 def test_numbers_and_other_texts_are_not(cell):
-    found = next(csv.reader(io.StringIO(long_form.written(["a", "b"], [[cell, 1]]).partition("\n")[2])))
+    found = next(csv.reader(io.StringIO(written(["a", "b"], [[cell, 1]]).partition("\n")[2])))
     assert found == ["" if cell is None else str(cell), "1"]
 
 
 def test_latex_and_markdown_of_names():
     assert escaped("a_b\x1b&\\[") == r"a\_b\textbackslash{}x1b\&\textbackslash{}["
-    assert "\n{}[red] & x \\\\" in latex_float(
-        "c", ["a", "b"], [["[red]", "x"]]
+    assert (
+        "\n{}[red] & x \\\\" in Table("c", columns(["a", "b"]), (("[red]", "x"),)).to_latex()
     )  # no argument of the row before
     assert document([markdown_table(["a"], [["x|y\nz"]]), "# <script>\n## b"]) == (
         "| a |\n| --- |\n| x\\|y\\nz |\n\n# &lt;script>\\n## b\n"

@@ -108,7 +108,8 @@ def curve(values, task="mnli", criterion="gradient"):
         for i, value in enumerate(values)
     ]
     line = {"criterion": criterion, "estimator": None, "rescored": False, "n_draws": 1, "points": points}
-    return about(task=task, lines=[line | {"scored_on": "train"}])
+    areas = {"validation": sum(values) / len(values)}
+    return about(task=task, lines=[line | {"scored_on": "train", "areas": areas}])
 
 
 def test_the_published_numbers_hang_together():
@@ -324,7 +325,7 @@ def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():
     (axes,) = shown.figures[""].axes
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn["encoder-decoder attention"] == [0.9, 0.1]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    assert [text.get_text() for text in shown.figures[""].legends[0].get_texts()] == [
         "encoder self-attention",
         "encoder-decoder attention",
         "decoder self-attention",
@@ -348,3 +349,19 @@ def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned
     ]
     assert [row[8] for row in shown.table.rows] == [pytest.approx(r) for r in (33 / 35, 33 / 35, 1, 1)]
     assert [row[9] is None for row in shown.table.rows] == [False, False, True, True]
+
+
+def test_a_summary_has_a_row_a_subject_where_there_are_several():
+    one = {"only-one": [only_one(12)]}
+    two = {"only-one": [only_one(12), only_one(6) | {"task": "sst2"}]}
+    assert REPRODUCTIONS["table3"].show(one).summary is None
+    shown = REPRODUCTIONS["table3"].show(two)
+    assert [row[0] for row in shown.summary.rows] == ["m on mnli", "m on sst2"]
+    for row, record in zip(shown.summary.rows, two["only-one"], strict=True):
+        best = [each["best_here"]["delta"] for each in record["tables"][0]["best"]]
+        assert row[3] == len(best)
+        assert row[5] == pytest.approx(100 * min(best))
+    assert shown.page.to_markdown().count("\n| --- ") == 2
+    assert shown.page.to_markdown().startswith("# Table 3")
+    orders = REPRODUCTIONS["figure3"].show({"orders": [curve([0.8, 0.6]), curve([0.9, 0.7], "sst2")]})
+    assert [row[2] for row in orders.summary.rows] == [pytest.approx(0.7), pytest.approx(0.8)]

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from prune_heads.reporting.figures import curve_figure, heat_map, save
-from prune_heads.reporting.markdown import run_markdown
-from prune_heads.reporting.terminal import evaluation_table, run_report, score_table
+from prune_heads.reporting.terminal import (
+    evaluation_table,
+    run_page,
+    run_report,
+    score_table,
+)
 
 SCORES = {
     "criterion": "gradient",
@@ -102,11 +106,11 @@ def test_the_report_of_an_evaluation(rendered):
 
 
 def test_the_tables_in_markdown():
-    text = run_markdown(RECORD)
+    text = run_page(RECORD).to_markdown()
     assert "| validation_matched | accuracy | 7 | 0.9000 | 0.8000 | -0.1000 | -0.2000 to -0.0500 |" in text
     assert "| 50% | 2 | 0.6500 |" in text
     assert text.endswith("1:2 2:1\n")
-    assert "##" not in run_markdown(RECORD | {"curve": []}).replace("# tiny", "")
+    assert "##" not in run_page(RECORD | {"curve": []}).to_markdown().replace("# tiny", "")
 
 
 def test_the_heat_map_shows_every_score_and_crosses_the_pruned():

@@ -103,6 +103,14 @@ def test_the_figure_has_the_lines_of_the_panels_and_their_bands(rows):
     assert (band[:, 1].min(), band[:, 1].max()) == (0.2, 0.5)
 
 
+def test_a_line_that_lies_on_another_does_not_hide_it():
+    same = [row("a", criterion, n, 0, 0.5) for criterion in ("gradient", "random") for n in (0, 4)]
+    first, second = sweep_figure("s", same).axes[0].lines
+    assert first.get_ydata().tolist() == second.get_ydata().tolist()
+    assert (first.get_linestyle(), second.get_linestyle()) == ("-", "--")
+    assert first.get_markersize() > second.get_markersize()
+
+
 def test_a_line_has_the_same_colour_in_every_panel(rows):
     shown = sweep_figure("s", [*rows, row("a", "random", 0, 0, 0.5)])
     colours = {(line.get_label(), line.get_color()) for axes in shown.axes for line in axes.lines}

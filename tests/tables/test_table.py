@@ -82,7 +82,7 @@ def test_a_mark_stands_beside_its_number_and_in_a_column_of_its_own_in_csv():
     assert r"\textbf{$+$0.33}$^{\#}$" in marked.to_latex()
     assert "<b>+0.33#</b>" in marked.to_html()
     assert [row["difference"] for row in marked.to_json()["rows"]] == [(-0.525, "*"), (1 / 3, "#"), None]
-    assert drawn(marked).splitlines()[3:5] == ["     -0.53*  0.4 to 60", "     +0.33#           "]
+    assert drawn(marked).splitlines()[3:5] == ["    -0.53*  0.4 to 60", "    +0.33#           "]
 
 
 def test_latex_is_escaped():

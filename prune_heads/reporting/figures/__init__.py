@@ -5,14 +5,15 @@ from prune_heads.reporting.figures.curves import (
     criteria_figure,
     curve_figure,
     epochs_figure,
+    estimator_curves,
     kinds_figure,
     subjects_figure,
+    sweep_figure,
 )
-from prune_heads.reporting.figures.estimators import agreement_figure, estimator_curves
+from prune_heads.reporting.figures.estimators import agreement_figure
 from prune_heads.reporting.figures.scatter import correlation_scatter
 from prune_heads.reporting.figures.scores import heat_map
 from prune_heads.reporting.figures.style import save
-from prune_heads.reporting.figures.sweeps import sweep_figure
 
 __all__ = [
     "ablation_histogram",

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.reporting.cells import KINDS, cells
+from prune_heads.reporting.ablation import KINDS, differences
 from prune_heads.reporting.figures.scatter import Pair, Side, scatter
 from prune_heads.reporting.figures.style import canvas, grid_of, head_panels
-from prune_heads.reporting.layout import layer_names, metric_name
+from prune_heads.reporting.words import layer_names, metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ def _title(record: Mapping[str, Any]) -> str:
 def _mark(axes: "Axes", table: Mapping[str, Any]) -> None:
     from matplotlib.patches import Rectangle
 
-    for layer, row in enumerate(cells(table)):
+    for layer, row in enumerate(differences(table)):
         for head, cell in enumerate(row):
             if cell and cell.significant:
                 axes.plot(head, layer, "o", color="black", markersize=4.5, markeredgecolor="white")

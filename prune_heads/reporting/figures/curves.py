@@ -1,106 +1,110 @@
-"""Curves: the metric against the share of heads pruned."""
+"""Curves: the metric against the share of heads pruned, by whatever was compared. One way to draw them all."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from prune_heads.reporting.criteria import label, points_of, pruned, shares, splits
-from prune_heads.reporting.figures.style import MARKERS, canvas, head_panels
-from prune_heads.reporting.layout import metric_name
+from prune_heads.reporting.curves import label, points_of, pruned, shares, splits
+from prune_heads.reporting.figures.style import canvas
+from prune_heads.reporting.sweep_panels import panels as panels_of_sweep
+from prune_heads.reporting.sweep_panels import seeds_sentence
+from prune_heads.reporting.words import metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Record = Mapping[str, Any]
+Range = tuple[Sequence[float], Sequence[float]]
 
-def curve_figure(record: Mapping[str, Any]) -> "Figure":
-    """The headline metric against the share of heads pruned, a line a split (paper, figure 3)."""
-    points, metric = record["curve"], record["headline"]
-    with canvas(6, 3.8) as figure:
-        axes = figure.add_subplot()
-        for i, split in enumerate(dict.fromkeys(point["split"] for point in points)):
-            own = [point for point in points if point["split"] == split]
-            x, y = shares(own, record), [point[metric] for point in own]
-            (line,) = axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], label=split)
-            axes.axhline(y[0], color=line.get_color(), linewidth=0.8, linestyle=":")
-        axes.set(
-            xlabel="heads pruned (%), lowest score first",
-            ylabel=metric.replace("_", " "),
-            title=f"{record['model']['name']} on {record['task']}",
-            xlim=(-2, 102),
-            xticks=range(0, 101, 10),
-        )
-        axes.grid(axis="y", alpha=0.3)
-        axes.legend(frameon=False, loc="lower left")
-    return figure
+_MARKERS = "os^Dv"
+_DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
+"""One a line, so that one which lies on another does not hide it."""
+_BARS = "bars: 95% interval of the metric"
 
 
-def criteria_figure(record: Mapping[str, Any]) -> "Figure":
-    """The headline metric against the share of heads pruned, a line a criterion and a panel a split.
+@dataclass(frozen=True)
+class _Curve:
+    """One line."""
+
+    name: str
+    x: Sequence[float]
+    """Share of heads pruned, in percent."""
+    y: Sequence[float]
+    number: int = 0
+    """Which colour and marker; lines of one number look alike in all panels."""
+    bars: Range | None = None
+    """Lower and upper ends of the intervals of its points."""
+    band: Range | None = None
+    colour: Any = None
+    """None for that of its number."""
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One pair of axes."""
+
+    title: str
+    metric: str
+    curves: Sequence[_Curve]
+    of: str = "heads pruned"
+    """What the share is of."""
+
+
+def curve_figure(record: Record) -> "Figure":
+    """The headline metric of `prune-heads run --curve`, a line a split (paper, figure 3)."""
+    metric = record["headline"]
+    by_split: dict[str, list[Record]] = {}
+    for point in record["curve"]:
+        by_split.setdefault(point["split"], []).append(point)
+    curves = [
+        _Curve(split, shares(own, record), [point[metric] for point in own], i)
+        for i, (split, own) in enumerate(by_split.items())
+    ]
+    return _drawn([_Panel(_whose(record), metric_name(record), curves)])
+
+
+def criteria_figure(record: Record) -> "Figure":
+    """The lines of `prune-heads curve`, a panel a split.
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
-    on, metric = splits(record), metric_name(record)
-    with canvas(5.6 * len(on), 5.0) as figure:
-        panels = list(figure.subplots(1, len(on), squeeze=False, sharey=True)[0])
-        for axes, split in zip(panels, on, strict=True):
-            base = points_of(record["lines"][0], split)[0]["value"]
-            axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
-            for i, line in enumerate(record["lines"]):
-                _draw(axes, record, line, split, label(line, split), i)
-            axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
-            axes.set_xticks(range(0, 101, 10))
-            axes.grid(axis="y", alpha=0.3)
-            axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
-        panels[0].set_ylabel(metric)
-        drawn_often = any(line["n_draws"] > 1 for line in record["lines"])
-        figure.supxlabel(
-            "bars: 95% interval of the metric"
-            + ("; band: 95% of the draws, and their mean" if drawn_often else ""),
-            fontsize=8,
+    shown = [
+        _Panel(
+            split,
+            metric_name(record),
+            [_of_line(record, line, split, label(line, split), i) for i, line in enumerate(record["lines"])],
+            pruned(record),
         )
-        head_panels(figure, panels, f"{record['model']['name']} on {record['task']}", on)
-    return figure
+        for split in splits(record)
+    ]
+    drawn_often = any(line["n_draws"] > 1 for line in record["lines"])
+    foot = f"{_BARS}; band: 95% of the draws, and their mean" if drawn_often else _BARS
+    return _drawn(shown, title=_whose(record), foot=foot)
 
 
-def subjects_figure(by_task: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
+def subjects_figure(by_task: Mapping[str, Sequence[Record]]) -> "Figure":
     """The first line of records of `prune-heads curve`, a panel a task (paper, figure 6).
 
     Args:
         by_task: Task -> a record a model; of several, e.g. fine-tunings by seed, their mean is drawn, with a band
-            from the least to the most.
+            from the lowest to the highest.
     """
-    n = len(by_task)
-    columns = 2 if n == 4 else min(3, n)
-    with canvas(4.2 * columns, 3.4 * -(-n // columns)) as figure:
-        panels = list(figure.subplots(-(-n // columns), columns, squeeze=False).flat)
-        for axes, same in zip(panels, by_task.values(), strict=False):
-            record = same[0]
-            split, line = splits(record)[0], record["lines"][0]
-            if len(same) == 1:
-                _draw(axes, record, line, split, label(line, split), 0)
-            else:
-                _draw_mean(axes, same)
-            axes.axhline(axes.lines[0].get_ydata()[0], color="0.5", linewidth=0.8, linestyle=":")
-            axes.set(xlabel=f"{pruned(record)} (%), lowest score first", xlim=(-2, 102))
-            axes.set_ylabel(metric_name(record))
-            whose = record["model"]["name"] if len(same) == 1 else f"{len(same)} models"
-            axes.set_title(f"{whose} on {record['task']}", fontsize=10)
-            axes.grid(axis="y", alpha=0.3)
-        for axes in panels[n:]:
-            axes.set_visible(False)
-        of_several = (
-            "; band: the least to the most of several models"
-            if any(len(same) > 1 for same in by_task.values())
-            else ""
-        )
-        figure.supxlabel(f"bars: 95% interval of the metric{of_several}", fontsize=8)
-    return figure
+    shown = []
+    for task, same in by_task.items():
+        first = same[0]
+        split, line = splits(first)[0], first["lines"][0]
+        curve = _of_line(first, line, split, label(line, split)) if len(same) == 1 else _mean_of(same)
+        title = _whose(first) if len(same) == 1 else f"{len(same)} models on {task}"
+        shown.append(_Panel(title, metric_name(first), [curve], pruned(first)))
+    several = any(len(same) > 1 for same in by_task.values())
+    return _drawn(
+        shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if several else _BARS
+    )
 
 
-def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> "Figure":
+def epochs_figure(trainings: Mapping[str, Mapping[int, Record]]) -> "Figure":
     """The first line of records of checkpoints: a panel a training, a line an epoch, light to dark (paper, figure 5).
 
     Args:
@@ -108,67 +112,83 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> "
     """
     import matplotlib
 
-    n = len(trainings)
-    with canvas(4.9 * n, 3.9) as figure:
-        panels = list(figure.subplots(1, n, squeeze=False, sharey=True)[0])
-        for axes, (name, records) in zip(panels, trainings.items(), strict=True):
-            colours = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(records)))
-            for i, (epoch, record) in enumerate(records.items()):
-                points = points_of(record["lines"][0], splits(record)[0])
-                axes.plot(
-                    shares(points, record),
-                    [point["value"] for point in points],
-                    marker=MARKERS[i % len(MARKERS)],
-                    markersize=4,
-                    color=colours[i],
-                    label=f"epoch {epoch}",
-                )
-            axes.set(xlabel="heads pruned (%), lowest score first", xlim=(-2, 102))
-            axes.set_title(f"{name} on {record['task']}", fontsize=10)
-            axes.grid(axis="y", alpha=0.3)
-        panels[0].set_ylabel(metric_name(record))
-        panels[0].legend(frameon=False)
-    return figure
+    colours = matplotlib.colormaps["viridis_r"]
+    shown = []
+    for name, records in trainings.items():
+        curves = []
+        for i, (epoch, record) in enumerate(records.items()):
+            points = points_of(record["lines"][0], splits(record)[0])
+            x, y = shares(points, record), [point["value"] for point in points]
+            colour = colours(0.1 + 0.9 * i / max(1, len(records) - 1))
+            curves.append(_Curve(f"epoch {epoch}", x, y, i, colour=colour))
+        shown.append(_Panel(f"{name} on {record['task']}", metric_name(record), curves))
+    return _drawn(shown, has_base=False)
 
 
-def kinds_figure(records: Mapping[str, Mapping[str, Any]]) -> "Figure":
+def kinds_figure(records: Mapping[str, Record]) -> "Figure":
     """The first line of each record by the name of its kind of attention, in one panel (paper, figure 4)."""
     first = next(iter(records.values()))
     split = splits(first)[0]
-    with canvas(6, 4.2) as figure:
-        axes = figure.add_subplot()
-        base = points_of(first["lines"][0], split)[0]["value"]
-        axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
-        for i, (name, record) in enumerate(records.items()):
-            _draw(axes, record, record["lines"][0], split, name, i)
-        axes.set(
-            xlabel="heads of one kind pruned (%), lowest score first",
-            ylabel=metric_name(first),
-            xlim=(-2, 102),
-            xticks=range(0, 101, 10),
-        )
-        axes.grid(axis="y", alpha=0.3)
-        axes.legend(frameon=False, loc="best")
-        figure.supxlabel("bars: 95% interval of the metric", fontsize=8)
-        head_panels(figure, [axes], f"{first['model']['name']} on {first['task']}", [split])
-    return figure
+    curves = [
+        _of_line(record, record["lines"][0], split, name, i)
+        for i, (name, record) in enumerate(records.items())
+    ]
+    shown = _Panel(f"{_whose(first)}, {split}", metric_name(first), curves, "heads of one kind pruned")
+    return _drawn([shown], foot=_BARS)
 
 
-def _draw(
-    axes: "Axes", record: Mapping[str, Any], line: Mapping[str, Any], split: str, name: str, i: int
-) -> None:
+def estimator_curves(records: Sequence[Record]) -> "Figure":
+    """A panel a subject, a line an estimator."""
+    shown = []
+    for record in records:
+        curves = [
+            _Curve(
+                line["estimator"],
+                shares(line["points"], record),
+                [point["value"] for point in line["points"]],
+                i,
+            )
+            for i, line in enumerate(record["lines"])
+        ]
+        shown.append(_Panel(_whose(record), metric_name(record), curves))
+    return _drawn(shown, columns=4)
+
+
+def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
+    """A panel a task, model and split; a line a criterion and whatever else varies.
+
+    Args:
+        name: Of the sweep.
+        rows: As `result_rows` gives them.
+    """
+    found = panels_of_sweep(rows)
+    lines = list(dict.fromkeys(line for panel in found for line in panel.lines))
+    shown = []
+    for panel in found:
+        curves = []
+        for line, points in panel.lines.items():
+            values = list(points.values())
+            band = (list(map(min, values)), list(map(max, values)))
+            curves.append(_Curve(line, list(points), list(map(mean, values)), lines.index(line), band=band))
+        shown.append(_Panel(panel.title, panel.metric, curves))
+    seeds = seeds_sentence(rows)
+    return _drawn(shown, title=name, foot=f"with a band: {seeds}" if seeds else "", has_base=False)
+
+
+def _whose(record: Record) -> str:
+    return f"{record['model']['name'].rpartition('/')[2]} on {record['task']}"
+
+
+def _of_line(record: Record, line: Record, split: str, name: str, number: int = 0) -> _Curve:
+    """A line of `prune-heads curve`; the mean of several draws is grey, with a band."""
     points = points_of(line, split)
-    x = shares(points, record)
     y, low, high = ([point[key] for point in points] for key in ("value", "low", "high"))
     if line["n_draws"] > 1:
-        axes.fill_between(x, low, high, color="0.82", linewidth=0, zorder=0)
-        axes.plot(x, y, color="0.45", linestyle="--", label=name)
-        return
-    (drawn,) = axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], markersize=5, label=name)
-    axes.vlines(x, low, high, color=drawn.get_color(), linewidth=1, alpha=0.5)
+        return _Curve(name, shares(points, record), y, number, band=(low, high), colour="0.45")
+    return _Curve(name, shares(points, record), y, number, bars=(low, high))
 
 
-def _draw_mean(axes: "Axes", same: Sequence[Mapping[str, Any]]) -> None:
+def _mean_of(same: Sequence[Record]) -> _Curve:
     """The mean of the points of several models at the shares that were asked of all of them."""
     every = []
     for record in same:
@@ -177,13 +197,69 @@ def _draw_mean(axes: "Axes", same: Sequence[Mapping[str, Any]]) -> None:
         every.append(dict(zip((point["percent"] for point in points), places, strict=True)))
     asked = [percent for percent in every[0] if all(percent in each for each in every)]
     x = [mean(each[percent][0] for each in every) for percent in asked]
+    first = same[0]
     columns = [[each[percent][1] for each in every] for percent in asked]
-    (drawn,) = axes.plot(x, list(map(mean, columns)), marker=MARKERS[0], markersize=5)
-    axes.fill_between(
+    return _Curve(
+        label(first["lines"][0], splits(first)[0]),
         x,
-        list(map(min, columns)),
-        list(map(max, columns)),
-        color=drawn.get_color(),
-        alpha=0.2,
-        linewidth=0,
+        list(map(mean, columns)),
+        band=(list(map(min, columns)), list(map(max, columns))),
     )
+
+
+def _drawn(
+    shown: Sequence[_Panel], *, title: str = "", foot: str = "", columns: int = 3, has_base: bool = True
+) -> "Figure":
+    """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
+    n_columns = 2 if len(shown) == 4 and columns == 3 else min(columns, len(shown))
+    n_rows = -(-len(shown) // n_columns)
+    with canvas(1.0 + (4.0 if len(shown) > 1 else 5.2) * n_columns, 1.2 + 3.1 * n_rows) as figure:
+        every = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+        for axes in every[len(shown) :]:
+            axes.set_visible(False)
+        for axes, panel in zip(every, shown, strict=False):
+            for curve in panel.curves:
+                _draw(axes, curve)
+            for base in {curve.y[0] for curve in panel.curves} if has_base else ():
+                axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
+            axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-2, 102))
+            axes.set_title(panel.title, fontsize=10)
+            axes.grid(axis="y", alpha=0.3)
+        names = {
+            name: handle
+            for axes in every
+            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        if title:
+            figure.suptitle(title, fontsize=11)
+        if len(names) > 1:
+            _add_legend(figure, names, foot)
+        elif foot:
+            figure.supxlabel(foot, fontsize=8)
+    return figure
+
+
+def _add_legend(figure: "Figure", names: Mapping[str, Any], foot: str) -> None:
+    """Below the panels, as wide as they are at most; the foot is its title, so that neither lies on the other."""
+    n_columns = int(figure.get_figwidth() / (0.9 + 0.085 * max(map(len, names))))
+    figure.legend(
+        names.values(),
+        names,
+        loc="outside lower center",
+        ncols=max(1, min(n_columns, len(names))),
+        frameon=False,
+        title=foot or None,
+        title_fontsize=8,
+    )
+
+
+def _draw(axes: "Axes", curve: _Curve) -> None:
+    i = curve.number
+    colour = f"C{i}" if curve.colour is None else curve.colour
+    (line,) = axes.plot(curve.x, curve.y, label=curve.name, color=colour)
+    line.set_linestyle(_DASHES[i % len(_DASHES)])
+    line.set(marker=_MARKERS[i % len(_MARKERS)], markersize=max(3.0, 6.0 - 0.6 * i))
+    if curve.band is not None:
+        axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
+    if curve.bars is not None:
+        axes.vlines(curve.x, *curve.bars, color=colour, linewidth=1, alpha=0.5)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.reporting.cells import interval
 from prune_heads.reporting.figures.style import canvas, grid_of, head_panels
+from prune_heads.reporting.words import interval
 from prune_heads.studies.correlating import LOSS, SCORE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.figures.style import canvas, grid_of
-from prune_heads.reporting.layout import layer_names
+from prune_heads.reporting.words import layer_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

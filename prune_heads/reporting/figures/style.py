@@ -1,7 +1,7 @@
 """What all figures share: one style, and files whose bytes depend on the record alone."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ STYLE = {
     "text.parse_math": False,  # a dollar in a name is a dollar
     "figure.dpi": 100,
 }
-MARKERS = "os^Dv"
 _HEADING = 11
 
 
@@ -56,7 +55,7 @@ def grid_of(rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
     return grid
 
 
-def save(figure: "Figure", folder: Path, stem: str) -> None:
+def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("png", "svg")) -> None:
     """Write `stem.png` and `stem.svg`; no date in them, so that the same figure gives the same bytes."""
     import matplotlib
     from matplotlib.text import Text
@@ -66,5 +65,7 @@ def save(figure: "Figure", folder: Path, stem: str) -> None:
         text.set_text("\n".join(map(visible, text.get_text().split("\n"))))
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # names may be in any script
-        figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})
+        if "png" in forms:
+            figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
+        if "svg" in forms:
+            figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})

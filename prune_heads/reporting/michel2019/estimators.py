@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_heads.reporting.figures import agreement_figure, estimator_curves
-from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
+from prune_heads.reporting.words import metric_name
 from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
 from prune_heads.tables import INTERVAL, POINTS, Column, Table, number
 
@@ -60,7 +60,30 @@ def estimators(records: Records) -> Shown:
     notes += [*_of_percents(every), *precision_note(*every)]
     title = "Estimators of importance from gate gradients (not in the paper)"
     figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
-    return Shown(Table(title, _COLUMNS, rows, tuple(notes)), figures)
+    table = Table(title, _COLUMNS, rows, tuple(notes))
+    return Shown(table, figures, _summary(rows) if len(every) > 1 else None)
+
+
+def _summary(rows: Sequence[tuple[Any, ...]]) -> Table:
+    """The means, and on how many tasks the interval of a difference leaves out zero."""
+    found = []
+    for row in rows:
+        cells = dict(zip(_NAMES, row, strict=True))
+        if cells["measured on"] is None and cells["difference"] is not None:
+            name = cells["estimator"]
+            own = [dict(zip(_NAMES, each, strict=True)) for each in rows if each[2] == name]
+            intervals = [each["its 95% interval"] for each in own if each["its 95% interval"]]
+            less, more = sum(high < 0 for _, high in intervals), sum(low > 0 for low, _ in intervals)
+            found.append((name, cells["difference"], less, more, cells["Spearman"], cells[_OVERLAP]))
+    columns = (
+        Column("estimator"),
+        Column("difference of areas, mean", POINTS),
+        Column("tasks where it is surely below 0"),
+        Column("surely above"),
+        Column("Spearman, mean", _TWO),
+        Column(f"{_OVERLAP}, mean", _TWO),
+    )
+    return Table("", columns, tuple(found))
 
 
 def _row(record: Record, line: Mapping[str, Any]) -> tuple[Any, ...]:

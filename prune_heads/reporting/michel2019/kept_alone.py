@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prune_heads.paper import published
-from prune_heads.reporting.layout import layer_names, metric_name
 from prune_heads.reporting.michel2019.shown import (
     SURE,
     Record,
@@ -14,7 +13,8 @@ from prune_heads.reporting.michel2019.shown import (
     subject_of,
     table_of,
 )
-from prune_heads.tables import INTERVAL, MARKED, POINTS, Column
+from prune_heads.reporting.words import layer_names, metric_name
+from prune_heads.tables import INTERVAL, MARKED, POINTS, Column, Table
 
 _KINDS = {"E": "enc_enc", "A": "enc_dec", "D": "dec_dec"}
 """Our letter of a kind of blocks -> its key among the published numbers."""
@@ -155,8 +155,21 @@ def _shown(theirs: _Published, every: Sequence[_Ours]) -> Shown:
             columns[start:],
             [(subject, *row[start:]) for subject, *row in rows],
             list(_notes(theirs, every, rows)),
-        )
+        ),
+        summary=_summary(every) if len(every) > 1 else None,
     )
+
+
+def _summary(every: Sequence[_Ours]) -> Table:
+    """In how many layers one head does not do the work of all, and what that costs."""
+    rows = []
+    for ours in every:
+        lost = [kept.layer for kept in ours.best if kept.delta < 0 and kept.p_value < ours.table["alpha"]]
+        worst = min(kept.delta for kept in ours.best)
+        subject, metric = subject_of(ours.record), metric_name(ours.record)
+        rows.append((subject, metric, ours.table["n_examples"], len(ours.best), len(lost), 100 * worst))
+    names = ("subject", "metric", "examples", "layers", "of them worse with one head (p < 0.01)")
+    return Table("", (*map(Column, names), Column("largest difference, points", POINTS)), tuple(rows))
 
 
 def _notes(theirs: _Published, every: Sequence[_Ours], rows: Sequence[tuple[Any, ...]]) -> Iterator[str]:

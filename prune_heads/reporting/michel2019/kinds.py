@@ -1,9 +1,9 @@
 """Figure 4: how far each kind of attention can be pruned alone."""
 
-from prune_heads.reporting.criteria import splits, values_of
+from prune_heads.reporting.curves import splits, values_of
 from prune_heads.reporting.figures import kinds_figure
-from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import ROUNDED, Records, Shown, precision_note, subject_of
+from prune_heads.reporting.words import metric_name
 from prune_heads.tables import Column, Table, number
 
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}

@@ -5,9 +5,8 @@ from statistics import mean
 from typing import Any
 
 from prune_heads.paper import published
-from prune_heads.reporting.criteria import label, points_of, splits, values_of
+from prune_heads.reporting.curves import label, points_of, splits, values_of
 from prune_heads.reporting.figures import criteria_figure, subjects_figure
-from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.shown import (
     ROUNDED,
     Record,
@@ -18,6 +17,7 @@ from prune_heads.reporting.michel2019.shown import (
     precision_note,
     subject_of,
 )
+from prune_heads.reporting.words import metric_name
 from prune_heads.tables import RANGE, Column, Table, number
 
 NOTICEABLE = 0.01
@@ -72,7 +72,34 @@ def figure3(records: Records) -> Shown:
     whose = f", {subject_of(every[0])}" if len(every) == 1 else ""
     cells = tuple((*row, *(values.get(percent) for percent in percents)) for *row, values in rows)
     table = Table(f"Figure 3: the metric by heads pruned, lowest score first{whose}", columns, cells, notes)
-    return Shown(table, {end: criteria_figure(record) for end, record in panels(every)})
+    figures = {end: criteria_figure(record) for end, record in panels(every)}
+    return Shown(table, figures, _areas(every) if len(every) > 1 else None)
+
+
+def _areas(every: Sequence[Record]) -> Table:
+    """How much of the metric each order keeps: over all shares of heads, and without half of them."""
+    orders = list(
+        dict.fromkeys(label(line, splits(record)[0]) for record in every for line in record["lines"])
+    )
+    rows = []
+    for record in every:
+        split = splits(record)[0]
+        lines = {label(line, split): line for line in record["lines"]}
+        there = [lines.get(order) for order in orders]
+        rows.append(
+            (
+                subject_of(record),
+                metric_name(record),
+                *(line and line["areas"][split] for line in there),
+                *(line and values_of(line, split).get(50) for line in there),
+            )
+        )
+    columns = (
+        *(Column(name) for name in ("subject", "metric")),
+        *(Column(f"area, {order}", _FOUR) for order in orders),
+        *(Column(f"50% pruned, {order}", _FOUR) for order in orders),
+    )
+    return Table("", columns, tuple(rows))
 
 
 def figure6(records: Records) -> Shown:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from prune_heads.paper import published
-from prune_heads.reporting.criteria import splits, values_of
+from prune_heads.reporting.curves import splits, values_of
 from prune_heads.reporting.figures import epochs_figure
-from prune_heads.reporting.layout import metric_name
 from prune_heads.reporting.michel2019.orders import NOTICEABLE, prunable_percent
 from prune_heads.reporting.michel2019.shown import ROUNDED, Record, Records, Shown, precision_note
+from prune_heads.reporting.words import metric_name
 from prune_heads.statistics import correlate
 from prune_heads.tables import INTERVAL, Column, Table, number
 

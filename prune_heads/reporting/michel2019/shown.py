@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.tables import Cell, Column, Table
+from prune_heads.tables import Cell, Column, Page, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +27,15 @@ class Shown:
 
     table: Table
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    summary: Table | None = None
+    """A row a subject, where the table has many."""
+
+    @property
+    def page(self) -> Page | Table:
+        """The summary if there is one, and the table."""
+        if self.summary is None:
+            return self.table
+        return Page(self.table.title, (self.summary, replace(self.table, title="")))
 
 
 def marked(points: float, is_sure: bool) -> Cell:

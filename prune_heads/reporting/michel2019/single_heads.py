@@ -5,7 +5,6 @@ from typing import Any
 
 from prune_heads.paper import published
 from prune_heads.reporting.figures import ablation_histogram, ablation_scatter
-from prune_heads.reporting.layout import layer_names, metric_name
 from prune_heads.reporting.michel2019.shown import (
     SURE,
     Record,
@@ -18,6 +17,7 @@ from prune_heads.reporting.michel2019.shown import (
     subject_of,
     table_of,
 )
+from prune_heads.reporting.words import layer_names, metric_name
 from prune_heads.statistics import correlate
 from prune_heads.tables import INTERVAL, MARKED, Cell, Column, Table, number
 

@@ -2,7 +2,7 @@
 
 from prune_heads.paper import published
 from prune_heads.reporting.michel2019.shown import Records, Shown, precision_note, subject_of
-from prune_heads.reporting.rows import share
+from prune_heads.reporting.words import share
 from prune_heads.tables import POINTS, Column, Table, number
 
 _SPEED = number(1)

@@ -1,17 +1,23 @@
 """The job of `prune-heads reproduce`: run what a table or figure needs, once, and show it from its records."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import write_text, writing_into
-from prune_heads.jobs.paper_records import epochs_of, study_record
-from prune_heads.jobs.paper_studies import TIMED, Conditions, spec_of, splits_of
 from prune_heads.options import Setup
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
+from prune_heads.reproduction.pages import fill
+from prune_heads.reproduction.records import epochs_of, study_record
+from prune_heads.reproduction.studies import TIMED, Conditions, spec_of, splits_of
 from prune_heads.tasks.spec import TASKS
+
+FORMS = ("md", "tex", "csv", "png", "svg")
+"""Of tables, and of figures."""
+DEFAULT_FORMS = ("md", "png")
 
 
 def reproduce_job(
@@ -21,8 +27,11 @@ def reproduce_job(
     new_reporter: Callable[[], Reporter],
     *,
     from_records: bool = False,
+    forms: Collection[str] = DEFAULT_FORMS,
 ) -> Shown:
-    """Reproduce a table or figure: `NAME.md`, `.tex`, `.csv`, `.png` and `.svg` in `output`, its records in `records`.
+    """Reproduce a table or figure: files `NAME.FORM` in `output`, its records in `records`.
+
+    Tables that a README.md in `output` or beside it names between markers are written anew (`pages`).
 
     Args:
         name: Key of `REPRODUCTIONS`.
@@ -31,6 +40,7 @@ def reproduce_job(
             settings, is not computed again; a study that was killed goes on by the store.
         new_reporter: Makes who is told about stages and notes, for each study anew: records keep their own notes.
         from_records: Compute nothing and load no model.
+        forms: Some of `FORMS`.
 
     Raises:
         UnfitError: If a model or a task is not one that it can be of, before anything is computed, or there is no
@@ -53,11 +63,19 @@ def reproduce_job(
     shown = what.show(records)
     with writing_into("the output folder", output):
         output.mkdir(parents=True, exist_ok=True)
-        write_text(output / f"{name}.md", shown.table.to_markdown())
-        write_text(output / f"{name}.tex", shown.table.to_latex())
-        write_text(output / f"{name}.csv", shown.table.to_csv(digits=12))
+        table = shown.table
+        writers: dict[str, Callable[[], str]] = {
+            "md": shown.page.to_markdown,
+            "tex": table.to_latex,
+            "csv": partial(table.to_csv, digits=12),
+        }
+        for form, write in writers.items():
+            if form in forms:
+                write_text(output / f"{name}.{form}", write())
         for ending, figure in shown.figures.items():
-            save(figure, output, name + ending)
+            save(figure, output, name + ending, forms)
+        for folder in (output, output.resolve().parent):
+            fill(folder / "README.md")
     return shown
 
 

@@ -1,0 +1,36 @@
+"""Tables on pages that people write: between two markers stands what a file beside the page says.
+
+    <!-- table: michel2019/figure6 -->
+    ...
+    <!-- end -->
+
+It is the first table of `michel2019/figure6.md`; `figure6 2` names the second one.
+"""
+
+import re
+from pathlib import Path
+
+from prune_heads.files import write_text
+
+_MARKED = re.compile(r"(<!-- table: ([^\s>]+)(?: (\d+))? -->\n).*?(?=<!-- end -->)", re.S)
+_TABLE = re.compile(r"(?:^\|.*\n?)+", re.M)
+
+
+def fill(page: Path) -> None:
+    """Write the tables of a page anew; those that are in no file stay as they are, and so does a page without markers.
+
+    Raises:
+        OSError: If it cannot be read or written.
+    """
+    if not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8")
+    filled = _MARKED.sub(lambda found: _marked(page.parent, found), text)
+    if filled != text:
+        write_text(page, filled)
+
+
+def _marked(folder: Path, found: re.Match[str]) -> str:
+    file, number = folder / f"{found[2]}.md", int(found[3] or 1)
+    tables = _TABLE.findall(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return f"{found[1]}\n{tables[number - 1].rstrip()}\n\n" if len(tables) >= number else found[0]
