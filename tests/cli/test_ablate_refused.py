@@ -119,7 +119,7 @@ def nobody():
     [
         (
             ("--blocks", "0"),
-            "Invalid value for '--blocks': must be layer numbers from 1, comma-separated, e.g. 1,3; got '0'",
+            "for '--blocks': must be layer numbers from 1, comma-separated, e.g. 1,3; got '0'",
         ),
         (("--blocks", "x"), "got 'x'"),
         (("--blocks", "1,,2"), "got '1,,2'"),
