@@ -9,14 +9,14 @@ import pytest
 from prune_heads.cli.names import FormName, ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
-from prune_heads.options import Setup
+from prune_heads.options import Conditions, Setup
 from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import studies as paper_studies
 from prune_heads.reproduction.records import record_name
 from prune_heads.reproduction.reproduce import FORMS
-from prune_heads.reproduction.studies import STUDIES, Conditions
+from prune_heads.reproduction.studies import STUDIES
 from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
@@ -338,9 +338,9 @@ def test_estimators_refuse_a_constant_metric(refused, tmp_path):
         ("subject = 3", "subject must be tables"),
         ("[[subject]]\nmodle = 'm'", "there is no option 'modle' (did you mean 'model'?)"),
         ("dtype = 'half'", "'half'"),
-        ("steps = 'ten'", "steps: Input should be a valid integer"),
-        ("runs = 2", "runs: Input should be greater than or equal to 6"),
-        ("criterion = ['gradient', 'luck']", "criterion: 'luck' is not one of 'gradient'"),
+        ("steps = 'ten'", "'--steps' must be a whole number; got \"ten\""),
+        ("runs = 2", "'--runs' must be at least 6; got 2"),
+        ("criterion = ['gradient', 'luck']", "'--criterion' 'luck' is not one of 'gradient'"),
     ],
 )
 def test_faults_of_a_file(text, said, tmp_path, refused):
