@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prune_heads.cli.names import FormName, ReproductionName
+from prune_heads.cli.names import ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
 from prune_heads.options import Conditions, Setup
@@ -29,7 +29,6 @@ TIMED = Path(__file__).parents[2] / "results" / "sst2-bench" / "record.json"
 
 def test_names_are_the_keys_of_their_tables():
     assert [name.value for name in ReproductionName] == [*REPRODUCTIONS, "all"]
-    assert tuple(name.value for name in FormName) == FORMS
     assert {study for each in REPRODUCTIONS.values() for study in each.studies} == set(STUDIES)
 
 
