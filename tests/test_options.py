@@ -225,6 +225,7 @@ def test_words_become_values():
     assert Setup.of({"sample": 5, "label_order": "a, b"}) == Setup(
         max_examples=5, sample=5, sample_seed=0, label_order=("a", "b"), task="mini-inference"
     )
+    assert Curves.of({"criterion": []}) == Curves()
     assert Choice.of({}) == Choice(fraction=0.5)
 
 

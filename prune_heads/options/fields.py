@@ -142,7 +142,7 @@ class Group:
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Self:
-        """From words as TOML or the command line has them; what is not given, or None, has its default.
+        """From words as TOML or the command line has them; what is None, an empty list or not there has its default.
 
         Raises:
             OptionError: If an option does not take its word, or options contradict each other.
@@ -150,9 +150,9 @@ class Group:
         """
         given = {}
         for name, option in options_of(cls).items():
-            if words.get(name) is not None:
+            if (word := words.get(name)) not in (None, []):
                 try:
-                    given[name] = option.read(words[name])
+                    given[name] = option.read(word)
                 except OptionError as error:
                     raise OptionError(f"'{option.flag}' {error}") from error
         if problem := cls.clash(given):
