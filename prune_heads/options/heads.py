@@ -29,7 +29,7 @@ SEED = Say("Seed of the criterion 'random' and of the bootstrap.", panel=SCORE, 
 
 
 def criterion_name(text: str) -> str:
-    """A criterion of the table, or one of one's own as `my_module:function` or `file.py:function`.
+    """A criterion of the table, or a function of the user as `my_module:function` or `file.py:function`.
 
     Raises:
         OptionError: If it is neither.

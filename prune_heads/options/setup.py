@@ -171,7 +171,7 @@ class Setup(Group):
 
     @cached_property
     def own(self) -> "OwnData | None":
-        """The files of one's own, and how to read them.
+        """The user's own files, and how to read them.
 
         Raises:
             TaskError: If their description is at fault.
@@ -199,7 +199,7 @@ class Setup(Group):
 
     @classmethod
     def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """Samples, tasks and data of one's own exclude each other in many ways."""
+        """Refuse two ways to take examples, or a task beside files that are a task themselves."""
         task, model = given.get("task"), given.get("model", cls.model)
         files = given.keys() & {"train_file", "validation_file"}
         if {"sample", "max_examples"} <= given.keys():
@@ -216,12 +216,12 @@ class Setup(Group):
         if task is None and not files and model != DEFAULT_MODEL:
             return "--task must say which task the model is for; see 'prune-heads tasks'"
         if task is not None and files and (model != DEFAULT_MODEL or task.endswith(".toml")):
-            return "--task and one's own --train-file or --validation-file exclude each other"
+            return "--task and your own --train-file or --validation-file exclude each other"
         return None
 
 
 def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
-    """What a language model reads are texts of one's own, which have no labels."""
+    """A language model reads the user's own texts, which have no labels."""
     if not given.keys() & {"train_file", "validation_file"}:
         return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
     of_labels = [name for name in ("label_column", "labels", "label_order", "metric") if name in given]
