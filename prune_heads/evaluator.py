@@ -37,10 +37,9 @@ from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
 from prune_heads.studies.setup import load_model, resolve_device
 from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
-from prune_heads.tasks.spec import TaskKind
 from prune_heads.tasks.task import Split, Task, load_task
 
-_KINDS: Mapping[str, TaskKind] = {
+_KINDS: Mapping[str, str] = {
     "single-label": "labelled",
     "regression": "labelled",
     "causal-lm": "lm",

@@ -43,7 +43,7 @@ class ScoreResult:
             "estimator": self.scoring.estimator if self.criterion.looks_at == "gradients" else None,
             "normalize": self.scoring.normalize,
             "split": None if self.split is None else self.split.name,
-            "n_examples": 0 if self.split is None else len(self.split.dataset),
+            "n_examples": 0 if self.split is None else len(self.split),
             "numbering": NUMBERING,
             "blocks": [block.describe() for block in self.blocks],
             **self.scores.to_json(),

@@ -58,7 +58,7 @@ def time_heads(
         **choice.configuration(),
         "heads": mask.descriptors(),
         **options.configuration(),
-        "batch_sizes": list(options.sizes(len(split.dataset))),
+        "batch_sizes": list(options.sizes(len(split))),
     }
     identity = {"configuration": configuration, **identify(subject, [split])}
     admit(identity)

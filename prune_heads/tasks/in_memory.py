@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from prune_heads.errors import DataError, LabelError, first_line
 from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import LABEL_METRICS, TaskKind, TaskSpec
+from prune_heads.tasks.spec import LABEL_METRICS, TaskSpec
 from prune_heads.tasks.task import Task
 
 NAME = "own"
@@ -19,7 +19,7 @@ NAME = "own"
 def task_of_rows(
     data: datasets.Dataset | Sequence[Mapping[str, Any]],
     *,
-    kind: TaskKind,
+    kind: str,
     metric: str,
     labels: Sequence[str] | None,
     columns: Mapping[str, str] | None = None,
@@ -88,7 +88,7 @@ def task_of_labels(
         metric: Key of `METRIC_NAMES`.
     """
     spec = TaskSpec(NAME, (), None if labels is None else tuple(labels), metric, NAME, (NAME,))
-    rows = Rows([""] * len(values), None, values, NAME)
+    rows = Rows({"text": [""] * len(values), "label": values}, NAME)
     return Task(spec, lambda name, n: rows, (NAME,))
 
 
