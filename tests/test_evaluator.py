@@ -376,7 +376,7 @@ def test_a_criterion_is_named_by_its_file_or_its_module(ev, tmp_path, monkeypatc
     ("source", "name", "said"),
     [
         (OWN, "own.py:rank", "own.py:rank must be there; got the functions ranks"),
-        (OWN, "none.py:ranks", "none.py:ranks must be importable; got FileNotFoundError"),
+        (OWN, "none.py:ranks", "file must be a readable file; got none.py"),
         (OWN, "no_such_module_here:ranks", "got ModuleNotFoundError"),
         ("import sys; sys.exit(3)", "own.py:ranks", "got SystemExit: 3"),
         ("def ranks(:", "own.py:ranks", "got SyntaxError"),
