@@ -93,22 +93,13 @@ class Evaluator:
         device: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.notes: list[str] = []
+        reporter = Silent()
+        self.notes = reporter.notes
         """What a reader of the results must know, e.g. how many texts were cut."""
-        reporter = _Notes(self.notes)
         self.seed = seed
-        self._options = {
-            "tokenizer": tokenizer,
-            "objective": objective,
-            "metric": metric,
-            "columns": columns,
-            "store": store,
-            "batch_size": batch_size,
-            "max_length": max_length,
-            "device": device,
-            "seed": seed,
-        }
-        self._data = data
+        again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
+        again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed}
+        self._data, self._again = data, again
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
             kind = task.spec.kind if task is not None else _kind(objective)
@@ -156,10 +147,10 @@ class Evaluator:
             split: Of a task.
             max_examples: The first of them; None: all.
         """
-        subject = self._predictions.subject
-        options = {**self._options, "tokenizer": subject.classifier.tokenizer}
+        tokenizer = self._predictions.subject.classifier.tokenizer
         data = self._data if data is None else data
-        return Evaluator(self.model, data, split=split, max_examples=max_examples, **options)
+        chosen = {"split": split, "max_examples": max_examples, "tokenizer": tokenizer}
+        return Evaluator(self.model, data, **chosen, **self._again)
 
     def evaluate(self, heads: Heads | None = None) -> Evaluation:
         """The metrics with these heads masked, each with its 95% interval (bootstrap of the examples).
@@ -258,24 +249,11 @@ class Evaluator:
         return found | self._predictions.gone
 
 
-class _Notes(Silent):
-    """Keeps each note once."""
-
-    def __init__(self, notes: list[str]) -> None:
-        self.notes = notes
-
-    def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
-
-
 def _is_rows(data: Any) -> bool:
-    is_list = isinstance(data, list | tuple) and len(data) > 0
-    return isinstance(data, datasets.Dataset) or (is_list and _is_row(data[0]))
-
-
-def _is_row(row: Any) -> bool:
-    return isinstance(row, Mapping) and any(isinstance(value, str) for value in row.values())
+    """Whether texts, and no batches."""
+    row = data[0] if isinstance(data, list | tuple) and data else None
+    is_row = isinstance(row, Mapping) and any(isinstance(value, str) for value in row.values())
+    return is_row or isinstance(data, datasets.Dataset)
 
 
 def _task_of(
