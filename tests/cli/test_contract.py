@@ -70,13 +70,7 @@ def test_evaluate_gives_its_contract(invoke, on_sst2, tmp_path, json_of):
     )
     report = json_of(invoke(*words, "--json"))
     assert list(report) == [
-        "task",
-        "split",
-        "n_examples",
-        "metrics",
-        "intervals",
-        "heads_pruned",
-        "n_heads",
+        *("task", "split", "n_examples", "metrics", "intervals", "heads_pruned", "n_heads")
     ]
     assert (report["task"], report["split"], report["n_examples"]) == ("sst2", "validation", 10)
     assert list(report["metrics"]) == ["accuracy"]
