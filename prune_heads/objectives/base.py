@@ -76,8 +76,8 @@ class Objective(ABC):
     store, tests, sweeps) asks only what is declared here.
     """
 
-    metric: str
-    """The task's: key of `METRIC_NAMES`; unused where there are `own_metrics`."""
+    metric: str | Metric
+    """The task's: key of `METRIC_NAMES`, unused where there are `own_metrics`; or one of one's own."""
     note: str | None = None
     """What had to be decided, for people."""
 
@@ -160,6 +160,8 @@ class Objective(ABC):
     @property
     def measures(self) -> Mapping[str, Metric]:
         """The metrics by name, the headline first."""
+        if isinstance(self.metric, Metric):
+            return {self.metric.name: self.metric}
         return self.own_metrics or {name: metric_named(name) for name in METRIC_NAMES[self.metric]}
 
     @property

@@ -12,9 +12,9 @@ from prune_heads.importance import (
     Criterion,
     Examples,
     GateGradients,
-    asked_masks,
     criterion_of,
 )
+from prune_heads.importance.criteria import asked_masks
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter

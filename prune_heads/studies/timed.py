@@ -5,7 +5,7 @@ from typing import Any
 
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask
-from prune_heads.importance.baselines import random_scores
+from prune_heads.importance.criteria import random_scores
 from prune_heads.options import Bench, Choice, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
