@@ -1,9 +1,9 @@
-# Two commands: `make demo` and `make test`. Each sets up .venv by itself from Python 3.11+.
+# `make demo` and `make test` are all that is needed. Each sets up .venv by itself from Python 3.11+.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test thorough lint experiments clean
+.PHONY: demo test thorough budgets lint ruff mypy import-contract experiments clean
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run
@@ -20,11 +20,21 @@ thorough: $(STAMP) .venv-oldest/.installed .venv-newest/.installed
 	  OMP_NUM_THREADS=1 .venv-$$age/bin/pytest --numprocesses 2 -W default -m thorough tests/test_coverage.py || exit 1; \
 	done
 
+# Lines, imports and times, each with its limit.
+budgets: $(STAMP)
+	$(BIN)/python -m tests.budgets
+
 lint: $(STAMP)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync mypy import-contract ruff
+
+mypy import-contract ruff: $(STAMP)
+mypy:
+	$(BIN)/mypy
+import-contract:
+	$(BIN)/lint-imports
+ruff:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
 
 # Each experiments/COMMAND/X.toml makes results/X; needs the data and models that the files name. Sweeps come last, for
 # they use models that are fine-tuned before; their trials stay in results/scratch/X.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from prune_heads.surgery import remove_heads as remove_heads
     from prune_heads.surgery import zero_heads as zero_heads
     from prune_heads.tasks.task import load_task as load_task
+    from prune_heads.verification import verify as verify
 
     __version__: str
 
@@ -51,6 +52,7 @@ _HOME = {
     "remove_heads": "surgery",
     "zero_heads": "surgery",
     "load_task": "tasks.task",
+    "verify": "verification",
 }
 
 __all__ = list(_HOME)

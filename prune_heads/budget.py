@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,23 +12,6 @@ from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, u
 from prune_heads.anatomy.parts import is_in_layers, is_linear, linear_weights, pieces
 from prune_heads.costs import head_parameters, head_weights
 from prune_heads.heads import HeadMask, Heads, as_mask
-
-_OTHER_ATTENTION: Mapping[str, str] = {
-    "big_bird": "a long text is attended to in blocks",
-    "bigbird_pegasus": "a long text is attended to in blocks",
-    "canine": "it shortens the text between layers",
-    "deberta": "relative positions take products of their own",
-    "deberta-v2": "relative positions take products of their own",
-    "funnel": "it shortens the text between layers",
-    "lilt": "the layout has an attention of its own",
-    "longformer": "it attends in windows",
-    "nystromformer": "it approximates its attention",
-    "perceiver": "it attends between latents, not tokens",
-    "xlnet": "relative positions take products of their own",
-    "t5gemma2": "the decoder attends to its own and to the encoder's tokens in one product",
-    "yoso": "it approximates its attention",
-}
-"""Types whose attention is not one product of all tokens with all tokens: its multiply-adds are not known here."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +102,8 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Bu
         after=costs(model, removed, n_tokens),
         without_heads=costs(model, everything, n_tokens),
         uncounted=tuple(_uncounted(model, blocks)),
-        not_counted_because=_OTHER_ATTENTION.get(model.config.model_type, ""),
-        not_removed=next((block.layout.not_removed for block in blocks if block.layout.not_removed), ""),
+        not_counted_because=_not_counted(blocks),
+        not_removed=next((block.layout.stays for block in blocks if block.layout.stays), ""),
     )
 
 
@@ -145,8 +128,12 @@ def costs(model: PreTrainedModel, removed: HeadMask, n_tokens: int) -> Costs:
             dims = len(block.query.heads[0]) + len(block.value.heads[0])
             multiply_adds["attention"] += n_tokens**2 * n_left * dims
             multiply_adds["attention"] += n_tokens * (linear_weights(block) - head_weights(block, places))
-    known = model.config.model_type not in _OTHER_ATTENTION
-    return Costs(_parts(parameters), _parts(multiply_adds) if known else None)
+    return Costs(_parts(parameters), None if _not_counted(blocks) else _parts(multiply_adds))
+
+
+def _not_counted(blocks: Sequence[AttentionBlock]) -> str:
+    """How some attention is not one product of all tokens with all; empty where all is."""
+    return next((block.layout.other_attention for block in blocks if block.layout.other_attention), "")
 
 
 def _parts(count: Counter[str]) -> Parts:

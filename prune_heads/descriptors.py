@@ -14,7 +14,6 @@ from prune_heads.errors import HeadDescriptorError
 Head = tuple[int, int]
 """(block, head), both from 0."""
 
-_TOKEN = re.compile(r"\S+")
 _FORM = "the form is 'layer:head,head layer:head', from 1, e.g. '3:1,5 7:2'"
 _LETTERED_FORM = "the form is 'letter:layer:head,head', from 1, e.g. 'E:3:1,5 A:6:2 D:2:4'"
 
@@ -48,7 +47,7 @@ class HeadCounts(tuple[int, ...]):
 
     @classmethod
     def described(cls, blocks: Iterable[Mapping[str, Any]]) -> "HeadCounts":
-        """From descriptions of blocks (`AttentionBlock.describe`), as they stand in reports."""
+        """From descriptions of blocks (`AttentionBlock.describe`), as reports hold them."""
         rows = list(blocks)
         return cls(
             (row["n_heads"] for row in rows), "".join(letter_of(row["kind"], row["stack"]) for row in rows)
@@ -96,62 +95,52 @@ def parse_heads(text: str, counts: HeadCounts) -> set[Head]:
         HeadDescriptorError: Naming the first wrong character, from 1.
     """
     found: set[Head] = set()
-    for token in _TOKEN.finditer(text):
-        found |= _Token(text, token.start(), token.group(), counts).heads()
+    for token in re.finditer(r"\S+", text):
+        at, letter = token.start(), _letter(text, token, counts)
+        start = at + 2 * len(letter)
+        layer, colon, heads = text[start : token.end()].partition(":")
+        blocks = [b for b in range(len(counts)) if letter in ("", counts.letters[b : b + 1])]
+        number = _number(text, layer, start, counts)
+        if not 1 <= number <= len(blocks):
+            _fail(text, start, f"layer {layer} must be between 1 and {len(blocks)}", counts)
+        if not colon:
+            _fail(text, token.end(), "':' and heads must follow the layer", counts)
+        block, at, named = blocks[number - 1], start + len(layer) + 1, set[Head]()
+        for part in heads.split(","):
+            head = _number(text, part, at, counts) - 1
+            if not 0 <= head < counts[block]:
+                _fail(text, at, f"head {part} must be between 1 and {counts[block]} (layer {layer})", counts)
+            if (block, head) in named:
+                _fail(text, at, f"head {part} is named twice", counts)
+            named.add((block, head))
+            at += len(part) + 1
+        found |= named
     return found
 
 
-class _Token:
-    """One `layer:head,head` or `letter:layer:head,head`."""
+def _letter(text: str, token: re.Match[str], counts: HeadCounts) -> str:
+    """The letter of one `layer:head,head`, where the blocks of the model have letters."""
+    letters, at, first = "".join(dict.fromkeys(counts.letters)), token.start(), token[0][0]
+    if not letters:
+        if first in "EAD":
+            _fail(text, at, "this model has blocks of one kind, which have no letter", counts)
+        return ""
+    if first not in letters:
+        kinds = " or ".join(letters)
+        _fail(text, at, f"this model has several kinds of blocks, so {kinds} must come first", counts)
+    if token[0][1:2] != ":":
+        _fail(text, at + 1, f"':' and a layer must follow {first}", counts)
+    return first
 
-    def __init__(self, text: str, at: int, token: str, counts: HeadCounts) -> None:
-        self.text, self.at, self.token, self.counts = text, at, token, counts
 
-    def heads(self) -> set[Head]:
-        letter, rest, start = self._letter()
-        layer, colon, heads = rest.partition(":")
-        blocks = [b for b in range(len(self.counts)) if letter in ("", self.counts.letters[b : b + 1])]
-        number = self._number(layer, start)
-        if not 1 <= number <= len(blocks):
-            self._fail(start, f"layer {layer} must be between 1 and {len(blocks)}")
-        if not colon:
-            self._fail(self.at + len(self.token), "':' and heads must follow the layer")
-        return self._row(blocks[number - 1], heads, start + len(layer) + 1, layer)
+def _number(text: str, digits: str, at: int, counts: HeadCounts) -> int:
+    wrong = next((i for i, char in enumerate(digits) if char not in "0123456789"), None)
+    if wrong is not None or not digits:
+        _fail(text, at + (wrong or 0), "a number must be here", counts)
+    return int(digits)
 
-    def _letter(self) -> tuple[str, str, int]:
-        """The letter if there is one, what follows, and where that starts; refused where it does not fit the model."""
-        letters = "".join(dict.fromkeys(self.counts.letters))
-        has_letter = self.token[:1].isalpha()
-        if letters and not (has_letter and self.token[0] in letters):
-            kinds = " or ".join(letters)
-            self._fail(self.at, f"an encoder-decoder has several kinds of blocks, so {kinds} must stand here")
-        if not has_letter:
-            return "", self.token, self.at
-        if not letters and self.token[0] in "EAD":
-            self._fail(self.at, "this model has blocks of one kind, which have no letter")
-        if letters and self.token[1:2] != ":":
-            self._fail(self.at + 1, f"':' and a layer must follow {self.token[0]}")
-        return (self.token[0], self.token[2:], self.at + 2) if letters else ("", self.token, self.at)
 
-    def _row(self, block: int, heads: str, at: int, layer: str) -> set[Head]:
-        found: set[Head] = set()
-        for part in heads.split(","):
-            head = self._number(part, at) - 1
-            if not 0 <= head < self.counts[block]:
-                self._fail(at, f"head {part} must be between 1 and {self.counts[block]} (layer {layer})")
-            if (block, head) in found:
-                self._fail(at, f"head {part} is named twice")
-            found.add((block, head))
-            at += len(part) + 1
-        return found
-
-    def _number(self, digits: str, at: int) -> int:
-        wrong = next((i for i, char in enumerate(digits) if char not in "0123456789"), None)
-        if wrong is not None or not digits:
-            self._fail(at + (wrong or 0), "a number must stand here")
-        return int(digits)
-
-    def _fail(self, at: int, problem: str) -> NoReturn:
-        there = f"character {at + 1} ({self.text[at]!r})" if at < len(self.text) else "the end"
-        form = _LETTERED_FORM if self.counts.letters else _FORM
-        raise HeadDescriptorError(f"heads {self.text!r}, at {there}: {problem}; {form}")
+def _fail(text: str, at: int, problem: str, counts: HeadCounts) -> NoReturn:
+    place = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
+    form = _LETTERED_FORM if counts.letters else _FORM
+    raise HeadDescriptorError(f"heads {text!r}, at {place}: {problem}; {form}")

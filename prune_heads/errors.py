@@ -30,6 +30,10 @@ class MaskNotAppliedError(PruneHeadsError):
     """Closing a gate did not change the logits, so no result under a mask can be believed."""
 
 
+class NotExactError(PruneHeadsError):
+    """Heads that are gated, zeroed, removed or loaded back do not give the same outputs."""
+
+
 class TaskError(PruneHeadsError):
     """A task is unknown or described inconsistently."""
 
@@ -56,6 +60,10 @@ class RunError(PruneHeadsError):
 
 class UnfitError(RunError):
     """A table or figure of the paper is asked of a model or task that has not what it shows."""
+
+
+class OptionError(PruneHeadsError, ValueError):
+    """An option does not take its value, or options contradict each other; misuse, where a user has typed them."""
 
 
 class SpecError(PruneHeadsError):

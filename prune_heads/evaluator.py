@@ -5,22 +5,24 @@ Nothing is written and nothing printed unless a store is named. The commands of 
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from prune_heads.ablation import predict_masks
-from prune_heads.batching import Batches, loaded
 from prune_heads.checkpoints import Classifier
-from prune_heads.checkpoints.language_model import objective_of, reading_likelihoods
 from prune_heads.errors import DataError, UnsupportedModelError
-from prune_heads.evaluation import Subject, answers
+from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, Heads, HeadScores, as_mask
 from prune_heads.importance import Examples, own_criterion
-from prune_heads.modes import evaluating
+from prune_heads.modes import evaluating, logits_of
+from prune_heads.objectives.batches import Batches
+from prune_heads.objectives.loaded import loaded, read_as
+from prune_heads.options import Ablation, Scoring, WrittenModel
+from prune_heads.options.choices import Kind
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
@@ -29,13 +31,12 @@ from prune_heads.store import PredictionStore
 from prune_heads.studies import evaluating as studies
 from prune_heads.studies.ablation_tables import table
 from prune_heads.studies.curves import Measured, line_of
-from prune_heads.studies.measuring import Ablation, check_defined, measure
+from prune_heads.studies.measuring import check_defined, measure
 from prune_heads.studies.orders import Order
 from prune_heads.studies.pruning import read_heads
-from prune_heads.studies.scoring import Scoring, score
-from prune_heads.studies.setup import Setup, resolve_device
+from prune_heads.studies.scoring import score
+from prune_heads.studies.setup import load_model, resolve_device
 from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
-from prune_heads.tasks.labels import LabelMap
 from prune_heads.tasks.spec import TaskKind
 from prune_heads.tasks.task import Split, Task, load_task
 
@@ -117,7 +118,7 @@ class Evaluator:
         kind = task.spec.kind if task is not None else _KINDS[objective] if objective else None
         if isinstance(model, str):
             name = task.spec.name if task is not None else ""
-            loaded_model = Setup(model, name).load_model(reporter, kind or "labelled")
+            loaded_model = load_model(WrittenModel(model, name), reporter, kind or "labelled")
         else:
             loaded_model = _wrapped(model, tokenizer, objective)
         self.model: nn.Module = loaded_model.model
@@ -133,8 +134,8 @@ class Evaluator:
             subject = Subject.of(
                 loaded_model, task, batch_size=batch_size, max_length=max_length, device=where
             )
-            if subject.labels is not None and subject.labels.note:
-                reporter.note(subject.labels.note)
+            if subject.objective.note:
+                reporter.note(subject.objective.note)
             chosen = subject.measurable(task.load(split or task.spec.eval_splits[0], max_examples), reporter)
         self._predictions = Predictions(
             subject, chosen, PredictionStore(store, on_damage=reporter.note), reporter, batches
@@ -211,10 +212,10 @@ class Evaluator:
             DataError: If the metric is undefined on the examples.
             PruneHeadsError: As for `evaluate`.
         """
-        asked = Ablation(kind, blocks)
+        asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
         chosen = None if chosen_on is None else measure(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(measure(self._predictions, asked), self.seed, chosen))
+        return Ablations(task=task, **table(measure(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.
@@ -231,8 +232,8 @@ class Evaluator:
         masks = lowest_first(scores, self._predictions.gone, steps)
         made = scores if isinstance(scores, Scores) else Scores(())
         order = Order(made.criterion or None, made.estimator, made.split, False, scores, (tuple(masks),))
-        measured = Measured(self._predictions, predict_masks(self._predictions, masks))
-        return Curve(**line_of(order, [measured], steps, self.seed))
+        measured = Measured(self._predictions, predict_masks(self._predictions, masks), self.seed)
+        return Curve(**line_of(order, [measured], steps))
 
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:
         """Two masks on the same examples: does a metric differ, and by how much?
@@ -276,10 +277,6 @@ def _wrapped(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase | None, objective: str | None
 ) -> Classifier:
     """As if it had been loaded by its name."""
-    if isinstance(model, PreTrainedModel) and objective in (None, "causal-lm", "masked-lm", "seq2seq"):
-        said = objective_of(model.config)
-        if said is not None and not hasattr(model, "objective"):
-            reading_likelihoods(model, said)
     name = Path(getattr(getattr(model, "config", None), "name_or_path", "") or type(model).__name__).name
     return Classifier(model, tokenizer, name, None)
 
@@ -315,13 +312,14 @@ def _of_loader(classifier: Classifier, data: Any, device: Any) -> tuple[Subject,
     """A DataLoader's batches, on which labels are those of the model."""
     model = classifier.model.to(device)
     batches = loaded(data, model)
-    is_score = batches.labels.dtype.kind == "f"
+    is_score = batches.references.dtype.kind == "f"
     with torch.inference_mode(), evaluating(model):
-        width = answers(model, batches.batch(batches.parts[0].index[:1]).to(device)).shape[-1]
+        one = batches.batch(batches.parts[0].index[:1]).to(device)
+        width = logits_of(model(**one.inputs)).shape[-1]
     config = getattr(model, "config", None)
     names = getattr(config, "id2label", None) or {}
     labels = None if is_score else tuple(str(names.get(i, i)) for i in range(width))
-    task = task_of_labels(batches.labels.tolist(), labels, "pearson" if is_score else "accuracy")
-    of_labels = None if is_score else LabelMap(tuple(range(width)), None)
-    subject = Subject(classifier, task, of_labels, batches.batch_size, 0, device)
+    task = task_of_labels(batches.references.tolist(), labels, "pearson" if is_score else "accuracy")
+    batches = read_as(batches, width)
+    subject = Subject(classifier, task, batches.objective, batches.batch_size, 0, device)
     return subject, task.load(NAME), batches

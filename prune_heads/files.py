@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written under a temporary name beside the target, then renamed."""
+"""Files are written whole or not at all: under a temporary name in the same folder, then renamed."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def check_place(target: Path) -> None:
 def new_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
 
-    What stands at `target` is replaced only then. Also on Ctrl-C nothing half-written stays, nor a folder made for it.
+    What is at `target` is replaced only then. Nothing half-written stays, also after Ctrl-C, nor a folder made for it.
 
     Raises:
         RunError: If the system does not let us write, or the disk is full.
@@ -115,7 +115,7 @@ def write_bytes(target: Path, content: bytes) -> None:
     """Write a file at once. Many may write the same one: it holds the content of the last, never a mixture.
 
     A process that clears the folder meanwhile, temporary file and all, does no harm: it is made again. Nothing
-    is flushed to the disk before the renaming: who must survive a power cut needs a checksum in the content.
+    is flushed to the disk before the renaming: content that must survive a power cut needs a checksum.
 
     Raises:
         OSError: If the system does not let us write, or the disk is full; no temporary file stays.

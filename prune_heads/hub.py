@@ -1,6 +1,6 @@
-"""Is the Hugging Face hub there, and at which commit is a repository? One small question, answered in seconds.
+"""Asks the Hugging Face hub for the commit of a repository, within seconds.
 
-The hub's own libraries retry for minutes when it is out of reach.
+The hub's own libraries retry for minutes when it cannot be reached.
 """
 
 import threading

@@ -1,9 +1,9 @@
-"""Texts as a model's positions allow: how long they may be, and padding that no example sees.
+"""How long texts may be for a model's positions, and padding that does not change any example.
 
-On which side padding stands is tried on the model, never assumed.
+The side of the padding is tried on the model, never assumed.
 
 On the right an absolute position is that of the example alone, and nearly every model agrees. XLNet reads its last
-place, so it is padded on the left. Some see the padding wherever it stands (the convolutions of MobileBERT and CANINE,
+place, so it is padded on the left. Some see the padding on either side (the convolutions of MobileBERT and CANINE,
 the landmarks of Nyströmformer), or one example through another (routers of limited capacity): these are given one
 example at a time.
 """
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prune_heads.batching import Batches
+from prune_heads.anatomy.locate import models_inside
 from prune_heads.errors import UnsupportedModelError, first_line
 from prune_heads.modes import evaluating
+from prune_heads.objectives.batches import Batches, Ragged
 
 EACH_ALONE = "positions and attention of each example as if it were alone"
-"""What `unseen` sees to, in words that are part of every key: so a key need not know of batches and their padding."""
+"""What `unseen` guarantees. These words are part of every key, so keys do not depend on batches and padding."""
 
 _TRIED = 3
 """Examples of a batch, from the longest to the shortest; all but the longest are run alone too."""
@@ -31,7 +32,7 @@ _POSITIONS = ("position_embeddings", "embed_positions", ".wpe")
 
 
 def n_positions(model: nn.Module) -> int:
-    """Tokens that a model has positions for: as its configuration says, and as its embeddings have room.
+    """Tokens that a model, or each model inside it, has positions for: by its configuration and its embeddings.
 
     RoBERTa's begin after the padding's index, BART's after 2.
     """
@@ -42,9 +43,10 @@ def n_positions(model: nn.Module) -> int:
         for name, module in model.named_modules()
         if name.endswith(_POSITIONS) and isinstance(module, nn.Embedding)
     ]
-    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    said = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
-    rooms += [n for n in said if isinstance(n, int) and n > 0]  # XLNet says -1, for it has no limit
+    for part in models_inside(model).values():
+        config = part.config.get_text_config()
+        said = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+        rooms += [n for n in said if isinstance(n, int) and n > 0]  # XLNet says -1, for it has no limit
     return min(rooms, default=sys.maxsize)
 
 
@@ -55,7 +57,10 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
     Raises:
         UnsupportedModelError: If the model does not run on an example alone, or says something else of it afterwards.
     """
-    batches = _for_model(model, batches)
+    ids = batches.inputs.get("input_ids")
+    if not isinstance(ids, Ragged):
+        return batches  # nothing is padded
+    batches = _for_model(model, batches, ids)
     size = batches.n_tokens
     there = np.flatnonzero(size)
     by_length = there[np.argsort(-size[there], kind="stable")]
@@ -72,7 +77,7 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
             except torch.OutOfMemoryError:
                 raise
             except (IndexError, RuntimeError, ValueError):
-                continue  # it refuses such a batch, which is an answer too
+                continue  # it refuses such a batch, so the other side is tried
         if not _near(_alone(model, batches, few[1:]), alone):
             raise UnsupportedModelError(
                 f"the logits of an example must be a function of the example; those of {type(model).__name__} depend "
@@ -81,16 +86,18 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
     return replace(batches, batch_size=1, side="none")
 
 
-def _for_model(model: nn.Module, batches: Batches) -> Batches:
+def _for_model(model: nn.Module, batches: Batches, ids: Ragged) -> Batches:
     """Filled with the token that the model takes for padding, by which some find the last token of a text."""
-    said = getattr(model.config, "pad_token_id", None)
-    n_embedded = getattr(model.config, "vocab_size", sys.maxsize)  # CANINE has none
+    config = getattr(model, "config", None)
+    said = getattr(config, "pad_token_id", None)
+    n_embedded = getattr(config, "vocab_size", sys.maxsize)  # CANINE has none
     takes = inspect.signature(model.forward).parameters.values()
-    fields = dict(batches.fields)
+    inputs = dict(batches.inputs)
     if not any(p.name == "attention_mask" or p.kind is p.VAR_KEYWORD for p in takes):
-        del fields["attention_mask"]
-    fits = isinstance(said, int) and 0 <= said < n_embedded
-    return replace(batches, fields=fields, pad_id=said if fits else None)
+        del inputs["attention_mask"]
+    if isinstance(said, int) and 0 <= said < n_embedded:
+        inputs["input_ids"] = replace(ids, fill=said)
+    return replace(batches, inputs=inputs)
 
 
 def _alone(model: nn.Module, batches: Batches, few: np.ndarray) -> Tensor:
@@ -105,9 +112,9 @@ def _alone(model: nn.Module, batches: Batches, few: np.ndarray) -> Tensor:
 
 
 def _logits(model: nn.Module, batches: Batches, index: np.ndarray) -> Tensor:
-    inputs = batches.batch(index).to(next(model.parameters()).device).inputs
-    logits: Tensor = model(**inputs).logits
-    return logits
+    """What one forward pass says of these examples."""
+    batch = batches.batch(index).to(next(model.parameters()).device)
+    return batches.objective.read(model(**batch.inputs), batch)
 
 
 def _near(logits: Tensor, alone: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The logits of a split under any mask: read from the store, or computed once and kept there.
+"""What is kept of a split under any mask: read from the store, or computed once and kept there.
 
 Everything else (metrics, tables, curves, tests) is derived from these. A model may change between two questions, so
 its weights are hashed anew for each, which takes a second for BERT-base; counters of changes do not see all of them.
@@ -17,16 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from prune_heads.batching import Batches
-from prune_heads.checkpoints import fingerprint, how_it_writes
-from prune_heads.evaluation import Logits, Subject, predict, references
+from prune_heads.canonical import canonical
+from prune_heads.checkpoints import fingerprint
+from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.batches import Batches
 from prune_heads.padding import EACH_ALONE, unseen
 from prune_heads.progress import Progress, Reporter, silent
+from prune_heads.statistics import Metric
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
-from prune_heads.tasks.spec import headline
 from prune_heads.tasks.task import Split
 
 _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
@@ -34,7 +36,7 @@ _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype"
 
 
 class Predictions:
-    """A classifier on a split, under masks; heads are masked by gates, so the model stays as it is."""
+    """A model on a split, under masks; heads are masked by gates, so the model stays as it is."""
 
     def __init__(
         self,
@@ -73,15 +75,25 @@ class Predictions:
             )
         return batches
 
-    @cached_property
-    def references(self) -> NDArray[np.int64] | NDArray[np.float64]:
-        """`(n_examples,)`: the true labels or scores, in file order."""
-        return references(self.split)
+    @property
+    def objective(self) -> Objective:
+        """What is predicted."""
+        return self._given.objective
+
+    @property
+    def references(self) -> NDArray[Any]:
+        """`(n_examples,)`: what the metrics compare with, in file order."""
+        return self._given.references
+
+    @property
+    def measure(self) -> Metric:
+        """The headline metric of the task."""
+        return self.objective.headline
 
     @property
     def metric(self) -> str:
-        """The headline metric of the task."""
-        return headline(self.subject.task.spec.metric)
+        """Its name."""
+        return self.measure.name
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -98,19 +110,17 @@ class Predictions:
             return replace(self._held, mask=mask | self._held.mask)
         if not self.store.keeps:
             return PredictionKey("", "", mask | self.gone, "")  # by which nothing is looked up
-        model, data, how = self.subject.model, self._data, self._given.translation
-        if how is not None:
-            said = replace(how, defaults=how_it_writes(model)).settings()
-            data = hashlib.sha256(f"{data}\n{said}".encode()).hexdigest()
+        model = self.subject.model
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-        return PredictionKey(model_key(model), data, mask | self.gone, dtype)
+        what = canonical(self.objective.identity(model))
+        return PredictionKey(model_key(model), self._data, mask | self.gone, dtype, what)
 
-    def stored(self, mask: HeadMask) -> Logits | None:
-        """The logits under a mask, if the store has them; a damaged entry is noted and counts as none."""
+    def stored(self, mask: HeadMask) -> Kept | None:
+        """What is kept under a mask, if the store has it; a damaged entry is noted and counts as none."""
         return self.store.get(self.key(mask))
 
-    def keep(self, mask: HeadMask, logits: Logits) -> None:
-        """Put the logits under a mask into the store.
+    def keep(self, mask: HeadMask, kept: Kept) -> None:
+        """Put what is kept under a mask into the store.
 
         Raises:
             PruneHeadsError: If the store cannot be written.
@@ -120,13 +130,13 @@ class Predictions:
             "task": self.subject.task.spec.name,
             "split": self.split.name,
         }
-        self.store.put(self.key(mask), logits, about=about)
+        self.store.put(self.key(mask), kept, about=about)
 
-    def of(self, mask: HeadMask, progress: Progress = silent) -> Logits:
-        """The logits under a mask, `(n_examples, n_labels)` in file order.
+    def of(self, mask: HeadMask, progress: Progress = silent) -> Kept:
+        """What is kept under a mask, `(n_examples, width)` in file order.
 
         Raises:
-            NotFiniteError: If a logit is NaN or infinite.
+            NotFiniteError: If a number is NaN or infinite.
             PruneHeadsError: If the store cannot be written.
         """
         with self.unchanged():
@@ -136,21 +146,25 @@ class Predictions:
                 return there
             self.store.check_writable()
             gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
-            logits = predict(self.subject.model, self.batches, gates, progress=progress)
-            self.keep(mask, logits)
-            return logits
+            kept = predict(self.subject.model, self.batches, gates, progress=progress)
+            self.keep(mask, kept)
+            return kept
 
-    def answers(self, mask: HeadMask) -> NDArray[np.int64] | NDArray[np.float32]:
-        """What is predicted under a mask, as `Subject.predictions` gives it."""
-        return self.subject.predictions(self.of(mask))
+    def answers(self, kept: Kept) -> NDArray[Any]:
+        """What is predicted, as the metrics take it; see `Objective.predictions`."""
+        return self.objective.predictions(kept)
 
     def value(self, mask: HeadMask) -> float:
         """The headline metric under a mask."""
         return self.metric_of(self.of(mask))
 
-    def metric_of(self, logits: Logits) -> float:
-        """The headline metric of logits `(n_examples, n_labels)` of the split."""
-        return self.subject.metrics(logits, self.split)[self.metric]
+    def metric_of(self, kept: Kept) -> float:
+        """The headline metric of what is kept of the split."""
+        return self.measure(self.answers(kept), self.references)
+
+    def metrics(self, kept: Kept) -> dict[str, float]:
+        """All metrics, the headline first."""
+        return self.objective.metrics(kept, self.references)
 
     @property
     def _given(self) -> Batches:

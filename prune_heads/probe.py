@@ -47,14 +47,14 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
             *closed: int, example: Mapping[str, Any] = example, gates: list[Tensor] = gates
         ) -> list[Tensor]:
             with gated(model, [g * 0 if i in closed else g for i, g in enumerate(gates)]):
-                return _compared(model(**example))
+                return compared(model(**example))
 
         reference = run()
         if any(block.layout.context == "multihead" for block in blocks):
             again = run()
         else:
             with uncompiled():
-                again = _compared(model(**example))
+                again = compared(model(**example))
         if not all(tensor.isfinite().all() for tensor in reference):
             raise NotFiniteError(
                 "logits must be finite; got NaN or infinity for the first example. Try --dtype float32, and check "
@@ -83,8 +83,11 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
 
 def _examples(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """One example after the other; all at once for a model outside transformers, whose batch may be any dimension."""
-    given = {name: value for name, value in inputs.items() if name != "labels"}
-    if not isinstance(getattr(model, "config", None), PreTrainedConfig):
+    config = getattr(model, "config", None)
+    # Of labels an encoder-decoder makes what its decoder is given, where that is not said.
+    makes_inputs = getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" not in inputs
+    given = {name: value for name, value in inputs.items() if name != "labels" or makes_inputs}
+    if not isinstance(config, PreTrainedConfig):
         yield given
         return
     n_examples = len(next(value for value in given.values() if isinstance(value, Tensor)))
@@ -97,7 +100,7 @@ def _examples(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[Mapping[s
         }
 
 
-def _compared(output: Any) -> list[Tensor]:
+def compared(output: Any) -> list[Tensor]:
     """The tensors of a model's output that are compared."""
     logits = getattr(output, "logits", None)
     if tensors := list(_floats(output if logits is None else logits, set())):
@@ -129,7 +132,7 @@ def _differ(a: list[Tensor], b: list[Tensor]) -> bool:
 
 
 def _has_output(block: AttentionBlock) -> bool:
-    """False when the block's heads send nothing whatever comes in: W_O, or W_V and its bias, are zero."""
+    """False if the block's heads give zero for any input: W_O, or W_V and its bias, are zero."""
     if block.output.weight.is_meta or block.value.weight.is_meta:
         return True  # offloaded; whether they are zero is not known
     value_is_dead = not block.value.weight.any() and (block.value.bias is None or not block.value.bias.any())

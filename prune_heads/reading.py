@@ -1,7 +1,7 @@
-"""Files from outside are read here and nowhere else: whatever is in them, an error of ours or a value.
+"""All files from outside are read here: the result is a value or one of our errors, whatever is in them.
 
-What is too long, too deep, in another encoding, or no number that a computer computes with is refused by name and
-line, before a parser that would hang or end the process sees it.
+Content that is too long, too deep, in another encoding, or not a finite number is refused by name and line, before it
+reaches a parser that could hang or end the process.
 """
 
 import codecs
@@ -77,7 +77,7 @@ _CONVERT = "convert it (iconv -t utf-8)"
 
 
 def json_of(text: str, is_not: str, error: Error = RunError) -> Any:
-    """The value of a JSON text, whatever its numbers; `is_not` begins what is said of another.
+    """The value of a JSON text, with any numbers; `is_not` begins the error message.
 
     Raises:
         Exception: Of the class `error`.
@@ -86,7 +86,7 @@ def json_of(text: str, is_not: str, error: Error = RunError) -> Any:
 
 
 def toml_of(text: str, is_not: str, error: Error = RunError) -> dict[str, Any]:
-    """The table of a TOML text, whatever its numbers; `is_not` begins what is said of another.
+    """The table of a TOML text, with any numbers; `is_not` begins the error message.
 
     Raises:
         Exception: Of the class `error`.
@@ -144,7 +144,7 @@ def _parsed(parse: Callable[[str], Any], text: str, is_not: str, error: Error) -
     except RecursionError:
         raise error(f"{is_not}: it is nested too deeply") from None
     except ValueError as fault:
-        said = str(fault).partition(";")[0]  # Python's own cure, to raise its limit of digits, is none here
+        said = str(fault).partition(";")[0]  # without Python's advice to raise its limit of digits
         raise error(f"{is_not}: {said}") from fault
 
 

@@ -2,8 +2,9 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 from prune_heads.canonical import digest
 from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
-from prune_heads.files import check_place, read_json
+from prune_heads.files import check_place, new_directory, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
+from prune_heads.options import Folder, NewFolder
 from prune_heads.progress import Reporter
 
 RECORD_FILE = "record.json"
@@ -80,13 +82,45 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
-def check_output(target: Path | None, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Refuse, before any work, a folder that must not be replaced or cannot be made; None asks for no folder.
+Files = Mapping[str, str | Mapping[str, Any] | Callable[[Path], None]]
+"""What a run leaves beside its record: name -> text, JSON, or what writes it when it is given the path."""
+
+
+def keep(folder: Folder | NewFolder, record: Mapping[str, Any], files: Callable[[], Files]) -> None:
+    """Write a record and its files into their folder, where one was named; all of them or none.
+
+    Raises:
+        RunError: If the system does not let us write, or the disk is full.
+    """
+    if folder.output is not None:
+        with new_directory(folder.output) as made:
+            write_files(made, {RECORD_FILE: record, **files()})
+
+
+def write_files(folder: Path, files: Files) -> None:
+    """Write what a run leaves into a folder that is there."""
+    for name, content in files.items():
+        if callable(content):
+            content(folder / name)
+        elif isinstance(content, str):
+            write_text(folder / name, content)
+        else:
+            write_json(folder / name, content)
+
+
+def admission(folder: Folder | NewFolder) -> Callable[[Mapping[str, Any]], None]:
+    """What a study asks, with its identity, before its long work; see `check_output`."""
+    return partial(check_output, folder)
+
+
+def check_output(folder: Folder | NewFolder, identity: Mapping[str, Any]) -> None:
+    """Refuse a folder that must not be replaced or cannot be made.
 
     Raises:
         RunError: If the folder holds another run and `overwrite` is not given, holds anything else, or its
             parent is not writable.
     """
+    target = folder.output
     if target is None:
         return
     check_place(target)
@@ -100,7 +134,7 @@ def check_output(target: Path | None, identity: Mapping[str, Any], *, overwrite:
             f"the output must be a new folder or one of an earlier run; {target} is neither (it holds no "
             f"{RECORD_FILE} of ours). Name another --output"
         )
-    if there != identity_hash(identity) and not overwrite:
+    if there != identity_hash(identity) and not folder.overwrite:
         raise RunError(
             f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
         )

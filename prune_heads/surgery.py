@@ -18,12 +18,11 @@ from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.biases import select_biases
-from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts
+from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts, units
 from prune_heads.anatomy.locate import attention_blocks, leave_record, models_inside
 from prune_heads.anatomy.multihead import keep_heads, stay_dense
 from prune_heads.anatomy.skip import skip_attention
 from prune_heads.anatomy.stand_in import keep_a_head_of_zeros
-from prune_heads.anatomy.units import units
 from prune_heads.anatomy.writable import check_writable
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
@@ -45,7 +44,7 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
     """
     with torch.no_grad():
         owned = [each for block, places in _places(model, heads) for each in block.owned(places)]
-        for each in owned:  # whatever is refused has been refused before anything is written
+        for each in owned:  # checks come before anything is written
             tensor = each.tensor
             tensor.index_fill_(
                 each.dim, torch.tensor(each.indices, dtype=torch.long, device=tensor.device), 0
@@ -100,18 +99,18 @@ def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[i
 
 
 def _check(block: AttentionBlock, places: list[int]) -> None:
-    if block.layout.not_removed:
+    if block.layout.stays:
         raise UnsupportedModelError(
-            f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.not_removed}"
+            f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.stays}"
         )
     size = block.n_heads // block.n_kv_heads
     if len(places) != size * len(block.inputs_of(places)[0][1]):
-        shown = [
-            ",".join(str(i + 1) for i in range(g * size, (g + 1) * size)) for g in range(block.n_kv_heads)
-        ]
+        numbers = [head + 1 for head in block.original_heads]
+        groups = [numbers[start : start + size] for start in range(0, block.n_heads, size)]
+        shown = "; ".join(",".join(map(str, group)) for group in groups)
         raise UnsupportedModelError(
-            f"heads of {block.name} share W_K and W_V by groups ({'; '.join(shown)}) and are removed by whole groups; "
-            f"got {','.join(str(i + 1) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
+            f"heads of {block.name} share W_K and W_V by groups ({shown}) and are removed by whole groups; got "
+            f"{','.join(str(numbers[i]) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
         )
 
 
@@ -175,7 +174,7 @@ def _note(model: nn.Module) -> None:
 
 @contextmanager
 def _all_or_nothing(model: nn.Module) -> Iterator[None]:
-    """If the block raises, the modules get back whatever they held; weights may be replaced in it, not changed."""
+    """If the block raises, the modules get back what they held; it may replace weights but not change them."""
     before = [(state, state.copy()) for state in _states(model)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Texts of others as they may be shown: what a terminal would obey is written out, and passwords are hidden."""
+"""Makes texts of others safe to show: control characters are written out and passwords are hidden."""
 
 import re
 import reprlib
@@ -17,13 +17,13 @@ _BRIEF.maxstring = _BRIEF.maxother = 80
 def visible(text: str) -> str:
     r"""The text in one line: control characters, escape sequences, marks of direction and the like as `\x1b`.
 
-    Who one is, in a URL, and its query become `***`.
+    User and password of a URL and its query become `***`.
     """
     return _HIDDEN.sub(_written, masked(text))
 
 
 def masked(text: str) -> str:
-    """Without what may be secret in URLs: who one is, and the query."""
+    """The text without user, password and query in URLs, which may be secret."""
     return _URL.sub(_without_secrets, text)
 
 

@@ -16,6 +16,7 @@ GROUPS = {
     "Name and choose heads": ("HeadMask", "HeadScores", "select"),
     "Mask heads": ("gated", "gates_of", "prove_gates"),
     "Prune heads": ("zero_heads", "remove_heads", "save_pruned", "load_pruned"),
+    "Verify": ("verify",),
     "Score heads": ("gate_gradients", "ESTIMATORS", "CRITERIA"),
     "Tasks": ("load_task",),
     "Errors": ("PruneHeadsError",),

@@ -9,13 +9,11 @@ import ast
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-
-from rich import print as show
-from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 REASON = "# long: "
@@ -23,7 +21,7 @@ REASON = "# long: "
 SUITES = ".pytest_cache/v/budgets/suites"
 """Where the suite keeps how long it took; see `tests/suite_times.py`."""
 
-_REPEATS = 5
+_REPEATS = 3
 _BASE = "import torch; from transformers import BertForSequenceClassification"
 _RUN = "import sys; sys.argv = ['prune-heads', 'run', '--json']; from prune_heads.cli.app import main; main()"
 _TIMED = """
@@ -120,11 +118,11 @@ def _seconds(program: str) -> float:
     return float(ran.stderr.rpartition("imports: ")[2])
 
 
-def suites(whole_seconds: float | None = None) -> list[Figure]:
+def suites(since: float | None = None) -> list[Figure]:
     """How long the last runs of all tests took.
 
     Args:
-        whole_seconds: Of `.ci/run` with its set-up, where it asks itself.
+        since: When `.ci/run` began, in seconds of the epoch, where it asks itself.
     """
     path = ROOT / SUITES
     kept = json.loads(path.read_text("utf-8")) if path.is_file() else {}
@@ -137,7 +135,8 @@ def suites(whole_seconds: float | None = None) -> list[Figure]:
         ]
     if alone is not None or every is None:
         figures += [Figure("pytest, seconds", alone and alone["seconds"], 240, _about(alone))]
-    return [*figures, Figure(".ci/run with its set-up, seconds", whole_seconds, 720)]
+    whole = None if since is None else time.time() - since
+    return [*figures, Figure(".ci/run with its set-up, seconds", whole, 720)]
 
 
 def _about(suite: dict[str, object] | None) -> str:
@@ -148,13 +147,15 @@ def _about(suite: dict[str, object] | None) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print what the project costs; exit with 1 above a limit.")
-    parser.add_argument("--whole-seconds", type=float, help="what .ci/run took so far, set-up included")
-    figures = [*sizes(), *imports(), *suites(parser.parse_args().whole_seconds)]
-    table = Table("figure", "measured", "limit", "", "")
+    parser.add_argument("--since", type=float, help="when .ci/run began, in seconds of the epoch")
+    since = parser.parse_args().since
+    figures = [*sizes(), *imports(), *suites(since)]
     for each in figures:
-        value = "-" if each.value is None else f"{each.value:,.{0 if each.limit > 10 else 2}f}"
-        table.add_row(each.name, value, f"{each.limit:,g}", "ok" if each.kept else "ABOVE", each.note)
-    show(table)
+        value = (
+            "-" if each.value is None else f"{each.value:,.4g}" if each.value < 10 else f"{each.value:,.0f}"
+        )
+        kept = "ok" if each.kept else "ABOVE"
+        print(f"{each.name:<42} {value:>7} of {each.limit:>6,g}  {kept:<5}  {each.note}".rstrip())
     return 0 if all(each.kept for each in figures) else 1
 
 

@@ -9,23 +9,33 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from typer.testing import CliRunner, Result
 
 # Read by huggingface_hub when it is first imported: no test may reach out to a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Read by Ray: its workers step back behind everything else, which on two busy cores means that they hardly run.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Read by torch. Two test workers share two cores; tiny models are slower on more threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import their helpers by name
 
-from hub_stub import serve_repository
+from clusters import lose, nodes  # noqa: F401 (fixtures)
 from places import anywhere, place, served, url  # noqa: F401 (fixtures)
-from tiny import save_tiny_checkpoint, write_sst2
+from suite_times import SuiteTimes
+
+if TYPE_CHECKING:
+    from forked import Ended
+    from typer.testing import Result
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SuiteTimes())
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +53,9 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Two test workers share two cores; tiny models are slower on more threads."""
-    torch.set_num_threads(1)
+    """Whatever the test before has set; torch is imported by the tests that need it."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +84,8 @@ def in_time(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny sentiment classifier on disk."""
+    from tiny import save_tiny_checkpoint
+
     return save_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
 
 
@@ -85,6 +98,8 @@ def copy(checkpoint: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def sst2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny folder in the official SST-2 layout."""
+    from tiny import write_sst2
+
     return write_sst2(tmp_path_factory.mktemp("glue") / "SST-2")
 
 
@@ -96,7 +111,7 @@ def on_sst2(checkpoint: Path, sst2: Path) -> tuple[object, ...]:
 
 @pytest.fixture
 def cli() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run the real command line as a process: `cli("run", "--json")`."""
+    """Run the real command line as a process: `cli("run", "--json")`. It takes seconds; see `forked`."""
 
     def run(*words: object, timeout: float = 120, **env: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "prune_heads", *map(str, words)]
@@ -112,11 +127,28 @@ def cli() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 
 
 @pytest.fixture
-def invoke() -> Callable[..., Result]:
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "Ended"]:
+    """Run it as a process that starts at once, a fork of this one: `forked("run", "--json")`.
+
+    What libraries read of the environment when they are imported is that of this process.
+    """
+    from forked import Forked
+
+    def run(*words: object, **env: str) -> "Ended":
+        streams = tmp_path_factory.mktemp("streams") / "of"
+        return Forked(streams, *words, before=lambda: os.environ.update({"COLUMNS": "200"} | env)).wait()
+
+    return run
+
+
+@pytest.fixture
+def invoke() -> Callable[..., "Result"]:
     """The command line in this process, which has torch imported already; an unforeseen error is raised."""
+    from typer.testing import CliRunner
+
     from prune_heads.cli.app import app
 
-    def run(*words: object, **env: str) -> Result:
+    def run(*words: object, **env: str) -> "Result":
         return CliRunner(env={"COLUMNS": "200"} | env).invoke(
             app, [str(word) for word in words], catch_exceptions=False
         )
@@ -127,6 +159,8 @@ def invoke() -> Callable[..., Result]:
 @pytest.fixture
 def serve() -> Callable[..., AbstractContextManager[tuple[str, list[str]]]]:
     """`with serve(files, sha) as (address, requests)`: a hub for the length of the block."""
+    from hub_stub import serve_repository
+
     return serve_repository
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -47,13 +48,23 @@ class Forked:
             finally:
                 os._exit(code)
 
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        """Until it has said so on stderr."""
+        end = time.monotonic() + seconds
+        said = self.streams / "stderr"
+        while not said.is_file() or text not in said.read_text():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{text!r} was not said in {seconds} seconds")
+            time.sleep(0.01)
+
     def wait(self) -> Ended:
         """Until it has ended."""
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return Ended(code, *((self.streams / name).read_text() for name in ("stdout", "stderr")))
 
     def _run(self, words: tuple[object, ...], before: Callable[[], None]) -> int:
-        sys.stdout, sys.stderr = ((self.streams / name).open("w") for name in ("stdout", "stderr"))
+        sys.stdout = (self.streams / "stdout").open("w")
+        sys.stderr = (self.streams / "stderr").open("w", buffering=1)  # a line at a time, as a real one
         sys.argv = ["prune-heads", *map(str, words)]
         try:
             before()

@@ -65,19 +65,20 @@ def _all_heads(task: str) -> str:
 
 def _majority(task: str, split: str) -> dict[str, float]:
     from prune_heads.mini import read
-    from prune_heads.tasks.metrics import compute_metrics
-    from prune_heads.tasks.spec import TASKS
+    from prune_heads.statistics import METRICS
+    from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
     labels = read(task, split)["label"]
     ((commonest, _),) = Counter(labels).most_common(1)
-    return compute_metrics(TASKS[task].metric, [commonest] * len(labels), labels)
+    constant = [commonest] * len(labels)
+    return {name: METRICS[name](constant, labels) for name in METRIC_NAMES[TASKS[task].metric]}
 
 
 def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
     """A row a size: seconds to read and resolve the file, of one worker a trial, and of `sweep status`."""
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.execution.spec import read_sweep
-    from prune_heads.execution.worker import Job, Worker
+    from prune_heads.execution.worker import Job, Worker, processes
     from prune_heads.reporting.sweep import status_report
     from tests.null_trial import KNOWN, begin
 
@@ -88,7 +89,7 @@ def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
             file.write_text(f"seeds = {list(range(n))}\n")
             resolve_seconds, read = _timed(read_sweep, file, KNOWN)
             at = SweepFolder.open(Path(folder) / "sweep", read)
-            work_seconds, _ = _timed(Worker(Job(at, read.trials, begin)).work)
+            work_seconds, _ = _timed(Worker(Job(at, read.trials, begin), processes(1)).work)
             status_seconds, status = _timed(status_report, at)
         rows.append(
             {

@@ -64,7 +64,8 @@ def run(trial):
         folder = Path(values["log"])
         name = f"{values['model']}-{values['criterion']}-{values['fraction']}-{values['seed']}"
         starts = len(list(folder.glob(f"{name}.*")))
-        (folder / f"{name}.{os.getpid()}.{time.monotonic_ns()}").touch()
+        start = f"{name}.{os.getpid()}.{time.monotonic_ns()}"
+        (folder / start).write_text(str(os.getppid()))
         while folder.with_name("hold").exists():
             time.sleep(0.01)
     time.sleep(values["sleep"])

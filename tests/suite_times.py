@@ -9,10 +9,10 @@ _SELECTING = ("keyword", "lf", "failedfirst", "stepwise", "maxfail", "collectonl
 
 
 class SuiteTimes:
-    """Seconds of a run of all tests, from `start`; kept by its expression of marks."""
+    """Seconds of a run of all tests, collection included; kept by its expression of marks."""
 
-    def __init__(self, start: float) -> None:
-        self.start = start
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
         self.tests = 0
         self.durations = 0.0
         self.durations_of_default = 0.0
@@ -29,10 +29,8 @@ class SuiteTimes:
         whole = config.args == config.getini("testpaths") and not any(
             config.getoption(name, None) for name in _SELECTING
         )
-        if not whole or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            return
         cache = getattr(config, "cache", None)
-        if cache is None:
+        if not whole or cache is None or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             return
         seconds = time.perf_counter() - self.start
         kept = cache.get("budgets/suites", {})

@@ -11,16 +11,16 @@ from tiny import save_tiny_checkpoint, write_sst2
 
 from prune_heads.errors import DataError, HeadDescriptorError
 from prune_heads.heads import HeadMask
+from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import correlate
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.ablation_tables import table
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.flips import FLIP_SAMPLE
-from prune_heads.studies.measuring import Ablation, measure
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.measuring import measure
+from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.surgery import remove_heads
-from prune_heads.tasks.own import OwnData
 
 SHAPE = (4, 4, 4)
 HEADS = [(block, head) for block in range(3) for head in range(4)]
@@ -52,11 +52,7 @@ def own(checkpoint, tmp_path):
         rows = [f"{words[i % 4]} {'very ' * (i % 3)},{label}" for i, label in enumerate(labels)]
         path.write_text("\n".join(["text,label", *rows]) + "\n")
         names = None if metric == "pearson" else ("negative", "positive")
-        return Setup(
-            str(model),
-            "own",
-            own=OwnData({"train": path, "validation": path}, ("text",), "label", metric, names),
-        )
+        return Setup(str(model), train_file=path, validation_file=path, metric=metric, labels=names)
 
     return make
 
@@ -68,8 +64,8 @@ def run(setup, **options):
 
 
 def predictions(setup, split="validation"):
-    subject = setup.load(Silent())
-    return setup.predictions(subject, setup.load_split(subject, split, Silent()), Silent())
+    subject = load_subject(setup, Silent())
+    return predictions_of(setup, subject, load_split(setup, subject, split, Silent()), Silent())
 
 
 def masked(kind, block, head):
@@ -98,11 +94,11 @@ def test_every_difference_is_that_of_evaluating_with_the_mask(kind, setup, tmp_p
 
 def test_p_values_are_mcnemar_s_and_corrected_over_all_heads(mini):
     measured = measure(predictions(mini, "validation_matched"), Ablation("without-one"))
-    found = table(measured, seed=0)
-    subject, truth = measured.predictions.subject, measured.predictions.references
+    found = table(measured)
+    truth = measured.predictions.references
 
     def right(logits):
-        return subject.predictions(logits) == truth
+        return measured.predictions.answers(logits) == truth
 
     before, expected = right(measured.base), []
     for logits in measured.by_head.values():
@@ -132,8 +128,8 @@ def test_only_one_chooses_on_the_other_split_and_tests_here(checkpoint, tmp_path
     folder = write_sst2(tmp_path / "SST-2", n_train=60, n_dev=80)
     setup = Setup(str(checkpoint), "sst2", data_dir=folder)
     for split, file, head in (("train", "train", 1), ("validation", "dev", 3)):
-        answers = predictions(setup, split).answers(masked("only-one", 0, head))
-        relabel(folder / f"{file}.tsv", answers)
+        found = predictions(setup, split)
+        relabel(folder / f"{file}.tsv", found.answers(found.of(masked("only-one", 0, head))))
     record = run(setup, kind="only-one")
     (found,) = record["tables"]
     first, *_ = best = found["best"]
@@ -160,7 +156,7 @@ def test_only_one_chooses_on_the_other_split_and_tests_here(checkpoint, tmp_path
 
 
 def test_the_sample_to_choose_on_is_drawn_by_the_seed_in_file_order(mini):
-    task = mini.load(Silent()).task
+    task = load_subject(mini, Silent()).task
     everything = task.load("train").dataset
     n = len(everything) // 2
     drawn = task.load("train", n, seed=0)
@@ -246,8 +242,8 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     gone = HeadMask.parse("1:2 2:1,2,3,4", SHAPE)
     there = predictions(setup)
     remove_heads(there.subject.model, gone)
-    pruned = setup.predictions(there.subject, there.split, Silent())
-    found = table(measure(pruned, Ablation(kind)), seed=0)
+    pruned = predictions_of(setup, there.subject, there.split, Silent())
+    found = table(measure(pruned, Ablation(kind)))
     whole = predictions(setup)
     assert found["base"] == whole.value(gone)
     for (block, head), value in zip(HEADS, flat(found["value"]), strict=True):
@@ -267,7 +263,7 @@ def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
         measure(predictions(each), Ablation("without-one"))
         for each in (replace(setup, dtype="bfloat16"), setup)
     )
-    answers = high.predictions.subject.predictions
+    answers = high.predictions.answers
     pairs = [(low.base, high.base), *((low.by_head[head], high.by_head[head]) for head in HEADS)]
     flipped = sum((answers(a) != answers(b))[:FLIP_SAMPLE].sum() for a, b in pairs)
     assert record["flips"] == {

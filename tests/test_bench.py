@@ -14,26 +14,25 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from prune_heads import load_pruned, remove_heads, save_pruned
 from prune_heads.budget import budget
 from prune_heads.checkpoints import linear_maps
-from prune_heads.checkpoints.language_model import reading_likelihoods
 from prune_heads.costs import n_parameters
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.coverage.tiny import tiny_model as tiny_of
 from prune_heads.errors import DataError, HeadDescriptorError, UnsupportedModelError
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.jobs.bench import bench_job
+from prune_heads.options import Bench, Choice, Setup
 from prune_heads.progress import Silent
 from prune_heads.studies import bench as module
-from prune_heads.studies.bench import SIDES, Bench, Contest, Race, bench, ceiling, original_of
-from prune_heads.studies.pruning import Choice
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.bench import SIDES, Contest, Race, bench, ceiling, original_of
+from prune_heads.studies.setup import load_subject
+from prune_heads.studies.timed import time_heads
 
 MASK = HeadMask.parse("1:2 2:1,2,3,4", (4, 4, 4))
 
 
 @pytest.fixture
 def subject(checkpoint, sst2):
-    return Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu").load(Silent())
+    return load_subject(Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu"), Silent())
 
 
 @pytest.fixture
@@ -70,7 +69,14 @@ SECONDS = {
 
 
 def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
-    bench(subject, original_of(subject), MASK, split, Bench((1, 8), 16, N_RUNS), Silent())
+    bench(
+        subject,
+        original_of(subject),
+        MASK,
+        split,
+        Bench(batch_sizes=(1, 8), length=16, runs=N_RUNS),
+        Silent(),
+    )
     per_race = len(SIDES) * (N_WARM + N_RUNS)
     assert len(calls) == 4 * per_race
     races = [calls[i : i + per_race] for i in range(0, len(calls), per_race)]
@@ -89,7 +95,14 @@ def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
 
 
 def test_numbers_are_made_of_the_seconds_of_each_run(subject, split, calls):
-    report = bench(subject, original_of(subject), MASK, split, Bench((4, 8), 16, N_RUNS), Silent())
+    report = bench(
+        subject,
+        original_of(subject),
+        MASK,
+        split,
+        Bench(batch_sizes=(4, 8), length=16, runs=N_RUNS),
+        Silent(),
+    )
     timed = {name: each[N_WARM:] for name, each in SECONDS.items()}
     assert [(row["lengths"], row["batch_size"], row["n_examples"]) for row in report["rows"]] == [
         ("fixed", 4, 4),
@@ -172,7 +185,7 @@ def test_layers_without_heads_do_not_attend(contest, monkeypatch):
 
 def test_batches_are_texts_in_file_order_padded_to_a_length_or_to_the_longest(subject, split):
     batches = subject.batches(split)
-    races = list(module._races(subject, split, batches, 20, Bench((2, 7, 10), 20)))
+    races = list(module._races(subject, split, batches, 20, Bench(batch_sizes=(2, 7, 10), length=20)))
     fixed, real = races[:3], races[3:]
     n_tokens = batches.n_tokens
     for size, race in zip((2, 7, 10), fixed, strict=True):
@@ -188,7 +201,7 @@ def test_batches_are_texts_in_file_order_padded_to_a_length_or_to_the_longest(su
 
 
 def test_texts_are_cut_at_the_fixed_length(subject, split):
-    (race, _) = module._races(subject, split, subject.batches(split), 4, Bench((30,), 4))
+    (race, _) = module._races(subject, split, subject.batches(split), 4, Bench(batch_sizes=(30,), length=4))
     assert race.inputs[0]["input_ids"].shape == (30, 4)
 
 
@@ -228,7 +241,7 @@ def test_what_ceilings_leave_out_is_noted(model_type, said):
 
 
 def test_no_ceiling_for_a_language_model():
-    model = reading_likelihoods(AutoModelForCausalLM.from_config(tiny_config("gpt2")).eval(), "causal")
+    model = AutoModelForCausalLM.from_config(tiny_config("gpt2")).eval()
     contest, reporter = Contest(model, model, MASK), Silent()
     inputs = [{"input_ids": torch.ones(1, 9, dtype=torch.long)}]
     assert ceiling(contest, Race("fixed", 1, inputs)) is None
@@ -254,9 +267,9 @@ def test_a_gain_above_its_ceiling_in_every_run_is_noted(each, most, noted):
 def test_what_cannot_be_timed(subject, split):
     original = original_of(subject)
     with pytest.raises(DataError, match="at most the number of examples, 30 of validation; got 31"):
-        bench(subject, original, MASK, split, Bench((1, 31)), Silent())
+        bench(subject, original, MASK, split, Bench(batch_sizes=(1, 31)), Silent())
     with pytest.raises(DataError, match="--length must be at most what the model takes, 64 tokens; got 65"):
-        bench(subject, original, MASK, split, Bench((1,), 65), Silent())
+        bench(subject, original, MASK, split, Bench(batch_sizes=(1,), length=65), Silent())
 
 
 def test_heads_of_a_part_of_a_group(subject, split):
@@ -265,7 +278,14 @@ def test_heads_of_a_part_of_a_group(subject, split):
     grouped = AutoModelForSequenceClassification.from_config(config).eval()
     subject = replace(subject, classifier=subject.classifier._replace(model=grouped))
     with pytest.raises(UnsupportedModelError, match="are removed by whole groups"):
-        bench(subject, original_of(subject), HeadMask.parse("1:1", (4, 4, 4)), split, Bench((1,)), Silent())
+        bench(
+            subject,
+            original_of(subject),
+            HeadMask.parse("1:1", (4, 4, 4)),
+            split,
+            Bench(batch_sizes=(1,)),
+            Silent(),
+        )
 
 
 @pytest.fixture
@@ -290,7 +310,10 @@ def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, 
     monkeypatch.setattr(module, "_SHORTEST_SECONDS", 1e-9)
     setup, reporter = saved(model_type), Silent()
     choice = Choice(fraction=0.5, groups=model_type == "llama")
-    records = [bench_job(setup, choice, Bench((1,), 8), reporter, seed=seed) for seed in (1, 1, 2)]
+    records = [
+        time_heads(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter)[0]
+        for seed in (1, 1, 2)
+    ]
     chosen = [HeadMask.parse(" ".join(record["heads_pruned"]), (4, 4, 4)) for record in records]
     assert [len(mask) for mask in chosen] == [6, 6, 6]
     assert chosen[0] == chosen[1] != chosen[2]
@@ -305,7 +328,7 @@ def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, 
 
 def test_random_heads_of_groups_must_be_asked_for(saved):
     with pytest.raises(HeadDescriptorError, match="are removed by whole groups: add --groups"):
-        bench_job(saved("llama"), Choice(fraction=0.5), Bench((1,), 8), Silent())
+        time_heads(saved("llama"), Choice(fraction=0.5), Bench(batch_sizes=(1,), length=8), Silent())
 
 
 def test_the_original_of_a_checkpoint_that_has_lost_heads(checkpoint, sst2, tmp_path, monkeypatch):
@@ -313,7 +336,7 @@ def test_the_original_of_a_checkpoint_that_has_lost_heads(checkpoint, sst2, tmp_
     save_pruned(remove_heads(tiny_model(n_labels=2), "3:1,4"), tmp_path / "pruned")
     tiny_tokenizer().save_pretrained(tmp_path / "pruned")
     whole, gone = (
-        Setup(str(folder), "sst2", data_dir=sst2, label_order=order, device="cpu").load(Silent())
+        load_subject(Setup(str(folder), "sst2", data_dir=sst2, label_order=order, device="cpu"), Silent())
         for folder, order in ((checkpoint, None), (tmp_path / "pruned", ("negative", "positive")))
     )
     original = original_of(gone)
@@ -324,7 +347,7 @@ def test_the_original_of_a_checkpoint_that_has_lost_heads(checkpoint, sst2, tmp_
         original,
         HeadMask.parse("3:1,4", (4, 4, 4)),
         gone.task.load("validation"),
-        Bench((2,), 8),
+        Bench(batch_sizes=(2,), length=8),
         Silent(),
     )
     assert report["rows"][0]["ceiling"] > 1

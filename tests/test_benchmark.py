@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 import typer
-from tiny import tiny_model, tiny_tokenizer
+from tiny import tiny_model, tiny_tokenizer, tokenize
 from tiny_texts import save_language_model, tiny_language_model
 
 from experiments.benchmark import scoring
 from experiments.benchmark.__main__ import benchmark, scoring_ratio
 from experiments.benchmark.scoring import benchmark_scoring, published_scores
-from prune_heads.batching import tokenize
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.importance import ESTIMATORS, gate_gradients
+from prune_heads.options import Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.setup import Setup
 from prune_heads.tasks.task import load_task
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import WORDS, tiny_model
+from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmark import ablation as module
@@ -24,9 +25,9 @@ from prune_heads.anatomy import attention_blocks
 from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.importance.gradient import example_losses
+from prune_heads.options import Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.setup import load_subject
 
 SECONDS = {
     "engine": (2.0, 4.0, 3.0),
@@ -101,7 +102,7 @@ def test_ratios_are_medians_of_those_of_each_repeat(setup, clock):
 
 def test_the_floor_is_what_is_needed_at_the_rate_of_the_machine(setup, clock):
     floor = benchmark_ablation(setup, Silent(), repeats=3)["floor"]
-    subject = setup.load(Silent())
+    subject = load_subject(setup, Silent())
     batches = subject.batches(subject.task.load("validation"))
     needed = ablation_multiply_adds(subject.blocks, batches.n_tokens, one_position=True)
     assert floor["multiply_adds"] == needed
@@ -129,13 +130,13 @@ def test_a_report_has_its_conditions(setup, clock):
 
 def test_the_published_evaluation_is_a_process_and_gives_the_masked_loss(setup):
     mask = HeadMask.parse("2:3 1:1", (4, 4, 4))
-    subject = setup.load(Silent())
+    subject = load_subject(setup, Silent())
     batches = subject.batches(subject.task.load("validation"))
     logits = torch.from_numpy(predict(subject.model, batches, gates_of(subject.model, mask)))
-    loss = example_losses(logits, torch.from_numpy(batches.labels)).mean()
+    loss = cross_entropy(logits, torch.from_numpy(batches.targets.values)).mean()
     assert published_evaluation(setup, "validation", mask) == pytest.approx(float(loss), abs=1e-6)
-    unmasked = example_losses(
-        torch.from_numpy(predict(subject.model, batches)), torch.from_numpy(batches.labels)
+    unmasked = cross_entropy(
+        torch.from_numpy(predict(subject.model, batches)), torch.from_numpy(batches.targets.values)
     )
     assert abs(float(unmasked.mean() - loss)) > 1e-3  # the mask is seen
 

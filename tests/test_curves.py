@@ -11,18 +11,17 @@ from transformers import BertForSequenceClassification
 from prune_heads.errors import DataError
 from prune_heads.heads import HeadMask
 from prune_heads.importance import CRITERIA, ESTIMATORS, Examples, gate_gradients
+from prune_heads.options import Ablation, Choice, Curves, RunOptions, Scoring, Setup
 from prune_heads.progress import Silent
 from prune_heads.selection import select
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.ablating import ablate
-from prune_heads.studies.curves import Curves, curves, renewed
+from prune_heads.studies.curves import curves, renewed
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.lab import Lab
-from prune_heads.studies.measuring import Ablation
-from prune_heads.studies.pruning import Choice
-from prune_heads.studies.run import RunOptions, run
-from prune_heads.studies.scoring import Scoring, score
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.run import run
+from prune_heads.studies.scoring import score
+from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.surgery import remove_heads, zero_heads
 
 N_DRAWS = 6
@@ -35,7 +34,7 @@ def setup(checkpoint, sst2, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(setup):
-    return curves(setup, Curves(n_draws=N_DRAWS), Silent())
+    return curves(setup, Curves(draws=N_DRAWS), Silent())
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +46,8 @@ def rescored(setup):
 def examples(setup):
     """The predictions of the tiny model on the validation split."""
     reporter = Silent()
-    subject = setup.load(reporter)
-    return setup.predictions(subject, subject.task.load("validation"), reporter)
+    subject = load_subject(setup, reporter)
+    return predictions_of(setup, subject, subject.task.load("validation"), reporter)
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def test_a_line_prunes_the_lowest_scores_and_its_values_are_those_of_its_masks(r
         on = {"gradient": "train", "ablation": "validation", "magnitude": None}[criterion]
         assert (found["scored_on"], found["n_draws"], found["rescored"]) == (on, 1, False)
         assert found["estimator"] == ("example" if criterion == "gradient" else None)
-        data = on and setup.predictions(examples.subject, examples.subject.task.load(on), Silent())
+        data = on and predictions_of(setup, examples.subject, examples.subject.task.load(on), Silent())
         scores = score(examples.subject, Scoring(criterion), data).scores
         for mask, point in zip(masks(found), found["points"], strict=True):
             assert mask == select(scores, len(mask))
@@ -107,7 +106,7 @@ def test_a_line_prunes_the_lowest_scores_and_its_values_are_those_of_its_masks(r
 
 def test_steps_finer_than_a_head_change_no_area(setup):
     """Each of 12 heads is one point then, whether in 12 steps or in 20."""
-    by_steps = {n: curves(setup, Curves(("magnitude",), n_steps=n), Silent())["lines"][0] for n in (12, 20)}
+    by_steps = {n: curves(setup, Curves(("magnitude",), steps=n), Silent())["lines"][0] for n in (12, 20)}
     assert len(by_steps[20]["points"]) == 21
     areas = [line["areas"]["validation"] for line in by_steps.values()]
     assert areas[0] == pytest.approx(areas[1], abs=1e-12)
@@ -138,14 +137,14 @@ def test_random_is_a_band_over_draws_of_consecutive_seeds(record, setup, example
         assert point["heads_pruned"] is None
     assert any(point["low"] < point["high"] for point in found["points"])
     again, other = (
-        curves(setup, Curves(("random",), Scoring(seed=seed), N_DRAWS), Silent())["lines"] for seed in (0, 1)
+        curves(setup, Curves(("random",), seed=seed, draws=N_DRAWS), Silent())["lines"] for seed in (0, 1)
     )
     assert again == [found]
     assert other != [found]
 
 
 def test_a_single_draw_of_random_has_heads_and_the_interval_of_its_metric(setup):
-    (found,) = curves(setup, Curves(("random",), n_draws=1), Silent())["lines"]
+    (found,) = curves(setup, Curves(("random",), draws=1), Silent())["lines"]
     assert masks(found)[-1] == HeadMask.all((4, 4, 4))
     assert found["points"][0]["low"] < found["points"][0]["high"]
 
@@ -197,7 +196,7 @@ def test_a_criterion_without_data_is_not_asked_again(record, rescored):
 @pytest.mark.parametrize(("split", "is_oracle"), [(None, True), ("validation", True), ("train", False)])
 def test_an_oracle_is_called_one(setup, split, is_oracle):
     reporter = Silent()
-    found = curves(setup, Curves(("ablation",), Scoring(split=split)), reporter)
+    found = curves(setup, Curves(("ablation",), score_split=split), reporter)
     assert (
         found["lines"][0]["scored_on"] == found["scored_on"]["ablation"]["split"] == (split or "validation")
     )
@@ -209,19 +208,19 @@ def test_the_scores_of_ablation_are_what_the_metric_loses(examples):
     subject = examples.subject
     scored = CRITERIA["ablation"].score(Examples(subject.model, examples))
     base = evaluate(examples, HeadMask((4, 4, 4)))["metrics"]["accuracy"]
-    right = examples.answers(HeadMask((4, 4, 4))) == examples.references
+    right = examples.answers(examples.of(HeadMask((4, 4, 4)))) == examples.references
     for head in ~HeadMask((4, 4, 4)):
         mask = HeadMask((4, 4, 4), frozenset([head]))
         assert scored.values[head[0]][head[1]] == base - evaluate(examples, mask)["metrics"]["accuracy"]
-        lost = right.astype(int) - (examples.answers(mask) == examples.references)
+        lost = right.astype(int) - (examples.answers(examples.of(mask)) == examples.references)
         assert scored.standard_error[head[0]][head[1]] == pytest.approx(lost.std(ddof=1) / np.sqrt(len(lost)))
     assert len(set(scored.flat())) > 3
 
 
 def test_heads_that_are_gone_score_zero_and_the_others_keep_their_places(setup, examples):
-    pruned = setup.load(Silent())
+    pruned = load_subject(setup, Silent())
     remove_heads(pruned.model, "1:1 3:2,4")
-    data = setup.predictions(pruned, examples.split, Silent())
+    data = predictions_of(setup, pruned, examples.split, Silent())
     scored = score(pruned, Scoring("ablation"), data).scores
     gone = HeadMask.parse("1:1 3:2,4", (4, 4, 4))
     masked = score(examples.subject, Scoring("ablation"), examples, masked=gone).scores
@@ -237,13 +236,13 @@ def test_a_metric_that_is_no_mean_has_no_standard_error(checkpoint, tmp_path):
         rows = [row.split("\t") for row in file.read_text().splitlines()[1:]]
         file.write_text("".join(f"x\t{label}\t*\t{text}\n" for text, label in rows))
     setup = Setup(str(checkpoint), "cola", data_dir=folder, label_order=("unacceptable", "acceptable"))
-    found = curves(setup, Curves(("ablation", "random"), n_draws=2, n_steps=3), Silent())
+    found = curves(setup, Curves(("ablation", "random"), draws=2, steps=3), Silent())
     assert found["headline"] == "matthews_correlation"
     assert [point["percent"] for point in found["lines"][0]["points"]] == pytest.approx(
         [0, 100 / 3, 200 / 3, 100]
     )
-    subject = setup.load(Silent())
-    data = setup.predictions(subject, subject.task.load("validation"), Silent())
+    subject = load_subject(setup, Silent())
+    data = predictions_of(setup, subject, subject.task.load("validation"), Silent())
     assert score(subject, Scoring("ablation"), data).scores.standard_error is None
 
 
@@ -256,12 +255,12 @@ def test_a_metric_that_is_undefined_is_refused(checkpoint, tmp_path, split):
         (tmp_path / f"{name}.tsv").write_text("\n".join(rows) + "\n")
     setup = Setup(str(checkpoint), "cola", data_dir=tmp_path, label_order=("unacceptable", "acceptable"))
     with pytest.raises(DataError, match=f"must be defined on {split} .8 examples.*all 8 examples are alike"):
-        curves(setup, Curves(("ablation", "magnitude"), Scoring(split=split)), Silent())
+        curves(setup, Curves(("ablation", "magnitude"), score_split=split), Silent())
 
 
 def test_nothing_is_evaluated_twice(setup, forwards):
     setup = replace(setup, store=setup.store.parent / "another")
-    options = Curves(("ablation", "magnitude", "random"), n_draws=3)
+    options = Curves(("ablation", "magnitude", "random"), draws=3)
     first = curves(setup, options, Silent())
     assert forwards
     forwards.clear()
@@ -270,12 +269,12 @@ def test_nothing_is_evaluated_twice(setup, forwards):
     ablate(setup, Ablation(), Silent())  # the oracle was made of these masks
     assert forwards == []
 
-    choice = RunOptions(Choice(fraction=0.5), curve=True)
-    points = run(Lab(setup, Silent()), Scoring("magnitude"), choice).record["curve"]
+    options = RunOptions(curve=True)
+    points = run(Lab(setup, Silent()), Scoring("magnitude"), Choice(), options).record["curve"]
     assert sum(forwards) < 2 * 30  # the model after surgery, and a few examples that prove the gates
     values = {point["percent"]: point["value"] for point in line(first, "magnitude")["points"]}
     assert {point["percent"]: point["accuracy"] for point in points} == values
     forwards.clear()
-    subject = setup.load(Silent())
-    evaluate(setup.predictions(subject, subject.task.load("validation"), Silent()), HeadMask((4, 4, 4)))
+    subject = load_subject(setup, Silent())
+    evaluate(predictions_of(setup, subject, subject.task.load("validation"), Silent()), HeadMask((4, 4, 4)))
     assert sum(forwards) < 30

@@ -7,13 +7,13 @@ import pytest
 
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask
+from prune_heads.options import Curves, Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.curves import Curves, curves
-from prune_heads.studies.scoring import Scoring
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.curves import among, curves
+from prune_heads.studies.setup import load_subject, predictions_of
 
 CRITERIA = ("gradient", "ablation", "random")
-OF_ONE_DRAW = Curves(CRITERIA, Scoring(max_examples=4), n_draws=1, n_steps=4, splits=("validation",))
+OF_ONE_DRAW = Curves(CRITERIA, score_examples=4, draws=1, steps=4, split=("validation",))
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def setup(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shape(setup):
     """Heads of every block, with letters."""
-    subject = setup.load(Silent())
-    return setup.predictions(subject, subject.task.load("validation", 4), Silent()).gone.n_heads
+    subject = load_subject(setup, Silent())
+    return predictions_of(setup, subject, subject.task.load("validation", 4), Silent()).gone.n_heads
 
 
 def masks(line, shape):
@@ -61,8 +61,8 @@ def test_all_blocks_by_name_are_the_curve_without_names(setup):
 
 def test_blocks_that_are_not_there_or_have_no_heads_left_are_refused():
     gone = HeadMask.parse("1:1,3 2:4", (4, 4, 4))
-    assert str(Curves(blocks=("2",)).among(gone)) == "2:1,2,3,4"
+    assert str(among(Curves(blocks=("2",)), gone)) == "2:1,2,3,4"
     with pytest.raises(HeadDescriptorError, match="--blocks 3 must have heads left to prune"):
-        Curves(blocks=("3",)).among(gone | HeadMask.parse("3:1,2,3,4", (4, 4, 4)))
+        among(Curves(blocks=("3",)), gone | HeadMask.parse("3:1,2,3,4", (4, 4, 4)))
     with pytest.raises(HeadDescriptorError, match="--blocks must be between 1 and 3 for this model; got E"):
-        Curves(blocks=("E",)).among(gone)
+        among(Curves(blocks=("E",)), gone)

@@ -14,10 +14,10 @@ from matplotlib.image import imread
 from pyarrow import parquet
 
 from prune_heads.cli.app import app
-from prune_heads.cli.options import SetupOptions
 from prune_heads.cli.trial import known
 from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
+from prune_heads.options import Setup
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.bench import bench_page
 from prune_heads.reporting.curves import curve_csv, curve_page
@@ -99,6 +99,7 @@ def test_nothing_stands_at_the_top_but_what_belongs_there():
     files = {
         "README.md",
         "CHANGELOG.md",
+        "CITATION.cff",
         "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",
@@ -146,7 +147,7 @@ def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
     wanted = tomllib.loads(experiment.read_text())
     configuration = record["configuration"]
     assert configuration["task"] == wanted["task"]
-    assert configuration["model"] == Path(wanted.get("model", SetupOptions().model)).name
+    assert configuration["model"] == Path(wanted.get("model", Setup().model)).name
     assert configuration["dtype"] == wanted.get("dtype", "float32")
     assert configuration["max_examples"] is None
     assert record["provenance"]["dirty"] is False

@@ -7,18 +7,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_model, tiny_tokenizer, write_sst2
+from tiny import tiny_model, tiny_tokenizer, tokenize, write_sst2
 
-from prune_heads.batching import tokenize
 from prune_heads.errors import DataError
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, GateGradients, gate_gradients, running_sum
+from prune_heads.options import Comparison, Scoring, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import area_under_curve
-from prune_heads.studies.estimators import Comparison, compare_estimators
-from prune_heads.studies.scoring import Scoring, examples_to_score_on, score
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.estimators import compare_estimators
+from prune_heads.studies.scoring import examples_to_score_on, score
+from prune_heads.studies.setup import load_subject
 from prune_heads.tasks.task import load_task
 
 NAMES = [*ESTIMATORS, "running sum"]
@@ -37,7 +37,7 @@ def setup(checkpoint, sst2, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(setup):
-    return compare_estimators(setup, Comparison(n_steps=4, score_examples=20), Silent())
+    return compare_estimators(setup, Comparison(steps=4, score_examples=20), Silent())
 
 
 def test_the_running_sum_is_what_a_loop_adds_up_that_never_zeroes_its_gradient(tmp_path):
@@ -50,7 +50,7 @@ def test_the_running_sum_is_what_a_loop_adds_up_that_never_zeroes_its_gradient(t
         batch = examples.batch(np.array([i]))
         with gated(model, gates):
             logits = model(**batch.inputs).logits
-        torch.nn.functional.cross_entropy(logits, batch.labels).backward()
+        torch.nn.functional.cross_entropy(logits, batch.targets).backward()
         total += torch.cat([gate.grad for gate in gates]).abs()
     gradients = gate_gradients(model, examples)
     assert np.allclose(running_sum(gradients).flat(), total / 9, rtol=1e-4, atol=1e-7)
@@ -81,12 +81,12 @@ def test_gradients_of_one_sign_add_up_with_the_number_of_examples():
 
 
 def test_scores_are_those_of_the_estimators(setup, record):
-    subject = setup.load(Silent())
-    scoring = Scoring(max_examples=20)
+    subject = load_subject(setup, Silent())
+    scoring = Scoring(score_examples=20)
     examples = examples_to_score_on(subject, setup, scoring, Silent())
     assert [line["estimator"] for line in record["lines"]] == NAMES
     for line in record["lines"][:-1]:
-        wanted = score(subject, Scoring(estimator=line["estimator"], max_examples=20), examples).scores
+        wanted = score(subject, Scoring(estimator=line["estimator"], score_examples=20), examples).scores
         assert np.allclose(np.concatenate(line["scores"]), wanted.flat(), rtol=1e-4, atol=1e-8)
     gradients = score(subject, scoring, examples).gradients
     last = np.concatenate(record["lines"][-1]["scores"])

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer, write_sst2
+from tiny import tiny_model, tiny_tokenizer, tokenize, write_sst2
 
-from prune_heads.batching import tokenize
 from prune_heads.checkpoints import Classifier
 from prune_heads.errors import LabelError, NotFiniteError, UnsupportedModelError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
+from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.tasks.task import load_task
 
 
@@ -79,10 +79,13 @@ def test_labels_are_read_by_name_not_by_place(task):
     results = []
     for subject in (straight, swapped):
         logits = predict(subject.model, subject.batches(split))
-        results.append((subject.predictions(logits), subject.metrics(logits, split)))
+        batches = subject.batches(split)
+        results.append(
+            (subject.objective.predictions(logits), subject.objective.metrics(logits, batches.references))
+        )
     assert np.array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
-    assert np.array_equal(straight.batches(split).labels, 1 - swapped.batches(split).labels)
+    assert np.array_equal(straight.batches(split).targets.values, 1 - swapped.batches(split).targets.values)
 
 
 def test_labels_that_do_not_match_and_unknown_models_are_refused(task):
@@ -101,12 +104,13 @@ def test_nan_in_the_logits_is_refused(task):
 
 
 def test_a_score_below_the_majority_is_said(task):
-    subject, split, reporter = subject_of(task), task.load("validation"), Silent()
+    split, reporter = task.load("validation"), Silent()
+    predictions = Predictions(subject_of(task), split, None, reporter)
     truth = np.asarray(split.dataset["label"])
     wrong = np.eye(2, dtype=np.float32)[1 - truth]
-    warn_if_below_majority(subject, split, wrong, reporter)
+    warn_if_below_chance(predictions, wrong)
     assert "check the labels" in reporter.notes[0]
-    warn_if_below_majority(subject, split, 1 - wrong, reporter)
+    warn_if_below_chance(predictions, 1 - wrong)
     assert len(reporter.notes) == 1
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from prune_heads import Evaluator, HeadMask, HeadScores, attention_blocks, gate_gradients, load_task, select
 from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, LabelError
-from prune_heads.importance import CRITERIA
+from prune_heads.importance import CRITERIA, criterion_of
 
 draw = random.Random(0)
 ROWS = [
@@ -267,7 +267,7 @@ def test_what_are_no_scores_of_the_heads_is_refused(ev, given, said):
 
 
 def test_what_cannot_be_called_is_no_criterion(ev):
-    with pytest.raises(CriterionError, match="must be a function of examples; got int"):
+    with pytest.raises(CriterionError, match="must be a function of examples; this one is of type int"):
         ev.score(3)
 
 
@@ -347,3 +347,46 @@ def test_every_criterion_scores_on_the_examples_of_the_evaluator(ev, criterion):
     scores = ev.score(criterion)
     assert scores.n_examples == (30 if CRITERIA[criterion].needs_data else 0)
     assert scores.n_heads == SHAPE
+
+
+OWN = (
+    "import numpy as np\n\n\ndef ranks(examples):\n    'Later heads matter more.'\n    return np.arange(12)\n"
+)
+
+
+@pytest.mark.parametrize("folder", ["", "nested/"])
+def test_a_criterion_is_named_by_its_file_or_its_module(ev, tmp_path, monkeypatch, folder):
+    (tmp_path / "nested").mkdir()
+    (tmp_path / folder / "my_ranks.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    scores = ev.score(f"{folder}my_ranks.py:ranks")
+    assert (scores.criterion, scores.flat().tolist()) == ("my_ranks.py:ranks", list(range(12)))
+    if not folder:
+        assert ev.score("my_ranks:ranks").flat().tolist() == list(range(12))
+        assert criterion_of("my_ranks:ranks").source == criterion_of("my_ranks.py:ranks").source
+    assert criterion_of(f"{folder}my_ranks.py:ranks").summary == "Later heads matter more."
+    (tmp_path / folder / "my_ranks.py").write_text(OWN.replace("np.arange(12)", "-np.arange(12)"))
+    assert ev.score(f"{folder}my_ranks.py:ranks").flat().tolist() == [-i for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "said"),
+    [
+        (OWN, "own.py:rank", "own.py:rank must be importable; got AttributeError.*'rank'"),
+        (OWN, "none.py:ranks", "none.py:ranks must be importable; got FileNotFoundError"),
+        (OWN, "no_such_module_here:ranks", "got ModuleNotFoundError"),
+        ("import sys; sys.exit(3)", "own.py:ranks", "got SystemExit: 3"),
+        ("def ranks(:", "own.py:ranks", "got SyntaxError"),
+        ("ranks = 3", "own.py:ranks", "own.py:ranks is of type int"),
+        ("def ranks(): return 1", "own.py:ranks", "failed with TypeError: ranks.. takes 0"),
+        ("def ranks(examples): return [[1.0]]", "own.py:ranks", "the model has"),
+        (OWN, "ranks", "must be one of gradient, ablation, magnitude, random, or one's own"),
+    ],
+)
+def test_a_criterion_that_does_not_fit_is_refused_with_the_reason(
+    ev, tmp_path, monkeypatch, source, name, said
+):
+    (tmp_path / "own.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CriterionError, match=said):
+        ev.score(name)

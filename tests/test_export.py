@@ -48,7 +48,7 @@ def classifier(model):
     return Classifier(model, tiny_tokenizer(), "tiny", None)
 
 
-SHOWN = {*REMOVED[::4], "albert", "bart", "bert", "gpt2", "llama", "modernbert", "t5", "xlnet"}
+SHOWN = {*REMOVED[::8], "albert", "bart", "bert", "gpt2", "llama", "modernbert", "t5", "xlnet"}
 """Types that are always exported; the others by `make thorough`."""
 
 
@@ -199,7 +199,9 @@ def test_a_tokenizer_that_cannot_pad():
     assert len(batches[3]["input_ids"].unique()) > 15
 
 
-@pytest.mark.parametrize("model_type", ["distilbert", "gpt2", "llama"])
+@pytest.mark.parametrize(
+    "model_type", ["distilbert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "llama"))]
+)
 def test_onnx_computes_what_the_model_computes_on_any_batch(model_type, tmp_path, monkeypatch):
     """With groups removed from all layers and the second layer without heads."""
     original = tiny_model(model_type)
@@ -289,9 +291,10 @@ def test_a_file_that_onnxruntime_cannot_load(tmp_path):
         run_onnx(tmp_path, [tiny_inputs()])
 
 
+@pytest.mark.slow
 def test_large_models_get_a_file_of_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_module, "_ONE_FILE_BYTES", 1000)
-    model = tiny_model("bert")
+    model = tiny_model("bert", num_hidden_layers=1)
     write_onnx(model, tiny_inputs(2, 7), tmp_path)
     files = {file.name: file.stat().st_size for file in tmp_path.iterdir()}
     assert set(files) == {ONNX_FILE, f"{ONNX_FILE}.data"}

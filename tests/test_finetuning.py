@@ -9,19 +9,20 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from prune_heads.batching import Batches
 from prune_heads.checkpoints import load_classifier
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
-from prune_heads.jobs.finetune import finetune_job
+from prune_heads.objectives.batches import Batches
+from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Silent
+from prune_heads.reporting.folders import finetuning_files
+from prune_heads.studies.finetune_folder import finetune_into
 from prune_heads.studies.finetuning import finetune
 from prune_heads.studies.saves import last_whole
-from prune_heads.studies.setup import Setup
-from prune_heads.studies.training import Recipe, _Order, _Watch
-from prune_heads.tasks.own import own_texts
+from prune_heads.studies.setup import load_split, load_subject
+from prune_heads.studies.training import _Order, _Watch
 
 LABELS = ("negative", "positive")
 SETUP = Setup("mini", "mini-sentiment", max_examples=96)
@@ -123,7 +124,7 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
     optimizer = torch.optim.AdamW(groups, 1e-3)
     schedule = get_linear_schedule_with_warmup(optimizer, 1, 8)  # a tenth of eight steps, rounded up
     for batch in seen:
-        model(**batch.inputs, labels=batch.labels).loss.backward()
+        model(**batch.inputs, labels=batch.targets).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -146,8 +147,8 @@ def test_batches_are_of_like_length(tmp_path, monkeypatch):
     setup = replace(SETUP, max_examples=192, batch_size=16)
     monkeypatch.setattr(Batches, "batch", spy)
     finetune(setup, Recipe(epochs=1), tmp_path / "work", Silent())
-    subject = setup.load(Silent())
-    batches = subject.batches(setup.load_split(subject, "train", Silent()))
+    subject = load_subject(setup, Silent())
+    batches = subject.batches(load_split(setup, subject, "train", Silent()))
     order = np.array(list(_Order(batches, 42, grouped=False))).reshape(12, 16)
     assert len(seen) == 12
     assert sum(seen) < 0.7 * batches.n_tokens[order].std(axis=1).sum()
@@ -180,7 +181,8 @@ class _KilledAfter(Silent):
 
 
 def tuned(output, reporter=None, recipe=QUICK, **more):
-    return finetune_job(SETUP, recipe, reporter or Silent(), output=output, **{"save_seconds": 0.0, **more})
+    recipe, folder = replace(recipe, save_minutes=0.0), NewFolder(output, **more)
+    return finetune_into(SETUP, recipe, reporter or Silent(), folder, finetuning_files)
 
 
 def killed(output, examples):
@@ -214,6 +216,7 @@ def check_same(record, output, whole):
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [70, "end of epoch 1", "end of epoch 2"])
 def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, monkeypatch):
     """In the middle of an epoch, and after its last step before it is measured."""
@@ -240,7 +243,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, m
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_the_order_of_an_epoch_is_of_its_number_alone(grouped):
-    subject = SETUP.load(Silent())
+    subject = load_subject(SETUP, Silent())
     order = _Order(subject.batches(subject.task.load("train")), 42, grouped=grouped)
     drawn = []
     for epoch in (0, 1, 0):
@@ -317,8 +320,8 @@ def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_pat
 
 def test_the_record_names_no_place(tmp_path, sentiment):
     setup = replace(SETUP, model=str(sentiment), max_examples=64)
-    record = finetune_job(
-        setup, replace(QUICK, epochs=1), Silent(), output=tmp_path / "out", save_seconds=1e9
+    record = finetune_into(
+        setup, replace(QUICK, epochs=1), Silent(), NewFolder(tmp_path / "out"), finetuning_files
     )
     assert record["model"]["name"] == "sentiment"
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
@@ -335,6 +338,6 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     ):
         tuned(tmp_path / "out", recipe=replace(QUICK, keep_steps=(0, 7)))
     assert not list(tmp_path.glob("*out*"))
-    texts = Setup("mini", "lm", own=own_texts("lm", {"train": file}, None))
+    texts = Setup("mini", "lm", train_file=file)
     with pytest.raises(TaskError, match="needs a task with labels"):
         finetune(texts, QUICK, tmp_path / "work", Silent())

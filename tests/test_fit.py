@@ -123,7 +123,7 @@ def test_entries_that_contradict_or_would_be_ignored_are_refused(change, said, c
         ("config.json", {"pad_token_id": None}, r"the tokenizer's is taken: \[PAD\] \(0\)"),
         ("config.json", {"architectures": None}, "names no class in 'architectures'; BertForSequenceClass"),
         *(
-            ("tokenizer_config.json", {"model_max_length": length}, "model_max_length .* left out of account")
+            ("tokenizer_config.json", {"model_max_length": length}, "model_max_length .* ignored")
             for length in (-1, 0, 1, "512", [5], float("nan"))
         ),
         ("tokenizer_config.json", {"model_input_names": ["input_ids"]}, "attention_mask, which is added"),
@@ -174,7 +174,7 @@ def test_a_tokenizer_that_no_file_describes_is_refused_by_the_names_of_its_files
         file.unlink()
     refuse(copy, r"must hold its tokenizer: tokenizer.json, or vocab.txt; copy holds none")
     (copy / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
-    refuse(copy, "must know words")
+    refuse(copy, "must have words")
 
 
 def test_a_tokenizer_of_another_model_or_class_is_refused(copy):

@@ -19,9 +19,10 @@ from prune_heads import (
     zero_heads,
 )
 from prune_heads.anatomy.context import uncompiled
-from prune_heads.batching import Batch
 from prune_heads.errors import MaskNotAppliedError, UnsupportedModelError
 from prune_heads.importance.gradient import _per_token
+from prune_heads.objectives.batches import Batch
+from prune_heads.objectives.single_label import SingleLabel
 
 INPUTS = tiny_inputs()
 A, B = {0: [0, 1, 2, 3], 1: [2]}, {1: [0, 1], 2: [3]}
@@ -89,7 +90,10 @@ def holds(compiling, backend, tolerance, *, surgery=True):
         return
     assert [b.name for b in attention_blocks(model)] == [b.name for b in attention_blocks(plain)]
     with torch.enable_grad():
-        gradients = [_per_token(m, attention_blocks(m), Batch(None, INPUTS, LABELS)) for m in (model, plain)]
+        gradients = [
+            _per_token(m, attention_blocks(m), Batch(None, INPUTS, LABELS), SingleLabel("accuracy"))
+            for m in (model, plain)
+        ]
     for got, wanted in zip(*gradients, strict=True):
         same(got, wanted, tolerance)
     same(zero_heads(model, B)(**INPUTS).logits, truth["B"], tolerance)
@@ -267,7 +271,7 @@ def test_a_block_whose_w_o_never_ran_has_no_derivative_of_0(what):
     else:
         model.bert.encoder.layer[1].forward = lambda hidden, *args, **kwargs: hidden
     with pytest.raises(MaskNotAppliedError, match=r"layer\.1\.attention ran without it, or did not run"):
-        _per_token(model, attention_blocks(model), Batch(None, INPUTS, LABELS))
+        _per_token(model, attention_blocks(model), Batch(None, INPUTS, LABELS), SingleLabel("accuracy"))
 
 
 @dataclass

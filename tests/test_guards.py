@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "prune_heads"
 READERS = {
     "reading.py": "the reader itself",
     "store/folder.py": "bytes of the store, whose damage arrays.py sees by their checksum",
-    "migration/files.py": "looks for names in chunks of bytes before it reads",
+    "migration/__init__.py": "looks for names in bytes before it reads",
     "execution/claims.py": "claims, which processes of ours write",
     "execution/owner.py": "what the system says of processes",
     "studies/saves.py": "saves of a training that was killed, by their checksums",

@@ -64,10 +64,10 @@ def test_keep_is_the_mask_by_block(mask):
 @pytest.mark.parametrize(
     ("text", "place", "reason"),
     [
-        ("x:1", "character 1 ('x')", "a number must stand here"),
-        ("1:", "the end", "a number must stand here"),
-        ("1:1,,2", "character 5 (',')", "a number must stand here"),
-        ("1:1 2:1x", "character 8 ('x')", "a number must stand here"),
+        ("x:1", "character 1 ('x')", "a number must be here"),
+        ("1:", "the end", "a number must be here"),
+        ("1:1,,2", "character 5 (',')", "a number must be here"),
+        ("1:1 2:1x", "character 8 ('x')", "a number must be here"),
         ("1:1 3", "the end", "':' and heads must follow"),
         ("1 2:1", "character 2 (' ')", "':' and heads must follow"),
         ("4:1", "character 1 ('4')", "layer 4 must be between 1 and 3"),
@@ -75,8 +75,8 @@ def test_keep_is_the_mask_by_block(mask):
         ("1:1 2:2,3", "character 9 ('3')", "head 3 must be between 1 and 2 (layer 2)"),
         ("1:0", "character 3 ('0')", "head 0 must be between 1 and 4"),
         ("1:2,3,2", "character 7 ('2')", "head 2 is named twice"),
-        ("1:²", "character 3 ('²')", "a number must stand here"),
-        ("-1:2", "character 1 ('-')", "a number must stand here"),
+        ("1:²", "character 3 ('²')", "a number must be here"),
+        ("-1:2", "character 1 ('-')", "a number must be here"),
     ],
 )
 def test_parse_errors_point_at_the_character(text, place, reason):
@@ -174,24 +174,24 @@ def test_a_model_of_one_kind_has_no_letters():
         (
             "2:1",
             "character 1 ('2')",
-            "an encoder-decoder has several kinds of blocks, so E or A or D must stand here",
+            "this model has several kinds of blocks, so E or A or D must come first",
         ),
         (
             "E:2:1 X:1:1",
             "character 7 ('X')",
-            "an encoder-decoder has several kinds of blocks, so E or A or D must stand here",
+            "this model has several kinds of blocks, so E or A or D must come first",
         ),
         (
             "e:2:1",
             "character 1 ('e')",
-            "an encoder-decoder has several kinds of blocks, so E or A or D must stand here",
+            "this model has several kinds of blocks, so E or A or D must come first",
         ),
         ("E2:1", "character 2 ('2')", "':' and a layer must follow E"),
         ("A", "the end", "':' and a layer must follow A"),
         ("A:2:1", "character 3 ('2')", "layer 2 must be between 1 and 1"),
         ("D:2:4", "character 5 ('4')", "head 4 must be between 1 and 3 (layer 2)"),
         ("D:2", "the end", "':' and heads must follow the layer"),
-        ("D::1", "character 3 (':')", "a number must stand here"),
+        ("D::1", "character 3 (':')", "a number must be here"),
     ],
 )
 def test_faults_of_lettered_text_are_pointed_at(text, at, says):

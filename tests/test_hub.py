@@ -94,6 +94,7 @@ def test_without_a_model_the_default_comes_from_the_hub(cli, mnli, serve, tmp_pa
     assert record["model"]["revision"] == SHA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hub", ["refusing", "silent"])
 def test_a_hub_out_of_reach_is_told_within_seconds(hub, cli, sst2, request, tmp_path):
     settings = ONLINE | {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": request.getfixturevalue(hub)}

@@ -1,14 +1,14 @@
 """Scores by property: batch size, dead heads, definition by finite difference, normalisation."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer, write_sst2
+from tiny import tiny_model, tiny_tokenizer, tokenize, write_sst2
 
 from prune_heads.anatomy import attention_blocks
-from prune_heads.batching import Batch, tokenize
 from prune_heads.checkpoints import Classifier
 from prune_heads.coverage.tiny import tiny_inputs
 from prune_heads.coverage.tiny import tiny_model as classifier
@@ -17,7 +17,10 @@ from prune_heads.evaluation import Subject
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, Examples, GateGradients, gate_gradients
-from prune_heads.importance.gradient import _per_token, example_losses
+from prune_heads.importance.gradient import _per_token
+from prune_heads.objectives.batches import Batch
+from prune_heads.objectives.regression import Regression
+from prune_heads.objectives.single_label import SingleLabel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore
@@ -91,7 +94,7 @@ def test_gradients_are_the_slope_of_the_loss(split):
             gates[block][head] += step
             with gated(model, gates), torch.no_grad():
                 logits = model(**batch.inputs).logits
-                losses.append(torch.nn.functional.cross_entropy(logits, batch.labels, reduction="none"))
+                losses.append(torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none"))
         slope = ((losses[0] - losses[1]) / 2e-4).numpy()
         assert np.allclose(gradients.signed[:6, block * 4 + head], slope, rtol=1e-3, atol=1e-6)
 
@@ -101,7 +104,9 @@ def test_every_block_has_gates_for_its_own_tokens(model_type):
     """Encoder-decoders, a type that shortens the text between its layers, and one that calls a W_O several times."""
     model = classifier(model_type).double()
     inputs, labels = tiny_inputs(), torch.tensor([0, 1, 2])
-    per_token = _per_token(model, attention_blocks(model), Batch(np.arange(3), inputs, labels))
+    per_token = _per_token(
+        model, attention_blocks(model), Batch(np.arange(3), inputs, labels), SingleLabel("accuracy")
+    )
     signed = torch.cat([gradient.sum(dim=1) for gradient in per_token], dim=1)
     n_heads = [block.n_heads for block in attention_blocks(model)]
     if model_type == "funnel":
@@ -205,8 +210,9 @@ def test_parameters_are_frozen_only_meanwhile(model, split):
 
 
 def test_the_loss_of_regression_is_the_squared_error():
-    logits = torch.tensor([[1.0], [4.0]])
-    assert example_losses(logits, torch.tensor([0.5, 6.0])).tolist() == [0.25, 4.0]
+    outputs = SimpleNamespace(logits=torch.tensor([[1.0], [4.0]]))
+    batch = Batch(np.arange(2), {}, torch.tensor([0.5, 6.0]))
+    assert Regression("pearson").losses(outputs, batch).tolist() == [0.25, 4.0]
 
 
 def test_nan_is_refused_and_the_example_named(model, split):

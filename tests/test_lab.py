@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from prune_heads.importance import CRITERIA
+from prune_heads.options import Scoring, Setup
 from prune_heads.progress import Silent
 from prune_heads.studies.lab import Lab
-from prune_heads.studies.scoring import Scoring
-from prune_heads.studies.setup import Setup
-from prune_heads.tasks.own import OwnData
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -31,9 +29,13 @@ def test_scores_are_computed_anew_for_another_seed_only_where_it_matters(criteri
 
 OTHER = {
     "data_dir": Path("data"),
-    "own": OwnData({"train": Path("a.csv")}, ("text",), "label", "f1"),
+    "train_file": Path("a.csv"),
+    "validation_file": Path("a.csv"),
     "label_order": ("a", "b"),
+    "labels": ("a", "b"),
+    "text_column": ("a",),
     "trust_remote_code": True,
+    "criterion": "random",
 }
 """A value of the fields whose type does not suggest one."""
 
@@ -41,7 +43,12 @@ OTHER = {
 def other(value, name):
     if name in OTHER:
         return OTHER[name]
-    return f"{value}x" if isinstance(value, str | None) and name != "max_examples" else (value or 0) + 1
+    return (
+        f"{value}x"
+        if isinstance(value, str | None)
+        and name not in ("max_examples", "sample", "sample_seed", "score_examples")
+        else (value or 0) + 1
+    )
 
 
 def test_whatever_is_asked_for_is_in_the_key_of_what_is_shared():

@@ -11,11 +11,11 @@ from tiny_texts import AUTO, loaded, save_language_model, task_of, tiny_language
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
 from prune_heads.ablation import ManyMasks, ablations, predict_masks
-from prune_heads.batching import tokenize_texts
-from prune_heads.checkpoints import IGNORED, LanguageModel, fingerprint
+from prune_heads.checkpoints import fingerprint
 from prune_heads.evaluation import Subject, predict
 from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, gate_gradients
+from prune_heads.objectives.batches import IGNORED
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore
@@ -80,9 +80,9 @@ def one_head_each(model):
 def test_a_prediction_is_the_loss_of_transformers_times_the_tokens(folder, model_type, batches, subject):
     """One text at a time, without padding, from ids that are made here."""
     model, got = plain(folder, model_type), predict(subject.model, batches)[:, 0]
-    for i, n_predicted in enumerate(batches.labels.tolist()):
+    for i, n_predicted in enumerate(batches.references.tolist()):
         batch = batches.batch(np.array([i]))
-        ids, targets = batch.inputs["input_ids"], batch.inputs["targets"]
+        ids, targets = batch.inputs["input_ids"], batch.targets
         if task_of(model_type) == "lm" and model_type != "bert":
             ids = targets = torch.cat([ids, targets[:, -1:]], dim=1)
             assert n_predicted == ids.shape[1] - 1
@@ -92,8 +92,8 @@ def test_a_prediction_is_the_loss_of_transformers_times_the_tokens(folder, model
 
 def test_the_metric_is_nats_a_token_and_its_perplexity(subject, split, batches):
     logits = predict(subject.model, batches)
-    metrics = subject.metrics(logits, split)
-    assert metrics["log_likelihood"] == pytest.approx(logits.sum() / batches.labels.sum(), rel=1e-5)
+    metrics = subject.objective.metrics(logits, subject.batches(split).references)
+    assert metrics["log_likelihood"] == pytest.approx(logits.sum() / batches.references.sum(), rel=1e-5)
     assert metrics["perplexity"] == pytest.approx(math.exp(-metrics["log_likelihood"]))
 
 
@@ -103,9 +103,9 @@ def test_the_perplexity_of_a_uniform_model_is_the_size_of_its_vocabulary(folder,
         for parameter in subject.model.parameters():
             parameter.zero_()
     logits = predict(subject.model, subject.batches(split))
-    metrics = subject.metrics(logits, split)
+    metrics = subject.objective.metrics(logits, subject.batches(split).references)
     assert metrics["perplexity"] == pytest.approx(120, rel=1e-5)
-    assert subject.majority(split) == pytest.approx(metrics["log_likelihood"])
+    assert subject.objective.chance(None) == pytest.approx(metrics["log_likelihood"])
 
 
 def test_nothing_depends_on_the_batch_size(subject, split, batches):
@@ -120,8 +120,7 @@ def test_nothing_depends_on_the_batch_size(subject, split, batches):
 
 def losses_of(model, batch):
     """Minus the log-likelihood of each example, worked out from the logits of a plain model."""
-    inputs = dict(batch.inputs)
-    targets = inputs.pop("targets")
+    inputs, targets = dict(batch.inputs), batch.targets
     if hasattr(model, "prepare_decoder_input_ids_from_labels"):
         inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(targets)
     log = model(**inputs).logits.log_softmax(dim=-1)
@@ -230,8 +229,8 @@ def test_a_broken_off_table_goes_on_where_it_was(subject, split, own_store, monk
 def test_other_targets_are_another_entry_of_the_store(subject, split, own_store):
     first, second = (Predictions(subject, split, PredictionStore(own_store), Silent()) for _ in range(2))
     targets = first.batches.targets
-    changed = np.where(targets.tokens == IGNORED, IGNORED, 7)
-    second.__dict__["batches"] = replace(first.batches, targets=replace(targets, tokens=changed))
+    changed = np.where(targets.values == IGNORED, IGNORED, 7)
+    second.__dict__["batches"] = replace(first.batches, targets=replace(targets, values=changed))
     nothing = HeadMask(subject.n_heads)
     assert first.key(nothing).data != second.key(nothing).data
     assert first.key(nothing).model == second.key(nothing).model
@@ -239,7 +238,6 @@ def test_other_targets_are_another_entry_of_the_store(subject, split, own_store)
 
 def test_a_checkpoint_is_that_of_the_model_itself(folder, model_type, subject, tmp_path):
     """Names, class and weights; also with removed heads, which load_pruned brings back as the same class."""
-    assert isinstance(subject.model, LanguageModel)
     assert fingerprint(subject.model) == fingerprint(plain(folder, model_type))
     assert [b.name for b in subject.blocks] == [b.name for b in attention_blocks(plain(folder, model_type))]
     save_pruned(subject.model, tmp_path / "whole")
@@ -256,7 +254,7 @@ def test_a_checkpoint_is_that_of_the_model_itself(folder, model_type, subject, t
 def test_the_estimator_token_divides_by_the_tokens_of_the_block(subject, split, batches):
     gradients = gate_gradients(subject.model, batches)
     scores = ESTIMATORS["token"].score(gradients, 4)
-    n_source, n_target = int(batches.n_tokens.sum()), int(batches.targets.n_positions.sum())
+    n_source, n_target = int(batches.n_tokens.sum()), int(batches.targets.sizes.sum())
     ends = np.cumsum([0, *gradients.n_heads])
     for i, block in enumerate(subject.blocks):
         n_tokens = n_source if block.stack == "encoder" else n_target
@@ -272,7 +270,6 @@ def test_texts_are_cut_alike_everywhere(subject, task):
     batches = short.batches(split)
     assert any("examples are cut at 6 tokens" in note for note in reporter.notes)
     assert batches.n_tokens.max() <= 6
-    assert split.dataset["label"][:] == batches.labels.tolist()
-    objective = subject.classifier.objective
-    longer = tokenize_texts(split, subject.classifier.tokenizer, objective, max_length=64)
+    assert len(split.dataset) == batches.n_examples
+    longer = subject.objective.batches(split, subject.classifier.tokenizer, batch_size=4, n_max=64)
     assert longer.n_tokens.max() > 6

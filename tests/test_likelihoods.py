@@ -1,15 +1,18 @@
 """Likelihoods of more types against transformers' own loss: how each shifts targets, and which class is which."""
 
-import copy
-
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedConfig
 
-from prune_heads.checkpoints import IGNORED
-from prune_heads.checkpoints.language_model import objective_of, reading_likelihoods
+from prune_heads.checkpoints import Checkpoint
+from prune_heads.checkpoints.language_model import objective_of
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnsupportedModelError
+from prune_heads.objectives import bound
+from prune_heads.objectives.batches import IGNORED, Batch, Ragged
+from prune_heads.objectives.masked_lm import MaskedLM
+from prune_heads.tasks.spec import TASKS
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 2], [5, 9, 8, 2, 0, 0]])
 PADDING = (IDS != 0).long()
@@ -37,35 +40,39 @@ def test_it_is_the_loss_of_transformers(objective, model_type):
     plain = model_of(objective, model_type)
     plain.config.architectures = [type(plain).__name__]
     assert objective_of(plain.config) == objective
-    reading = reading_likelihoods(copy.deepcopy(plain), objective)
-    assert torch.equal(
-        reading(**OF_TEXT, **decoded(objective)).logits, plain(**OF_TEXT, **decoded(objective)).logits
-    )
+    asked = bound_to(plain, objective)
     n_predicted = int((TARGETS != IGNORED).sum())
     loss = float(plain(**OF_TEXT, labels=TARGETS).loss)
     if objective == "causal":  # the first token of each text is not predicted
         n_predicted -= len(IDS)
         given = {name: value[:, :-1] for name, value in OF_TEXT.items()}
-        got = reading(**given, targets=TARGETS[:, 1:]).logits
+        got = asked.kept(plain, Batch(np.arange(2), given, TARGETS[:, 1:]))
     else:
-        got = reading(**OF_TEXT, targets=TARGETS).logits
+        got = asked.kept(plain, Batch(np.arange(2), OF_TEXT | decoded(asked), TARGETS))
     assert got.shape == (2, 1)
     assert float(got.sum()) == pytest.approx(-loss * n_predicted, rel=1e-5)
 
 
-def decoded(objective):
-    """A decoder must be given something where there are no targets."""
-    return {"decoder_input_ids": IDS} if objective == "seq2seq" else {}
+def bound_to(model, objective):
+    return bound(Checkpoint(model, None, "tiny", None), TASKS["seq2seq" if objective == "seq2seq" else "lm"])
+
+
+def decoded(asked):
+    """What a decoder is given for the targets."""
+    if asked.name != "seq2seq":
+        return {}
+    if asked.shift is None:
+        return {"labels": TARGETS}
+    rows = [[int(token) for token in row if token != IGNORED] for row in TARGETS]
+    return {"decoder_input_ids": asked.shift(Ragged.of(rows)).batch(np.arange(2))}
 
 
 @torch.no_grad()
 def test_logits_of_other_positions_are_refused():
     """Perceiver's are of a fixed number, whatever the text is."""
-    model = reading_likelihoods(model_of("masked", "perceiver"), "masked")
-    with pytest.raises(
-        UnsupportedModelError, match=r"must give logits for each token; PerceiverForMaskedLM gives"
-    ):
-        model(**OF_TEXT, targets=TARGETS)
+    model = model_of("masked", "perceiver")
+    with pytest.raises(UnsupportedModelError, match="must give logits for each token; this one gives"):
+        MaskedLM("log_likelihood").kept(model, Batch(np.arange(2), OF_TEXT, TARGETS))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import numpy as np
 from tiny import WORDS
 from tiny_texts import text_tokenizer, topic_texts
 
-from prune_heads.batching import tokenize_texts
-from prune_heads.batching.masking import masked
-from prune_heads.checkpoints import IGNORED
+from prune_heads.objectives.batches import IGNORED
+from prune_heads.objectives.masked_lm import MaskedLM, masked
 from prune_heads.tasks.own import own_texts
 from prune_heads.tasks.task import load_task
 
@@ -27,11 +26,11 @@ def test_a_mask_depends_on_the_text_and_on_nothing_else(tmp_path):
     for i, order in enumerate(orders):
         (tmp_path / f"{i}.txt").write_text("\n".join(order))
         split = load_task("lm", own=own_texts("lm", {"train": tmp_path / f"{i}.txt"})).load("train")
-        batches = tokenize_texts(split, TOKENIZER, "masked", batch_size=1 + i)
-        rows = [batches.batch(np.array([j])).inputs for j in range(len(order))]
+        batches = MaskedLM("log_likelihood").batches(split, TOKENIZER, batch_size=1 + i, n_max=128)
+        rows = [batches.batch(np.array([j])) for j in range(len(order))]
         found.append(
             {
-                text: (row["input_ids"].tolist(), row["targets"].tolist())
+                text: (row.inputs["input_ids"].tolist(), row.targets.tolist())
                 for text, row in zip(order, rows, strict=True)
             }
         )

@@ -49,5 +49,5 @@ def test_memory_is_of_the_process_that_scores(measured):
 
 
 def test_a_command_that_fails_is_not_measured(measured):
-    with pytest.raises(SystemExit, match="must end well; it ended with 1"):
-        measured._ran("evaluate", "--heads", "9:9")
+    with pytest.raises(SystemExit, match="must end well; it ended with 2"):
+        measured._ran("evaluate", "--max-examples", "none")

@@ -173,11 +173,11 @@ def test_folders_are_walked_in_order_and_environments_passed_by(tmp_path, monkey
     assert [found.file for found in twice.findings] == ["b/../a.py", "venv/lib/a.py"]
 
 
-def test_a_name_across_two_chunks_is_seen(tmp_path, monkeypatch):
-    (tmp_path / "a.py").write_text("#" * 95 + "\nmodel(head_mask=1)")
-    for size in (64, 100, 104, 105, 110):
-        monkeypatch.setattr("prune_heads.migration.files._CHUNK", size)
-        assert len(examine([tmp_path]).findings) == 1
+def test_a_large_file_is_searched_to_its_end_and_an_empty_one_at_all(tmp_path):
+    (tmp_path / "a.py").write_text("#" * (5 << 20) + "\nmodel(head_mask=1)")
+    (tmp_path / "b.py").touch()
+    report = examine([tmp_path])
+    assert [(found.line, report.n_files) for found in report.findings] == [(2, 2)]
 
 
 def test_paths_must_be_there_and_of_a_known_kind(tmp_path):

@@ -16,8 +16,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from prune_heads import attention_blocks
 from prune_heads.evaluation import predict
 from prune_heads.mini import read
+from prune_heads.options import Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.studies.train_mini import N_EXAMPLES, train
 from prune_heads.tasks.spec import TASKS
 
@@ -107,13 +108,13 @@ def test_checkpoint_loads_without_a_warning_and_knows_all_words():
 def test_checkpoint_is_as_good_as_measured_and_needs_what_it_reads():
     """On 150 examples; without its attention to the source it knows nothing, without the others' something."""
     setup = Setup("mini", TASK, max_examples=150, batch_size=128)
-    subject = setup.load(Silent())
-    split = setup.load_split(subject, "validation", Silent())
+    subject = load_subject(setup, Silent())
+    split = load_split(setup, subject, "validation", Silent())
     batches, blocks = subject.batches(split), subject.blocks
 
     def bleu(letters):
         gates = [torch.full((4,), float(block.letter not in letters)) for block in blocks]
-        return subject.metrics(predict(subject.model, batches, gates), split)["bleu"]
+        return subject.objective.metrics(predict(subject.model, batches, gates), batches.references)["bleu"]
 
     assert bleu("") == pytest.approx(0.911, abs=0.01)  # rounding may differ among processors
     of = {letter: bleu(letter) for letter in "EAD"}

@@ -13,7 +13,6 @@ from tiny import WORDS, tiny_model, tiny_tokenizer, write_sst2
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads.ablation import ablations, predict_masks
-from prune_heads.batching import Batches
 from prune_heads.checkpoints import Classifier
 from prune_heads.coverage.table import committed_table
 from prune_heads.coverage.tiny import END, PAD, VOCABULARY, tiny_config
@@ -22,6 +21,8 @@ from prune_heads.errors import DataError, UnsupportedModelError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.importance import gate_gradients
+from prune_heads.objectives.batches import Batches, Fixed, Ragged
+from prune_heads.objectives.single_label import SingleLabel
 from prune_heads.padding import n_positions, unseen
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
@@ -37,22 +38,18 @@ SIDES = {
     **dict.fromkeys(("mobilebert", "canine"), "none"),
 }
 """Where the padding of a type stands; none: each example runs alone."""
-GATED = [row["type"] for row in committed_table()["models"] if row["gate"]]
+SPARSE = ("big_bird", "bigbird_pegasus")
+IMAGES = {"deit", "swin", "vit"}
+GATED = [row["type"] for row in committed_table()["models"] if row["gate"] and row["type"] not in IMAGES]
 
 
 def random_batches(side, *, size=4, lengths=LENGTHS, seed=0):
     draw = np.random.default_rng(seed)
     texts = [np.append(draw.integers(5, VOCABULARY, n - 1), END).astype(np.int32) for n in lengths]
-    tokenizer = tiny_tokenizer()
-    tokenizer.padding_side = side
-    ids = np.concatenate(texts)
-    return texts, Batches(
-        tokenizer=tokenizer,
-        fields={"input_ids": ids, "attention_mask": np.ones_like(ids)},
-        offsets=np.append(0, np.cumsum(lengths)),
-        labels=np.arange(len(lengths)) % 3,
-        batch_size=size,
-    )
+    ids, labels = Ragged.of(texts), np.arange(len(lengths)) % 3
+    inputs = {"input_ids": ids, "attention_mask": replace(ids, values=np.ones_like(ids.values))}
+    made = Batches(SingleLabel("accuracy", None, (0, 1, 2)), inputs, Fixed(labels), labels, size)
+    return texts, replace(made, side=side)
 
 
 @torch.no_grad()
@@ -65,7 +62,7 @@ def alone(model, texts, gates=None):
 
 def assert_each_alone(model_type, side):
     # Sparse blocks are for texts of a length, and BigBird leaves them for good at the first shorter one.
-    changes = {"attention_type": "original_full"} if model_type == "big_bird" else {}
+    changes = {"attention_type": "original_full"} if model_type in SPARSE else {}
     model = classifier(model_type, **changes)
     texts, batches = random_batches(side)
     ready = unseen(model, batches)

@@ -12,9 +12,10 @@ from prune_heads.ablation import ablations, predict_masks
 from prune_heads.errors import RunError
 from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients, model_without
+from prune_heads.options import Scoring, Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.scoring import Scoring, examples_to_score_on
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.scoring import examples_to_score_on
+from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
 
 WITHIN = 1e-6
@@ -64,7 +65,7 @@ def setup(checkpoint, sst2, tmp_path, monkeypatch):
 
 @pytest.fixture
 def examples(setup):
-    subject = setup.load(Silent())
+    subject = load_subject(setup, Silent())
     return examples_to_score_on(subject, setup, Scoring(), Silent())
 
 
@@ -85,8 +86,8 @@ def test_gradients_are_those_of_the_same_batches(n, masked, setup, examples):
 
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
 def test_what_is_asked_of_several_splits_is_in_the_store_afterwards(n, setup, examples, tmp_path):
-    other = setup.predictions(
-        examples.subject, setup.load_split(examples.subject, "validation", Silent()), Silent()
+    other = predictions_of(
+        setup, examples.subject, load_split(setup, examples.subject, "validation", Silent()), Silent()
     )
     masks = [examples.gone, *ablations("only-one", examples.gone).values()]
     examples.of(masks[3])

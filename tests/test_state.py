@@ -98,11 +98,12 @@ def test_a_model_that_is_changed_back_is_known_again(examples):
 
 def test_what_a_translation_is_told_is_read_anew(tmp_path):
     """`generate` reads the model's own settings, whatever they were when the sources were tokenised."""
-    from prune_heads.studies.setup import Setup
+    from prune_heads.options import Setup
+    from prune_heads.studies.setup import load_split, load_subject, predictions_of
 
     setup = Setup("mini", "mini-translation", max_examples=4, store=tmp_path, device="cpu")
-    subject = setup.load(Silent())
-    examples = setup.predictions(subject, setup.load_split(subject, "validation", Silent()), Silent())
+    subject = load_subject(setup, Silent())
+    examples = predictions_of(setup, subject, load_split(setup, subject, "validation", Silent()), Silent())
     before = examples.of(examples.gone)
     subject.model.generation_config.suppress_tokens = list(range(8, 40))
     assert not np.array_equal(examples.of(examples.gone), before)

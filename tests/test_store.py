@@ -79,6 +79,7 @@ def test_keys_have_one_digest_only_if_they_are_equal(a, b):
         {"model": "m2"},
         {"data": "d2"},
         {"dtype": "bfloat16"},
+        {"objective": "another"},
         {"mask": HeadMask.parse("2:1", (4, 4))},
         {"mask": HeadMask.parse("2:1,3", (4, 8))},
     ],
@@ -93,7 +94,7 @@ def test_the_digest_is_that_of_all_parts_and_of_the_format():
     """Spelt out, since another digest would make every store out there worthless."""
     numbering = '"numbering":"layers and heads from 1"'
     mask = '"mask":{"heads_pruned":["2:1,3"],"n_heads":[4,4],' + numbering + "}"
-    text = '{"data":"d1","dtype":"float32","format":1,' + mask + ',"model":"m1"}'
+    text = '{"data":"d1","dtype":"float32","format":2,' + mask + ',"model":"m1","objective":""}'
     assert KEY.digest == hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -16,8 +16,11 @@ from prune_heads.evaluation import predict
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients
+from prune_heads.objectives import bound
+from prune_heads.options import Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.setup import Setup, identify
+from prune_heads.studies.setup import identify, load_split, load_subject, predictions_of
+from prune_heads.tasks.spec import TASKS
 
 HEADS = "E:2:4 A:2:2 A:3:1 D:1:1,3"
 """Of the built-in model, heads that matter."""
@@ -31,24 +34,24 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subject(setup):
-    return setup.load(Silent())
+    return load_subject(setup, Silent())
 
 
 @pytest.fixture(scope="module")
 def split(setup, subject):
     """Long sentences, which the model does not know well."""
-    return setup.load_split(subject, "mismatched", Silent())
+    return load_split(setup, subject, "mismatched", Silent())
 
 
 @pytest.fixture(scope="module")
 def predictions(setup, subject, split):
-    return setup.predictions(subject, split, Silent())
+    return predictions_of(setup, subject, split, Silent())
 
 
 @pytest.fixture
 def fresh(setup, subject, split, tmp_path):
     """The same with an empty store."""
-    return replace(setup, store=tmp_path / "store").predictions(subject, split, Silent())
+    return predictions_of(replace(setup, store=tmp_path / "store"), subject, split, Silent())
 
 
 def together(subject, split, heads=""):
@@ -110,8 +113,8 @@ def test_gated_zeroed_and_removed_heads_write_the_same(subject, split, tmp_path)
 def test_many_masks_at_once_are_each_mask_alone(setup, split, tmp_path, beams):
     """Every row of a pass has its own gates, in the decoder one a hypothesis."""
     asked = replace(setup, beams=beams, store=tmp_path)
-    subject = asked.load(Silent())
-    predictions = asked.predictions(subject, split, Silent())
+    subject = load_subject(asked, Silent())
+    predictions = predictions_of(asked, subject, split, Silent())
     every = list(ablations("without-one", predictions.gone, (5,)).values())[:2]
     masks = [predictions.gone, HeadMask.parse(HEADS, subject.n_heads), *every]
     found = predict_masks(predictions, masks, memory=1)
@@ -162,23 +165,32 @@ def test_nothing_is_written_twice_and_a_killed_run_goes_on(fresh, monkeypatch):
     assert len(computed) == len(fresh.batches) - 1
 
 
+def changed(subject, beams=1, **rest):
+    return replace(subject, objective=replace(subject.objective, beams=beams), **rest)
+
+
+def as_likelihood(subject):
+    """The same model, asked how likely it finds the targets."""
+    return bound(subject.classifier, TASKS["seq2seq"])
+
+
 def test_what_changes_a_translation_is_in_its_key(setup, subject, split, predictions):
     gone = predictions.gone
-    same = setup.predictions(subject, split, Silent()).key(gone)
+    same = predictions_of(setup, subject, split, Silent()).key(gone)
     assert same == predictions.key(gone)
     for change in ({"beams": 2}, {"max_length": 12}):
-        other = setup.predictions(replace(subject, **change), split, Silent())
-        assert other.key(gone).data != same.data
-    likelihood = setup.predictions(subject, split, Silent())
-    likelihood.batches = replace(predictions.batches, translation=None)
-    assert likelihood.key(gone).data != same.data
+        other = predictions_of(setup, changed(subject, **change), split, Silent())
+        assert other.key(gone).objective != same.objective
+    likelihood = predictions_of(setup, subject, split, Silent())
+    likelihood.batches = replace(predictions.batches, objective=as_likelihood(subject))
+    assert likelihood.key(gone).objective != same.objective
 
 
 def test_heads_are_scored_by_the_likelihood_of_the_targets(subject, split, predictions):
     """The paper's gradient: that of the loss in training, which BLEU has none of."""
     batches = predictions.batches
     scored = gate_gradients(subject.model, batches)
-    plain = gate_gradients(subject.model, replace(batches, translation=None))
+    plain = gate_gradients(subject.model, replace(batches, objective=as_likelihood(subject)))
     np.testing.assert_array_equal(scored.signed, plain.signed)
     importance = np.abs(scored.signed).mean(axis=0)
     n_heads = [block.n_heads for block in attention_blocks(subject.model)]
@@ -187,7 +199,7 @@ def test_heads_are_scored_by_the_likelihood_of_the_targets(subject, split, predi
 
 
 def test_a_record_says_how_translations_are_written_and_compared(setup, subject, split):
-    about = identify(replace(subject, beams=4), [split])
+    about = identify(changed(subject, beams=4), [split])
     assert about["metric"] == "bleu"
     assert about["translation"]["beams"] == 4
     assert about["translation"]["max_tokens"] == 28
@@ -195,7 +207,7 @@ def test_a_record_says_how_translations_are_written_and_compared(setup, subject,
     assert replace(setup, beams=4).configuration()["beams"] == 4
     assert "beams" not in setup.configuration()
     with pytest.raises(TaskError, match="--beams must be given for translations only; got 2"):
-        replace(setup, task="mini-sentiment", beams=2).load(Silent())
+        load_subject(replace(setup, task="mini-sentiment", beams=2), Silent())
 
 
 @torch.no_grad()

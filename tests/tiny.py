@@ -13,6 +13,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from prune_heads.objectives.regression import Regression
+from prune_heads.objectives.single_label import SingleLabel
+
 WORDS = (
     *("the", "a", "cat", "dog", "film", "is", "was", "good", "bad", "dull"),
     *("fine", "not", "very", "we", "saw", "it", "and", "runs", "sleeps", "red"),
@@ -118,6 +121,12 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         mask_token="[MASK]",
         model_max_length=64,
     )
+
+
+def tokenize(split, tokenizer, *, model_index, batch_size=32, max_length=128):
+    """The batches of a classifier with these labels; None for scores."""
+    objective = Regression("pearson") if model_index is None else SingleLabel("accuracy", None, model_index)
+    return objective.batches(split, tokenizer, batch_size=batch_size, n_max=max_length)
 
 
 def save_tiny_checkpoint(folder: Path, labels: tuple[str, ...] = ("negative", "positive")) -> Path:

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_heads.cli.groups import grouped
-from prune_heads.cli.options import Json, SetupOptions
+from prune_heads.cli.groups import Without, grouped
+from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter
 from prune_heads.errors import PruneHeadsError
+from prune_heads.options import Setup
 
 SIDES = {
     "one_at_a_time": "one masked evaluation at a time",
@@ -32,7 +33,7 @@ class Of(StrEnum):
 
 @grouped
 def benchmark(
-    setup: SetupOptions,
+    setup: Annotated[Setup, Without("store")],
     of: Annotated[Of, typer.Option(help="What is timed.")] = Of.scoring,
     repeats: Annotated[int, typer.Option(min=1, help="Timed repeats of all sides, in turn.")] = 3,
     compiled: Annotated[
@@ -45,14 +46,14 @@ def benchmark(
     if of is Of.ablation:
         from experiments.benchmark.ablation import benchmark_ablation
 
-        report = benchmark_ablation(setup.resolve(), TerminalReporter(), repeats=repeats, compiled=compiled)
+        report = benchmark_ablation(setup, TerminalReporter(), repeats=repeats, compiled=compiled)
         lines = ablation_ratios(report)
     elif compiled:
         raise typer.BadParameter("--compile is for --of ablation.")
     else:
         from experiments.benchmark.scoring import benchmark_scoring
 
-        report = benchmark_scoring(setup.resolve(), TerminalReporter(), repeats=repeats)
+        report = benchmark_scoring(setup, TerminalReporter(), repeats=repeats)
         lines = [scoring_ratio(report)]
     print(json.dumps(report, indent=1) if as_json else "\n".join(lines))
 

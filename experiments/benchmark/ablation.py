@@ -22,14 +22,15 @@ from experiments.benchmark.scoring import check_published, published_length
 from prune_heads.ablation import DEFAULT_MEMORY, ManyMasks, ablations
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.checkpoints import kernels, use_pytorch
-from prune_heads.evaluation import Logits, predict
+from prune_heads.evaluation import predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.importance.gradient import example_losses
+from prune_heads.objectives.base import Kept
+from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
 from prune_heads.studies.flips import n_flipped
-from prune_heads.studies.setup import Setup, identify_model, identify_split
+from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
 _RATE_ROWS = 4096
 
@@ -125,10 +126,10 @@ class _Side:
 
     def __init__(self, setup: Setup, reporter: Reporter, compiled: bool) -> None:
         self.setup = setup
-        subject = setup.load(reporter)
+        subject = load_subject(setup, reporter)
         check_published(subject)
-        split = setup.load_split(subject, subject.task.spec.eval_splits[0], reporter)
-        self.predictions: Predictions = setup.predictions(subject, split, reporter)
+        split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
+        self.predictions: Predictions = predictions_of(setup, subject, split, reporter)
         subject.prove_gates(self.predictions.batches)
         self.masks = list(ablations("without-one", self.predictions.gone).values())
         memory = DEFAULT_MEMORY[subject.device.type]
@@ -143,11 +144,11 @@ class _Side:
             self.run.logits(batch)
         self.compile_seconds = time.perf_counter() - start
 
-    def table(self) -> Logits:
+    def table(self) -> Kept:
         """The logits under every mask, `(1 + n_heads, n_examples, n_labels)`, in the order of the batches."""
         return np.concatenate([self.run.logits(batch) for batch in self.predictions.batches], axis=1)
 
-    def alone(self, mask: HeadMask) -> Logits:
+    def alone(self, mask: HeadMask) -> Kept:
         """One masked evaluation with the same batches."""
         model = self.predictions.subject.model
         return predict(model, self.predictions.batches, gates_of(model, mask))
@@ -161,16 +162,16 @@ def published_evaluation(setup: Setup, split: str, mask: HeadMask) -> float:
 
 def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> float:
     torch.set_num_threads(n_threads)
-    subject = setup.load(Silent())
+    subject = load_subject(setup, Silent())
     use_pytorch(subject.model)
-    batches = subject.batches(setup.load_split(subject, split, Silent()))
+    batches = subject.batches(load_split(setup, subject, split, Silent()))
     model = subject.model
     losses: list[Tensor] = []
     with torch.no_grad(), gated(model, gates_of(model, mask)):
         for start in range(0, batches.n_examples, batches.batch_size):
             index = np.arange(start, min(start + batches.batch_size, batches.n_examples))
             batch = batches.batch(index, pad_to=published_length(model)).to(subject.device)
-            losses.append(example_losses(model(**batch.inputs).logits, batch.labels))
+            losses.append(batches.objective.losses(model(**batch.inputs), batch))
             _ = model(**batch.inputs).logits.argmax(dim=-1)  # the second pass, for the predictions
     return float(torch.cat(losses).mean())
 
@@ -228,14 +229,14 @@ def _linear_parameters(block: AttentionBlock) -> tuple[int, int]:
     return sum(m.weight.numel() for m in block.linears()), sum(own.values())
 
 
-def _flips(exact: _Side, first: Logits, second: Logits) -> dict[str, int]:
+def _flips(exact: _Side, first: Kept, second: Kept) -> dict[str, int]:
     """Nothing for regression: a score has no label to flip."""
     subject = exact.predictions.subject
-    if subject.labels is None:
+    if not subject.objective.chooses:
         return {}
     return {
         "n_predictions": first.shape[0] * first.shape[1],
-        "n_flipped": sum(n_flipped(subject, a, b) for a, b in zip(first, second, strict=True)),
+        "n_flipped": sum(n_flipped(subject.objective, a, b) for a, b in zip(first, second, strict=True)),
     }
 
 

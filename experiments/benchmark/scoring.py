@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import attention_blocks
-from prune_heads.batching import Batches
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.importance import ESTIMATORS, gate_gradients
-from prune_heads.importance.gradient import example_losses
+from prune_heads.objectives.batches import Batches
+from prune_heads.options import Setup
 from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import Setup, identify_model, identify_split
+from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject
 
 _PUBLISHED_LENGTH = 128
 _TOLERANCE = 1e-3
@@ -37,9 +37,9 @@ def benchmark_scoring(setup: Setup, reporter: Reporter, *, repeats: int = 3) -> 
     Raises:
         PruneHeadsError: If model or task cannot be loaded, or the scores do not agree.
     """
-    subject = setup.load(reporter)
+    subject = load_subject(setup, reporter)
     check_published(subject)
-    split = setup.load_split(subject, subject.task.spec.score_split, reporter)
+    split = load_split(setup, subject, subject.task.spec.score_split, reporter)
     batches = subject.batches(split)
     subject.prove_gates(batches)
     model, device = subject.model, subject.device
@@ -113,7 +113,7 @@ def published_scores(model: nn.Module, batches: Batches, device: torch.device) -
             batch = batches.batch(index, pad_to=published_length(model)).to(device)
             contexts.clear()
             model.zero_grad()
-            example_losses(model(**batch.inputs).logits, batch.labels).mean().backward()
+            batches.objective.losses(model(**batch.inputs), batch).mean().backward()
             for block, total, context in zip(blocks, sums, contexts, strict=True):
                 by_dimension = context.detach() * context.grad  # type: ignore[operator]
                 product = by_dimension.unflatten(-1, (block.n_heads, block.head_dim)).sum(-1)

@@ -1,7 +1,8 @@
-"""The logits under many masks, batch after batch, into the store: exact, resumable, nothing computed twice."""
+"""What is kept under many masks, batch after batch, into the store: exact, resumable, nothing computed twice."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,17 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.ablation.compiled import with_compiled_layers
+from prune_heads.ablation.forward import VariantForward
 from prune_heads.ablation.plan import plan
-from prune_heads.ablation.translations import translated
+from prune_heads.ablation.written import written
 from prune_heads.anatomy import attention_blocks
 from prune_heads.anatomy.context import uncompiled
-from prune_heads.batching import Batch
-from prune_heads.checkpoints import LanguageModel
 from prune_heads.errors import StoreError
-from prune_heads.evaluation import Logits, answers, check_finite
+from prune_heads.evaluation import check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.modes import evaluating
+from prune_heads.objectives.base import Kept, stacked
+from prune_heads.objectives.batches import Batch
 from prune_heads.predictions import Predictions
 from prune_heads.store import Journal, unfinished
 
@@ -37,8 +39,8 @@ def predict_masks(
     *,
     memory: int | None = None,
     compiled: bool = False,
-) -> dict[HeadMask, Logits]:
-    """The logits under each mask, from the store where they are; the others are computed together and kept.
+) -> dict[HeadMask, Kept]:
+    """What is kept under each mask, from the store where it is; the rest is computed together and kept.
 
     A killed call goes on with the batch that was in flight, and ends in the same bytes.
 
@@ -56,7 +58,7 @@ def predict_masks(
     """
     with predictions.unchanged():
         wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
-        found = {mask: logits for mask in wanted if (logits := predictions.stored(mask)) is not None}
+        found = {mask: kept for mask in wanted if (kept := predictions.stored(mask)) is not None}
         if len(found) < len(wanted):
             missing = [mask for mask in wanted if mask not in found]
             with evaluating(predictions.subject.model):
@@ -71,7 +73,7 @@ def _compute(
     missing: list[HeadMask],
     memory: int | None,
     compiled: bool,
-) -> dict[HeadMask, Logits]:
+) -> dict[HeadMask, Kept]:
     batches, reporter = predictions.batches, predictions.reporter
     predictions.store.check_writable()
     predictions.subject.prove_gates(batches)
@@ -81,18 +83,18 @@ def _compute(
     index, rows = [], []
     with reporter.stage("masks", batches.n_examples * len(masks)) as progress:
         for step, batch in enumerate(batches):
-            logits = journal.read(step)
-            if logits is None:
-                logits = run.logits(batch)
-                journal.write(step, logits)
+            kept = journal.read(step)
+            if kept is None:
+                kept = run.logits(batch)
+                journal.write(step, kept)
             index.append(batch.index)
-            rows.append(logits)
+            rows.append(kept)
             progress(len(batch.index) * len(masks))
-    stacked = np.concatenate(rows, axis=1)[:, np.argsort(np.concatenate(index))]
-    for mask, logits in zip(masks, stacked, strict=True):
-        predictions.keep(mask, logits)
+    every = np.concatenate(rows, axis=1)[:, np.argsort(np.concatenate(index))]
+    for mask, one in zip(masks, every, strict=True):
+        predictions.keep(mask, one)
     journal.close()
-    return dict(zip(masks, stacked, strict=True))
+    return dict(zip(masks, every, strict=True))
 
 
 def _journal(
@@ -126,7 +128,7 @@ def _journal(
     ), missing
 
 
-def _close_done(predictions: Predictions, found: Mapping[HeadMask, Logits]) -> None:
+def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> None:
     """Remove journals whose masks are all stored: their process was killed before it could."""
     key = predictions.key(predictions.gone)
     same = {"model": key.model, "data": key.data, "dtype": key.dtype}
@@ -149,15 +151,18 @@ class ManyMasks:
         self.device = next(model.parameters()).device
         self.masks = masks
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
-        writes = predictions.batches.translation is not None  # token by token, so that layers run many times
+        self.objective = predictions.batches.objective
+        writes = self.objective.generates  # token by token, so that layers run many times
         # Where an example is seen in what another gets, so is a row of one mask in that of another.
         self.mixes = predictions.batches.side == "none"
-        proposal = None if writes or self.mixes else plan(model, _examples(predictions).inputs)
+        proposal = (
+            None if writes or self.mixes else plan(model, _examples(predictions).inputs, self.objective.reads)
+        )
         if proposal is None and not writes:
             predictions.reporter.note(
                 "the masks run one at a time: this model's layers could not be shared exactly"
             )
-        self.together = None if proposal is None else proposal.forward(model)
+        self.together = None if proposal is None else proposal.forward(model, self.objective.reads)
         if compiled and self.together is not None:
             self.together = with_compiled_layers(self.together)
         self.groups = _by_first_gated(self.gates)
@@ -167,36 +172,39 @@ class ManyMasks:
     @uncompiled()
     @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
     def logits(self, batch: Batch) -> NDArray[np.float32]:
-        """The logits of a batch under each mask, `(n_masks, batch, n_labels)`.
+        """What is kept of a batch under each mask, `(n_masks, batch, width)`.
 
         Raises:
-            NotFiniteError: If a logit is NaN or infinite.
+            NotFiniteError: If a number is NaN or infinite.
         """
         batch = batch.to(self.device)
-        inputs = batch.inputs
-        if batch.translation is not None:
-            n_tokens = inputs["input_ids"].numel() + len(batch.index) * batch.translation.n_max
-            size = self._masks_a_pass(batch.translation.beams * n_tokens)
-            rows = list(translated(self.model, batch, self.gates, size))
+        if self.objective.generates:
+            rows = list(written(self.model, batch, self.gates, self.objective, self._masks_a_pass))
         elif self.together is None:
             rows = [self._alone(i, batch) for i in range(len(self.masks))]
         else:
-            recording = self.together.record(inputs)
-            found: dict[int, Tensor] = {}
-            for first, group in self._passes(next(iter(inputs.values())).numel()):
-                if first is None:
-                    found |= dict.fromkeys(group, recording.logits)
-                else:
-                    gates = [gate[group] for gate in self.gates]
-                    found |= dict(zip(group, self.together.logits(recording, gates, first), strict=True))
-            rows = [found[i] for i in range(len(self.masks))]
-        logits = torch.stack(rows).float().cpu().numpy()
-        check_finite(np.moveaxis(logits, 0, 1), batch.index, "logits")
-        return logits
+            rows = self._together(self.together, batch)
+        kept = stacked(rows)
+        check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
+        return kept
 
     def _alone(self, i: int, batch: Batch) -> Tensor:
         with gated(self.model, [gate[i] for gate in self.gates]):
-            return answers(self.model, batch)
+            return self.objective.kept(self.model, batch)
+
+    def _together(self, forward: VariantForward, batch: Batch) -> list[Tensor]:
+        recording = forward.record(batch.inputs)
+        n_tokens = max(context.shape[:-1].numel() for context in recording.contexts)
+        found: dict[int, Tensor] = {}
+        for first, group in self._passes(n_tokens):
+            if first is None:
+                found |= dict.fromkeys(group, self.objective.read(recording.outputs, batch))
+                continue
+            outputs = forward.outputs(recording, [gate[group] for gate in self.gates], first)
+            found |= {
+                mask: self.objective.read(each, batch) for mask, each in zip(group, outputs, strict=True)
+            }
+        return [found[i] for i in range(len(self.masks))]
 
     def _masks_a_pass(self, n_tokens: int) -> int:
         return 1 if self.mixes else max(1, self.bytes // (self.bytes_per_token * n_tokens))
@@ -232,7 +240,8 @@ def _bytes_per_token(model: nn.Module) -> int:
     Of a language model, the logits of its vocabulary and their softmax in float32 besides.
     """
     linears = attention_blocks(model)[0].linears()
-    n_choices = model.vocabulary_size if isinstance(model, LanguageModel) else 0
+    head: Any = getattr(model, "get_output_embeddings", lambda: None)()
+    n_choices = 0 if head is None else len(head.weight)
     return max(1, sum(sum(m.weight.shape) * m.weight.element_size() for m in linears) + 8 * n_choices)
 
 

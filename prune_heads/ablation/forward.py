@@ -9,23 +9,25 @@ of `gated`.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from prune_heads.ablation.readout import ReadOut
 from prune_heads.anatomy import AttentionBlock
-from prune_heads.modes import logits_of
+from prune_heads.objectives.base import read_off
+from prune_heads.objectives.batches import repeat
 
 
 @dataclass
 class Recording:
-    """One batch without gates: its logits, and what each layer was given."""
+    """One batch without gates: its outputs, and what each layer was given."""
 
-    inputs: Mapping[str, Tensor]
-    logits: Tensor
+    inputs: Mapping[str, Any]
+    outputs: Any = None
+    """The tensors that are read, by name, `(rows, ...)` each."""
     embedded: Any = None
     """What the embeddings gave, when it is known which module they are."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
@@ -36,8 +38,8 @@ class Recording:
     """What each layer's attention gave, when it is known which module that is."""
 
     @property
-    def n_examples(self) -> int:
-        """Examples of the batch."""
+    def n_rows(self) -> int:
+        """Rows of the batch."""
         return len(next(iter(self.inputs.values())))
 
 
@@ -47,6 +49,8 @@ class VariantForward:
 
     model: nn.Module
     blocks: Sequence[AttentionBlock]
+    reads: Sequence[str]
+    """Which tensors of the model's output are wanted."""
     embeddings: nn.Module | None = None
     """Whose output is the first layer's input; None: they are computed again for each mask."""
     broadcast: bool = False
@@ -58,9 +62,9 @@ class VariantForward:
     compiled: Sequence[Callable[..., Any]] | None = None
     """Each layer's forward, compiled; run where no head of the layer is gated."""
 
-    def record(self, inputs: Mapping[str, Tensor]) -> Recording:
+    def record(self, inputs: Mapping[str, Any]) -> Recording:
         """Run the batch without gates and keep what the layers were given, `(batch, tokens, width)` each."""
-        recording = Recording(inputs, torch.empty(0))
+        recording = Recording(inputs)
 
         def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             recording.calls.append((args, kwargs))
@@ -82,11 +86,11 @@ class VariantForward:
                 hooks.callback(attention.register_forward_hook(keep_attended).remove)
             if self.embeddings is not None:
                 hooks.callback(self.embeddings.register_forward_hook(embedded).remove)
-            recording.logits = logits_of(self.model(**inputs))
+            recording.outputs = SimpleNamespace(**read_off(self.model(**inputs), self.reads))
         return recording
 
-    def logits(self, recording: Recording, gates: Sequence[Tensor], first: int) -> Tensor:
-        """The logits of the recorded batch under many masks.
+    def outputs(self, recording: Recording, gates: Sequence[Tensor], first: int) -> list[Any]:
+        """The outputs of the recorded batch under many masks.
 
         Args:
             recording: Of the batch.
@@ -94,15 +98,15 @@ class VariantForward:
             first: The first gated block.
 
         Returns:
-            `(n_masks, batch, n_labels)`.
+            Of each mask what `Recording.outputs` is without.
         """
         n_masks = len(gates[0])
-        rows = {name: _repeat(value, n_masks) for name, value in recording.inputs.items()}
-        n_examples = recording.n_examples
+        rows = {name: repeat(value, n_masks) for name, value in recording.inputs.items()}
+        n_rows = recording.n_rows
         with ExitStack() as stack:
             if self.embeddings is not None:
                 shape_only = tree_map_only(
-                    Tensor, lambda x: x[:1].expand(n_masks * n_examples, *x.shape[1:]), recording.embedded
+                    Tensor, lambda x: x[:1].expand(n_masks * n_rows, *x.shape[1:]), recording.embedded
                 )
                 stack.enter_context(_forward(self.embeddings, lambda *a, **k: shape_only))
             for block, (args, kwargs) in zip(self.blocks[:first], recording.calls, strict=False):
@@ -110,7 +114,7 @@ class VariantForward:
                 stack.enter_context(_forward(block.layer_module, lambda *a, _h=hidden, **k: _h))
             stack.enter_context(self._branch(recording, gates[first], first, rows))
             for i in range(first + 1, len(self.blocks)):
-                per_row = gates[i].repeat_interleave(n_examples, dim=0)[:, None]
+                per_row = gates[i].repeat_interleave(n_rows, dim=0)[:, None]
                 closed = bool((gates[i] != 1).any())
                 if i == len(self.blocks) - 1 and self.read_out is not None:
                     stack.enter_context(_last(self.read_out, per_row if closed else None, rows))
@@ -118,17 +122,17 @@ class VariantForward:
                     stack.enter_context(_gated(self.blocks[i], per_row))
                 elif self.compiled is not None:
                     stack.enter_context(_forward(self.blocks[i].layer_module, self.compiled[i]))
-            logits = logits_of(self.model(**rows))
-        return logits.unflatten(0, (n_masks, n_examples))
+            found = {name: x.split(n_rows) for name, x in read_off(self.model(**rows), self.reads).items()}
+        return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
 
     def _branch(
-        self, recording: Recording, gates: Tensor, first: int, rows: Mapping[str, Tensor]
+        self, recording: Recording, gates: Tensor, first: int, rows: Mapping[str, Any]
     ) -> AbstractContextManager[None]:
         """Layer `first`: from the recorded input of the batch to one row a (mask, example)."""
         block = self.blocks[first]
         n_masks = len(gates)
         args, kwargs = recording.calls[first]
-        n_examples = recording.n_examples
+        n_rows = recording.n_rows
         original = block.layer_module.forward
         read_out = self.read_out if first == len(self.blocks) - 1 else None
 
@@ -137,8 +141,8 @@ class VariantForward:
                 wide = gates[:, None, None]  # masks, batch, tokens, heads
                 given, named, inputs = args, kwargs, recording.inputs
             else:
-                wide = gates.repeat_interleave(n_examples, dim=0)[:, None]
-                given, named = _repeat_all((args, kwargs), n_masks, n_examples)
+                wide = gates.repeat_interleave(n_rows, dim=0)[:, None]
+                given, named = _repeat_all((args, kwargs), n_masks, n_rows)
                 inputs = rows
             if read_out is not None:
                 output = read_out.run(original, given, named, inputs, wide)
@@ -158,7 +162,7 @@ class VariantForward:
         attended, context = recording.attended[i], recording.contexts[i]
         ends_before = _first_output(attended) is context
         if not self.broadcast:
-            attended, context = _repeat_all((attended, context), n_masks, recording.n_examples)
+            attended, context = _repeat_all((attended, context), n_masks, recording.n_rows)
 
         def forward(*_: Any, **__: Any) -> Any:
             if ends_before:
@@ -173,9 +177,7 @@ def _first_output(output: Any) -> Any:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def _last(
-    read_out: ReadOut, gates: Tensor | None, rows: Mapping[str, Tensor]
-) -> AbstractContextManager[None]:
+def _last(read_out: ReadOut, gates: Tensor | None, rows: Mapping[str, Any]) -> AbstractContextManager[None]:
     """The last layer for the position that is read, given what the layer below gave."""
     layer = read_out.block.layer_module
     original = layer.forward
@@ -210,12 +212,5 @@ def _gated(block: AttentionBlock, gates: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def _repeat(value: Tensor, n_masks: int) -> Tensor:
-    """`(batch, ...)` -> `(n_masks * batch, ...)`, mask after mask."""
-    return value.repeat(n_masks, *[1] * (value.ndim - 1))
-
-
-def _repeat_all(values: Any, n_masks: int, n_examples: int) -> Any:
-    return tree_map_only(
-        Tensor, lambda x: _repeat(x, n_masks) if x.ndim and len(x) == n_examples else x, values
-    )
+def _repeat_all(values: Any, n_masks: int, n_rows: int) -> Any:
+    return tree_map_only(Tensor, lambda x: repeat(x, n_masks) if x.ndim and len(x) == n_rows else x, values)

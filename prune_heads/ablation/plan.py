@@ -5,7 +5,7 @@ and the last one, against `gated` one mask at a time. A gain that is not proved 
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +18,12 @@ from prune_heads.ablation.readout import Position, ReadOut, position_index
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.gating import gated
-from prune_heads.modes import logits_of
+from prune_heads.objectives.base import read_off
 
 TOLERANCE = 1e-5
 """How far logits may be from those of one masked evaluation at a time, in float32.
 
-The log-likelihood of a text is a sum over its tokens: it may be as far of its size.
+Logits of each token, of which there are many, may be as far of the size of the largest.
 """
 
 
@@ -40,13 +40,14 @@ class Plan:
     attentions: tuple[str, ...] | None
     """Of each layer, the module that ends just before or just after W_O."""
 
-    def forward(self, model: nn.Module) -> VariantForward:
+    def forward(self, model: nn.Module, reads: Sequence[str] = ("logits",)) -> VariantForward:
         """The plan, applied to a model."""
         blocks = attention_blocks(model)
         norm = None if self.norm is None else model.get_submodule(self.norm)
         return VariantForward(
             model,
             blocks,
+            reads,
             embeddings=None if self.embeddings is None else model.get_submodule(self.embeddings),
             broadcast=self.broadcast,
             attentions=None if self.attentions is None else [model.get_submodule(a) for a in self.attentions],
@@ -55,12 +56,13 @@ class Plan:
 
 
 @uncompiled()
-def plan(model: nn.Module, inputs: Mapping[str, Tensor]) -> Plan | None:
+def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("logits",)) -> Plan | None:
     """The fastest way that is proved on these inputs; None when masks must be run one at a time.
 
     Args:
         model: In evaluation mode, in any precision.
-        inputs: Some tokenised examples, best of different lengths, `(batch, tokens)` each.
+        inputs: Some examples, best of different lengths, `(rows, tokens)` each.
+        reads: Which tensors of the model's output must be the same.
     """
     if next(model.parameters()).dtype != torch.float32:
         model = copy.deepcopy(model).float()
@@ -71,10 +73,10 @@ def plan(model: nn.Module, inputs: Mapping[str, Tensor]) -> Plan | None:
         return None  # W_O is not called as a module
     if len({block.layer_module for block in blocks}) < len(blocks):
         return None  # layers that share weights, or that attend twice
-    checks = list(_checks(model, blocks, inputs))
-    for candidate in _candidates(model, blocks, inputs):
+    checks = list(_checks(model, blocks, inputs, reads))
+    for candidate in _candidates(model, blocks, inputs, reads):
         try:
-            if _is_exact(candidate.forward(model), inputs, checks):
+            if _is_exact(candidate.forward(model, reads), inputs, checks):
                 return candidate
         except Exception:  # a forward that does not take such inputs raises whatever it stumbles over
             continue
@@ -82,22 +84,20 @@ def plan(model: nn.Module, inputs: Mapping[str, Tensor]) -> Plan | None:
 
 
 def _candidates(
-    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Tensor]
+    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any], reads: Sequence[str]
 ) -> Iterator[Plan]:
     embeddings, norm, attends = _structure(model, blocks, inputs)
     attentions = _attentions(model, blocks, inputs)
-    # Which positions a language model reads its targets say, so those of a few examples prove nothing of others.
-    one_reads = attends and blocks[-1].is_plain and "targets" not in inputs
-    position = _read_position(model, blocks[-1], inputs) if one_reads else None
+    position = _read_position(model, blocks[-1], inputs, reads) if attends and blocks[-1].is_plain else None
     for shared in (attentions, None) if attentions else (None,):
-        for reads in (position, None) if position else (None,):
+        for one in (position, None) if position else (None,):
             for broadcast in (True, False):
-                yield Plan(embeddings, broadcast, reads, norm if reads else None, shared)
+                yield Plan(embeddings, broadcast, one, norm if one else None, shared)
 
 
 @torch.no_grad()
 def _structure(
-    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Tensor]
+    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any]
 ) -> tuple[str | None, str | None, bool]:
     """The names of the embeddings and of the norm before the last attention; False if that sees something else."""
     gave: list[tuple[str, Any, Any]] = []
@@ -127,7 +127,7 @@ def _structure(
 
 @torch.no_grad()
 def _attentions(
-    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Tensor]
+    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any]
 ) -> tuple[str, ...] | None:
     """In each layer, the name of the innermost module around W_Q, W_K and W_V that gives W_O's input or output."""
     names = {module: name for name, module in model.named_modules()}
@@ -160,8 +160,10 @@ def _attentions(
     return tuple(found)
 
 
-def _read_position(model: nn.Module, block: AttentionBlock, inputs: Mapping[str, Tensor]) -> Position | None:
-    """The one position of the last layer's output that the logits depend on, by their derivatives."""
+def _read_position(
+    model: nn.Module, block: AttentionBlock, inputs: Mapping[str, Any], reads: Sequence[str]
+) -> Position | None:
+    """The one position of the last layer's output that the outputs depend on, by their derivatives."""
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -172,23 +174,28 @@ def _read_position(model: nn.Module, block: AttentionBlock, inputs: Mapping[str,
     handle = block.layer_module.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(logits_of(model(**inputs)).square().sum(), kept)
+            total = torch.stack(
+                [each.square().sum() for each in read_off(model(**inputs), reads).values()]
+            ).sum()
+            (gradient,) = torch.autograd.grad(total, kept)
     finally:
         handle.remove()
     read = gradient.abs().sum(dim=-1) > 0
     rows = torch.arange(len(read), device=read.device)
     positions: tuple[Position, ...] = ("first", "last")
     for position in positions:
-        if bool((read.sum(dim=1) == 1).all() and read[rows, position_index(position, inputs)].all()):
+        if bool(
+            (read.sum(dim=1) == 1).all() and read[rows, position_index(position, inputs, *read.shape)].all()
+        ):
             return position
     return None
 
 
 @torch.no_grad()
 def _checks(
-    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Tensor]
-) -> Iterator[tuple[int, list[Tensor], Tensor]]:
-    """First gated block, gates of two masks, and their logits one at a time: `(2, batch, n_labels)`."""
+    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any], reads: Sequence[str]
+) -> Iterator[tuple[int, list[Tensor], list[Any]]]:
+    """First gated block, gates of two masks, and the outputs one at a time."""
     device = next(model.parameters()).device
     for first in sorted({0, len(blocks) // 2, len(blocks) - 1}):
         gates = [torch.ones(2, block.n_heads, device=device) for block in blocks]
@@ -198,18 +205,23 @@ def _checks(
         expected = []
         for i in range(2):
             with gated(model, [gate[i] for gate in gates]):
-                expected.append(logits_of(model(**inputs)))
-        yield first, gates, torch.stack(expected)
+                expected.append(read_off(model(**inputs), reads))
+        yield first, gates, expected
 
 
 @torch.no_grad()
 def _is_exact(
-    forward: VariantForward, inputs: Mapping[str, Tensor], checks: list[tuple[int, list[Tensor], Tensor]]
+    forward: VariantForward, inputs: Mapping[str, Any], checks: list[tuple[int, list[Tensor], list[Any]]]
 ) -> bool:
     recording = forward.record(inputs)
 
-    def apart(first: int, gates: list[Tensor], expected: Tensor) -> float:
-        size = max(1.0, float(expected.abs().max())) if "targets" in inputs else 1.0
-        return float((forward.logits(recording, gates, first) - expected).abs().max()) / size
+    def is_near(got: Tensor, expected: Tensor) -> bool:
+        size = max(1.0, float(expected.abs().max())) if expected.ndim > 2 else 1.0
+        return float((got - expected).abs().max()) <= TOLERANCE * size
 
-    return all(apart(*check) <= TOLERANCE for check in checks)
+    return all(
+        is_near(getattr(got, name), wanted[name])
+        for first, gates, expected in checks
+        for got, wanted in zip(forward.outputs(recording, gates, first), expected, strict=True)
+        for name in forward.reads
+    )

@@ -39,7 +39,7 @@ class ReadOut:
         forward: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        inputs: Mapping[str, Tensor],
+        inputs: Mapping[str, Any],
         gates: Tensor | None,
     ) -> Any:
         """The layer's output: right at the position, and the same at all others.
@@ -55,7 +55,7 @@ class ReadOut:
         hidden: Tensor = args[0] if name is None else kwargs[name]
         n_tokens = hidden.shape[1]
         padding = inputs.get("attention_mask")
-        index = position_index(self.position, inputs)
+        index = position_index(self.position, inputs, *hidden.shape[:2]).to(hidden.device)
         own = hidden[torch.arange(len(hidden), device=hidden.device), index][:, None]
         context = self._context(self._attended(own), self._attended(hidden), padding)
         if gates is not None:
@@ -100,11 +100,9 @@ class ReadOut:
         return context[:, None]
 
 
-def position_index(position: Position, inputs: Mapping[str, Tensor]) -> Tensor:
-    """`(batch,)`: the place of the position in each row."""
-    tokens = inputs["input_ids"]
-    n_rows, n_tokens = tokens.shape
-    padding = inputs.get("attention_mask", torch.ones_like(tokens))
+def position_index(position: Position, inputs: Mapping[str, Any], n_rows: int, n_tokens: int) -> Tensor:
+    """`(n_rows,)`: the place of the position in each row."""
     if position == "first":
-        return torch.zeros(n_rows, dtype=torch.long, device=tokens.device)
-    return (padding * torch.arange(n_tokens, device=tokens.device)).argmax(dim=1)
+        return torch.zeros(n_rows, dtype=torch.long)
+    padding = inputs.get("attention_mask", torch.ones(n_rows, n_tokens))
+    return (padding * torch.arange(n_tokens, device=padding.device)).argmax(dim=1)

@@ -8,8 +8,11 @@ from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.layout import Kind, Layout, Stack
 from prune_heads.anatomy.projection import Owned, Projection
-from prune_heads.descriptors import HeadCounts, letter_of
+from prune_heads.descriptors import Head, HeadCounts, letter_of
 from prune_heads.heads import HeadMask
+
+Unit = frozenset[Head]
+"""Heads (block, head), from 0, in the original numbering."""
 
 
 @dataclass(frozen=True)
@@ -136,3 +139,35 @@ def gone_from(blocks: Sequence[AttentionBlock]) -> HeadMask:
     """The heads that have been removed from the blocks, in the original numbering."""
     there = frozenset((b, head) for b, block in enumerate(blocks) for head in block.original_heads)
     return HeadMask.all(head_counts(blocks)) - HeadMask(head_counts(blocks), there)
+
+
+def units(blocks: Sequence[AttentionBlock], *, groups: bool = False) -> tuple[Unit, ...]:
+    """All heads that are there, each with those that go with it; in order.
+
+    Where layers share their weights (ALBERT), a head goes at every depth.
+
+    Args:
+        blocks: Of a model.
+        groups: Whether heads that share keys and values (grouped-query attention) go together.
+    """
+    sharing: dict[nn.Module, list[int]] = {}
+    for i, block in enumerate(blocks):
+        sharing.setdefault(block.module, []).append(i)
+    found = []
+    for places in sharing.values():
+        block = blocks[places[0]]
+        size = block.n_heads // block.n_kv_heads if groups and block.n_kv_heads else 1
+        for start in range(0, block.n_heads, size):
+            heads = block.original_heads[start : start + size]
+            found.append(frozenset((place, head) for place in places for head in heads))
+    return tuple(found)
+
+
+def has_groups(blocks: Sequence[AttentionBlock]) -> bool:
+    """Whether several heads share keys and values in some block."""
+    return any(block.n_heads > block.n_kv_heads for block in blocks)
+
+
+def shares_layers(blocks: Sequence[AttentionBlock]) -> bool:
+    """Whether several layers share their weights."""
+    return any(block.n_depths > 1 for block in blocks)

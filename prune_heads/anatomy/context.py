@@ -35,40 +35,28 @@ def uncompiled() -> Iterator[None]:
     Raises:
         MaskNotAppliedError: Inside code that is being compiled, where this cannot be changed.
     """
-    _EAGER.enter()
+    with _LOCK:
+        if not _STANCES:
+            try:
+                stance: Any = torch.compiler.set_stance("force_eager")
+            except RuntimeError as error:
+                raise MaskNotAppliedError(
+                    "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
+                    "got a compiled function that sets them. Compile the model alone"
+                ) from error
+        _STANCES.append(_STANCES[-1] if _STANCES else stance)
     try:
         yield
     finally:
-        _EAGER.leave()
+        with _LOCK:
+            stance = _STANCES.pop()
+            if not _STANCES:
+                stance.__exit__(None, None, None)
 
 
-class _Eager:
-    """The stance of torch.compile belongs to the process: the first with-block sets it, the last one restores it."""
-
-    def __init__(self) -> None:
-        self.lock, self.n_blocks = Lock(), 0
-        self.stance: Any = None
-
-    def enter(self) -> None:
-        with self.lock:
-            if not self.n_blocks:
-                try:
-                    self.stance = torch.compiler.set_stance("force_eager")
-                except RuntimeError as error:
-                    raise MaskNotAppliedError(
-                        "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
-                        "got a compiled function that sets them. Compile the model alone"
-                    ) from error
-            self.n_blocks += 1
-
-    def leave(self) -> None:
-        with self.lock:
-            self.n_blocks -= 1
-            if not self.n_blocks:
-                self.stance.__exit__(None, None, None)
-
-
-_EAGER = _Eager()
+_LOCK = Lock()
+_STANCES: list[Any] = []
+"""One a with-block. The stance belongs to the process: the first block sets it, the last one restores it."""
 
 
 def _on_module(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
@@ -95,8 +83,8 @@ def _on_multihead(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
     return remove
 
 
-def _on_xlnet(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
-    """XLNet's `post_attention` takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
+def _on_post_attention(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
+    """The module's `post_attention` (XLNet) takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
     module = block.module
     before: Any = module.post_attention
     was_there = "post_attention" in vars(module)
@@ -121,6 +109,6 @@ _WAYS: Mapping[str, Callable[[AttentionBlock, Hook], Callable[[], None]]] = {
     "": _on_module,
     "batch second": _on_batch_second,
     "multihead": _on_multihead,
-    "xlnet": _on_xlnet,
+    "post_attention": _on_post_attention,
 }
 """`Layout.context` -> how the input of W_O is reached."""

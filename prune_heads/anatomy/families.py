@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from prune_heads.anatomy.layout import (
     ALIBI,
+    APPROXIMATE,
     BART,
     BERT,
     BIGCODE,
@@ -14,12 +15,15 @@ from prune_heads.anatomy.layout import (
     DISTILBERT,
     FALCON,
     GPT2,
+    IN_BLOCKS,
     LATENT,
     LLAMA,
     MODERN,
     NORM_OVER_ALL,
     ONE_CONVOLUTION,
     ONE_SIZE,
+    RELATIVE,
+    SHORTENED,
     T5,
     TALKING,
     XLM,
@@ -37,8 +41,8 @@ _SHARED: Mapping[str, tuple[Layout, ...]] = {
     "stablelm": (replace(LLAMA, not_removed_if=("qk_layernorm", True, "each head has a norm of its own")),),
     "eurobert gte jina_embeddings_v3 nomic_bert ultrabert": (replace(LLAMA, stack="encoder"),),
     "jamba minimax qwen3_5_text qwen3_next": (replace(LLAMA, some_layers=True),),
-    "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
-    "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL, not_removed=NORM_OVER_ALL),),
+    "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL),),
+    "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL),),
     "bart mbart plbart": encoder_decoder(BART),
     "mvp": encoder_decoder(
         replace(BART, not_removed_if=("use_prompt", True, "its prompts have keys for all heads"))
@@ -63,16 +67,24 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             closing="LayerNorm",
         ),
     ),
-    "big_bird": (replace(BERT, not_removed=BUILT_ANEW),),
+    "big_bird": (replace(BERT, not_removed=BUILT_ANEW, other_attention=IN_BLOCKS),),
     "bigbird_pegasus": (
-        replace(BERT, pattern=r"encoder\.layers\.(\d+)\.self_attn", output="output", not_removed=BUILT_ANEW),
+        replace(
+            BERT,
+            pattern=r"encoder\.layers\.(\d+)\.self_attn",
+            output="output",
+            not_removed=BUILT_ANEW,
+            other_attention=IN_BLOCKS,
+        ),
         *encoder_decoder(BART)[1:],
     ),
     "bloom": (  # with both switches it computes with slices of W_O, past its module
         replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", False),)),
         replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", True), ("pretraining_tp", 1))),
     ),
-    "canine": (replace(BERT, pattern=r"canine\.encoder\.layer\.(\d+)\.attention"),),
+    "canine": (
+        replace(BERT, pattern=r"canine\.encoder\.layer\.(\d+)\.attention", other_attention=SHORTENED),
+    ),
     "ctrl": (
         Layout(
             pattern=r"h\.(\d+)\.multi_head_attention",
@@ -90,7 +102,6 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             DEBERTA,
             also=(("self.v_bias", 0),),
             coupled=TALKING,
-            not_removed=TALKING,
             when=(("talking_head", True),),
         ),
     ),
@@ -99,6 +110,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             BERT,
             qkv="self.query_proj self.key_proj self.value_proj",
             also=(("self.pos_key_proj", 0), ("self.pos_query_proj", 0)),
+            other_attention=RELATIVE,
         ),
     ),
     "distilbert": (DISTILBERT,),
@@ -115,6 +127,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             counted_by="config.d_head",
             counts_dimensions=True,
             not_removed="its position weights are indexed by the configuration's number of heads",
+            other_attention=SHORTENED,
         ),
     ),
     "gemma3": (replace(LLAMA, pattern=r"language_model\.layers\.(\d+)\.self_attn"),),
@@ -131,7 +144,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
         replace(
             BERT,
             coupled="the attention of text and layout is one sum",
-            not_removed="the attention of text and layout is one sum",
+            other_attention="the layout has an attention of its own",
         ),
     ),
     "longformer": (
@@ -140,6 +153,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             counted_by="self.head_dim",
             also=(("self.query_global", 0), ("self.key_global", 0), ("self.value_global", 0)),
             not_removed=ONE_SIZE,
+            other_attention="it attends in windows",
         ),
     ),
     "luke": (
@@ -173,7 +187,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             shared_biases=("position_bias",),
         ),
     ),
-    "nystromformer": (replace(BERT, not_removed=ONE_CONVOLUTION),),
+    "nystromformer": (replace(BERT, not_removed=ONE_CONVOLUTION, other_attention=APPROXIMATE),),
     "openai-gpt": (replace(GPT2, counted_by="n_head", counters=("n_head", "split_size"), outputs=list),),
     "perceiver": (
         replace(
@@ -181,6 +195,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             pattern=r"self_attends\.(\d+)\.attention",
             counted_by="self.v_channels_per_head",
             counters=("num_heads", "v_channels", "qk_channels"),
+            other_attention="it attends between latents, not tokens",
         ),
     ),
     "persimmon": (replace(BLOOM, pattern=r"layers\.(\d+)\.self_attn"),),
@@ -196,7 +211,12 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     "t5gemma": encoder_decoder(LLAMA, cross="cross_attn"),
     "t5gemma2": (
         replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),
-        replace(LLAMA, pattern=r"decoder\.layers\.(\d+)\.self_attn", n_outputs=3),
+        replace(
+            LLAMA,
+            pattern=r"decoder\.layers\.(\d+)\.self_attn",
+            n_outputs=3,
+            other_attention="the decoder attends to its own and to the encoder's tokens in one product",
+        ),
     ),
     "ultravbert": (replace(LLAMA, pattern=r"text_model\.layers\.(\d+)\.self_attn", stack="encoder"),),
     "umt5": of_t5(replace(T5, shared_biases=(), n_outputs=2, also=(("relative_attention_bias", 1),))),
@@ -208,10 +228,11 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
             counted_by="n_head",
             counters=("n_head",),
             also=(("r", 1), ("r_r_bias", 0), ("r_s_bias", 0), ("r_w_bias", 0), ("seg_embed", 1)),
-            context="xlnet",
+            context="post_attention",
+            other_attention=RELATIVE,
         ),
     ),
-    "yoso": (replace(BERT, not_removed=ONE_CONVOLUTION),),
+    "yoso": (replace(BERT, not_removed=ONE_CONVOLUTION, other_attention=APPROXIMATE),),
 }
 
 _IMAGES: Mapping[str, tuple[Layout, ...]] = {

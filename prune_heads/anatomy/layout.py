@@ -53,15 +53,32 @@ class Layout:
     stack: Stack = "encoder"
     depths: str | None = None
     """Name in the configuration of the number of layers, where layers share weights."""
+    other_attention: str = ""
+    """How it is more or less than one product of all tokens with all: its multiply-adds are not counted then."""
     some_layers: bool = False
     """Whether some layers have no attention."""
     coupled: str = ""
-    """Why W_Q and W_K of a head cannot be changed without changing others; empty where they can."""
+    """Why W_Q and W_K of a head cannot be changed without changing others, so that heads cannot be taken out either."""
     not_removed: str = ""
-    """Why heads cannot be taken out; empty where they can."""
+    """Why heads cannot be taken out otherwise; see `stays`."""
     not_removed_if: tuple[str, object, str] | None = None
     """The same where the configuration says so: its field, the value, and why."""
 
+    @property
+    def stays(self) -> str:
+        """Why heads cannot be taken out; empty where they can."""
+        return self.not_removed or self.coupled
+
+
+TALKING = "its heads mix their attention with each other's (talking_head in its configuration)"
+NORM_OVER_ALL = "a norm runs over the queries and keys of all heads together"
+BUILT_ANEW = "it builds its attention anew, from its configuration, for texts of another length"
+ONE_SIZE = "its code has one size for its input and for its heads"
+ONE_CONVOLUTION = "one convolution runs over all heads"
+APPROXIMATE = "it approximates its attention"
+IN_BLOCKS = "a long text is attended to in blocks"
+RELATIVE = "relative positions take products of their own"
+SHORTENED = "it shortens the text between layers"
 
 BERT = Layout(
     pattern=r"encoder\.layer\.(\d+)\.attention",
@@ -140,15 +157,11 @@ MODERN = Layout(
 
 DEBERTA = replace(
     BERT,
+    other_attention=RELATIVE,
     qkv="self.in_proj",
     interleaved=True,
     also=(("self.q_bias", 0), ("self.v_bias", 0), ("self.pos_proj", 0), ("self.pos_q_proj", 0)),
 )
-TALKING = "its heads mix their attention with each other's (talking_head in its configuration)"
-NORM_OVER_ALL = "a norm runs over the queries and keys of all heads together"
-BUILT_ANEW = "it builds its attention anew, from its configuration, for texts of another length"
-ONE_SIZE = "its code has one size for its input and for its heads"
-ONE_CONVOLUTION = "one convolution runs over all heads"
 
 
 def encoder_decoder(

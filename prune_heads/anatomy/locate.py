@@ -73,9 +73,10 @@ def models_inside(model: nn.Module) -> dict[str, PreTrainedModel]:
     return {path.removesuffix("."): module for path, module in found.items()}
 
 
-def _type(model: nn.Module) -> str | None:
+def _type(model: nn.Module) -> str:
+    """Empty outside transformers."""
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    return model_type if isinstance(model_type, str) else None
+    return model_type if isinstance(model_type, str) else ""
 
 
 def _blocks(model: nn.Module, prefix: str = "") -> list[AttentionBlock]:
@@ -86,7 +87,7 @@ def _blocks(model: nn.Module, prefix: str = "") -> list[AttentionBlock]:
             f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}"
         )
     if model_type not in FAMILIES:
-        return _of_own(model, prefix, described_only=model_type is not None)
+        return _of_own(model, prefix, described_only=bool(model_type))
     if getattr(config, "add_cross_attention", False):
         raise UnsupportedModelError(
             f"a {model_type!r} model must have self-attention only; this one has cross-attention, whose heads are "

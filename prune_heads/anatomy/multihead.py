@@ -43,7 +43,7 @@ def step_by_step(module: nn.Module) -> Callable[[], None]:
 
 
 def keep_heads(module: nn.Module, places: list[int]) -> None:
-    """From now on compute with the heads at these places of those that are there; to be said before they go."""
+    """From now on compute with the heads at these places only; to be called before their weights are removed."""
     step_by_step(module)
     cast(_StepByStep, module.forward).keep(places)
 

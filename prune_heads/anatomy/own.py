@@ -36,7 +36,7 @@ def describe_attention(
     kind: Kind = "self",
     stack: Stack = "encoder",
 ) -> None:
-    """Tell where the heads of an attention class of one's own are; every module of just this class is found by it.
+    """Describe where the heads of your own attention class are; all modules of exactly this class are then found.
 
     W_O must be called as a module, with the heads' outputs side by side, `(batch, tokens, n_heads * head_dim)`.
     To have heads removed, the forward must go by the attributes named here, which follow.

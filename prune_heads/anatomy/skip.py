@@ -1,7 +1,7 @@
-"""A block that has lost all its heads does not attend: what is left of it is the bias of W_O.
+"""A block that has lost all its heads does not attend: it gives the bias of W_O.
 
-It still counts tokens in a cache of keys and values. A model reads the positions of new tokens, and what they may see,
-off the first layer of the cache, whichever layer that is.
+It still counts tokens in a cache of keys and values: models read positions and masks of new tokens from the first
+layer of the cache, whichever layer that is.
 """
 
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ class _NoHeads:
     """The forward of an attention without heads."""
 
     module: nn.Module
-    """The attention, which knows its layer and its configuration."""
+    """The attention, which has its layer index and its configuration."""
     is_cross: bool
     output: nn.Module | None
     """W_O, where it is a part of the attention."""

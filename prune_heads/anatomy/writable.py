@@ -1,4 +1,4 @@
-"""Whether what is written into the weights of a block stays, and changes nothing else; else it is refused."""
+"""Checks that weights of a block can be written: the change must last and must affect nothing else."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""The way back from removed heads: the original shapes, with zeros where heads were, for plain transformers."""
+"""The inverse of removing heads: original shapes with zeros where heads were, for plain transformers."""
 
 import copy
 from collections.abc import Mapping

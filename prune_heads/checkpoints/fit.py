@@ -1,7 +1,7 @@
-"""Do configuration and weights of a checkpoint fit each other, and its head what it is asked?
+"""Checks that the configuration, the weights and the head of a checkpoint fit each other and the task.
 
-transformers loads what it can: it draws missing weights, leaves others out, reads integers as weights. What would
-change a result is refused by name here.
+transformers loads what it can: it draws missing weights, leaves others out, reads integers as weights. Whatever would
+change a result is refused here by name.
 """
 
 import re
@@ -28,7 +28,7 @@ UNUSED = {
         "heads of pre-training that give no tokens"
     ),
 }
-"""Weights that a checkpoint may hold beside those of the model, and why they are of no use to any head."""
+"""Patterns of weights that a checkpoint may hold besides those of the model, and why no head needs them."""
 
 PRETRAINING = UNUSED | {
     r"^(cls|lm_head|lm_predictions|predictions|generator_predictions|generator_lm_head|lm_loss|pred_layer)\.": (
@@ -173,7 +173,7 @@ def check_weights(
     own = set(model.state_dict())
 
     def is_of_no_use(key: str) -> bool:
-        """What stands below something that the model has is of use to it, whatever its name."""
+        """A weight inside a module that the model has is used, whatever its name."""
         found = [match for each in unused if (match := re.search(each, key))]
         return any(not any(name.startswith(key[: match.end()]) for name in own) for match in found)
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.checkpoints.fit import PRETRAINING, UNUSED
-from prune_heads.checkpoints.language_model import Objective, objective_of, reading_likelihoods
+from prune_heads.checkpoints.language_model import Objective, check_causal, check_start, objective_of
 from prune_heads.errors import CheckpointError
 
 
@@ -43,21 +42,21 @@ HeadOf = Callable[[PreTrainedConfig, str], Head]
 CLASSIFICATION = Head("AutoModelForSequenceClassification")
 
 
-def _language_model(auto: str, objective: Objective, token: str | None) -> Head:
+def _language_model(auto: str, token: str | None, check: Callable[[PreTrainedModel], Any]) -> Head:
     return Head(
         auto,
         "language-modelling head",
         token=token,
         unused=tuple(UNUSED),
         cure="Name the checkpoint as it was pretrained",
-        prepare=partial(reading_likelihoods, objective=objective),
+        prepare=check,
     )
 
 
-_LANGUAGE_MODELS: Mapping[Objective, Head] = {
-    "causal": _language_model("AutoModelForCausalLM", "causal", None),
-    "masked": _language_model("AutoModelForMaskedLM", "masked", "mask"),
-    "seq2seq": _language_model("AutoModelForSeq2SeqLM", "seq2seq", "pad"),
+LANGUAGE_MODELS: Mapping[Objective, Head] = {
+    "causal": _language_model("AutoModelForCausalLM", None, check_causal),
+    "masked": _language_model("AutoModelForMaskedLM", "mask", lambda model: None),
+    "seq2seq": _language_model("AutoModelForSeq2SeqLM", "pad", check_start),
 }
 
 
@@ -88,4 +87,4 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
             f"--task {'seq2seq' if pairs else 'lm'} must be given {wanted}; {name} is none ({named}). "
             f"Take --task {other}"
         )
-    return _LANGUAGE_MODELS[objective]
+    return LANGUAGE_MODELS[objective]

@@ -1,98 +1,33 @@
-"""Language models that read their own loss off: `logits` are the log-likelihoods of the examples.
+"""What a language model was trained to predict, and whether its configuration says how."""
 
-So whatever knows classifiers (masks, derivatives, the store, tests) need not know of language models.
-"""
-
-import inspect
-from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
-from prune_heads.errors import CheckpointError, UnsupportedModelError
+from prune_heads.errors import CheckpointError
 
 Objective = Literal["causal", "masked", "seq2seq"]
 """What a language model was trained to predict: the next token, masked tokens, or a target given a source."""
-
-IGNORED = -100
-"""Stands in targets where nothing is predicted, as everywhere in transformers."""
 
 _CAUSAL = frozenset(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 _MASKED = frozenset(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
 _SEQ2SEQ = frozenset(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values())
 
 
-class Likelihoods(NamedTuple):
-    """What a language model gives when it is told what to predict."""
-
-    logits: Tensor
-    """`(batch, 1)`: the sum of the log-likelihoods (nats) of each example's targets, in float32."""
-
-
-class LanguageModel:
-    """Comes before the class of a transformers model that `reading_likelihoods` has changed."""
-
-    objective: Objective
-    _extra: dict[str, bool]
-
-    def forward(self, *args: Any, targets: Tensor | None = None, **inputs: Any) -> Any:
-        """The model's own output, or with targets their log-likelihoods.
-
-        Args:
-            args: The model's own, by position.
-            targets: `(batch, positions)`: what the logits at each position are to predict, IGNORED for nothing. An
-                encoder-decoder makes its decoder's inputs from them.
-            inputs: The model's own, by name.
-
-        Raises:
-            UnsupportedModelError: If the logits are not of the positions of the targets.
-        """
-        own: Any = super()
-        if targets is None:
-            return own.forward(*args, **inputs)
-        if self.objective == "seq2seq":
-            inputs |= _decoder_inputs(self, targets)
-        logits = own.forward(*args, **inputs, **self._extra).logits.float()
-        if logits.shape[:-1] != targets.shape:
-            raise UnsupportedModelError(
-                f"a language model must give logits for each token; {type(self).__name__} gives {tuple(logits.shape)} "
-                f"for {tuple(targets.shape)} tokens, so what it predicts where is not known"
-            )
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return Likelihoods(-losses.unflatten(0, targets.shape).sum(dim=1, keepdim=True))
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Tokens between which it chooses."""
-        model: Any = self
-        head = model.get_output_embeddings() or model.get_input_embeddings()
-        return int(head.weight.shape[0])
+def vocabulary_size(model: Any) -> int:
+    """Tokens between which a language model chooses."""
+    head = model.get_output_embeddings() or model.get_input_embeddings()
+    return int(head.weight.shape[0])
 
 
-def reading_likelihoods(model: PreTrainedModel, objective: Objective) -> PreTrainedModel:
-    """The same object, which now takes `targets`; names of modules and weights, and what it saves, stay as they are.
+def objective_of(config: PreTrainedConfig | None, name: str | None = None) -> Objective | None:
+    """What a class was trained to predict, by default the one that a configuration names.
 
-    Raises:
-        CheckpointError: If the model is to predict the next token and sees it, or does not say how targets begin.
+    None for a class of no language model.
     """
-    own: Any = type(model)
-    model.__class__ = _reading(own, objective)
-    if objective == "causal":
-        _check_causal(model)
-    if objective == "seq2seq":
-        _check_start(model)
-    return model
-
-
-def objective_of(config: PreTrainedConfig) -> Objective | None:
-    """What the class that a configuration names was trained to predict; None for a class of no language model."""
-    name = (config.architectures or [""])[0]
+    name = name or (getattr(config, "architectures", None) or [""])[0]
     if name in _SEQ2SEQ:  # BART's is among the masked ones too
         return "seq2seq"
     if name in _CAUSAL and name in _MASKED:  # XLM's
@@ -100,31 +35,18 @@ def objective_of(config: PreTrainedConfig) -> Objective | None:
     return "causal" if name in _CAUSAL else "masked" if name in _MASKED else None
 
 
-@cache
-def _reading(own: type[PreTrainedModel], objective: Objective) -> type[PreTrainedModel]:
-    """Of the same name, which is what a saved configuration says of the class."""
-    # A cache of keys and values is of no use, and would grow when the engine runs a layer again.
-    extra = {"use_cache": False} if "use_cache" in inspect.signature(own.forward).parameters else {}
-    return type(
-        own.__name__,
-        (LanguageModel, own),
-        {"objective": objective, "_extra": extra, "__module__": own.__module__},
-    )
+def check_start(model: Any) -> None:
+    """Targets must begin with a token that the configuration names.
 
-
-def _decoder_inputs(model: Any, targets: Tensor) -> dict[str, Tensor]:
-    """The targets one place to the right, as the model itself shifts them in training."""
-    shift = getattr(model, "prepare_decoder_input_ids_from_labels", None)
-    return {"labels": targets} if shift is None else {"decoder_input_ids": shift(targets)}
-
-
-def _check_start(model: Any) -> None:
-    """Targets begin with a token that the configuration names."""
+    Raises:
+        CheckpointError: If it names none.
+    """
     targets = torch.ones(1, 2, dtype=torch.long, device=model.device)
     start = getattr(model.config, "decoder_start_token_id", None)
+    shift = getattr(model, "prepare_decoder_input_ids_from_labels", lambda targets: targets)
     try:
-        ids = _decoder_inputs(model, targets).get("decoder_input_ids", targets)
-        named = bool(((ids >= 0) & (ids < model.vocabulary_size)).all())
+        ids = shift(targets)
+        named = bool(((ids >= 0) & (ids < vocabulary_size(model))).all())
     except (TypeError, ValueError):
         named = False
     if not named:
@@ -135,10 +57,14 @@ def _check_start(model: Any) -> None:
 
 
 @torch.no_grad()
-def _check_causal(model: PreTrainedModel) -> None:
-    """Another last token must leave the logits before it as they are."""
+def check_causal(model: PreTrainedModel) -> None:
+    """Another last token must leave the logits before it as they are.
+
+    Raises:
+        CheckpointError: If the model is to predict the next token and sees it.
+    """
     device = model.device
-    ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 2]], device=device) % model.vocabulary_size
+    ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 2]], device=device) % vocabulary_size(model)
     logits = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, :-1].float()
     apart = float((logits[0] - logits[1]).abs().max())
     tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2

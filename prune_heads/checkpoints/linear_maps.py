@@ -1,6 +1,6 @@
 """Linear maps by oneDNN, on CPUs where they are faster than PyTorch's own.
 
-In float32 `torch.nn.functional.linear` calls MKL, which takes its AVX2 path on AMD processors whatever they can do;
+In float32 `torch.nn.functional.linear` calls MKL, which takes its AVX2 path on all AMD processors;
 oneDNN, which comes with PyTorch too, takes AVX-512. In bfloat16 both call oneDNN, but PyTorch copies the bias first.
 The same products are summed in another order, so results differ by rounding: a loaded model keeps to one choice for
 whatever is evaluated, and makes it by the machine alone, so that a run that is resumed there gives the same bytes.

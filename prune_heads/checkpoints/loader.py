@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.checkpoints.fit import check_class, check_weights, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, classification_head, language_model_head
-from prune_heads.checkpoints.language_model import LanguageModel, Objective
+from prune_heads.checkpoints.language_model import Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
 from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
@@ -45,7 +45,7 @@ class Checkpoint(NamedTuple):
     @property
     def objective(self) -> Objective | None:
         """What a language model was trained to predict; None for a classifier."""
-        return self.model.objective if isinstance(self.model, LanguageModel) else None
+        return objective_of(getattr(self.model, "config", None), type(self.model).__name__)
 
     def probe_inputs(self) -> dict[str, Tensor]:
         """Random inputs, always the same, for which the model gives its logits: `(n_examples, ...)` a field.
@@ -120,7 +120,7 @@ def load_classifier(name: str, **options: Any) -> Checkpoint:
 def load_language_model(
     name: str, *, pairs: bool = False, task: str | None = None, **options: Any
 ) -> Checkpoint:
-    """`load_checkpoint` of a language model, whose forward takes `targets` too and then gives log-likelihoods."""
+    """`load_checkpoint` of a language model; `pairs` asks for an encoder-decoder."""
     task = task or ("seq2seq" if pairs else "lm")
     return load_checkpoint(name, partial(language_model_head, pairs=pairs), task=task, **options)
 

@@ -1,4 +1,4 @@
-"""Where a checkpoint is, and what goes wrong in reading it: pickles that hold more than tensors, damage, no hub."""
+"""Finds a checkpoint, and turns errors of reading it (unsafe pickles, damage, no hub) into our own."""
 
 import pickle
 import re
@@ -23,7 +23,7 @@ _KEPT = re.compile(r"(epoch|step)-\d+")
 
 @contextmanager
 def reading(source: Path | str, shown: str, *, trust_remote_code: bool) -> Iterator[dict[str, Any]]:
-    """Gives what `from_pretrained` needs beside the name; what goes wrong inside the block becomes ours.
+    """Yield the arguments of `from_pretrained` besides the name; turn errors inside the block into our own.
 
     Raises:
         CheckpointError: Saying what the checkpoint lacks and what to do.
@@ -45,7 +45,7 @@ def reading(source: Path | str, shown: str, *, trust_remote_code: bool) -> Itera
         ) from error
     except PruneHeadsError:
         raise
-    except Exception as error:  # the libraries raise whatever they stumble over in a damaged file
+    except Exception as error:  # damaged files raise errors of any class
         if offline is not None:
             raise CheckpointError(
                 f"the model must be a local folder, or be on the hub or in its cache; there is no folder {shown}, "
@@ -78,8 +78,8 @@ def _source(name: str, task: str | None) -> Path | str:
         folder = Path(str(resources.files("prune_heads.mini") / "checkpoints" / str(task)))
         if not folder.is_dir():
             raise CheckpointError(
-                f"the built-in model knows the built-in tasks only, not {task!r}; name a checkpoint fine-tuned on "
-                f"it with --model, or take one of {', '.join(sorted(p.name for p in folder.parent.glob('mini-*')))}"
+                f"the built-in model is for the built-in tasks only, not {task!r}; name a checkpoint fine-tuned on it "
+                f"with --model, or take one of {', '.join(sorted(p.name for p in folder.parent.glob('mini-*')))}"
             )
         return folder
     folder = Path(name).expanduser()

@@ -63,7 +63,7 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
             program.save(folder / ONNX_FILE, external_data=n_bytes > _ONE_FILE_BYTES)
     except OSError:  # of the folder, which says so itself
         raise
-    except Exception as error:  # the exporter raises whatever it stumbles over in a model's code
+    except Exception as error:  # the exporter raises errors of any class
         cause = _first_cause(error)
         raise ExportError(
             f"PyTorch must be able to write a {model.config.model_type!r} model as ONNX; its exporter says "

@@ -1,6 +1,6 @@
-"""Texts of random tokens that differ, for proofs: a vocabulary may map a sentence to one token over and over.
+"""Texts of different random tokens, for proofs: a vocabulary may map a whole sentence to one repeated token.
 
-Of equal tokens every head gives the same whatever it attends to, so a proof on them is blind.
+If all tokens are equal, a head gives the same output whatever it attends to, so a proof would see nothing.
 """
 
 from collections.abc import Sequence

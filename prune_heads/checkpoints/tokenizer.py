@@ -1,4 +1,4 @@
-"""Is the tokenizer the model's own? And what configuration and tokenizer leave open is settled, and said."""
+"""Checks that a tokenizer is the model's own, and settles what configuration and tokenizer leave open."""
 
 import inspect
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ _NONE = (
 _PROBE = "the film is good"
 
 _NO_LIMIT = 10**30
-"""transformers' own way to say that a tokenizer knows of no longest text."""
+"""What transformers writes for a tokenizer without a longest text."""
 
 _SHORTEST = 4
-"""Tokens of the shortest text that can be asked for: two of a text beside two special ones."""
+"""Tokens of the shortest text that can be asked for: two of a text and two special ones."""
 
 
 def load_tokenizer(source: Path | str, name: str, where: Mapping[str, Any]) -> Tokenizer:
@@ -77,12 +77,12 @@ def check_tokenizer(
     cure = "Save the tokenizer that the model was trained with into the folder"
     if len(tokenizer) > n_embeddings:
         raise CheckpointError(
-            f"the tokenizer must be the model's own; that of {name} knows {len(tokenizer)} tokens, the model "
+            f"the tokenizer must be the model's own; that of {name} has {len(tokenizer)} tokens, the model "
             f"{n_embeddings}. {cure}"
         )
     if files and len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
         raise CheckpointError(
-            f"the tokenizer must know words; that of {name} has special tokens alone. {cure}"
+            f"the tokenizer must have words; that of {name} has only special tokens. {cure}"
         )
     if "input_ids" not in tokenizer.model_input_names:
         raise CheckpointError(
@@ -142,13 +142,13 @@ def _check_special(
 def settle(
     model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True
 ) -> tuple[str, ...]:
-    """Give model and tokenizer what the configuration leaves open or asks for in vain.
+    """Set what the configuration of a model and its tokenizer leave open, or ask for without effect.
 
     Args:
         model: As loaded.
         tokenizer: Its own; of a model of images, anything else.
-        raw: Its configuration as config.json has it: what a class says of padding in its place may be another's.
-        pads: Whether the model is asked what is padding.
+        raw: Its configuration as in config.json: the default of its class may be the padding token of another model.
+        pads: Whether batches are padded.
 
     Returns:
         What was decided, as notes.
@@ -183,7 +183,7 @@ def settle(
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _SHORTEST:
         notes.append(
             f"model_max_length in tokenizer_config.json must be a number of tokens from {_SHORTEST} on; got "
-            f"{longest!r}, which is left out of account"
+            f"{longest!r}, which is ignored"
         )
         longest = _NO_LIMIT
     tokenizer.model_max_length = int(min(longest, _NO_LIMIT))

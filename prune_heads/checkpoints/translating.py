@@ -13,7 +13,7 @@ from prune_heads.errors import UnsupportedModelError
 
 
 def how_it_writes(model: nn.Module) -> str:
-    """What the checkpoint says of writing texts (its `GenerationConfig`), as JSON; part of what translations depend on.
+    """The `GenerationConfig` of a checkpoint as JSON; translations depend on it.
 
     Raises:
         UnsupportedModelError: If the model cannot write.

@@ -2,40 +2,54 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import StrEnum
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
-from typer import Argument, BadParameter, Context
+from typer import Argument, BadParameter, Context, Option
+
+from prune_heads.cli.places import OrPath
+from prune_heads.errors import OptionError
+from prune_heads.options import Group, options_of
+from prune_heads.options.fields import Opt
 
 Checkpoint = Annotated[
     str | None, Argument(metavar="CHECKPOINT", help="The model, as --model names it.", show_default=False)
 ]
 
 
+@dataclass(frozen=True)
+class Without:
+    """Stands beside a group: an option that the command lacks."""
+
+    name: str
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Spread each dataclass parameter of a command into one option per field, so that groups are written once.
+    """Spread each group of a command into one option per field, so that groups are written once.
 
     A command that has `--model` then takes the model as its argument, too.
     """
-    groups: dict[str, type] = {}
+    groups: dict[str, tuple[type, list[str]]] = {}
     spread: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
-        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation):
-            groups[parameter.name] = parameter.annotation
-            for field in fields(parameter.annotation):
-                default = inspect.Parameter.empty if field.default is MISSING else field.default
-                spread.append(_keyword(field.name, field.type, default))
-        else:
+        group, *beside = get_args(parameter.annotation) or (parameter.annotation,)
+        if not (isinstance(group, type) and is_dataclass(group)):
             spread.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        lacking = {each.name for each in beside if isinstance(each, Without)}
+        of_group = [each for each in _parameters(group) if each.name not in lacking]
+        groups[parameter.name] = group, [each.name for each in of_group]
+        spread += of_group
 
     @wraps(command)
     def run(context: Context, checkpoint: str | None = None, **values: Any) -> None:
         if checkpoint is not None:
             values["model"] = one_model(context, checkpoint, values["model"])
         gathered = {
-            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
-            for name, group in groups.items()
+            parameter: _gathered(group, {name: values.pop(name) for name in names})
+            for parameter, (group, names) in groups.items()
         }
         command(**gathered, **values)
 
@@ -57,6 +71,66 @@ def one_model(context: Context, checkpoint: str, model: str | None) -> str:
     if source is not None and source.name == "COMMANDLINE" and model != checkpoint:
         raise BadParameter(f"CHECKPOINT and --model must name one model, got {checkpoint} and {model}.")
     return checkpoint
+
+
+def typer_option(option: Opt) -> inspect.Parameter:
+    """An option of a group as Typer takes it."""
+    say, default = option.say, inspect.Parameter.empty if option.default is MISSING else option.word
+    kind: Any = _choices(option) if option.choices else option.kind
+    if option.choices and isinstance(default, str):
+        default = kind(default)
+    kind = list[kind] if option.is_many else kind
+    about = Option(
+        *([option.flag] if say.flag or say.short or option.kind is bool else []),
+        *([say.short] if say.short else []),
+        help=say.help,
+        min=say.low,
+        max=say.high,
+        metavar=say.metavar,
+        rich_help_panel=say.panel,
+        callback=None if say.read is None else _checked(option),
+    )
+    beside = [] if say.is_path is None else [OrPath(say.is_path)]
+    return _keyword(
+        option.name, Annotated[kind if default is not None else kind | None, about, *beside], default
+    )
+
+
+def _choices(option: Opt) -> type[StrEnum]:
+    """What Typer lists and completes."""
+    return cast(type[StrEnum], StrEnum(option.name, {choice: choice for choice in option.choices}))
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    if issubclass(group, Group):
+        return [typer_option(option) for option in options_of(group).values()]
+    return [
+        _keyword(each.name, each.type, inspect.Parameter.empty if each.default is MISSING else each.default)
+        for each in fields(group)
+    ]
+
+
+def _gathered(group: Any, words: dict[str, Any]) -> Any:
+    if not issubclass(group, Group):
+        return group(**words)
+    try:
+        return group.of(words)
+    except OptionError as error:
+        raise BadParameter(str(error)) from error
+
+
+def _checked(option: Opt) -> Callable[[Any], Any]:
+    """Refuses a text that cannot be read, where Typer names the option."""
+
+    def callback(value: Any) -> Any:
+        try:
+            if value is not None:
+                option.read(value)
+        except OptionError as error:
+            raise BadParameter(f"{error}".removesuffix(".") + ".") from error
+        return value
+
+    return callback
 
 
 def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

@@ -5,17 +5,21 @@ from typing import Annotated
 from typer import Option
 
 from prune_heads.cli.groups import grouped
-from prune_heads.cli.options import Json, NamedModel
+from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.options import NamedModel
 
 
 @grouped
 def info(
     setup: NamedModel,
     heads: Annotated[
-        str, Option(help="Heads to count as removed, from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
+        str,
+        Option(
+            help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)"
+        ),
     ] = "",
-    length: Annotated[int, Option(min=1, help="Tokens of the example.")] = 128,
+    length: Annotated[int, Option(min=1, help="Number of tokens of the text that is counted.")] = 128,
     as_json: Json = False,
 ) -> None:
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""

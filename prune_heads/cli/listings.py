@@ -26,7 +26,8 @@ def models(
     try_now: Annotated[
         bool,
         Option(
-            "--try", help="Try them and their variants with the installed transformers, for some minutes."
+            "--try",
+            help="Try the default configuration of each with the installed transformers, for a minute.",
         ),
     ] = False,
     as_json: Json = False,
@@ -36,7 +37,7 @@ def models(
     from prune_heads.reporting.listings import model_table
 
     if try_now:
-        from prune_heads.coverage.survey import all_types, try_all
+        from prune_heads.coverage.trial import all_types, try_all
 
         types = all_types()
         with TerminalReporter().stage("trying types", len(types)) as progress:

@@ -15,24 +15,6 @@ class CriterionName(StrEnum):
     random = "random"
 
 
-class EstimatorName(StrEnum):
-    """Keys of `prune_heads.importance.ESTIMATORS`."""
-
-    example = "example"
-    token = "token"
-    batch = "batch"
-    fisher = "fisher"
-    signed = "signed"
-
-
-class NormalizerName(StrEnum):
-    """Keys of `prune_heads.importance.NORMALIZERS`."""
-
-    none = "none"
-    l2 = "l2"
-    min_max = "min-max"
-
-
 class FormName(StrEnum):
     """Members of `prune_heads.reproduction.reproduce.FORMS`."""
 
@@ -69,20 +51,6 @@ class ExecutorName(StrEnum):
     ray = "ray"
 
 
-class ModeName(StrEnum):
-    """Keys of `prune_heads.studies.pruning.SURGERY`."""
-
-    zero = "zero"
-    remove = "remove"
-
-
-class KindName(StrEnum):
-    """Keys of `prune_heads.ablation.KINDS`."""
-
-    without_one = "without-one"
-    only_one = "only-one"
-
-
 class DtypeName(StrEnum):
     """Keys of `prune_heads.studies.setup.DTYPES`."""
 
@@ -98,12 +66,3 @@ class DeviceName(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
-
-
-class MetricName(StrEnum):
-    """`prune_heads.tasks.spec.LABEL_METRICS`."""
-
-    accuracy = "accuracy"
-    f1 = "f1"
-    matthews_correlation = "matthews_correlation"
-    pearson = "pearson"

@@ -1,9 +1,11 @@
 """What the terminal shows: results on stdout, progress, notes and errors on stderr."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from prune_heads.cli import STARTED
 from prune_heads.progress import Progress
 from prune_heads.reporting.layout import console, line, print_json, speaking
 from prune_heads.visible import visible
@@ -24,6 +26,16 @@ def show(result: Mapping[str, Any], table: "RenderableType | None", *, as_json: 
     elif table is not None:
         with speaking():
             console().print(table, crop=False)  # a table that is too wide loses no number
+
+
+def say_duration(work: float) -> None:
+    """One line on stderr: how long the program took, and how much of it to import what it needs.
+
+    Args:
+        work: When the imports were done, by `time.perf_counter`.
+    """
+    seconds, start = time.perf_counter() - STARTED, work - STARTED
+    console(stderr=True).print(line(f"took {seconds:.1f} s, {start:.1f} s of it to start"), soft_wrap=True)
 
 
 class TerminalReporter:

@@ -1,40 +1,25 @@
 """`prune-heads prune`: write a checkpoint without some heads."""
 
-from pathlib import Path
-from typing import Annotated
+from typer import BadParameter
 
-from typer import BadParameter, Option
-
-from prune_heads.cli.choosing import ChoiceOptions
 from prune_heads.cli.groups import grouped
-from prune_heads.cli.names import ModeName
-from prune_heads.cli.options import Json, ModelOptions, Overwrite
+from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.options import Choice, NewFolder, Surgery, WrittenModel
 
 
 @grouped
 def prune(
-    setup: ModelOptions,
-    choice: ChoiceOptions,
-    output: Annotated[Path, Option("--output", "-o", help="Folder for heads.json and the checkpoint.")],
-    scores: Annotated[Path | None, Option(help="A scores.json, to choose heads by; lowest first.")] = None,
-    mode: Annotated[ModeName, Option(help="Zero the weights of heads, or remove them.")] = ModeName.zero,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    model: WrittenModel, choice: Choice, options: Surgery, folder: NewFolder, as_json: Json = False
 ) -> None:
-    """Zero or remove heads, named by --heads or chosen by --scores, and save the checkpoint."""
-    from prune_heads.jobs.steps import prune_job
+    """Zero or remove the heads that --heads names or --scores chooses, and save the checkpoint."""
+    from prune_heads.reporting.folders import pruned_files
     from prune_heads.reporting.terminal import pruned_table
+    from prune_heads.runs import admission, keep
+    from prune_heads.studies.steps import prune_heads
 
-    if (scores is None) == (choice.heads is None):
+    if (options.scores is None) == (choice.heads is None):
         raise BadParameter("Heads must be named by --heads or chosen by --scores, one of the two.")
-    record = prune_job(
-        setup.resolve(),
-        choice.resolve(),
-        mode.value,
-        TerminalReporter(),
-        scores=scores,
-        output=output,
-        overwrite=overwrite,
-    )
+    record, mask, pruned = prune_heads(model, choice, options, TerminalReporter(), admit=admission(folder))
+    keep(folder, record, lambda: pruned_files(mask, pruned.model, pruned.tokenizer))
     show(record, pruned_table(record), as_json=as_json)

@@ -7,8 +7,8 @@ from typer import Option
 
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
-from prune_heads.cli.places import STORE_HELP, store_place
 from prune_heads.errors import StoreError
+from prune_heads.options.setup import STORE_HELP, store_place
 
 if TYPE_CHECKING:
     from prune_heads.store import PredictionStore

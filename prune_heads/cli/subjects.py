@@ -13,15 +13,15 @@ from typer import BadParameter
 
 from prune_heads.cli.config import alone, read_toml, taken
 from prune_heads.cli.finetune import finetune
-from prune_heads.cli.options import SetupOptions
 from prune_heads.cli.output import TerminalReporter
-from prune_heads.cli.trial import setup_of
 from prune_heads.errors import UnfitError
 from prune_heads.execution.chains import Chain
+from prune_heads.options import Setup
+from prune_heads.options.trials import setup_of
 
 if TYPE_CHECKING:
+    from prune_heads.options import Setup
     from prune_heads.reproduction.studies import Conditions
-    from prune_heads.studies.setup import Setup
 
 _CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
 _SUBJECT = "subject"
@@ -51,7 +51,7 @@ class PlannedSubject:
 
     def lacks_model(self) -> bool:
         """Whether it must be fine-tuned still."""
-        from prune_heads.jobs.finetune import WEIGHTS_FILE
+        from prune_heads.studies.finetune_folder import WEIGHTS_FILE
 
         return self.recipe is not None and not (self.folder / str(self.model) / WEIGHTS_FILE).exists()
 
@@ -144,7 +144,7 @@ def _prepare(subject: PlannedSubject, output: Path) -> None:
 
 
 def _check_known(key: str, shown: str) -> None:
-    known = [*(field.name for field in fields(SetupOptions)), *_CONDITIONS, _FINETUNE]
+    known = [*(field.name for field in fields(Setup) if field.name != "store"), *_CONDITIONS, _FINETUNE]
     if key not in known:
         near = difflib.get_close_matches(key, [*known, _SUBJECT], n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""

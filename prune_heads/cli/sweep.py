@@ -2,7 +2,6 @@
 
 import os
 import platform
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +13,9 @@ from prune_heads.cli.names import ExecutorName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
 from prune_heads.cli.places import Store
-from prune_heads.cli.trial import BeginTrials, draws, known
+from prune_heads.cli.trial import BeginTrials, known
 from prune_heads.errors import SpecError
+from prune_heads.options.trials import draws
 
 if TYPE_CHECKING:
     from prune_heads.execution.worker import Event
@@ -45,19 +45,22 @@ def run(
     ],
     output: Annotated[
         Path | None,
-        Option("--output", "-o", help="Folder of the sweep; what is done there is not done again."),
+        Option("--output", "-o", help="Folder of the sweep; trials that are done there are not run again."),
     ] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Print the trials and run none.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="List the trials without running them.")] = False,
     executor: Annotated[
         ExecutorName, Option(help="Processes on this machine, or a Ray cluster (extra 'ray').")
     ] = ExecutorName.local,
     jobs: Annotated[
         int | None,
-        Option(min=1, help="Processes that run trials. (default: local 1, ray as many as there is room)"),
+        Option(min=1, help="Number of processes that run trials. (default: 1; on Ray as many as fit)"),
     ] = None,
     worker: Annotated[
         bool,
-        Option("--worker", help="Be one of many processes of an array job: wait for no trial of the others."),
+        Option(
+            "--worker",
+            help="Be one of many processes of an array job, and do not wait for the trials of the others.",
+        ),
     ] = False,
     address: Annotated[
         str | None, Option(help="Address of the Ray cluster: auto or ray://... (default: a new local one)")
@@ -65,19 +68,21 @@ def run(
     cpus: Annotated[float | None, Option(min=0.1, help="Cores of a Ray worker. (default: 1)")] = None,
     gpus: Annotated[float | None, Option(min=0, help="GPUs of a Ray worker. (default: 0)")] = None,
     retries: Annotated[
-        int, Option(min=0, help="New attempts of a trial that fails, each after a longer pause.")
+        int, Option(min=0, help="Further attempts at a trial that fails, each after a longer pause.")
     ] = 0,
-    stop_after: Annotated[int | None, Option(min=1, help="Begin no trial after so many have failed.")] = None,
+    stop_after: Annotated[
+        int | None, Option(min=1, help="Start no more trials after this many have failed.")
+    ] = None,
     store: Store = None,
     as_json: Annotated[
         bool, Option("--json", help="One JSON object a line: each event, then the end.")
     ] = False,
 ) -> None:
-    """Run what is left of a sweep. Ctrl-C lets running trials finish, a second one stops them.
+    """Run the trials of a sweep that are not done yet. Ctrl-C lets running trials finish; a second one stops them.
 
     Several processes, also on other machines, may work on one folder at once. Each runs until all trials are done, and
-    takes over those of processes that have died; a --worker ends when others have all that is left. Exit code 1 if a
-    trial has failed or is left; of a --worker, if one of its own has failed or it was interrupted.
+    takes over the trials of processes that died. A --worker ends as soon as others run all that is left. The exit code
+    is 1 if a trial failed or is left; for a --worker, if one of its own trials failed or it was interrupted.
     """
     from prune_heads.execution.spec import MOST_TRIALS, read_sweep
 
@@ -103,8 +108,7 @@ def run(
             f"{read.n_trials + read.n_undrawn:,}."
         )
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.execution.witness import witness
-    from prune_heads.execution.worker import Job, Worker, actors, here, processes
+    from prune_heads.execution.worker import Job, Worker, actors, processes
     from prune_heads.reporting.progress import display
     from prune_heads.reporting.sweep import end_table, status_report
 
@@ -112,7 +116,7 @@ def run(
     job = Job(
         folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, store), retries, stop_after
     )
-    workers = here if jobs in (None, 1) else processes(jobs, _threads(), _gpus())
+    workers = processes(jobs or 1, _threads(), _gpus())
     if executor is ExecutorName.ray:
         workers = actors(address, jobs, cpus or 1.0, gpus or 0.0)
     host, pid, own = platform.node(), os.getpid(), {"done": 0, "failed": 0}
@@ -124,9 +128,8 @@ def run(
                 own[event.kind] += 1
             tell(event)
 
-        works = Worker(job.turned(_own_number()) if worker else job, listen, stopping, not worker, workers)
-        with witness(works.claims) if workers is here else nullcontext():
-            works.work()
+        job = job.turned(_own_number()) if worker else job
+        Worker(job, workers, listen, stopping, waits=not worker).work()
         was_stopped = stopping()
     report = status_report(folder)
     about = {"worker": {"host": host, "pid": pid, **own}} if worker else {}
@@ -140,7 +143,7 @@ def run(
 
 @sweep.command("status")
 def status(folder: Folder, as_json: Json = False) -> None:
-    """How many trials are done, failed, running and left."""
+    """Count the trials that are done, failed, running and left."""
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.reporting.sweep import status_report, status_table
 
@@ -150,7 +153,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 @sweep.command("results")
 def results(folder: Folder, output: Output = None, as_json: Json = False) -> None:
-    """What came out: results.csv and .parquet, a row a trial, split and metric; table.md for people; record.json."""
+    """Write results.csv and results.parquet (a row per trial, split and metric), table.md and record.json."""
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.reporting.sweep import results_table
     from prune_heads.reporting.sweep_files import write_results
@@ -161,7 +164,7 @@ def results(folder: Folder, output: Output = None, as_json: Json = False) -> Non
 
 @sweep.command("plot")
 def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
-    """The metric against the heads pruned, a line a criterion, a band over seeds: sweep.png and sweep.svg."""
+    """Draw the metric against the heads pruned, a line per criterion and a band over seeds: sweep.png and sweep.svg."""
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.reporting.layout import titled
     from prune_heads.reporting.sweep_files import write_plot
@@ -172,7 +175,7 @@ def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
 
 @sweep.command("retry")
 def retry(folder: Folder, as_json: Json = False) -> None:
-    """Forget the failures, so that the next 'sweep run' tries these trials again."""
+    """Forget the failures, so that the next 'sweep run' runs these trials again."""
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.reporting.layout import titled
 

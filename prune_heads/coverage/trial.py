@@ -1,115 +1,104 @@
-"""Gate, zero and remove, tried on tiny models of a type: what is exact, what is refused and why, and what is wrong.
+"""The table of model types, made by trying a tiny random model of each: what is exact, and what is refused and why."""
 
-The truth is the same model with the columns of W_O that the heads own zeroed by hand.
-"""
-
-import copy
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from importlib.metadata import version
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import Tensor
+from transformers import CONFIG_MAPPING, PreTrainedModel
+from transformers.models.auto import modeling_auto
 
-from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy import FAMILIES, UNKNOWN, attention_blocks
 from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.coverage.cases import Case
 from prune_heads.coverage.mixing import mixers
-from prune_heads.errors import PruneHeadsError, UnsupportedModelError, first_line
+from prune_heads.coverage.tiny import inputs_for, tiny_model
+from prune_heads.errors import UnsupportedModelError, first_line
 from prune_heads.gating import gated, gates_of
-from prune_heads.heads import HeadMask
-from prune_heads.surgery import remove_heads, zero_heads
+from prune_heads.progress import Progress, silent
+from prune_heads.verification import outputs, some_heads, try_heads
 
-TOLERANCE = 1e-5
-"""How far logits may be apart, in float32, of the largest logit or of 1."""
-Inputs = dict[str, Tensor]
+CAN = ("gate", "zero", "remove")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case showed."""
+    """What a model showed."""
 
     logits: Tensor
     """Of the model as it is."""
     refused: dict[str, str] = field(default_factory=dict)
-    """`gate`, `zero`, `remove` -> why the package does not do it; a type that is refused whole refuses all three."""
+    """One of `CAN` -> why the package does not do it; a type that is refused whole refuses all three."""
     faults: dict[str, str] = field(default_factory=dict)
     """The same for what it does and should not: a wrong result or an error that is none of its own."""
     mixers: tuple[str, ...] = ()
     """Where tokens see each other beside the heads."""
 
 
-def try_case(case: Case) -> Outcome | None:
-    """Try a case; None where transformers itself cannot build or run its model."""
+def all_types() -> list[str]:
+    """Those with a sequence classifier in the installed transformers, and whatever else has a row."""
+    known = {*modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, *FAMILIES}
+    return sorted(name for name in known if name in CONFIG_MAPPING)
+
+
+def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]:
+    """The table for the installed transformers, of the default configuration of each type."""
+    rows = []
+    for model_type in types:
+        rows.append(row_of(model_type, try_type(model_type)))
+        progress(1)
+    return {"transformers": version("transformers"), "models": rows}
+
+
+def try_type(model_type: str) -> Outcome | None:
+    """What a tiny model of the type shows; None where transformers cannot build or run it, or the table has no row."""
+    if model_type not in FAMILIES:
+        return None
     with quiet_transformers():
         try:
-            model = case.model()
-            inputs = case.inputs(model)
-            plain = logits_of(model, inputs)
-            if not torch.equal(logits_of(model, inputs), plain):  # or it fails: some rotary positions did
-                return None
+            model = tiny_model(model_type)
+            inputs = inputs_for(model)
         except Exception:  # whatever a model class raises on what it does not take
             return None
-        if not torch.isfinite(plain).all():
-            return None
-        try:
-            mask = case.mask(attention_blocks(model))
-        except UnsupportedModelError as error:
-            return Outcome(plain, dict.fromkeys(("gate", "zero", "remove"), _shortly(error)))
-        found = Outcome(plain, mixers=tuple(mixers(model, inputs) or ()))
-        if not torch.equal(_gate(model, inputs, HeadMask(mask.n_heads)), plain):
-            found.faults["gate"] = "gates of 1 change the logits"
-        truth = logits_of(_zeroed_by_hand(model, mask), inputs)
-        if _near(truth, plain):
-            found.faults["gate"] = "these heads change nothing"
-        for name, way in {"gate": _gate, "zero": _zero, "remove": _remove}.items():
-            _judge(found, name, partial(way, model, inputs, mask), truth)
-    return found
+        return try_model(model, inputs)
 
 
-def _judge(found: Outcome, name: str, result: Callable[[], Tensor], truth: Tensor) -> None:
+def try_model(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, seed: int = 0) -> Outcome | None:
+    """What a model shows, heads chosen by a seed; None where it cannot be run, or gives other logits each time."""
     try:
-        if not _near(result(), truth):
-            found.faults[name] = f"{name} is not as zeroed columns of W_O"
-    except PruneHeadsError as error:
-        found.refused[name] = _shortly(error)
-    except Exception as error:  # a forward that does not take its new shapes raises whatever it stumbles over
-        found.faults[name] = f"{type(error).__name__}: {first_line(error)}"
+        (plain,), (again,) = outputs(model, inputs), outputs(model, inputs)
+    except Exception:
+        return None
+    if not torch.equal(plain, again) or not torch.isfinite(plain).all():
+        return None
+    try:
+        heads = some_heads(attention_blocks(model), seed)
+    except UnsupportedModelError as error:
+        return Outcome(plain, dict.fromkeys(CAN, first_line(error).rsplit(": ", 1)[-1]))
+    trial = try_heads(model, inputs, heads, load=False)
+    with gated(model, gates_of(model, {})):
+        if not torch.equal(outputs(model, inputs)[0], plain):
+            trial.faults["gate"] = "gates of 1 change the logits"
+    return Outcome(plain, trial.refused, trial.faults, tuple(mixers(model, inputs) or ()))
 
 
-def _gate(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
-    with gated(model, gates_of(model, mask)):
-        return logits_of(model, inputs)
+def row_of(model_type: str, outcome: Outcome | None) -> dict[str, Any]:
+    """A row of the table.
 
-
-def _zero(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
-    return logits_of(zero_heads(copy.deepcopy(model), mask), inputs)
-
-
-def _remove(model: nn.Module, inputs: Inputs, mask: HeadMask) -> Tensor:
-    return logits_of(remove_heads(copy.deepcopy(model), mask), inputs)
-
-
-@torch.no_grad()
-def _zeroed_by_hand(model: PreTrainedModel, mask: HeadMask) -> PreTrainedModel:
-    model = copy.deepcopy(model)
-    for block, heads in zip(attention_blocks(model), mask.by_block(), strict=True):
-        block.output.weight[:, block.output.dimensions(heads)] = 0
-    return model
-
-
-@torch.no_grad()
-def logits_of(model: nn.Module, inputs: Inputs) -> Tensor:
-    """Of a pass whose random choices are the same each time: some types draw which tokens attend, or hash them."""
-    torch.manual_seed(0)
-    logits: Tensor = model(**inputs).logits
-    return logits
-
-
-def _near(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool((a - b).abs().max() <= TOLERANCE * max(1.0, float(b.abs().max())))
-
-
-def _shortly(error: Exception) -> str:
-    return first_line(error).rsplit(": ", 1)[-1]
+    Returns:
+        `type`; whether `gate`, `zero` and `remove` are exact; whether it is a `classifier` of texts; the `reason` for
+        what is not exact; the `variants` of the configuration that were tried, by their fields, here none; those of
+        them that are `refused`, and why; the `mixers`, by which tokens see each other beside the heads.
+    """
+    if outcome is None:
+        unbuilt = "transformers does not build or run a tiny model of it"
+        reason = unbuilt if model_type in FAMILIES else UNKNOWN.get(model_type, "it is not in the table")
+        can, beside = dict.fromkeys(CAN, False), []
+    else:
+        cannot = {**outcome.refused, **outcome.faults}
+        can, beside = {name: name not in cannot for name in CAN}, list(outcome.mixers)
+        reason = "; ".join(dict.fromkeys(cannot.values()))
+    is_classifier = model_type in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    about = {"classifier": is_classifier, "reason": reason, "variants": [], "refused": {}, "mixers": beside}
+    return {"type": model_type, **can, **about}

@@ -5,9 +5,8 @@ writes another number into it every few seconds. A process that has watched a cl
 saw no beat makes the next generation, which again only one can. An owner on the same machine whose process is gone is
 dead at once.
 
-A claim also says how many workers have died of its trial. The owner counts those of its pool. If the owner runs trials
-itself, a process beside it (its witness) notes its death. If an owner is killed together with its witness, by a user
-or with its machine, no death is noted: no trial is to blame.
+A claim also says how many workers have died of its trial; its owner, which starts them, counts them. If the owner
+itself is killed, by a user or with its machine, no trial is to blame.
 """
 
 import json
@@ -15,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,13 +54,11 @@ class Claims:
     folder: Path
     owner: Owner = field(default_factory=Owner.me)
     clock: Callable[[], float] = time.monotonic
-    witness: int | None = None
-    """The process of this machine that notes our death."""
     _watched: dict[str, _Look] = field(default_factory=dict)
     """File name of a claim -> the last look at it."""
     _held: dict[str, Path] = field(default_factory=dict)
     _deaths: dict[str, int] = field(default_factory=dict)
-    """Trial that is ours -> how many have died of it before."""
+    """Trial that is ours -> how many workers have died of it."""
     _beats: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -78,7 +75,8 @@ class Claims:
             content = _content_of(latest)
             if not self._is_dead(latest.name, content):
                 return False
-            n_deaths = _n_deaths(_parsed(content))
+            said = _parsed(content).get("n_deaths")
+            n_deaths = said if isinstance(said, int) else 0
         mine = self._path(trial, max(there, default=0) + 1)
         with writing_into("the folder of a sweep", self.folder):
             mine.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +102,7 @@ class Claims:
         )
 
     def n_deaths(self, trial: str) -> int:
-        """Of a trial whose claim is ours: how many have died of it in a row, as their witnesses say."""
+        """Of a trial whose claim is ours: how many workers have died of it in a row."""
         return self._deaths[trial] if trial in self._held else 0
 
     def has_beaten(self, trial: str) -> bool:
@@ -133,13 +131,6 @@ class Claims:
         with self._lock:
             self._deaths[trial] += 1
         self.beat()
-
-    def tell_of_death(self, pid: int) -> None:
-        """Note in the claims of a process of this machine that it has died of its trial."""
-        for claim, about in self._claims():
-            if (about.get("host"), about.get("pid")) == (self.owner.host, pid):
-                with suppress(OSError):  # then no one tells of it
-                    write_bytes(claim, json.dumps(about | {"died": True}).encode())
 
     @contextmanager
     def beating(self, seconds: float = BEAT_SECONDS) -> Iterator[None]:
@@ -216,14 +207,11 @@ class Claims:
 
     def _content(self, n_deaths: int) -> bytes:
         owner = {"host": self.owner.host, "pid": self.owner.pid, "token": self.owner.token}
-        about = {**owner, "witness": self.witness, "n_deaths": n_deaths, "beat": self._beats}
-        return json.dumps(about).encode()
+        return json.dumps({**owner, "n_deaths": n_deaths, "beat": self._beats}).encode()
 
     def _is_dead(self, name: str, content: bytes) -> bool:
         about = _parsed(content)
-        is_gone = about.get("host") == self.owner.host and not lives(about.get("pid"))
-        is_being_told = is_gone and about.get("witness") is not None and lives(about["witness"])
-        if about.get("died") is True or (is_gone and not is_being_told):
+        if about.get("host") == self.owner.host and not lives(about.get("pid")):
             return True
         now, before = self.clock(), self._watched.get(name)
         if before is None or before.content != content:
@@ -255,12 +243,6 @@ def _parsed(content: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _n_deaths(about: Mapping[str, Any]) -> int:
-    """With that of the owner of this claim, if its witness has told of it."""
-    n = about.get("n_deaths")
-    return (n if isinstance(n, int) else 0) + (about.get("died") is True)
 
 
 def _is_claim(path: Path) -> bool:

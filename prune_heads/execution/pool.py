@@ -134,35 +134,6 @@ class Pool(Generic[Name]):
             ) from lost
 
 
-class Here:
-    """One worker, in this process; both the crew and the link to it."""
-
-    def __init__(self, begin: Begin) -> None:
-        self.begin = begin
-        self.answers: list[Any] = []
-
-    def start(self, number: int) -> Link:
-        """Load."""
-        self.work = self.begin(number)
-        self.answers = [None]
-        return self
-
-    def wait(self, links: Sequence[Any], seconds: float) -> Sequence[Any]:
-        """See `Crew`; nobody has to wait."""
-        return links if self.answers else ()
-
-    def send(self, unit: Any) -> None:
-        """Do it."""
-        self.answers.append(self.work(unit))
-
-    def receive(self) -> Any:
-        """See `Link`."""
-        return self.answers.pop(0)
-
-    def kill(self) -> None:
-        """Nothing to end."""
-
-
 def _not_loaded(error: Exception) -> PruneHeadsError:
     if isinstance(error, PruneHeadsError):
         return error

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from prune_heads.errors import PruneHeadsError, first_line
 from prune_heads.execution.claims import Claims
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.pool import MOST_DEATHS, Begin, Here, LostError, Pool
+from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool
 from prune_heads.execution.processes import Processes
 from prune_heads.execution.spec import Trial, Values
 
@@ -83,11 +83,6 @@ class Job:
         return replace(self, trials=[*self.trials[start:], *self.trials[:start]])
 
 
-def here(begin: Begin, n: int) -> AbstractContextManager[Pool[str]]:
-    """Trials run in this process."""
-    return Pool(Here(begin), 1)
-
-
 def processes(jobs: int, threads: int = 1, gpus: int = 0) -> Workers:
     """Trials run in processes of this machine.
 
@@ -131,12 +126,12 @@ class Worker:
     """Works through the trials of a job until none is left."""
 
     job: Job
+    workers: Workers
     tell: Tell = lambda event: None
     stopping: Stopping = lambda: False
     """Asked before a trial is begun."""
     waits: bool = True
     """For the trials of living others, to take over if they die."""
-    workers: Workers = here
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     n_failed: int = 0

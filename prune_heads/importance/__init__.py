@@ -10,10 +10,9 @@ from prune_heads.anatomy import attention_blocks
 from prune_heads.errors import CriterionError
 from prune_heads.heads import HeadScores
 from prune_heads.importance.baselines import magnitude_scores, random_scores
-from prune_heads.importance.criterion import Criterion
+from prune_heads.importance.criterion import Criterion, Examples, model_without
 from prune_heads.importance.differences import asked_masks, difference_scores
-from prune_heads.importance.estimators import ESTIMATORS
-from prune_heads.importance.examples import Examples, model_without
+from prune_heads.importance.estimators import ESTIMATORS, running_sum
 from prune_heads.importance.gradient import (
     BatchRows,
     GateGradients,
@@ -23,7 +22,6 @@ from prune_heads.importance.gradient import (
 )
 from prune_heads.importance.normalize import NORMALIZERS
 from prune_heads.importance.own import named_criterion, own_criterion
-from prune_heads.importance.running_sum import running_sum
 from prune_heads.surgery import removed_heads
 
 __all__ = [

@@ -23,8 +23,8 @@ def _asked(predictions: Predictions, masked: HeadMask | None) -> tuple[HeadMask,
 def difference_scores(predictions: Predictions, masked: HeadMask | None = None) -> HeadScores:
     """The headline metric minus the metric without the head, for each head that is left.
 
-    The standard error is that of the mean of the paired differences of the examples, which accuracy is; other
-    metrics are no means and have none.
+    The standard error is that of the mean of the paired differences of the examples, of a metric that is a mean, such
+    as accuracy; other metrics have none.
 
     Args:
         predictions: Of the split to measure on; what the store knows is not computed again.
@@ -39,16 +39,15 @@ def difference_scores(predictions: Predictions, masked: HeadMask | None = None) 
     def value(mask: HeadMask) -> float:
         return predictions.metric_of(found[mask])
 
-    def right(mask: HeadMask) -> np.ndarray:
-        return predictions.subject.predictions(found[mask]) == predictions.references
-
     base, scores = value(start), np.zeros(len(masks))
     for i, mask in enumerate(masks.values()):
         scores[i] = base - value(mask)
     errors = None
-    if predictions.metric == "accuracy":
-        lost = np.zeros((len(predictions.references), len(masks)))
-        for i, mask in enumerate(masks.values()):
-            lost[:, i] = right(start).astype(float) - right(mask)
-        errors = standard_error(lost)
+    each = predictions.measure.each
+    if each is not None:
+        truth = predictions.references
+        before, *after = (
+            each(predictions.answers(found[mask]), truth).astype(float) for mask in (start, *masks.values())
+        )
+        errors = standard_error(np.stack([before - one for one in after], axis=1))
     return HeadScores.of_the_rest(scores, start, errors)

@@ -1,4 +1,4 @@
-"""Scores from gate gradients: five estimators that published work uses, computed from one matrix.
+"""Scores from gate gradients: estimators that published work uses, computed from one matrix.
 
 All are functions `(GateGradients, batch_size) -> HeadScores` with a standard error of the mean.
 """
@@ -22,9 +22,14 @@ class Estimator(NamedTuple):
     summary: str
 
 
-def example(gradients: GateGradients, batch_size: int) -> HeadScores:
-    """Mean over examples of |dL/dxi_h|: the paper's equation 2."""
-    return _mean(gradients, np.abs(_signed(gradients)))
+def _mean_of(of: Callable[[_Matrix], _Matrix]) -> Callable[[GateGradients, int], HeadScores]:
+    """The mean over examples of a function of dL/dxi_h."""
+
+    def score(gradients: GateGradients, batch_size: int) -> HeadScores:
+        values = of(gradients.signed.astype(np.float64))
+        return gradients.scores(values.mean(axis=0), standard_error(values))
+
+    return score
 
 
 def token(gradients: GateGradients, batch_size: int) -> HeadScores:
@@ -52,7 +57,7 @@ def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
     What scripts compute that keep one gate for a whole batch. Depends on the batch size: derivatives of
     opposite sign cancel within a batch. Batches are taken in file order; the last may be smaller and weighs less.
     """
-    signed = _signed(gradients)
+    signed = gradients.signed.astype(np.float64)
     starts = np.arange(0, len(signed), batch_size)
     sizes = np.diff(np.append(starts, len(signed)))[:, None]
     sums = np.abs(np.add.reduceat(signed, starts, axis=0))
@@ -60,32 +65,28 @@ def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
     return gradients.scores(scores, standard_error((sums - scores * sizes) / sizes.mean()))
 
 
-def fisher(gradients: GateGradients, batch_size: int) -> HeadScores:
-    """Mean over examples of (dL/dxi_h)^2: the diagonal of the empirical Fisher information."""
-    return _mean(gradients, np.square(_signed(gradients)))
-
-
-def signed(gradients: GateGradients, batch_size: int) -> HeadScores:
-    """Mean over examples of -dL/dxi_h, without absolute value: first-order loss increase when the head goes."""
-    return _mean(gradients, -_signed(gradients))
-
-
 ESTIMATORS: Mapping[str, Estimator] = {
-    "example": Estimator(example, "mean over examples of |dL/dgate| (the paper's equation 2)"),
+    "example": Estimator(_mean_of(np.abs), "mean over examples of |dL/dgate| (the paper's equation 2)"),
     "token": Estimator(token, "absolute values token by token (the authors' code)"),
     "batch": Estimator(batch, "absolute value of the batch mean; depends on the batch size"),
-    "fisher": Estimator(fisher, "mean over examples of the square"),
-    "signed": Estimator(signed, "mean over examples without absolute value"),
+    "fisher": Estimator(_mean_of(np.square), "mean over examples of the square"),
+    "signed": Estimator(_mean_of(np.negative), "mean over examples without absolute value"),
 }
-"""`--estimator` -> how gate gradients become scores."""
+"""`--estimator` -> how gate gradients become scores. `fisher` is the diagonal of the empirical Fisher information;
+`signed` is -dL/dxi_h, the first-order increase of the loss when the head goes."""
 
 
-def _signed(gradients: GateGradients) -> _Matrix:
-    return gradients.signed.astype(np.float64)
+def running_sum(gradients: GateGradients) -> HeadScores:
+    """Mean over examples k of |g_1 + ... + g_k|, g the derivatives dL/dxi_h in file order. A defect, to be measured.
 
-
-def _mean(gradients: GateGradients, values: _Matrix) -> HeadScores:
-    return gradients.scores(values.mean(axis=0), standard_error(values))
+    transformers' run_bertology.py adds up the absolute gradient of its head mask after every batch, but never zeroes
+    that gradient, to which each backward pass adds. At its default of one example a batch this is the sum of the
+    absolute values of running sums: a head whose derivatives have a mean other than 0 grows with the square of the
+    number of examples, and the order of the examples counts. Its division by the number of tokens scales all alike.
+    There is no standard error, for the terms depend on each other.
+    """
+    sums = np.cumsum(gradients.signed, axis=0, dtype=np.float64)
+    return gradients.scores(np.abs(sums, out=sums).mean(axis=0))
 
 
 def standard_error(values: _Matrix) -> _Matrix | None:

@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
 from prune_heads.anatomy.context import Hook, on_context, uncompiled
 from prune_heads.anatomy.multihead import stay_dense
-from prune_heads.batching import Batch, Batches, loaded
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.evaluation import check_finite
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.modes import evaluating, logits_of
+from prune_heads.modes import evaluating
+from prune_heads.objectives.base import Objective
+from prune_heads.objectives.batches import Batch, Batches
+from prune_heads.objectives.loaded import loaded
 from prune_heads.progress import Progress, silent
 
 
@@ -75,9 +76,9 @@ def gate_gradients(
 
     The batches may be a DataLoader of model inputs with labels, which is read once; see `Evaluator`.
 
-    The loss is cross-entropy, the squared error for regression, or minus the log-likelihood of all tokens that a
-    language model predicts of the example; summed over the batch: examples do not scale each other, and the result
-    does not depend on the batch size.
+    The loss is that of the objective (cross-entropy, the squared error for regression, or minus the log-likelihood of
+    all tokens that a language model predicts of the example), summed over the batch: examples do not scale each other,
+    and the result does not depend on the batch size.
 
     Raises:
         DataError: If a batch of a DataLoader is no mapping with labels, and no pair of inputs and labels.
@@ -101,9 +102,10 @@ def batch_rows(
     blocks = attention_blocks(model)
     with evaluating(model), _frozen(model):
         for batch in batches.numbered(steps):
-            per_token = _per_token(model, blocks, batch.to(device))
-            signed = _heads([gradient.sum(dim=1) for gradient in per_token])
-            absolute = _heads([gradient.abs().sum(dim=1) for gradient in per_token])
+            batch = batch.to(device)
+            per_token = _per_token(model, blocks, batch, batches.objective)
+            signed = _heads([batch.by_example(gradient.sum(dim=1)) for gradient in per_token])
+            absolute = _heads([batch.by_example(gradient.abs().sum(dim=1)) for gradient in per_token])
             check_finite(signed, batch.index, "gradients of the gates")
             yield BatchRows(batch.index, signed, absolute)
             progress(len(batch.index))
@@ -118,7 +120,7 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     for part in rows:
         signed[part.index], absolute[part.index] = part.signed, part.absolute
     n_tokens, gone = _n_tokens(batches, blocks), gone_from(blocks)
-    return GateGradients(signed, absolute, n_tokens, n_heads, batches.targets is None, gone)
+    return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone)
 
 
 @contextmanager
@@ -133,20 +135,13 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def example_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """`(batch,)`: a classifier's cross-entropy by label index, or squared error where labels are real numbers."""
-    logits = logits.float()
-    if labels.is_floating_point():
-        return (logits.squeeze(-1) - labels).square()
-    return functional.cross_entropy(logits, labels, reduction="none")
-
-
-def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch) -> list[Tensor]:
-    """`(batch, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
+def _per_token(
+    model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective
+) -> list[Tensor]:
+    """`(rows, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
     with _open_gates(model, blocks) as gates:
-        logits = logits_of(model(**batch.inputs))
-    is_text = "targets" in batch.inputs
-    losses = -logits.squeeze(-1) if is_text else example_losses(logits, batch.labels)
+        outputs = model(**batch.inputs)
+    losses = objective.losses(outputs, batch)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
     if missed := [
         block.name for block, gate in zip(blocks, gates, strict=True) if gate is None and block.n_heads
@@ -160,7 +155,7 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch)
     gradients = iter(found)
     # A block without heads takes no part in the loss, and has no gates.
     return [
-        losses.new_zeros(len(losses), 1, block.n_heads) if gate is None else next(gradients).float()
+        losses.new_zeros(len(batch.targets), 1, block.n_heads) if gate is None else next(gradients).float()
         for block, gate in zip(blocks, gates, strict=True)
     ]
 
@@ -200,9 +195,10 @@ def _making(gates: list[Tensor | None], blocks: Sequence[AttentionBlock], places
 
 def _n_tokens(batches: Batches, blocks: Sequence[AttentionBlock]) -> NDArray[np.int64]:
     """As in `GateGradients`."""
-    if batches.targets is None or {block.stack for block in blocks} != {"encoder", "decoder"}:
-        return batches.n_tokens
-    of_stack = {"encoder": batches.n_tokens, "decoder": batches.targets.n_positions}
+    n_tokens, n_decoded = batches.n_tokens, batches.n_decoded
+    if n_decoded is None or {block.stack for block in blocks} != {"encoder", "decoder"}:
+        return n_tokens
+    of_stack = {"encoder": n_tokens, "decoder": n_decoded}
     return np.stack([of_stack[block.stack] for block in blocks], axis=1)
 
 

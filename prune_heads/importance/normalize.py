@@ -19,14 +19,15 @@ class Normalizer(NamedTuple):
     summary: str
 
 
-def none(scores: HeadScores) -> HeadScores:
-    """The scores as they are."""
-    return scores
-
-
 def l2(scores: HeadScores) -> HeadScores:
     """Each layer divided by its l2 norm plus 1e-20, as the authors do (paper, section 4.1)."""
-    return _scaled(scores, [np.sqrt(np.square(row).sum()) + 1e-20 for row in scores.values])
+    norms = [np.sqrt(np.square(row).sum()) + 1e-20 for row in scores.values]
+    errors = scores.standard_error
+    return replace(
+        scores,
+        values=tuple(row / norm for row, norm in zip(scores.values, norms, strict=True)),
+        standard_error=errors and tuple(row / norm for row, norm in zip(errors, norms, strict=True)),
+    )
 
 
 def min_max(scores: HeadScores) -> HeadScores:
@@ -35,22 +36,14 @@ def min_max(scores: HeadScores) -> HeadScores:
     flat = scores.flat()[np.concatenate([*there, np.zeros(0, dtype=bool)])]
     low, high = flat.min(initial=np.inf), flat.max(initial=-np.inf)
     span = high - low if high > low else 1.0
-    shifted = tuple((row - low) * keep for row, keep in zip(scores.values, there, strict=True))
-    return _scaled(replace(scores, values=shifted), [span] * len(scores.values))
+    values = tuple((row - low) * keep / span for row, keep in zip(scores.values, there, strict=True))
+    errors = scores.standard_error
+    return replace(scores, values=values, standard_error=errors and tuple(row / span for row in errors))
 
 
 NORMALIZERS: Mapping[str, Normalizer] = {
-    "none": Normalizer(none, "as they are"),
+    "none": Normalizer(lambda scores: scores, "as they are"),
     "l2": Normalizer(l2, "each layer divided by its l2 norm (paper, section 4.1)"),
     "min-max": Normalizer(min_max, "all heads together from 0 to 1"),
 }
 """`--normalize` -> function."""
-
-
-def _scaled(scores: HeadScores, norms: list[float]) -> HeadScores:
-    errors = scores.standard_error
-    return HeadScores(
-        tuple(row / norm for row, norm in zip(scores.values, norms, strict=True)),
-        None if errors is None else tuple(row / norm for row, norm in zip(errors, norms, strict=True)),
-        scores.gone,
-    )

@@ -1,7 +1,6 @@
 """The Python in a Jupyter notebook (format 4)."""
 
 import re
-from dataclasses import dataclass
 
 from prune_heads.migration.syntax import describe, parse, uses_in
 from prune_heads.migration.uses import NAMES
@@ -15,50 +14,34 @@ _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun"}
 
 
-@dataclass
-class Cells:
-    """Uses by cell and line, and cells that cannot be parsed; cells from 1, of all kinds."""
+def uses_in_notebook(content: bytes) -> tuple[list[tuple[int, int, str]], list[tuple[int, str]]]:
+    """Uses as (cell, line, use), and cells that cannot be parsed with the reason; cells from 1, of all kinds.
 
-    uses: list[tuple[int, int, str]]
-    broken: list[tuple[int, str]]
-
-
-def uses_in_notebook(content: bytes) -> Cells:
-    """All code cells as one module, since names that one imports are used in the next.
+    All code cells are one module, since names that one imports are used in the next.
 
     Raises:
         ValueError: If the file is no notebook.
     """
+    notebook = json_of(text_of(content, "notebook", ValueError), "no JSON", ValueError)
+    try:
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError("format 4 must have cells with cell_type and source") from error
     lines: list[str] = []
     places: list[tuple[int, int]] = []
     broken = []
-    for number, source in _code(content):
+    for number, (kind, source) in enumerate(cells, start=1):
+        if kind != "code":
+            continue
         try:
-            python = _python(source)
+            own = _python(source).split("\n")
         except SyntaxError as error:
             if NAMES.search(source.encode(errors="replace")):
                 broken.append((number, describe(error)))
             continue
-        own = python.split("\n")
         lines += own
         places += [(number, i) for i in range(1, len(own) + 1)]
-    uses = [(*places[line - 1], use) for line, use in uses_in(parse("\n".join(lines)))]
-    return Cells(uses, broken)
-
-
-def _code(content: bytes) -> list[tuple[int, str]]:
-    """Number and source of each code cell."""
-    notebook = json_of(text_of(content, "notebook", ValueError), "no JSON", ValueError)
-    try:
-        return [
-            (number, "".join(cell["source"]))
-            for number, cell in enumerate(notebook["cells"], start=1)
-            if cell["cell_type"] == "code"
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            "not a notebook of format 4: cells with cell_type and source must be there"
-        ) from error
+    return [(*places[line - 1], use) for line, use in uses_in(parse("\n".join(lines)))], broken
 
 
 def _python(source: str) -> str:

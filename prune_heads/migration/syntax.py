@@ -14,12 +14,12 @@ methods that are not called at once, imports by `*`.
 
 import ast
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from prune_heads.migration.names import Names, catches_imports, has_own, is_self
 from prune_heads.migration.uses import FUNCTIONS, MASKS, METHODS, PRUNED, STILL_THERE
 
-_THEIRS = "transformers"
+_THEIRS, _OURS = "transformers", "prune_heads"
+_CATCHING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
 def parse(source: str | bytes) -> ast.Module:
@@ -61,26 +61,68 @@ def uses_in(tree: ast.Module) -> list[tuple[int, str]]:
     return sorted({*finder.found, *filled})
 
 
+class _Class:
+    """What a class has of its own."""
+
+    def __init__(self, node: ast.ClassDef) -> None:
+        self.methods = {
+            each.name
+            for each in node.body
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+            and not any(ast.unparse(decorator).endswith("property") for decorator in each.decorator_list)
+        }
+        """But for properties, which may give a model to call."""
+        self.has_pruned = any(map(_sets_pruned, ast.walk(node)))
+        """Whether it defines the attribute `pruned_heads`, or sets it on itself."""
+
+
 class _Finder(ast.NodeVisitor):
+    """What is found; and what imports and definitions make of names, where scopes are not told apart."""
+
     def __init__(self, tree: ast.Module) -> None:
-        self.names = Names(tree)
-        self.classes: list[ast.ClassDef] = []
+        self.classes: list[_Class] = []
         self.guards = 0
         self.found: list[tuple[int, str]] = []
         self.splatted: set[str] = set()
         self.filled: list[tuple[str, int, str]] = []
+        self.origins: dict[str, str] = {}  # the later of two imports wins, as when the first fails
+        self.modules: set[str] = set()
+        nodes = list(ast.walk(tree))
+        members = {id(each) for node in nodes if isinstance(node, ast.ClassDef) for each in node.body}
+        defined, variables = (
+            set(),
+            set(),
+        )  # variables may be anything: `model` is a fixture here, a parameter there
+        for node in nodes:
+            match node:
+                case ast.Import():
+                    for alias in node.names:
+                        name = alias.asname or alias.name.split(".")[0]
+                        self.origins[name] = alias.name if alias.asname else name
+                        self.modules.add(name)
+                case ast.ImportFrom():
+                    module = "." * node.level + (node.module or "")
+                    for alias in node.names:
+                        self.origins[alias.asname or alias.name] = f"{module}.{alias.name}"
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() if id(node) not in members:
+                    defined.add(node.name)
+                case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
+                    variables.add(name)
+        self.defined = defined - variables
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.classes.append(node)
+        self.classes.append(_Class(node))
         self.generic_visit(node)
         self.classes.pop()
 
     def visit_Try(self, node: ast.Try) -> None:
-        is_caught = any(map(catches_imports, node.handlers))
+        is_caught = any(map(_catches_imports, node.handlers))
         self.guards += is_caught
-        self._visit_all(node.body)
+        for each in node.body:
+            self.visit(each)
         self.guards -= is_caught
-        self._visit_all([*node.handlers, *node.orelse, *node.finalbody])
+        for other in (*node.handlers, *node.orelse, *node.finalbody):
+            self.visit(other)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         for alias in node.names:
@@ -97,29 +139,43 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr == PRUNED and not (
-            is_self(node.value) and self.classes and has_own(self.classes[-1], PRUNED)
-        ):
+        is_own = _is_self(node.value) and bool(self.classes) and self.classes[-1].has_pruned
+        if node.attr == PRUNED and not is_own:
             is_read = isinstance(node.ctx, ast.Load)
             self.found.append((_line(node), f".{PRUNED}" if is_read else f".{PRUNED} = ..."))
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        if not self.names.is_own(node.func, self.classes[-1] if self.classes else None):
+        if not self._is_own(node.func):
             self._called(node.func)
             self._passed(node)
         self.generic_visit(node)
 
-    def _visit_all(self, nodes: Sequence[ast.AST]) -> None:
-        for node in nodes:
-            self.visit(node)
+    def _origin(self, node: ast.expr) -> str:
+        """`transformers.pytorch_utils.f` for what the imports make of `f` or `pytorch_utils.f`; else empty."""
+        if isinstance(node, ast.Name):
+            return "" if node.id in self.defined else self.origins.get(node.id, "")
+        if isinstance(node, ast.Attribute) and (origin := self._origin(node.value)):
+            return f"{origin}.{node.attr}"
+        return ""
+
+    def _is_own(self, function: ast.expr) -> bool:
+        """Whether a call is of a definition of this file, or of prune-heads."""
+        match function:
+            case ast.Attribute() if _is_self(function.value):
+                return bool(self.classes) and function.attr in self.classes[-1].methods
+            case ast.Name() if function.id in self.defined:
+                return True
+        return self._origin(function).split(".")[0] == _OURS
 
     def _called(self, function: ast.expr) -> None:
-        origin = self.names.origin(function)
+        origin = self._origin(function)
         if _is_gone(origin):
             self.found.append((_line(function), f"{origin.rpartition('.')[2]}()"))
-        elif self.names.is_method(function) and function.attr in METHODS:
-            self.found.append((_line(function), f".{function.attr.removeprefix('_')}()"))
+        elif isinstance(function, ast.Attribute) and function.attr in METHODS:
+            of_module = isinstance(function.value, ast.Name) and function.value.id in self.modules
+            if not of_module:
+                self.found.append((_line(function), f".{function.attr.removeprefix('_')}()"))
 
     def _passed(self, node: ast.Call) -> None:
         is_generate = isinstance(node.func, ast.Attribute) and node.func.attr == "generate"
@@ -154,6 +210,28 @@ def _keys(value: ast.expr) -> Iterator[tuple[int, object]]:
 def _is_gone(origin: str) -> bool:
     package, name = origin.split(".")[0], origin.rpartition(".")[2]
     return package == _THEIRS and name in FUNCTIONS and origin not in STILL_THERE
+
+
+def _sets_pruned(node: ast.AST) -> bool:
+    match node:
+        case ast.Attribute(attr=name, ctx=ast.Store()):
+            return name == PRUNED and _is_self(node.value)
+        case (
+            ast.FunctionDef(name=name)
+            | ast.AsyncFunctionDef(name=name)
+            | ast.AnnAssign(target=ast.Name(id=name))
+        ):
+            return name == PRUNED
+    return False
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def _catches_imports(handler: ast.ExceptHandler) -> bool:
+    kinds = getattr(handler.type, "elts", [handler.type])
+    return handler.type is None or any(getattr(kind, "id", "") in _CATCHING for kind in kinds)
 
 
 def _line(node: ast.expr) -> int:

@@ -5,16 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prune_heads.errors import HeadDescriptorError, UnfitError
-from prune_heads.jobs.bench import timed
+from prune_heads.options import Ablation, Bench, Choice, Comparison, Curves, Setup
 from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import ablate
-from prune_heads.studies.bench import Bench
-from prune_heads.studies.curves import Curves, curves
-from prune_heads.studies.estimators import Comparison, compare_estimators
-from prune_heads.studies.measuring import Ablation, examples_to_choose_on
-from prune_heads.studies.pruning import Choice
-from prune_heads.studies.scoring import Scoring
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.curves import curves
+from prune_heads.studies.estimators import compare_estimators
+from prune_heads.studies.timed import time_heads
 from prune_heads.tasks.spec import TASKS, TaskSpec
 from prune_heads.tasks.task import load_task
 
@@ -45,12 +41,11 @@ def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Adm
 
 def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
     """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
-    n = examples_to_choose_on(asked.choose_examples, setup.max_examples)
-    options = Ablation("only-one", seed=asked.seed, choose_examples=n)
+    options = Ablation("only-one", seed=asked.seed, choose_examples=asked.choose_examples)
     spec = spec_of(setup)
     if spec.kind == "translation":
         splits = splits_of("only-one", spec)
-        options = replace(options, splits=splits, choose_split=splits[0], choose_examples=None)
+        options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)
     return ablate(setup, options, reporter, admit=admit)
 
 
@@ -83,15 +78,16 @@ def _curves(setup: Setup, asked: Conditions, *criteria: str) -> Curves:
     spec = TASKS.get(setup.task)
     return Curves(
         criteria,
-        Scoring(seed=asked.seed, max_examples=asked.score_examples),
-        n_steps=asked.steps,
-        splits=() if spec is None else spec.eval_splits[:1],
+        seed=asked.seed,
+        score_examples=asked.score_examples,
+        steps=asked.steps,
+        split=() if spec is None else spec.eval_splits[:1],
     )
 
 
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
     half = Choice(0.5)
-    return timed(setup, half, Bench(runs=asked.runs), reporter, seed=asked.seed, admit=admit)[0]
+    return time_heads(setup, half, Bench(runs=asked.runs, seed=asked.seed), reporter, admit=admit)[0]
 
 
 def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:

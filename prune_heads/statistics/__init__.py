@@ -1,7 +1,7 @@
 """What predictions say about heads: differences, their tests, and how two tables agree. Pure functions.
 
-Nothing here knows of models or heads: arrays in, numbers out, with NumPy and SciPy alone. Whatever is random
-takes a seed and is a function of its arguments.
+Nothing here knows of models or heads: arrays in, numbers out, with NumPy, and SciPy where
+a test needs a distribution. Whatever is random takes a seed and is a function of its arguments.
 """
 
 from prune_heads.statistics.corrections import benjamini_hochberg, holm
@@ -17,14 +17,16 @@ from prune_heads.statistics.differences import (
     metric_interval,
     paired_bootstrap,
 )
-from prune_heads.statistics.values import METRIC_VALUES, why_undefined
+from prune_heads.statistics.metrics import METRICS, N_COUNTS, Metric, mean_of, metric_named
 
 __all__ = [
-    "METRIC_VALUES",
+    "METRICS",
+    "N_COUNTS",
     "N_RESAMPLES",
     "Correlation",
     "Difference",
     "Estimate",
+    "Metric",
     "PairedTest",
     "area_under_curve",
     "benjamini_hochberg",
@@ -33,8 +35,9 @@ __all__ = [
     "correlate",
     "holm",
     "mcnemar",
+    "mean_of",
     "metric_interval",
+    "metric_named",
     "paired_bootstrap",
     "shares_pruned",
-    "why_undefined",
 ]

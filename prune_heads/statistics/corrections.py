@@ -53,9 +53,15 @@ def benjamini_hochberg(p_values: ArrayLike) -> PValues:
     Raises:
         ValueError: If a p-value is not between 0 and 1.
     """
-    from scipy.stats import false_discovery_control
 
-    return _adjusted(p_values, lambda tested: np.asarray(false_discovery_control(tested)))
+    def adjust(tested: PValues) -> PValues:
+        order = np.argsort(tested)[::-1]
+        stepped = np.minimum.accumulate(tested[order] * (len(tested) / np.arange(len(tested), 0, -1)))
+        adjusted = np.empty_like(tested)
+        adjusted[order] = np.minimum(stepped, 1.0)
+        return adjusted
+
+    return _adjusted(p_values, adjust)
 
 
 def _adjusted(p_values: ArrayLike, adjust: Callable[[PValues], PValues]) -> PValues:

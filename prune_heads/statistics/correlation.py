@@ -57,11 +57,11 @@ def correlate(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) 
     n = len(a)
     if n < 4 or _constant(a) or _constant(b):
         return Correlation(n, Estimate(), Estimate())
-    from scipy.stats import pearsonr, spearmanr
+    import scipy.stats  # takes a second
 
-    pearson = pearsonr(a, b)
+    pearson = scipy.stats.pearsonr(a, b)
     low, high = pearson.confidence_interval(confidence)
-    spearman = float(np.clip(spearmanr(a, b).statistic, -1, 1))
+    spearman = float(np.clip(scipy.stats.spearmanr(a, b).statistic, -1, 1))
     return Correlation(
         n,
         Estimate(float(pearson.statistic), float(low), float(high)),
@@ -72,9 +72,9 @@ def correlate(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) 
 def _bonett_wright(r: float, n: int, confidence: float) -> tuple[float, float]:
     if abs(r) >= 1:  # where Fisher's transformation is infinite, the interval is the point, as for Pearson
         return r, r
-    from scipy.stats import norm
+    import scipy.stats
 
-    half = norm.ppf((1 + confidence) / 2) * np.sqrt((1 + r**2 / 2) / (n - 3))
+    half = scipy.stats.norm.ppf((1 + confidence) / 2) * np.sqrt((1 + r**2 / 2) / (n - 3))
     return float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half))
 
 

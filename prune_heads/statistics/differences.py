@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from prune_heads.statistics.curves import area_under_curve
+from prune_heads.statistics.metrics import METRICS, Array, Metric, metric_named
 from prune_heads.statistics.resampling import resampled_values
-from prune_heads.statistics.values import METRIC_VALUES, N_COUNTS, Array
 
 N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
@@ -33,7 +33,7 @@ class PairedTest(Difference):
 
 
 def compare_paired(
-    value_name: str,
+    metric: str | Metric,
     first: Array,
     second: Array,
     references: Array,
@@ -44,15 +44,15 @@ def compare_paired(
 ) -> PairedTest:
     """Is a metric of two predictions different, and by how much?
 
-    Both predictions are resampled together. The interval is that of the percentiles. The p-value of accuracy is
-    exact (`mcnemar`). That of every other metric is the share of resamples whose difference lies as far from the
-    observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron and Tibshirani, 1993, chapter
-    16), with the observed one counted in, so it is never 0. It is too small where there are only a few examples
-    and most of them change, for all resamples look alike then; a single example has p = 1.
+    Both predictions are resampled together. The interval is that of the percentiles. The p-value of accuracy, and of
+    every other share of examples, is exact (`mcnemar`). That of other metrics is the share of resamples whose
+    difference lies as far from the observed one as that lies from 0 (the bootstrap shifted to the hypothesis; Efron
+    and Tibshirani, 1993, chapter 16), with the observed one counted in, so it is never 0. It is too small where there
+    are only a few examples and most of them change, since all resamples look alike then; a single example has p = 1.
 
     Args:
-        value_name: Key of `METRIC_VALUES`, e.g. `accuracy`.
-        first: `(n_examples,)` predicted labels or scores; for `bleu` `(n_examples, N_COUNTS)` counts.
+        metric: A metric, or a key of `METRICS`, e.g. `accuracy`.
+        first: `(n_examples,)` predicted labels or scores, or `(n_examples, width)` where the metric takes more.
         second: `(n_examples,)` predictions of the same examples.
         references: `(n_examples,)` true labels or scores.
         seed: Of the resampling; the result is a pure function of the arguments.
@@ -62,18 +62,16 @@ def compare_paired(
     Raises:
         ValueError: The metric is unknown, the lengths differ, there is no example, or a value is not finite.
     """
-    _check(value_name, first, second, references)
-    test = "exact McNemar" if value_name == "accuracy" else "paired bootstrap"
+    metric = metric_named(metric)
+    _check(metric, first, second, references)
+    test = "exact McNemar" if metric.is_share else "paired bootstrap"
     if np.array_equal(first, second):
         return PairedTest(0.0, 0.0, 0.0, 1.0, test)
-    value = METRIC_VALUES[value_name]
-    observed = float(value(second, references) - value(first, references))
-    before, after = resampled_values(
-        value_name, (first, second), references, seed=seed, n_resamples=n_resamples
-    )
+    observed = metric(second, references) - metric(first, references)
+    before, after = resampled_values(metric, (first, second), references, seed=seed, n_resamples=n_resamples)
     differences = after - before
-    if value_name == "accuracy":
-        p_value = mcnemar(first, second, references)
+    if metric.is_share and metric.each is not None:
+        p_value = _exact(metric.each(first, references), metric.each(second, references))
     elif len(references) == 1:
         p_value = 1.0
     else:  # rounding must not turn a resample that is exactly as far into a nearer one
@@ -83,7 +81,7 @@ def compare_paired(
 
 
 def compare_areas(
-    value_name: str,
+    metric: str | Metric,
     fractions: Sequence[float],
     first: Sequence[Array],
     second: Sequence[Array],
@@ -99,7 +97,7 @@ def compare_areas(
     they are: it does not say how much another sample would have changed the orders that the curves follow.
 
     Args:
-        value_name: Key of `METRIC_VALUES`.
+        metric: As for `compare_paired`.
         fractions: `(n_points,)` shares of heads pruned.
         first: Predictions at each point, as `compare_paired` takes them.
         second: The same of the other curve.
@@ -111,14 +109,14 @@ def compare_areas(
     Raises:
         ValueError: As for `compare_paired` and `area_under_curve`.
     """
-    _check(value_name, *first, *second, references)
-    value = METRIC_VALUES[value_name]
+    metric = metric_named(metric)
+    _check(metric, *first, *second, references)
     observed = [
-        area_under_curve(fractions, [value(each, references) for each in one]) for one in (first, second)
+        area_under_curve(fractions, [metric(each, references) for each in one]) for one in (first, second)
     ]
     if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
         return Difference(0.0, 0.0, 0.0)
-    values = resampled_values(value_name, [*first, *second], references, seed=seed, n_resamples=n_resamples)
+    values = resampled_values(metric, [*first, *second], references, seed=seed, n_resamples=n_resamples)
     before, after = values[: len(first)], values[len(first) :]
     differences = [area_under_curve(fractions, column) for column in (after - before).T]
     return Difference(observed[1] - observed[0], *_percentiles(np.asarray(differences), confidence))
@@ -138,18 +136,19 @@ def mcnemar(first: Array, second: Array, references: Array) -> float:
     Raises:
         ValueError: As for `compare_paired`.
     """
-    _check("accuracy", first, second, references)
-    right, also_right = first == references, second == references
-    gained, lost = int((also_right & ~right).sum()), int((right & ~also_right).sum())
-    if not gained + lost:
-        return 1.0
-    from scipy.stats import binomtest
+    _check(METRICS["accuracy"], first, second, references)
+    return _exact(first == references, second == references)
 
-    return float(binomtest(gained, gained + lost).pvalue)
+
+def _exact(right: Array, also_right: Array) -> float:
+    import scipy.stats
+
+    gained, lost = int((also_right > right).sum()), int((right > also_right).sum())
+    return float(scipy.stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def metric_interval(
-    value_name: str,
+    metric: str | Metric,
     predictions: Array,
     references: Array,
     *,
@@ -162,13 +161,14 @@ def metric_interval(
     Raises:
         ValueError: As for `compare_paired`.
     """
-    _check(value_name, predictions, references)
-    (values,) = resampled_values(value_name, (predictions,), references, seed=seed, n_resamples=n_resamples)
+    metric = metric_named(metric)
+    _check(metric, predictions, references)
+    (values,) = resampled_values(metric, (predictions,), references, seed=seed, n_resamples=n_resamples)
     return _percentiles(values, confidence)
 
 
 def paired_bootstrap(
-    metric_value: str,
+    metric: str | Metric,
     first: Array,
     second: Array,
     references: Array,
@@ -179,36 +179,26 @@ def paired_bootstrap(
 ) -> Difference:
     """Percentile interval of a difference, resampling examples: both predictions stay paired.
 
-    For a few comparisons: it draws an index an example. `scipy.stats.bootstrap` draws the same ones and gives the
-    same interval; its import takes longer than the test. `compare_paired` is for tables of heads.
+    For a few comparisons: examples are drawn as `scipy.stats.bootstrap` draws them, and records of runs hold the
+    numbers. `compare_paired` is for tables of heads.
 
     Args:
-        metric_value: Key of `METRIC_VALUES`, e.g. `accuracy`.
-        first: `(n_examples,)` predictions.
-        second: `(n_examples,)` predictions of the same examples.
+        metric: As for `compare_paired`.
+        first: Predictions, as for `compare_paired`.
+        second: Predictions of the same examples.
         references: `(n_examples,)` true labels or scores.
         seed: Of the resampling; the result is a pure function of the arguments.
         n_resamples: Resamples.
         confidence: Share of resamples inside the interval.
     """
-    value = METRIC_VALUES[metric_value]
-    observed = float(value(second, references) - value(first, references))
-    n = len(references)
-    if n < 2 or np.array_equal(first, second):
+    metric = metric_named(metric)
+    observed = metric(second, references) - metric(first, references)
+    if len(references) < 2 or np.array_equal(first, second):
         return Difference(observed, observed, observed)
-    if first.ndim > 1:
-        before, after = resampled_values(
-            metric_value, (first, second), references, seed=seed, n_resamples=n_resamples
-        )
-        return Difference(observed, *_percentiles(after - before, confidence))
-    rng = np.random.default_rng(seed)
-    size = max(1, 2_000_000 // n)  # about 50 MB at a time
-    differences = []
-    for start in range(0, n_resamples, size):
-        drawn = rng.integers(0, n, (min(size, n_resamples - start), n))
-        truth = references[drawn]
-        differences.append(value(second[drawn], truth) - value(first[drawn], truth))
-    return Difference(observed, *_percentiles(np.concatenate(differences), confidence))
+    before, after = resampled_values(
+        metric, (first, second), references, seed=seed, n_resamples=n_resamples, by_cells=False
+    )
+    return Difference(observed, *_percentiles(after - before, confidence))
 
 
 def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
@@ -216,15 +206,12 @@ def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _check(value_name: str, *arrays: Array) -> None:
+def _check(metric: Metric, *arrays: Array) -> None:
     """Predictions, then references."""
-    if value_name not in METRIC_VALUES:
-        raise ValueError(f"the metric must be one of {', '.join(METRIC_VALUES)}, got {value_name!r}")
-    shapes = {array.shape for array in arrays}
-    wanted = {arrays[-1].shape} | ({(len(arrays[-1]), N_COUNTS)} if value_name == "bleu" else set())
-    if shapes != wanted or arrays[-1].ndim != 1 or arrays[-1].size == 0:
-        raise ValueError(
-            f"predictions and references must be vectors of one length, and not empty, got {sorted(shapes)}"
-        )
+    *predictions, references = arrays
+    wanted = (len(references),) if metric.width is None else (len(references), metric.width)
+    if {array.shape for array in predictions} != {wanted} or references.ndim != 1 or not len(references):
+        found = sorted({array.shape for array in arrays})
+        raise ValueError(f"predictions and references must be of one length, and not empty, got {found}")
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("predictions and references must be finite, got NaN or infinity")

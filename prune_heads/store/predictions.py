@@ -32,7 +32,7 @@ from prune_heads.store.arrays import (
 from prune_heads.store.folder import objects_at
 from prune_heads.store.objects import is_url
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: an entry of another format is one that is not there."""
 
 _NAME = rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}"
@@ -69,6 +69,8 @@ class PredictionKey:
     mask: HeadMask
     dtype: str
     """In which the model ran, e.g. `"bfloat16"`; stored is always float32."""
+    objective: str = ""
+    """Name, code and settings of what is predicted, as JSON."""
 
     def to_json(self) -> dict[str, Any]:
         """The key as it stands in the entry."""
@@ -78,6 +80,7 @@ class PredictionKey:
             "data": self.data,
             "mask": self.mask.to_json(),
             "dtype": self.dtype,
+            "objective": self.objective,
         }
 
     @property

@@ -7,15 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.statistics import correlate
 from prune_heads.studies.ablation_tables import Cells, table
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.flips import count_flips
-from prune_heads.studies.majority import warn_if_below_majority
-from prune_heads.studies.measuring import Ablation, check_defined, masks_of, measure
-from prune_heads.studies.setup import Setup, identify, identify_split
+from prune_heads.studies.majority import warn_if_below_chance
+from prune_heads.studies.measuring import check_defined, masks_of, measure
+from prune_heads.studies.setup import (
+    identify,
+    identify_split,
+    load_split,
+    load_splits,
+    load_subject,
+    predictions_of,
+)
 from prune_heads.studies.spreading import Spread
 
 
@@ -39,15 +47,15 @@ def ablate(
     Raises:
         PruneHeadsError: See `measure`.
     """
-    clock = Clock()
-    subject = setup.load(reporter)
-    splits = setup.load_splits(subject, options.splits, reporter)
+    clock, options = Clock(), options.settled(setup.max_examples)
+    subject = load_subject(setup, reporter)
+    splits = load_splits(setup, subject, options.split, reporter)
     chosen_on = None
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split
-        if options.choose_examples is None:
+        if not options.choose_examples:
             same = [split for split in splits if split.name == name]
-            chosen_on = same[0] if same else setup.load_split(subject, name, reporter)
+            chosen_on = same[0] if same else load_split(setup, subject, name, reporter)
         else:
             chosen_on = subject.task.load(name, options.choose_examples, seed=options.seed)
             chosen_on = subject.measurable(chosen_on, reporter)
@@ -61,11 +69,11 @@ def ablate(
         "chosen_on": None if chosen_on is None else identify_split(chosen_on),
     }
     admit(identity)
-    every = [setup.predictions(subject, split, reporter) for split in splits]
+    every = [predictions_of(setup, subject, split, reporter) for split in splits]
     choosing = next((each for each in every if each.split is chosen_on), None)
     to_choose = []
     if choosing is None and chosen_on is not None:
-        choosing = setup.predictions(subject, chosen_on, reporter)
+        choosing = predictions_of(setup, subject, chosen_on, reporter)
         to_choose = [choosing]
     for each in (*every, *to_choose):
         check_defined(each)
@@ -78,9 +86,9 @@ def ablate(
     found = []
     for each in every:
         found.append(chosen if chosen is not None and each is choosing else measure(each, options))
-        warn_if_below_majority(subject, each.split, found[-1].base, reporter)
+        warn_if_below_chance(each, found[-1].base)
     clock.lap("ablate")
-    tables = [table(each, options.seed, chosen) for each in found]
+    tables = [table(each, chosen) for each in found]
     correlations = [
         {
             "first": a["split"],
@@ -91,7 +99,7 @@ def ablate(
     ]
     clock.lap("statistics")
     flipped = None
-    if setup.dtype != "float32" and subject.labels is not None:  # a score has no label to flip
+    if setup.dtype != "float32" and subject.objective.chooses:
         first = found[0]
         flipped = count_flips(
             setup, first.predictions.split.name, first.by_mask(), reporter, memory=options.memory
@@ -112,6 +120,12 @@ def ablate(
         correlations=correlations,
         flips=flipped,
     )
+
+
+def contract(record: dict[str, Any]) -> dict[str, Any]:
+    """What `prune-heads ablate --json` prints: the first split's table, then all of them with what joins them."""
+    first = record["tables"][0]
+    return {**first, **{name: record[name] for name in ("task", "model", "tables", "correlations", "flips")}}
 
 
 def _flat(rows: Cells) -> NDArray[np.float64]:

@@ -17,17 +17,16 @@ Cells = list[list[float | None]]
 """One row a block; None for a head that is not there or was not asked about."""
 
 
-def table(found: Measured, seed: int, chosen: Measured | None = None) -> dict[str, Any]:
+def table(found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
     """One split's table: metric and difference of each head, its interval, and p-values before and after correction.
 
     Args:
         found: The ablations on the split.
-        seed: Of the bootstrap.
         chosen: The same ablations on other examples, by which each layer's best head is picked.
     """
     predictions = found.predictions
     base = found.value(found.base)
-    tests = _tests(found, seed)
+    tests = _tests(found)
     shape = predictions.gone.n_heads
 
     def cells(of: Mapping[Head, float]) -> Cells:
@@ -59,18 +58,18 @@ def table(found: Measured, seed: int, chosen: Measured | None = None) -> dict[st
     }
 
 
-def _tests(found: Measured, seed: int) -> dict[Head, PairedTest]:
+def _tests(found: Measured) -> dict[Head, PairedTest]:
     """Each head's test; the bootstrap is fine enough for the smallest p to survive a correction over all of them."""
-    predictions, answers = found.predictions, found.predictions.subject.predictions
+    predictions, answers = found.predictions, found.predictions.answers
     base = answers(found.base)
     n_resamples = max(N_RESAMPLES, int(1.5 * len(found.by_head) / ALPHA))
     return {
         head: compare_paired(
-            predictions.metric,
+            predictions.measure,
             base,
             answers(logits),
             predictions.references,
-            seed=seed,
+            seed=found.seed,
             n_resamples=n_resamples,
         )
         for head, logits in found.by_head.items()

@@ -20,43 +20,27 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.batching import Batches
 from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.dense import dense_model
-from prune_heads.checkpoints.language_model import LanguageModel
+from prune_heads.checkpoints.language_model import objective_of
 from prune_heads.errors import DataError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.batches import Batches
+from prune_heads.options import Bench
 from prune_heads.padding import n_positions
 from prune_heads.progress import Progress, Reporter
 from prune_heads.studies.pruning import prune
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
-BATCH_SIZES = (1, 4, 16, 64)
-"""Those of the paper's table 4."""
 SIDES = ("original", "masked", "removed")
 _LENGTH = 128
 """Tokens of the fixed lengths, unless asked otherwise: what the paper pads its texts to."""
 _SHORTEST_SECONDS = 0.05
 """What a side takes in a run, at least; a clock and a scheduler are a thousand times finer."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What is timed, as asked for."""
-
-    batch_sizes: tuple[int, ...] | None = None
-    """None for those of `BATCH_SIZES` that there are examples for."""
-    length: int | None = None
-    """Tokens of the fixed lengths; None for 128, or the model's positions where there are fewer."""
-    runs: int = 6
-
-    def sizes(self, n_examples: int) -> tuple[int, ...]:
-        """The batch sizes, of so many examples."""
-        return self.batch_sizes or tuple(size for size in BATCH_SIZES if size <= n_examples)
 
 
 @dataclass(frozen=True)
@@ -238,7 +222,7 @@ def _synchronize(device: torch.device) -> None:
 
 def ceiling(contest: Contest, race: Race) -> float | None:
     """Multiply-adds of the original over those of the removed model, all batches together; None where not known."""
-    if isinstance(contest.original, LanguageModel):
+    if _is_language_model(contest.original):
         return None
     before = after = 0
     for n_tokens, n_batches in Counter(race.n_tokens).items():
@@ -250,9 +234,13 @@ def ceiling(contest: Contest, race: Race) -> float | None:
     return before / after
 
 
+def _is_language_model(model: PreTrainedModel) -> bool:
+    return objective_of(model.config, type(model).__name__) is not None
+
+
 def _note_ceilings(contest: Contest, reporter: Reporter) -> None:
     """Why there are none, or what they leave out."""
-    if isinstance(contest.original, LanguageModel):
+    if _is_language_model(contest.original):
         reporter.note("no ceilings: multiply-adds are counted for classifiers, not for language models")
         return
     counted = budget(contest.original, contest.mask)

@@ -1,6 +1,6 @@
 """Do two ablations, two criteria, or a criterion and what heads are worth agree? (paper, figure 2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import isfinite
@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from prune_heads.errors import LabelError, RunError
 from prune_heads.files import read_json
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, SCORES_FILE
+from prune_heads.runs import RECORD_FILE, SCORES_FILE, record_of
 from prune_heads.statistics import correlate
+from prune_heads.studies.clock import Clock
 
 DIFFERENCE, SCORE = "difference", "score"
 LOSS = "loss without the head"
@@ -105,6 +107,27 @@ def read_series(path: Path) -> list[Series]:
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(_neither(f"{source} is damaged ({type(error).__name__}: {error})")) from error
     raise RunError(_neither(f"{source} is of another command, or not of ours"))
+
+
+def correlate_files(
+    paths: Sequence[Path],
+    reporter: Reporter,
+    *,
+    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+) -> dict[str, Any]:
+    """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
+
+    Raises:
+        PruneHeadsError: If a file cannot be read, or the series cannot be compared.
+    """
+    clock = Clock()
+    series = read_all(paths)
+    identity = {"series": [each.to_json() for each in series]}
+    admit(identity)
+    correlations = correlate_all(series, reporter)
+    clock.lap("correlate")
+    cpu = torch.device("cpu")
+    return record_of("correlate", identity, reporter, clock.seconds, cpu, correlations=correlations)
 
 
 def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -11,83 +10,51 @@ import numpy as np
 from prune_heads.ablation import predict_masks
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
-from prune_heads.evaluation import Logits, Subject
+from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask
 from prune_heads.importance import criterion_of
+from prune_heads.objectives.base import Kept
+from prune_heads.options import Curves, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, record_of
 from prune_heads.statistics import area_under_curve, correlate, metric_interval, shares_pruned
 from prune_heads.studies.clock import Clock
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.orders import Order, order_of
-from prune_heads.studies.scoring import Scoring, examples_to_score_on, note_oracle
-from prune_heads.studies.setup import Setup, identify, identify_split
+from prune_heads.studies.scoring import examples_to_score_on, note_oracle
+from prune_heads.studies.setup import identify, identify_split, load_splits, load_subject, predictions_of
 
-DEFAULT_CRITERIA = ("gradient", "ablation", "magnitude", "random")
 _BAND = (0.025, 0.975)
 """What several draws are summed up by: 95% of them."""
 
 
-@dataclass(frozen=True)
-class Curves:
-    """What `prune-heads curve` was asked for beside model and task."""
+def among(options: Curves, gone: HeadMask) -> HeadMask:
+    """The heads that may go, of a model that has lost some.
 
-    criteria: tuple[str, ...] = DEFAULT_CRITERIA
-    scoring: Scoring = Scoring()  # noqa: RUF009 - it is frozen
-    """Shared by all criteria; which one it names says nothing."""
-    n_draws: int = 20
-    """Of the criterion `random`."""
-    rescore: bool = False
-    n_steps: int = 10
-    """From no head to all of those that may go; the paper's figure 3 has steps of 10 %."""
-    splits: tuple[str, ...] = ()
-    """Splits to measure on; none stands for the task's own."""
-    blocks: tuple[str, ...] | None = None
-    """Names of attention blocks, `3` or `E:3` (from 1), or a letter, whose heads alone go; None for all."""
-
-    def of(self, criterion: str) -> Scoring:
-        """How one of the criteria scores."""
-        return replace(self.scoring, criterion=criterion)
-
-    def configuration(self) -> dict[str, Any]:
-        """For records: what can change a result."""
-        shared = self.of("gradient" if "gradient" in self.criteria else self.criteria[0]).configuration()
-        return {
-            **{key: value for key, value in shared.items() if key != "criterion"},
-            "criteria": list(self.criteria),
-            "draws": self.n_draws if "random" in self.criteria else None,
-            "rescore": self.rescore,
-            "steps": self.n_steps,
-            "splits": list(self.splits) or None,
-            **({} if self.blocks is None else {"blocks": list(self.blocks)}),
-        }
-
-    def among(self, gone: HeadMask) -> HeadMask:
-        """The heads that may go, of a model that has lost some.
-
-        Raises:
-            HeadDescriptorError: If a block is not there, or no head is left in them.
-        """
-        every = HeadMask.all(gone.n_heads)
-        if self.blocks is None:
-            return every
-        blocks = named_blocks(self.blocks, gone.n_heads)
-        among = HeadMask(gone.n_heads, frozenset(head for head in every if head[0] in blocks))
-        if among <= gone:
-            raise HeadDescriptorError(
-                f"--blocks {','.join(self.blocks)} must have heads left to prune; all of theirs were removed before. "
-                "Name others, or take a checkpoint that has heads"
-            )
-        return among
+    Raises:
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+    """
+    every = HeadMask.all(gone.n_heads)
+    if options.blocks is None:
+        return every
+    blocks = named_blocks(options.blocks, gone.n_heads)
+    found = HeadMask(gone.n_heads, frozenset(head for head in every if head[0] in blocks))
+    if found <= gone:
+        raise HeadDescriptorError(
+            f"--blocks {','.join(options.blocks)} must have heads left to prune; all of theirs were removed before. "
+            "Name others, or take a checkpoint that has heads"
+        )
+    return found
 
 
 class Measured:
     """A model's answers on a split under the masks of all curves; what is asked for twice is computed once."""
 
-    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Logits]) -> None:
+    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Kept], seed: int = 0) -> None:
         self.predictions = predictions
+        self.seed = seed
         self.logits = logits
         self.split = predictions.split.name
         self._values: dict[HeadMask, float] = {}
@@ -99,12 +66,12 @@ class Measured:
             self._values[mask] = self.predictions.metric_of(self.logits[mask])
         return self._values[mask]
 
-    def interval(self, mask: HeadMask, seed: int) -> tuple[float, float]:
+    def interval(self, mask: HeadMask) -> tuple[float, float]:
         """Its 95% interval, by the bootstrap."""
         if mask not in self._intervals:
-            answers = self.predictions.subject.predictions(self.logits[mask])
+            answers = self.predictions.answers(self.logits[mask])
             self._intervals[mask] = metric_interval(
-                self.predictions.metric, answers, self.predictions.references, seed=seed
+                self.predictions.measure, answers, self.predictions.references, seed=self.seed
             )
         return self._intervals[mask]
 
@@ -132,13 +99,17 @@ def curves(
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
     clock = Clock()
-    subject = setup.load(reporter)
-    splits = setup.load_splits(subject, options.splits, reporter)
-    every = [setup.predictions(subject, split, reporter) for split in splits]
-    among = options.among(every[0].gone)
+    subject = load_subject(setup, reporter)
+    splits = load_splits(setup, subject, options.split, reporter)
+    every = [predictions_of(setup, subject, split, reporter) for split in splits]
+    going = among(options, every[0].gone)
     examples = _examples(subject, setup, options, every, reporter)
     identity = {
-        "configuration": {**setup.configuration(), **options.configuration()},
+        "configuration": {
+            **setup.configuration(),
+            **options.configuration(),
+            **_own_criteria(options),
+        },
         **identify(subject, splits),
         "scored_on": {name: identify_split(each.split) for name, each in examples.items()},
     }
@@ -149,23 +120,23 @@ def curves(
     orders = [
         order_of(
             subject,
-            options.of(name),
+            options.by(name),
             examples.get(name),
-            n_steps=options.n_steps,
-            n_draws=options.n_draws,
+            n_steps=options.steps,
+            n_draws=options.draws,
             rescore=options.rescore,
-            among=among,
+            among=going,
         )
-        for name in options.criteria
+        for name in options.criterion
     ]
     clock.lap("score")
     masks = [mask for order in orders for draw in order.draws for mask in draw]
     measured = []
     for each in every:
-        measured.append(Measured(each, predict_masks(each, masks)))
-        warn_if_below_majority(subject, each.split, measured[-1].logits[each.gone], reporter)
+        measured.append(Measured(each, predict_masks(each, masks), options.seed))
+        warn_if_below_chance(each, measured[-1].logits[each.gone])
     clock.lap("evaluate")
-    lines = [line_of(order, measured, options.n_steps, options.scoring.seed) for order in orders]
+    lines = [line_of(order, measured, options.steps) for order in orders]
     clock.lap("statistics")
     return record_of(
         "curve",
@@ -176,17 +147,25 @@ def curves(
         task=subject.task.spec.name,
         headline=every[0].metric,
         lines=lines,
-        correlations=_correlations(orders, among - every[0].gone),
+        correlations=_correlations(orders, going - every[0].gone),
     )
 
 
-def line_of(order: Order, measured: Sequence[Measured], n_steps: int, seed: int) -> dict[str, Any]:
+def _own_criteria(options: Curves) -> dict[str, Any]:
+    """For records: the names and sources of criteria of one's own; nothing where all are of the table."""
+    rows = [criterion_of(name) for name in options.criterion]
+    names = [row.name or name for row, name in zip(rows, options.criterion, strict=True)]
+    own = {row.name: row.source for row in rows if row.name}
+    return {"criteria": names, "criterion_source": own} if own else {}
+
+
+def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[str, Any]:
     """One criterion's curve on every split."""
     points = [
         {
             "split": each.split,
             "percent": _percent(step, n_steps),
-            **_point(each, masks, seed),
+            **_point(each, masks),
         }
         for step, masks in enumerate(zip(*order.draws, strict=True))
         for each in measured
@@ -219,11 +198,11 @@ def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "format": FORMATS["curve"], "lines": lines}
 
 
-def _point(measured: Measured, masks: Sequence[HeadMask], seed: int) -> dict[str, Any]:
+def _point(measured: Measured, masks: Sequence[HeadMask]) -> dict[str, Any]:
     """A single draw with the interval of its metric, or the mean of several and where 95% of them lie."""
     values = [measured.value(mask) for mask in masks]
     if len(masks) == 1:
-        low, high = measured.interval(masks[0], seed)
+        low, high = measured.interval(masks[0])
     else:
         low, high = np.quantile(values, _BAND).tolist()
     return {
@@ -261,11 +240,11 @@ def _examples(
 
     Ablations are an oracle unless they are asked to look elsewhere: they are measured where the curve begins.
     """
-    needing = [name for name in options.criteria if criterion_of(name).needs_data]
-    oracles = [n for n in needing if criterion_of(n).looks_at == "answers" and options.scoring.split is None]
+    needing = [name for name in options.criterion if criterion_of(name).needs_data]
+    oracles = [n for n in needing if criterion_of(n).looks_at == "answers" and options.score_split is None]
     found = dict.fromkeys(oracles, every[0])
     if others := [name for name in needing if name not in oracles]:
-        shared = examples_to_score_on(subject, setup, options.of(others[0]), reporter)
+        shared = examples_to_score_on(subject, setup, options.by(others[0]), reporter)
         found |= {name: shared for name in others if shared is not None}
     for name, each in found.items():
         note_oracle(name, each.split, [one.split for one in every], reporter)

@@ -10,36 +10,21 @@ import numpy as np
 from prune_heads.ablation import predict_masks
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, GateGradients, running_sum
+from prune_heads.options import Comparison, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate, shares_pruned
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.curves import Measured, areas
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 from prune_heads.studies.measuring import check_defined
-from prune_heads.studies.scoring import Scoring, examples_to_score_on, score
-from prune_heads.studies.setup import Setup, identify, identify_split
+from prune_heads.studies.scoring import examples_to_score_on, score
+from prune_heads.studies.setup import identify, identify_split, load_split, load_subject, predictions_of
 
 RUNNING_SUM = "running sum"
 REFERENCE = "example"
 """The estimator of the paper's equation 2, which the others are compared with."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What is asked for beside model and task."""
-
-    n_steps: int = 10
-    """Of each curve, from no head to all."""
-    score_examples: int | None = None
-    """The first N training examples to score on; None: as in the `Setup`."""
-    seed: int = 0
-    """Of the bootstrap."""
-
-    def configuration(self) -> dict[str, Any]:
-        """For records: what can change a result."""
-        return {"steps": self.n_steps, "score_examples": self.score_examples, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -75,11 +60,11 @@ def compare_estimators(
         PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
     """
     clock = Clock()
-    subject = setup.load(reporter)
-    split = setup.load_split(subject, subject.task.spec.eval_splits[0], reporter)
-    predictions = setup.predictions(subject, split, reporter)
+    subject = load_subject(setup, reporter)
+    split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
+    predictions = predictions_of(setup, subject, split, reporter)
     check_defined(predictions)
-    scoring = Scoring(max_examples=options.score_examples, seed=options.seed)
+    scoring = Scoring(score_examples=options.score_examples, seed=options.seed)
     examples = examples_to_score_on(subject, setup, scoring, reporter)
     assert examples is not None
     identity = {
@@ -94,13 +79,13 @@ def compare_estimators(
     gone = predictions.gone
     n_half = max(len(gone), count_for_fraction(gone.n_total, 0.5))
     orders = {
-        name: _Ordered(scores, lowest_first(scores, gone, options.n_steps), select(scores, n_half, gone=gone))
+        name: _Ordered(scores, lowest_first(scores, gone, options.steps), select(scores, n_half, gone=gone))
         for name, scores in all_scores(gradients, subject.batch_size).items()
     }
     clock.lap("score")
     masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
-    measured = Measured(predictions, predict_masks(predictions, masks))
-    warn_if_below_majority(subject, split, measured.logits[gone], reporter)
+    measured = Measured(predictions, predict_masks(predictions, masks), options.seed)
+    warn_if_below_chance(predictions, measured.logits[gone])
     clock.lap("evaluate")
     lines = [_line(name, orders, measured, options) for name in orders]
     pairs = [_pair(a, b, orders, gone) for a, b in combinations(orders, 2)]
@@ -134,7 +119,7 @@ def _line(
     points = [
         {
             "split": measured.split,
-            "percent": 100 * step / options.n_steps,
+            "percent": 100 * step / options.steps,
             "n_pruned": len(mask),
             "value": measured.value(mask),
             "heads_pruned": mask.descriptors(),
@@ -144,10 +129,10 @@ def _line(
     predictions = measured.predictions
 
     def answers(masks: Sequence[HeadMask]) -> list[Any]:
-        return [predictions.subject.predictions(measured.logits[mask]) for mask in masks]
+        return [predictions.answers(measured.logits[mask]) for mask in masks]
 
     difference = compare_areas(
-        predictions.metric,
+        predictions.measure,
         shares_pruned([len(mask) for mask in order.masks]).tolist(),
         answers(orders[REFERENCE].masks),
         answers(order.masks),

@@ -10,7 +10,7 @@ from prune_heads.coverage.mixing import mixers
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
 from prune_heads.statistics import compare_paired, metric_interval
-from prune_heads.studies.majority import warn_if_below_majority
+from prune_heads.studies.majority import warn_if_below_chance
 
 
 def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[str, Any]:
@@ -29,15 +29,16 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
     with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
         logits = predictions.of(mask, progress)
     if not mask:
-        warn_if_below_majority(subject, split, logits, reporter)
-    metrics, answers = subject.metrics(logits, split), subject.predictions(logits)
+        warn_if_below_chance(predictions, logits)
+    metrics, answers = predictions.metrics(logits), predictions.answers(logits)
     return {
         "task": subject.task.spec.name,
         "split": split.name,
         "n_examples": len(split.dataset),
         "metrics": metrics,
         "intervals": {
-            name: list(metric_interval(name, answers, predictions.references, seed=seed)) for name in metrics
+            name: list(metric_interval(measure, answers, predictions.references, seed=seed))
+            for name, measure in predictions.objective.measures.items()
         },
         "heads_pruned": mask.descriptors(),
         "n_heads": mask.n_total,
@@ -52,11 +53,13 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
     subject, split = predictions.subject, predictions.split
     found = predict_masks(predictions, [first, second])
     before, after = (found[mask | predictions.gone] for mask in (first, second))
-    values = subject.metrics(before, split), subject.metrics(after, split)
-    answers = subject.predictions(before), subject.predictions(after)
+    values = predictions.metrics(before), predictions.metrics(after)
+    first_answers, second_answers = predictions.answers(before), predictions.answers(after)
     rows = []
-    for name in values[0]:
-        test = asdict(compare_paired(name, *answers, predictions.references, seed=seed))
+    for name, measure in predictions.objective.measures.items():
+        test = asdict(
+            compare_paired(measure, first_answers, second_answers, predictions.references, seed=seed)
+        )
         row = {"metric": name, "first": values[0][name], "second": values[1][name]}
         rows.append({**row, "difference": test.pop("value"), **test})
     return {

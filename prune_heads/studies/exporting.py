@@ -14,18 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints import Classifier, write_tokenizer
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.checkpoints.random_texts import random_texts
 from prune_heads.costs import n_parameters
 from prune_heads.errors import ExportError, NotFiniteError, first_line
+from prune_heads.files import new_directory, write_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.padding import n_positions
 from prune_heads.probe import prove_gates
-from prune_heads.surgery import remove_heads, zero_heads
+from prune_heads.progress import Reporter
+from prune_heads.runs import RECORD_FILE, check_output, record_of
+from prune_heads.studies.clock import Clock
+from prune_heads.studies.pruning import chosen, going_together
+from prune_heads.studies.setup import identify_model, load_model
+from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 
 Batch = Mapping[str, Tensor]
 Logits = NDArray[np.float32]
@@ -101,6 +108,68 @@ def export(classifier: Classifier, named: HeadMask, target: str, folder: Path) -
         "largest_difference": max(row["difference"] for row in rows),
         "checks": rows,
     }
+
+
+def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[str, Any]:
+    """Write a checkpoint for other software into a folder, with its tokenizer, its configuration and a record.
+
+    Args:
+        options: The model, what it is written as, and which heads go besides those that are gone.
+        reporter: Told about notes.
+        folder: There whole or not at all.
+
+    Raises:
+        ExportError: If the extra is missing, or what was written does not compute what the model computes.
+        PruneHeadsError: If the model or the heads cannot be read, or the folder holds something else.
+    """
+    require(options.to)
+    clock = Clock()
+    classifier = load_model(options, reporter)
+    gone = removed_heads(classifier.model)
+    named = _named(classifier.model, options, gone, reporter)
+    if not gone and not named:
+        reporter.note(
+            "the checkpoint has all its heads and none are named: what is written is the model as it was"
+        )
+    identity = {
+        "configuration": {
+            "model": classifier.name,
+            "heads": named.descriptors(),
+            "to": options.to,
+            "dtype": options.dtype,
+        },
+        **identify_model(classifier),
+    }
+    check_output(folder, identity)
+    device = classifier.model.device
+    clock.lap("load")
+    with new_directory(folder.output) as made:
+        exported = export(classifier, named, options.to, made)
+        write_tokenizer(classifier.tokenizer, made)
+        clock.lap("export")
+        record = record_of(
+            "export",
+            identity,
+            reporter,
+            clock.seconds,
+            device,
+            to=options.to,
+            n_heads=gone.n_total,
+            heads_pruned=(gone | named).descriptors(),
+            **exported,
+            files={file.name: file.stat().st_size for file in sorted(made.iterdir())},
+        )
+        write_json(made / RECORD_FILE, record)
+    return record
+
+
+def _named(model: PreTrainedModel, options: Export, gone: HeadMask, reporter: Reporter) -> HeadMask:
+    """The heads that go besides those that are gone; of layers that share their weights at every depth."""
+    if not options.heads:
+        return HeadMask(gone.n_heads)
+    choice = Choice(heads=options.heads)
+    together = going_together(model, choice, "zero" if options.to == "dense" else "remove", reporter)
+    return chosen(choice, gone, None, together) - gone
 
 
 def random_batches(classifier: Classifier) -> list[dict[str, Tensor]]:

@@ -11,11 +11,12 @@ from prune_heads.checkpoints import Classifier, fingerprint
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
+from prune_heads.options import Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
-from prune_heads.studies.setup import Setup, identify, limit_threads, resolve_device
-from prune_heads.studies.training import Recipe, train
+from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
+from prune_heads.studies.training import check_steps, train
 from prune_heads.tasks.task import load_task
 
 
@@ -33,7 +34,6 @@ def finetune(
     work: Path,
     reporter: Reporter,
     *,
-    save_seconds: float = 600.0,
     admit: Callable[[dict[str, Any]], None] = lambda identity: None,
 ) -> Finetuned:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
@@ -43,7 +43,6 @@ def finetune(
         recipe: How.
         work: Where a killed process goes on; see `train`.
         reporter: Told about stages and notes.
-        save_seconds: Between two saves inside an epoch.
         admit: Called with the identity before the long work; it may refuse by raising.
 
     Raises:
@@ -66,14 +65,14 @@ def finetune(
         reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
     subject = Subject.of(start, task, batch_size=setup.batch_size, max_length=setup.max_length, device=device)
-    trained_on = setup.load_split(subject, task.spec.score_split, reporter)
-    splits = setup.load_splits(subject, (), reporter)
+    trained_on = load_split(setup, subject, task.spec.score_split, reporter)
+    splits = load_splits(setup, subject, (), reporter)
     identity = {
         "configuration": {**setup.configuration(), **recipe.configuration()},
         **identify(subject, [trained_on, *splits]),
     }
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
-    recipe.check(batches)
+    check_steps(recipe, batches)
     admit(identity)
     clock.lap("load")
     epochs = train(
@@ -84,7 +83,6 @@ def finetune(
         work,
         reporter,
         dtype=setup.dtype,
-        save_seconds=save_seconds,
     )
     clock.lap("train")
     labels = task.spec.labels

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from prune_heads.ablation import predict_masks
-from prune_heads.evaluation import Logits, Subject
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.base import Kept, Objective
+from prune_heads.options import Setup
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.setup import load_subject, predictions_of
 
 FLIP_SAMPLE = 64
 """Examples, the first of the split, on which the two are compared."""
@@ -19,7 +20,7 @@ FLIP_SAMPLE = 64
 def count_flips(
     setup: Setup,
     split: str,
-    found: Mapping[HeadMask, Logits],
+    found: Mapping[HeadMask, Kept],
     reporter: Reporter,
     *,
     memory: int | None = None,
@@ -27,9 +28,9 @@ def count_flips(
     """How many predictions of the first examples differ from those of float32.
 
     Args:
-        setup: In the reduced precision; a classifier, for a score has no label to flip.
+        setup: In the reduced precision; of an objective that `chooses`.
         split: Its name.
-        found: Logits `(n_examples, n_labels)` in the reduced precision, under each mask.
+        found: What is kept in the reduced precision, under each mask.
         reporter: Told about stages and notes.
         memory: MiB of activations a pass; None for the device's default.
 
@@ -39,10 +40,10 @@ def count_flips(
     Raises:
         PruneHeadsError: See `predict_masks`.
     """
-    n = min(FLIP_SAMPLE, *(len(logits) for logits in found.values()))
+    n = min(FLIP_SAMPLE, *map(len, found.values()))
     exact = replace(setup, dtype="float32")
-    subject = exact.load(reporter)
-    sample = exact.predictions(subject, subject.task.load(split, n), reporter)
+    subject = load_subject(exact, reporter)
+    sample = predictions_of(exact, subject, subject.task.load(split, n), reporter)
     wanted = predict_masks(sample, list(found), memory=memory)
     return {
         "dtype": setup.dtype,
@@ -50,11 +51,13 @@ def count_flips(
         "n_examples": n,
         "n_masks": len(found),
         "n_predictions": n * len(found),
-        "n_flipped": sum(n_flipped(subject, logits[:n], wanted[mask]) for mask, logits in found.items()),
+        "n_flipped": sum(
+            n_flipped(subject.objective, kept[:n], wanted[mask]) for mask, kept in found.items()
+        ),
     }
 
 
-def n_flipped(subject: Subject, first: Logits, second: Logits) -> int:
-    """Examples of which two logits `(n_examples, n_labels)` predict different labels, or other counts of n-grams."""
-    differs = subject.predictions(first) != subject.predictions(second)
+def n_flipped(objective: Objective, first: Kept, second: Kept) -> int:
+    """Examples of which two that are kept predict something else."""
+    differs = objective.predictions(first) != objective.predictions(second)
     return int(np.sum(differs if differs.ndim == 1 else differs.any(axis=1)))

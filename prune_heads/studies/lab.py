@@ -16,10 +16,11 @@ from transformers import PreTrainedModel
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadScores
 from prune_heads.importance import criterion_of
+from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Progress, Reporter
-from prune_heads.studies.scoring import ScoreResult, Scoring, examples_to_score_on, score
-from prune_heads.studies.setup import Setup, identify_model, identify_split
+from prune_heads.studies.scoring import ScoreResult, examples_to_score_on, score
+from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
 Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
 """What something is, and how to compute it -> its value, which another process may have found before. All JSON."""
@@ -48,7 +49,7 @@ class Lab:
     @property
     def subject(self) -> Subject:
         """The model on the task."""
-        return self._once("subject", lambda: self.setup.load(self.reporter))
+        return self._once("subject", lambda: load_subject(self.setup, self.reporter))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -59,8 +60,8 @@ class Lab:
         """The predictions on a split to report on."""
 
         def load() -> Predictions:
-            loaded = self.setup.load_split(self.subject, split, self.reporter)
-            found = self.setup.predictions(self.subject, loaded, self.reporter)
+            loaded = load_split(self.setup, self.subject, split, self.reporter)
+            found = predictions_of(self.setup, self.subject, loaded, self.reporter)
             self._noted(found)
             return found
 

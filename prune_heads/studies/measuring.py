@@ -2,57 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import DataError, HeadDescriptorError
-from prune_heads.evaluation import Logits
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.base import Kept
+from prune_heads.options import Ablation
 from prune_heads.predictions import Predictions
-from prune_heads.statistics import why_undefined
-
-CHOOSE_EXAMPLES = 5000
-"""As in the paper's table 6."""
-
-
-def examples_to_choose_on(asked: int | None, max_examples: int | None) -> int:
-    """How many examples heads are chosen on: as asked for, else `CHOOSE_EXAMPLES`, but no more than of any split."""
-    return asked or min(CHOOSE_EXAMPLES, max_examples or CHOOSE_EXAMPLES)
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """What `prune-heads ablate` was asked for beside model and task."""
-
-    kind: str = "without-one"
-    blocks: tuple[str, ...] | None = None
-    """Names of attention blocks, `3` or `E:3` (from 1), or a letter; None for all."""
-    splits: tuple[str, ...] = ()
-    """Splits to measure on; none stands for the task's own."""
-    choose_split: str | None = None
-    """Where `only-one` picks each layer's head; None for the task's split for scoring."""
-    choose_examples: int | None = CHOOSE_EXAMPLES
-    """How many of its examples, drawn at random; None for those that a split is measured on."""
-    seed: int = 0
-    memory: int | None = None
-    """MiB of activations a pass; None for the device's default."""
-    compiled: bool = False
-    """Compile the layers first."""
-
-    def configuration(self) -> dict[str, Any]:
-        """For records: what can change a result."""
-        chooses = self.kind == "only-one"
-        return {
-            "kind": self.kind,
-            "blocks": None if self.blocks is None else list(self.blocks),
-            "splits": list(self.splits) or None,
-            "choose_split": self.choose_split if chooses else None,
-            "choose_examples": self.choose_examples if chooses else None,
-            "seed": self.seed,
-            "memory": self.memory,
-            "compile": self.compiled,
-        }
 
 
 @dataclass(frozen=True)
@@ -61,22 +18,24 @@ class Measured:
 
     predictions: Predictions
     kind: str
-    base: Logits
-    by_head: Mapping[Head, Logits]
+    base: Kept
+    by_head: Mapping[Head, Kept]
+    seed: int = 0
+    """Of the bootstrap."""
 
-    def by_mask(self) -> dict[HeadMask, Logits]:
+    def by_mask(self) -> dict[HeadMask, Kept]:
         """The same by the masks that were applied."""
         masks = ablations(self.kind, self.predictions.gone)
         return {self.predictions.gone: self.base} | {masks[head]: x for head, x in self.by_head.items()}
 
-    def value(self, logits: Logits) -> float:
+    def value(self, kept: Kept) -> float:
         """The headline metric."""
-        return self.predictions.metric_of(logits)
+        return self.predictions.metric_of(kept)
 
     def deltas(self) -> dict[Head, float]:
         """Metric under each ablation minus metric without a mask."""
         base = self.value(self.base)
-        return {head: self.value(logits) - base for head, logits in self.by_head.items()}
+        return {head: self.value(kept) - base for head, kept in self.by_head.items()}
 
 
 def measure(predictions: Predictions, options: Ablation) -> Measured:
@@ -92,7 +51,8 @@ def measure(predictions: Predictions, options: Ablation) -> Measured:
     wanted = [predictions.gone, *masks.values()]
     found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
     base = found[predictions.gone]
-    return Measured(predictions, options.kind, base, {head: found[mask] for head, mask in masks.items()})
+    by_head = {head: found[mask] for head, mask in masks.items()}
+    return Measured(predictions, options.kind, base, by_head, options.seed)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
@@ -117,7 +77,7 @@ def check_defined(predictions: Predictions) -> None:
     Raises:
         DataError: Saying why, e.g. that all its labels are alike.
     """
-    if reason := why_undefined(predictions.metric, predictions.references):
+    if reason := predictions.measure.why_undefined(predictions.references):
         shown = f"{predictions.split.name} ({len(predictions.references)} examples)"
         raise DataError(
             f"{predictions.metric} must be defined on {shown}: {reason} (files are often sorted by label: --sample N). "

@@ -12,8 +12,8 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from prune_heads.checkpoints import IGNORED
 from prune_heads.mini import read
+from prune_heads.objectives.batches import IGNORED
 from prune_heads.tasks.spec import TASKS
 
 TRANSLATION = "mini-translation"

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import criterion_of
+from prune_heads.options import Scoring
 from prune_heads.predictions import Predictions
 from prune_heads.selection import alone, lowest_first, select, step_counts
-from prune_heads.studies.scoring import Scoring, score
+from prune_heads.studies.scoring import score
 from prune_heads.surgery import removed_heads
 
 

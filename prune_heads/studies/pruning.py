@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,90 +13,67 @@ from prune_heads.anatomy import Unit, attention_blocks, has_groups, shares_layer
 from prune_heads.costs import n_parameters, pruned_parameters
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
-from prune_heads.evaluation import Logits, Subject, references
 from prune_heads.files import read_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.objectives.base import Kept
+from prune_heads.options import Choice
+from prune_heads.options.choices import Mode
 from prune_heads.predictions import Predictions
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Reporter
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
 from prune_heads.surgery import remove_heads, zero_heads
-from prune_heads.tasks.spec import METRIC_NAMES
-from prune_heads.tasks.task import Split
 
-Mode = Literal["zero", "remove"]
 SURGERY = {"zero": zero_heads, "remove": remove_heads}
 
 CURVE_STEPS = 10
 """0 to 100 % in steps of 10, as in the paper's figure 3."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which heads to prune, as asked for: exactly one of the first three."""
+def chosen(
+    choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None
+) -> HeadMask:
+    """The heads to prune.
 
-    fraction: float | None = None
-    n_heads: int | None = None
-    heads: str | None = None
-    """A descriptor, or the path of a `heads.json`."""
-    min_per_layer: int = 0
-    groups: bool = False
-    """Take heads that share keys and values together."""
+    Args:
+        choice: As asked for.
+        shape: The heads there were, and those that are gone already.
+        scores: By which heads are chosen, unless they are named.
+        units: Heads that go together; None: each alone.
 
-    @property
-    def needs_scores(self) -> bool:
-        """Whether heads are chosen by their scores."""
-        return self.heads is None
+    Raises:
+        HeadDescriptorError: If the heads cannot be read, are not there, or cannot all be pruned.
+    """
+    if choice.heads is not None:
+        mask = (read_heads(choice.heads, shape.n_heads) | shape).with_whole(units or ())
+        for block, pruned in enumerate(mask.by_block()):
+            if shape.n_heads[block] - len(pruned) < choice.min_per_layer:
+                raise HeadDescriptorError(
+                    f"--min-per-layer {choice.min_per_layer} must hold for the heads that are named, but layer "
+                    f"{shape.n_heads.names()[block]} would keep {shape.n_heads[block] - len(pruned)}"
+                )
+        return mask
+    if scores is None:
+        raise ValueError("heads can be chosen by their scores only when there are scores")
+    return select(
+        scores, count_chosen(choice, shape), min_per_layer=choice.min_per_layer, gone=shape, units=units
+    )
 
-    def mask(
-        self, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None
-    ) -> HeadMask:
-        """The heads to prune.
 
-        Args:
-            shape: The heads there were, and those that are gone already.
-            scores: By which heads are chosen, unless they are named.
-            units: Heads that go together; None: each alone.
+def count_chosen(choice: Choice, shape: HeadMask) -> int:
+    """How many heads to prune by their scores, those that are gone included.
 
-        Raises:
-            HeadDescriptorError: If the heads cannot be read, are not there, or cannot all be pruned.
-        """
-        if self.heads is not None:
-            mask = (read_heads(self.heads, shape.n_heads) | shape).with_whole(units or ())
-            for block, pruned in enumerate(mask.by_block()):
-                if shape.n_heads[block] - len(pruned) < self.min_per_layer:
-                    raise HeadDescriptorError(
-                        f"--min-per-layer {self.min_per_layer} must hold for the heads that are named, but layer "
-                        f"{shape.n_heads.names()[block]} would keep {shape.n_heads[block] - len(pruned)}"
-                    )
-            return mask
-        if scores is None:
-            raise ValueError("heads can be chosen by their scores only when there are scores")
-        return select(scores, self.count(shape), min_per_layer=self.min_per_layer, gone=shape, units=units)
-
-    def count(self, shape: HeadMask) -> int:
-        """How many heads to prune by their scores, those that are gone included.
-
-        Raises:
-            HeadDescriptorError: If so many cannot be pruned.
-        """
-        wanted = self.n_heads
-        if wanted is None:
-            wanted = count_for_fraction(shape.n_total, self.fraction or 0.0)
-        wanted = max(wanted, len(shape))
-        check_count(wanted, shape, self.min_per_layer)
-        return wanted
-
-    def configuration(self) -> dict[str, Any]:
-        """For records; heads that were named stand there by themselves, not by the file that names them."""
-        return {
-            "fraction": self.fraction,
-            "n_heads": self.n_heads,
-            "min_per_layer": self.min_per_layer,
-            **({"groups": True} if self.groups else {}),
-        }
+    Raises:
+        HeadDescriptorError: If so many cannot be pruned.
+    """
+    wanted = choice.n_heads
+    if wanted is None:
+        wanted = count_for_fraction(shape.n_total, choice.fraction or 0.0)
+    wanted = max(wanted, len(shape))
+    check_count(wanted, shape, choice.min_per_layer)
+    return wanted
 
 
 def going_together(model: nn.Module, choice: Choice, mode: Mode, reporter: Reporter) -> Sequence[Unit] | None:
@@ -174,19 +150,19 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
     return {"before": before, "pruned": pruned}
 
 
-def compare(subject: Subject, split: Split, base: Logits, pruned: Logits, seed: int) -> list[dict[str, Any]]:
+def compare(predictions: Predictions, base: Kept, pruned: Kept, seed: int) -> list[dict[str, Any]]:
     """One row a metric: base, pruned, and their difference with its 95 % interval (paired bootstrap)."""
-    before, after = subject.metrics(base, split), subject.metrics(pruned, split)
+    before, after = predictions.metrics(base), predictions.metrics(pruned)
+    first, second = predictions.answers(base), predictions.answers(pruned)
+    references = predictions.references
     rows = []
-    for name in METRIC_NAMES[subject.task.spec.metric]:
-        difference = paired_bootstrap(
-            name, subject.predictions(base), subject.predictions(pruned), references(split), seed=seed
-        )
+    for name, measure in predictions.objective.measures.items():
+        difference = paired_bootstrap(measure, first, second, references, seed=seed)
         rows.append(
             {
-                "split": split.name,
+                "split": predictions.split.name,
                 "metric": name,
-                "n_examples": len(split.dataset),
+                "n_examples": len(references),
                 "base": before[name],
                 "pruned": after[name],
                 "difference": after[name] - before[name],
@@ -217,12 +193,12 @@ def curve(
             held.enter_context(each.unchanged())
         for step, mask in enumerate(masks):
             for each in every:
-                logits = each.of(mask, progress)
+                kept = each.of(mask, progress)
                 yield {
                     "split": each.split.name,
                     "percent": 100 * step // CURVE_STEPS,
                     "n_pruned": len(mask),
                     "heads_pruned": mask.descriptors(),
-                    "n_classes_predicted": len(np.unique(each.subject.predictions(logits))),
-                    **each.subject.metrics(logits, each.split),
+                    "n_classes_predicted": len(np.unique(each.answers(kept))),
+                    **each.metrics(kept),
                 }

@@ -7,29 +7,19 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from prune_heads.evaluation import Logits, predict
+from prune_heads.evaluation import predict
 from prune_heads.heads import HeadMask
+from prune_heads.objectives.base import Kept
+from prune_heads.options import Choice, RunOptions, Scoring
 from prune_heads.runs import record_of
 from prune_heads.studies.clock import Clock
 from prune_heads.studies.evaluating import note_without_heads
 from prune_heads.studies.lab import Lab
-from prune_heads.studies.majority import warn_if_below_majority
-from prune_heads.studies.pruning import Choice, Mode, compare, curve, going_together, prune
-from prune_heads.studies.scoring import ScoreResult, Scoring, note_oracle
-from prune_heads.studies.setup import Setup, identify_metric, identify_split
+from prune_heads.studies.majority import warn_if_below_chance
+from prune_heads.studies.pruning import chosen, compare, count_chosen, curve, going_together, prune
+from prune_heads.studies.scoring import ScoreResult, configuration_of, note_oracle
+from prune_heads.studies.setup import identify_metric, identify_split
 from prune_heads.surgery import removed_heads
-from prune_heads.tasks.spec import headline
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What `prune-heads run` was asked for beside model, task and scoring."""
-
-    choice: Choice
-    mode: Mode = "zero"
-    splits: tuple[str, ...] = ()
-    """Splits to report on; none stands for the task's own."""
-    curve: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,7 @@ class RunResult:
 def run(
     lab: Lab,
     scoring: Scoring,
+    choice: Choice,
     options: RunOptions,
     *,
     admit: Callable[[dict[str, Any]], None] = lambda identity: None,
@@ -56,7 +47,8 @@ def run(
     Args:
         lab: Model, task and conditions; its model is pruned, or a copy of it if the lab is reused.
         scoring: How heads are scored.
-        options: Which heads go, how, and what to report.
+        choice: Which heads go.
+        options: How they go, and what to report.
         admit: Called with the run's identity (configuration, model and data) before the long work starts; it
             may refuse by raising.
 
@@ -64,19 +56,25 @@ def run(
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
     clock, subject, reporter = Clock(), lab.subject, lab.reporter
-    every = [lab.predictions(name) for name in options.splits or subject.task.spec.eval_splits]
+    every = [lab.predictions(name) for name in options.split or subject.task.spec.eval_splits]
     splits = [each.split for each in every]
-    choice, gone = options.choice, removed_heads(subject.model)
+    gone = removed_heads(subject.model)
     together = going_together(subject.model, choice, options.mode, reporter)
-    named = None if choice.needs_scores else choice.mask(gone, None, together)
+    named = None if choice.needs_scores else chosen(choice, gone, None, together)
     if choice.needs_scores:
-        choice.count(gone)  # what cannot be chosen is refused before hours of scoring
+        count_chosen(choice, gone)  # what cannot be chosen is refused before hours of scoring
     scores_needed = choice.needs_scores or options.curve
     examples = lab.examples(scoring) if scores_needed else None
     if examples is not None:
         note_oracle(scoring.criterion, examples.split, splits, reporter)
     identity = {
-        "configuration": _configuration(lab.setup, scoring, options, named),
+        "configuration": {
+            **lab.setup.configuration(),
+            **configuration_of(scoring),
+            **choice.configuration(),
+            "heads": None if named is None else named.descriptors(),
+            **options.configuration(),
+        },
         **lab.identity,
         **identify_metric(subject),
         "data": [identify_split(split) for split in splits],
@@ -86,17 +84,17 @@ def run(
     clock.lap("load")
     lab.prove_gates(every[0])
     n_examples = sum(each.tokens.n_examples for each in every)
-    base: list[Logits] = []
+    base: list[Kept] = []
     with reporter.stage("base metric", n_examples) as progress:
         for each in every:
             base.append(each.of(gone, progress))
-            warn_if_below_majority(subject, each.split, base[-1], reporter)
+            warn_if_below_chance(each, base[-1])
     clock.lap("base")
     scored = None
     if scores_needed:
         scored = lab.scored(scoring)
         clock.lap("score")
-    mask = named if named is not None else choice.mask(gone, scored.scores if scored else None, together)
+    mask = named if named is not None else chosen(choice, gone, scored.scores if scored else None, together)
     note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
@@ -110,7 +108,7 @@ def run(
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
             after = predict(model, each.batches, progress=progress)
-            rows += compare(subject, each.split, before, after, scoring.seed)
+            rows += compare(each, before, after, scoring.seed)
     clock.lap("prune")
     record = record_of(
         "run",
@@ -119,7 +117,7 @@ def run(
         clock.seconds,
         subject.device,
         task=subject.task.spec.name,
-        headline=headline(subject.task.spec.metric),
+        headline=every[0].metric,
         mode=options.mode,
         n_heads=mask.n_total,
         n_pruned=len(mask),
@@ -129,17 +127,3 @@ def run(
         curve=points,
     )
     return RunResult(record, mask, scored, model, subject.classifier.tokenizer)
-
-
-def _configuration(
-    setup: Setup, scoring: Scoring, options: RunOptions, named: HeadMask | None
-) -> dict[str, Any]:
-    return {
-        **setup.configuration(),
-        **scoring.configuration(),
-        **options.choice.configuration(),
-        "heads": None if named is None else named.descriptors(),
-        "mode": options.mode,
-        "splits": list(options.splits) or None,
-        "curve": options.curve,
-    }

@@ -15,39 +15,13 @@ from prune_heads.importance import (
     asked_masks,
     criterion_of,
 )
+from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.studies.measuring import check_defined
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.setup import load_split, predictions_of
 from prune_heads.studies.spreading import Spread
 from prune_heads.tasks.task import Split
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How heads are scored, as asked for."""
-
-    criterion: str = "gradient"
-    estimator: str = "example"
-    normalize: str = "none"
-    seed: int = 0
-    split: str | None = None
-    """None: the task's split for scoring, which is its training split."""
-    max_examples: int | None = None
-    """None: as in the `Setup`."""
-
-    def configuration(self) -> dict[str, Any]:
-        """For records: what can change the scores."""
-        row = criterion_of(self.criterion)
-        return {
-            "criterion": row.name or self.criterion,
-            **({"criterion_source": row.source} if row.name else {}),
-            "estimator": self.estimator if row.looks_at == "gradients" else None,
-            "normalize": self.normalize,
-            "seed": self.seed,
-            "score_split": self.split,
-            "score_examples": self.max_examples,
-        }
 
 
 @dataclass(frozen=True)
@@ -86,9 +60,16 @@ def examples_to_score_on(
     """
     if not criterion_of(scoring.criterion).needs_data:
         return None
-    name = scoring.split or subject.task.spec.score_split
-    split = setup.load_split(subject, name, reporter, scoring.max_examples)
-    return setup.predictions(subject, split, reporter)
+    name = scoring.score_split or subject.task.spec.score_split
+    split = load_split(setup, subject, name, reporter, scoring.score_examples)
+    return predictions_of(setup, subject, split, reporter)
+
+
+def configuration_of(scoring: Scoring) -> dict[str, Any]:
+    """For records; a criterion of one's own stands there by its name and the hash of its source, without a path."""
+    row = criterion_of(scoring.criterion)
+    own = {"criterion": row.name, "criterion_source": row.source} if row.name else {}
+    return {**scoring.configuration(), **own}
 
 
 def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:

@@ -2,139 +2,101 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from prune_heads.checkpoints import Classifier, fingerprint, folder_name, load_classifier, load_language_model
+from prune_heads.checkpoints import Classifier, fingerprint, load_classifier, load_language_model
 from prune_heads.costs import n_parameters
-from prune_heads.errors import PruneHeadsError, TaskError
+from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
+from prune_heads.objectives import check_options
+from prune_heads.options import Setup, WrittenModel
+from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
-from prune_heads.tasks.bleu import bleu_signature
-from prune_heads.tasks.own import OwnData
-from prune_heads.tasks.spec import TASKS, TaskKind, task_name
+from prune_heads.tasks.spec import TASKS, TaskKind
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000
 """Parameters below which one thread is enough; BERT-base has 110 million."""
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
 
 
-@dataclass(frozen=True)
-class Setup:
-    """A model on a task, as asked for; nothing is loaded yet."""
+def load_subject(setup: Setup, reporter: Reporter) -> Subject:
+    """Load both and bring them together; what was decided by a fallback is noted.
 
-    model: str
-    task: str
-    data_dir: Path | None = None
-    own: OwnData | None = None
-    label_order: tuple[str, ...] | None = None
-    max_examples: int | None = None
-    sample_seed: int | None = None
-    """Examples are drawn at random where fewer are taken than there are; None for the first ones."""
-    skip_invalid: bool = False
-    """Leave out the rows of one's own data that are at fault, and count them, instead of refusing."""
-    batch_size: int = 32
-    max_length: int = 128
-    dtype: str = "float32"
-    device: str = "auto"
-    trust_remote_code: bool = False
-    store: Path | str | None = None
-    """Where predictions are kept, a path or a URL; None for the user's cache."""
-    beams: int = 1
-    """Hypotheses that a translation keeps at every token; 1 is greedy."""
+    Raises:
+        PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
+    """
+    task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own, skip_invalid=setup.skip_invalid)
+    options: dict[str, Any] = {
+        "label_order": setup.label_order,
+        "beams": setup.beams if setup.beams != 1 else None,
+    }
+    check_options(task.spec, options)
+    classifier = load_model(setup, reporter, task.spec.kind)
+    limit_threads(classifier)
+    subject = Subject.of(
+        classifier,
+        task,
+        batch_size=setup.batch_size,
+        max_length=setup.max_length,
+        device=resolve_device(setup.device),
+        **options,
+    )
+    if subject.objective.note:
+        reporter.note(subject.objective.note)
+    return subject
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", task_name(self.task))
 
-    def load(self, reporter: Reporter) -> Subject:
-        """Load both and bring them together; what was decided by a fallback is noted.
-
-        Raises:
-            PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
-        """
-        task = load_task(self.task, data_dir=self.data_dir, own=self.own, skip_invalid=self.skip_invalid)
-        if self.beams != 1 and task.spec.kind != "translation":
-            raise TaskError(
-                f"{task.spec.name}: --beams must be given for translations only; got {self.beams}"
-            )
-        classifier = self.load_model(reporter, task.spec.kind)
-        limit_threads(classifier)
-        subject = Subject.of(
-            classifier,
-            task,
-            label_order=self.label_order,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            device=resolve_device(self.device),
-            beams=self.beams,
+def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: TaskKind | None = None) -> Classifier:
+    """Load the model alone; None for the kind of the task that is built in. What had to be decided is noted."""
+    if kind is None:
+        kind = TASKS[setup.task].kind if setup.task in TASKS else "labelled"
+    dtype, trust = DTYPES[setup.dtype], setup.trust_remote_code
+    if kind == "labelled":
+        loaded = load_classifier(setup.model, task=setup.task, dtype=dtype, trust_remote_code=trust)
+    else:
+        pairs = kind in ("seq2seq", "translation")
+        loaded = load_language_model(
+            setup.model, pairs=pairs, task=setup.task, dtype=dtype, trust_remote_code=trust
         )
-        if subject.labels is not None and subject.labels.note:
-            reporter.note(subject.labels.note)
-        return subject
+    for note in loaded.notes:
+        reporter.note(note)
+    return loaded
 
-    def load_model(self, reporter: Reporter, kind: TaskKind | None = None) -> Classifier:
-        """Load the model alone; None for the kind of the task that is built in. What had to be decided is noted."""
-        if kind is None:
-            kind = TASKS[self.task].kind if self.task in TASKS else "labelled"
-        dtype, trust = DTYPES[self.dtype], self.trust_remote_code
-        if kind == "labelled":
-            loaded = load_classifier(self.model, task=self.task, dtype=dtype, trust_remote_code=trust)
-        else:
-            pairs = kind in ("seq2seq", "translation")
-            loaded = load_language_model(
-                self.model, pairs=pairs, task=self.task, dtype=dtype, trust_remote_code=trust
-            )
-        for note in loaded.notes:
-            reporter.note(note)
-        return loaded
 
-    def load_split(self, subject: Subject, split: str, reporter: Reporter, limit: int | None = None) -> Split:
-        """Load a split of the task, cut at `limit` or at `max_examples`; what is left out is noted."""
-        loaded = subject.task.load(split, limit or self.max_examples, seed=self.sample_seed)
-        if loaded.left_out:
-            n_out = len(loaded.left_out)
-            reporter.note(
-                f"{split}: {n_out} invalid rows of the file are left out, the first: {loaded.left_out[0]}"
-            )
-        n, there = len(loaded.dataset), loaded.n_available
-        if n < there and self.sample_seed is None:
-            reporter.note(f"{split}: the first {n} of {there} examples, in file order")
-        elif n < there:
-            reporter.note(f"{split}: {n} of {there} examples, drawn at random (seed {self.sample_seed})")
-        return subject.measurable(loaded, reporter)
+def load_split(
+    setup: Setup, subject: Subject, split: str, reporter: Reporter, limit: int | None = None
+) -> Split:
+    """Load a split of the task, cut at `limit` or at `max_examples`; what is left out is noted."""
+    loaded = subject.task.load(split, limit or setup.max_examples, seed=setup.sample_seed)
+    if loaded.left_out:
+        n_out = len(loaded.left_out)
+        reporter.note(
+            f"{split}: {n_out} invalid rows of the file are left out, the first: {loaded.left_out[0]}"
+        )
+    n, there = len(loaded.dataset), loaded.n_available
+    if n < there and setup.sample_seed is None:
+        reporter.note(f"{split}: the first {n} of {there} examples, in file order")
+    elif n < there:
+        reporter.note(f"{split}: {n} of {there} examples, drawn at random (seed {setup.sample_seed})")
+    return subject.measurable(loaded, reporter)
 
-    def load_splits(self, subject: Subject, names: Sequence[str], reporter: Reporter) -> list[Split]:
-        """The splits to report on; no name stands for the task's own."""
-        return [self.load_split(subject, name, reporter) for name in names or subject.task.spec.eval_splits]
 
-    def predictions(self, subject: Subject, split: Split, reporter: Reporter) -> Predictions:
-        """The subject's predictions on a split, backed by the store; damaged entries are noted."""
-        store = PredictionStore(self.store or default_root(), on_damage=reporter.note)
-        return Predictions(subject, split, store, reporter)
+def load_splits(setup: Setup, subject: Subject, names: Sequence[str], reporter: Reporter) -> list[Split]:
+    """The splits to report on; no name stands for the task's own."""
+    return [load_split(setup, subject, name, reporter) for name in names or subject.task.spec.eval_splits]
 
-    def configuration(self) -> dict[str, Any]:
-        """For records: everything that can change a result; folders by their names only."""
-        return {
-            "model": folder_name(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model,
-            "task": Path(self.task).name if self.own is None else self.own.name,
-            "data_dir": None if self.data_dir is None else self.data_dir.resolve().name,
-            "label_order": None if self.label_order is None else list(self.label_order),
-            "max_examples": self.max_examples,
-            "batch_size": self.batch_size,
-            "max_length": self.max_length,
-            "dtype": self.dtype,
-            **({"beams": self.beams} if self.beams != 1 else {}),
-            **({"sample_seed": self.sample_seed} if self.sample_seed is not None else {}),
-            **({"skip_invalid": True} if self.skip_invalid else {}),
-        }
+
+def predictions_of(setup: Setup, subject: Subject, split: Split, reporter: Reporter) -> Predictions:
+    """The subject's predictions on a split, backed by the store; damaged entries are noted."""
+    store = PredictionStore(setup.store or default_root(), on_damage=reporter.note)
+    return Predictions(subject, split, store, reporter)
 
 
 def limit_threads(classifier: Classifier) -> None:
@@ -192,14 +154,7 @@ def identify_model(classifier: Classifier) -> dict[str, Any]:
 
 def identify_metric(subject: Subject) -> dict[str, Any]:
     """For records: what is measured; of translations also how they are written and compared."""
-    about: dict[str, Any] = {"metric": subject.task.spec.metric}
-    if subject.task.spec.kind == "translation":
-        about["translation"] = {
-            "signature": bleu_signature(),
-            "beams": subject.beams,
-            "max_tokens": subject.n_max,
-        }
-    return about
+    return {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
 
 
 def identify_split(split: Split) -> dict[str, Any]:

@@ -5,8 +5,8 @@ what is predicted under them goes into the store.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,19 @@ import numpy as np
 import torch
 
 from prune_heads.ablation import predict_masks
-from prune_heads.batching import Side
 from prune_heads.checkpoints import BUILT_IN
 from prune_heads.errors import RunError
-from prune_heads.evaluation import Logits
+from prune_heads.execution.cluster import connected
 from prune_heads.execution.shards import Shards
 from prune_heads.heads import HeadMask
 from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
+from prune_heads.objectives.base import Kept
+from prune_heads.objectives.batches import Side
+from prune_heads.options import Cluster, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
 from prune_heads.store import PredictionKey
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.tasks.task import Split
 
 _PARTS_A_WORKER = 4
@@ -48,6 +50,17 @@ class _Found(NamedTuple):
     value: Any
     notes: list[str]
     device: str
+
+
+@contextmanager
+def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator["Spread | None"]:
+    """Join a cluster for the time of a block; None for this process. Comes first: a cluster may be out of reach."""
+    if cluster.shards is None:
+        yield None
+        return
+    spread = Spread(setup, Shards(cluster.shards, cluster.address), reporter)
+    with connected(cluster.address):
+        yield spread
 
 
 @dataclass(frozen=True)
@@ -160,8 +173,8 @@ class _Worker:
 
     def __init__(self, begun: _Begin) -> None:
         self.reporter, self.keys = Silent(), begun.keys
-        self.subject = begun.setup.load(self.reporter)
-        self.every = [begun.setup.predictions(self.subject, each, self.reporter) for each in begun.splits]
+        self.subject = load_subject(begun.setup, self.reporter)
+        self.every = [predictions_of(begun.setup, self.subject, each, self.reporter) for each in begun.splits]
         self.same: set[int] = set()
 
     def __call__(self, part: _Part) -> _Found:
@@ -192,7 +205,7 @@ def _rows(
 
 def _answers(
     predictions: Predictions, *, masks: list[HeadMask], memory: int | None, compiled: bool
-) -> dict[HeadMask, Logits]:
+) -> dict[HeadMask, Kept]:
     return predict_masks(predictions, masks, memory=memory, compiled=compiled)
 
 
@@ -200,14 +213,12 @@ def _from_anywhere(setup: Setup, examples: Predictions) -> Setup:
     """The same with paths that hold in another folder, and the store that is used here."""
     folder = Path(setup.model).expanduser()
     is_folder = setup.model != BUILT_IN and folder.is_dir()
-    own = setup.own
-    if own is not None:
-        own = replace(own, files={split: file.absolute() for split, file in own.files.items()})
+    paths = ("data_dir", "train_file", "validation_file")
+    there: dict[str, Any] = {name: file.absolute() for name in paths if (file := getattr(setup, name))}
     return replace(
         setup,
         model=str(folder.absolute()) if is_folder else setup.model,
         task=str(Path(setup.task).absolute()) if setup.task.endswith(".toml") else setup.task,
-        data_dir=None if setup.data_dir is None else setup.data_dir.absolute(),
-        own=own,
+        **there,
         store=examples.store.objects.place,
     )

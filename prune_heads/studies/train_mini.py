@@ -222,6 +222,8 @@ def validation_metrics(task: str, folder: Path) -> dict[str, dict[str, float]]:
     subject = Subject.of(model, load_task(task))
     spec = subject.task.spec
     splits = [subject.measurable(subject.task.load(name), Silent()) for name in spec.eval_splits]
-    return {
-        split.name: subject.metrics(predict(subject.model, subject.batches(split)), split) for split in splits
-    }
+    found = {}
+    for split in splits:
+        batches = subject.batches(split)
+        found[split.name] = subject.objective.metrics(predict(subject.model, batches), batches.references)
+    return found

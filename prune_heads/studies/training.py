@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from prune_heads.batching import Batches
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
+from prune_heads.objectives.batches import Batches
+from prune_heads.options import Recipe
 from prune_heads.progress import Progress, Reporter
 from prune_heads.studies.saves import KEPT_FOLDER, SAVE, last_whole, remove_but, seal
 from prune_heads.tasks.task import Split
@@ -28,55 +28,17 @@ _EPOCH = "prune_heads_epoch"
 """Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is fine-tuned; the defaults are those of Michel, Levy and Neubig (2019) for BERT.
+def check_steps(recipe: Recipe, batches: Batches) -> None:
+    """Refuse steps to keep that are never reached.
 
-    Their code multiplies the rate by the warm-up schedule twice, once in the loop and once inside its optimizer, and
-    that optimizer (BertAdam) does not correct its moments at the start. Here the schedule acts once, as the paper says,
-    and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
+    Raises:
+        PruneHeadsError: Naming the last step.
     """
-
-    epochs: int = 3
-    learning_rate: float = 2e-5
-    """At its highest: linear warm-up, then linear decay to 0."""
-    warmup_fraction: float = 0.1
-    """Of all steps."""
-    weight_decay: float = 0.01
-    """Of matrices; biases and layer norms are left out."""
-    seed: int = 42
-    """Of the new head, the order of the examples and the dropout."""
-    group_by_length: bool = True
-    """Draw batches of texts of about the same length."""
-    keep_epochs: bool = False
-    """Keep a checkpoint of every epoch."""
-    keep_steps: tuple[int, ...] = ()
-    """Keep checkpoints after these steps; 0 is the start."""
-
-    def check(self, batches: Batches) -> None:
-        """Refuse steps to keep that are never reached.
-
-        Raises:
-            PruneHeadsError: Naming the last step.
-        """
-        n_steps = self.epochs * -(-batches.n_examples // batches.batch_size)
-        if self.keep_steps and max(self.keep_steps) > n_steps:
-            raise PruneHeadsError(
-                f"--keep-steps must be at most {n_steps}, the steps of this training; got {max(self.keep_steps)}"
-            )
-
-    def configuration(self) -> dict[str, Any]:
-        """For records."""
-        return {
-            "epochs": self.epochs,
-            "learning_rate": self.learning_rate,
-            "warmup_fraction": self.warmup_fraction,
-            "weight_decay": self.weight_decay,
-            "seed": self.seed,
-            "group_by_length": self.group_by_length,
-            "keep_epochs": self.keep_epochs,
-            "keep_steps": list(self.keep_steps),
-        }
+    n_steps = recipe.epochs * -(-batches.n_examples // batches.batch_size)
+    if recipe.keep_steps and max(recipe.keep_steps) > n_steps:
+        raise PruneHeadsError(
+            f"--keep-steps must be at most {n_steps}, the steps of this training; got {max(recipe.keep_steps)}"
+        )
 
 
 def train(
@@ -88,7 +50,6 @@ def train(
     reporter: Reporter,
     *,
     dtype: str = "float32",
-    save_seconds: float = 600.0,
 ) -> list[dict[str, Any]]:
     """Fine-tune the subject's model in place.
 
@@ -100,7 +61,6 @@ def train(
         work: A folder for what a killed process goes on from; what is to be kept lands in its `kept`.
         reporter: Told about progress, and of a start from the middle.
         dtype: Precision of the products (autocast); weights stay in float32.
-        save_seconds: Between two saves inside an epoch; one comes at the end of each anyway.
 
     Returns:
         One entry an epoch: `epoch`, `step`, the mean training `loss` and the `metrics` by split.
@@ -108,7 +68,7 @@ def train(
     Raises:
         PruneHeadsError: If a loss or a logit is not finite, or the batch does not divide among the devices.
     """
-    watch = _Watch(subject, splits, recipe, work / KEPT_FOLDER, save_seconds)
+    watch = _Watch(subject, splits, recipe, work / KEPT_FOLDER)
     order = _Order(batches, recipe.seed, grouped=recipe.group_by_length)
     with quiet_transformers(), reporter.stage("training", recipe.epochs * batches.n_examples) as progress:
         watch.progress = progress
@@ -138,7 +98,7 @@ def _arguments(
             per_device_train_batch_size=batch_size,
             learning_rate=recipe.learning_rate,
             lr_scheduler_type="linear",
-            warmup_steps=recipe.warmup_fraction,  # below 1 it is a share
+            warmup_steps=recipe.warmup,  # below 1 it is a share
             weight_decay=recipe.weight_decay,
             max_grad_norm=1.0,
             seed=recipe.seed,
@@ -177,7 +137,7 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _collate(batches: Batches, places: Sequence[int]) -> dict[str, Tensor]:
     batch = batches.batch(np.asarray(places))
-    return {**batch.inputs, "labels": batch.labels}
+    return {**batch.inputs, "labels": batch.targets}
 
 
 class _Order(Sampler[int]):
@@ -246,12 +206,10 @@ class _Watch(transformers.TrainerCallback):
 
     progress: Progress
 
-    def __init__(
-        self, subject: Subject, splits: Sequence[Split], recipe: Recipe, kept: Path, save_seconds: float
-    ) -> None:
+    def __init__(self, subject: Subject, splits: Sequence[Split], recipe: Recipe, kept: Path) -> None:
         self.subject, self.recipe, self.kept = subject, recipe, kept
         self.splits = [(split, subject.batches(split)) for split in splits]
-        self.save_seconds = save_seconds
+        self.save_seconds = 60 * recipe.save_minutes
         self._saved = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
@@ -275,13 +233,13 @@ class _Watch(transformers.TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Before the save of the epoch, so that a process that goes on from there knows what was measured."""
         epoch = round(state.epoch)
-        metrics = {split.name: self._measure(split, batches) for split, batches in self.splits}
+        metrics = {split.name: self._measure(batches) for split, batches in self.splits}
         state.log_history.append({_EPOCH: {"epoch": epoch, "step": state.global_step, "metrics": metrics}})
         if self.recipe.keep_epochs and state.is_world_process_zero:
             self._keep(f"epoch-{epoch}")
 
-    def _measure(self, split: Split, batches: Batches) -> dict[str, float]:
-        return self.subject.metrics(predict(self.subject.model, batches), split)
+    def _measure(self, batches: Batches) -> dict[str, float]:
+        return self.subject.objective.metrics(predict(self.subject.model, batches), batches.references)
 
     def _keep_step(self, state: Any) -> None:
         if state.global_step in self.recipe.keep_steps and state.is_world_process_zero:

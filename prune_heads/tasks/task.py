@@ -28,7 +28,7 @@ class Split:
     dataset: datasets.Dataset
     """Columns `text`, for pairs `text_pair`, and `label`, index of the task's label or score; file order.
 
-    Texts alone have no label, until a language model says how many tokens it predicts of each.
+    Texts alone have no label.
     """
     source: str
     """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
@@ -41,15 +41,10 @@ class Split:
     n_cut: int = 0
     """Examples that were longer than the model is given, once that is known."""
 
-    def labelled(self, places: Sequence[int], labels: Sequence[int]) -> "Split":
-        """The examples at these places alone, each with its number as `label`."""
-        columns = {name: [column[i] for i in places] for name, column in self.dataset[:].items()}
-        features = {name: datasets.Value("string") for name in columns} | {"label": datasets.Value("int64")}
+    def at(self, places: Sequence[int]) -> "Split":
+        """The examples at these places alone."""
         return replace(
-            self,
-            dataset=datasets.Dataset.from_dict(
-                columns | {"label": labels}, features=datasets.Features(features)
-            ),
+            self, dataset=datasets.Dataset.from_dict(self.dataset[list(places)], self.dataset.features)
         )
 
 

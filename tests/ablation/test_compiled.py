@@ -29,7 +29,7 @@ masks = [HeadMask.parse(text, (4, 4, 4)) for text in ("1:1", "1:2,3 3:4", "1:4")
 gates = [torch.stack(rows) for rows in zip(*(gates_of(model, mask) for mask in masks))]
 
 def run(inputs):
-    return forward.logits(forward.record(inputs), gates, 0)
+    return torch.stack([each.logits for each in forward.outputs(forward.record(inputs), gates, 0)])
 
 def alone(inputs, mask):
     with gated(model, gates_of(model, mask)):

@@ -15,18 +15,19 @@ from prune_heads.errors import MaskNotAppliedError, NotFiniteError
 from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
+from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore, unfinished
-from prune_heads.studies.setup import Setup
+from prune_heads.studies.setup import load_subject, predictions_of
 
 
 @pytest.fixture
 def predictions(checkpoint, sst2, tmp_path):
     """Of the tiny checkpoint on 30 examples, four a batch, in a store of its own."""
     setup = Setup(str(checkpoint), "sst2", data_dir=sst2, batch_size=4, store=tmp_path / "store")
-    subject = setup.load(Silent())
-    return setup.predictions(subject, subject.task.load("validation"), Silent())
+    subject = load_subject(setup, Silent())
+    return predictions_of(setup, subject, subject.task.load("validation"), Silent())
 
 
 def masks_of(predictions):
@@ -230,8 +231,8 @@ class TestKeys:
 
     def key(self, checkpoint, sst2, **changes):
         setup = Setup(str(checkpoint), "sst2", data_dir=sst2, **changes)
-        subject = setup.load(Silent())
-        return setup.predictions(subject, subject.task.load("validation"), Silent())
+        subject = load_subject(setup, Silent())
+        return predictions_of(setup, subject, subject.task.load("validation"), Silent())
 
     def digest(self, predictions):
         return predictions.key(HeadMask((4, 4, 4))).digest

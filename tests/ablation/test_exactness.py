@@ -33,11 +33,13 @@ def together(model, inputs, masks, proposal):
     forward = proposal.forward(model)
     recording = forward.record(inputs)
     gates = [torch.stack(rows) for rows in zip(*(gates_of(model, mask) for mask in masks), strict=True)]
-    rows = recording.logits.new_empty(len(masks), *recording.logits.shape)
+    logits = recording.outputs.logits
+    rows = logits.new_empty(len(masks), *logits.shape)
     for first in range(len(gates)):
         group = [i for i, mask in enumerate(masks) if min(block for block, _ in mask) == first]
         if group:
-            rows[group] = forward.logits(recording, [gate[group] for gate in gates], first)
+            outputs = forward.outputs(recording, [gate[group] for gate in gates], first)
+            rows[group] = torch.stack([each.logits for each in outputs])
     return rows
 
 
@@ -153,7 +155,7 @@ def test_a_model_that_has_lost_heads():
     with torch.no_grad():
         recording = forward.record(inputs)
         for mask, rows, first in zip(masks, gates, firsts, strict=True):
-            got = forward.logits(recording, [gate[None] for gate in rows], first)
+            got = forward.outputs(recording, [gate[None] for gate in rows], first)[0].logits
             assert (got - one_at_a_time(model, inputs, [mask])).abs().max() <= TOLERANCE
 
 

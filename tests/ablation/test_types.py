@@ -56,6 +56,6 @@ def test_masks_in_one_pass_are_masks_one_at_a_time(model_type):
                 continue
             gates = gates_of(model, mask)
             first = next(i for i, gate in enumerate(gates) if (gate == 0).any())
-            got = forward.logits(recording, [gate[None] for gate in gates], first)[0]
+            got = forward.outputs(recording, [gate[None] for gate in gates], first)[0].logits
             with gated(model, gates):
                 assert (got - model(**inputs).logits).abs().max() <= 1e-5

@@ -1,8 +1,26 @@
 """What the tests of the command line share."""
 
 import json
+from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Figures are made, but files hold their words alone: drawing takes most of the time of many commands.
+
+    Tests that are marked `drawn` draw them, as do all of `tests/reporting`.
+    """
+
+    def savefig(self, path, **options):
+        words = [text.get_text() for text in self.findobj(Text)]
+        Path(path).write_text("\n".join([Path(path).suffix, *words]))
+
+    if not request.node.get_closest_marker("drawn"):
+        monkeypatch.setattr(Figure, "savefig", savefig)
 
 
 @pytest.fixture

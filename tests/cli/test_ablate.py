@@ -88,6 +88,7 @@ def test_without_options_the_built_in_model_is_ablated_on_both_its_splits(invoke
     assert set(snapshot(out[1])) == FILES | MAPS | {"scatter.png", "scatter.svg"}
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("kind", ["without-one", "only-one"])
 def test_the_folder_is_complete_and_the_same_again(
     kind, words, invoke, json_of, out, snapshot, on_sst2, tmp_path

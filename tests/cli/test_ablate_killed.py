@@ -156,11 +156,11 @@ def test_the_journal_of_another_job_stays(on_sst2, tmp_path, invoke, monkeypatch
     assert unfinished(Folder(tmp_path / "store")) == []
 
 
-def test_ten_at_once_lose_nothing(on_sst2, tmp_path, invoke, json_of):
+def test_five_at_once_lose_nothing(on_sst2, tmp_path, invoke, json_of):
     words = ("ablate", *on_sst2, "--batch-size", 2, "--json", "--store")
     alone = invoke(*words, tmp_path / "alone")
     report = json_of(alone)
-    processes = [Forked(tmp_path / str(i), *words, tmp_path / "store") for i in range(10)]
+    processes = [Forked(tmp_path / str(i), *words, tmp_path / "store") for i in range(5)]
     for ended in [process.wait() for process in processes]:
         assert ended.code == 0, ended.stderr
         assert json.loads(ended.stdout) == report

@@ -8,7 +8,7 @@ import pytest
 @pytest.mark.parametrize(
     ("heads", "said"),
     [
-        ("1:1,x", "at character 5 ('x'): a number must stand here"),
+        ("1:1,x", "at character 5 ('x'): a number must be here"),
         ("1", "at the end: ':' and heads must follow the layer"),
         ("1:1\n2:9", "at character 7 ('9'): head 9 must be between 1 and 4 (layer 2)"),
         ("1:0", "at character 3 ('0'): head 0 must be between 1 and 4 (layer 1)"),

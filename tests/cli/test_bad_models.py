@@ -38,7 +38,7 @@ def test_missing_models(refused, on_sst2, out, tmp_path, monkeypatch):
     assert "there is no folder" in refused("run", "--model", tmp_path / "file", *rest)
     monkeypatch.chdir(tmp_path / "empty")
     assert "must hold config.json; empty does not" in refused("run", "--model", ".", *rest)
-    assert "knows the built-in tasks only, not 'sst2'" in refused("run", "--model", "mini", *rest)
+    assert "is for the built-in tasks only, not 'sst2'" in refused("run", "--model", "mini", *rest)
 
 
 @pytest.mark.parametrize("command", ["run", "score", "evaluate", "prune"])

@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import save_tiny_checkpoint
 
-from prune_heads.cli import names
+from prune_heads.ablation import KINDS
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
+from prune_heads.options import choices
+from prune_heads.studies.exporting import TARGETS
 from prune_heads.studies.pruning import SURGERY
 from prune_heads.studies.setup import DTYPES
-from prune_heads.tasks.spec import LABEL_METRICS, TASKS
+from prune_heads.tasks.spec import TASKS
 
 
 def read(path):
@@ -21,16 +24,16 @@ def read(path):
 
 def test_choices_are_the_keys_of_their_tables():
     tables = {
-        names.CriterionName: CRITERIA,
-        names.EstimatorName: ESTIMATORS,
-        names.NormalizerName: NORMALIZERS,
-        names.ModeName: SURGERY,
-        names.DtypeName: DTYPES,
-        names.MetricName: LABEL_METRICS,
+        choices.CRITERIA: CRITERIA,
+        choices.ESTIMATORS: ESTIMATORS,
+        choices.NORMALIZERS: NORMALIZERS,
+        get_args(choices.Mode): SURGERY,
+        get_args(choices.Kind): KINDS,
+        get_args(choices.Target): TARGETS,
+        get_args(choices.Dtype): DTYPES,
     }
-    assert {kind: [choice.value for choice in kind] for kind in tables} == {
-        k: list(t) for k, t in tables.items()
-    }
+    for names, table in tables.items():
+        assert list(names) == list(table)
 
 
 def test_listings_as_json(invoke, json_of):
@@ -125,6 +128,7 @@ def test_gradients_are_a_row_an_example_and_a_column_a_head(invoke, on_sst2, tmp
     assert torch.allclose(matrix["signed"].abs().mean(dim=0), scores)
 
 
+@pytest.mark.drawn
 def test_a_run_folder_is_complete_and_knows_no_path(invoke, on_sst2, tmp_path, json_of, snapshot):
     out = tmp_path / "out"
     record = json_of(invoke("run", *on_sst2, "--curve", "--save-checkpoint", "--output", out, "--json"))

@@ -34,6 +34,7 @@ def scored(invoke, folders):
     return folder
 
 
+@pytest.mark.drawn
 def test_json_is_its_contract_and_the_folder_is_complete(invoke, ablated, scored, out, json_of, snapshot):
     done = invoke("correlate", ablated, scored, *out, "--json")
     report = json_of(done)
@@ -106,6 +107,7 @@ def spoil(source, target, change):
     return target
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("n", [3, 4])
 def test_what_is_undefined_is_said_in_words_and_drawn(n, invoke, ablated, out, tmp_path, json_of):
     def change(record):

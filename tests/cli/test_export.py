@@ -19,10 +19,8 @@ from transformers import (
 from prune_heads import load_pruned, zero_heads
 from prune_heads.checkpoints import fingerprint
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx
-from prune_heads.cli.export import TargetName
 from prune_heads.coverage.tiny import tiny_config, tiny_model
 from prune_heads.studies import exporting
-from prune_heads.studies.exporting import TARGETS
 
 HEADS = "1:2 2:1,2,3,4 3:1,4"
 
@@ -33,10 +31,6 @@ def pruned(invoke, checkpoint, tmp_path):
     words = ("--heads", HEADS, "--mode", "remove", "--output", tmp_path / "pruned")
     assert invoke("prune", "--model", checkpoint, *words).exit_code == 0
     return tmp_path / "pruned" / "checkpoint"
-
-
-def test_targets_are_the_keys_of_their_table():
-    assert [name.value for name in TargetName] == list(TARGETS)
 
 
 def test_a_dense_folder_is_an_ordinary_checkpoint(invoke, json_of, pruned, on_sst2, tmp_path):
@@ -67,6 +61,7 @@ def test_a_dense_folder_is_an_ordinary_checkpoint(invoke, json_of, pruned, on_ss
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.slow
 def test_an_onnx_folder_runs_without_torch(invoke, json_of, pruned, snapshot, tmp_path):
     out = tmp_path / "out"
     report = json_of(invoke("export", pruned, "--to", "onnx", "--heads", "1:1", "--output", out, "--json"))

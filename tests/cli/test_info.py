@@ -111,7 +111,7 @@ def test_what_is_no_checkpoint(refused, tmp_path):
     assert "must hold config.json; empty does not" in refused("info", tmp_path / "empty")
     (tmp_path / "empty" / "config.json").write_text("{")
     assert "the checkpoint empty cannot be loaded: " in refused("info", tmp_path / "empty")
-    assert "knows the built-in tasks only, not 'sst2'" in refused("info", "mini", "--task", "sst2")
+    assert "is for the built-in tasks only, not 'sst2'" in refused("info", "mini", "--task", "sst2")
 
 
 def test_a_type_that_is_not_understood(refused, tmp_path):
@@ -135,7 +135,7 @@ def test_a_type_that_is_not_understood(refused, tmp_path):
     [
         ("9:1", "layer 9 must be between 1 and 3"),
         ("1:5", "head 5 must be between 1 and 4"),
-        ("1:x", "a number must stand here"),
+        ("1:x", "a number must be here"),
         ("none.json", "none.json"),
     ],
 )

@@ -3,15 +3,14 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
+from forked import Forked
 from tiny import write_sst2
 
 import prune_heads.files
-import prune_heads.jobs.run
-import prune_heads.jobs.steps
+import prune_heads.reporting.folders
+import prune_heads.runs
 
 
 @pytest.fixture
@@ -20,35 +19,33 @@ def words(checkpoint, sst2, tmp_path):
     return ("run", "--model", checkpoint, "--task", "sst2", "--data-dir", sst2, "--output", tmp_path / "out")
 
 
+@pytest.fixture(scope="module")
+def much(tmp_path_factory):
+    """20 000 examples, which take a quarter of a minute to score."""
+    return write_sst2(tmp_path_factory.mktemp("much") / "SST-2", n_train=20_000)
+
+
 @pytest.mark.parametrize(
     ("sent", "code", "said"), [(signal.SIGINT, 130, "error: interrupted"), (signal.SIGTERM, 143, "")]
 )
-def test_a_signal_while_heads_are_scored_leaves_nothing(sent, code, said, checkpoint, tmp_path):
-    """Scoring 50 000 examples takes half a minute; the signal comes when the base metric is there."""
-    data = write_sst2(tmp_path / "SST-2", n_train=50_000)
-    command = [
-        *(sys.executable, "-m", "prune_heads", "run", "--model", checkpoint, "--task", "sst2"),
-        *("--data-dir", data, "--output", tmp_path / "results" / "out", "--json"),
-    ]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+def test_a_signal_while_heads_are_scored_leaves_nothing(sent, code, said, checkpoint, much, tmp_path):
+    """The signal comes when the base metric is there."""
+    process = Forked(
+        tmp_path / "streams",
+        *("run", "--model", checkpoint, "--task", "sst2", "--data-dir", much),
+        *("--output", tmp_path / "results" / "out", "--json"),
         # A shell's background jobs ignore Ctrl-C, and so would what they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        try:
-            assert any(line.startswith("base metric") for line in process.stderr)
-            process.send_signal(sent)
-            stdout, stderr = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == code
-    assert stdout == ""
-    assert stderr.startswith(said)
-    assert stderr.count("\n") == bool(said)
+        before=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    process.wait_for("base metric")
+    os.kill(process.pid, sent)
+    ended = process.wait()
+    assert ended.code == code
+    assert ended.stdout == ""
+    first, *rest = ended.stderr.splitlines()
+    assert first.startswith("base metric")
+    assert len(rest) == bool(said)
+    assert all(line.startswith(said) for line in rest)
     assert not (tmp_path / "results").exists()
 
 
@@ -66,11 +63,14 @@ def test_when_writing_fails_the_earlier_run_stays_as_it_was(
     assert invoke(*words).exit_code == 0
     before = snapshot(tmp_path)
 
-    def fail(scored, folder, *, pruned):
-        (folder / "scores.json").write_text("half")
-        raise error
+    def fail(scored, pruned):
+        def write(path):
+            path.write_text("half")
+            raise error
 
-    monkeypatch.setattr(prune_heads.jobs.run, "write_scores", fail)
+        return {"scores.json": write}
+
+    monkeypatch.setattr(prune_heads.reporting.folders, "score_files", fail)
     done = invoke(*words)
     assert done.exit_code == code
     assert said in done.stderr.splitlines()[-1]
@@ -101,7 +101,7 @@ def test_every_command_that_writes_cleans_up(command, invoke, words, checkpoint,
     def interrupted(target, value):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prune_heads.jobs.steps, "write_json", interrupted)
+    monkeypatch.setattr(prune_heads.runs, "write_json", interrupted)
     if command == "prune":
         words = ("prune", "--model", checkpoint, "--heads", "1:1", "--output", tmp_path / "out")
     done = invoke(command, *words[1:])

@@ -1,11 +1,12 @@
 """Real processes: streams, exit codes, and files that join the commands."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 
 import pytest
-from forked import Forked
 
 import prune_heads
 
@@ -52,16 +53,13 @@ def test_a_listing_is_a_table(command, shown, invoke):
     assert shown in done.stdout
 
 
-def test_steps_joined_by_files_are_a_run(cli, invoke, on_sst2, tmp_path, json_of, snapshot):
-    """score, prune, evaluate (forked) and run as processes; the same run in this process gives the same bytes."""
+@pytest.mark.drawn
+def test_steps_joined_by_files_are_a_run(forked, invoke, on_sst2, tmp_path, json_of, snapshot):
+    """score, prune, evaluate and run as processes; the same run in this process gives the same bytes."""
     a, b, c = (tmp_path / name for name in "abc")
-
-    def fork(*words):
-        return Forked(tmp_path / words[0], *words).wait()
-
     processes = [
-        fork("score", *on_sst2, "--output", a, "--json"),
-        fork(
+        forked("score", *on_sst2, "--output", a, "--json"),
+        forked(
             "prune",
             "--model",
             on_sst2[1],
@@ -73,11 +71,10 @@ def test_steps_joined_by_files_are_a_run(cli, invoke, on_sst2, tmp_path, json_of
             b,
             "--json",
         ),
-        fork("evaluate", "--model", b / "checkpoint", *on_sst2[2:], "--json"),
-        cli("run", *on_sst2, "--mode", "remove", "--curve", "--save-checkpoint", "--output", c, "--json"),
+        forked("evaluate", "--model", b / "checkpoint", *on_sst2[2:], "--json"),
+        forked("run", *on_sst2, "--mode", "remove", "--curve", "--save-checkpoint", "--output", c, "--json"),
     ]
-    codes = [done.code for done in processes[:3]] + [processes[3].returncode]
-    assert codes == [0, 0, 0, 0], [done.stderr for done in processes]
+    assert [done.code for done in processes] == [0, 0, 0, 0], [done.stderr for done in processes]
     assert all(done.stdout.count("\n") == 1 for done in processes)
     scored, pruned, evaluated, record = (json.loads(done.stdout) for done in processes)
     assert "scoring" in processes[0].stderr
@@ -97,25 +94,28 @@ def test_steps_joined_by_files_are_a_run(cli, invoke, on_sst2, tmp_path, json_of
 
 
 def test_without_options_the_built_in_model_is_scored_and_pruned_offline(cli, tmp_path):
-    done = cli("run", "--json", "--max-examples", "200", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    begun = time.perf_counter()
+    done = cli("run", "--json", "--max-examples", "64", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["model"]["name"] == "mini"
     assert (record["n_pruned"], record["n_heads"]) == (12, 24)
     assert [row["split"] for row in record["rows"]] == ["validation_matched", "validation_mismatched"]
     assert all(row["base"] > 0.5 for row in record["rows"])
+    said = re.fullmatch(r"took (\d+\.\d) s, (\d+\.\d) s of it to start", done.stderr.splitlines()[-1])
+    assert 0 < float(said[2]) < float(said[1]) < time.perf_counter() - begun
     assert not any(tmp_path.rglob("*.py"))  # nothing was fetched
 
 
-def test_exit_codes_and_streams_of_real_processes(cli, on_sst2, tmp_path):
+def test_exit_codes_and_streams_of_real_processes(cli, forked, on_sst2, tmp_path):
     misuse = cli("run", "--task", "sst", "--output", tmp_path / "out")
     assert (misuse.returncode, misuse.stdout) == (2, "")
     assert misuse.stderr.startswith("error: Invalid value for '--task': 'sst' is not one of cola, sst2, ")
     assert misuse.stderr.endswith("Did you mean sst2?\n")
     assert misuse.stderr.count("\n") == 1
     words = ("evaluate", *on_sst2[:4], "--data-dir", tmp_path / "no", "--json", "--output", tmp_path / "out")
-    wrong = cli(*words, FORCE_COLOR="1", NO_COLOR="")
-    assert (wrong.returncode, wrong.stdout) == (1, "")
+    wrong = forked(*words, FORCE_COLOR="1", NO_COLOR="")
+    assert (wrong.code, wrong.stdout) == (1, "")
     assert wrong.stderr.startswith("\x1b[31merror: the data folder must be there, got ")
     assert wrong.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ import pytest
 from prune_heads.cli.names import FormName, ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
+from prune_heads.options import Setup
 from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
@@ -16,7 +17,6 @@ from prune_heads.reproduction import studies as paper_studies
 from prune_heads.reproduction.records import record_name
 from prune_heads.reproduction.reproduce import FORMS
 from prune_heads.reproduction.studies import STUDIES, Conditions
-from prune_heads.studies.setup import Setup
 from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
@@ -226,6 +226,7 @@ def test_table_4_of_a_type_whose_ceiling_is_unknown(invoke, json_of, tmp_path, m
     assert "| ceiling of the gain, % |" in (tmp_path / "out/table4.md").read_text()
 
 
+@pytest.mark.slow
 def test_several_subjects_from_a_folder_of_files(invoke, json_of, tmp_path):
     (tmp_path / "figure6.toml").write_text(
         "max_examples = 16\nsteps = 2\n"
@@ -252,6 +253,7 @@ def in_training(tmp_path):
     return ("reproduce", "figure5", "--config", tmp_path, "--output", tmp_path / "out", "--json")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_fine_tuned_once_and_its_epochs_are_compared(
     invoke, json_of, in_training, tmp_path
 ):
@@ -290,6 +292,7 @@ def test_faults_of_what_is_fine_tuned(refused, in_training, tmp_path):
     assert "must name the folder of its model" in refused(*in_training[:-1], code=2)
 
 
+@pytest.mark.slow
 def test_estimators_of_two_subjects(invoke, json_of, snapshot, tmp_path, monkeypatch):
     """An older record has intervals over the percent asked for: its study is run again."""
     (tmp_path / "estimators.toml").write_text(
@@ -347,6 +350,7 @@ def test_faults_of_a_file(text, said, tmp_path, refused):
     )
 
 
+@pytest.mark.slow
 def test_all_takes_what_a_folder_has_and_refuses_when_nothing_is_left(invoke, json_of, refused, tmp_path):
     (tmp_path / "plans").mkdir()
     words = ("reproduce", "all", "--config", tmp_path / "plans", "--output", tmp_path / "out")

@@ -13,6 +13,7 @@ def words(tmp_path):
     return ("reproduce", "figure4", *MINI, "--output", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_column_a_kind_of_attention_and_again_from_the_records(words, invoke, json_of, snapshot, tmp_path):
     forms = ("md", "csv", "svg")
     on = ("--task", "mini-translation", "--json", *(word for form in forms for word in ("--form", form)))

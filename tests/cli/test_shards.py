@@ -1,48 +1,25 @@
 """`score` and `ablate` with --executor ray: the numbers of one process, however many workers share the work."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from clusters import on_ray
 from safetensors.numpy import load_file
 
 from prune_heads.importance import ESTIMATORS, GateGradients
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings(
-        "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-    ),
-    pytest.mark.usefixtures("in_time"),
-]
+pytestmark = on_ray
 SECONDS = 240
 WITHIN = 1e-6
 SCORE = ("score", "--batch-size", "8", "--json", "--score-examples")
 ABLATE = ("ablate", "--max-examples", "60", "--choose-examples", "40", "--kind", "only-one", "--json")
 
 
-@pytest.fixture(scope="module")
-def address():
-    """A cluster of two cores on this machine, which this process is connected to for all tests: it is quicker."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster as Nodes
-
-    with pytest.MonkeyPatch.context() as patch:
-        root = str(Path(__file__).parents[2])
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")])))
-        nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-        ray.init(address=nodes.address, log_to_driver=False)
-        yield nodes.address
-        ray.shutdown()
-        nodes.shutdown()
-
-
 @pytest.fixture
-def on(address):
+def on(nodes):
     """The options for so many workers."""
-    return lambda n: ("--executor", "ray", "--shards", n, "--address", address)
+    return lambda n: ("--executor", "ray", "--shards", n, "--address", nodes.address)
 
 
 def numbers(value):

@@ -110,9 +110,9 @@ def test_the_url_in_a_file_stays_what_it_is(on_sst2, url, invoke, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["options.toml"]
 
 
-def test_the_url_of_a_folder_is_that_folder_for_any_process(cli, on_sst2, tmp_path):
-    done = cli("evaluate", *on_sst2, "--store", f"file://{tmp_path}/kept")
-    assert done.returncode == 0, done.stderr
+def test_the_url_of_a_folder_is_that_folder_for_any_process(forked, on_sst2, tmp_path):
+    done = forked("evaluate", *on_sst2, "--store", f"file://{tmp_path}/kept")
+    assert done.code == 0, done.stderr
     assert len(bytes_of(tmp_path / "kept")) == 1
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from chaos import records
+from null_work import here
 from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from prune_heads.cli.app import app
 from prune_heads.cli.trial import draws, known
+from prune_heads.execution import worker
 from prune_heads.importance import CRITERIA
 
 GRID = """
@@ -34,6 +36,14 @@ N = 9
 """Of gradient, which draws nothing, one seed; of random both."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def in_this_process():
+    """Trials run here, where torch is imported already; a test that starts a process has real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "processes", lambda *shares: here)
+        yield
+
+
 @pytest.fixture
 def spec(tmp_path, checkpoint, sst2):
     def write(text=GRID, **more):
@@ -46,7 +56,7 @@ def spec(tmp_path, checkpoint, sst2):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, checkpoint, sst2):
+def whole(tmp_path_factory, checkpoint, sst2, in_this_process):
     """The folder of the sweep, run to its end by one process; to be read only."""
     folder = tmp_path_factory.mktemp("sweep")
     file = folder / "sweep.toml"

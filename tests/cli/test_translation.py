@@ -25,11 +25,9 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_ablate_as_a_process(cli, tmp_path):
+def test_ablate(invoke, json_of, tmp_path):
     words = ("--blocks", "E:1", "--max-examples", "40", "--json", "--output", tmp_path / "out")
-    done = cli("ablate", *MINI, *words)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = json_of(invoke("ablate", *MINI, *words))
     assert (report["metric"], report["test"], report["n_examples"]) == ("bleu", "paired bootstrap", 40)
     assert 0.8 < report["base"] < 1
     measured = [row for row in report["delta"] if any(value is not None for value in row)]

@@ -187,37 +187,23 @@ def gone():
     return int(done.stdout)
 
 
-def test_those_who_died_of_a_trial_in_a_row_are_counted_if_they_were_seen_to_die(tmp_path, gone):
+def test_workers_that_died_of_a_trial_in_a_row_are_counted_on_by_the_next_owner(tmp_path, gone):
     for n in range(3):
         dead = Claims(tmp_path, Owner(machine(), gone, str(n)))
         assert dead.take(TRIAL)
         assert dead.n_deaths(TRIAL) == n
         dead.beat()
-        Claims(tmp_path).tell_of_death(gone)
-    elsewhere = Claims(tmp_path, Owner("elsewhere", 1, "x"))
-    assert elsewhere.take(TRIAL)  # at once, wherever
-    elsewhere.tell_of_death(1)
-    unseen = Claims(tmp_path, Owner(machine(), gone, "y"))
+        dead.count_death(TRIAL)
+        dead.beat()
+    unseen = Claims(tmp_path, Owner(machine(), gone, "y"))  # itself killed, by a user
     assert unseen.take(TRIAL)
     living = Claims(tmp_path)
-    assert living.n_deaths(TRIAL) == 0  # it is not his yet
+    assert living.n_deaths(TRIAL) == 0  # it is not its trial yet
     assert living.take(TRIAL)
-    assert living.n_deaths(TRIAL) == 4
+    assert living.n_deaths(TRIAL) == 3
     living.give_back(TRIAL)
     assert living.take(TRIAL)
     assert living.n_deaths(TRIAL) == 0
-
-
-def test_who_takes_over_waits_for_the_witness(tmp_path, gone):
-    dead = Claims(tmp_path, Owner(machine(), gone, "x"), witness=os.getpid())
-    mine = Claims(tmp_path)
-    assert dead.take(TRIAL)
-    assert not mine.take(TRIAL)
-    mine.tell_of_death(gone)
-    assert mine.take(TRIAL)
-    mine.give_back(TRIAL)
-    assert Claims(tmp_path, Owner(machine(), gone, "x"), witness=gone).take(TRIAL)
-    assert mine.take(TRIAL)
 
 
 @pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="namespaces are those of Linux")

@@ -5,48 +5,23 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from clusters import on_ray
 from null_trial import KNOWN, begin, broken
 
 from prune_heads.errors import RunError
+from prune_heads.execution.cluster import connected
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import sweep_of
 from prune_heads.execution.worker import Job, Worker, actors
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings(
-        "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-    ),
-]
+pytestmark = on_ray
 SECONDS = 180
-TESTS = str(Path(__file__).parents[1])
 
 
-@pytest.fixture
-def found(monkeypatch):
-    """What workers import is found by them."""
-    paths = [TESTS, str(Path(TESTS).parent), os.environ.get("PYTHONPATH", "")]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-
-
-@pytest.fixture
-def nodes(found, in_time):
-    """Two nodes of two cores each, on this machine."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster as Nodes
-
-    cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    cluster.second = cluster.add_node(num_cpus=2)
-    cluster.wait_for_nodes()
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-
-
-def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp_path):
+def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, lose, tmp_path):
+    second = lose(2)
     (tmp_path / "log").mkdir()
     some = sweep_of(
         {"log": str(tmp_path / "log"), "sleep": 0.1, "seeds": list(range(80))},
@@ -65,11 +40,11 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp
         os.kill(pid, signal.SIGKILL)
         while len(list(folder.done())) < 25 and time.monotonic() < end:
             time.sleep(0.05)
-        nodes.remove_node(nodes.second, allow_graceful=False)
+        second()
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    Worker(Job(folder, some.trials, begin), events.append, workers=actors(nodes.address, jobs=4)).work()
+    Worker(Job(folder, some.trials, begin), actors(nodes.address, jobs=4), events.append).work()
     disturber.join()
     assert {trial.digest for trial in some.trials} == set(folder.done())
     assert list(folder.failed()) == []
@@ -80,42 +55,54 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, tmp
     assert {folder.record(trial.digest)["configuration"]["seed"] for trial in some.trials} == set(range(80))
 
 
-def test_a_trial_that_kills_its_workers_fails_after_three_and_the_others_finish(found, in_time, tmp_path):
-    pytest.importorskip("ray")
+def test_a_trial_that_kills_its_workers_fails_after_three_and_the_others_finish(nodes, tmp_path):
     (tmp_path / "log").mkdir()
     some = sweep_of(
         {"log": str(tmp_path / "log"), "grid": {"criterion": ["dies", "a"]}}, KNOWN, name="s", shown="s.toml"
     )
     folder, events = SweepFolder.open(tmp_path / "s", some), []
-    Worker(Job(folder, some.trials, begin), events.append, workers=actors(jobs=2)).work()
+    Worker(Job(folder, some.trials, begin), actors(nodes.address, jobs=2), events.append).work()
     assert [folder.failure(digest)["values"]["criterion"] for digest in folder.failed()] == ["dies"]
     assert [event.kind for event in events].count("failed") == 1
     assert sorted(path.name[:3] for path in (tmp_path / "log").iterdir()) == ["m-a", "m-d", "m-d", "m-d"]
 
 
-def test_workers_that_do_not_start(found, in_time, tmp_path):
-    pytest.importorskip("ray")
+def test_workers_that_do_not_start(nodes, tmp_path):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     job = Job(SweepFolder.open(tmp_path / "s", some), some.trials, broken)
     with pytest.raises(RunError, match=r"^workers must start; one says ValueError: no trials here$"):
-        Worker(job, print, workers=actors(jobs=1)).work()
+        Worker(job, actors(nodes.address, jobs=1), print).work()
 
 
-def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
+@pytest.fixture
+def asked(monkeypatch):
+    """Addresses that Ray was asked for, and did not find, by a process that is not connected yet."""
+    ray, asked = pytest.importorskip("ray"), []
 
     def init(address, **options):
+        asked.append(address)
         raise ConnectionError(f"Could not find any running Ray instance at {address}")
 
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
+    return asked
+
+
+def test_without_an_address_no_cluster_of_others_is_joined(asked):
+    with pytest.raises(RunError), connected(None):
+        pass
+    assert asked == ["local"]
+
+
+def test_a_cluster_that_is_not_there(tmp_path, asked):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     folder = SweepFolder.open(tmp_path / "s", some)
     with pytest.raises(RunError, match="must be that of a running Ray cluster; got auto: Could not find any"):
-        Worker(Job(folder, some.trials, begin), lambda event: None, workers=actors("auto")).work()
+        Worker(Job(folder, some.trials, begin), actors("auto"), lambda event: None).work()
 
 
 def test_without_ray(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
-        Worker(Job(SweepFolder.open(tmp_path, some), some.trials, begin), print, workers=actors()).work()
+        Worker(Job(SweepFolder.open(tmp_path, some), some.trials, begin), actors(), print).work()

@@ -1,12 +1,12 @@
 """Parts of one job on a local Ray cluster: in order, each done though workers are lost; errors arrive as they are."""
 
-import os
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from clusters import on_ray
 from hypothesis import given
 from hypothesis import strategies as st
 from shard_work import Begin
@@ -15,33 +15,14 @@ from prune_heads.errors import DataError, RunError
 from prune_heads.execution.pool import MOST_DEATHS
 from prune_heads.execution.shards import Shards, shares_of
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings(
-        "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-    ),
-    pytest.mark.usefixtures("in_time"),
-]
+pytestmark = on_ray
 SECONDS = 180
-TESTS = str(Path(__file__).parents[1])
 
 
-@pytest.fixture(scope="module")
-def nodes():
-    """Two nodes, of two cores and of one, on this machine."""
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster as Nodes
-
-    paths = [TESTS, str(Path(TESTS).parent), os.environ.get("PYTHONPATH", "")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        patch.delenv("OMP_NUM_THREADS", raising=False)
-        cluster = Nodes(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-        cluster.second = cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        yield cluster
-        ray.shutdown()
-        cluster.shutdown()
+@pytest.fixture(autouse=True)
+def threads(monkeypatch):
+    """As many as the shares of the cluster allow."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 @pytest.fixture
@@ -109,12 +90,14 @@ def test_a_fault_of_the_program_is_not_hidden(nodes, log):
         Shards(1, nodes.address).run(Begin(log), [666])
 
 
-def test_a_node_that_is_lost_takes_no_part_with_it(nodes, log):
+def test_a_node_that_is_lost_takes_no_part_with_it(nodes, lose, log):
+    second = lose(1)
+
     def disturb():
         end = time.monotonic() + SECONDS
         while len(list(log.glob("[0-9]*"))) < 6 and time.monotonic() < end:
             time.sleep(0.02)
-        nodes.remove_node(nodes.second, allow_graceful=False)
+        second()
 
     disturber = threading.Thread(target=disturb)
     disturber.start()

@@ -7,11 +7,11 @@ from counts import drawn_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_heads.statistics import METRIC_VALUES
+from prune_heads.statistics import METRICS
 from prune_heads.statistics import resampling as resampling_module
-from prune_heads.statistics.resampling import WEIGHTED_VALUES, joint_counts, resampled_values
+from prune_heads.statistics.resampling import joint_counts, resampled_values
 
-NAMES = sorted(METRIC_VALUES)
+NAMES = sorted(METRICS)
 
 
 def examples(name, rng, n, n_labels=3, decimals=1):
@@ -35,10 +35,8 @@ def test_a_weight_is_a_number_of_copies(name, n, n_labels, decimals, seed):
     rng = np.random.default_rng(seed)
     predictions, _, references = examples(name, rng, n, n_labels, decimals)
     weights = rng.multinomial(n, rng.dirichlet(np.full(n, 0.3)), size=6)
-    got = WEIGHTED_VALUES[name](predictions, references, weights.astype(float))
-    expected = [
-        METRIC_VALUES[name](predictions.repeat(row, axis=0), references.repeat(row)) for row in weights
-    ]
+    got = METRICS[name].weighted(predictions, references, weights.astype(float))
+    expected = [METRICS[name](predictions.repeat(row, axis=0), references.repeat(row)) for row in weights]
     assert np.allclose(got, expected, rtol=0, atol=1e-9)
 
 
@@ -49,11 +47,7 @@ def test_resamples_of_equal_examples_have_no_correlation(name):
         each.repeat(4) for each in examples(name, np.random.default_rng(0), 50, decimals=9)
     )
     weights = np.kron(np.eye(50), [47.0, 82.0, 31.0, 40.0])
-    assert WEIGHTED_VALUES[name](predictions, references, weights).tolist() == [0.0] * 50
-
-
-def test_there_are_as_many_weighted_values():
-    assert set(WEIGHTED_VALUES) == set(METRIC_VALUES)
+    assert METRICS[name].weighted(predictions, references, weights).tolist() == [0.0] * 50
 
 
 def test_cells_hold_every_example_once():
@@ -77,10 +71,14 @@ def test_cells_of_more_columns_than_a_whole_number_holds_are_in_the_same_order()
 def test_resamples_are_distributed_as_those_of_scipy(name):
     """Quantiles of the difference of two predictions, in standard deviations of that difference."""
     first, second, truth = examples(name, np.random.default_rng(2), 120)
-    value = METRIC_VALUES[name]
+    value = METRICS[name].weighted
 
     def difference(drawn, axis=-1):
-        return value(second[drawn], truth[drawn]) - value(first[drawn], truth[drawn])
+        rows = np.arange(len(np.atleast_2d(drawn)))[:, None] * 120
+        weights = np.bincount((np.atleast_2d(drawn) + rows).ravel(), minlength=rows.size * 120).reshape(
+            -1, 120
+        )
+        return value(second, truth, weights * 1.0) - value(first, truth, weights * 1.0)
 
     slow = scipy.stats.bootstrap(
         (np.arange(120),),
@@ -90,7 +88,7 @@ def test_resamples_are_distributed_as_those_of_scipy(name):
         n_resamples=6000,
         rng=np.random.default_rng(3),
     ).bootstrap_distribution
-    before, after = resampled_values(name, (first, second), truth, seed=4, n_resamples=20_000)
+    before, after = resampled_values(METRICS[name], (first, second), truth, seed=4, n_resamples=20_000)
     fast = after - before
     where = [0.025, 0.16, 0.5, 0.84, 0.975]
     gap = (np.quantile(fast, where) - np.quantile(slow, where)) / slow.std()
@@ -101,9 +99,9 @@ def test_resamples_are_distributed_as_those_of_scipy(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_resample_is_made_whatever_fits_into_memory(name, monkeypatch):
     first, second, truth = examples(name, np.random.default_rng(0), 30)
-    at_once = resampled_values(name, (first, second), truth, seed=0, n_resamples=50)
+    at_once = resampled_values(METRICS[name], (first, second), truth, seed=0, n_resamples=50)
     monkeypatch.setattr(resampling_module, "CHUNK", 1)
-    one_by_one = resampled_values(name, (first, second), truth, seed=0, n_resamples=50)
+    one_by_one = resampled_values(METRICS[name], (first, second), truth, seed=0, n_resamples=50)
     assert at_once.shape == (2, 50)
     assert np.allclose(at_once, one_by_one, rtol=0, atol=1e-12)
 
@@ -113,7 +111,7 @@ def test_paired_predictions_meet_the_same_resamples():
     truth = np.random.default_rng(0).integers(0, 2, 40)
     predictions = np.random.default_rng(1).integers(0, 2, 40)
     a, b, mirror = resampled_values(
-        "accuracy", (predictions, predictions, 1 - predictions), truth, seed=0, n_resamples=200
+        METRICS["accuracy"], (predictions, predictions, 1 - predictions), truth, seed=0, n_resamples=200
     )
     assert np.array_equal(a, b)
     assert np.allclose(a + mirror, 1)

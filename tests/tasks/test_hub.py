@@ -76,6 +76,7 @@ def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, serve, refusing)
         assert {**cached, "seconds": 0} == {**first, "seconds": 0}
 
 
+@pytest.mark.slow
 def test_records_name_the_revision_that_was_read(tmp_path, serve, refusing):
     with serve(sst2(), SHA) as (endpoint, _):
         load(tmp_path / "hf", endpoint)
@@ -113,6 +114,7 @@ def test_labels_are_matched_by_name(tmp_path, serve):
         assert load(tmp_path / "hf", endpoint)["data"]["label"] == [1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -127,6 +129,7 @@ def test_what_is_not_glue_is_refused(tmp_path, serve, files, message):
         assert message in load(tmp_path / "hf", endpoint)["error"]
 
 
+@pytest.mark.slow
 def test_a_hub_out_of_reach_is_told_within_seconds_with_the_cure(tmp_path, refusing, silent):
     for endpoint in (refusing, silent):
         start = time.perf_counter()

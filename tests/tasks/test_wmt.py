@@ -6,6 +6,7 @@ import textwrap
 
 import datasets
 import pyarrow.parquet
+import pytest
 from hub_stub import answer_of
 
 from prune_heads.tasks.spec import TASKS
@@ -97,6 +98,7 @@ def test_pairs_come_from_the_hub_and_training_pairs_only_as_many_as_are_needed(t
     assert drawn["last"] != ["en 19", "fr 19"]
 
 
+@pytest.mark.slow
 def test_more_training_pairs_are_read_when_they_are_asked_for(tmp_path, serve):
     n = ROWS_A_SHARD + 1
     with serve(repository(card=False), SHA, name="wmt/wmt14") as (endpoint, _):
@@ -105,6 +107,7 @@ def test_more_training_pairs_are_read_when_they_are_asked_for(tmp_path, serve):
     assert train["n_available"] == n  # the card does not say how many there are
 
 
+@pytest.mark.slow
 def test_what_is_not_such_pairs_is_refused(tmp_path, serve):
     with serve(repository(card=False, languages=("de", "en")), SHA, name="wmt/wmt14") as (endpoint, _):
         (told,) = load(tmp_path / "hf", endpoint, ["validation", None, None])

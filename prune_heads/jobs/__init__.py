@@ -1,1 +1,0 @@
-"""Jobs: what a command does from its options to its folder. One function a command."""

@@ -1,0 +1,186 @@
+"""What a model is asked: how rows become batches, the loss of each example, what is kept of it, and the metrics."""
+
+import ast
+import hashlib
+import inspect
+import sys
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from prune_heads.checkpoints import Checkpoint, Head
+from prune_heads.errors import PruneHeadsError
+from prune_heads.modes import logits_of
+from prune_heads.objectives.batches import Batch, Batches
+from prune_heads.statistics.metrics import Metric, metric_named
+from prune_heads.tasks.spec import METRIC_NAMES, TaskSpec
+from prune_heads.tasks.task import Split
+
+Kept = NDArray[np.float32]
+"""`(n_examples, width)`: what is stored of each example, in file order. All metrics follow from it."""
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """One kind of prediction, bound to a task and a model by `bind`.
+
+    A new kind is a subclass in a file of its own and a row of `OBJECTIVES`. Everything else (masks, derivatives, the
+    store, tests, sweeps) asks only what is declared here.
+    """
+
+    metric: str
+    """The task's: key of `METRIC_NAMES`; unused where there are `own_metrics`."""
+    note: str | None = None
+    """What had to be decided, for people."""
+
+    name: ClassVar[str]
+    head: ClassVar[Head]
+    """What a model must have, and how it is loaded."""
+    reads: ClassVar[tuple[str, ...]] = ("logits",)
+    """Which tensors of the model's output `losses` and `read` look at."""
+    reads_one_token: ClassVar[bool] = False
+    """Whether one token of the last layer is read, as a classifier does."""
+    generates: ClassVar[bool] = False
+    """Whether answers are written token by token, so that layers run many times."""
+    chooses: ClassVar[bool] = False
+    """Whether a prediction is a choice, which a lower precision can flip."""
+    options: ClassVar[frozenset[str]] = frozenset()
+    """Options of `bind` that it takes."""
+    own_metrics: ClassVar[Mapping[str, Metric]] = {}
+    """Metrics that it brings, headline first; empty where it takes those that `METRIC_NAMES` lists for the task's."""
+    below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")
+    """What `chance` is the value of, and what to check where a model is below it."""
+
+    @classmethod
+    def serves(cls, spec: TaskSpec) -> bool:
+        """Whether it is for this task, among those of its kind."""
+        return True
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, checkpoint: Checkpoint) -> bool:
+        """Whether the model has its head."""
+
+    @classmethod
+    @abstractmethod
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+        """For this model and task.
+
+        Raises:
+            PruneHeadsError: If they do not fit.
+        """
+
+    @abstractmethod
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """The rows of a split as the model takes them, none longer than `n_max` tokens.
+
+        Raises:
+            DataError: If an example cannot be asked about.
+        """
+
+    @abstractmethod
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """`(batch,)`: the loss of each example, differentiable, by the tensors that it `reads`."""
+
+    @abstractmethod
+    def read(self, outputs: Any, batch: Batch) -> Tensor:
+        """`(batch, width)`: what one forward pass says of each example."""
+
+    def kept(self, model: nn.Module, batch: Batch) -> Tensor:
+        """`(batch, width)`: what is kept of each example, of the model as it is gated now."""
+        return self.read(model(**batch.inputs), batch)
+
+    @property
+    def measures(self) -> Mapping[str, Metric]:
+        """The metrics by name, the headline first."""
+        return self.own_metrics or {name: metric_named(name) for name in METRIC_NAMES[self.metric]}
+
+    @property
+    def headline(self) -> Metric:
+        """The metric that tables and curves show."""
+        return next(iter(self.measures.values()))
+
+    def predictions(self, kept: Kept) -> NDArray[Any]:
+        """`(n_examples,)` or `(n_examples, width)`: what the metrics compare with the references."""
+        return kept
+
+    def metrics(self, kept: Kept, references: NDArray[Any]) -> dict[str, float]:
+        """Each metric of a split; over weighted examples ask the `measures`."""
+        predicted = self.predictions(kept)
+        return {name: measure(predicted, references) for name, measure in self.measures.items()}
+
+    def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64] | None:
+        """`(n_examples,)`, in nats: of the right answer; None where it is not defined."""
+        return None
+
+    def chance(self, references: NDArray[Any]) -> float | None:
+        """The headline metric of what needs no model; None where nothing stands for it."""
+        return None
+
+    def says_little(self, references: NDArray[Any]) -> str | None:
+        """Why these examples say little of any model; None where they say enough."""
+        return None
+
+    def measurable(self, batches: Batches) -> NDArray[np.int64] | None:
+        """The places of the examples that something is predicted of; None for all."""
+        return None
+
+    def settings(self, model: nn.Module) -> dict[str, Any]:
+        """All that answers depend on beside model, data and gates; for keys."""
+        return {}
+
+    def about(self, n_max: int) -> dict[str, Any]:
+        """What records say of it beside the metric; `n_max` as for `batches`."""
+        return {}
+
+    def identity(self, model: nn.Module) -> dict[str, Any]:
+        """Name, code and settings: its part of a key."""
+        return {"name": self.name, "source": source_hash(type(self)), "settings": self.settings(model)}
+
+
+def source_hash(cls: type) -> str:
+    """SHA-256 (hex) of the code of a class and its bases, each with its module, but for comments."""
+    digest = hashlib.sha256()
+    for each in cls.__mro__:
+        if each not in (Objective, ABC, object):
+            digest.update(_code(each))
+    return digest.hexdigest()
+
+
+@cache
+def _code(cls: type) -> bytes:
+    module = sys.modules[cls.__module__]
+    try:
+        source = inspect.getsource(cls if cls.__module__ == "__main__" else module)
+    except (OSError, TypeError) as error:
+        raise PruneHeadsError(
+            f"the source of {cls.__qualname__} must be known, since what is stored depends on it; got: {error}. Define "
+            "it in a file or a notebook"
+        ) from error
+    tree = ast.parse(textwrap.dedent(source))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree).encode()
+
+
+def read_off(output: Any, reads: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of a model's output that an objective reads, `(rows, ...)` each."""
+    return {name: logits_of(output) if name == "logits" else getattr(output, name) for name in reads}
+
+
+def stacked(rows: Sequence[Tensor]) -> NDArray[np.float32]:
+    """Tensors of one shape as an array in float32."""
+    array: NDArray[np.float32] = torch.stack(list(rows)).float().cpu().numpy()
+    return array

@@ -1,0 +1,228 @@
+"""Examples as a model takes them: in batches, sorted by length, padded per batch, with their place in the file.
+
+Sorting keeps padding small (GLUE sentences have 10 to 40 tokens, the published protocol pads all to 128). Padding is
+on the right, whatever the tokenizer says: there an absolute position is that of the example alone. See `padding`.
+Whoever consumes the batches puts results back into file order by `Batch.index`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from prune_heads.objectives.base import Objective
+
+Side = Literal["right", "left", "none"]
+"""Where padding stands; none: examples run alone, and a batch that is made nevertheless is filled on the right."""
+
+IGNORED = -100
+"""Stands in targets where nothing is predicted, as everywhere in transformers."""
+
+
+class Field(Protocol):
+    """One input of the model, or what it is to predict, for all rows."""
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """`(n_rows,)`: positions of each row, padding not counted."""
+
+    def batch(self, rows: NDArray[np.int64], *, pad_to: int | None, side: Side) -> Tensor:
+        """`(len(rows), ...)`, padded to the longest of these rows, or to `pad_to` positions."""
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """All that it holds, for keys."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths, held as one flat array (four bytes a position)."""
+
+    values: NDArray[np.int32]
+    """`(all positions,)`, row after row."""
+    offsets: NDArray[np.int64]
+    """`(n_rows + 1,)`: row i has positions `offsets[i]:offsets[i + 1]`."""
+    fill: int = 0
+    """What stands in the padding."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int] | NDArray[np.int32]], fill: int = 0) -> Ragged:
+        """From the rows themselves."""
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+        return cls(np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]), offsets, fill)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """See `Field`."""
+        return np.diff(self.offsets)
+
+    def row(self, i: int) -> NDArray[np.int32]:
+        """`(positions,)` of row i."""
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
+        """See `Field`."""
+        found = [self.row(i) for i in rows]
+        width = max([pad_to or 0, *map(len, found)])
+        filled = np.full((len(found), width), self.fill, dtype=np.int64)
+        for line, values in zip(filled, found, strict=True):
+            start = width - len(values) if side == "left" else 0
+            line[start : start + len(values)] = values
+        return torch.from_numpy(filled)
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """See `Field`."""
+        yield self.values
+        yield self.offsets
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Rows of one shape, such as a class each."""
+
+    values: NDArray[Any]
+    """`(n_rows, ...)`"""
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """See `Field`: nothing that is padded."""
+        return np.zeros(len(self.values), dtype=np.int64)
+
+    def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
+        """See `Field`."""
+        return torch.from_numpy(self.values[rows])
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """See `Field`."""
+        yield self.values
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples on a device."""
+
+    index: NDArray[np.int64]
+    """`(batch,)`: places of the examples in file order, from 0."""
+    inputs: dict[str, Any]
+    """What the model's forward takes: tensors `(rows, ...)`, and options such as `use_cache`."""
+    targets: Tensor
+    """`(rows, ...)`: what is to be predicted, as the objective's losses take it."""
+    owner: Tensor | None = None
+    """`(rows,)`: of which example of the batch each row is; None where each example is one row."""
+    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """What answers are compared with and no model sees, an item an example."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        inputs = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.inputs.items()}
+        owner = None if self.owner is None else self.owner.to(device)
+        return replace(self, inputs=inputs, targets=self.targets.to(device), owner=owner)
+
+    def by_example(self, rows: Tensor) -> Tensor:
+        """`(batch, ...)`: the sum over the rows of each example, of `(rows, ...)`."""
+        if self.owner is None:
+            return rows
+        return rows.new_zeros(len(self.index), *rows.shape[1:]).index_add(0, self.owner, rows)
+
+    def repeated(self, n: int) -> Batch:
+        """The whole batch `n` times over."""
+        owner = self.owner
+        if owner is not None:
+            owner = torch.cat([owner + i * len(self.index) for i in range(n)])
+        return Batch(
+            np.tile(self.index, n),
+            {name: repeat(value, n) for name, value in self.inputs.items()},
+            repeat(self.targets, n),
+            owner,
+            {name: [*items] * n for name, items in self.beside.items()},
+        )
+
+
+def repeat(value: Any, n: int) -> Any:
+    """`(rows, ...)` -> `(n * rows, ...)`, all rows n times over; what is no tensor stays."""
+    return value.repeat(n, *[1] * (value.ndim - 1)) if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The examples of a split, prepared once for a model."""
+
+    objective: Objective
+    """What is predicted; as it is bound to model, task and lengths."""
+    inputs: Mapping[str, Field]
+    """What the model's forward takes, by name; the first says how long a row is."""
+    targets: Field
+    """What is to be predicted."""
+    references: NDArray[Any]
+    """`(n_examples,)`: what the metrics compare answers with, in the task's own terms."""
+    batch_size: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the forward takes besides, the same for all rows."""
+    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """As in `Batch`, for all examples."""
+    rows: NDArray[np.int64] | None = None
+    """`(n_examples + 1,)`: example i has rows `rows[i]:rows[i + 1]`; None: one each."""
+    side: Side = "right"
+    """Where padding stands."""
+    n_cut: int = 0
+    """Examples that were longer than they may be."""
+
+    @property
+    def n_examples(self) -> int:
+        """Examples in all."""
+        return len(self.references)
+
+    @property
+    def n_tokens(self) -> NDArray[np.int64]:
+        """`(n_examples,)`: tokens of each example, special ones included, padding not; targets not counted."""
+        return self._summed(next(iter(self.inputs.values())).sizes)
+
+    @property
+    def n_decoded(self) -> NDArray[np.int64] | None:
+        """`(n_examples,)`: tokens that a decoder is given, beside those of the encoder; None where there are none."""
+        names = [name for name in ("decoder_input_ids", "labels") if name in self.inputs]
+        return self._summed(self.inputs[names[0]].sizes) if names else None
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All that the model is given of the examples, and what it is to predict, by name; for fingerprints."""
+        for name, given in [*sorted(self.inputs.items()), ("targets", self.targets)]:
+            yield from ((name, array) for array in given.arrays())
+        yield "references", self.references
+        if self.rows is not None:
+            yield "rows", self.rows
+
+    def _summed(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        return sizes if self.rows is None else np.add.reduceat(sizes, self.rows[:-1])
+
+    def __len__(self) -> int:
+        return -(-self.n_examples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Longest first, so that what does not fit into memory fails at once."""
+        return self.numbered(range(len(self)))
+
+    def numbered(self, steps: Iterable[int]) -> Iterator[Batch]:
+        """Some of the batches, by their places among all, from 0."""
+        order = np.argsort(-(self.n_tokens + self._summed(self.targets.sizes)), kind="stable")
+        for step in steps:
+            yield self.batch(order[step * self.batch_size : (step + 1) * self.batch_size])
+
+    def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
+        """The examples at these places, padded to the longest of them or to `pad_to` tokens."""
+        rows, owner = index, None
+        if self.rows is not None:
+            rows = np.concatenate([np.arange(self.rows[i], self.rows[i + 1]) for i in index])
+            owner = torch.from_numpy(np.repeat(np.arange(len(index)), np.diff(self.rows)[index]))
+        made = {
+            name: given.batch(rows, pad_to=pad_to, side=self.side)
+            for name, given in {**self.inputs, "": self.targets}.items()
+        }
+        targets = made.pop("")
+        beside = {name: [items[i] for i in index] for name, items in self.beside.items()}
+        return Batch(index, {**made, **self.options}, targets, owner, beside)

@@ -1,0 +1,73 @@
+"""A score an example, of a sequence classifier with one output."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, check_problem
+from prune_heads.modes import logits_of
+from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.batches import Batch, Batches, Fixed
+from prune_heads.objectives.labels import match_labels
+from prune_heads.objectives.single_label import SingleLabel, all_alike, text_batches
+from prune_heads.tasks.spec import TaskSpec
+from prune_heads.tasks.task import Split
+
+
+@dataclass(frozen=True)
+class Regression(Objective):
+    """Squared error; kept is the score."""
+
+    name = "regression"
+    head = CLASSIFICATION
+    reads_one_token = True
+    options = frozenset({"label_order"})
+    below_chance = SingleLabel.below_chance
+
+    @classmethod
+    def serves(cls, spec: TaskSpec) -> bool:
+        """See `Objective`."""
+        return spec.labels is None
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> bool:
+        """See `Objective`."""
+        return checkpoint.objective is None
+
+    @classmethod
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+        """A model with one output; see `Objective`."""
+        config = checkpoint.model.config
+        check_problem(config, checkpoint.name, regression=True)
+        match_labels(spec, config.id2label, label_order=options.get("label_order"))
+        return cls(spec.metric)
+
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row a text or a pair; see `Objective`."""
+        scores = np.asarray(split.dataset["label"][:], dtype=np.float64)
+        return text_batches(
+            self, split, tokenizer, Fixed(scores.astype(np.float32)), scores, batch_size, n_max
+        )
+
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """See `Objective`."""
+        return (logits_of(outputs).float().squeeze(-1) - batch.targets).square()
+
+    def read(self, outputs: Any, batch: Batch) -> Tensor:
+        """See `Objective`."""
+        return logits_of(outputs)
+
+    def predictions(self, kept: Kept) -> NDArray[Any]:
+        """`(n_examples,)`: scores."""
+        return kept[:, 0]
+
+    def chance(self, references: NDArray[Any]) -> float:
+        """Of always giving the mean."""
+        return self.headline(np.full(len(references), references.mean()), references)
+
+    def says_little(self, references: NDArray[Any]) -> str | None:
+        """See `Objective`."""
+        return all_alike(references)

@@ -1,0 +1,39 @@
+"""The tokens of a target, given its source."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from prune_heads.checkpoints import Checkpoint
+from prune_heads.checkpoints.head import LANGUAGE_MODELS
+from prune_heads.objectives.batches import IGNORED, Batches, Ragged
+from prune_heads.objectives.likelihood import Likelihood, Shift, shift_of
+from prune_heads.objectives.texts import tokenize
+from prune_heads.tasks.spec import TaskSpec
+from prune_heads.tasks.task import Split
+
+
+@dataclass(frozen=True)
+class Seq2Seq(Likelihood):
+    """The likelihood of targets by an encoder-decoder."""
+
+    shift: Shift | None = None
+    """Makes the decoder's inputs of targets."""
+
+    name = "seq2seq"
+    head = LANGUAGE_MODELS["seq2seq"]
+    of_checkpoint = "seq2seq"
+
+    @classmethod
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+        """See `Objective`."""
+        return super().bind(checkpoint, spec, shift=shift_of(checkpoint.model), **options)
+
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row a pair, source and target cut each; see `Objective`."""
+        size = {"n_max": n_max}
+        inputs, cut = tokenize(split, tokenizer, of={"text": "text"}, **size)
+        wanted, also_cut = tokenize(split, tokenizer, of={"text_target": "text_pair"}, **size)
+        ids = wanted["input_ids"]
+        targets = Ragged(ids.values, ids.offsets, IGNORED)
+        decoded = {"labels": targets} if self.shift is None else {"decoder_input_ids": self.shift(targets)}
+        return self.made(inputs | decoded, targets, batch_size, cut | also_cut)

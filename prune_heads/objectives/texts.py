@@ -1,0 +1,60 @@
+"""Texts and pairs of texts, tokenised once and held as flat arrays."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_heads.objectives.batches import Ragged
+from prune_heads.tasks.task import Split
+
+CHUNK = 1000
+"""Texts that are given to a tokeniser at once."""
+
+
+def tokenize(
+    split: Split, tokenizer: Any, *, n_max: int, of: Mapping[str, str]
+) -> tuple[dict[str, Ragged], NDArray[np.bool_]]:
+    """The tokenizer's fields of each example, and which examples were longer, `(n_examples,)`, and are cut.
+
+    Args:
+        split: With columns of texts.
+        tokenizer: The checkpoint's own; the longer text of a pair is cut first.
+        n_max: Tokens, at most.
+        of: The tokenizer's argument -> column, such as `{"text": "text"}`; columns that are not there are left out.
+    """
+    chunks: dict[str, list[NDArray[np.int32]]] = {}
+    lengths: list[int] = []
+    cut: list[NDArray[np.bool_]] = []
+    for encoded, longer in _encoded(split, tokenizer, min(n_max, tokenizer.model_max_length), of):
+        cut.append(longer)
+        lengths += [len(ids) for ids in encoded["input_ids"]]
+        for name, values in encoded.items():
+            chunks.setdefault(name, []).append(
+                np.concatenate([np.asarray(v, dtype=np.int32) for v in values])
+            )
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    fill = {
+        "input_ids": tokenizer.pad_token_id or 0,
+        "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
+    }
+    fields = {
+        name: Ragged(np.concatenate(values), offsets, fill.get(name, 0)) for name, values in chunks.items()
+    }
+    return fields, np.concatenate(cut)
+
+
+def _encoded(
+    split: Split, tokenizer: Any, n_max: int, of: Mapping[str, str]
+) -> Iterator[tuple[dict[str, list[list[int]]], NDArray[np.bool_]]]:
+    """The tokenizer's fields, cut, and which examples were longer; the mask of padding is always among them."""
+    for start in range(0, len(split.dataset), CHUNK):
+        rows = split.dataset[start : start + CHUNK]
+        texts = {argument: rows[column] for argument, column in of.items() if column in rows}
+        # verbose=False: it warns of texts that are too long, though none of them reaches the model whole.
+        whole = tokenizer(**texts, return_attention_mask=True, verbose=False)
+        longer = np.asarray([len(ids) > n_max for ids in whole["input_ids"]])
+        if longer.any():
+            whole = tokenizer(**texts, return_attention_mask=True, truncation=True, max_length=n_max)
+        yield dict(whole), longer

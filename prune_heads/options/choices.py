@@ -1,0 +1,21 @@
+"""The names that options choose from. The tables behind some of them import torch; `--help` does not wait for it."""
+
+from typing import Literal
+
+CRITERIA = ("gradient", "ablation", "magnitude", "random")
+"""Keys of `prune_heads.importance.CRITERIA`."""
+ESTIMATORS = ("example", "token", "batch", "fisher", "signed")
+"""Keys of `prune_heads.importance.ESTIMATORS`."""
+NORMALIZERS = ("none", "l2", "min-max")
+"""Keys of `prune_heads.importance.NORMALIZERS`."""
+
+Mode = Literal["zero", "remove"]
+"""What happens to the weights of heads that are pruned."""
+Kind = Literal["without-one", "only-one"]
+"""Which ablations: of one head, or of all others of its layer."""
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""Names of torch's types."""
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Executor = Literal["local", "ray"]
+Target = Literal["dense", "onnx"]
+"""What a checkpoint is exported to."""

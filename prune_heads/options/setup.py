@@ -1,0 +1,278 @@
+"""The model, the task and the conditions under which they meet."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from prune_heads.errors import OptionError
+from prune_heads.options.choices import Device, Dtype
+from prune_heads.options.fields import Group, Say, names
+from prune_heads.options.places import folder_or_name, folder_or_url, toml_file
+from prune_heads.tasks.spec import LABEL_METRICS, TASKS, task_name
+
+if TYPE_CHECKING:
+    from prune_heads.tasks.own import OwnData
+
+DEFAULT_MODEL = "mini"
+DEFAULT_TASK = "mini-inference"
+
+_OWN, _COMPUTE = "Your own data", "Computation"
+_OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
+
+STORE_HELP = (
+    "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
+    "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)"
+)
+
+
+def task_word(value: str) -> str:
+    """The name of a task that is built in, or a TOML file.
+
+    Raises:
+        OptionError: Naming those that there are.
+    """
+    if task_name(value) in TASKS or value.endswith(".toml"):
+        return task_name(value)
+    near = difflib.get_close_matches(value.lower(), TASKS, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise OptionError(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
+
+
+def store_place(value: str) -> str:
+    """What `--store` names: a URL that can be opened, or the absolute path of a folder.
+
+    Raises:
+        StoreError: If it is a URL of no known kind, or the package for its kind is not installed.
+    """
+    from prune_heads.store import objects_at
+
+    return objects_at(value).place
+
+
+def _model_name(model: str) -> str:
+    """A folder by its name alone."""
+    from prune_heads.checkpoints import folder_name
+
+    return folder_name(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+@dataclass(frozen=True)
+class NamedModel(Group):
+    """A model alone."""
+
+    model: Annotated[
+        str,
+        Say(
+            "A checkpoint folder, with or without removed heads; a model on the hub; or 'mini'.",
+            is_path=folder_or_name,
+            shown=_model_name,
+        ),
+    ] = DEFAULT_MODEL
+    task: Annotated[
+        str,
+        Say(
+            "The task of the built-in checkpoint 'mini'; or lm or seq2seq for a language model.",
+            reach="content",
+            read=task_word,
+        ),
+    ] = DEFAULT_TASK
+
+
+@dataclass(frozen=True)
+class WrittenModel(NamedModel):
+    """A model that is written anew."""
+
+    dtype: Annotated[Dtype, Say("Precision of the written weights; ONNX is always float32.")] = "float32"
+    trust_remote_code: Annotated[bool, Say("Run the code that comes with a model on the hub.", "nothing")] = (
+        False
+    )
+
+
+@dataclass(frozen=True)
+class Setup(Group):
+    """A model on a task, as asked for; nothing is loaded yet."""
+
+    model: Annotated[
+        str,
+        Say(
+            "A checkpoint folder, a model on the hub, or 'mini', the built-in checkpoint of each task.",
+            is_path=folder_or_name,
+            shown=_model_name,
+        ),
+    ] = DEFAULT_MODEL
+    task: Annotated[
+        str,
+        Say(
+            "Name of a task, see 'prune-heads tasks', or a TOML file that describes one. (default: mini-inference)",
+            read=task_word,
+            is_path=toml_file,
+        ),
+    ] = ""
+    data_dir: Annotated[
+        Path | None,
+        Say(
+            "Folder with the task's official GLUE TSV files.",
+            shown=lambda folder: None if folder is None else folder.resolve().name,
+        ),
+    ] = None
+    label_order: Annotated[
+        tuple[str, ...] | None,
+        Say("The task's labels, comma-separated, in the order of the model's outputs.", read=names),
+    ] = None
+    max_examples: Annotated[
+        int | None, Say("Use only the first N examples of every split, in file order.", low=1)
+    ] = None
+    sample: Annotated[
+        int | None,
+        Say(
+            "Use N examples of every split, drawn at random; better for files that are sorted by label.",
+            "content",  # records hold it as `max_examples` and `sample_seed`
+            low=1,
+            since="later",
+        ),
+    ] = None
+    sample_seed: Annotated[int | None, Say("Seed of --sample. (default: 0)", low=0, since="later")] = None
+    train_file: Annotated[
+        Path | None,
+        Say(
+            "File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text.",
+            "content",
+            _OWN,
+        ),
+    ] = None
+    validation_file: Annotated[
+        Path | None, Say("File to report on, in the same formats.", "content", _OWN)
+    ] = None
+    text_column: Annotated[
+        tuple[str, ...],
+        Say(
+            "Column of the text; give it twice for pairs. (default: text; source and target for seq2seq)",
+            "content",
+            _OWN,
+        ),
+    ] = ()
+    label_column: Annotated[str | None, Say("Column of the label. (default: label)", "content", _OWN)] = None
+    metric: Annotated[
+        str | None,
+        Say("Metric for your own data. (default: accuracy)", "content", _OWN, choices=LABEL_METRICS),
+    ] = None
+    labels: Annotated[
+        tuple[str, ...] | None,
+        Say(
+            "Label names, comma-separated. (default: those in the files, sorted)", "content", _OWN, read=names
+        ),
+    ] = None
+    skip_invalid: Annotated[
+        bool,
+        Say(
+            "Skip invalid rows and count them. (default: stop with an error)",
+            panel=_OWN,
+            since="later",
+        ),
+    ] = False
+    batch_size: Annotated[int, Say("Examples in a batch.", panel=_COMPUTE, low=1)] = 32
+    max_length: Annotated[
+        int, Say("Most tokens of an example; longer ones are cut.", panel=_COMPUTE, low=4)
+    ] = 128
+    dtype: Annotated[Dtype, Say("Precision of the computation.", panel=_COMPUTE)] = "float32"
+    device: Annotated[Device, Say("Where to compute.", "nothing", _COMPUTE)] = "auto"
+    trust_remote_code: Annotated[
+        bool,
+        Say("Run the code that comes with a model on the hub.", "nothing", _COMPUTE),
+    ] = False
+    beams: Annotated[
+        int, Say("Number of beams for translation; 1 decodes greedily.", panel=_COMPUTE, low=1, since="later")
+    ] = 1
+    store: Annotated[
+        str | Path | None,
+        Say(STORE_HELP, "nothing", _COMPUTE, is_path=folder_or_url, read=store_place, metavar="PLACE"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", task_name(self.task))
+        task = self.task or (DEFAULT_TASK if self.own is None else self.own.name)
+        object.__setattr__(self, "task", task)
+        if self.sample is not None:
+            object.__setattr__(self, "max_examples", self.sample)
+            object.__setattr__(self, "sample_seed", self.sample_seed or 0)
+
+    @cached_property
+    def own(self) -> "OwnData | None":
+        """The files of one's own, and how to read them.
+
+        Raises:
+            TaskError: If their description is at fault.
+        """
+        given = {"train": self.train_file, "validation": self.validation_file}
+        files = {split: file for split, file in given.items() if file is not None}
+        if not files:
+            return None
+        from prune_heads.tasks.own import OwnData, own_texts
+
+        if self.task in _OF_TEXTS:
+            return own_texts(TASKS[self.task].kind, files, self.text_column)
+        return OwnData(
+            files=files,
+            text_columns=self.text_column or ("text",),
+            label_column=self.label_column or "label",
+            metric=self.metric or "accuracy",
+            labels=self.labels,
+        )
+
+    def configuration(self) -> dict[str, Any]:
+        """For records: everything that can change a result; folders by their names only."""
+        task = Path(self.task).name if self.own is None else self.own.name
+        return {**super().configuration(), "task": task}
+
+    @classmethod
+    def clash(cls, given: Mapping[str, Any]) -> str | None:
+        """Samples, tasks and data of one's own exclude each other in many ways."""
+        task, model = given.get("task"), given.get("model", cls.model)
+        files = given.keys() & {"train_file", "validation_file"}
+        if {"sample", "max_examples"} <= given.keys():
+            return "--sample and --max-examples exclude each other"
+        if "sample_seed" in given and "sample" not in given:
+            return "--sample-seed belongs to --sample"
+        if task in _OF_TEXTS:
+            return _clash_of_texts(task, given)
+        if not files and given.keys() & {"text_column", "label_column", "metric", "labels"}:
+            return (
+                "--text-column, --label-column, --metric and --labels describe --train-file and "
+                "--validation-file; name at least one of these"
+            )
+        if task is None and not files and model != DEFAULT_MODEL:
+            return "--task must say which task the model is for; see 'prune-heads tasks'"
+        if task is not None and files and (model != DEFAULT_MODEL or task.endswith(".toml")):
+            return "--task and one's own --train-file or --validation-file exclude each other"
+        return None
+
+
+def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
+    """What a language model reads are texts of one's own, which have no labels."""
+    if not given.keys() & {"train_file", "validation_file"}:
+        return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
+    of_labels = [name for name in ("label_column", "labels", "label_order", "metric") if name in given]
+    if not of_labels:
+        return None
+    said = " and ".join(f"--{name.replace('_', '-')}" for name in of_labels)
+    return (
+        f"{said} must not be given beside --task {task}: texts have no labels, and the metric is "
+        f"{'BLEU' if task == 'translation' else 'their likelihood'}"
+    )
+
+
+@dataclass(frozen=True)
+class Start(Setup):
+    """A setup whose model is a pretrained one."""
+
+    model: Annotated[
+        str,
+        Say(
+            "A pretrained model: a folder, a model on the hub, or 'mini'.",
+            is_path=folder_or_name,
+            shown=_model_name,
+        ),
+    ] = "google-bert/bert-base-uncased"

@@ -1,0 +1,44 @@
+"""How a model is fine-tuned."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from prune_heads.options.fields import Group, Say, numbers
+
+
+@dataclass(frozen=True)
+class Recipe(Group):
+    """How a model is fine-tuned; the defaults are those of Michel, Levy and Neubig (2019) for BERT.
+
+    Their code multiplies the rate by the warm-up schedule twice, once in the loop and once inside its optimizer, and
+    that optimizer (BertAdam) does not correct its moments at the start. Here the schedule acts once, as the paper says,
+    and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
+    """
+
+    epochs: Annotated[int, Say("Number of passes over the training split.", low=1)] = 3
+    learning_rate: Annotated[float, Say("Highest learning rate.", low=0)] = 2e-5
+    """Linear warm-up, then linear decay to 0."""
+    warmup: Annotated[
+        float,
+        Say("Share of the steps in which the learning rate rises.", key="warmup_fraction", low=0, high=0.99),
+    ] = 0.1
+    weight_decay: Annotated[float, Say("Weight decay of matrices, by AdamW.", low=0)] = 0.01
+    """Biases and layer norms are left out."""
+    seed: Annotated[int, Say("Seed of the new head, the order of examples and the dropout.", low=0)] = 42
+    group_by_length: Annotated[
+        bool,
+        Say(
+            "Put texts of similar length into a batch: less padding, but batches are no longer random samples.",
+            flag="--group-by-length/--no-group-by-length",
+        ),
+    ] = True
+    keep_epochs: Annotated[
+        bool, Say("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.")
+    ] = False
+    keep_steps: Annotated[
+        tuple[int, ...],
+        Say("Keep checkpoints after these steps: 0,50,100, where 0 is the start.", read=numbers(0, "0,50")),
+    ] = ()
+    save_minutes: Annotated[
+        float, Say("Minutes between two saves, from which a killed run goes on.", "nothing", low=0)
+    ] = 10.0

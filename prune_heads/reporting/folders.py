@@ -1,0 +1,140 @@
+"""What each command leaves in its output folder beside the record."""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from prune_heads.anatomy import head_counts
+from prune_heads.checkpoints import write_pruned, write_tokenizer
+from prune_heads.heads import HeadMask
+from prune_heads.reporting import figures
+from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.bench import bench_page
+from prune_heads.reporting.correlations import correlation_page
+from prune_heads.reporting.curves import curve_csv, curve_page
+from prune_heads.reporting.finetuning import finetuning_table
+from prune_heads.reporting.terminal import run_page
+from prune_heads.runs import SCORES_FILE, Files
+from prune_heads.studies.run import RunResult
+from prune_heads.studies.scoring import ScoreResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TABLE_FILE = "table.md"
+HEADS_FILE = "heads.json"
+CURVES_FILE = "curves.csv"
+GRADIENTS_FILE = "gradients.safetensors"
+CHECKPOINT_FOLDER = "checkpoint"
+
+Record = dict[str, Any]
+
+
+def ablation_files(record: Record) -> Files:
+    """Tables in three forms and, where heads were chosen, the best ones; maps of the differences."""
+    best = {"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}
+    scatter = {"scatter": _figure(figures.ablation_scatter(record))} if record["correlations"] else {}
+    return {
+        TABLE_FILE: ablation_page(record).to_markdown(),
+        "table.tex": ablation_latex(record),
+        "ablations.csv": ablation_csv(record),
+        **best,
+        "differences": _figure(figures.ablation_maps(record)),
+        "histogram": _figure(figures.ablation_histogram(record)),
+        **scatter,
+    }
+
+
+def bench_files(record: Record, removed: HeadMask) -> Files:
+    """The table, and the heads that were removed."""
+    return {HEADS_FILE: removed.to_json(), TABLE_FILE: bench_page(record, whole=True).to_markdown()}
+
+
+def correlation_files(record: Record) -> Files:
+    """The table, and a scatter a pair."""
+    numbers = combinations(range(1, len(record["series"]) + 1), 2)
+    pairs = zip(numbers, record["correlations"], strict=True)
+    return {
+        TABLE_FILE: correlation_page(record).to_markdown(),
+        **{
+            f"scatter-{first}-{second}": _figure(figures.correlation_scatter(record, pair))
+            for (first, second), pair in pairs
+        },
+    }
+
+
+def curve_files(record: Record) -> Files:
+    """The table, the points and the figure."""
+    return {
+        TABLE_FILE: curve_page(record).to_markdown(),
+        CURVES_FILE: curve_csv(record),
+        "curve": _figure(figures.criteria_figure(record)),
+    }
+
+
+def finetuning_files(record: Record) -> Files:
+    """The table."""
+    return {TABLE_FILE: finetuning_table(record).to_markdown()}
+
+
+def run_files(result: RunResult, *, checkpoint: bool = False) -> Files:
+    """The heads, the table, the scores, the curve and, if asked, the pruned model."""
+    found = dict[str, Any]()
+    if result.scored is not None:
+        found |= score_files(result.scored, result.mask.descriptors())
+    if result.record["curve"]:
+        found["curve"] = _figure(figures.curve_figure(result.record))
+    if checkpoint:
+        found[CHECKPOINT_FOLDER] = _checkpoint(result.model, result.tokenizer)
+    return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: run_page(result.record).to_markdown(), **found}
+
+
+def score_files(scored: ScoreResult, pruned: Sequence[str] = ()) -> Files:
+    """The scores, their heat map and, where there is one, the matrix of gradients they come from."""
+    report = scored.report()
+    gradients = {} if scored.gradients is None else {GRADIENTS_FILE: _gradients(scored)}
+    return {SCORES_FILE: report, "scores": _figure(figures.heat_map(report, pruned)), **gradients}
+
+
+def pruned_files(mask: HeadMask, model: PreTrainedModel, tokenizer: Tokenizer) -> Files:
+    """The heads that are gone, and the checkpoint."""
+    return {HEADS_FILE: mask.to_json(), CHECKPOINT_FOLDER: _checkpoint(model, tokenizer)}
+
+
+def _figure(figure: "Figure") -> Callable[[Path], None]:
+    """As PNG and SVG."""
+    return lambda path: figures.save(figure, path.parent, path.name)
+
+
+def _checkpoint(model: PreTrainedModel, tokenizer: Tokenizer) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.mkdir()
+        write_pruned(model, path)
+        write_tokenizer(tokenizer, path)
+
+    return write
+
+
+def _gradients(scored: ScoreResult) -> Callable[[Path], None]:
+    """The matrix (examples x heads), in safetensors; its metadata name the heads of the columns, from 1."""
+    gradients = scored.gradients
+    assert gradients is not None
+    names = head_counts(scored.blocks).names()
+    heads = [
+        f"{name}:{head + 1}"
+        for name, block in zip(names, scored.blocks, strict=True)
+        for head in block.original_heads
+    ]
+    tensors: dict[str, NDArray[Any]] = {
+        "signed": gradients.signed,
+        "absolute": gradients.absolute,
+        "n_tokens": np.asarray(gradients.n_tokens),
+    }
+    return lambda path: save_file(tensors, path, metadata={"heads": " ".join(heads)})

@@ -1,0 +1,240 @@
+"""The metrics, once: functions of examples that count as often as weights say, so that a bootstrap is one call.
+
+A metric of a split has weights of 1. Ties, constants and empty classes give 0, as the official metrics do.
+`prune_heads.tasks.metrics` wraps them as `evaluate.Metric`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prune_heads.errors import NotFiniteError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number for predictions: higher is better, but for perplexity."""
+
+    name: str
+    weighted: Callable[[Array, Array, Array], Array]
+    """(predictions `(m,)` or `(m, width)`, references `(m,)`, weights `(n, m)`) -> `(n,)`."""
+    width: int | None = None
+    """Numbers of a prediction, `(m, width)`; None for one, `(m,)`."""
+    cell: Callable[[Array, Array], Array] | None = None
+    """(predictions, references) -> all that it needs of each prediction, few different whole numbers. Examples that
+    agree in it and in their reference are resampled as one cell. None: predictions are scores."""
+    each: Callable[[Array, Array], Array] | None = None
+    """(predictions, references) -> a number an example, whose mean the metric is; None where it is no mean."""
+    is_share: bool = False
+    """Whether `each` is 0 or 1, so that a difference has an exact test (McNemar)."""
+    undefined: Callable[[Array], str | None] = lambda references: None
+    """(references) -> why it means nothing on them, whatever is predicted."""
+
+    def __call__(self, predictions: ArrayLike, references: ArrayLike) -> float:
+        """Of a split.
+
+        Raises:
+            NotFiniteError: If a number is NaN or infinite.
+            ValueError: If the lengths differ, or there is no example.
+        """
+        made, true = np.asarray(predictions), np.asarray(references)
+        if len(made) != len(true) or len(true) == 0:
+            raise ValueError(
+                f"predictions and references must be as many, and some, got {len(made)} and {len(true)}"
+            )
+        for what, array in (("predictions", made), ("references", true)):
+            if n_bad := array.size - int(np.isfinite(array).sum()):
+                raise NotFiniteError(f"{what} must be finite, got NaN or infinity in {n_bad} of {array.size}")
+        return float(self.weighted(made, true, np.ones((1, len(true))))[0])
+
+    def why_undefined(self, references: Array) -> str | None:
+        """Why it means nothing on these examples, whatever is predicted; None where it means something.
+
+        It is 0 then; a table should say this sentence instead.
+        """
+        if len(references) == 0:
+            return f"{self.name} needs examples, and there are none"
+        return self.undefined(references)
+
+
+def _right(predictions: Array, references: Array) -> Array:
+    return np.asarray(predictions == references)
+
+
+def _mean(each: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], Array]:
+    def weighted(predictions: Array, references: Array, weights: Array) -> Array:
+        return np.asarray(weights @ each(predictions, references) / weights.sum(axis=1))
+
+    return weighted
+
+
+def mean_of(
+    name: str, each: Callable[[Array, Array], Array], *, is_share: bool = False, **rest: Any
+) -> Metric:
+    """The mean of a number an example."""
+    return Metric(name, _mean(each), each=each, is_share=is_share, **rest)
+
+
+def _f1(predictions: Array, references: Array, weights: Array) -> Array:
+    """F1 of label 1; 0 where label 1 is neither predicted nor there."""
+    both = weights @ ((predictions == 1) & (references == 1))
+    either = weights @ (predictions == 1) + weights @ (references == 1)
+    return np.asarray(2 * both / np.maximum(either, 1))
+
+
+def _matthews_correlation(predictions: Array, references: Array, weights: Array) -> Array:
+    """Of any number of classes; 0 where predictions or labels are all alike."""
+    labels = np.arange(max(predictions.max(), references.max()) + 1)
+    predicted = weights @ (predictions[:, None] == labels)
+    true = weights @ (references[:, None] == labels)
+    right, n = weights @ (predictions == references), weights.sum(axis=1)
+    # Whole numbers all along: one class alone gives a variance of exactly 0.
+    covariance = right * n - (predicted * true).sum(axis=1)
+    return _normalised(covariance, (n**2 - (predicted**2).sum(axis=1)) * (n**2 - (true**2).sum(axis=1)))
+
+
+def _pearson(predictions: Array, references: Array, weights: Array) -> Array:
+    """0 where one side is constant."""
+    a, b = (x - x.mean() for x in (np.asarray(predictions, float), np.asarray(references, float)))
+    n = weights.sum(axis=1)
+    mean_a, mean_b, aa, bb, ab = (weights @ np.stack([a, b, a * a, b * b, a * b], axis=1) / n[:, None]).T
+    variances = _rounding_to_zero(aa - mean_a**2, aa) * _rounding_to_zero(bb - mean_b**2, bb)
+    return _normalised(ab - mean_a * mean_b, variances)
+
+
+def _spearmanr(predictions: Array, references: Array, weights: Array) -> Array:
+    """Ranks are taken anew for each row of weights; ties share their mean rank. 0 where one side is constant."""
+    a, b = _centred_ranks(predictions, weights), _centred_ranks(references, weights)
+    weighted = weights * a
+    covariance, variance_a = (np.einsum("rm,rm->r", weighted, each) for each in (b, a))
+    return _normalised(covariance, variance_a * np.einsum("rm,rm,rm->r", weights, b, b))
+
+
+def _log_likelihood(predictions: Array, references: Array, weights: Array) -> Array:
+    """Nats a predicted token: sums of log-likelihoods over numbers of tokens, each summed over the examples."""
+    return np.asarray(weights @ predictions.astype(float) / (weights @ references))
+
+
+def _perplexity(predictions: Array, references: Array, weights: Array) -> Array:
+    """`exp` of minus the log-likelihood of a token.
+
+    Raises:
+        NotFiniteError: If a split's own is beyond all numbers.
+    """
+    nats = _log_likelihood(predictions, references, weights)
+    with np.errstate(over="ignore"):
+        values = np.exp(-nats)
+    if len(values) == 1 and not np.isfinite(values).all():
+        raise NotFiniteError(
+            f"perplexity must be finite; got a log-likelihood of {nats[0]:.4g} nats a token. Try --dtype float32, "
+            "and check that the tokenizer is the model's own"
+        )
+    return values
+
+
+N_COUNTS = 10
+"""Numbers of a translation for BLEU: right n-grams of 1 to 4 words, all n-grams, words of it and of its reference."""
+
+
+def _bleu(predictions: Array, references: Array, weights: Array) -> Array:
+    """Corpus BLEU as a share, of counts `(m, N_COUNTS)`.
+
+    With sacrebleu's smoothing `exp`: the first length of which no n-gram is right counts as half of one, the next as a
+    quarter, and so on. Where no word is right, or no translation has four words, BLEU is 0.
+    """
+    sums = weights @ predictions.astype(float)
+    right, total, length, wanted = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
+    smoothed = np.where(right > 0, right, 0.5 ** np.cumsum(right == 0, axis=-1))
+    mean = np.exp(np.log(smoothed / np.maximum(total, 1)).mean(axis=-1))
+    brevity = np.exp(np.minimum(0, 1 - wanted / np.maximum(length, 1)))
+    return np.asarray(np.where((right > 0).any(axis=-1) & (total > 0).all(axis=-1), brevity * mean, 0.0))
+
+
+def _no_positive(references: Array) -> str | None:
+    if (references == 1).any():
+        return None
+    return f"f1 needs examples of its positive label, and none of the {len(references)} has it"
+
+
+def _alike(name: str, what: str) -> Callable[[Array], str | None]:
+    def undefined(references: Array) -> str | None:
+        if np.ptp(references) > 0:
+            return None
+        return f"{name} needs {what} that differ, and those of all {len(references)} examples are alike"
+
+    return undefined
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            mean_of("accuracy", _right, is_share=True, cell=_right),
+            Metric("f1", _f1, cell=lambda labels, references: labels == 1, undefined=_no_positive),
+            Metric(
+                "matthews_correlation",
+                _matthews_correlation,
+                cell=lambda labels, references: labels,
+                undefined=_alike("matthews_correlation", "labels"),
+            ),
+            Metric("pearson", _pearson, undefined=_alike("pearson", "scores")),
+            Metric("spearmanr", _spearmanr, undefined=_alike("spearmanr", "scores")),
+            Metric("log_likelihood", _log_likelihood),
+            Metric("perplexity", _perplexity),
+            Metric("bleu", _bleu, N_COUNTS),
+        )
+    }
+)
+"""The metrics of the objectives that share them, by name.
+
+Of `log_likelihood` and `perplexity` a prediction is the sum of an example's log-likelihoods, its reference the number
+of its predicted tokens; of `bleu` its `N_COUNTS` counts, which are of its reference too.
+"""
+
+
+def metric_named(metric: str | Metric) -> Metric:
+    """A metric by its name, or itself.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if metric not in METRICS:
+        raise ValueError(f"the metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    return METRICS[metric]
+
+
+def _normalised(covariance: Array, variances: Array) -> Array:
+    """Covariance over the root of the product of two variances; 0 where this product is 0."""
+    safe = np.where(variances > 0, variances, 1.0)
+    return np.asarray(np.where(variances > 0, covariance / np.sqrt(safe), 0.0))
+
+
+def _rounding_to_zero(variance: Array, square: Array) -> Array:
+    """A resample may hold one value only; the difference of its moments is then rounding, of either sign."""
+    return np.where(variance > 1e-12 * square, variance, 0.0)
+
+
+def _centred_ranks(values: Array, weights: Array) -> Array:
+    """Mean rank of each example in each resample less the mean of all ranks, `(n_resamples, m)`.
+
+    An example drawn w times takes w ranks, and equal values share theirs: below it is all that is drawn of smaller
+    values, and half of its own value lies below the middle. Exact, for these are halves of whole numbers.
+    """
+    distinct, group = np.unique(values, return_inverse=True)
+    if len(distinct) == len(values):
+        drawn = weights[:, np.argsort(values)]
+    else:
+        order = np.argsort(group, kind="stable")
+        drawn = np.add.reduceat(
+            weights[:, order], np.searchsorted(group[order], range(len(distinct))), axis=1
+        )
+    middle = np.cumsum(drawn, axis=1) - drawn / 2
+    return np.asarray((middle - drawn.sum(axis=1, keepdims=True) / 2)[:, group])

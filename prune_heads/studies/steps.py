@@ -1,0 +1,166 @@
+"""The steps of a run on their own, joined by their files: score, prune, evaluate."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prune_heads.checkpoints import Classifier
+from prune_heads.errors import RunError
+from prune_heads.files import read_json
+from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.options import Choice, Masked, Scoring, Setup, Surgery, WrittenModel
+from prune_heads.progress import Reporter
+from prune_heads.runs import record_of
+from prune_heads.studies.clock import Clock
+from prune_heads.studies.evaluating import evaluate
+from prune_heads.studies.pruning import chosen, going_together, prune, read_heads
+from prune_heads.studies.scoring import ScoreResult, configuration_of, examples_to_score_on, score
+from prune_heads.studies.setup import (
+    identify,
+    identify_model,
+    load_model,
+    load_split,
+    load_subject,
+    predictions_of,
+)
+from prune_heads.studies.spreading import Spread
+from prune_heads.surgery import removed_heads
+
+Record = dict[str, Any]
+Admit = Callable[[Record], None]
+
+
+class Scored(NamedTuple):
+    """Scores of heads."""
+
+    record: Record
+    result: ScoreResult
+
+
+class Pruned(NamedTuple):
+    """A model that has lost heads."""
+
+    record: Record
+    mask: HeadMask
+    classifier: Classifier
+
+
+class Evaluated(NamedTuple):
+    """Metrics of a model with heads masked."""
+
+    record: Record
+    mask: HeadMask
+    report: Record
+    """The JSON contract of `prune-heads evaluate`."""
+
+
+def score_heads(
+    setup: Setup, scoring: Scoring, reporter: Reporter, *, admit: Admit, spread: Spread | None = None
+) -> Scored:
+    """Score the heads.
+
+    Args:
+        setup: Model, task, conditions and store.
+        scoring: Criterion, estimator and normalisation.
+        reporter: Told about stages and notes.
+        admit: Called with the identity before the long work; it may refuse by raising.
+        spread: The cluster that does what takes long; None to do it here.
+
+    Raises:
+        PruneHeadsError: If the heads cannot be scored.
+    """
+    clock = Clock()
+    subject = load_subject(setup, reporter)
+    examples = examples_to_score_on(subject, setup, scoring, reporter)
+    identity = {
+        "configuration": {**setup.configuration(), **configuration_of(scoring)},
+        **identify(subject, [] if examples is None else [examples.split]),
+    }
+    admit(identity)
+    clock.lap("load")
+    scored = score(subject, scoring, examples, spread=spread)
+    clock.lap("score")
+    return Scored(record_of("score", identity, reporter, clock.seconds, subject.device), scored)
+
+
+def prune_heads(
+    model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter, *, admit: Admit
+) -> Pruned:
+    """Zero or remove heads, named or chosen by a scores.json; no data are needed. Arguments as `score_heads`.
+
+    Raises:
+        PruneHeadsError: If the model, the heads or the scores cannot be read.
+    """
+    clock, mode = Clock(), options.mode
+    classifier = load_model(model, reporter)
+    gone = removed_heads(classifier.model)
+    together = going_together(classifier.model, choice, mode, reporter)
+    scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
+    mask = chosen(choice, gone, scores, together)
+    identity = {
+        "configuration": {
+            "model": classifier.name,
+            "heads": mask.descriptors(),
+            "mode": mode,
+            "dtype": model.dtype,
+        },
+        **identify_model(classifier),
+    }
+    admit(identity)
+    parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
+    clock.lap("prune")
+    record = record_of(
+        "prune",
+        identity,
+        reporter,
+        clock.seconds,
+        classifier.model.device,
+        mode=mode,
+        n_heads=mask.n_total,
+        n_pruned=len(mask),
+        heads_pruned=mask.descriptors(),
+        parameters=parameters,
+    )
+    return Pruned(record, mask, classifier)
+
+
+def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter, *, admit: Admit) -> Evaluated:
+    """The task's metrics with heads masked. Arguments as `score_heads`.
+
+    Raises:
+        PruneHeadsError: If the model cannot be evaluated so.
+    """
+    clock = Clock()
+    subject = load_subject(setup, reporter)
+    mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
+    split = load_split(setup, subject, options.split or subject.task.spec.eval_splits[0], reporter)
+    identity = {
+        "configuration": {**setup.configuration(), "heads": mask.descriptors(), "split": split.name},
+        **identify(subject, [split]),
+    }
+    admit(identity)
+    clock.lap("load")
+    report = evaluate(predictions_of(setup, subject, split, reporter), mask)
+    clock.lap("evaluate")
+    record = record_of("evaluate", identity, reporter, clock.seconds, subject.device, **report)
+    return Evaluated(record, mask, report)
+
+
+def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
+    """The scores in a `scores.json` of a model with so many heads a block.
+
+    Raises:
+        RunError: If the file cannot be read or belongs to another model.
+    """
+    try:
+        scores = HeadScores.from_json(read_json(path, "a file of scores"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"a file of scores must be what 'prune-heads score --output' writes; {path.name} is not: {error}"
+        ) from error
+    if scores.n_heads != n_heads:
+        raise RunError(
+            f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has "
+            f"{list(scores.n_heads)}"
+        )
+    return scores

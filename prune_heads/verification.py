@@ -1,0 +1,207 @@
+"""`verify`: prove on a model and inputs of your own what this package promises for them.
+
+Some heads, among them all of one block, are gated, zeroed and removed, and a checkpoint without them is loaded back.
+Each must give the outputs of the same model with the columns of W_O that these heads own zeroed by hand.
+"""
+
+import copy
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
+from prune_heads.checkpoints import load_pruned, save_pruned
+from prune_heads.errors import NotExactError, PruneHeadsError, UnsupportedModelError, first_line
+from prune_heads.gating import gated, gates_of
+from prune_heads.heads import HeadMask, Heads, as_mask
+from prune_heads.probe import compared, prove_gates
+from prune_heads.surgery import remove_heads, zero_heads
+
+TOLERANCE = 1e-5
+"""How far outputs may be apart, in float32, of the largest output or of 1."""
+Inputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` has proved."""
+
+    heads: HeadMask
+    """The heads that were taken away."""
+    differences: Mapping[str, float]
+    """`gate`, `zero`, `remove`, `load` -> how far the outputs are from those of columns of W_O zeroed by hand, as a
+    share of the largest output or of 1; `TOLERANCE` at most."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """The same names -> why the package refuses to do so with this model."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For a record; heads as `["3:1,5", ...]`."""
+        return {
+            "heads": self.heads.descriptors(),
+            "n_heads": self.heads.n_total,
+            "differences": dict(self.differences),
+            "tolerance": TOLERANCE,
+            "refused": dict(self.refused),
+        }
+
+    def __repr__(self) -> str:
+        proved = (f"{name} ({apart:.0e})" for name, apart in self.differences.items())
+        refused = (f"{name}: {why}" for name, why in self.refused.items())
+        parts = [f"heads {self.heads}", f"exact: {', '.join(proved)}", *refused]
+        return f"Verification({'; '.join(parts)})"
+
+
+def verify(model: nn.Module, inputs: Inputs, heads: Heads | None = None, *, seed: int = 0) -> Verification:
+    """Prove that gates are applied, and that gated, zeroed, removed and loaded heads give the same outputs.
+
+    All of it happens on copies in evaluation mode; the model stays as it is. Gates are proved in the precision of the
+    model, the rest in float32. The memory must hold two copies more.
+
+    Args:
+        model: Any model whose attention the package knows, also one that has lost heads.
+        inputs: A tokenised batch, by the names that the model's `forward` has.
+        heads: Heads to take away, as `remove_heads` takes them; None for half of them at random and all of one block.
+            Heads that share keys, values or weights go together.
+        seed: Of the random choice.
+
+    Raises:
+        MaskNotAppliedError: If gates are not applied; see `prove_gates`.
+        NotExactError: If a way to take heads away gives other outputs, or fails.
+        UnsupportedModelError: If the type of the model is unknown.
+        HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
+    """
+    model = copy.deepcopy(model).eval()
+    prove_gates(model, inputs)
+    inputs = {name: _float(value) for name, value in inputs.items() if name != "labels"}
+    blocks = attention_blocks(model)
+    chosen = some_heads(blocks, seed) if heads is None else as_mask(heads, head_counts(blocks))
+    trial = try_heads(model.float(), inputs, chosen.with_whole(units(blocks, groups=True)))
+    if trial.faults:
+        raise NotExactError(
+            "heads that are gated, zeroed, removed or loaded back must give the same outputs; "
+            f"{'; '.join(trial.faults.values())}. Compare versions with 'prune-heads models --try'"
+        )
+    return Verification(trial.heads, trial.differences, trial.refused)
+
+
+def some_heads(blocks: Sequence[AttentionBlock], seed: int) -> HeadMask:
+    """Half of all heads at random, all of some block; what shares keys, values or weights goes together."""
+    draw = random.Random(seed)
+    empty = draw.randrange(len(blocks))
+    chosen = [
+        unit
+        for unit in units(blocks, groups=True)
+        if draw.random() < 0.5 or empty in {block for block, _ in unit}
+    ]
+    return HeadMask(head_counts(blocks), frozenset().union(*chosen))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of each way to take heads away."""
+
+    heads: HeadMask
+    differences: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """What an error of the package says."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """A wrong result, or an error that is none of the package's own."""
+
+
+def try_heads(model: nn.Module, inputs: Inputs, heads: HeadMask, *, load: bool = True) -> Trial:
+    """Take heads away in each way, on copies of a model in float32 and in evaluation mode.
+
+    `load` says whether a checkpoint is written to a temporary folder and loaded back, too.
+    """
+    trial, truth = Trial(heads), outputs(_zeroed_by_hand(model, heads), inputs)
+    if _apart(truth, outputs(model, inputs)) <= TOLERANCE:
+        trial.faults["gate"] = f"the heads {heads} change nothing"
+    ways: dict[str, Callable[[], list[Tensor]]] = {"gate": partial(_gated, model, inputs, heads)}
+    for name, change in {"zero": zero_heads, "remove": remove_heads}.items():
+        ways[name] = partial(_changed, model, inputs, heads, change)
+    if load:
+        ways["load"] = partial(_loaded, model, inputs, heads)
+    for name, way in ways.items():
+        try:
+            trial.differences[name] = apart = _apart(way(), truth)
+            if not apart <= TOLERANCE:
+                trial.faults[name] = f"{name} is not as zeroed columns of W_O"
+        except PruneHeadsError as error:
+            trial.refused[name] = first_line(error).rsplit(": ", 1)[-1]
+        except (
+            Exception
+        ) as error:  # a forward that does not take its new shapes raises whatever it stumbles over
+            trial.faults[name] = f"{name}: {type(error).__name__}: {first_line(error)}"
+    return trial
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """Of a pass whose random choices are the same each time: some types draw which tokens attend, or hash them.
+
+    Without the fast path of `nn.MultiheadAttention`, which leaves zeros at padded places.
+    """
+    device, is_fast = next(model.parameters()).device, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            return compared(model(**inputs))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fast)
+
+
+def _gated(model: nn.Module, inputs: Inputs, heads: HeadMask) -> list[Tensor]:
+    with gated(model, gates_of(model, heads)):
+        return outputs(model, inputs)
+
+
+def _changed(
+    model: nn.Module, inputs: Inputs, heads: HeadMask, change: Callable[[nn.Module, Heads], nn.Module]
+) -> list[Tensor]:
+    return outputs(change(copy.deepcopy(model), heads), inputs)
+
+
+def _loaded(model: nn.Module, inputs: Inputs, heads: HeadMask) -> list[Tensor]:
+    """Without the heads, or with zeroed ones where they cannot be removed."""
+    if not isinstance(model, PreTrainedModel):
+        raise UnsupportedModelError("only models of transformers are saved and loaded")
+    pruned = copy.deepcopy(model)
+    try:
+        remove_heads(pruned, heads)
+    except UnsupportedModelError:
+        zero_heads(pruned, heads)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pruned(pruned, Path(folder) / "model")
+        loaded = load_pruned(Path(folder) / "model")
+    loaded.set_attn_implementation(model.config._attn_implementation)
+    return outputs(loaded.to(model.device), inputs)
+
+
+@torch.no_grad()
+def _zeroed_by_hand(model: nn.Module, heads: HeadMask) -> nn.Module:
+    model = copy.deepcopy(model)
+    for block, named in zip(attention_blocks(model), heads.by_block(), strict=True):
+        places = [i for i, head in enumerate(block.original_heads) if head in named]
+        block.output.weight[:, block.output.dimensions(places)] = 0
+    return model
+
+
+def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """The largest difference, as a share of the largest value of `b` or of 1; infinite for other shapes."""
+    if [x.shape for x in a] != [y.shape for y in b]:
+        return float("inf")
+    scale = max(1.0, *(float(y.abs().max()) for y in b))
+    return max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True)) / scale
+
+
+def _float(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
