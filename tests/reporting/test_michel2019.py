@@ -4,7 +4,7 @@ import pytest
 
 from prune_heads.paper import published
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.michel2019.orders import prunable_percent
+from prune_heads.reporting.michel2019.curves import prunable_percent
 from prune_heads.tables import Cell
 
 
