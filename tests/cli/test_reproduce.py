@@ -212,7 +212,7 @@ def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, mon
     monkeypatch.setattr(paper_studies, "ablate", lambda setup, options, *rest, **more: seen.append(options))
     setup = Setup("mini", "mini-inference", max_examples=cap)
     STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent(), lambda identity: None)
-    assert [options.choose_examples for options in seen] == [n]
+    assert [options.settled(cap).choose_examples for options in seen] == [n]
 
 
 def test_table_4_of_a_type_whose_ceiling_is_unknown(invoke, json_of, tmp_path, monkeypatch):
