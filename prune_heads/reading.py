@@ -25,6 +25,9 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+_LONG = re.compile(r"[0-9][0-9_]{4000,}")
+"""More digits than Python turns into a number; its error does not say where they are."""
+_KEY = re.compile(r"^\s*([^\s=#\[\]]+)\s*=", re.MULTILINE)
 Error = type[Exception]
 
 
@@ -96,6 +99,9 @@ def toml_of(text: str, is_not: str, error: Error = RunError) -> dict[str, Any]:
             part.count(".") > _MOST_DOTS for part in re.split(r"[=,{\[]", line)
         ):
             raise error(f"{is_not}: line {number} has more than {_MOST_DOTS} dots in a row")
+    if long := _LONG.search(text):
+        keys = _KEY.findall(text[: long.start()])
+        raise error(f"{is_not}: {keys[-1] if keys else 'a value'} must be a number of at most 64 bits")
     found: dict[str, Any] = _parsed(tomllib.loads, text, is_not, error)
     return found
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from tiny import tiny_inputs
 from torch import nn
+from torch.utils.data import DataLoader
 from transformers import AutoModel
 
 from prune_heads import (
+    Evaluator,
     attention_blocks,
     gated,
     gates_of,
@@ -136,6 +138,21 @@ def test_gradients_of_gates_are_those_of_finite_differences():
         assert float(gates[block].grad[head]) == pytest.approx(
             (losses[0] - losses[1]) / 2e-2, rel=2e-2, abs=1e-4
         )
+
+
+def test_the_evaluator_ablates_each_head_of_both():
+    model, labels = CASES["two"](), torch.arange(24) % 3
+    inputs = {name: torch.cat([x] * 6)[:24].clone() for name, x in INPUTS.items()}
+    inputs["input_ids"][:, 1] = torch.arange(24) + 5
+    rows = [{"labels": label, **{name: x[i] for name, x in inputs.items()}} for i, label in enumerate(labels)]
+    evaluator = Evaluator(model, DataLoader(rows, batch_size=8))
+    assert evaluator.score("gradient").n_heads == (4,) * 6
+    found = evaluator.ablate("without-one").value
+    for block in range(6):
+        for head in range(4):
+            with torch.no_grad(), gated(model, gates_of(model, {block: [head]})):
+                right = model(**inputs)["logits"].argmax(dim=-1) == labels
+            assert found[block][head] == pytest.approx(float(right.float().mean()))
 
 
 def test_letters_where_the_models_are_of_two_kinds():

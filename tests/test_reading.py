@@ -50,7 +50,7 @@ def test_other_encodings_are_named_with_the_line(read, content, said, file):
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
         ('{"a":' * 100 + "1" + "}" * 100, "nested at most 64 deep"),
-        ('{"a":' + "9" * 5000 + "}", "4300 digits"),
+        ('{"a":' + "9" * 5000 + "}", "a must be a number of at most 64 bits"),
         ('{"a":1' + "0" * 400 + "}", "a must be a number of at most 64 bits; got one of 1329"),
         ('{"a":[[1e999]]}', r"a\[1\]\[1\] must be a finite number; got inf"),
         ('{"a":{"b":NaN}}', "b must be a finite number; got nan"),
@@ -71,7 +71,7 @@ def test_json_that_nobody_can_compute_with(content, said, file):
     [
         ("a=" + "[" * 100_000, "nested too deeply"),
         ("a=" + "{b=" * 100_000, "nested too deeply"),
-        ("a=" + "9" * 5000, "4300 digits"),
+        ("a=" + "9" * 5000, "a must be a number of at most 64 bits"),
         ("a=1" + "0" * 400, "at most 64 bits"),
         ("a=[nan]", r"a\[1\] must be a finite number; got nan"),
         ("a=-inf", "a must be a finite number; got -inf"),

@@ -21,8 +21,9 @@ def score(setup: Setup, scoring: Scoring, cluster: Cluster, folder: Folder, as_j
     from prune_heads.studies.spreading import spread_over
     from prune_heads.studies.steps import score_heads
 
+    criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
     reporter = TerminalReporter()
-    if cluster.shards is not None and not criterion_of(scoring.criterion).needs_data:
+    if cluster.shards is not None and not criterion.needs_data:
         name = scoring.criterion  # no note of a record, which is the same wherever it was computed
         typer.echo(f"note: {name} looks at no examples and is done at once: here, not on a cluster", err=True)
         cluster = Cluster()

@@ -20,7 +20,6 @@ from prune_heads.options import Setup
 from prune_heads.options.trials import setup_of
 
 if TYPE_CHECKING:
-    from prune_heads.options import Setup
     from prune_heads.reproduction.studies import Conditions
 
 _CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")

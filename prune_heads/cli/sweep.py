@@ -13,7 +13,7 @@ from prune_heads.cli.names import ExecutorName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
 from prune_heads.cli.places import Store
-from prune_heads.cli.trial import BeginTrials, known
+from prune_heads.cli.trial import BeginTrials, check_criteria, known
 from prune_heads.errors import SpecError
 from prune_heads.options.trials import draws
 
@@ -107,6 +107,7 @@ def run(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
             f"{read.n_trials + read.n_undrawn:,}."
         )
+    check_criteria(read.trials, spec.resolve().parent)
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.execution.worker import Job, Worker, actors, processes
     from prune_heads.reporting.progress import display

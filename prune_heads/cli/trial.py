@@ -1,6 +1,6 @@
 """The trials of a sweep take the options of `prune-heads run`, checked and read as there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,18 @@ def known() -> Known:
     words = {name: option.word for name, option in options.items()}
     always = frozenset(name for name, option in options.items() if option.say.since != "later")
     return Known(words, check, clash, draws, always, spelled)
+
+
+def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
+    """Import the criteria of one's own, which a file in this folder names, before any trial is run.
+
+    Raises:
+        CriterionError: See `criterion_of`.
+    """
+    for name in {trial.values["criterion"] for trial in trials if ":" in trial.values["criterion"]}:
+        from prune_heads.importance import criterion_of  # torch, which starting workers need not wait for
+
+        criterion_of(trial_options()["criterion"].placed(name, folder))
 
 
 @dataclass(frozen=True)

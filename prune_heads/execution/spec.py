@@ -18,7 +18,7 @@ from typing import Any
 from prune_heads.canonical import canonical, digest
 from prune_heads.errors import SpecError
 from prune_heads.execution.counting import Turn, count, matches, signature
-from prune_heads.execution.plain import read_plain, unfit
+from prune_heads.reading import LARGEST_TOML, faults, read_bytes, text_of, toml_of
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")
 """Keys of the file that are no options of a run."""
@@ -106,14 +106,14 @@ def read_sweep(file: Path, known: Known) -> Sweep:
     Raises:
         SpecError: Naming every fault of the file, with the nearest valid key where a key is wrong.
     """
-    content = read_plain(file)
+    text = text_of(read_bytes(file, "a sweep", SpecError, LARGEST_TOML), f"a sweep: {file.name}", SpecError)
+    content = toml_of(text, f"a sweep must be a TOML file; {file.name} is not", SpecError)
     return sweep_of(content, known, name=file.stem, shown=file.name)
 
 
 def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     """The same from what the file holds; `name` is that of a sweep that names itself not, `shown` the file's."""
-    reader = _Reader(known)
-    reader.faults += unfit(content)
+    reader = _Reader(known, [f"{at}: {said}" for at, said in faults(content)])
     reader.stop(shown)
     content = _spelled(content, known.spelled)
     base = {key: value for key, value in content.items() if key not in RESERVED}

@@ -45,7 +45,7 @@ def own_criterion(function: Callable[[Examples], Any], name: str = "", source: s
 
     def score(examples: Examples) -> HeadScores:
         try:
-            return _fitted(function(examples), examples.gone)
+            return _fitted(function(examples), examples.gone, name)
         except PruneHeadsError:
             raise
         except Exception as error:
@@ -72,6 +72,11 @@ def named_criterion(name: str) -> Criterion:
     sys.path.insert(0, folder)
     try:
         module = _of_file(file) if is_file else import_module(where)
+        if not hasattr(module, attribute.split(".")[0]):
+            there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+            raise CriterionError(
+                f"the criterion {shown} must be there; got the functions {', '.join(there) or 'none'}"
+            )
         function = reduce(getattr, attribute.split("."), module)
         origin = getattr(module, "__file__", None)
         return own_criterion(function, shown, _digest(Path(origin).read_bytes()) if origin else "")  # type: ignore[arg-type]
@@ -105,24 +110,25 @@ def _digest(source: bytes) -> str:
     return hashlib.sha256(source).hexdigest()
 
 
-def _fitted(found: Any, gone: HeadMask) -> HeadScores:
+def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:
     """What a function gave as scores, heads that are gone at 0."""
+    shape = list(gone.n_heads)
     if not isinstance(found, HeadScores):
         values = found.detach().cpu().numpy() if isinstance(found, Tensor) else found
         rows = [np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in values]
-        if [len(row) for row in rows] != list(gone.n_heads):
-            rows = np.split(np.concatenate([*rows, np.zeros(0)]), np.cumsum(gone.n_heads)[:-1])
+        if [len(row) for row in rows] != shape and sum(map(len, rows)) == sum(shape):  # flat
+            rows = np.split(np.concatenate(rows), np.cumsum(shape)[:-1])
         found = HeadScores(tuple(rows))
-    if found.n_heads != gone.n_heads:
-        raise ValueError(
-            f"the model has {list(gone.n_heads)} heads a block; got scores of {list(found.n_heads)}"
+    if list(found.n_heads) != shape:
+        raise CriterionError(
+            f"the criterion {name} must give a score for each head, {sum(shape)} of them, {shape} a block; got "
+            f"{sum(found.n_heads)}"
         )
     gone |= found.gone
     there = np.concatenate([*gone.keep(), np.zeros(0, dtype=bool)])
     errors = None if found.standard_error is None else np.concatenate(found.standard_error)[there]
     scores = HeadScores.of_the_rest(found.flat()[there], gone, errors)
     if bad := [head for head in ~gone if not np.isfinite(scores.values[head[0]][head[1]])]:
-        raise ValueError(
-            f"a score must be finite; that of head {HeadMask(gone.n_heads, frozenset(bad[:1]))} is not"
-        )
+        first = HeadMask(gone.n_heads, frozenset(bad[:1]))
+        raise CriterionError(f"the criterion {name} must give finite scores; that of head {first} is not")
     return scores

@@ -47,8 +47,8 @@ class Export(WrittenModel):
     to: Annotated[
         Target,
         Say(
-            "dense: a folder for plain transformers, in the original shapes, with zeros for pruned heads. onnx: an "
-            "ONNX file without them (needs the extra 'onnx')."
+            "Format: 'dense' is a folder for plain transformers, in the original shapes, with zeros for pruned "
+            "heads; 'onnx' is an ONNX file without them (needs the extra 'onnx')."
         ),
     ] = field(kw_only=True)
     heads: Annotated[

@@ -98,6 +98,8 @@ def curves(
         HeadDescriptorError: If a block is not there, or no head is left in them.
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
+    for name in options.criterion:
+        criterion_of(name)  # one's own that does not fit is refused before all else
     clock = Clock()
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)

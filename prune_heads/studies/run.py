@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.evaluation import predict
 from prune_heads.heads import HeadMask
+from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice, RunOptions, Scoring
 from prune_heads.runs import record_of
@@ -55,6 +56,7 @@ def run(
     Raises:
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
+    criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
     clock, subject, reporter = Clock(), lab.subject, lab.reporter
     every = [lab.predictions(name) for name in options.split or subject.task.spec.eval_splits]
     splits = [each.split for each in every]
