@@ -22,8 +22,16 @@ if TYPE_CHECKING:
     from prune_heads.heads import HeadScores as HeadScores
     from prune_heads.importance import CRITERIA as CRITERIA
     from prune_heads.importance import ESTIMATORS as ESTIMATORS
+    from prune_heads.importance import Examples as Examples
     from prune_heads.importance import gate_gradients as gate_gradients
+    from prune_heads.objectives import OBJECTIVES as OBJECTIVES
+    from prune_heads.objectives.base import Objective as Objective
     from prune_heads.probe import prove_gates as prove_gates
+    from prune_heads.results import Ablations as Ablations
+    from prune_heads.results import Comparison as Comparison
+    from prune_heads.results import Curve as Curve
+    from prune_heads.results import Evaluation as Evaluation
+    from prune_heads.results import Scores as Scores
     from prune_heads.selection import select as select
     from prune_heads.surgery import remove_heads as remove_heads
     from prune_heads.surgery import zero_heads as zero_heads
@@ -46,8 +54,16 @@ _HOME = {
     "HeadScores": "heads",
     "CRITERIA": "importance",
     "ESTIMATORS": "importance",
+    "Examples": "importance",
     "gate_gradients": "importance",
+    "OBJECTIVES": "objectives",
+    "Objective": "objectives.base",
     "prove_gates": "probe",
+    "Ablations": "results",
+    "Comparison": "results",
+    "Curve": "results",
+    "Evaluation": "results",
+    "Scores": "results",
     "select": "selection",
     "remove_heads": "surgery",
     "zero_heads": "surgery",

@@ -15,26 +15,16 @@ def head_parameters(block: AttentionBlock, places: Collection[int]) -> int:
     With d the width of the model, `head_dim * (4 d + 3)` a head where all three have biases. W_K and W_V of a group
     of heads count with the last of them. Further what the layout names besides, such as position projections.
     """
-    biases = sum(
-        len(projection.dimensions(own))
-        for projection, own in block.inputs_of(places)
-        if projection.bias is not None
-    )
-    besides = (
-        sum(len(places) * (tensor.numel() // block.n_heads) for tensor in owned_besides(block))
-        if places
-        else 0
-    )
-    return head_weights(block, places) + biases + besides
+    return sum(owned.n_parameters for owned in block.owned(places))
 
 
 def head_weights(block: AttentionBlock, places: Collection[int]) -> int:
     """The same without biases, of W_Q, W_K, W_V and W_O alone: the weights of linear maps that tokens go through."""
-    inputs = sum(
-        len(projection.dimensions(own)) * projection.weight.shape[1]
-        for projection, own in block.inputs_of(places)
+    besides = {id(tensor) for tensor in owned_besides(block)}
+    weights = (
+        each for each in block.owned(places) if each.tensor.ndim > 1 and id(each.tensor) not in besides
     )
-    return inputs + len(block.output.dimensions(places)) * block.output.weight.shape[0]
+    return sum(each.n_parameters for each in weights)
 
 
 def pruned_parameters(blocks: Sequence[AttentionBlock], mask: HeadMask) -> int:

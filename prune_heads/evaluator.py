@@ -4,29 +4,31 @@ Nothing is written and nothing printed unless a store is named. The commands of 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import datasets
-import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from prune_heads.ablation import predict_masks
-from prune_heads.checkpoints import Classifier
-from prune_heads.errors import DataError, UnsupportedModelError
+from prune_heads.checkpoints import Checkpoint
+from prune_heads.errors import DataError, TaskError, UnsupportedModelError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, Heads, HeadScores, as_mask
 from prune_heads.importance import Examples, own_criterion
-from prune_heads.modes import evaluating, logits_of
+from prune_heads.objectives import OBJECTIVES
+from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
-from prune_heads.objectives.loaded import loaded, read_as
+from prune_heads.objectives.loaded import loaded
 from prune_heads.options import Ablation, Scoring, WrittenModel
 from prune_heads.options.choices import Kind
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
+from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
 from prune_heads.studies import evaluating as studies
 from prune_heads.studies.ablation_tables import table
@@ -37,18 +39,8 @@ from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
 from prune_heads.studies.setup import load_model, resolve_device
 from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
-from prune_heads.tasks.spec import TaskKind
-from prune_heads.tasks.task import Split, Task, load_task
-
-_KINDS: Mapping[str, TaskKind] = {
-    "single-label": "labelled",
-    "regression": "labelled",
-    "causal-lm": "lm",
-    "masked-lm": "lm",
-    "seq2seq": "seq2seq",
-    "translation": "translation",
-}
-_METRICS = {"regression": "pearson", "causal-lm": "log_likelihood", "masked-lm": "log_likelihood"}
+from prune_heads.tasks.spec import METRIC_NAMES
+from prune_heads.tasks.task import Task, load_task
 
 
 class Evaluator:
@@ -64,8 +56,11 @@ class Evaluator:
             for pairs `text_pair`, and `label`; or a DataLoader of model inputs with labels, one an example:
             mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
         tokenizer: The model's own; not needed for a checkpoint's name or a DataLoader.
-        objective: What is predicted; None: what the model's head gives.
-        metric: None: that of the task, else accuracy, Pearson's correlation or the log-likelihood of a token.
+        objective: What is predicted: key of `OBJECTIVES`, or an `Objective` of your own; None: what the model's head
+            gives.
+        metric: Key of `METRIC_NAMES`, or a function of your own `(predictions, references, weights) -> values`: of
+            examples `(n_examples,)` that count as often as `weights`, `(n, n_examples)`, say; `(n,)`, higher is better.
+            None: that of the task, else accuracy, Pearson's correlation or the log-likelihood of a token.
         columns: What `text`, `text_pair` and `label` are called in the data.
         split: Of a task; None: its first split for evaluation. All methods look at this split, also `score`; `on`
             gives an Evaluator of another one.
@@ -87,8 +82,8 @@ class Evaluator:
         data: str | Task | datasets.Dataset | Iterable[Any],
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
-        objective: str | None = None,
-        metric: str | None = None,
+        objective: str | Objective | None = None,
+        metric: str | Callable[..., Any] | None = None,
         columns: Mapping[str, str] | None = None,
         split: str | None = None,
         max_examples: int | None = None,
@@ -98,45 +93,46 @@ class Evaluator:
         device: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.notes: list[str] = []
+        reporter = Silent()
+        self.notes = reporter.notes
         """What a reader of the results must know, e.g. how many texts were cut."""
-        reporter = _Notes(self.notes)
         self.seed = seed
-        self._options = {
-            "tokenizer": tokenizer,
-            "objective": objective,
-            "metric": metric,
-            "columns": columns,
-            "store": store,
-            "batch_size": batch_size,
-            "max_length": max_length,
-            "device": device,
-            "seed": seed,
-        }
-        self._data = data
+        again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
+        again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed}
+        self._data, self._again = data, again
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
-        kind = task.spec.kind if task is not None else _KINDS[objective] if objective else None
         if isinstance(model, str):
-            name = task.spec.name if task is not None else ""
-            loaded_model = load_model(WrittenModel(model, name), reporter, kind or "labelled")
+            kind = task.spec.kind if task is not None else _kind(objective)
+            written = WrittenModel(model, NAME if task is None else task.spec.name)
+            checkpoint = load_model(written, reporter, kind)
         else:
-            loaded_model = _wrapped(model, tokenizer, objective)
-        self.model: nn.Module = loaded_model.model
+            name = getattr(getattr(model, "config", None), "name_or_path", "") or type(model).__name__
+            checkpoint = Checkpoint(model, tokenizer, Path(name).name, None)
+        self.model: nn.Module = checkpoint.model
         where = resolve_device(device) if device else next(self.model.parameters()).device
+        self.model.to(where)
         batches: Batches | None = None
         if task is None and _is_rows(data):
-            task = _task_of(loaded_model, data, objective, metric, columns)
+            task = _task_of(checkpoint, data, objective, columns)
         if task is None:
-            subject, chosen, batches = _of_loader(loaded_model, data, where)
+            own = objective if isinstance(objective, Objective) else None
+            batches = loaded(cast(Iterable[Any], data), self.model, own)
+            task, objective = task_of_labels(batches.references), batches.objective
+        elif checkpoint.tokenizer is None:
+            raise DataError("texts need the model's tokenizer, tokenizer=...; got none")
+        subject = Subject.of(
+            checkpoint, task, objective=objective, batch_size=batch_size, max_length=max_length, device=where
+        )
+        if metric is not None:
+            subject = replace(subject, objective=replace(subject.objective, metric=_metric(metric)))
+        if subject.objective.note:
+            reporter.note(subject.objective.note)
+        chosen = task.load(split or task.spec.eval_splits[0], max_examples)
+        if batches is None:
+            chosen = subject.measurable(chosen, reporter)
         else:
-            if loaded_model.tokenizer is None:
-                raise DataError("texts need the model's tokenizer, tokenizer=...; got none")
-            subject = Subject.of(
-                loaded_model, task, batch_size=batch_size, max_length=max_length, device=where
-            )
-            if subject.objective.note:
-                reporter.note(subject.objective.note)
-            chosen = subject.measurable(task.load(split or task.spec.eval_splits[0], max_examples), reporter)
+            batches = replace(batches, objective=subject.objective)
+            subject = replace(subject, batch_size=batches.batch_size)
         self._predictions = Predictions(
             subject, chosen, PredictionStore(store, on_damage=reporter.note), reporter, batches
         )
@@ -151,10 +147,10 @@ class Evaluator:
             split: Of a task.
             max_examples: The first of them; None: all.
         """
-        subject = self._predictions.subject
-        options = {**self._options, "tokenizer": subject.classifier.tokenizer}
+        tokenizer = self._predictions.subject.classifier.tokenizer
         data = self._data if data is None else data
-        return Evaluator(self.model, data, split=split, max_examples=max_examples, **options)
+        chosen = {"split": split, "max_examples": max_examples, "tokenizer": tokenizer}
+        return Evaluator(self.model, data, **chosen, **self._again)
 
     def evaluate(self, heads: Heads | None = None) -> Evaluation:
         """The metrics with these heads masked, each with its 95% interval (bootstrap of the examples).
@@ -253,73 +249,49 @@ class Evaluator:
         return found | self._predictions.gone
 
 
-class _Notes(Silent):
-    """Keeps each note once."""
-
-    def __init__(self, notes: list[str]) -> None:
-        self.notes = notes
-
-    def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
-
-
 def _is_rows(data: Any) -> bool:
-    is_list = isinstance(data, list | tuple) and len(data) > 0
-    return isinstance(data, datasets.Dataset) or (is_list and _is_row(data[0]))
-
-
-def _is_row(row: Any) -> bool:
-    return isinstance(row, Mapping) and any(isinstance(value, str) for value in row.values())
-
-
-def _wrapped(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase | None, objective: str | None
-) -> Classifier:
-    """As if it had been loaded by its name."""
-    name = Path(getattr(getattr(model, "config", None), "name_or_path", "") or type(model).__name__).name
-    return Classifier(model, tokenizer, name, None)
+    """Whether texts, and no batches."""
+    row = data[0] if isinstance(data, list | tuple) and data else None
+    is_row = isinstance(row, Mapping) and any(isinstance(value, str) for value in row.values())
+    return is_row or isinstance(data, datasets.Dataset)
 
 
 def _task_of(
-    classifier: Classifier,
-    data: Any,
-    objective: str | None,
-    metric: str | None,
-    columns: Mapping[str, str] | None,
+    checkpoint: Checkpoint, data: Any, objective: str | Objective | None, columns: Mapping[str, str] | None
 ) -> Task:
-    said = {"causal": "causal-lm", "masked": "masked-lm", "seq2seq": "seq2seq", None: "single-label"}
-    config: Any = getattr(classifier.model, "config", None)
+    """Rows as a task of what the model's head gives, or of what is asked."""
+    config: Any = getattr(checkpoint.model, "config", None)
     if config is None:
         raise UnsupportedModelError(
-            f"texts need a model of transformers with its config; got {type(classifier.model).__name__}. Give a "
+            f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}. Give a "
             "DataLoader of its inputs with labels"
         )
-    objective = objective or said[classifier.objective]
-    if objective == "single-label" and config.num_labels == 1:
-        objective = "regression"
+    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().fits(checkpoint))
+    kind = _kind(named)
     labels = None
-    if objective == "single-label":
+    if kind == "labelled" and config.num_labels > 1:
         labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
-    kind = _KINDS[objective]
-    default = "bleu" if kind == "translation" else "log_likelihood" if kind != "labelled" else "accuracy"
-    return task_of_rows(
-        data, kind=kind, metric=metric or _METRICS.get(objective, default), labels=labels, columns=columns
+    metric = {"translation": "bleu", "labelled": "accuracy" if labels else "pearson"}.get(
+        kind, "log_likelihood"
     )
+    return task_of_rows(data, kind=kind, metric=metric, labels=labels, columns=columns)
 
 
-def _of_loader(classifier: Classifier, data: Any, device: Any) -> tuple[Subject, Split, Batches]:
-    """A DataLoader's batches, on which labels are those of the model."""
-    model = classifier.model.to(device)
-    batches = loaded(data, model)
-    is_score = batches.references.dtype.kind == "f"
-    with torch.inference_mode(), evaluating(model):
-        one = batches.batch(batches.parts[0].index[:1]).to(device)
-        width = logits_of(model(**one.inputs)).shape[-1]
-    config = getattr(model, "config", None)
-    names = getattr(config, "id2label", None) or {}
-    labels = None if is_score else tuple(str(names.get(i, i)) for i in range(width))
-    task = task_of_labels(batches.references.tolist(), labels, "pearson" if is_score else "accuracy")
-    batches = read_as(batches, width)
-    subject = Subject(classifier, task, batches.objective, batches.batch_size, 0, device)
-    return subject, task.load(NAME), batches
+def _kind(objective: str | Objective | None) -> str:
+    """Of the tasks that an objective is for."""
+    name = objective.name if isinstance(objective, Objective) else objective or "single-label"
+    if name in OBJECTIVES:
+        return OBJECTIVES[name].kind
+    if isinstance(objective, Objective):
+        return "labelled"
+    raise TaskError(f"the objective must be one of {', '.join(OBJECTIVES)}, or your own; got {name!r}")
+
+
+def _metric(metric: str | Callable[..., Any]) -> str | Metric:
+    if isinstance(metric, str):
+        if metric not in METRIC_NAMES:
+            raise TaskError(
+                f"the metric must be one of {', '.join(METRIC_NAMES)}, or your own; got {metric!r}"
+            )
+        return metric
+    return metric if isinstance(metric, Metric) else Metric(metric.__name__, metric)

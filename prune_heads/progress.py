@@ -37,5 +37,6 @@ class Silent:
         return nullcontext(silent)
 
     def note(self, text: str) -> None:
-        """See `Reporter`."""
-        self.notes.append(text)
+        """See `Reporter`; each once."""
+        if text not in self.notes:
+            self.notes.append(text)

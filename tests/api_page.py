@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ import prune_heads
 PAGE = Path(prune_heads.__file__).parent / "guide" / "api.md"
 
 GROUPS = {
-    "Evaluate": ("Evaluator",),
+    "Evaluate": ("Evaluator", "Evaluation", "Scores", "Ablations", "Curve", "Comparison"),
     "Find heads": ("attention_blocks", "AttentionBlock", "describe_attention"),
     "Name and choose heads": ("HeadMask", "HeadScores", "select"),
     "Mask heads": ("gated", "gates_of", "prove_gates"),
     "Prune heads": ("zero_heads", "remove_heads", "save_pruned", "load_pruned"),
     "Verify": ("verify",),
-    "Score heads": ("gate_gradients", "ESTIMATORS", "CRITERIA"),
-    "Tasks": ("load_task",),
+    "Score heads": ("gate_gradients", "ESTIMATORS", "CRITERIA", "Examples"),
+    "Tasks and objectives": ("load_task", "OBJECTIVES", "Objective"),
     "Errors": ("PruneHeadsError",),
 }
 """Every public name, in the order of the page."""
@@ -51,9 +52,15 @@ def _described(name: str) -> Iterator[str]:
     for attribute, member in vars(thing).items():
         if attribute.startswith("_"):
             continue
-        function = getattr(member, "__func__", getattr(member, "fget", member))
+        function = next(
+            (getattr(member, at) for at in ("__func__", "fget", "func") if hasattr(member, at)), member
+        )
         if inspect.isfunction(function):
-            call = "" if isinstance(member, property) else _signature(getattr(thing, attribute))
+            call = (
+                ""
+                if isinstance(member, property | cached_property)
+                else _signature(getattr(thing, attribute))
+            )
             yield f"#### `{name}.{attribute}{call}`\n\n{_markdown(inspect.getdoc(function) or '')}\n"
 
 

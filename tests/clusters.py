@@ -30,7 +30,7 @@ def nodes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
         patch.delenv("OMP_NUM_THREADS", raising=False)  # a worker has as many threads as it is given
-        patch.setattr("ray._private.worker.print_to_stdstream", lambda *words: None)  # of nodes that are lost
+        patch.setattr("ray._private.worker.print_to_stdstream", lambda *words, **more: None)  # of lost nodes
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         ray.init(address=cluster.address, log_to_driver=False)
         yield cluster

@@ -18,7 +18,7 @@ from prune_heads.progress import Silent
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.estimators import compare_estimators
 from prune_heads.studies.scoring import examples_to_score_on, score
-from prune_heads.studies.setup import load_subject
+from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.tasks.task import load_task
 
 NAMES = [*ESTIMATORS, "running sum"]
@@ -95,8 +95,8 @@ def test_scores_are_those_of_the_estimators(setup, record):
 
 def test_curves_prune_the_lowest_scores_and_measure_each_mask(setup, record, tmp_path):
     fresh = replace(setup, store=tmp_path / "store")
-    subject = fresh.load(Silent())
-    predictions = fresh.predictions(subject, subject.task.load("validation"), Silent())
+    subject = load_subject(fresh, Silent())
+    predictions = predictions_of(fresh, subject, subject.task.load("validation"), Silent())
     for line in record["lines"]:
         scores = np.concatenate(line["scores"])
         fractions = [point["percent"] / 100 for point in line["points"]]

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from dataclasses import dataclass
 
 import datasets
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 from rich.console import Console
 from tiny import WORDS, tiny_model, tiny_tokenizer
+from tiny_texts import text_tokenizer, tiny_language_model, topic_pairs
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from prune_heads import Evaluator, HeadMask, HeadScores, attention_blocks, gate_gradients, load_task, select
-from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, LabelError
+from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, LabelError, TaskError
 from prune_heads.importance import CRITERIA, criterion_of
+from prune_heads.objectives.single_label import SingleLabel
 
 draw = random.Random(0)
 ROWS = [
@@ -373,7 +376,7 @@ def test_a_criterion_is_named_by_its_file_or_its_module(ev, tmp_path, monkeypatc
     ("source", "name", "said"),
     [
         (OWN, "own.py:rank", "own.py:rank must be there; got the functions ranks"),
-        (OWN, "none.py:ranks", "none.py:ranks must be importable; got FileNotFoundError"),
+        (OWN, "none.py:ranks", "file must be a readable file; got none.py"),
         (OWN, "no_such_module_here:ranks", "got ModuleNotFoundError"),
         ("import sys; sys.exit(3)", "own.py:ranks", "got SystemExit: 3"),
         ("def ranks(:", "own.py:ranks", "got SyntaxError"),
@@ -390,3 +393,53 @@ def test_a_criterion_that_does_not_fit_is_refused_with_the_reason(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CriterionError, match=said):
         ev.score(name)
+
+
+def test_a_metric_of_ones_own_is_a_function_of_weighted_examples(ev, model):
+    def balanced_accuracy(predictions, references, weights):
+        right = [weights @ ((predictions == references) & (references == label)) for label in (0, 1)]
+        return np.mean([r / (weights @ (references == i)) for i, r in enumerate(right)], axis=0)
+
+    own = Evaluator(model, ROWS, tokenizer=tiny_tokenizer(), metric=balanced_accuracy)
+    found = own.evaluate("1:1")
+    kept = own._predictions.of(HeadMask.parse("1:1", SHAPE)).argmax(axis=1)
+    truth = np.array([row["label"] for row in ROWS])
+    expected = np.mean([(kept[truth == label] == label).mean() for label in (0, 1)])
+    assert found.metrics == {"balanced_accuracy": pytest.approx(expected)}
+    low, high = found.intervals["balanced_accuracy"]
+    assert low < expected < high
+    table = own.ablate()
+    assert (table.metric, table.test) == ("balanced_accuracy", "paired bootstrap")
+    assert own.score("ablation").flat().tolist() == [pytest.approx(-d) for row in table.delta for d in row]
+    other = Evaluator(model, ROWS, tokenizer=tiny_tokenizer(), metric="matthews_correlation")
+    assert list(other.evaluate().metrics) == ["matthews_correlation"]
+    with pytest.raises(TaskError, match="one of accuracy"):
+        Evaluator(model, ROWS, tokenizer=tiny_tokenizer(), metric="bacc")
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "bert", "t5"])
+def test_texts_are_for_language_models(model_type):
+    texts = [dict(zip(("text", "text_pair"), pair, strict=True)) for pair in topic_pairs(8, 0)]
+    rows = texts if model_type == "t5" else [{"text": row["text"]} for row in texts]
+    ev = Evaluator(tiny_language_model(model_type), rows, tokenizer=text_tokenizer())
+    assert list(ev.evaluate().metrics) == ["log_likelihood", "perplexity"]
+    scores = ev.score()
+    assert (scores.flat() > 0).all()
+    assert type(ev.model) is type(tiny_language_model(model_type))
+
+
+def test_an_objective_of_ones_own_says_what_is_lost_and_what_is_kept(model):
+    @dataclass(frozen=True)
+    class Margin(SingleLabel):
+        """Hinge loss of the margin between two classes."""
+
+        name = "margin"
+
+        def losses(self, outputs, batch):
+            sign = 2 * batch.targets - 1
+            return (1 - sign * (outputs.logits[:, 1] - outputs.logits[:, 0])).clamp(min=0)
+
+    own = Evaluator(model, loader(ROWS), objective=Margin("accuracy", model_index=(0, 1)))
+    plain = Evaluator(model, loader(ROWS))
+    assert own.evaluate().metrics == plain.evaluate().metrics
+    assert not np.allclose(own.score().flat(), plain.score().flat())

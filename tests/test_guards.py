@@ -30,7 +30,7 @@ PRINTERS = {
     "cli/sweep.py": "help",
     "cli/store.py": "help",
     "cli/score.py": "a note of names from a table",
-    "cli/interrupt.py": "a note without names, within a signal handler",
+    "cli/signals.py": "a note without names, within a signal handler",
 }
 READ = {"open", "read_text", "read_bytes", "load_file", "from_csv", "from_parquet"}
 PARSERS = {

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import lzma
 import re
 from importlib import resources
@@ -9,6 +10,7 @@ from importlib import resources
 import pytest
 
 from experiments.mini import translation
+from experiments.mini.blank import build_config, build_tokenizer
 from experiments.mini.clauses import Clause, NounPhrase
 from experiments.mini.generate import json_lines
 from experiments.mini.grammar import SPLITS, TASKS, TRANSLATION, generate
@@ -46,6 +48,18 @@ def test_what_is_generated_is_what_is_shipped(task):
     for split in SPLITS[task]:
         file = resources.files("prune_heads.mini") / "data" / task / f"{split}.jsonl.xz"
         assert lzma.decompress(file.read_bytes()) == json_lines(task, split)
+
+
+@pytest.mark.parametrize("task", SPLITS)
+def test_tokenizers_and_configurations_are_those_that_are_shipped(task, tmp_path):
+    tokenizer = build_tokenizer(task)
+    tokenizer(["a"], padding=True)  # noted in its file
+    tokenizer.save_pretrained(tmp_path)
+    build_config(task, tokenizer).save_pretrained(tmp_path)
+    for file in tmp_path.iterdir():
+        shipped = resources.files("prune_heads.mini") / "checkpoints" / task / file.name
+        assert json.loads(file.read_text()) == json.loads(shipped.read_text())
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("task", SPLITS)

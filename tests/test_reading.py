@@ -50,7 +50,7 @@ def test_other_encodings_are_named_with_the_line(read, content, said, file):
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
         ('{"a":' * 100 + "1" + "}" * 100, "nested at most 64 deep"),
-        ('{"a":' + "9" * 5000 + "}", "a must be a number of at most 64 bits"),
+        ('{"a":' + "9" * 5000 + "}", "4300 digits"),
         ('{"a":1' + "0" * 400 + "}", "a must be a number of at most 64 bits; got one of 1329"),
         ('{"a":[[1e999]]}', r"a\[1\]\[1\] must be a finite number; got inf"),
         ('{"a":{"b":NaN}}', "b must be a finite number; got nan"),

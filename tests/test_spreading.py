@@ -97,7 +97,7 @@ def test_what_is_asked_of_several_splits_is_in_the_store_afterwards(n, setup, ex
     assert reporter.done == reporter.total == (len(masks) - 1) * 40 + 2 * 30
     alone = replace(setup, store=tmp_path / "alone")
     for each, asked in ((examples, masks), (other, masks[:2])):
-        expected = predict_masks(alone.predictions(each.subject, each.split, Silent()), asked)
+        expected = predict_masks(predictions_of(alone, each.subject, each.split, Silent()), asked)
         for mask in asked:
             np.testing.assert_allclose(each.stored(mask), expected[mask], rtol=0, atol=WITHIN)
     again = Here(n)

@@ -66,11 +66,15 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
 
 def models_inside(model: nn.Module) -> dict[str, PreTrainedModel]:
     """Path -> model of transformers, the outermost ones; the path is empty for the model itself."""
+    if isinstance(itself := written(model), PreTrainedModel):
+        return {"": itself}
     found: dict[str, PreTrainedModel] = {}
     for name, module in named_modules(model):
-        if isinstance(module, PreTrainedModel) and not any(f"{name}.".startswith(path) for path in found):
-            found[f"{name}." if name else ""] = module
-    return {path.removesuffix("."): module for path, module in found.items()}
+        if isinstance(module, PreTrainedModel) and not f"{name}.".startswith(
+            tuple(f"{path}." for path in found)
+        ):
+            found[name] = module
+    return found
 
 
 def _type(model: nn.Module) -> str:

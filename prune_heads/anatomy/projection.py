@@ -124,7 +124,8 @@ def find_projection(block: nn.Module, path: str, name: str, *, gives_output: boo
 
 def written(module: nn.Module) -> nn.Module:
     """The module that torch.compile has put a wrapper around; the module itself where there is none."""
-    return cast(nn.Module, getattr(module, "_orig_mod", module))
+    # Not getattr: a missing attribute of a module takes longer than all else that is done with it here.
+    return cast(nn.Module, module._orig_mod if "_orig_mod" in vars(module).get("_modules", ()) else module)
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -170,14 +170,7 @@ def check_weights(
     Raises:
         CheckpointError: Naming the weights.
     """
-    own = set(model.state_dict())
-
-    def is_of_no_use(key: str) -> bool:
-        """A weight inside a module that the model has is used, whatever its name."""
-        found = [match for each in unused if (match := re.search(each, key))]
-        return any(not any(name.startswith(key[: match.end()]) for name in own) for match in found)
-
-    left = [key for key in info.get("unexpected_keys", ()) if not is_of_no_use(key)]
+    left = _left_over(model, info, unused)
     missing = sorted(info.get("missing_keys", ()))
     base = f"{model.base_model_prefix}."
     if any(key.startswith(base) for key in missing):
@@ -207,6 +200,18 @@ def check_weights(
             f"the weights of a checkpoint must be finite; {name} has NaN or infinity in {some(broken)}. "
             "Try --dtype float32, or save the checkpoint anew"
         )
+
+
+def _left_over(model: PreTrainedModel, info: Mapping[str, Any], unused: Iterable[str]) -> list[str]:
+    """Weights without a place in the model that are not known to be unused."""
+    own = set(model.state_dict())
+
+    def is_unused(key: str) -> bool:
+        """A weight inside a module that the model has is used, whatever its name."""
+        found = [match for each in unused if (match := re.search(each, key))]
+        return any(not any(name.startswith(key[: match.end()]) for name in own) for match in found)
+
+    return [key for key in info.get("unexpected_keys", ()) if not is_unused(key)]
 
 
 def _check_stored(model: PreTrainedModel, stored: Mapping[str, str], name: str) -> None:

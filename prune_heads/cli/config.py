@@ -84,21 +84,6 @@ def alone(function: Callable[..., Any]) -> Any:
     return get_command(app)
 
 
-def taken(command: Any, key: str, value: Any) -> Any:
-    """What a command makes of the value of one of its options.
-
-    Raises:
-        ValueError: If it does not take it.
-    """
-    option = next(each for each in command.params if each.name == key)
-    if value is None:
-        return option.default
-    try:
-        return option.process_value(Context(command), value)
-    except BadParameter as error:
-        raise ValueError(error.message.removeprefix("Value error, ")) from error
-
-
 Config = Annotated[
     Path | None,
     Option(

@@ -1,8 +1,8 @@
 """Options in groups: a command takes a dataclass of options, Typer sees its fields."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, is_dataclass, replace
 from enum import StrEnum
 from functools import wraps
 from typing import Annotated, Any, cast, get_args
@@ -26,6 +26,20 @@ class Without:
     name: str
 
 
+@dataclass(frozen=True)
+class Words:
+    """Stands in the annotation of a mapping: which options of a group are taken as they are given, without defaults."""
+
+    group: type[Group]
+    said: Mapping[str, str | None] = field(default_factory=dict)
+    """Name -> another help, or None for the group's; nothing for all options as they are."""
+
+    def parameters(self) -> list[inspect.Parameter]:
+        """The options as Typer takes them; what their defaults are is said in their help."""
+        every = options_of(self.group)
+        return [_without_default(every[name], self.said.get(name)) for name in self.said or every]
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Spread each group of a command into one option per field, so that groups are written once.
 
@@ -35,11 +49,20 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     spread: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         group, *beside = get_args(parameter.annotation) or (parameter.annotation,)
+        if words := [each for each in beside if isinstance(each, Words)]:
+            of_words = [option for each in words for option in each.parameters()]
+            groups[parameter.name] = dict, [each.name for each in of_words]
+            spread += of_words
+            continue
         if not (isinstance(group, type) and is_dataclass(group)):
             spread.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         lacking = {each.name for each in beside if isinstance(each, Without)}
-        of_group = [each for each in _parameters(group) if each.name not in lacking]
+        of_group = [
+            typer_option(option)
+            for name, option in options_of(cast(type[Group], group)).items()
+            if name not in lacking
+        ]
         groups[parameter.name] = group, [each.name for each in of_group]
         spread += of_group
 
@@ -101,18 +124,15 @@ def _choices(option: Opt) -> type[StrEnum]:
     return cast(type[StrEnum], StrEnum(option.name, {choice: choice for choice in option.choices}))
 
 
-def _parameters(group: Any) -> list[inspect.Parameter]:
-    if issubclass(group, Group):
-        return [typer_option(option) for option in options_of(group).values()]
-    return [
-        _keyword(each.name, each.type, inspect.Parameter.empty if each.default is MISSING else each.default)
-        for each in fields(group)
-    ]
+def _without_default(option: Opt, said: str | None) -> inspect.Parameter:
+    if said is None:
+        said = option.say.help if option.word is None else f"{option.say.help} (default: {option.word})"
+    return typer_option(replace(option, default=None, say=replace(option.say, help=said)))
 
 
 def _gathered(group: Any, words: dict[str, Any]) -> Any:
-    if not issubclass(group, Group):
-        return group(**words)
+    if group is dict:
+        return {name: word for name, word in words.items() if word not in (None, [])}
     try:
         return group.of(words)
     except OptionError as error:

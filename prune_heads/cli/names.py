@@ -6,25 +6,6 @@ A test holds each against its table.
 from enum import StrEnum
 
 
-class CriterionName(StrEnum):
-    """Keys of `prune_heads.importance.CRITERIA`."""
-
-    gradient = "gradient"
-    ablation = "ablation"
-    magnitude = "magnitude"
-    random = "random"
-
-
-class FormName(StrEnum):
-    """Members of `prune_heads.reproduction.reproduce.FORMS`."""
-
-    md = "md"
-    tex = "tex"
-    csv = "csv"
-    png = "png"
-    svg = "svg"
-
-
 class ReproductionName(StrEnum):
     """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
@@ -49,20 +30,3 @@ class ExecutorName(StrEnum):
 
     local = "local"
     ray = "ray"
-
-
-class DtypeName(StrEnum):
-    """Keys of `prune_heads.studies.setup.DTYPES`."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class DeviceName(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"

@@ -2,26 +2,33 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from typer import Argument, Context, Option
+from typer import Argument, Option
 
-from prune_heads.cli.config import alone, path_of, types_of
-from prune_heads.cli.groups import Checkpoint, one_model
-from prune_heads.cli.names import CriterionName, DeviceName, DtypeName, FormName, ReproductionName
+from prune_heads.cli.groups import Words, grouped
+from prune_heads.cli.names import ReproductionName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import TerminalReporter, show
-from prune_heads.cli.places import FOLDER_OR_NAME, TOML_FILE, Store
 from prune_heads.cli.subjects import chains, planned, to_finetune
 from prune_heads.errors import UnfitError
 from prune_heads.execution.chains import run_chains
 from prune_heads.execution.holding import held
+from prune_heads.options import Conditions, Reproducing, Setup
+
+_OF_A_SETUP = {
+    "model": "A checkpoint folder or a model on the hub. (default: one on the hub that is like the paper's)",
+    "task": "Task of the model. (default: the paper's)",
+    **dict.fromkeys(("data_dir", "max_examples", "batch_size", "dtype", "device", "store")),
+}
+"""Options of a setup; with another help where the default is another."""
 
 
+@grouped
 def reproduce(
-    context: Context,
     name: Annotated[ReproductionName, Argument(metavar="NAME", help="table3, figure1, ..., or all.")],
-    checkpoint: Checkpoint = None,
+    given: Annotated[dict[str, Any], Words(Setup, _OF_A_SETUP), Words(Conditions)],
+    options: Reproducing,
     config: Annotated[
         Path | None,
         Option(
@@ -29,96 +36,41 @@ def reproduce(
             "folder with NAME.toml."
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        Option(help="A folder or a model on the hub. (default: of the hub, as the paper's or like it)"),
-        FOLDER_OR_NAME,
-    ] = None,
-    task: Annotated[str | None, Option(help="Its task. (default: the paper's)"), TOML_FILE] = None,
-    data_dir: Annotated[Path | None, Option(help="Folder with the task's official GLUE TSV files.")] = None,
-    max_examples: Annotated[int | None, Option(min=1, help="The first N examples of every split.")] = None,
-    batch_size: Annotated[int | None, Option(min=1, help="Examples a batch. (default: 32)")] = None,
-    dtype: Annotated[DtypeName | None, Option(help="Precision. (default: float32)")] = None,
-    device: Annotated[DeviceName | None, Option(help="Where to compute. (default: auto)")] = None,
-    seed: Annotated[
-        int | None, Option(min=0, help="Seed of draws and of the bootstrap. (default: 0)")
-    ] = None,
-    steps: Annotated[int | None, Option(min=1, help="Of a curve. (default: 10)")] = None,
-    score_examples: Annotated[
-        int | None, Option(min=1, help="Examples that importance is estimated on. (default: all)")
-    ] = None,
-    choose_examples: Annotated[
-        int | None, Option(min=1, help="Training examples that table 6 chooses heads on. (default: 5000)")
-    ] = None,
-    criterion: Annotated[
-        list[CriterionName] | None,
-        Option(help="Order that figure 3 compares; repeatable. (default: gradient, ablation)"),
-    ] = None,
-    runs: Annotated[int | None, Option(min=6, help="Of each side that is timed. (default: 6)")] = None,
-    store: Store = None,
-    jobs: Annotated[
-        int, Option(min=1, help="Models that are fine-tuned and studied at a time, each in a process.")
-    ] = 1,
-    output: Annotated[Path, Option("--output", "-o", help="Folder for tables, figures and records.")] = Path(
-        "michel2019"
-    ),
-    from_records: Annotated[
-        bool, Option("--from-records", help="Write tables and figures anew from the records alone.")
-    ] = False,
-    form: Annotated[
-        list[FormName] | None, Option(help="Form of the files; repeatable. (default: md, png)")
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """Reproduce a table or figure of Michel, Levy and Neubig (2019) beside the published numbers.
 
-    What is done is not done again: the same command goes on after a kill. One process at a time works on a folder.
+    Nothing is computed twice: after a kill the same command goes on. One process at a time works on a folder.
     """
-    from prune_heads.reproduction.reproduce import DEFAULT_FORMS, reproduce_job
+    from prune_heads.reproduction.reproduce import reproduce_job
 
-    if checkpoint is not None:
-        model = one_model(context, checkpoint, model)
     every = [each for each in ReproductionName if each is not ReproductionName.all]
     names = every if name is ReproductionName.all else [name]
-    options = {
-        "model": model,
-        "task": task,
-        "data_dir": None if data_dir is None else str(data_dir),
-        "max_examples": max_examples,
-        "batch_size": batch_size,
-        "dtype": None if dtype is None else dtype.value,
-        "device": None if device is None else device.value,
-        "seed": seed,
-        "steps": steps,
-        "score_examples": score_examples,
-        "choose_examples": choose_examples,
-        "criterion": criterion or None,
-        "runs": runs,
-    }
-    types = types_of(alone(reproduce))
-    given = {
-        key: path_of(types[key], value, Path.cwd()) for key, value in options.items() if value is not None
-    }
+    store, output = given.pop("store", None), options.output
     if name is ReproductionName.all and config is not None and config.is_dir():
         for lacking in [each for each in names if not (config / f"{each.value}.toml").is_file()]:
             TerminalReporter().note(
                 f"{lacking.value} is left out: {config.resolve().name} has no {lacking.value}.toml"
             )
             names.remove(lacking)
-    plans = {each.value: planned(each.value, config, given, store, alone(reproduce)) for each in names}
-    forms = tuple(each.value for each in form) if form else DEFAULT_FORMS
+    plans = {each.value: planned(each.value, config, given, store) for each in names}
     shown = {}
-    with nullcontext() if from_records else held(output, TerminalReporter()):
-        if jobs > 1 and not from_records:
-            run_chains(chains(plans, output), jobs)
-        elif not from_records:
+    with nullcontext() if options.from_records else held(output, TerminalReporter()):
+        if options.jobs > 1 and not options.from_records:
+            run_chains(chains(plans, output), options.jobs)
+        elif not options.from_records:
             for subject in to_finetune(subject for subjects in plans.values() for subject in subjects):
                 subject.finetune()
         for each, subjects in plans.items():
             studied = [(subject.setup, subject.conditions) for subject in subjects]
             try:
                 shown[each] = reproduce_job(
-                    each, studied, output, TerminalReporter, from_records=from_records, forms=forms
+                    each,
+                    studied,
+                    output,
+                    TerminalReporter,
+                    from_records=options.from_records,
+                    forms=options.form,
                 )
             except UnfitError as error:
                 if name is not ReproductionName.all:

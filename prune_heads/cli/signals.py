@@ -1,8 +1,12 @@
-"""Ctrl-C and a kill end the program as exceptions, so that temporary files go on the way out."""
+"""Ctrl-C and a kill end the program as exceptions, so that temporary files are removed on the way out."""
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+import typer
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -18,11 +22,33 @@ def install() -> None:
     Python swallows what is raised in a `__del__`, and the libraries below have some that the garbage collector
     calls at any time (`evaluate.Metric`, `datasets.Dataset`): there the signal waits and comes again.
     """
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # a background job of a shell ignores it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
         signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; pressed again, it interrupts."""
+    pressed: list[bool] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(number: int, frame: FrameType | None) -> None:
+        if not pressed:
+            pressed.append(True)
+            typer.echo("note: running trials finish, no other begins; Ctrl-C again stops them", err=True)
+            return
+        signal.signal(signal.SIGINT, before)
+        if callable(before):
+            before(number, frame)
+        else:  # a shell's background job, which ignored it
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

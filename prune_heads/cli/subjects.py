@@ -7,22 +7,19 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typer import BadParameter
 
-from prune_heads.cli.config import alone, read_toml, taken
+from prune_heads.cli.config import alone, read_toml
 from prune_heads.cli.finetune import finetune
 from prune_heads.cli.output import TerminalReporter
-from prune_heads.errors import UnfitError
+from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.chains import Chain
-from prune_heads.options import Setup
-from prune_heads.options.trials import setup_of
+from prune_heads.options import Conditions, Setup, options_of
+from prune_heads.options.trials import placed, setup_of
 
-if TYPE_CHECKING:
-    from prune_heads.reproduction.studies import Conditions
-
-_CONDITIONS = ("seed", "steps", "score_examples", "choose_examples", "criterion", "runs")
+_CONDITIONS = tuple(options_of(Conditions))
 _SUBJECT = "subject"
 _FINETUNE = "finetune"
 """Key of a subject: the file by which `prune-heads finetune` makes its model where it is not there."""
@@ -70,7 +67,7 @@ class PlannedSubject:
 
 
 def planned(
-    name: str, config: Path | None, given: Mapping[str, Any], store: str | None, command: Any
+    name: str, config: Path | None, given: Mapping[str, Any], store: str | None
 ) -> list[PlannedSubject]:
     """The subjects of a table or figure.
 
@@ -79,7 +76,6 @@ def planned(
         config: A file with options and tables `[[subject]]`, or a folder with `NAME.toml`; None for the paper's models.
         given: Options on the command line, which go first.
         store: Where predictions are kept.
-        command: `prune-heads reproduce`, whose options check the values.
 
     Raises:
         BadParameter: If the file cannot be read, or says what there is not.
@@ -97,13 +93,14 @@ def planned(
     if subjects == [{}] and not {"model", "task"} & {*values, *given}:
         subjects = [dict(each) for each in default_subjects(name)]
     folder = Path() if file is None else file.parent
+    given = {**given, **placed(given, Path.cwd())}
     every = [{**values, **each, **given} for each in subjects]
     if "model" in given:
         for each in every:
             each.pop(_FINETUNE, None)
     if any(_FINETUNE in each and "model" not in each for each in every):
         raise BadParameter(f"{shown}: what is fine-tuned must name the folder of its model, too.")
-    found = [_planned(name, folder, each, store, command) for each in every]
+    found = [_planned(name, folder, each, store) for each in every]
     for subject in found:
         subject.check_recipe()
     return found
@@ -150,26 +147,14 @@ def _check_known(key: str, shown: str) -> None:
         raise BadParameter(f"{shown}: there is no option {key!r}{hint}.")
 
 
-def _planned(
-    name: str, folder: Path, values: Mapping[str, Any], store: str | None, command: Any
-) -> PlannedSubject:
-    """Takes apart what is of the setup and what is not; the latter checked as on the command line."""
+def _planned(name: str, folder: Path, values: Mapping[str, Any], store: str | None) -> PlannedSubject:
+    """Takes apart what is of the setup and what is not; checked as on the command line."""
     from prune_heads.paper.subjects import default_task
-    from prune_heads.reproduction.studies import Conditions
 
-    found: dict[str, Any] = {}
-    for key in (key for key in _CONDITIONS if key in values):
-        try:
-            found[key] = taken(command, key, values[key])
-        except ValueError as error:
-            raise BadParameter(f"{name}: {key}: {error}") from error
-    if "criterion" in found:
-        found["criteria"] = tuple(each.value for each in found.pop("criterion"))
-    options = {key: value for key, value in values.items() if key not in (*_CONDITIONS, _FINETUNE)}
+    words = {"task": default_task(name), **values}
     try:
-        setup = setup_of({"task": default_task(name), **options}, folder, store)
-    except ValueError as error:
-        raise BadParameter(f"{name}: {error}.") from error
-    return PlannedSubject(
-        name, folder, options.get("model"), setup, Conditions(**found), values.get(_FINETUNE)
-    )
+        setup = setup_of({key: word for key, word in words.items() if key not in _CONDITIONS}, folder, store)
+        conditions = Conditions.of(words)
+    except OptionError as error:
+        raise BadParameter(f"{name}: {error}") from error
+    return PlannedSubject(name, folder, values.get("model"), setup, conditions, values.get(_FINETUNE))

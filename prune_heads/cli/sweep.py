@@ -3,22 +3,19 @@
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Argument, BadParameter, Option
 
-from prune_heads.cli.interrupt import interruptible
 from prune_heads.cli.names import ExecutorName
 from prune_heads.cli.options import Json
 from prune_heads.cli.output import show
 from prune_heads.cli.places import Store
+from prune_heads.cli.signals import interruptible
 from prune_heads.cli.trial import BeginTrials, check_criteria, known
 from prune_heads.errors import SpecError
 from prune_heads.options.trials import draws
-
-if TYPE_CHECKING:
-    from prune_heads.execution.worker import Event
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
 Output = Annotated[
@@ -120,25 +117,21 @@ def run(
     workers = processes(jobs or 1, _threads(), _gpus())
     if executor is ExecutorName.ray:
         workers = actors(address, jobs, cpus or 1.0, gpus or 0.0)
-    host, pid, own = platform.node(), os.getpid(), {"done": 0, "failed": 0}
+    host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if worker else None
     with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
-
-        def listen(event: "Event") -> None:
-            if event.kind in own:
-                own[event.kind] += 1
-            tell(event)
-
         job = job.turned(_own_number()) if worker else job
-        Worker(job, workers, listen, stopping, waits=not worker).work()
+        own = Worker(job, workers, tell, stopping, waits=not worker)
+        own.work()
         was_stopped = stopping()
     report = status_report(folder)
-    about = {"worker": {"host": host, "pid": pid, **own}} if worker else {}
+    done = {"host": host, "pid": pid, "done": own.n_done, "failed": own.n_failed}
+    about = {"worker": done} if worker else {}
     if as_json:
         show({"event": "end", **report, **about}, None, as_json=True)
     else:
         show(report, end_table(report), as_json=False)
-    if (own["failed"] or was_stopped) if worker else (report["failed"] or report["left"]):
+    if (own.n_failed or was_stopped) if worker else (report["failed"] or report["left"]):
         raise typer.Exit(1)
 
 
@@ -201,9 +194,9 @@ def _threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
-def _gpus() -> int:
-    """GPUs of this machine, found without importing torch."""
+def _gpus() -> list[str]:
+    """GPUs of this machine that may be used, found without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([part for part in visible.split(",") if part.strip()])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+        return [part.strip() for part in visible.split(",") if part.strip()]
+    return list(map(str, range(len(list(Path("/proc/driver/nvidia/gpus").glob("*"))))))

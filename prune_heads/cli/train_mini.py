@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import BadParameter, Option
 
-from prune_heads.tasks.spec import MINI, task_name
+from prune_heads.tasks.spec import MINI, TASKS, task_name
 
 
 def _task(value: str) -> str:
@@ -30,12 +30,14 @@ def train_mini(
     The shipped models saw fresh examples in each epoch: 'python -m experiments.mini.train' in the repository.
     """
     from prune_heads.cli.output import TerminalReporter, show
+    from prune_heads.evaluator import Evaluator
     from prune_heads.reporting.layout import line
-    from prune_heads.studies.train_mini import N_EXAMPLES, RECIPES, train, validation_metrics
+    from prune_heads.studies.train_mini import N_EXAMPLES, RECIPES, train
 
     n_epochs = epochs or RECIPES[task].n_epochs
     with TerminalReporter().stage("training", n_epochs * N_EXAMPLES) as progress:
         train(task, output, seed=seed, n_epochs=n_epochs, progress=progress)
-    for split, metrics in validation_metrics(task, output).items():
+    for split in TASKS[task].eval_splits:
+        metrics = Evaluator(str(output), task, split=split).evaluate().metrics
         words = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         show(metrics, line(f"{split}: {words}"), as_json=False)

@@ -1,4 +1,4 @@
-"""Who works on a trial: files that only one process can make, with a beat that says that it is alive.
+"""Claims on trials: files that only one process can make, with a heartbeat that says that it is alive.
 
 No lock is held and no clock is compared. A claim is the file `<trial>.<generation>`, made with O_EXCL. Its owner
 writes another number into it every few seconds. A process that has watched a claim for a while by its own clock and
@@ -25,10 +25,10 @@ from prune_heads.files import write_bytes, writing_into
 
 BEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
-"""Without a beat. Twelve beats, so that a machine that is short of breath does not lose its trials."""
+"""Without a beat. Twelve beats, so that a busy machine does not lose its trials."""
 
 LATELY_SECONDS = 30.0
-"""For which a beat is taken as a sign of life."""
+"""How long a beat counts as a sign of life."""
 
 _LOOK_SECONDS = 0.2
 _SHARD = re.compile("[0-9a-f]{2}")
@@ -37,7 +37,7 @@ _CLAIM = re.compile("[0-9a-f]{64}[.][1-9][0-9]{0,9}")
 
 @dataclass(frozen=True)
 class _Look:
-    """The last look at a claim of another, by our clock."""
+    """The last look at the claim of another process, by our clock."""
 
     content: bytes
     since: float
@@ -63,7 +63,7 @@ class Claims:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, trial: str) -> bool:
-        """Claim a trial (its digest); False if someone else has it and is alive, as far as can be seen.
+        """Claim a trial (its digest); False if another process has it and is alive, as far as can be seen.
 
         Raises:
             RunError: If the folder cannot be written to.
@@ -93,7 +93,7 @@ class Claims:
         return True
 
     def holds(self, trial: str) -> bool:
-        """Whether the claim is still ours: not if we were taken for dead."""
+        """Whether the claim is still ours; it is not if another process took us for dead."""
         mine = self._held.get(trial)
         return (
             mine is not None
@@ -106,9 +106,9 @@ class Claims:
         return self._deaths[trial] if trial in self._held else 0
 
     def has_beaten(self, trial: str) -> bool:
-        """Whether attempts to take it have shown lately that someone else has it and is alive.
+        """Whether recent attempts to take it have shown that another process has it and is alive.
 
-        A living process of that number on this machine would prove nothing: numbers are given again.
+        That a process of that number lives on this machine proves nothing: the system reuses numbers.
         """
         there = self._generations(trial)
         look = self._watched.get(there[max(there)].name) if there else None
@@ -154,19 +154,19 @@ class Claims:
         self._beats += 1
         with self._lock:
             for trial, mine in self._held.items():
-                with suppress(OSError):  # of a full disk the trial itself will tell
+                with suppress(OSError):  # on a full disk the trial fails with the reason
                     if mine.exists():  # not if someone has taken us for dead
                         write_bytes(mine, self._content(self._deaths[trial]))
 
     def running(self) -> Iterator[str]:
-        """Digests of the trials that are claimed, by whomever, alive or dead."""
+        """Digests of the trials that are claimed by any process, alive or dead."""
         for shard in shards(self.folder):
             yield from sorted({path.name.partition(".")[0] for path in shard.iterdir() if _is_claim(path)})
 
     def alive(self, sleep: Callable[[float], None] = time.sleep) -> list[str]:
-        """Digests of the trials whose owner lives: a process of this machine that is there, or one that beats.
+        """Digests of the trials whose owner is alive: a process of this machine that exists, or one that beats.
 
-        Waits for a beat of the owners on other machines, for twice the time between two at most.
+        Waits for the owners on other machines, for at most twice the time between two beats.
         """
         found: list[str] = []
         others: dict[str, tuple[Path, bytes]] = {}
@@ -223,13 +223,13 @@ class Claims:
 
 
 def shards(folder: Path) -> list[Path]:
-    """The folders of two hexadecimal digits in a folder, in order; whatever else is there is none of ours."""
+    """The folders of two hexadecimal digits in a folder, in order; other files there are ignored."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else ()
     return [folder / name for name in names if _SHARD.fullmatch(name) and (folder / name).is_dir()]
 
 
 def _content_of(claim: Path) -> bytes:
-    """Empty if it cannot be read: given back this moment, or a stray folder, which never beats."""
+    """Empty if it cannot be read: it was just given back, or it is a stray folder, which never beats."""
     try:
         return claim.read_bytes()
     except OSError:

@@ -3,12 +3,12 @@
     sweep.json                    name, axes, the digest of all trials
     trials/ab/abcd.../            one folder a finished trial, which appears whole: record.json, timing.json
     failures/ab/abcd....json      the last failure of a trial, with its traceback, and how many there were
-    claims/ab/abcd....1           who works on a trial now
+    claims/ab/abcd....1           the process that runs a trial now
     shared/ab/abcd....json        scores that trials share
-    shared_claims/ab/abcd....1    who computes them now
+    shared_claims/ab/abcd....1    the process that computes them now
 
-256 folders each, so that none has more than a few hundred entries in a sweep of 100,000. Whatever else lies in them
-(files of a desktop, links, folders) is passed over.
+256 folders each, so that none has more than a few hundred entries in a sweep of 100,000. Other files in them
+(files of a desktop, links, folders) are ignored.
 """
 
 import os
@@ -29,7 +29,7 @@ from prune_heads.files import new_directory, read_json, write_json, writing_into
 
 FORMAT = 3
 _OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}
-"""What each earlier version did otherwise, so that the trials of a file were others."""
+"""What each earlier version did differently, so that the same file had other trials."""
 _LOOK_SECONDS = 0.1
 _DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP_FILE = "sweep.json"
@@ -153,19 +153,19 @@ class SweepFolder:
         return n if isinstance(n, int) else 0
 
     def forget_failures(self) -> int:
-        """So that they are tried again; how many there were."""
+        """Remove the failures, so that their trials run again; gives their number."""
         failed = list(self.failed())
         for name in failed:
             self._failure(name).unlink(missing_ok=True)
         return len(failed)
 
     def shared(self, what: Values, how: Callable[[], dict[str, Any]], claims: Claims) -> dict[str, Any]:
-        """What trials share: computed by the first who asks, read by all others, who wait for him.
+        """What trials share: computed by the first process that asks; the others wait and read it.
 
         Args:
             what: What it is (JSON); everything that it depends on.
             how: Computes it (JSON).
-            claims: `shared_claims`, by which it is settled who computes.
+            claims: `shared_claims`, which settle which process computes.
 
         Raises:
             RunError: If it cannot be written.

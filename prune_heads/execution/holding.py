@@ -1,4 +1,4 @@
-"""One process at a time in a folder that it fills: by a claim, as for the trial of a sweep."""
+"""One process at a time writes into a folder: by a claim, as for the trial of a sweep."""
 
 import time
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims
 from prune_heads.progress import Reporter
 
 NAME = "0" * 64
-"""Of the claim, where that of a trial is its digest."""
+"""Of the claim; a trial's claim has its digest."""
 _BEAT_SECONDS = 1.0
-"""Who comes second hears so soon that the first is alive."""
+"""So that a second process soon sees that the first is alive."""
 _LOOK_SECONDS = 0.25
 
 
 @contextmanager
 def held(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Have a folder for this process alone; it need not be there. The claim stands beside it and is gone at the end.
+    """Reserve a folder, which need not exist, for this process. The claim lies beside it until the block ends.
 
-    The claim of a process that was killed is taken over: at once if it ran on this machine, else when it has not beaten
-    for a while, which is waited for.
+    The claim of a process that was killed is taken over: at once if it ran on this machine, else after a while without
+    a heartbeat.
 
     Raises:
         RunError: If another process holds the folder and is alive, or nothing can be written beside it.

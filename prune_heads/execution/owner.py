@@ -1,4 +1,4 @@
-"""Who works: a process, told apart from all others on all machines, and whether it lives."""
+"""The owner of a claim: a process, told apart from all others on all machines, and whether it is alive."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ class Owner:
     """A process, told apart from all others on all machines."""
 
     host: str
-    """Of processes with the same one, each sees whether the others live; see `machine`."""
+    """Processes with the same host can see whether the others are alive; see `machine`."""
     pid: int
     token: str
 
@@ -35,7 +35,7 @@ def machine() -> str:
 
 
 def lives(pid: object) -> bool:
-    """Whether there is such a process on this machine that has not ended."""
+    """Whether this machine has a process of that number that has not ended."""
     if not isinstance(pid, int):
         return True
     try:
@@ -44,7 +44,7 @@ def lives(pid: object) -> bool:
         return False
     except PermissionError:
         return True
-    try:  # on Linux; who was killed stays there as a zombie where nobody waits for it, as in many a container
+    try:  # on Linux; a killed process that nobody waits for stays as a zombie, as in many containers
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
     except OSError:
         return True

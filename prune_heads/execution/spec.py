@@ -112,7 +112,7 @@ def read_sweep(file: Path, known: Known) -> Sweep:
 
 
 def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
-    """The same from what the file holds; `name` is that of a sweep that names itself not, `shown` the file's."""
+    """The same from what the file holds; `name` is for a file without a name in it, `shown` is the file's."""
     reader = _Reader(known, [f"{at}: {said}" for at, said in faults(content)])
     reader.stop(shown)
     content = _spelled(content, known.spelled)
@@ -157,7 +157,6 @@ class _Reader:
 
     known: Known
     faults: list[str] = field(default_factory=list)
-    seen: dict[tuple[str, str], str | None] = field(default_factory=dict)
     clashes: dict[str, str | None] = field(default_factory=dict)
     """What values are to contradictions -> why they exclude each other."""
 
@@ -172,8 +171,11 @@ class _Reader:
                 near = difflib.get_close_matches(key, [*self.known.defaults, *also], n=1)
                 hint = f" (did you mean {near[0]}?)" if near else ""
                 self.faults.append(f"{where}{key}: there is no such option{hint}")
-            elif problem := self._problem(key, value):
-                self.faults.append(f"{where}{key}: {problem}")
+                continue
+            try:
+                self.known.check(key, value)
+            except ValueError as error:
+                self.faults.append(f"{where}{key}: {error}")
 
     def axes(self, grid: Any, seeds: Any) -> dict[str, list[Any]]:
         if not isinstance(grid, dict):
@@ -258,17 +260,6 @@ class _Reader:
             if problem := self.clashes[name]:
                 self.faults.append(f"{json.dumps(row)}: {problem}")
         return self.clashes[name] is None
-
-    def _problem(self, key: str, value: Any) -> str | None:
-        """Why an option does not take a value; each value is asked about once."""
-        name = (key, repr(value))
-        if name not in self.seen:
-            try:
-                self.known.check(key, value)
-                self.seen[name] = None
-            except ValueError as error:
-                self.seen[name] = str(error)
-        return self.seen[name]
 
 
 def _spelled(value: Any, spelled: Callable[[str, Any], Any], key: str = "") -> Any:

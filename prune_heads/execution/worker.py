@@ -83,17 +83,16 @@ class Job:
         return replace(self, trials=[*self.trials[start:], *self.trials[:start]])
 
 
-def processes(jobs: int, threads: int = 1, gpus: int = 0) -> Workers:
+def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
     """Trials run in processes of this machine.
 
     Args:
         jobs: Processes.
-        threads: Of all jobs together, shared evenly, each at least one.
-        gpus: How many there are: the jobs take them in turn.
+        threads: Of all jobs together, shared evenly, each at least one. One job alone takes as many as it likes.
+        gpus: As `CUDA_VISIBLE_DEVICES` names them: the jobs take them in turn.
     """
-    return lambda begin, n: Pool(
-        Processes(partial(_begin_with, begin, max(1, threads // jobs), gpus)), min(jobs, n)
-    )
+    limit = max(1, threads // jobs) if jobs > 1 else None
+    return lambda begin, n: Pool(Processes(partial(_begin_with, begin, limit, gpus)), min(jobs, n))
 
 
 def actors(
@@ -114,7 +113,7 @@ def actors(
         with connected(address) as ray:
             there, wanted = ray.cluster_resources(), {"CPU": cpus, "GPU": gpus}
             room = min(int(there.get(name, 0) // amount) for name, amount in wanted.items() if amount)
-            crew = Actors(ray, partial(_begin_with, begin, max(1, int(cpus)), 0), cpus=cpus, gpus=gpus)
+            crew = Actors(ray, partial(_begin_with, begin, max(1, int(cpus)), ()), cpus=cpus, gpus=gpus)
             with Pool[str](crew, min(jobs or max(1, room), n)) as pool:
                 yield pool
 
@@ -134,7 +133,9 @@ class Worker:
     """For the trials of living others, to take over if they die."""
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    n_done: int = 0
     n_failed: int = 0
+    """For good."""
     claims: Claims = field(init=False)
 
     def __post_init__(self) -> None:
@@ -221,6 +222,7 @@ class Worker:
         if isinstance(answer, _Failed):
             return self._failed(trial, answer.error, answer.traceback, seconds)
         kept = self.claims.holds(digest) and self.job.folder.finish(trial, answer, seconds)
+        self.n_done += kept
         self.claims.give_back(digest)
         self.tell(Event("done" if kept else "taken", digest, trial.values, seconds, result=answer))
         return []
@@ -256,11 +258,12 @@ def _begin(begin: Callable[[], RunTrial], number: int) -> Callable[[Trial], Any]
     return partial(_attempt, begin())
 
 
-def _begin_with(begin: Begin, threads: int, gpus: int, number: int) -> Any:
+def _begin_with(begin: Begin, threads: int | None, gpus: Sequence[str], number: int) -> Any:
     """In a process of its own: first limit what it takes of the machine."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     return begin(number)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.gradient import GateGradients, gate_gradients
+from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.predictions import Predictions
 from prune_heads.surgery import removed_heads, zero_heads
@@ -53,6 +54,11 @@ class Examples:
     def batches(self) -> Batches:
         """The examples as the model takes them: an iterable of `Batch` with `index`, `inputs` and `targets`."""
         return self.predictions.batches
+
+    @property
+    def objective(self) -> Objective:
+        """What is predicted: losses, what is kept of an example, and metrics."""
+        return self.batches.objective
 
     @cached_property
     def gradients(self) -> GateGradients:

@@ -16,6 +16,7 @@ from torch import Tensor
 from prune_heads.errors import CriterionError, PruneHeadsError, first_line
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.criterion import Criterion, Examples
+from prune_heads.reading import read_bytes
 
 
 def own_criterion(function: Callable[[Examples], Any], name: str = "", source: str = "") -> Criterion:
@@ -79,7 +80,7 @@ def named_criterion(name: str) -> Criterion:
             )
         function = reduce(getattr, attribute.split("."), module)
         origin = getattr(module, "__file__", None)
-        return own_criterion(function, shown, _digest(Path(origin).read_bytes()) if origin else "")  # type: ignore[arg-type]
+        return own_criterion(function, shown, _digest(_source(Path(origin))) if origin else "")  # type: ignore[arg-type]
     except CriterionError:
         raise
     except (Exception, SystemExit) as error:
@@ -93,7 +94,7 @@ def named_criterion(name: str) -> Criterion:
 
 def _of_file(file: Path) -> ModuleType:
     """The file as a module; one of the same content is imported once."""
-    source = file.read_bytes()
+    source = _source(file)
     module = ModuleType(f"own_{_digest(source)[:16]}")
     if module.__name__ not in sys.modules:
         module.__file__ = str(file.resolve())
@@ -104,6 +105,10 @@ def _of_file(file: Path) -> ModuleType:
             del sys.modules[module.__name__]
             raise
     return sys.modules[module.__name__]
+
+
+def _source(file: Path) -> bytes:
+    return read_bytes(file, "a criterion's file", CriterionError)
 
 
 def _digest(source: bytes) -> str:

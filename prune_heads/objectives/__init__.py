@@ -14,19 +14,27 @@ from prune_heads.errors import LabelError, PruneHeadsError, TaskError
 
 if TYPE_CHECKING:
     from prune_heads.checkpoints import Checkpoint
-    from prune_heads.objectives.base import Objective
-    from prune_heads.tasks.spec import TaskSpec
+    from prune_heads.objectives.base import Asked, Objective
 
 
 @dataclass(frozen=True)
 class Row:
-    """Where an objective is, and which tasks it is for."""
+    """Where an objective is, which tasks it is for, and what their files hold."""
 
     at: str
     """Module in this package and class."""
     kind: str
-    """Of the tasks it is for."""
-    summary: str
+    """Of the tasks it is for: `--task` of files of one's own, or `labelled`, whose files need no name."""
+    metrics: Mapping[str, tuple[str, ...]]
+    """Metric of a task -> the values it gives, the one that tables show first."""
+    columns: tuple[str, ...] = ("text",)
+    """What files of one's own call the columns that the model is given, by default."""
+    n_columns: tuple[int, ...] = (1,)
+    """How many of them there may be."""
+    label: str | None = None
+    """What they call the column of labels, by default; None where there is none."""
+    summary: str | None = None
+    """Of the task for files of one's own; None where `--task` does not name it."""
 
     def load(self) -> "type[Objective]":
         """The class."""
@@ -35,28 +43,67 @@ class Row:
         return found
 
 
+_LABELS = {
+    "accuracy": ("accuracy",),
+    "f1": ("f1", "accuracy"),
+    "matthews_correlation": ("matthews_correlation",),
+}
+_LIKELIHOOD = {"log_likelihood": ("log_likelihood", "perplexity")}
+_TEXTS = "one's own texts: how likely does a causal or masked language model find them?"
+
 OBJECTIVES: Mapping[str, Row] = MappingProxyType(
     {
-        "single-label": Row("single_label:SingleLabel", "labelled", "one label an example"),
-        "regression": Row("regression:Regression", "labelled", "a score an example"),
-        "causal-lm": Row("causal_lm:CausalLM", "lm", "each token of a text, from those before it"),
-        "masked-lm": Row("masked_lm:MaskedLM", "lm", "tokens of a text that are hidden"),
-        "seq2seq": Row("seq2seq:Seq2Seq", "seq2seq", "the tokens of a target, given its source"),
+        "single-label": Row("single_label:SingleLabel", "labelled", _LABELS, n_columns=(1, 2), label="label"),
+        "regression": Row(
+            "regression:Regression",
+            "labelled",
+            {"pearson": ("pearson", "spearmanr")},
+            n_columns=(1, 2),
+            label="label",
+        ),
+        "causal-lm": Row("causal_lm:CausalLM", "lm", _LIKELIHOOD, summary=_TEXTS),
+        "masked-lm": Row("masked_lm:MaskedLM", "lm", _LIKELIHOOD, summary=_TEXTS),
+        "seq2seq": Row(
+            "seq2seq:Seq2Seq",
+            "seq2seq",
+            _LIKELIHOOD,
+            ("source", "target"),
+            (2,),
+            summary="one's own pairs: how likely does an encoder-decoder find the target, given the source?",
+        ),
         "translation": Row(
-            "translation:Translation", "translation", "a target that is written for its source"
+            "translation:Translation",
+            "translation",
+            {"bleu": ("bleu",)},
+            ("source", "target"),
+            (2,),
+            summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
 
+METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {metric: names for row in OBJECTIVES.values() for metric, names in row.metrics.items()}
+)
+"""Metric -> the values it gives; the first is the one that tables and curves show."""
 
-def serving(spec: "TaskSpec", name: str | None = None) -> "list[type[Objective]]":
+
+def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> list[Row]:
+    """The rows of a kind of tasks, with a metric that they have, or of a name alone."""
+    return [
+        row
+        for key, row in OBJECTIVES.items()
+        if row.kind == kind and name in (None, key) and (metric is None or metric in row.metrics)
+    ]
+
+
+def serving(spec: "Asked", name: str | None = None) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone."""
-    rows = [row for key, row in OBJECTIVES.items() if row.kind == spec.kind and name in (None, key)]
-    return [cls for cls in (row.load() for row in rows) if cls.serves(spec)]
+    return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
 
 
-def check_options(spec: "TaskSpec", options: Mapping[str, Any]) -> None:
+def check_options(spec: "Asked", options: Mapping[str, Any]) -> None:
     """Refuse an option that no objective for the task takes; None counts as not given.
 
     Raises:
@@ -75,7 +122,7 @@ _REFUSED: Mapping[str, tuple[type[PruneHeadsError], str]] = {
 }
 
 
-def bound(checkpoint: "Checkpoint", spec: "TaskSpec", name: str | None = None, **options: Any) -> "Objective":
+def bound(checkpoint: "Checkpoint", spec: "Asked", name: str | None = None, **options: Any) -> "Objective":
     """The objective of a model on a task.
 
     Args:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -19,13 +19,53 @@ from torch import Tensor, nn
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
 from prune_heads.modes import logits_of
+from prune_heads.objectives import METRIC_NAMES, values
 from prune_heads.objectives.batches import Batch, Batches
+from prune_heads.objectives.formats import Reader
 from prune_heads.statistics.metrics import Metric, metric_named
-from prune_heads.tasks.spec import METRIC_NAMES, TaskSpec
-from prune_heads.tasks.task import Split
 
 Kept = NDArray[np.float32]
 """`(n_examples, width)`: what is stored of each example, in file order. All metrics follow from it."""
+
+
+class Asked(Protocol):
+    """What an objective looks at of a task."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def kind(self) -> str:
+        """Of `Row.kind`."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Their names, in the order of the task."""
+
+    @property
+    def metric(self) -> str:
+        """Key of `METRIC_NAMES`."""
+
+    @property
+    def digit_labels(self) -> bool:
+        """Whether checkpoints may write label i as the digit i."""
+
+
+class Examples(Protocol):
+    """What an objective looks at of a split."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def source(self) -> str:
+        """For messages."""
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """Values as `input_of` and `label_of` give them, in file order."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +76,20 @@ class Objective(ABC):
     store, tests, sweeps) asks only what is declared here.
     """
 
-    metric: str
-    """The task's: key of `METRIC_NAMES`; unused where there are `own_metrics`."""
+    metric: str | Metric
+    """The task's: key of `METRIC_NAMES`, unused where there are `own_metrics`; or one of one's own."""
     note: str | None = None
     """What had to be decided, for people."""
 
     name: ClassVar[str]
     head: ClassVar[Head]
     """What a model must have, and how it is loaded."""
+    inputs: ClassVar[tuple[str, ...]] = ("text", "text_pair")
+    """Names of the columns that the model is given; the last may be missing. The column of labels is `label`."""
+    classes: ClassVar[Literal["one", "many"] | None] = None
+    """Whether a label names one class, or many in a list; None where it names none."""
+    readers: ClassVar[Mapping[str, Reader]] = {}
+    """Ending of a file of one's own -> how it is read, beside tables; an empty ending is for a folder."""
     reads: ClassVar[tuple[str, ...]] = ("logits",)
     """Which tensors of the model's output `losses` and `read` look at."""
     reads_one_token: ClassVar[bool] = False
@@ -60,9 +106,22 @@ class Objective(ABC):
     """What `chance` is the value of, and what to check where a model is below it."""
 
     @classmethod
-    def serves(cls, spec: TaskSpec) -> bool:
-        """Whether it is for this task, among those of its kind."""
-        return True
+    def input_of(cls, value: object, *, may_be_empty: bool = False) -> Any:
+        """A cell of what the model is given, as a split keeps it.
+
+        Raises:
+            ValueError: With the fault.
+        """
+        return values.text(value, may_be_empty=may_be_empty)
+
+    @classmethod
+    def label_of(cls, value: object, codes: Mapping[str, int]) -> Any:
+        """A label as a split keeps it; `codes` says how the source writes each class -> its index in the task.
+
+        Raises:
+            ValueError: With the fault.
+        """
+        raise NotImplementedError
 
     @classmethod
     @abstractmethod
@@ -71,7 +130,7 @@ class Objective(ABC):
 
     @classmethod
     @abstractmethod
-    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """For this model and task.
 
         Raises:
@@ -79,7 +138,7 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """The rows of a split as the model takes them, none longer than `n_max` tokens.
 
         Raises:
@@ -101,6 +160,8 @@ class Objective(ABC):
     @property
     def measures(self) -> Mapping[str, Metric]:
         """The metrics by name, the headline first."""
+        if isinstance(self.metric, Metric):
+            return {self.metric.name: self.metric}
         return self.own_metrics or {name: metric_named(name) for name in METRIC_NAMES[self.metric]}
 
     @property

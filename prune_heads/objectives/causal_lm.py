@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from prune_heads.checkpoints.head import LANGUAGE_MODELS
+from prune_heads.objectives.base import Examples
 from prune_heads.objectives.batches import IGNORED, Batches, Ragged
 from prune_heads.objectives.likelihood import Likelihood
 from prune_heads.objectives.texts import tokenize
-from prune_heads.tasks.task import Split
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CausalLM(Likelihood):
     head = LANGUAGE_MODELS["causal"]
     of_checkpoint = "causal"
 
-    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """The last token is no input, the first no target; see `Objective`."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
         targets = _without(inputs["input_ids"], 0, IGNORED)

@@ -1,11 +1,16 @@
 """Which logit of a checkpoint stands for which label of a task: matched by name, never by position unsaid."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prune_heads.errors import LabelError
-from prune_heads.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from prune_heads.objectives.base import Asked
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class LabelMap:
 
 
 def match_labels(
-    task: TaskSpec, id2label: Mapping[int, str], *, label_order: Sequence[str] | None = None
+    task: Asked, id2label: Mapping[int, str], *, label_order: Sequence[str] | None = None
 ) -> LabelMap:
     """Match the labels of a task with those of a checkpoint.
 
@@ -90,7 +95,7 @@ def _fold(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
-def _mismatch(task: TaskSpec, names: Sequence[str], what: str) -> str:
+def _mismatch(task: Asked, names: Sequence[str], what: str) -> str:
     return (
         f"{task.name}: the checkpoint {what}: the task has {', '.join(task.labels or ())}; "
         f"the checkpoint has {', '.join(names)}; use a checkpoint fine-tuned for this task, "
@@ -98,7 +103,7 @@ def _mismatch(task: TaskSpec, names: Sequence[str], what: str) -> str:
     )
 
 
-def _note(task: TaskSpec, names: Sequence[str], index: tuple[int, ...]) -> str:
+def _note(task: Asked, names: Sequence[str], index: tuple[int, ...]) -> str:
     taken = ", ".join(f"{names[i]} = {label}" for label, i in zip(task.labels or (), index, strict=True))
     return (
         f"the checkpoint's label names say nothing, so they are taken in the order of the task: {taken}; "

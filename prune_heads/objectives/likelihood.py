@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,9 +16,9 @@ from torch.nn import functional
 from prune_heads.checkpoints import Checkpoint, vocabulary_size
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.modes import logits_of
-from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.base import Asked, Kept, Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.tasks.spec import TaskSpec
+from prune_heads.objectives.formats import PLAIN_TEXT, read_text
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Likelihood(Objective):
         "check that the tokenizer is the model's own and that the model is trained",
     )
 
+    readers = MappingProxyType({PLAIN_TEXT: read_text})
     of_checkpoint: ClassVar[str]
     """`Checkpoint.objective` of its models."""
 
@@ -46,7 +48,7 @@ class Likelihood(Objective):
         return checkpoint.objective == cls.of_checkpoint
 
     @classmethod
-    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """See `Objective`."""
         takes = frozenset(inspect.signature(checkpoint.model.forward).parameters)
         return cls(spec.metric, n_choices=vocabulary_size(checkpoint.model), takes=takes, **options)

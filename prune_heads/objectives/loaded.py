@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from prune_heads.errors import DataError
+from prune_heads.modes import evaluating, logits_of
 from prune_heads.objectives.base import Objective
-from prune_heads.objectives.batches import Batch, Batches, Fixed
+from prune_heads.objectives.batches import Batch, Batches, Fixed, Side
 from prune_heads.objectives.regression import Regression
 from prune_heads.objectives.single_label import SingleLabel
 
@@ -21,107 +23,104 @@ _LABELS = ("labels", "label")
 
 
 @dataclass(frozen=True)
-class _Lengths:
-    """Where rows are held elsewhere: how long each is."""
+class Given:
+    """A `Field` in pieces, with the padding that they have."""
 
+    parts: tuple[Tensor, ...]
+    """`(rows, ...)` each."""
     sizes: NDArray[np.int64]
+    """`(n_rows,)`: positions of each row, padding not counted."""
 
-    def batch(self, rows: NDArray[np.int64], **_: Any) -> Tensor:
-        """Nobody asks: see `LoadedBatches.batch`."""
-        raise NotImplementedError
+    @cached_property
+    def _edges(self) -> NDArray[np.int64]:
+        return np.cumsum([0, *map(len, self.parts)])
+
+    def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
+        """A piece as it is; other rows with zeros behind the shorter ones."""
+        part = int(self._edges.searchsorted(rows[0], "right")) - 1
+        if np.array_equal(rows, np.arange(self._edges[part], self._edges[part + 1])):
+            return self.parts[part]
+        places = self._edges.searchsorted(rows, "right") - 1
+        found = [self.parts[p][i - self._edges[p]] for p, i in zip(places, rows, strict=True)]
+        return pad_sequence(found, batch_first=True) if found[0].ndim else torch.stack(found)
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        """See `Field`."""
-        yield self.sizes
+        """See `Field`; padding is part of it, for it is not known which it is."""
+        return (part.numpy() for part in self.parts)
 
 
 @dataclass(frozen=True)
 class LoadedBatches(Batches):
-    """Batches that somebody else has made, held in memory with the padding that they have."""
+    """Batches that somebody else has made, in their order."""
 
-    parts: tuple[Batch, ...] = ()
-
-    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """See `Batches`; padding is part of it, since it is not known which it is."""
-        yield "references", self.references
-        for i, part in enumerate(self.parts):
-            yield from ((f"{i} {name}", tensor.numpy()) for name, tensor in sorted(part.inputs.items()))
+    edges: tuple[int, ...] = ()
+    """Batch i has the examples `edges[i]` to `edges[i + 1]`."""
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self.edges) - 1
 
     def numbered(self, steps: Iterable[int]) -> Iterator[Batch]:
         """Some of the batches, by their places in the DataLoader's order, from 0."""
-        return (self.parts[step] for step in steps)
-
-    def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
-        """The examples at these places; where they are of different lengths, with zeros behind the shorter ones."""
-        edges = np.cumsum([0, *(len(part.index) for part in self.parts)])
-        places = [(int(p), int(i - edges[p])) for i in index for p in [edges.searchsorted(i, "right") - 1]]
-
-        def stacked(name: str) -> Tensor:
-            rows = [self.parts[part].inputs[name][i] for part, i in places]
-            return pad_sequence(rows, batch_first=True) if rows[0].ndim else torch.stack(rows)
-
-        inputs = {name: stacked(name) for name in self.parts[0].inputs}
-        targets = torch.stack([self.parts[part].targets[i] for part, i in places])
-        return Batch(index, inputs, targets)
+        return (self.batch(np.arange(self.edges[step], self.edges[step + 1])) for step in steps)
 
 
-def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> LoadedBatches:
+def loaded(
+    loader: Iterable[Any],
+    model: nn.Module,
+    objective: Objective | None = None,
+) -> LoadedBatches:
     """Read a DataLoader once, to its end.
 
     Args:
         loader: Each batch is a mapping with `labels` beside what the model's forward takes, such as a `BatchEncoding`,
             or a pair of inputs and labels. Inputs are a mapping, or the tensor that is the first argument of the
-            forward. Labels are the model's own label indices, or scores: one an example.
-        model: Whose forward they are for.
-        objective: What is predicted; None: single labels, or scores where the labels are real numbers.
+            forward. Labels are one an example: the model's own label indices, or scores.
+        model: Whose forward they are for; it runs on one example.
+        objective: What is predicted; None: the label of an example, or its score where labels are real numbers.
 
     Raises:
         DataError: Naming the batch, from 1, if it is something else, or there is none.
+        UnsupportedModelError: If the model does not give logits.
     """
     first = next(iter(inspect.signature(model.forward).parameters), "input")
-    parts: list[Batch] = []
-    n = 0
+    inputs: list[dict[str, Tensor]] = []
+    labels: list[Tensor] = []
     for number, given in enumerate(loader, 1):
         try:
-            inputs, labels = _parts(given, first)
-            if not inputs or {len(value) for value in inputs.values()} != {len(labels)} or labels.ndim != 1:
-                shapes = {name: tuple(value.shape) for name, value in {**inputs, "labels": labels}.items()}
-                raise ValueError(f"inputs and labels must have a row an example, got {shapes}")
-            if parts and inputs.keys() != parts[0].inputs.keys():
-                raise ValueError(f"the inputs must be those of the first batch, got {', '.join(inputs)}")
+            made, wanted = _parts(given, first)
+            if inputs and made.keys() != inputs[0].keys():
+                raise ValueError(f"the inputs must be those of the first batch, got {', '.join(made)}")
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "
                 f"labels); {error}"
             ) from error
-        parts.append(Batch(np.arange(n, n + len(labels)), dict(inputs), labels))
-        n += len(labels)
-    if not n:
+        inputs.append(made)
+        labels.append(wanted)
+    if not labels:
         raise DataError(
             "the DataLoader must give a batch; got none. One that was a generator can be read once only"
         )
-    labels = torch.cat([part.targets for part in parts])
-    if objective is None:
-        objective = Regression("pearson") if labels.is_floating_point() else SingleLabel("accuracy")
-    lengths = np.asarray([length for part in parts for length in _lengths(part)])
+    truth = torch.cat(labels).numpy()
+    sizes = np.concatenate([_lengths(part) for part in inputs])
     return LoadedBatches(
-        objective,
-        {next(iter(parts[0].inputs)): _Lengths(lengths)},
-        Fixed(labels.numpy()),
-        labels.double().numpy() if labels.is_floating_point() else labels.numpy(),
-        max(len(part.index) for part in parts),
-        parts=tuple(parts),
+        objective or _objective(model, inputs[0], labels[0]),
+        {name: Given(tuple(part[name] for part in inputs), sizes) for name in inputs[0]},
+        Fixed(truth),
+        truth,
+        max(map(len, labels)),
+        edges=tuple(np.cumsum([0, *map(len, labels)]).tolist()),
     )
 
 
-def read_as(batches: LoadedBatches, n_labels: int) -> LoadedBatches:
-    """The same where the model tells so many labels apart, which are the task's own."""
-    if not isinstance(batches.objective, SingleLabel):
-        return batches
-    return replace(batches, objective=replace(batches.objective, model_index=tuple(range(n_labels))))
+@torch.inference_mode()
+def _objective(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Objective:
+    if labels.is_floating_point():
+        return Regression("pearson")
+    device = next(model.parameters()).device
+    with evaluating(model):
+        logits = logits_of(model(**{name: value[:1].to(device) for name, value in inputs.items()}))
+    return SingleLabel("accuracy", model_index=tuple(range(logits.shape[-1])))
 
 
 def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
@@ -142,13 +141,15 @@ def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
     inputs = {name: value.detach().cpu() for name, value in inputs.items()}
     labels = labels.detach().cpu()
     labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if not inputs or {len(value) for value in inputs.values()} != {len(labels)} or labels.ndim != 1:
+        shapes = {name: tuple(value.shape) for name, value in {**inputs, "labels": labels}.items()}
+        raise ValueError(f"inputs and labels must have a row an example, got {shapes}")
     return inputs, labels.float() if labels.is_floating_point() else labels.long()
 
 
-def _lengths(part: Batch) -> list[int]:
-    """Tokens of each example: by the mask of padding, or all of them; 1 where an example is no sequence."""
-    mask = part.inputs.get("attention_mask")
+def _lengths(inputs: Mapping[str, Tensor]) -> NDArray[np.int64]:
+    """`(batch,)`: tokens of each example, by the mask of padding, or all of them; 1 where it is no sequence."""
+    mask, first = inputs.get("attention_mask"), next(iter(inputs.values()))
     if mask is not None and mask.ndim == 2:
-        return [int(n) for n in mask.sum(dim=1)]
-    first = next(iter(part.inputs.values()))
-    return [first.shape[1] if first.ndim > 1 else 1] * len(part.index)
+        return np.asarray(mask.sum(dim=1), dtype=np.int64)
+    return np.full(len(first), first.shape[1] if first.ndim > 1 else 1)

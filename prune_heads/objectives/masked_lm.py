@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_heads.checkpoints.head import LANGUAGE_MODELS
+from prune_heads.objectives.base import Examples
 from prune_heads.objectives.batches import IGNORED, Batches, Ragged
 from prune_heads.objectives.likelihood import Likelihood
 from prune_heads.objectives.texts import tokenize
-from prune_heads.tasks.task import Split
 
 _SHARE = 0.15
 _MASK, _RANDOM = 0.8, 0.1
@@ -55,7 +55,7 @@ class MaskedLM(Likelihood):
     head = LANGUAGE_MODELS["masked"]
     of_checkpoint = "masked"
 
-    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """See `masked` and `Objective`."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
         ids = inputs["input_ids"]

@@ -1,5 +1,6 @@
 """A score an example, of a sequence classifier with one output."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,12 +10,11 @@ from torch import Tensor
 
 from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, check_problem
 from prune_heads.modes import logits_of
-from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.base import Asked, Examples, Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed
 from prune_heads.objectives.labels import match_labels
 from prune_heads.objectives.single_label import SingleLabel, all_alike, text_batches
-from prune_heads.tasks.spec import TaskSpec
-from prune_heads.tasks.task import Split
+from prune_heads.objectives.values import score
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Regression(Objective):
     below_chance = SingleLabel.below_chance
 
     @classmethod
-    def serves(cls, spec: TaskSpec) -> bool:
+    def label_of(cls, value: object, codes: Mapping[str, int]) -> float:
         """See `Objective`."""
-        return spec.labels is None
+        return score(value)
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
@@ -38,16 +38,16 @@ class Regression(Objective):
         return checkpoint.objective is None
 
     @classmethod
-    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """A model with one output; see `Objective`."""
         config = checkpoint.model.config
         check_problem(config, checkpoint.name, regression=True)
         match_labels(spec, config.id2label, label_order=options.get("label_order"))
         return cls(spec.metric)
 
-    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a text or a pair; see `Objective`."""
-        scores = np.asarray(split.dataset["label"][:], dtype=np.float64)
+        scores = np.asarray(split.columns["label"], dtype=np.float64)
         return text_batches(
             self, split, tokenizer, Fixed(scores.astype(np.float32)), scores, batch_size, n_max
         )

@@ -1,15 +1,15 @@
 """The tokens of a target, given its source."""
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.head import LANGUAGE_MODELS
+from prune_heads.objectives.base import Asked, Examples
 from prune_heads.objectives.batches import IGNORED, Batches, Ragged
 from prune_heads.objectives.likelihood import Likelihood, Shift, shift_of
 from prune_heads.objectives.texts import tokenize
-from prune_heads.tasks.spec import TaskSpec
-from prune_heads.tasks.task import Split
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,17 @@ class Seq2Seq(Likelihood):
     shift: Shift | None = None
     """Makes the decoder's inputs of targets."""
 
+    readers = MappingProxyType({})
     name = "seq2seq"
     head = LANGUAGE_MODELS["seq2seq"]
     of_checkpoint = "seq2seq"
 
     @classmethod
-    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """See `Objective`."""
         return super().bind(checkpoint, spec, shift=shift_of(checkpoint.model), **options)
 
-    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a pair, source and target cut each; see `Objective`."""
         size = {"n_max": n_max}
         inputs, cut = tokenize(split, tokenizer, of={"text": "text"}, **size)

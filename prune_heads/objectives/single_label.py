@@ -1,5 +1,6 @@
 """One label an example, of a sequence classifier."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,12 +12,11 @@ from torch.nn import functional
 from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, check_problem
 from prune_heads.errors import DataError
 from prune_heads.modes import logits_of
-from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.base import Asked, Examples, Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed
 from prune_heads.objectives.labels import match_labels
 from prune_heads.objectives.texts import tokenize
-from prune_heads.tasks.spec import TaskSpec
-from prune_heads.tasks.task import Split
+from prune_heads.objectives.values import index
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class SingleLabel(Objective):
     name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True
+    classes = "one"
     chooses = True
     options = frozenset({"label_order"})
     below_chance = (
@@ -37,9 +38,9 @@ class SingleLabel(Objective):
     )
 
     @classmethod
-    def serves(cls, spec: TaskSpec) -> bool:
+    def label_of(cls, value: object, codes: Mapping[str, int]) -> int:
         """See `Objective`."""
-        return spec.labels is not None
+        return index(value, codes)
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
@@ -47,18 +48,16 @@ class SingleLabel(Objective):
         return checkpoint.objective is None
 
     @classmethod
-    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """Match the labels by name; see `Objective` and `match_labels`."""
         config = checkpoint.model.config
         check_problem(config, checkpoint.name, regression=spec.labels is None)
         found = match_labels(spec, config.id2label, label_order=options.get("label_order"))
         return cls(spec.metric, found.note, found.model_index)
 
-    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a text or a pair; see `Objective`."""
-        labels = np.asarray(
-            split.dataset["label"][:], dtype=np.int64
-        )  # without the slice it is read one by one
+        labels = np.asarray(split.columns["label"], dtype=np.int64)
         targets = Fixed(np.asarray(self.model_index, dtype=np.int64)[labels])
         return text_batches(self, split, tokenizer, targets, labels, batch_size, n_max)
 
@@ -102,7 +101,7 @@ def all_alike(references: NDArray[Any]) -> str | None:
 
 def text_batches(
     objective: Objective,
-    split: Split,
+    split: Examples,
     tokenizer: Any,
     targets: Fixed,
     references: NDArray[Any],

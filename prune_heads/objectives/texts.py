@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prune_heads.objectives.base import Examples
 from prune_heads.objectives.batches import Ragged
-from prune_heads.tasks.task import Split
 
 CHUNK = 1000
 """Texts that are given to a tokeniser at once."""
 
 
 def tokenize(
-    split: Split, tokenizer: Any, *, n_max: int, of: Mapping[str, str]
+    split: Examples, tokenizer: Any, *, n_max: int, of: Mapping[str, str]
 ) -> tuple[dict[str, Ragged], NDArray[np.bool_]]:
     """The tokenizer's fields of each example, and which examples were longer, `(n_examples,)`, and are cut.
 
@@ -46,12 +46,12 @@ def tokenize(
 
 
 def _encoded(
-    split: Split, tokenizer: Any, n_max: int, of: Mapping[str, str]
+    split: Examples, tokenizer: Any, n_max: int, of: Mapping[str, str]
 ) -> Iterator[tuple[dict[str, list[list[int]]], NDArray[np.bool_]]]:
     """The tokenizer's fields, cut, and which examples were longer; the mask of padding is always among them."""
-    for start in range(0, len(split.dataset), CHUNK):
-        rows = split.dataset[start : start + CHUNK]
-        texts = {argument: rows[column] for argument, column in of.items() if column in rows}
+    columns = {argument: split.columns[name] for argument, name in of.items() if name in split.columns}
+    for start in range(0, len(next(iter(columns.values()))), CHUNK):
+        texts = {argument: list(column[start : start + CHUNK]) for argument, column in columns.items()}
         # verbose=False: it warns of texts that are too long, though none of them reaches the model whole.
         whole = tokenizer(**texts, return_attention_mask=True, verbose=False)
         longer = np.asarray([len(ids) > n_max for ids in whole["input_ids"]])

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.checkpoints import how_it_writes, translate
-from prune_heads.objectives.base import Kept
+from prune_heads.objectives.base import Examples, Kept
 from prune_heads.objectives.batches import Batch, Batches
 from prune_heads.objectives.bleu import bleu_counts, bleu_signature
 from prune_heads.objectives.seq2seq import Seq2Seq
-from prune_heads.tasks.task import Split
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,11 @@ class Translation(Seq2Seq):
     generates = True
     options = frozenset({"beams"})
 
-    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """As `Seq2Seq`, with the targets as texts beside: BLEU compares words, not tokens."""
         made = super().batches(split, tokenizer, batch_size=batch_size, n_max=n_max)
         writes = replace(self, n_max=n_max, tokenizer=tokenizer)
-        return replace(made, objective=writes, beside={"texts": split.dataset["text_pair"][:]})
+        return replace(made, objective=writes, beside={"texts": split.columns["text_pair"]})
 
     def kept(self, model: nn.Module, batch: Batch) -> Tensor:
         """`(batch, N_COUNTS)`: the counts of what the model writes."""

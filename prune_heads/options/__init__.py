@@ -8,6 +8,7 @@ from prune_heads.options.fields import Group, Say, options_of
 from prune_heads.options.folder import Folder, NewFolder, RunFolder, TrainingFolder
 from prune_heads.options.heads import Choice, RunOptions, Scoring
 from prune_heads.options.measuring import Ablation, Bench, Comparison, Curves
+from prune_heads.options.reproducing import Conditions, Reproducing
 from prune_heads.options.setup import NamedModel, Setup, Start, WrittenModel
 from prune_heads.options.steps import Export, Masked, Surgery
 from prune_heads.options.training import Recipe
@@ -18,6 +19,7 @@ __all__ = [
     "Choice",
     "Cluster",
     "Comparison",
+    "Conditions",
     "Curves",
     "Export",
     "Folder",
@@ -26,6 +28,7 @@ __all__ = [
     "NamedModel",
     "NewFolder",
     "Recipe",
+    "Reproducing",
     "RunFolder",
     "RunOptions",
     "Say",

@@ -16,6 +16,7 @@ Kind = Literal["without-one", "only-one"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 """Names of torch's types."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Form = Literal["md", "tex", "csv", "png", "svg"]
 Executor = Literal["local", "ray"]
 Target = Literal["dense", "onnx"]
 """What a checkpoint is exported to."""

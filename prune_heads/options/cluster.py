@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from prune_heads.options.choices import Executor
-from prune_heads.options.fields import Group, Say
+from prune_heads.options.fields import Group, option
 
 _CLUSTER = "Cluster"
 
@@ -14,17 +14,16 @@ _CLUSTER = "Cluster"
 class Cluster(Group):
     """This process, or the workers of a cluster; the result is the same."""
 
-    executor: Annotated[
-        Executor,
-        Say("Compute in this process, or on a Ray cluster (needs the extra 'ray').", "nothing", _CLUSTER),
-    ] = "local"
-    shards: Annotated[
-        int | None, Say("Number of Ray workers that share the work.", "nothing", _CLUSTER, low=1)
-    ] = None
-    address: Annotated[
-        str | None,
-        Say("Address of the Ray cluster: auto or ray://... (default: a new local one)", "nothing", _CLUSTER),
-    ] = None
+    executor: Executor = option(
+        "Compute in this process, or on a Ray cluster (needs the extra 'ray').",
+        "nothing",
+        _CLUSTER,
+        default="local",
+    )
+    shards: int | None = option("Number of Ray workers that share the work.", "nothing", _CLUSTER, low=1)
+    address: str | None = option(
+        "Address of the Ray cluster: auto or ray://... (default: a new local one)", "nothing", _CLUSTER
+    )
 
     @classmethod
     def clash(cls, given: Mapping[str, Any]) -> str | None:

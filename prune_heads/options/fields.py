@@ -1,4 +1,4 @@
-"""What an option is, said once: the field of a dataclass with its type, its default, and a `Say` beside the type.
+"""What an option is, said once: the field of a dataclass with its type, its default, and what `Say` says of it.
 
 The command line makes its options from the fields, a file of options or a sweep is checked by them, a study takes the
 dataclass, and a record holds its `configuration()`.
@@ -6,7 +6,7 @@ dataclass, and a record holds its `configuration()`.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from functools import cache
 from math import isnan
@@ -55,6 +55,12 @@ class Say:
     applies: Callable[[Any], bool] | None = None
     """Of the group: whether the option has a meaning; where it has none, records hold None."""
     since: Since = "first"
+
+
+def option(help: str | Say, *said: Any, default: Any = None, kw_only: bool = False, **more: Any) -> Any:
+    """A field of a group: what `Say` takes, and its default; `MISSING` where it must be given."""
+    say = help if isinstance(help, Say) else Say(help, *said, **more)
+    return field(default=default, kw_only=kw_only, metadata={"say": say})
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class Group:
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Self:
-        """From words as TOML or the command line has them; what is not given, or None, has its default.
+        """From words as TOML or the command line has them; what is None, an empty list or not there has its default.
 
         Raises:
             OptionError: If an option does not take its word, or options contradict each other.
@@ -144,9 +150,9 @@ class Group:
         """
         given = {}
         for name, option in options_of(cls).items():
-            if words.get(name) is not None:
+            if (word := words.get(name)) not in (None, []):
                 try:
-                    given[name] = option.read(words[name])
+                    given[name] = option.read(word)
                 except OptionError as error:
                     raise OptionError(f"'{option.flag}' {error}") from error
         if problem := cls.clash(given):
@@ -182,21 +188,19 @@ def options_of(group: type[Group]) -> Mapping[str, Opt]:
 
 @cache
 def _options_of(group: Any) -> Mapping[str, Opt]:
-    hints = get_type_hints(group, include_extras=True)
-    found = {}
-    for field in fields(group):
-        kind, *beside = get_args(hints[field.name])
-        say = next(each for each in beside if isinstance(each, Say))
+    hints, found = get_type_hints(group), {}
+    for each in fields(group):
+        kind, say = hints[each.name], each.metadata["say"]
         is_many, choices = False, say.choices
         if get_origin(kind) in (Union, UnionType):
-            kind = next(each for each in get_args(kind) if each is not type(None))
+            kind = next(one for one in get_args(kind) if one is not type(None))
         if get_origin(kind) is tuple:
             kind, is_many = get_args(kind)[0], say.read is None or say.is_many
         if get_origin(kind) is Literal:
             kind, choices = str, get_args(kind)
         if say.read is not None:
             kind = str
-        found[field.name] = Opt(field.name, kind, is_many, field.default, say, choices)
+        found[each.name] = Opt(each.name, kind, is_many, each.default, say, choices)
     return MappingProxyType(found)
 
 

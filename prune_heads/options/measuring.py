@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from prune_heads.errors import OptionError
 from prune_heads.options.choices import CRITERIA, Kind
-from prune_heads.options.fields import Group, Say, numbers
-from prune_heads.options.heads import CRITERION, SCORE, Estimator, Normalizer, Scoring, Seed, criterion_name
+from prune_heads.options.fields import Group, Say, numbers, option
+from prune_heads.options.heads import CRITERION, ESTIMATOR, NORMALIZER, SCORE, SEED, Scoring, criterion_name
 from prune_heads.options.places import of_file
 
 _ORDER = "Order of heads"
@@ -21,10 +21,7 @@ BATCH_SIZES = (1, 4, 16, 64)
 
 _BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
 
-Splits = Annotated[
-    tuple[str, ...],
-    Say("Split to measure on; repeatable. (default: the task's validation splits)", key="splits"),
-]
+SPLITS = Say("Split to measure on; repeatable. (default: the task's validation splits)", key="splits")
 
 
 def block_names(text: str) -> tuple[str, ...]:
@@ -46,64 +43,49 @@ def block_names(text: str) -> tuple[str, ...]:
 class Curves(Group):
     """Curves of several criteria."""
 
-    criterion: Annotated[
-        tuple[str, ...],
-        Say(
-            "Criterion, see 'prune-heads criteria'; or your own, as module:function or file.py:function; repeatable. "
-            "(default: gradient, ablation, magnitude, random)",
-            panel=_ORDER,
-            key="criteria",
-            read=criterion_name,
-            is_many=True,
-            is_path=of_file,
-            metavar=CRITERION,
-        ),
-    ] = CRITERIA
-    rescore: Annotated[
-        bool,
-        Say(
-            "Score again at every step, with the heads masked that are pruned so far (the authors' exact mode). "
-            "This costs one more scoring per step for each criterion that uses data.",
-            panel=_ORDER,
-        ),
-    ] = False
-    draws: Annotated[
-        int,
-        Say(
-            "Number of random orders for the criterion 'random', with seeds from --seed on.",
-            panel=_ORDER,
-            low=1,
-            applies=lambda group: "random" in group.criterion,
-        ),
-    ] = 20
-    estimator: Estimator = "example"
-    normalize: Normalizer = "none"
-    seed: Seed = 0
-    score_split: Annotated[
-        str | None,
-        Say(
-            "Split that heads are scored on. (default: the training split; for 'ablation' the curve's first)",
-            panel=SCORE,
-        ),
-    ] = None
-    score_examples: Annotated[
-        int | None,
-        Say(
-            "Score on the first N examples only; 'ablation' needs --score-split for that.", panel=SCORE, low=1
-        ),
-    ] = None
-    blocks: Annotated[
-        tuple[str, ...] | None,
-        Say(
-            "Prune only heads of these layers, from 1: 1,3; in an encoder-decoder E:1,A,D:2. (default: all)",
-            panel=_ORDER,
-            read=block_names,
-            since="sweeps",
-        ),
-    ] = None
-    steps: Annotated[int, Say("Number of steps from no pruned head to all of them.", low=1)] = 10
+    criterion: tuple[str, ...] = option(
+        "Criterion, see 'prune-heads criteria'; or your own, as module:function or file.py:function; repeatable. "
+        "(default: gradient, ablation, magnitude, random)",
+        panel=_ORDER,
+        key="criteria",
+        read=criterion_name,
+        is_many=True,
+        is_path=of_file,
+        metavar=CRITERION,
+        default=CRITERIA,
+    )
+    rescore: bool = option(
+        "Score again at every step, with the heads masked that are pruned so far (the authors' exact mode). "
+        "This costs one more scoring per step for each criterion that uses data.",
+        panel=_ORDER,
+        default=False,
+    )
+    draws: int = option(
+        "Number of random orders for the criterion 'random', with seeds from --seed on.",
+        panel=_ORDER,
+        low=1,
+        applies=lambda group: "random" in group.criterion,
+        default=20,
+    )
+    estimator: str = option(ESTIMATOR, default="example")
+    normalize: str = option(NORMALIZER, default="none")
+    seed: int = option(SEED, default=0)
+    score_split: str | None = option(
+        "Split that heads are scored on. (default: the training split; for 'ablation' the curve's first)",
+        panel=SCORE,
+    )
+    score_examples: int | None = option(
+        "Score on the first N examples only; 'ablation' needs --score-split for that.", panel=SCORE, low=1
+    )
+    blocks: tuple[str, ...] | None = option(
+        "Prune only heads of these layers, from 1: 1,3; in an encoder-decoder E:1,A,D:2. (default: all)",
+        panel=_ORDER,
+        read=block_names,
+        since="sweeps",
+    )
+    steps: int = option("Number of steps from no pruned head to all of them.", low=1, default=10)
     """The paper's figure 3 has steps of 10 %."""
-    split: Splits = ()
+    split: tuple[str, ...] = option(SPLITS, default=())
 
     def by(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
@@ -120,45 +102,33 @@ def _chooses(group: Any) -> bool:
 class Ablation(Group):
     """Every head on its own."""
 
-    kind: Annotated[Kind, Say("Mask one head at a time, or all other heads of its layer.")] = "without-one"
-    blocks: Annotated[
-        tuple[str, ...] | None,
-        Say(
-            "Mask only heads of these layers, from 1: 1,3; in an encoder-decoder E:1,A,D:2. (default: all)",
-            read=block_names,
-        ),
-    ] = None
-    split: Splits = ()
-    choose_split: Annotated[
-        str | None,
-        Say(
-            "Split on which only-one chooses the best head of each layer. (default: the task's training split)",
-            applies=_chooses,
-        ),
-    ] = None
-    choose_examples: Annotated[
-        int | None,
-        Say(
-            "Number of examples to choose on, drawn at random. (default: 5000, or --max-examples if that is less)",
-            low=1,
-            applies=_chooses,
-            shown=lambda n: n or None,
-        ),
-    ] = None
+    kind: Kind = option("Mask one head at a time, or all other heads of its layer.", default="without-one")
+    blocks: tuple[str, ...] | None = option(
+        "Mask only heads of these layers, from 1: 1,3; in an encoder-decoder E:1,A,D:2. (default: all)",
+        read=block_names,
+    )
+    split: tuple[str, ...] = option(SPLITS, default=())
+    choose_split: str | None = option(
+        "Split on which only-one chooses the best head of each layer. (default: the task's training split)",
+        applies=_chooses,
+    )
+    choose_examples: int | None = option(
+        "Number of examples to choose on, drawn at random. (default: 5000, or --max-examples if that is less)",
+        low=1,
+        applies=_chooses,
+        shown=lambda n: n or None,
+    )
     """None for as many as in the paper, but no more than are taken of any split; 0 for those that it is measured on."""
-    seed: Annotated[int, Say("Seed of these random examples and of the bootstrap.", low=0)] = 0
-    memory: Annotated[
-        int | None,
-        Say("MiB for the activations of one forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1),
-    ] = None
-    compiled: Annotated[
-        bool,
-        Say(
-            "Compile the layers first; 'benchmark --of ablation --compile' says if it pays.",
-            flag="--compile",
-            key="compile",
-        ),
-    ] = False
+    seed: int = option("Seed of these random examples and of the bootstrap.", low=0, default=0)
+    memory: int | None = option(
+        "MiB for the activations of one forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1
+    )
+    compiled: bool = option(
+        "Compile the layers first; 'benchmark --of ablation --compile' says if it pays.",
+        flag="--compile",
+        key="compile",
+        default=False,
+    )
 
     def settled(self, max_examples: int | None) -> "Ablation":
         """With a number of examples to choose on, where at most so many are taken of a split."""
@@ -178,37 +148,30 @@ class Ablation(Group):
 class Comparison(Group):
     """Estimators of gradients against each other."""
 
-    steps: Annotated[int, Say("Of each curve, from no head to all.", low=1)] = 10
-    score_examples: Annotated[
-        int | None, Say("The first N training examples to score on. (default: as the setup)", low=1)
-    ] = None
-    seed: Annotated[int, Say("Seed of the bootstrap.", low=0)] = 0
+    steps: int = option("Of each curve, from no head to all.", low=1, default=10)
+    score_examples: int | None = option(
+        "The first N training examples to score on. (default: as the setup)", low=1
+    )
+    seed: int = option("Seed of the bootstrap.", low=0, default=0)
 
 
 @dataclass(frozen=True)
 class Bench(Group):
     """What is timed, and by what heads are chosen."""
 
-    scores: Annotated[
-        Path | None,
-        Say("A scores.json; the heads with the lowest scores are pruned. (default: random heads)", "content"),
-    ] = None
-    seed: Annotated[int, Say("Seed of the random choice of heads.", "content", low=0)] = 0
-    batch_sizes: Annotated[
-        tuple[int, ...] | None,
-        Say(
-            "Batch sizes, comma-separated. (default: 1,4,16,64, up to the number of examples)",
-            read=numbers(1, "1,4,16,64"),
-        ),
-    ] = None
-    length: Annotated[
-        int | None,
-        Say(
-            "Tokens that texts are padded to, beside their own lengths. (default: 128, or the model's limit)",
-            low=4,
-        ),
-    ] = None
-    runs: Annotated[int, Say("Number of timed runs of each model, taken in turn after a warm-up.", low=6)] = 6
+    scores: Path | None = option(
+        "A scores.json; the heads with the lowest scores are pruned. (default: random heads)", "content"
+    )
+    seed: int = option("Seed of the random choice of heads.", "content", low=0, default=0)
+    batch_sizes: tuple[int, ...] | None = option(
+        "Batch sizes, comma-separated. (default: 1,4,16,64, up to the number of examples)",
+        read=numbers(1, "1,4,16,64"),
+    )
+    length: int | None = option(
+        "Tokens that texts are padded to, beside their own lengths. (default: 128, or the model's limit)",
+        low=4,
+    )
+    runs: int = option("Number of timed runs of each model, taken in turn after a warm-up.", low=6, default=6)
 
     def sizes(self, n_examples: int) -> tuple[int, ...]:
         """The batch sizes, of so many examples."""

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import OptionError
 from prune_heads.options.choices import Device, Dtype
-from prune_heads.options.fields import Group, Say, names
+from prune_heads.options.fields import Group, names, option
 from prune_heads.options.places import folder_or_name, folder_or_url, toml_file
 from prune_heads.tasks.spec import LABEL_METRICS, TASKS, task_name
 
@@ -63,31 +63,27 @@ def _model_name(model: str) -> str:
 class NamedModel(Group):
     """A model alone."""
 
-    model: Annotated[
-        str,
-        Say(
-            "A checkpoint folder, with or without removed heads; a model on the hub; or 'mini'.",
-            is_path=folder_or_name,
-            shown=_model_name,
-        ),
-    ] = DEFAULT_MODEL
-    task: Annotated[
-        str,
-        Say(
-            "The task of the built-in checkpoint 'mini'; or lm or seq2seq for a language model.",
-            reach="content",
-            read=task_word,
-        ),
-    ] = DEFAULT_TASK
+    model: str = option(
+        "A checkpoint folder, with or without removed heads; a model on the hub; or 'mini'.",
+        is_path=folder_or_name,
+        shown=_model_name,
+        default=DEFAULT_MODEL,
+    )
+    task: str = option(
+        "The task of the built-in checkpoint 'mini'; or lm or seq2seq for a language model.",
+        reach="content",
+        read=task_word,
+        default=DEFAULT_TASK,
+    )
 
 
 @dataclass(frozen=True)
 class WrittenModel(NamedModel):
     """A model that is written anew."""
 
-    dtype: Annotated[Dtype, Say("Precision of the written weights; ONNX is always float32.")] = "float32"
-    trust_remote_code: Annotated[bool, Say("Run the code that comes with a model on the hub.", "nothing")] = (
-        False
+    dtype: Dtype = option("Precision of the written weights; ONNX is always float32.", default="float32")
+    trust_remote_code: bool = option(
+        "Run the code that comes with a model on the hub.", "nothing", default=False
     )
 
 
@@ -95,101 +91,75 @@ class WrittenModel(NamedModel):
 class Setup(Group):
     """A model on a task, as asked for; nothing is loaded yet."""
 
-    model: Annotated[
-        str,
-        Say(
-            "A checkpoint folder, a model on the hub, or 'mini', the built-in checkpoint of each task.",
-            is_path=folder_or_name,
-            shown=_model_name,
-        ),
-    ] = DEFAULT_MODEL
-    task: Annotated[
-        str,
-        Say(
-            "Name of a task, see 'prune-heads tasks', or a TOML file that describes one. (default: mini-inference)",
-            read=task_word,
-            is_path=toml_file,
-        ),
-    ] = ""
-    data_dir: Annotated[
-        Path | None,
-        Say(
-            "Folder with the task's official GLUE TSV files.",
-            shown=lambda folder: None if folder is None else folder.resolve().name,
-        ),
-    ] = None
-    label_order: Annotated[
-        tuple[str, ...] | None,
-        Say("The task's labels, comma-separated, in the order of the model's outputs.", read=names),
-    ] = None
-    max_examples: Annotated[
-        int | None, Say("Use only the first N examples of every split, in file order.", low=1)
-    ] = None
-    sample: Annotated[
-        int | None,
-        Say(
-            "Use N examples of every split, drawn at random; better for files that are sorted by label.",
-            "content",  # records hold it as `max_examples` and `sample_seed`
-            low=1,
-            since="later",
-        ),
-    ] = None
-    sample_seed: Annotated[int | None, Say("Seed of --sample. (default: 0)", low=0, since="later")] = None
-    train_file: Annotated[
-        Path | None,
-        Say(
-            "File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text.",
-            "content",
-            _OWN,
-        ),
-    ] = None
-    validation_file: Annotated[
-        Path | None, Say("File to report on, in the same formats.", "content", _OWN)
-    ] = None
-    text_column: Annotated[
-        tuple[str, ...],
-        Say(
-            "Column of the text; give it twice for pairs. (default: text; source and target for seq2seq)",
-            "content",
-            _OWN,
-        ),
-    ] = ()
-    label_column: Annotated[str | None, Say("Column of the label. (default: label)", "content", _OWN)] = None
-    metric: Annotated[
-        str | None,
-        Say("Metric for your own data. (default: accuracy)", "content", _OWN, choices=LABEL_METRICS),
-    ] = None
-    labels: Annotated[
-        tuple[str, ...] | None,
-        Say(
-            "Label names, comma-separated. (default: those in the files, sorted)", "content", _OWN, read=names
-        ),
-    ] = None
-    skip_invalid: Annotated[
-        bool,
-        Say(
-            "Skip invalid rows and count them. (default: stop with an error)",
-            panel=_OWN,
-            since="later",
-        ),
-    ] = False
-    batch_size: Annotated[int, Say("Examples in a batch.", panel=_COMPUTE, low=1)] = 32
-    max_length: Annotated[
-        int, Say("Most tokens of an example; longer ones are cut.", panel=_COMPUTE, low=4)
-    ] = 128
-    dtype: Annotated[Dtype, Say("Precision of the computation.", panel=_COMPUTE)] = "float32"
-    device: Annotated[Device, Say("Where to compute.", "nothing", _COMPUTE)] = "auto"
-    trust_remote_code: Annotated[
-        bool,
-        Say("Run the code that comes with a model on the hub.", "nothing", _COMPUTE),
-    ] = False
-    beams: Annotated[
-        int, Say("Number of beams for translation; 1 decodes greedily.", panel=_COMPUTE, low=1, since="later")
-    ] = 1
-    store: Annotated[
-        str | Path | None,
-        Say(STORE_HELP, "nothing", _COMPUTE, is_path=folder_or_url, read=store_place, metavar="PLACE"),
-    ] = None
+    model: str = option(
+        "A checkpoint folder, a model on the hub, or 'mini', the built-in checkpoint of each task.",
+        is_path=folder_or_name,
+        shown=_model_name,
+        default=DEFAULT_MODEL,
+    )
+    task: str = option(
+        "Name of a task, see 'prune-heads tasks', or a TOML file that describes one. (default: mini-inference)",
+        read=task_word,
+        is_path=toml_file,
+        default="",
+    )
+    data_dir: Path | None = option(
+        "Folder with the task's official GLUE TSV files.",
+        shown=lambda folder: None if folder is None else folder.resolve().name,
+    )
+    label_order: tuple[str, ...] | None = option(
+        "The task's labels, comma-separated, in the order of the model's outputs.", read=names
+    )
+    max_examples: int | None = option("Use only the first N examples of every split, in file order.", low=1)
+    sample: int | None = option(
+        "Use N examples of every split, drawn at random; better for files that are sorted by label.",
+        "content",  # records hold it as `max_examples` and `sample_seed`
+        low=1,
+        since="later",
+    )
+    sample_seed: int | None = option("Seed of --sample. (default: 0)", low=0, since="later")
+    train_file: Path | None = option(
+        "File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text.", "content", _OWN
+    )
+    validation_file: Path | None = option("File to report on, in the same formats.", "content", _OWN)
+    text_column: tuple[str, ...] = option(
+        "Column of the text; give it twice for pairs. (default: text; source and target for seq2seq)",
+        "content",
+        _OWN,
+        default=(),
+    )
+    label_column: str | None = option("Column of the label. (default: label)", "content", _OWN)
+    metric: str | None = option(
+        "Metric for your own data. (default: accuracy)", "content", _OWN, choices=LABEL_METRICS
+    )
+    labels: tuple[str, ...] | None = option(
+        "Label names, comma-separated. (default: those in the files, sorted)", "content", _OWN, read=names
+    )
+    skip_invalid: bool = option(
+        "Skip invalid rows and count them. (default: stop with an error)",
+        panel=_OWN,
+        since="later",
+        default=False,
+    )
+    batch_size: int = option("Examples in a batch.", panel=_COMPUTE, low=1, default=32)
+    max_length: int = option(
+        "Most tokens of an example; longer ones are cut.", panel=_COMPUTE, low=4, default=128
+    )
+    dtype: Dtype = option("Precision of the computation.", panel=_COMPUTE, default="float32")
+    device: Device = option("Where to compute.", "nothing", _COMPUTE, default="auto")
+    trust_remote_code: bool = option(
+        "Run the code that comes with a model on the hub.", "nothing", _COMPUTE, default=False
+    )
+    beams: int = option(
+        "Number of beams for translation; 1 decodes greedily.",
+        panel=_COMPUTE,
+        low=1,
+        since="later",
+        default=1,
+    )
+    store: str | Path | None = option(
+        STORE_HELP, "nothing", _COMPUTE, is_path=folder_or_url, read=store_place, metavar="PLACE"
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", task_name(self.task))
@@ -201,7 +171,7 @@ class Setup(Group):
 
     @cached_property
     def own(self) -> "OwnData | None":
-        """The files of one's own, and how to read them.
+        """The user's own files, and how to read them.
 
         Raises:
             TaskError: If their description is at fault.
@@ -229,7 +199,7 @@ class Setup(Group):
 
     @classmethod
     def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """Samples, tasks and data of one's own exclude each other in many ways."""
+        """Refuse two ways to take examples, or a task beside files that are a task themselves."""
         task, model = given.get("task"), given.get("model", cls.model)
         files = given.keys() & {"train_file", "validation_file"}
         if {"sample", "max_examples"} <= given.keys():
@@ -246,12 +216,12 @@ class Setup(Group):
         if task is None and not files and model != DEFAULT_MODEL:
             return "--task must say which task the model is for; see 'prune-heads tasks'"
         if task is not None and files and (model != DEFAULT_MODEL or task.endswith(".toml")):
-            return "--task and one's own --train-file or --validation-file exclude each other"
+            return "--task and your own --train-file or --validation-file exclude each other"
         return None
 
 
 def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
-    """What a language model reads are texts of one's own, which have no labels."""
+    """A language model reads the user's own texts, which have no labels."""
     if not given.keys() & {"train_file", "validation_file"}:
         return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
     of_labels = [name for name in ("label_column", "labels", "label_order", "metric") if name in given]
@@ -268,11 +238,9 @@ def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
 class Start(Setup):
     """A setup whose model is a pretrained one."""
 
-    model: Annotated[
-        str,
-        Say(
-            "A pretrained model: a folder, a model on the hub, or 'mini'.",
-            is_path=folder_or_name,
-            shown=_model_name,
-        ),
-    ] = "google-bert/bert-base-uncased"
+    model: str = option(
+        "A pretrained model: a folder, a model on the hub, or 'mini'.",
+        is_path=folder_or_name,
+        shown=_model_name,
+        default="google-bert/bert-base-uncased",
+    )

@@ -1,12 +1,12 @@
 """The options of single steps: evaluate, prune, export, info."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from prune_heads.options.choices import Mode, Target
-from prune_heads.options.fields import Group, Say
+from prune_heads.options.fields import Group, option
 from prune_heads.options.places import json_file
 from prune_heads.options.setup import WrittenModel
 
@@ -17,48 +17,41 @@ from prune_heads.options.setup import WrittenModel
 class Masked(Group):
     """What is evaluated."""
 
-    heads: Annotated[
-        str,
-        Say(
-            "Heads to mask, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
-            "content",
-            is_path=json_file,
-        ),
-    ] = ""
-    split: Annotated[
-        str | None, Say("Split to evaluate on. (default: the task's first validation split)", "content")
-    ] = None
+    heads: str = option(
+        "Heads to mask, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
+        "content",
+        is_path=json_file,
+        default="",
+    )
+    split: str | None = option(
+        "Split to evaluate on. (default: the task's first validation split)", "content"
+    )
 
 
 @dataclass(frozen=True)
 class Surgery(Group):
     """By what heads are chosen, and what happens to them."""
 
-    scores: Annotated[
-        Path | None, Say("A scores.json; the heads with the lowest scores are pruned.", "content")
-    ] = None
-    mode: Annotated[Mode, Say("Set the weights of pruned heads to zero, or remove them.")] = "zero"
+    scores: Path | None = option("A scores.json; the heads with the lowest scores are pruned.", "content")
+    mode: Mode = option("Set the weights of pruned heads to zero, or remove them.", default="zero")
 
 
 @dataclass(frozen=True)
 class Export(WrittenModel):
     """What a checkpoint is written as."""
 
-    to: Annotated[
-        Target,
-        Say(
-            "Format: 'dense' is a folder for plain transformers, in the original shapes, with zeros for pruned "
-            "heads; 'onnx' is an ONNX file without them (needs the extra 'onnx')."
-        ),
-    ] = field(kw_only=True)
-    heads: Annotated[
-        str,
-        Say(
-            "More heads to prune, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
-            "content",
-            is_path=json_file,
-        ),
-    ] = ""
+    to: Target = option(
+        "Format: 'dense' is a folder for plain transformers, in the original shapes, with zeros for pruned "
+        "heads; 'onnx' is an ONNX file without them (needs the extra 'onnx').",
+        default=MISSING,
+        kw_only=True,
+    )
+    heads: str = option(
+        "More heads to prune, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)",
+        "content",
+        is_path=json_file,
+        default="",
+    )
 
     @classmethod
     def clash(cls, given: Mapping[str, Any]) -> str | None:

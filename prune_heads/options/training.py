@@ -1,9 +1,8 @@
 """How a model is fine-tuned."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from prune_heads.options.fields import Group, Say, numbers
+from prune_heads.options.fields import Group, numbers, option
 
 
 @dataclass(frozen=True)
@@ -15,30 +14,32 @@ class Recipe(Group):
     and the optimizer is AdamW. They pad all texts to 128 tokens; here a batch is padded to its longest.
     """
 
-    epochs: Annotated[int, Say("Number of passes over the training split.", low=1)] = 3
-    learning_rate: Annotated[float, Say("Highest learning rate.", low=0)] = 2e-5
+    epochs: int = option("Number of passes over the training split.", low=1, default=3)
+    learning_rate: float = option("Highest learning rate.", low=0, default=2e-5)
     """Linear warm-up, then linear decay to 0."""
-    warmup: Annotated[
-        float,
-        Say("Share of the steps in which the learning rate rises.", key="warmup_fraction", low=0, high=0.99),
-    ] = 0.1
-    weight_decay: Annotated[float, Say("Weight decay of matrices, by AdamW.", low=0)] = 0.01
+    warmup: float = option(
+        "Share of the steps in which the learning rate rises.",
+        key="warmup_fraction",
+        low=0,
+        high=0.99,
+        default=0.1,
+    )
+    weight_decay: float = option("Weight decay of matrices, by AdamW.", low=0, default=0.01)
     """Biases and layer norms are left out."""
-    seed: Annotated[int, Say("Seed of the new head, the order of examples and the dropout.", low=0)] = 42
-    group_by_length: Annotated[
-        bool,
-        Say(
-            "Put texts of similar length into a batch: less padding, but batches are no longer random samples.",
-            flag="--group-by-length/--no-group-by-length",
-        ),
-    ] = True
-    keep_epochs: Annotated[
-        bool, Say("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.")
-    ] = False
-    keep_steps: Annotated[
-        tuple[int, ...],
-        Say("Keep checkpoints after these steps: 0,50,100, where 0 is the start.", read=numbers(0, "0,50")),
-    ] = ()
-    save_minutes: Annotated[
-        float, Say("Minutes between two saves, from which a killed run goes on.", "nothing", low=0)
-    ] = 10.0
+    seed: int = option("Seed of the new head, the order of examples and the dropout.", low=0, default=42)
+    group_by_length: bool = option(
+        "Put texts of similar length into a batch: less padding, but batches are no longer random samples.",
+        flag="--group-by-length/--no-group-by-length",
+        default=True,
+    )
+    keep_epochs: bool = option(
+        "Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", default=False
+    )
+    keep_steps: tuple[int, ...] = option(
+        "Keep checkpoints after these steps: 0,50,100, where 0 is the start.",
+        read=numbers(0, "0,50"),
+        default=(),
+    )
+    save_minutes: float = option(
+        "Minutes between two saves, from which a killed run goes on.", "nothing", low=0, default=10.0
+    )

@@ -40,7 +40,7 @@ def clash(words: Words) -> str | None:
     """Why the options of a trial contradict each other; None where they do not."""
     try:
         for group in GROUPS:
-            group.of({name: words[name] for name in options_of(group) if name in words})
+            group.of(words)
     except PruneHeadsError as error:
         return str(error).removesuffix(".")
     return None
@@ -73,8 +73,8 @@ def trial_of(words: Words, folder: Path, store: str | None) -> Trial:
     Raises:
         OptionError: If an option does not take its word, or options contradict each other.
     """
-    setup = setup_of({name: words[name] for name in options_of(Setup) if name in words}, folder, store)
     found = placed(words, folder)
+    setup = Setup.of({**found, "store": store})
     return Trial(setup, Choice.of(found), Scoring.of(found), RunOptions.of(found))
 
 

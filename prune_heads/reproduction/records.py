@@ -7,9 +7,9 @@ from pathlib import Path
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import read_json, write_json, writing_into
-from prune_heads.options import Setup
+from prune_heads.options import Conditions, Setup
 from prune_heads.progress import Reporter
-from prune_heads.reproduction.studies import STUDIES, Conditions, Record
+from prune_heads.reproduction.studies import STUDIES, Record
 from prune_heads.runs import FORMATS, DoneBefore, identity_hash
 from prune_heads.studies.curves import renewed
 

@@ -3,19 +3,21 @@
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import write_text, writing_into
-from prune_heads.options import Setup
+from prune_heads.options import Conditions, Setup
+from prune_heads.options.choices import Form
 from prune_heads.progress import Reporter
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
 from prune_heads.reproduction.pages import fill
 from prune_heads.reproduction.records import epochs_of, study_record
-from prune_heads.reproduction.studies import TIMED, Conditions, spec_of, splits_of
+from prune_heads.reproduction.studies import TIMED, spec_of, splits_of
 from prune_heads.tasks.spec import TASKS
 
-FORMS = ("md", "tex", "csv", "png", "svg")
+FORMS = get_args(Form)
 """Of tables, and of figures."""
 DEFAULT_FORMS = ("md", "png")
 

@@ -1,11 +1,11 @@
 """What `prune-heads reproduce` may have to run for a table or figure: one function a study."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from prune_heads.errors import HeadDescriptorError, UnfitError
-from prune_heads.options import Ablation, Bench, Choice, Comparison, Curves, Setup
+from prune_heads.options import Ablation, Bench, Choice, Comparison, Conditions, Curves, Setup
 from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import curves
@@ -16,23 +16,6 @@ from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]
 Admit = Callable[[Record], None]
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """How a subject is studied."""
-
-    seed: int = 0
-    steps: int = 10
-    """Of a curve."""
-    score_examples: int | None = None
-    """Training examples that importance is estimated on; None for all."""
-    choose_examples: int | None = None
-    """Training examples that table 6 chooses heads on; None for as many as the paper, but no more than of any split."""
-    criteria: tuple[str, ...] = ("gradient", "ablation")
-    """Orders that figure 3 compares."""
-    runs: int = 6
-    """Of each side that is timed."""
 
 
 def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
@@ -54,7 +37,7 @@ def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) ->
 
 
 def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return curves(setup, _curves(setup, asked, *asked.criteria), reporter, admit=admit)
+    return curves(setup, _curves(setup, asked, *asked.criterion), reporter, admit=admit)
 
 
 def _curve_of(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:

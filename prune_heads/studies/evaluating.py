@@ -34,7 +34,7 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
     return {
         "task": subject.task.spec.name,
         "split": split.name,
-        "n_examples": len(split.dataset),
+        "n_examples": len(split),
         "metrics": metrics,
         "intervals": {
             name: list(metric_interval(measure, answers, predictions.references, seed=seed))
@@ -65,7 +65,7 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
     return {
         "task": subject.task.spec.name,
         "split": split.name,
-        "n_examples": len(split.dataset),
+        "n_examples": len(split),
         "first": first.descriptors(),
         "second": second.descriptors(),
         "rows": rows,

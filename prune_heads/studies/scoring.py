@@ -12,9 +12,9 @@ from prune_heads.importance import (
     Criterion,
     Examples,
     GateGradients,
-    asked_masks,
     criterion_of,
 )
+from prune_heads.importance.criteria import asked_masks
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -43,7 +43,7 @@ class ScoreResult:
             "estimator": self.scoring.estimator if self.criterion.looks_at == "gradients" else None,
             "normalize": self.scoring.normalize,
             "split": None if self.split is None else self.split.name,
-            "n_examples": 0 if self.split is None else len(self.split.dataset),
+            "n_examples": 0 if self.split is None else len(self.split),
             "numbering": NUMBERING,
             "blocks": [block.describe() for block in self.blocks],
             **self.scores.to_json(),

@@ -17,7 +17,7 @@ from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
-from prune_heads.tasks.spec import TASKS, TaskKind
+from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000
@@ -53,7 +53,7 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     return subject
 
 
-def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: TaskKind | None = None) -> Classifier:
+def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None) -> Classifier:
     """Load the model alone; None for the kind of the task that is built in. What had to be decided is noted."""
     if kind is None:
         kind = TASKS[setup.task].kind if setup.task in TASKS else "labelled"
@@ -79,7 +79,7 @@ def load_split(
         n_out = len(loaded.left_out)
         rows = "1 invalid row of the file is" if n_out == 1 else f"{n_out} invalid rows of the file are"
         reporter.note(f"{split}: {rows} left out, the first: {loaded.left_out[0]}")
-    n, there = len(loaded.dataset), loaded.n_available
+    n, there = len(loaded), loaded.n_available
     if n < there and setup.sample_seed is None:
         reporter.note(f"{split}: the first {n} of {there} examples, in file order")
     elif n < there:
@@ -161,7 +161,7 @@ def identify_split(split: Split) -> dict[str, Any]:
     return {
         "split": split.name,
         "source": split.source,
-        "n_examples": len(split.dataset),
+        "n_examples": len(split),
         "n_available": split.n_available,
         **({"n_left_out": len(split.left_out)} if split.left_out else {}),
         **({"n_cut": split.n_cut} if split.n_cut else {}),

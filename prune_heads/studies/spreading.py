@@ -21,7 +21,8 @@ from prune_heads.errors import RunError
 from prune_heads.execution.cluster import connected
 from prune_heads.execution.shards import Shards
 from prune_heads.heads import HeadMask
-from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
+from prune_heads.importance import GateGradients, batch_rows, model_without
+from prune_heads.importance.gradient import BatchRows, in_file_order
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup
@@ -108,34 +109,22 @@ class Spread:
         Raises:
             PruneHeadsError: See `Shards.run`, `predict_masks`.
         """
-        with ExitStack() as held:
-            for examples, _ in asked:
-                held.enter_context(examples.unchanged())
-            self._answers(asked, memory=memory, compiled=compiled)
-
-    def _answers(
-        self,
-        asked: Sequence[tuple[Predictions, Iterable[HeadMask]]],
-        *,
-        memory: int | None,
-        compiled: bool,
-    ) -> None:
         parts = []
-        for place, (examples, masks) in enumerate(asked):
-            missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask) is None]
-            # In turn: masks of one layer cost the same and share the layers below it, in whichever worker.
-            for i in range(min(self.shards.n, len(missing))):
-                mine = missing[i :: self.shards.n]
-                do = partial(_answers, masks=mine, memory=memory, compiled=compiled)
-                parts.append(_Part(place, do, len(mine) * examples.tokens.n_examples))
-        if not parts:
-            return
-        found = self._run("masks", [examples for examples, _ in asked], parts)
-        for part, logits in zip(parts, found, strict=True):
-            examples = asked[part.split][0]
-            for mask, each in logits.items():
-                if examples.stored(mask) is None:  # a store that the workers keep elsewhere
-                    examples.keep(mask, each)
+        with ExitStack() as held:
+            for place, (examples, masks) in enumerate(asked):
+                held.enter_context(examples.unchanged())
+                missing = [mask for mask in dict.fromkeys(masks) if examples.stored(mask) is None]
+                # In turn: masks of one layer cost the same and share the layers below it, in whichever worker.
+                for i in range(min(self.shards.n, len(missing))):
+                    mine = missing[i :: self.shards.n]
+                    do = partial(_answers, masks=mine, memory=memory, compiled=compiled)
+                    parts.append(_Part(place, do, len(mine) * examples.tokens.n_examples))
+            found = self._run("masks", [examples for examples, _ in asked], parts) if parts else []
+            for part, logits in zip(parts, found, strict=True):
+                examples = asked[part.split][0]
+                for mask, each in logits.items():
+                    if examples.stored(mask) is None:  # a store that the workers keep elsewhere
+                        examples.keep(mask, each)
 
     def _run(self, stage: str, every: Sequence[Predictions], parts: Sequence[_Part]) -> list[Any]:
         keys = tuple(each.key(each.gone) for each in every)

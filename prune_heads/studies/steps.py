@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from prune_heads.checkpoints import Classifier
 from prune_heads.errors import RunError
@@ -30,33 +30,9 @@ Record = dict[str, Any]
 Admit = Callable[[Record], None]
 
 
-class Scored(NamedTuple):
-    """Scores of heads."""
-
-    record: Record
-    result: ScoreResult
-
-
-class Pruned(NamedTuple):
-    """A model that has lost heads."""
-
-    record: Record
-    mask: HeadMask
-    classifier: Classifier
-
-
-class Evaluated(NamedTuple):
-    """Metrics of a model with heads masked."""
-
-    record: Record
-    mask: HeadMask
-    report: Record
-    """The JSON contract of `prune-heads evaluate`."""
-
-
 def score_heads(
     setup: Setup, scoring: Scoring, reporter: Reporter, *, admit: Admit, spread: Spread | None = None
-) -> Scored:
+) -> tuple[Record, ScoreResult]:
     """Score the heads.
 
     Args:
@@ -80,12 +56,12 @@ def score_heads(
     clock.lap("load")
     scored = score(subject, scoring, examples, spread=spread)
     clock.lap("score")
-    return Scored(record_of("score", identity, reporter, clock.seconds, subject.device), scored)
+    return record_of("score", identity, reporter, clock.seconds, subject.device), scored
 
 
 def prune_heads(
     model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter, *, admit: Admit
-) -> Pruned:
+) -> tuple[Record, HeadMask, Classifier]:
     """Zero or remove heads, named or chosen by a scores.json; no data are needed. Arguments as `score_heads`.
 
     Raises:
@@ -121,11 +97,13 @@ def prune_heads(
         heads_pruned=mask.descriptors(),
         parameters=parameters,
     )
-    return Pruned(record, mask, classifier)
+    return record, mask, classifier
 
 
-def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter, *, admit: Admit) -> Evaluated:
-    """The task's metrics with heads masked. Arguments as `score_heads`.
+def evaluate_heads(
+    setup: Setup, options: Masked, reporter: Reporter, *, admit: Admit
+) -> tuple[Record, HeadMask, Record]:
+    """The record of the task's metrics with heads masked, the mask, and what `prune-heads evaluate` prints.
 
     Raises:
         PruneHeadsError: If the model cannot be evaluated so.
@@ -143,7 +121,7 @@ def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter, *, admit: 
     report = evaluate(predictions_of(setup, subject, split, reporter), mask)
     clock.lap("evaluate")
     record = record_of("evaluate", identity, reporter, clock.seconds, subject.device, **report)
-    return Evaluated(record, mask, report)
+    return record, mask, report
 
 
 def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:

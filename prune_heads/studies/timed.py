@@ -5,7 +5,7 @@ from typing import Any
 
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask
-from prune_heads.importance.baselines import random_scores
+from prune_heads.importance.criteria import random_scores
 from prune_heads.options import Bench, Choice, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
@@ -58,7 +58,7 @@ def time_heads(
         **choice.configuration(),
         "heads": mask.descriptors(),
         **options.configuration(),
-        "batch_sizes": list(options.sizes(len(split.dataset))),
+        "batch_sizes": list(options.sizes(len(split))),
     }
     identity = {"configuration": configuration, **identify(subject, [split])}
     admit(identity)

@@ -1,4 +1,4 @@
-"""Train a model for a built-in task from scratch: a very small BERT, or Marian.
+"""Train a model for a built-in task from scratch: with the tokenizer and configuration of the shipped checkpoint.
 
 By default each epoch is a pass over the shipped training split, in a new order. The shipped checkpoints were trained on
 fresh examples in each epoch, which the grammar in `experiments/mini` of the repository generates; its `train.py` calls
@@ -6,34 +6,25 @@ fresh examples in each epoch, which the grammar in `experiments/mini` of the rep
 others.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
+from shutil import copyfile
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    BertTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from prune_heads.checkpoints import load_classifier, load_language_model
 from prune_heads.errors import CheckpointError
-from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory
 from prune_heads.mini import read
-from prune_heads.progress import Progress, Silent, silent
-from prune_heads.studies import mini_translator
-from prune_heads.studies.mini_translator import TRANSLATION
-from prune_heads.tasks.spec import TASKS
-from prune_heads.tasks.task import load_task
+from prune_heads.objectives.batches import IGNORED
+from prune_heads.progress import Progress, silent
 
 Columns = Mapping[str, list]
 """`text`, for pairs `text_pair`, and `label` where the task has labels: a list each, of equal length."""
@@ -60,11 +51,8 @@ RECIPES: Mapping[str, Recipe] = {
     "mini-sentiment": Recipe(10, 1.5e-3, 1.0),
     "mini-paraphrase": Recipe(45, 0.5e-3, 0.1),
     "mini-inference": Recipe(60, 1.5e-3, 0.1),
-    TRANSLATION: Recipe(5, 1.5e-3, 0.6),
+    "mini-translation": Recipe(5, 1.5e-3, 0.6),
 }
-
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_MAX_TOKENS = 64
 
 
 @contextmanager
@@ -82,42 +70,6 @@ def reproducible(seed: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-def build_tokenizer(task: str) -> PreTrainedTokenizerBase:
-    """A tokenizer whose vocabulary is the words of the task's splits.
-
-    A few words of the mismatched split occur in no example of the shipped training split.
-    """
-    if task == TRANSLATION:
-        return mini_translator.build_tokenizer()
-    spec = TASKS[task]
-    splits = [read(task, split) for split in spec.splits]
-    texts = [text for columns in splits for name in spec.text_columns for text in columns[name]]
-    words = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text)})
-    vocabulary = {entry: index for index, entry in enumerate((*_SPECIAL, *words))}
-    return BertTokenizer(vocabulary, model_max_length=_MAX_TOKENS)
-
-
-def build_model(task: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """A BERT of 6 layers with 4 heads each, or the encoder-decoder of the translation, weights drawn at random."""
-    if task == TRANSLATION:
-        return mini_translator.build_model(tokenizer)
-    names = TASKS[task].labels or ()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=_MAX_TOKENS,
-        hidden_dropout_prob=0.0,  # with dropout all heads learn the same, and hardly one of them matters
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.05,
-        id2label=dict(enumerate(names)),
-        label2id={name: index for index, name in enumerate(names)},
-    )
-    return BertForSequenceClassification(config)
-
-
 def _reshuffled(task: str, seed: int) -> Callable[[int], Columns]:
     """The shipped training split in another order for each epoch."""
     columns = read(task, "train")
@@ -132,15 +84,16 @@ def _reshuffled(task: str, seed: int) -> Callable[[int], Columns]:
 def _batches(
     columns: Columns, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The examples in their order; those that fill no batch are left out."""
-    if "label" not in columns:
-        yield from mini_translator.batches(columns, tokenizer, BATCH_SIZE)
-        return
-    pairs, labels = columns.get("text_pair"), torch.tensor(columns["label"])
-    for start in range(0, len(labels) - BATCH_SIZE + 1, BATCH_SIZE):
-        rows = slice(start, start + BATCH_SIZE)
-        texts = (columns["text"][rows],) if pairs is None else (columns["text"][rows], pairs[rows])
-        yield dict(tokenizer(*texts, padding=True, return_tensors="pt")), labels[rows]
+    """The examples in their order; those that fill no batch are left out. Without labels, the pairs are targets."""
+    for start in range(0, len(columns["text"]) - BATCH_SIZE + 1, BATCH_SIZE):
+        rows = {name: column[start : start + BATCH_SIZE] for name, column in columns.items()}
+        if "label" in rows:
+            labels = torch.tensor(rows.pop("label"))
+            yield dict(tokenizer(*rows.values(), padding=True, return_tensors="pt")), labels
+            continue
+        sources, targets = (tokenizer(texts, padding=True, return_tensors="pt") for texts in rows.values())
+        is_token = targets["attention_mask"] == 1
+        yield dict(sources), torch.where(is_token, targets["input_ids"], IGNORED)
 
 
 def _rate(step: int, n_steps: int) -> float:
@@ -179,11 +132,12 @@ def train(
     """
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise CheckpointError(f"a checkpoint must go to a new or empty folder; {output_dir} is neither")
-    tokenizer = build_tokenizer(task)
+    shipped = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / task
+    tokenizer, config = AutoTokenizer.from_pretrained(shipped), AutoConfig.from_pretrained(shipped)
     recipe, examples = RECIPES[task], examples or _reshuffled(task, seed)
     n_epochs = n_epochs or recipe.n_epochs
     with reproducible(seed):
-        model = build_model(task, tokenizer).train()
+        model = getattr(transformers, config.architectures[0])(config).train()
         optimizer = torch.optim.AdamW(
             model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -199,31 +153,12 @@ def train(
                 schedule.step()
                 optimizer.zero_grad()
             progress(n_examples)
-    model.config.dtype = torch.float32
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     weights = {
         name: value.half().contiguous() for name, value in model.state_dict().items() if name not in tied
     }
     with new_directory(output_dir) as folder:
-        tokenizer.save_pretrained(folder)
-        model.config.architectures = [type(model).__name__]
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            copyfile(shipped / name, folder / name)
         model.config.save_pretrained(folder)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def validation_metrics(task: str, folder: Path) -> dict[str, dict[str, float]]:
-    """The task's metrics of a trained checkpoint: split -> metric -> value.
-
-    Raises:
-        CheckpointError: There is no loadable checkpoint in the folder.
-    """
-    pairs = task == TRANSLATION
-    model = load_language_model(str(folder), pairs=True) if pairs else load_classifier(str(folder))
-    subject = Subject.of(model, load_task(task))
-    spec = subject.task.spec
-    splits = [subject.measurable(subject.task.load(name), Silent()) for name in spec.eval_splits]
-    found = {}
-    for split in splits:
-        batches = subject.batches(split)
-        found[split.name] = subject.objective.metrics(predict(subject.model, batches), batches.references)
-    return found

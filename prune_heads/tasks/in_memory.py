@@ -6,10 +6,11 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
 from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import LABEL_METRICS, TaskKind, TaskSpec
+from prune_heads.tasks.spec import LABEL_METRICS, TaskSpec
 from prune_heads.tasks.task import Task
 
 NAME = "own"
@@ -19,7 +20,7 @@ NAME = "own"
 def task_of_rows(
     data: datasets.Dataset | Sequence[Mapping[str, Any]],
     *,
-    kind: TaskKind,
+    kind: str,
     metric: str,
     labels: Sequence[str] | None,
     columns: Mapping[str, str] | None = None,
@@ -77,18 +78,12 @@ def task_of_rows(
     return Task(spec, read, (split,))
 
 
-def task_of_labels(
-    values: Sequence[int] | Sequence[float], labels: Sequence[str] | None, metric: str
-) -> Task:
-    """A task of examples that the model is given as they are, of which the labels alone are known here.
-
-    Args:
-        values: The model's own label indices, or scores.
-        labels: Names, in the order of the model's outputs; None for scores.
-        metric: Key of `METRIC_NAMES`.
-    """
-    spec = TaskSpec(NAME, (), None if labels is None else tuple(labels), metric, NAME, (NAME,))
-    rows = Rows([""] * len(values), None, values, NAME)
+def task_of_labels(values: NDArray[Any]) -> Task:
+    """A task of examples that the model is given as they are, of which labels or scores alone are known here."""
+    is_score = values.dtype.kind == "f"
+    labels = None if is_score else tuple(map(str, range(int(values.max()) + 1)))
+    spec = TaskSpec(NAME, (), labels, "pearson" if is_score else "accuracy", NAME, (NAME,))
+    rows = Rows({"text": [""] * len(values), "label": values.tolist()}, NAME)
     return Task(spec, lambda name, n: rows, (NAME,))
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prune_heads.errors import DataError, TaskError
-from prune_heads.tasks.formats import PLAIN_TEXT, READERS, Columns, read_columns
+from prune_heads.objectives import Row, rows_for
+from prune_heads.objectives.formats import READERS, Columns, read_columns
 from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import LABEL_METRICS, REGRESSION_METRICS, TASKS, TaskKind, TaskSpec
+from prune_heads.tasks.spec import REGRESSION_METRICS, TASKS, TaskSpec
 from prune_heads.visible import brief
 
 _LONG = 19
@@ -22,17 +23,22 @@ class OwnData:
     files: Mapping[str, Path]
     """Split name -> file; the ending says the format. One may be missing until it is asked for."""
     text_columns: tuple[str, ...]
-    """One, or two for pairs; for a language model one, or its source and its target."""
+    """What the model is given: one, or two for pairs; see `Row.columns`."""
     label_column: str | None
-    """None where a language model reads the texts."""
+    """None where there are no labels."""
     metric: str
-    """Of `LABEL_METRICS`; of a language model that of its kind."""
+    """Key of `Row.metrics`."""
     labels: tuple[str, ...] | None = None
     """Label names in the order of the task; for None, all that any of the files holds, sorted."""
     name: str = "own"
-    kind: TaskKind = "labelled"
+    kind: str = "labelled"
     skip_invalid: bool = False
     """Whether rows that are at fault are left out and counted, instead of refused."""
+
+    @property
+    def row(self) -> Row:
+        """What its files hold."""
+        return rows_for(self.kind, self.metric)[0]
 
     def __post_init__(self) -> None:
         faults = own_faults(
@@ -43,18 +49,19 @@ class OwnData:
 
 
 def own_texts(
-    kind: TaskKind,
+    kind: str,
     files: Mapping[str, Path],
     text_columns: Sequence[str] | None = None,
     name: str | None = None,
 ) -> OwnData:
-    """Texts of one's own for a language model; the columns are called as in `TASKS` unless they are named.
+    """Files of one's own of a kind of tasks; the columns are called as its `Row` says unless they are named.
 
     Raises:
         TaskError: Something in the description is wrong; the message lists every fault.
     """
-    columns = tuple(text_columns or TASKS[kind].text_columns)
-    return OwnData(files, columns, None, TASKS[kind].metric, None, name or kind, kind)
+    row = rows_for(kind)[0]
+    metric = next(iter(row.metrics))
+    return OwnData(files, tuple(text_columns or row.columns), row.label, metric, None, name or kind, kind)
 
 
 def own_faults(
@@ -64,45 +71,47 @@ def own_faults(
     metric: str | None,
     labels: Sequence[str] | None,
     name: str | None,
-    kind: TaskKind = "labelled",
+    kind: str = "labelled",
 ) -> list[str]:
     """All that is wrong with a description of one's own data; what is None is not looked at."""
-    faults = []
-    endings = [ending for ending in READERS if kind == "lm" or ending != PLAIN_TEXT]
+    faults, rows = [], rows_for(kind)
+    endings = [*READERS, *rows[0].load().readers]
     if files is not None:
         if not files:
             faults.append("at least one file must be named, e.g. for the split validation")
         for split, path in files.items():
             if path.suffix not in endings:
-                faults.append(f"the {split} file must end with {', '.join(endings)}, got {path.name}")
+                shown = ", ".join(ending or "nothing (a folder)" for ending in endings)
+                faults.append(f"the {split} file must end with {shown}, got {path.name}")
     if text_columns is not None:
-        counts = {"labelled": ((1, 2), "one or two"), "lm": ((1,), "one")}
-        allowed, said = counts.get(kind, ((2,), "two"))
+        allowed = rows[0].n_columns
         if len(text_columns) not in allowed:
-            noun = "column" if kind == "lm" else "columns"
+            said = " or ".join(("one", "two", "three")[n - 1] for n in allowed)
+            noun = "column" if allowed == (1,) else "columns"
             faults.append(f"{said} text {noun} must be named, got {len(text_columns)}")
         columns = [*text_columns, *([] if label_column is None else [label_column])]
         if twice := _twice(columns):
             faults.append(f"text and label columns must differ, got {twice} twice")
-    faults += _label_faults(metric, labels) if kind == "labelled" else []
+    metrics = [each for row in rows for each in row.metrics]
+    if metric is not None and metric not in metrics:
+        faults.append(f"the metric must be one of {', '.join(metrics)}, got {metric!r}")
+    if labels is not None:
+        faults += _label_faults(metric, labels)
     if name in TASKS and name != kind:
         faults.append(f"the name must not be that of a task that is built in, got {name}")
     return faults
 
 
-def _label_faults(metric: str | None, labels: Sequence[str] | None) -> list[str]:
+def _label_faults(metric: str | None, labels: Sequence[str]) -> list[str]:
     faults = []
-    if metric is not None and metric not in LABEL_METRICS:
-        faults.append(f"the metric must be one of {', '.join(LABEL_METRICS)}, got {metric!r}")
-    if labels is not None:
-        if metric in REGRESSION_METRICS:
-            faults.append(f"labels must not be named for the metric {metric}, which is of scores")
-        elif len(labels) < 2:
-            faults.append(f"at least two labels must be named, got {len(labels)}")
-        if metric == "f1" and len(labels) > 2:
-            faults.append(f"the metric f1 is of the second of two labels, got {len(labels)} labels")
-        if twice := _twice(labels):
-            faults.append(f"labels must differ, got {twice} twice")
+    if metric in REGRESSION_METRICS:
+        faults.append(f"labels must not be named for the metric {metric}, which is of scores")
+    elif len(labels) < 2:
+        faults.append(f"at least two labels must be named, got {len(labels)}")
+    if metric == "f1" and len(labels) > 2:
+        faults.append(f"the metric f1 is of the second of two labels, got {len(labels)} labels")
+    if twice := _twice(labels):
+        faults.append(f"labels must differ, got {twice} twice")
     return faults
 
 
@@ -116,7 +125,7 @@ def spec_of(own: OwnData) -> TaskSpec:
         DataError: A file cannot be read, or too few or too many labels are in the files.
     """
     labels = own.labels
-    if labels is None and own.label_column is not None and own.metric not in REGRESSION_METRICS:
+    if labels is None and own.label_column is not None and own.row.load().classes:
         found = {label for path in own.files.values() for label in _labels_in(own, path)}
         by_value = all(
             isinstance(label, str) and len(label) < _LONG and label.removeprefix("-").isdecimal()
@@ -167,26 +176,35 @@ def read_own(own: OwnData, spec: TaskSpec, split: str) -> Rows:
 def _read(own: OwnData, path: Path) -> tuple[Columns, list[object] | None]:
     """The columns, and the labels if there are any: classes as text where they are one, else as they came."""
     wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
+    objective = own.row.load()
+    if own.label_column is not None:
+        wanted[own.label_column] = "--label-column (label_column in a TOML file)"
+    found = read_columns(path, wanted, more=objective.readers, skip_invalid=own.skip_invalid)
     if own.label_column is None:
-        return read_columns(path, wanted, skip_invalid=own.skip_invalid), None
-    wanted[own.label_column] = "--label-column (label_column in a TOML file)"
-    found = read_columns(path, wanted, skip_invalid=own.skip_invalid)
+        return found, None
     labels = found.column(-1) if found.rows else []
-    if own.metric not in REGRESSION_METRICS:
+    if objective.classes:
         names = found.classes.get(own.label_column)
-        labels = [_as_text(label, names) for label in labels]
+        labels = [
+            [_as_text(each, names) for each in label]
+            if objective.classes == "many" and isinstance(label, list)
+            else _as_text(label, names)
+            for label in labels
+        ]
     return found, labels
 
 
 def _labels_in(own: OwnData, path: Path) -> Iterator[str]:
     found, labels = _read(own, path)
-    for place, label in zip(found.places, labels or (), strict=True):
-        if isinstance(label, str) and label:
-            yield label
-        elif not own.skip_invalid:
-            raise DataError(
-                f"{place}: the label must be text, a whole number, true or false, got {brief(label)}"
-            )
+    is_many = own.row.load().classes == "many"
+    for place, value in zip(found.places, labels or (), strict=True):
+        for label in value if is_many and isinstance(value, list) else [value]:
+            if isinstance(label, str) and label:
+                yield label
+            elif not own.skip_invalid:
+                raise DataError(
+                    f"{place}: the label must be text, a whole number, true or false, got {brief(label)}"
+                )
 
 
 def _as_text(label: object, names: Sequence[str] | None) -> object:

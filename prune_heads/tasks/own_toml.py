@@ -22,12 +22,12 @@ from typing import Any
 from prune_heads import reading
 from prune_heads.errors import TaskError
 from prune_heads.tasks.own import OwnData, own_faults, own_texts
-from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, TASKS, TaskKind
+from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, TASKS
 
 _REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
 _KEYS = (*_REQUIRED, "labels", "task")
 _NOT_OF_TEXTS = ("label_column", "labels", "metric")
-_KINDS: tuple[TaskKind, ...] = ("lm", "seq2seq", "translation")
+_KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
 def read_toml(path: Path) -> OwnData:
@@ -55,17 +55,17 @@ def read_toml(path: Path) -> OwnData:
     return OwnData(files, text_columns, label_column, metric, labels, name)
 
 
-def _kind(raw: dict[str, Any], faults: list[str]) -> TaskKind:
+def _kind(raw: dict[str, Any], faults: list[str]) -> str:
     if "task" not in raw:
         metric = raw.get("metric")
         if isinstance(metric, str) and metric in METRIC_NAMES and metric not in LABEL_METRICS:
             kinds = " or ".join(repr(kind) for kind in _KINDS if TASKS[kind].metric == metric)
             faults.append(f"task = {kinds} must stand in place of the metric {metric}")
         return "labelled"
-    found: TaskKind | None = next((kind for kind in _KINDS if kind == raw["task"]), None)
-    if found is None:
+    if raw["task"] not in _KINDS:
         faults.append(f"task must be one of {', '.join(_KINDS)}, or be left out, got {raw['task']!r}")
-    return found or "labelled"
+        return "labelled"
+    return str(raw["task"])
 
 
 def _unknown(key: str) -> str:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from prune_heads.errors import DataError
-from prune_heads.reading import is_encodable
+from prune_heads.objectives import serving
 from prune_heads.tasks.spec import TaskSpec
-from prune_heads.visible import brief
 
 Place = Callable[[int], str]
 """Row index from 0 -> where the user finds the row, e.g. `SST-2/dev.tsv line 2`."""
@@ -23,10 +20,8 @@ Place = Callable[[int], str]
 class Rows:
     """All rows of one split, in file order, or the first of very many."""
 
-    texts: Sequence[str]
-    text_pairs: Sequence[str] | None
-    labels: Sequence[int] | Sequence[float] | None
-    """Indices into the task's labels, or scores in single precision as on the hub; None for texts alone."""
+    columns: Mapping[str, Sequence[Any]]
+    """The objective's inputs by name, such as `text` and `text_pair`, and last `label`, where there are labels."""
     source: str
     """Where they came from, for records: never an absolute path."""
     n_there: int | None = None
@@ -35,7 +30,7 @@ class Rows:
     """What is wrong with each row of the source that is no example and was to be left out."""
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(next(iter(self.columns.values())))
 
     def of(self, n_there: int | None) -> "Rows":
         """The same as the first of so many; None where it is not known."""
@@ -43,25 +38,23 @@ class Rows:
 
     def first(self, n: int | None) -> "Rows":
         """The first `n` rows; all for None, or where there are fewer."""
-        return self._taking(range(len(self))[:n])
+        return self.at(range(len(self))[:n])
 
     def sample(self, n: int, seed: int) -> "Rows":
         """`n` rows drawn without replacement, in file order; all where there are no more."""
         drawn = np.random.default_rng(seed).permutation(len(self))[:n]
-        return self._taking(sorted(drawn.tolist()))
+        return self.at(sorted(drawn.tolist()))
+
+    def at(self, places: Sequence[int]) -> "Rows":
+        """The rows at these places alone."""
+        return replace(self, columns={name: [c[i] for i in places] for name, c in self.columns.items()})
 
     def fingerprint(self, labels: Sequence[str] | None) -> str:
         """SHA-256 over label names, texts and labels: the same for the same rows from whatever source."""
         digest = hashlib.sha256(json.dumps(labels).encode())
-        columns = [c for c in (self.texts, self.text_pairs, self.labels) if c is not None]
-        for row in zip(*columns, strict=True):
+        for row in zip(*self.columns.values(), strict=True):
             digest.update(json.dumps(row).encode())  # a JSON array ends unmistakably: no separator is needed
         return digest.hexdigest()
-
-    def _taking(self, places: Sequence[int]) -> "Rows":
-        pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in places]
-        labels = None if self.labels is None else [self.labels[i] for i in places]
-        return replace(self, texts=[self.texts[i] for i in places], text_pairs=pairs, labels=labels)
 
 
 def assemble(
@@ -75,13 +68,13 @@ def assemble(
     may_be_empty: bool = False,
     left_out: list[str] | None = None,
 ) -> Rows:
-    """Check raw columns and turn them into rows.
+    """Check raw columns, as the task's objective says, and turn them into rows.
 
     Args:
-        columns: One or two columns of texts, in the order of `spec.text_columns`.
-        labels: Raw labels: keys of `codes`, or numbers, as text or not, for regression; None for texts alone.
+        columns: What the model is given, in the order of `spec.text_columns`.
+        labels: Raw labels, such as keys of `codes`; None where there are none.
         spec: The task.
-        codes: How the source writes a label -> its index in `spec.labels`; unused for regression.
+        codes: How the source writes a label -> its index in `spec.labels`.
         place: Names a row for the user.
         source: For records.
         may_be_empty: Whether empty texts are known and let through.
@@ -90,18 +83,12 @@ def assemble(
     Raises:
         DataError: No row; a text that is empty or not text; an unknown label; a score that is no number.
     """
-    kept: list[tuple[tuple[str, ...], Any]] = []
-    for i, texts in enumerate(zip(*columns, strict=True)):
+    objective = serving(spec)[0]
+    kept: list[tuple[Any, ...]] = []
+    for i, given in enumerate(zip(*columns, strict=True)):
         try:
-            checked = tuple(_text(text, may_be_empty) for text in texts)
-            label = (
-                None
-                if labels is None
-                else _score(labels[i])
-                if spec.is_regression
-                else _index(labels[i], codes)
-            )
-            kept.append((checked, label))
+            row = [objective.input_of(value, may_be_empty=may_be_empty) for value in given]
+            kept.append((*row, *([] if labels is None else [objective.label_of(labels[i], codes)])))
         except ValueError as fault:
             said = f"{place(i)}: {fault}"
             if left_out is None:
@@ -110,33 +97,6 @@ def assemble(
     if not kept:
         why = f"; {len(left_out)} rows were left out, the first: {left_out[0]}" if left_out else ""
         raise DataError(f"{source}: at least one example must be there, got none{why}")
-    firsts, lasts = [row[0] for row, _ in kept], [row[-1] for row, _ in kept]
-    values = None if labels is None else [label for _, label in kept]
-    return Rows(firsts, lasts if len(columns) == 2 else None, values, source, left_out=tuple(left_out or ()))
-
-
-def _text(text: object, may_be_empty: bool) -> str:
-    if not isinstance(text, str):
-        raise ValueError(f"the text must be text, got {brief(text)}")
-    if not may_be_empty and not text.strip():
-        raise ValueError("the text must not be empty")
-    if not is_encodable(text):
-        raise ValueError(f"the text must be valid Unicode, got half a surrogate pair in {brief(text)}")
-    return text
-
-
-def _index(label: object, codes: Mapping[str, int]) -> int:
-    if not isinstance(label, str) or label not in codes:
-        raise ValueError(f"the label must be one of {', '.join(codes)}, got {brief(label)}")
-    return codes[label]
-
-
-def _score(label: object) -> float:
-    try:
-        # Through single precision, which the hub stores: else the same file would give two fingerprints.
-        (score,) = struct.unpack("<f", struct.pack("<f", float(label)))  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(f"the score must be a finite number, got {brief(label)}")
-    return float(score)
+    names = [*objective.inputs[: len(columns)], *([] if labels is None else ["label"])]
+    made = dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
+    return Rows(made, source, left_out=tuple(left_out or ()))

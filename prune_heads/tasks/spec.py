@@ -4,36 +4,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
-TaskKind = Literal["labelled", "lm", "seq2seq", "translation"]
-"""What a model is measured by: labels that it predicts, texts that it models, targets whose likelihood it gives for
-sources, or targets that it writes for them."""
+from prune_heads.objectives import METRIC_NAMES as METRIC_NAMES
+from prune_heads.objectives import OBJECTIVES, rows_for
 
-METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "accuracy": ("accuracy",),
-        "f1": ("f1", "accuracy"),
-        "matthews_correlation": ("matthews_correlation",),
-        "pearson": ("pearson", "spearmanr"),
-        "log_likelihood": ("log_likelihood", "perplexity"),
-        "bleu": ("bleu",),
-    }
-)
-"""Metric -> the values it gives; the first is the one that tables and curves show."""
-
-REGRESSION_METRICS = frozenset({"pearson"})
+REGRESSION_METRICS = frozenset(OBJECTIVES["regression"].metrics)
 """Metrics of a score instead of a class."""
+
+LABEL_METRICS = tuple(metric for row in rows_for("labelled") for metric in row.metrics)
+"""Metrics of predicted labels and scores."""
 
 TEXT_METRIC = "log_likelihood"
 """The metric of language models: nats a predicted token, higher is better; perplexity is exp of minus that."""
 
 TRANSLATION_METRIC = "bleu"
-"""The metric of translations: corpus BLEU as a share, 0.35 where others say 35;
-a prediction is its counts of n-grams."""
-
-LABEL_METRICS = tuple(metric for metric in METRIC_NAMES if metric not in (TEXT_METRIC, TRANSLATION_METRIC))
-"""Metrics of predicted labels and scores."""
+"""The metric of translations: corpus BLEU as a share, 0.35 where others say 35."""
 
 
 def headline(metric: str) -> str:
@@ -50,7 +35,7 @@ class TaskSpec:
     text_columns: tuple[str, ...]
     """One or two, as the hub or the user's own files name them."""
     labels: tuple[str, ...] | None
-    """Label names in the hub's order; None for regression, and where texts alone are modelled."""
+    """Label names in the hub's order; None for scores, and where texts alone are modelled."""
     metric: str
     """Key of `METRIC_NAMES`."""
     score_split: str = "train"
@@ -63,12 +48,8 @@ class TaskSpec:
     """One line for a list of tasks."""
     digit_labels: bool = False
     """Whether the official files write label i as the digit i, so that checkpoints may do so too."""
-    kind: TaskKind = "labelled"
-
-    @property
-    def is_regression(self) -> bool:
-        """Whether the label is a score and not a class."""
-        return self.labels is None and self.kind == "labelled"
+    kind: str = "labelled"
+    """`Row.kind` of its objectives."""
 
     @property
     def is_own(self) -> bool:
@@ -205,33 +186,15 @@ _ALL = (
         summary="built in: the sentence in a language with other word order and more agreement (as WMT)",
         kind="translation",
     ),
-    TaskSpec(
-        "lm",
-        ("text",),
-        None,
-        TEXT_METRIC,
-        summary="one's own texts: how likely does a causal or masked language model find them?",
-        kind="lm",
-    ),
-    TaskSpec(
-        "seq2seq",
-        ("source", "target"),
-        None,
-        TEXT_METRIC,
-        summary="one's own pairs: how likely does an encoder-decoder find the target, given the source?",
-        kind="seq2seq",
-    ),
-    TaskSpec(
-        "translation",
-        ("source", "target"),
-        None,
-        TRANSLATION_METRIC,
-        summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
-        kind="translation",
-    ),
 )
 
-TASKS: Mapping[str, TaskSpec] = MappingProxyType({spec.name: spec for spec in _ALL})
+_OWN = tuple(
+    TaskSpec(row.kind, row.columns, None, next(iter(row.metrics)), summary=row.summary, kind=row.kind)
+    for row in OBJECTIVES.values()
+    if row.summary is not None
+)
+
+TASKS: Mapping[str, TaskSpec] = MappingProxyType({spec.name: spec for spec in (*_ALL, *_OWN)})
 """Name -> task, for the tasks that `--task` names; those that are `is_own` need files."""
 
 MINI = tuple(name for name in TASKS if name.startswith("mini-"))

@@ -1,12 +1,11 @@
 """Tasks with their data: one interface for the built-in tasks, GLUE folders, the hub and one's own files."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-
-import datasets
+from typing import TYPE_CHECKING, Any
 
 from prune_heads import mini
 from prune_heads.errors import DataError, TaskError
@@ -19,33 +18,51 @@ from prune_heads.tasks.spec import TASKS, TaskSpec, task_name
 from prune_heads.tasks.tsv import read_tsv
 from prune_heads.tasks.wmt import CONFIGURATIONS, read_wmt
 
+if TYPE_CHECKING:
+    import datasets
+
 
 @dataclass(frozen=True)
 class Split:
-    """The examples of one split, ready to be tokenised."""
+    """The examples of one split, as a model can be asked about them."""
 
     name: str
-    dataset: datasets.Dataset
-    """Columns `text`, for pairs `text_pair`, and `label`, index of the task's label or score; file order.
-
-    Texts alone have no label.
-    """
+    columns: Mapping[str, Sequence[Any]]
+    """As in `Rows`, in file order; a label is the index of the task's label, or a score."""
     source: str
     """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
     fingerprint: str
     """SHA-256 over label names, texts and labels: the same for the same examples from whatever source."""
     n_available: int
-    """Examples that the source has, of which `dataset` may hold fewer."""
+    """Examples that the source has, of which these may be some."""
     left_out: tuple[str, ...] = ()
     """What is wrong with each row of the source that is no example; see `load_task`."""
     n_cut: int = 0
     """Examples that were longer than the model is given, once that is known."""
 
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @cached_property
+    def dataset(self) -> "datasets.Dataset":
+        """The columns as a data set in memory; no file is written."""
+        import datasets  # takes a second
+
+        label = (
+            "float32"
+            if self.columns.get("label") and isinstance(self.columns["label"][0], float)
+            else "int64"
+        )
+        kinds = {"text": "string", "text_pair": "string", "label": label}
+        features = {name: datasets.Value(kinds[name]) for name in self.columns if name in kinds}
+        whole = features.keys() == self.columns.keys()
+        return datasets.Dataset.from_dict(
+            dict(self.columns), features=datasets.Features(features) if whole else None
+        )
+
     def at(self, places: Sequence[int]) -> "Split":
         """The examples at these places alone."""
-        return replace(
-            self, dataset=datasets.Dataset.from_dict(self.dataset[list(places)], self.dataset.features)
-        )
+        return replace(self, columns={name: [c[i] for i in places] for name, c in self.columns.items()})
 
 
 @dataclass(frozen=True)
@@ -81,8 +98,8 @@ class Task:
             else rows.sample(max_examples, seed)
         )
         there = len(rows) if rows.n_there is None else rows.n_there
-        data, fingerprint = _dataset(chosen), chosen.fingerprint(self.spec.labels)
-        return Split(split, data, rows.source, fingerprint, there, rows.left_out)
+        fingerprint = chosen.fingerprint(self.spec.labels)
+        return Split(split, chosen.columns, rows.source, fingerprint, there, rows.left_out)
 
     def _no_such_split(self, split: str) -> str:
         there = f"the split must be one of {', '.join(self.splits)}, got {split!r}"
@@ -163,15 +180,4 @@ def _read_mini(spec: TaskSpec, split: str) -> Rows:
         codes={name: i for i, name in enumerate(names or ())},
         place=lambda i: f"{spec.name} {split} row {i + 1}",
         source="mini grammar",
-    )
-
-
-def _dataset(rows: Rows) -> datasets.Dataset:
-    """The rows as an in-memory data set; no file is written."""
-    value = "float32" if rows.labels and isinstance(rows.labels[0], float) else "int64"
-    kinds = {"text": "string", "text_pair": "string", "label": value}
-    columns = {"text": rows.texts, "text_pair": rows.text_pairs, "label": rows.labels}
-    there = {name: column for name, column in columns.items() if column is not None}
-    return datasets.Dataset.from_dict(
-        there, features=datasets.Features({name: datasets.Value(kinds[name]) for name in there})
     )

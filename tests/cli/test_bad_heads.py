@@ -75,7 +75,7 @@ def test_wrong_heads_json(text, said, refused, on_sst2, out, tmp_path):
         ('{"scores": [[1, 2], [3, 4]]}', "must be of this model, with [4, 4, 4] heads a layer"),
         (
             '{"scores": [[1, 2, 3, NaN], [1, 2, 3, 4], [1, 2, 3, 4]]}',
-            "scores must be a finite number; got nan",
+            "scores[1][4] must be a finite number; got nan",
         ),
     ],
 )

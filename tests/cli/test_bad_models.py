@@ -220,7 +220,7 @@ def test_tokenizers_of_another_model(refused, on_sst2, copy, out):
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([f"word{i}" for i in range(100)])
     tokenizer.save_pretrained(copy)
-    assert "that of copy knows 125 tokens, the model 120" in refused(*words)
+    assert "that of copy has 125 tokens, the model 120" in refused(*words)
     tokenizer = tiny_tokenizer()
     tokenizer.pad_token = None
     tokenizer.save_pretrained(copy)

@@ -69,7 +69,9 @@ def test_evaluate_gives_its_contract(invoke, on_sst2, tmp_path, json_of):
         tmp_path / "out",
     )
     report = json_of(invoke(*words, "--json"))
-    assert list(report) == ["task", "split", "n_examples", "metrics", "heads_pruned", "n_heads"]
+    assert list(report) == [
+        *("task", "split", "n_examples", "metrics", "intervals", "heads_pruned", "n_heads")
+    ]
     assert (report["task"], report["split"], report["n_examples"]) == ("sst2", "validation", 10)
     assert list(report["metrics"]) == ["accuracy"]
     assert (report["heads_pruned"], report["n_heads"]) == (["1:2", "3:1,4"], 12)

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from prune_heads.cli.names import FormName, ReproductionName
+from prune_heads.cli.names import ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
-from prune_heads.options import Setup
+from prune_heads.options import Conditions, Setup
 from prune_heads.paper.subjects import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import studies as paper_studies
 from prune_heads.reproduction.records import record_name
 from prune_heads.reproduction.reproduce import FORMS
-from prune_heads.reproduction.studies import STUDIES, Conditions
+from prune_heads.reproduction.studies import STUDIES
 from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
@@ -29,7 +29,6 @@ TIMED = Path(__file__).parents[2] / "results" / "sst2-bench" / "record.json"
 
 def test_names_are_the_keys_of_their_tables():
     assert [name.value for name in ReproductionName] == [*REPRODUCTIONS, "all"]
-    assert tuple(name.value for name in FormName) == FORMS
     assert {study for each in REPRODUCTIONS.values() for study in each.studies} == set(STUDIES)
 
 
@@ -212,7 +211,7 @@ def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, mon
     monkeypatch.setattr(paper_studies, "ablate", lambda setup, options, *rest, **more: seen.append(options))
     setup = Setup("mini", "mini-inference", max_examples=cap)
     STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent(), lambda identity: None)
-    assert [options.settled(cap).choose_examples for options in seen] == [n]
+    assert [options.settled(cap).choose_examples for options in seen] == [n], "settled by the study itself"
 
 
 def test_table_4_of_a_type_whose_ceiling_is_unknown(invoke, json_of, tmp_path, monkeypatch):
@@ -338,9 +337,9 @@ def test_estimators_refuse_a_constant_metric(refused, tmp_path):
         ("subject = 3", "subject must be tables"),
         ("[[subject]]\nmodle = 'm'", "there is no option 'modle' (did you mean 'model'?)"),
         ("dtype = 'half'", "'half'"),
-        ("steps = 'ten'", "steps: Input should be a valid integer"),
-        ("runs = 2", "runs: Input should be greater than or equal to 6"),
-        ("criterion = ['gradient', 'luck']", "criterion: 'luck' is not one of 'gradient'"),
+        ("steps = 'ten'", "'--steps' must be a whole number; got \"ten\""),
+        ("runs = 2", "'--runs' must be at least 6; got 2"),
+        ("criterion = ['gradient', 'luck']", "'--criterion' 'luck' is not one of 'gradient'"),
     ],
 )
 def test_faults_of_a_file(text, said, tmp_path, refused):

@@ -253,11 +253,11 @@ def test_the_seed_matters_where_the_criterion_says_so():
         ('[grid]\nmodel = ["bert"]', "--task must say which task the model is for"),
         ('task = "lm"\nmodel = "gpt2"', "--task lm needs texts of your own"),
         ('model = "bert"\n[[include]]\nlabel_column = "y"', "--labels describe --train-file"),
-        ("[grid]\nfraction = [0.5]\nn_heads = [1]", "fraction = 0.5 and n_heads = 1 exclude each other"),
-        ('task = "sst2"\ndata_dir = 5', "data_dir: must be a text; got 5"),
+        ("[grid]\nfraction = [0.5]\nn_heads = [1]", "--fraction and --n-heads exclude each other"),
+        ('task = "sst2"\ndata_dir = 5', "data_dir: must be a path; got 5"),
         ('split = "validation"', 'split: must be a list of texts; got "validation"'),
         ("curve = 1", "curve: must be true or false; got 1"),
-        ("[grid]\nmax_examples = [true]", "grid.max_examples: must be a number; got true"),
+        ("[grid]\nmax_examples = [true]", "grid.max_examples: must be a whole number; got true"),
     ],
 )
 def test_a_dry_run_finds_what_no_trial_could_do(text, said, refused, tmp_path):

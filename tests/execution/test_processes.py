@@ -262,11 +262,11 @@ def lives(pid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [("--jobs", "1"), ("--worker",)])
-def test_a_trial_that_kills_its_process_fails_after_three(more, sweep, start, log, tmp_path):
+def test_a_trial_that_kills_its_process_fails_after_three(sweep, start, log, tmp_path):
+    """Also in an array job, whose processes know nothing of each other."""
     spec = Path(sweep("s", n=1)[len(NULL)])
     spec.write_text(spec.read_text() + '[grid]\ncriterion = ["dies", "a"]\n')
-    words = [*NULL, str(spec), "--output", str(tmp_path / "s"), *more]
+    words = [*NULL, str(spec), "--output", str(tmp_path / "s"), "--worker"]
     assert ended(start(words, SLURM_ARRAY_TASK_ID="0"))[0] == 1
     assert starts(log) == {"m-dies-0.5-0": 3, "m-a-0.5-0": 1}
     assert len(records(tmp_path / "s")) == 1
@@ -276,7 +276,7 @@ def test_a_trial_that_kills_its_process_fails_after_three(more, sweep, start, lo
 def test_a_trial_that_was_running_when_all_was_killed_is_not_to_blame(sweep, start, log, hold, tmp_path):
     """By a user or with the machine, however often: nobody is left who would tell."""
     words = sweep("s", n=1)
-    for n in range(1, 5):
+    for n in range(1, 4):
         child = start(words)
         until(lambda n=n: sum(starts(log).values()) == n)
         os.killpg(child.pid, signal.SIGKILL)

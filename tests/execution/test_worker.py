@@ -222,3 +222,20 @@ def test_workers_that_die_as_they_start_are_replaced(grid, log, tmp_path):
     assert len(list(folder.done())) == 12
     assert set(started(log).values()) == {1}
     assert len(list((tmp_path / "starts").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("jobs", "n_threads", "shared"),
+    [(1, None, ["7"]), (2, "2", ["7", "gpu-5"]), (3, "1", ["7", "gpu-5"])],
+)
+def test_jobs_share_threads_and_the_gpus_that_may_be_used(jobs, n_threads, shared, monkeypatch):
+    """One job alone has the threads that it would have without a sweep."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    pool = processes(jobs, threads=4, gpus=["7", "gpu-5"])(lambda number: dict(os.environ), 9)
+    for number in range(pool.n):
+        there = pool.crew.begin(number)
+        assert there.get("OMP_NUM_THREADS") == n_threads
+        assert there["CUDA_VISIBLE_DEVICES"] == shared[number % len(shared)]
+    assert pool.n == jobs

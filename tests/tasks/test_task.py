@@ -94,7 +94,7 @@ def test_data_folders_are_for_glue_only(tmp_path):
     assert load_task("sst2", own=own).spec.name == "mine"
 
 
-ROWS = Rows(["ab", "c"], ["d", "e"], [0, 1], "a.tsv")
+ROWS = Rows({"text": ["ab", "c"], "text_pair": ["d", "e"], "label": [0, 1]}, "a.tsv")
 LABELS = ("no", "yes")
 
 
@@ -105,24 +105,30 @@ def test_fingerprints_are_of_content_and_not_of_origin():
 @pytest.mark.parametrize(
     ("change", "labels"),
     [
-        ({"texts": ["ab", "C"]}, LABELS),
-        ({"texts": ["a", "bc"]}, LABELS),
-        ({"text_pairs": ["d", "e "]}, LABELS),
-        ({"text_pairs": None}, LABELS),
-        ({"labels": [1, 1]}, LABELS),
-        ({"texts": ["c", "ab"], "text_pairs": ["e", "d"], "labels": [1, 0]}, LABELS),
+        ({"text": ["ab", "C"]}, LABELS),
+        ({"text": ["a", "bc"]}, LABELS),
+        ({"text_pair": ["d", "e "]}, LABELS),
+        ({"text_pair": None}, LABELS),
+        ({"label": [1, 1]}, LABELS),
+        ({"text": ["c", "ab"], "text_pair": ["e", "d"], "label": [1, 0]}, LABELS),
         ({}, ("yes", "no")),
         ({}, None),
     ],
 )
 def test_any_change_of_content_changes_the_fingerprint(change, labels):
-    assert dataclasses.replace(ROWS, **change).fingerprint(labels) != ROWS.fingerprint(LABELS)
+    columns = {name: column for name, column in {**ROWS.columns, **change}.items() if column is not None}
+    assert dataclasses.replace(ROWS, columns=columns).fingerprint(labels) != ROWS.fingerprint(LABELS)
 
 
 @given(*[st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=3)] * 2)
 def test_fingerprints_tell_any_two_contents_apart(one, two):
     def fingerprint(pairs):
-        return Rows([a for a, _ in pairs], [b for _, b in pairs], [0] * len(pairs), "x").fingerprint(LABELS)
+        columns = {
+            "text": [a for a, _ in pairs],
+            "text_pair": [b for _, b in pairs],
+            "label": [0] * len(pairs),
+        }
+        return Rows(columns, "x").fingerprint(LABELS)
 
     assert (fingerprint(one) == fingerprint(two)) == (one == two)
 

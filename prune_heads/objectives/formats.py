@@ -52,18 +52,28 @@ class Columns:
         return [row[i] for row in self.rows]
 
 
-def read_columns(path: Path, wanted: Wanted, *, skip_invalid: bool = False) -> Columns:
+def read_columns(
+    path: Path, wanted: Wanted, *, more: "Mapping[str, Reader]", skip_invalid: bool = False
+) -> Columns:
     """A file's rows, in file order; the columns that are wanted are there.
+
+    Args:
+        path: A file, or a folder where `more` reads one.
+        wanted: The columns.
+        more: Readers beside `READERS`.
+        skip_invalid: Leave out rows that are at fault.
 
     Raises:
         DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless
             these are to be left out.
     """
-    if not path.is_file():
+    is_folder = path.is_dir() and "" in more
+    if not path.is_file() and not is_folder:
         raise DataError(f"the data file must be there, got {path}, which is no file")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise DataError(f"{path.name}: at least one example must be there, got none")
-    found = READERS[path.suffix](path, wanted, [] if skip_invalid else None)
+    read = {**READERS, **more}["" if is_folder else path.suffix]
+    found = read(path, wanted, [] if skip_invalid else None)
     if not found.rows and not found.left_out:
         raise DataError(f"{path.name}: at least one example must be there, got none")
     return found
@@ -184,7 +194,7 @@ def _is_class(feature: object) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
-def _read_text(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
+def read_text(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
     """Lines that are not blank, as they are; split at line feeds alone, for texts may hold other separators."""
     found = Columns(_checked(["text"], wanted, path), left_out=left_out)
     for number, line in enumerate(_text(path).split("\n"), start=1):
@@ -194,15 +204,17 @@ def _read_text(path: Path, wanted: Wanted, left_out: list[str] | None) -> Column
     return found
 
 
-READERS: Mapping[str, Callable[[Path, Wanted, list[str] | None], Columns]] = {
+Reader = Callable[[Path, Wanted, list[str] | None], Columns]
+"""(file, wanted columns, what is wrong with rows that may be left out, or None) -> the columns."""
+
+READERS: Mapping[str, Reader] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_json,
     ".json": _read_json,
     ".parquet": _read_parquet,
-    PLAIN_TEXT: _read_text,
 }
-"""Ending of a file -> how it is read."""
+"""Ending of a table -> how it is read; `Objective.readers` has more."""
 
 
 @contextmanager
