@@ -14,6 +14,7 @@ from prune_heads.errors import LabelError, PruneHeadsError, TaskError
 
 if TYPE_CHECKING:
     from prune_heads.checkpoints import Checkpoint
+    from prune_heads.checkpoints.head import Head, HeadOf
     from prune_heads.objectives.base import Asked, Objective
 
 
@@ -33,6 +34,8 @@ class Row:
     """How many of them there may be."""
     label: str | None = None
     """What they call the column of labels, by default; None where there is none."""
+    has_classes: bool = False
+    """Whether labels of a kind that `--task` names are classes, so that names, order and metric may be chosen."""
     summary: str | None = None
     """Of the task for files of one's own; None where `--task` does not name it."""
 
@@ -79,6 +82,18 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
+        "token-classification": Row(
+            "token_classification:TokenClassification",
+            "token-classification",
+            {
+                "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
+                "token_accuracy": ("token_accuracy",),
+            },
+            ("tokens",),
+            label="tags",
+            has_classes=True,
+            summary="one's own lists of words: which label has each? (named entities, parts of speech)",
+        ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
@@ -101,6 +116,34 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
 def serving(spec: "Asked", name: str | None = None) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone."""
     return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
+
+
+def check_objective(spec: "Asked", name: str | None) -> None:
+    """Refuse an objective that is not for the task; None is the one that the model's head names.
+
+    Raises:
+        TaskError: Naming those that are.
+    """
+    known = [key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key)]
+    if name is not None and name not in known:
+        raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
+
+
+def head_for(kind: str, name: str | None = None) -> "HeadOf":
+    """How a model for a kind of tasks is loaded, or for one objective of it; see `Objective.head_of`."""
+    return rows_for(kind, name=name)[0].load().head_of
+
+
+def named_head(config: Any, name: str) -> "Head":
+    """The head that a configuration names, if an objective has it; else one of a sequence classifier.
+
+    Raises:
+        CheckpointError: If the model is a language model, which `--task` must say.
+    """
+    named = (config.architectures or [""])[0]
+    others = [row.load() for row in OBJECTIVES.values() if row.kind != "labelled"]
+    fitting = [cls for cls in others if f"For{cls.head.suffix}" in named and cls.head.prepare is None]
+    return (fitting or [OBJECTIVES["single-label"].load()])[0].head_of(config, name)
 
 
 def check_options(spec: "Asked", options: Mapping[str, Any]) -> None:

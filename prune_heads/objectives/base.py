@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
@@ -98,10 +99,12 @@ class Objective(ABC):
     """Whether answers are written token by token, so that layers run many times."""
     chooses: ClassVar[bool] = False
     """Whether a prediction is a choice, which a lower precision can flip."""
+    problem: ClassVar[str | None] = None
+    """`problem_type` of a head that is fine-tuned for it; None where this program does not fine-tune."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
-    """Metrics that it brings, headline first; empty where it takes those that `METRIC_NAMES` lists for the task's."""
+    """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""
     below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")
     """What `chance` is the value of, and what to check where a model is below it."""
 
@@ -124,9 +127,35 @@ class Objective(ABC):
         raise NotImplementedError
 
     @classmethod
-    @abstractmethod
+    def row_of(
+        cls,
+        given: Sequence[object],
+        label: Sequence[object],
+        codes: Mapping[str, int],
+        *,
+        may_be_empty: bool = False,
+    ) -> tuple[Any, ...]:
+        """A row as a split keeps it: what the model is given, and its label; `label` holds it, or is empty.
+
+        Raises:
+            ValueError: With the fault, of a cell or of cells that do not fit each other.
+        """
+        cells = [cls.input_of(value, may_be_empty=may_be_empty) for value in given]
+        return (*cells, *(cls.label_of(value, codes) for value in label))
+
+    @classmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        """The head that a checkpoint is loaded with, by its configuration and name.
+
+        Raises:
+            CheckpointError: If there is none that fits.
+        """
+        return cls.head
+
+    @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
+        return cls.head.suffix in type(checkpoint.model).__name__
 
     @classmethod
     @abstractmethod
@@ -162,7 +191,9 @@ class Objective(ABC):
         """The metrics by name, the headline first."""
         if isinstance(self.metric, Metric):
             return {self.metric.name: self.metric}
-        return self.own_metrics or {name: metric_named(name) for name in METRIC_NAMES[self.metric]}
+        own = self.own_metrics
+        names = METRIC_NAMES.get(self.metric, ()) if own else METRIC_NAMES[self.metric]
+        return {name: own.get(name) or metric_named(name) for name in names} or own
 
     @property
     def headline(self) -> Metric:
