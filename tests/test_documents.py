@@ -18,20 +18,8 @@ from prune_heads.cli.trial import known
 from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
 from prune_heads.options import Setup
-from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
-from prune_heads.reporting.bench import bench_page
-from prune_heads.reporting.curves import curve_csv, curve_page
-from prune_heads.reporting.figures import (
-    ablation_histogram,
-    ablation_maps,
-    ablation_scatter,
-    criteria_figure,
-    curve_figure,
-    heat_map,
-    save,
-    sweep_figure,
-)
-from prune_heads.reporting.finetuning import finetuning_table
+from prune_heads.reporting import folders
+from prune_heads.reporting.figures import curve_figure, heat_map, save, sweep_figure
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.sweep_files import results_csv, results_page
 from prune_heads.reporting.terminal import run_page
@@ -191,53 +179,42 @@ def test_a_table_of_ablations_is_whole(file):
             assert None not in row
 
 
-def run_texts(record, folder):
-    return {"table.md": run_page(record).to_markdown()}
+def drawn(figure):
+    return lambda path: save(figure, path.parent, path.name)
 
 
-def ablate_texts(record, folder):
-    texts = {"table.md": ablation_page(record).to_markdown(), "table.tex": ablation_latex(record)}
-    texts["ablations.csv"] = ablation_csv(record)
-    return texts | ({"best.csv": best_csv(record)} if record["tables"][0]["best"] else {})
-
-
-def curve_texts(record, folder):
-    return {"table.md": curve_page(record).to_markdown(), "curves.csv": curve_csv(record)}
-
-
-def run_figures(record, folder):
+def run_files(record, folder):
+    """As `folders.run_files` does, which wants the model too."""
     scores = json.loads((folder / "scores.json").read_text())
-    return {"curve": curve_figure(record), "scores": heat_map(scores, record["heads_pruned"])}
+    figures = {"curve": curve_figure(record), "scores": heat_map(scores, record["heads_pruned"])}
+    texts = {"table.md": run_page(record).to_markdown()}
+    return texts | {stem: drawn(figure) for stem, figure in figures.items()}
 
 
-def ablate_figures(record, folder):
-    figures = {"differences": ablation_maps(record), "histogram": ablation_histogram(record)}
-    return figures | ({"scatter": ablation_scatter(record)} if record["correlations"] else {})
-
-
-def curve_figures(record, folder):
-    return {"curve": criteria_figure(record)}
-
-
-def bench_texts(record, folder):
-    return {"table.md": bench_page(record, whole=True).to_markdown()}
-
-
-def finetune_texts(record, folder):
-    return {"table.md": finetuning_table(record).to_markdown()}
+def bench_files(record, folder):
+    heads = HeadMask.from_json(json.loads((folder / "heads.json").read_text()))
+    return folders.bench_files(record, heads)
 
 
 def sweep_rows(folder):
     return parquet.read_table(folder / "results.parquet").to_pylist()
 
 
-def sweep_texts(record, folder):
+def sweep_files(record, folder):
     rows = sweep_rows(folder)
-    return {"table.md": results_page(record["name"], rows).to_markdown(), "results.csv": results_csv(rows)}
+    texts = {"table.md": results_page(record["name"], rows).to_markdown(), "results.csv": results_csv(rows)}
+    return texts | {"sweep": drawn(sweep_figure(record["name"], rows))}
 
 
-def sweep_figures(record, folder):
-    return {"sweep": sweep_figure(record["name"], sweep_rows(folder))}
+FILES = {
+    "run": run_files,
+    "ablate": lambda record, folder: folders.ablation_files(record),
+    "curve": lambda record, folder: folders.curve_files(record),
+    "bench": bench_files,
+    "sweep": sweep_files,
+    "finetune": lambda record, folder: folders.finetuning_files(record),
+}
+"""Command -> name of a file -> its text or JSON, or what draws a figure of that stem."""
 
 
 def assert_same_picture(made, kept):
@@ -286,26 +263,18 @@ def test_the_records_of_the_reproductions_are_of_whole_data_and_a_clean_tree(fil
     assert not re.search(r'"/|\.\./', file.read_text())
 
 
-FORMS = {
-    "run": (run_texts, run_figures),
-    "ablate": (ablate_texts, ablate_figures),
-    "curve": (curve_texts, curve_figures),
-    "bench": (bench_texts, lambda record, folder: {}),
-    "sweep": (sweep_texts, sweep_figures),
-    "finetune": (finetune_texts, lambda record, folder: {}),
-}
-
-
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.parent.name)
 def test_tables_and_figures_are_those_of_the_record(file, tmp_path):
     """Byte for byte for tables, dot by dot for figures."""
-    record = json.loads(file.read_text())
-    texts, figures = FORMS[record["command"]]
-    for name, text in texts(record, file.parent).items():
-        assert (file.parent / name).read_text() == text
-    for stem, figure in figures(record, file.parent).items():
-        save(figure, tmp_path, stem)
-        assert_same_picture(tmp_path / f"{stem}.png", file.parent / f"{stem}.png")
-        if (file.parent / f"{stem}.svg").exists():  # only where a page shows it
-            made, kept = ((folder / f"{stem}.svg").read_text() for folder in (tmp_path, file.parent))
-            assert re.findall(r'd="(M[^"]*)"', made) == re.findall(r'd="(M[^"]*)"', kept)
+    record, kept = json.loads(file.read_text()), file.parent
+    for name, what in FILES[record["command"]](record, kept).items():
+        if isinstance(what, str):
+            assert (kept / name).read_text() == what
+        elif callable(what):
+            what(tmp_path / name)
+            assert_same_picture(tmp_path / f"{name}.png", kept / f"{name}.png")
+            if (kept / f"{name}.svg").exists():  # only where a page shows it
+                made, there = ((folder / f"{name}.svg").read_text() for folder in (tmp_path, kept))
+                assert re.findall(r'd="(M[^"]*)"', made) == re.findall(r'd="(M[^"]*)"', there)
+        else:
+            assert json.loads((kept / name).read_text()) == what

@@ -11,9 +11,18 @@ _LINE = ("criterion", "estimator", "rescored", "scored_on", "n_draws")
 _POINT = ("split", "percent", "n_pruned", "value", "low", "high")
 
 
+def lines_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The lines of a curve, however it was asked for: by `prune-heads curve`, or by `prune-heads run --curve`."""
+    if "lines" in record:
+        found: list[Mapping[str, Any]] = record["lines"]
+        return found
+    points = [{**point, "value": point[record["headline"]]} for point in record["curve"]]
+    return [{"points": points}] if points else []
+
+
 def splits(record: Mapping[str, Any]) -> list[str]:
     """The splits of the curves, in the record's order."""
-    return list(dict.fromkeys(point["split"] for line in record["lines"] for point in line["points"]))
+    return list(dict.fromkeys(point["split"] for line in lines_of(record) for point in line["points"]))
 
 
 def points_of(line: Mapping[str, Any], split: str) -> list[Mapping[str, Any]]:

@@ -5,31 +5,39 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from prune_heads.reporting.layout import Grid, line, titled
+from prune_heads.reporting.layout import line
+from prune_heads.tables import Table, columns
 
 _WITHOUT = {"dense": "zero", "onnx": "removed"}
 
 
 def export_table(record: Mapping[str, Any]) -> RenderableType:
     """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
-    files = Grid(("file",), ("bytes",))
-    for name, size in record["files"].items():
-        files.add_row(name, f"{size:,}")
-    checks = Grid((), ("texts", "tokens", "largest logit", "largest difference"))
-    for row in record["checks"]:
-        cells = (f"{row['n_examples']}", f"{row['n_tokens']}", f"{row['largest_logit']:.3g}")
-        checks.add_row(*cells, f"{row['difference']:.1e}")
+    files = tuple((name, f"{size:,}") for name, size in record["files"].items())
+    checks = tuple(
+        (
+            f"{row['n_examples']}",
+            f"{row['n_tokens']}",
+            f"{row['largest_logit']:.3g}",
+            f"{row['difference']:.1e}",
+        )
+        for row in record["checks"]
+    )
     pruned, parameters = record["heads_pruned"], record["parameters"]
     heads = sum(descriptor.count(",") + 1 for descriptor in pruned)
     return Group(
-        titled(
+        Table(
             f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
-            f"{_WITHOUT[record['to']]}"
+            f"{_WITHOUT[record['to']]}",
+            columns(["file"], ["bytes"]),
+            files,
         ),
-        files,
         line(""),
-        titled("against the model, on random texts"),
-        checks,
+        Table(
+            "against the model, on random texts",
+            columns(right=["texts", "tokens", "largest logit", "largest difference"]),
+            checks,
+        ),
         line(""),
         line(f"heads       {' '.join(pruned) or 'none pruned'}"),
         line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),

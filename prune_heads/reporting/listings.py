@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from prune_heads.reporting.layout import Grid, line
+from prune_heads.reporting.layout import line
+from prune_heads.tables import Table, columns
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
 
@@ -26,10 +27,8 @@ def task_rows() -> list[dict[str, Any]]:
 
 def task_table() -> RenderableType:
     """The tasks for the terminal."""
-    table = Grid(("task", "metrics", "what it asks"))
-    for row in task_rows():
-        table.add_row(row["name"], ", ".join(row["metrics"]), row["summary"])
-    return table
+    rows = ((row["name"], ", ".join(row["metrics"]), row["summary"]) for row in task_rows())
+    return Table("", columns(["task", "metrics", "what it asks"]), tuple(rows))
 
 
 def criterion_rows() -> dict[str, list[dict[str, str]]]:
@@ -46,39 +45,40 @@ def criterion_rows() -> dict[str, list[dict[str, str]]]:
 def criterion_table() -> RenderableType:
     """The three tables of scoring for the terminal."""
     options = {"criteria": "--criterion", "estimators": "--estimator", "normalizations": "--normalize"}
-    parts: list[RenderableType] = []
-    for title, rows in criterion_rows().items():
-        table = Grid((options[title], "what it is"))
-        for row in rows:
-            table.add_row(row["name"], row["summary"])
-        parts.append(table)
-    return Group(*parts)
+    return Group(
+        *(
+            Table(
+                "",
+                columns([options[title], "what it is"]),
+                tuple((row["name"], row["summary"]) for row in rows),
+            )
+            for title, rows in criterion_rows().items()
+        )
+    )
 
 
 def model_table(table: Mapping[str, Any]) -> RenderableType:
     """The model types for the terminal: what all can do in one line, then those that cannot do everything."""
     rows = table["models"]
     whole = [row["type"] for row in rows if row["gate"] and row["zero"] and row["remove"]]
-    partly = Grid(("type", "gate", "zero", "remove", "reason"))
-    for row in rows:
-        if row["type"] not in whole:
-            can = ("yes" if row[name] else "no" for name in ("gate", "zero", "remove"))
-            partly.add_row(row["type"], *can, row["reason"])
-    refused = Grid(("type", "with", "refused"))
-    for row in rows:
-        for switch, why in row["refused"].items():
-            refused.add_row(row["type"], switch, why)
-    beside = Grid(("type", "tokens also see each other in"))
-    for row in rows:
-        if row["mixers"]:
-            beside.add_row(row["type"], ", ".join(row["mixers"]))
+    partly = [
+        (
+            row["type"],
+            *("yes" if row[name] else "no" for name in ("gate", "zero", "remove")),
+            row["reason"],
+        )
+        for row in rows
+        if row["type"] not in whole
+    ]
+    refused = [(row["type"], switch, why) for row in rows for switch, why in row["refused"].items()]
+    beside = [(row["type"], ", ".join(row["mixers"])) for row in rows if row["mixers"]]
     counts = ", ".join(f"{name} {sum(row[name] for row in rows)}" for name in ("gate", "zero", "remove"))
     return Group(
         line(f"{len(rows)} types, tried with transformers {table['transformers']}: {counts}\n"),
         line(f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}"),
-        partly,
+        Table("", columns(["type", "gate", "zero", "remove", "reason"]), tuple(partly)),
         line("exact but for these variants; --json lists all that were tried:"),
-        refused,
+        Table("", columns(["type", "with", "refused"]), tuple(refused)),
         line("heads are not all of the attention, or not all that mixes tokens:"),
-        beside,
+        Table("", columns(["type", "tokens also see each other in"]), tuple(beside)),
     )

@@ -7,9 +7,10 @@ from rich.console import Group, RenderableType
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
+from prune_heads.reporting.curves import lines_of, splits, values_of
 from prune_heads.reporting.layout import line
 from prune_heads.reporting.words import layer_names, share
-from prune_heads.tables import Cell, Column, Page, Table, columns
+from prune_heads.tables import Cell, Column, Page, Table, columns, number
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (
@@ -119,15 +120,16 @@ def evaluation_table(report: Mapping[str, Any]) -> Table:
 
 def _curve(record: Mapping[str, Any]) -> Table:
     """One row a point: percent, heads, and the headline metric of each split."""
-    points, metric = record["curve"], record["headline"]
-    splits = tuple(dict.fromkeys(point["split"] for point in points))
-    rows = []
-    for percent in dict.fromkeys(point["percent"] for point in points):
-        own = {point["split"]: point for point in points if point["percent"] == percent}
-        values = [f"{own[split][metric]:.4f}" for split in splits]
-        rows.append((f"{percent}%", str(own[splits[0]]["n_pruned"]), *values))
-    heading = columns(right=["pruned", "heads", *splits])
-    return Table(f"{metric} by heads pruned, lowest score first", heading, tuple(rows))
+    (line,) = lines_of(record)
+    values = {split: values_of(line, split) for split in splits(record)}
+    counts = {point["percent"]: point["n_pruned"] for point in line["points"]}
+    rows = [(f"{percent}%", n, *(of[percent] for of in values.values())) for percent, n in counts.items()]
+    heading = (
+        Column("pruned", align="right"),
+        Column("heads"),
+        *(Column(name, number(4)) for name in values),
+    )
+    return Table(f"{record['headline']} by heads pruned, lowest score first", heading, tuple(rows))
 
 
 def _run_title(record: Mapping[str, Any]) -> str:

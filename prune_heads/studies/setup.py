@@ -79,9 +79,8 @@ def load_split(
     loaded = subject.task.load(split, limit or setup.max_examples, seed=setup.sample_seed)
     if loaded.left_out:
         n_out = len(loaded.left_out)
-        reporter.note(
-            f"{split}: {n_out} invalid rows of the file are left out, the first: {loaded.left_out[0]}"
-        )
+        rows = "1 invalid row of the file is" if n_out == 1 else f"{n_out} invalid rows of the file are"
+        reporter.note(f"{split}: {rows} left out, the first: {loaded.left_out[0]}")
     n, there = len(loaded), loaded.n_available
     if n < there and setup.sample_seed is None:
         reporter.note(f"{split}: the first {n} of {there} examples, in file order")

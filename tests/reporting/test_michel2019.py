@@ -4,7 +4,7 @@ import pytest
 
 from prune_heads.paper import published
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.michel2019.orders import prunable_percent
+from prune_heads.reporting.michel2019.curves import prunable_percent
 from prune_heads.tables import Cell
 
 
@@ -62,12 +62,17 @@ def kept_of_translation(n_layers):
         [
             {"layer": name, "head": 3, "delta": delta, "low": delta - 0.01, "high": delta + 0.01}
             | {"p_value": 0.001 if name[0] == "A" else 0.2, "chosen_on": "validation", "chosen_examples": 9}
+            | {"best_here": {"head": 3, "delta": delta}}
             for name in names
         ]
         for delta in (-0.01, -0.02)
     ]
+    kinds = [("self", "encoder"), ("cross", "decoder"), ("self", "decoder")]
+    blocks = [{"kind": kind, "stack": stack, "n_heads": 3} for kind, stack in kinds for _ in range(n_layers)]
     tables = [
-        base | {"split": split, "best": best}
+        base
+        | {"split": split, "best": best, "blocks": blocks}
+        | {key: [[None, None, row[key]] for row in best] for key in ("low", "high", "p_value")}
         for split, best in zip(("validation", "test"), rows, strict=True)
     ]
     return of_translation(about(tables=tables))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.reporting.curves import label, points_of, pruned, shares, splits
+from prune_heads.reporting.curves import label, lines_of, points_of, pruned, shares, splits
 from prune_heads.reporting.figures.style import canvas
 from prune_heads.reporting.sweep_panels import panels as panels_of_sweep
 from prune_heads.reporting.sweep_panels import seeds_sentence
@@ -54,13 +54,11 @@ class _Panel:
 
 def curve_figure(record: Record) -> "Figure":
     """The headline metric of `prune-heads run --curve`, a line a split (paper, figure 3)."""
-    metric = record["headline"]
-    by_split: dict[str, list[Record]] = {}
-    for point in record["curve"]:
-        by_split.setdefault(point["split"], []).append(point)
+    (line,) = lines_of(record)
     curves = [
-        _Curve(split, shares(own, record), [point[metric] for point in own], i)
-        for i, (split, own) in enumerate(by_split.items())
+        _Curve(split, shares(own, record), [point["value"] for point in own], i)
+        for i, split in enumerate(splits(record))
+        for own in [points_of(line, split)]
     ]
     return _drawn([_Panel(_whose(record), metric_name(record), curves)])
 

@@ -6,11 +6,9 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from prune_heads.reporting.michel2019.curves import figure3, figure4, figure5, figure6
 from prune_heads.reporting.michel2019.estimators import estimators
 from prune_heads.reporting.michel2019.kept_alone import table2, table3, table5, table6
-from prune_heads.reporting.michel2019.kinds import figure4
-from prune_heads.reporting.michel2019.orders import figure3, figure6
-from prune_heads.reporting.michel2019.over_epochs import figure5
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, is_translation
 from prune_heads.reporting.michel2019.single_heads import figure1, figure2, table1
 from prune_heads.reporting.michel2019.speed import table4

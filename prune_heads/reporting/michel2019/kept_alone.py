@@ -1,6 +1,6 @@
 """Tables 2, 3, 5 and 6: what the metric loses when one head of a layer is kept alone."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prune_heads.paper import published
@@ -9,6 +9,7 @@ from prune_heads.reporting.michel2019.shown import (
     Record,
     Records,
     Shown,
+    is_translation,
     marked,
     subject_of,
     table_of,
@@ -68,64 +69,52 @@ class _Ours(NamedTuple):
 
 def table2(records: Records) -> Shown:
     """Of a translation, each layer's head chosen on the very split that it is measured on."""
-    there = published()["table2"]
-    marks = {letter: there["significant"][key] for letter, key in _KINDS.items()}
-    theirs = _Published("Table 2", _TRANSFORMER, "wmt14-en-fr", _by_kind(there), marks)
-    return _shown(theirs, [_chosen_here(record, _chosen) for record in records["only-one"]])
+    return _shown(_published("table2"), [_chosen_here(record) for record in records["only-one"]])
 
 
 def table3(records: Records) -> Shown:
-    """The best head of each layer, chosen on the very split that it is measured on."""
-    theirs = _of_bert("table3", "Table 3")
-    return _shown(theirs, [_chosen_here(record, _best_here) for record in records["only-one"]])
+    """As table 2, of a classifier."""
+    return _shown(_published("table3"), [_chosen_here(record) for record in records["only-one"]])
 
 
 def table5(records: Records) -> Shown:
     """As table 2, chosen on one split and measured on another."""
-    theirs = _Published("Table 5", _TRANSFORMER, "wmt14-en-fr", _by_kind(published()["table5"]))
-    return _shown(theirs, [_chosen_elsewhere(record, record["tables"][-1]) for record in records["only-one"]])
+    return _shown(_published("table5"), [_chosen_elsewhere(record) for record in records["only-one"]])
 
 
 def table6(records: Records) -> Shown:
     """As table 3, with the head chosen on training examples."""
-    theirs = _of_bert("table6", "Table 6")
-    return _shown(theirs, [_chosen_elsewhere(record, record["tables"][0]) for record in records["only-one"]])
+    return _shown(_published("table6"), [_chosen_elsewhere(record) for record in records["only-one"]])
 
 
-def _chosen_here(record: Record, best: Callable[[Mapping[str, Any]], list[_Kept]]) -> _Ours:
+def _published(key: str) -> _Published:
+    there, name = published()[key], f"Table {key[-1]}"
+    if "delta_pp" in there:
+        return _Published(name, _BERT, "mnli", {"": there["delta_pp"]}, {"": there["significant"]})
+    marks = there.get("significant")
+    delta = {letter: there[kind] for letter, kind in _KINDS.items()}
+    sure = None if marks is None else {letter: marks[kind] for letter, kind in _KINDS.items()}
+    return _Published(name, _TRANSFORMER, "wmt14-en-fr", delta, sure)
+
+
+def _chosen_here(record: Record) -> _Ours:
+    """The heads that the very split of the table would choose."""
     table = record["tables"][0]
-    return _Ours(record, table, best(table), f"chosen on {table['split']} itself")
-
-
-def _chosen_elsewhere(record: Record, table: Mapping[str, Any]) -> _Ours:
-    first = table["best"][0]
-    how = f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
-    return _Ours(record, table, _chosen(table), how)
-
-
-def _of_bert(key: str, name: str) -> _Published:
-    there = published()[key]
-    return _Published(name, _BERT, "mnli", {"": there["delta_pp"]}, {"": there["significant"]})
-
-
-def _by_kind(there: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
-    return {letter: there[key] for letter, key in _KINDS.items()}
-
-
-def _chosen(table: Mapping[str, Any]) -> list[_Kept]:
-    """The heads that were chosen when the record was made."""
-    return [_Kept(*(row[name] for name in _Kept._fields)) for row in table["best"]]
-
-
-def _best_here(table: Mapping[str, Any]) -> list[_Kept]:
-    """The heads that the split of the table would choose."""
     names = layer_names(table)
     found = []
     for best in table["best"]:
         layer, head = names.index(str(best["layer"])), best["best_here"]["head"]
         low, high, p_value = (table[key][layer][head - 1] for key in ("low", "high", "p_value"))
         found.append(_Kept(best["layer"], head, best["best_here"]["delta"], low, high, p_value))
-    return found
+    return _Ours(record, table, found, f"chosen on {table['split']} itself")
+
+
+def _chosen_elsewhere(record: Record) -> _Ours:
+    """The heads that were chosen when the record was made; a translation is then measured on its last split."""
+    table = record["tables"][-1 if is_translation(record) else 0]
+    best, first = table["best"], table["best"][0]
+    how = f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
+    return _Ours(record, table, [_Kept(*(row[name] for name in _Kept._fields)) for row in best], how)
 
 
 def _shown(theirs: _Published, every: Sequence[_Ours]) -> Shown:

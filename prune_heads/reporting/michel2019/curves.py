@@ -1,12 +1,14 @@
-"""Figures 3 and 6: how far one can prune, lowest score first."""
+"""Figures 3 to 6: how far one can prune, lowest score first."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
 from prune_heads.paper import published
 from prune_heads.reporting.curves import label, points_of, splits, values_of
-from prune_heads.reporting.figures import criteria_figure, subjects_figure
+from prune_heads.reporting.figures import criteria_figure, epochs_figure, kinds_figure, subjects_figure
 from prune_heads.reporting.michel2019.shown import (
     ROUNDED,
     Record,
@@ -18,12 +20,16 @@ from prune_heads.reporting.michel2019.shown import (
     subject_of,
 )
 from prune_heads.reporting.words import metric_name
-from prune_heads.tables import RANGE, Column, Table, number
+from prune_heads.statistics import correlate
+from prune_heads.tables import INTERVAL, RANGE, Column, Table, number
 
 NOTICEABLE = 0.01
 """A loss of this much of the metric counts as noticeable; the paper does not say what it means by the word."""
 
 _FOUR = number(4)
+_KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
+_SHARES = (20, 40, 60, 80)
+"""Percent of the heads, for the table; the figure has all."""
 _NEAR_PERCENT = 1.5
 """Within which a point of the replication, which has 144 heads in steps of 5%, stands for one of ours."""
 _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
@@ -100,6 +106,103 @@ def _areas(every: Sequence[Record]) -> Table:
         *(Column(f"50% pruned, {order}", _FOUR) for order in orders),
     )
     return Table("", columns, tuple(rows))
+
+
+def figure4(records: Records) -> Shown:
+    """The metric as heads of the encoder, of the decoder, or between them go, lowest I_h first."""
+    by_kind = {letter: records[f"curve-{letter}"][0] for letter in _KINDS}
+    first = by_kind["E"]
+    split = splits(first)[0]
+    values = {letter: values_of(record["lines"][0], split) for letter, record in by_kind.items()}
+    rows = tuple(
+        (f"{percent:g}%", *(curve.get(percent) for curve in values.values()))
+        for percent in sorted({percent for curve in values.values() for percent in curve})
+    )
+    columns = (
+        Column("heads of the kind pruned"),
+        *(Column(f"{letter}: {name.removesuffix(' attention')}", _FOUR) for letter, name in _KINDS.items()),
+    )
+    metric, scored = metric_name(first), first["scored_on"]["gradient"]["n_examples"]
+    notes = (
+        f"Measured: {metric} on {first['data'][0]['n_examples']} examples of {split}; importance is estimated on "
+        f"{scored} of {first['lines'][0]['scored_on']}. {ROUNDED}",
+        "The paper says that encoder-decoder attention depends much more on having many heads: performance falls much "
+        "faster when heads of A are pruned (section 5). It gives no numbers for this figure.",
+        *precision_note(first),
+    )
+    table = Table(
+        f"Figure 4: heads of each kind of attention pruned alone, {subject_of(first)}", columns, rows, notes
+    )
+    return Shown(table, {"": kinds_figure({name: by_kind[letter] for letter, name in _KINDS.items()})})
+
+
+def figure5(records: Records) -> Shown:
+    """In order of I_h at each epoch; the order of the heads against that of the last epoch."""
+    trainings = _by_training(records["curve"])
+    rows = [
+        row
+        for name, of_epochs in trainings.items()
+        for row in _of_training(name, of_epochs, list(of_epochs.values())[-1])
+    ]
+    first = records["curve"][0]
+    columns = (
+        Column("model"),
+        Column("epoch"),
+        *(Column(f"{share}%", number(4)) for share in (0, *_SHARES)),
+        Column("up to, %", number(0)),
+        Column("rank r with last", number(2)),
+        Column("95% interval", INTERVAL),
+    )
+    theirs = published()["figure5"]
+    shown = ", ".join(
+        f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True)
+    )
+    notes = (
+        f"0% to {_SHARES[-1]}%: {metric_name(first)} without these shares of the heads, lowest score first. "
+        f"Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not learned "
+        "anything yet, so that it is no better than one without heads. Rank r: Spearman's, of the scores of all "
+        f"heads with those after the last epoch. {ROUNDED}",
+        f"Published: a translation model (IWSLT German to English, 6 layers of 8 heads), with BLEU {shown} epochs. The "
+        "paper finds that which heads matter is settled early, but not at once.",
+        *precision_note(first),
+    )
+    names = " and ".join(dict.fromkeys(record["task"] for record in records["curve"]))
+    table = Table(f"Figure 5: how far one can prune, epoch by epoch, {names}", columns, tuple(rows), notes)
+    return Shown(table, {"": epochs_figure(trainings)})
+
+
+def _by_training(records: Sequence[Record]) -> Mapping[str, Mapping[int, Record]]:
+    """Model -> epoch -> record, from names such as `my-model/epoch-3`."""
+    found: dict[str, dict[int, Record]] = {}
+    for record in records:
+        model, _, epoch = record["model"]["name"].rpartition("/epoch-")
+        found.setdefault(model, {})[int(epoch)] = record
+    return found
+
+
+def _of_training(name: str, of_epochs: Mapping[int, Record], last: Record) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for epoch, record in of_epochs.items():
+        line = record["lines"][0]
+        values = values_of(line, splits(record)[0])
+        rank = correlate(_scores(record), _scores(last)).spearman
+        interval = None if record is last or rank.low is None else (rank.low, rank.high)
+        rows.append(
+            (
+                name,
+                epoch,
+                values[0],
+                *(values.get(share) for share in _SHARES),
+                prunable_percent(record, line) if values[0] > values[100] else None,
+                rank.value,
+                interval,
+            )
+        )
+    return rows
+
+
+def _scores(record: Record) -> np.ndarray:
+    return np.concatenate([np.asarray(row, dtype=float) for row in record["lines"][0]["scores"]])
 
 
 def figure6(records: Records) -> Shown:
