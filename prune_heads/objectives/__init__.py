@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.errors import LabelError, PruneHeadsError, TaskError
 
 if TYPE_CHECKING:
-    from prune_heads.checkpoints import Checkpoint
+    from transformers import PreTrainedConfig
+
+    from prune_heads.checkpoints import Checkpoint, Head, HeadOf
     from prune_heads.objectives.base import Asked, Objective
 
 
@@ -101,6 +103,19 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
 def serving(spec: "Asked", name: str | None = None) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone."""
     return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
+
+
+def head_for(kind: str | None) -> "HeadOf":
+    """The head to load for a kind of tasks; None: the one that the checkpoint names, by default a classifier's."""
+
+    def choose(config: "PreTrainedConfig", name: str) -> "Head":
+        named = (config.architectures or [""])[0]
+        for row in OBJECTIVES.values() if kind is None else ():
+            if row.kind != "lm" and named.endswith(f"For{row.load().head.suffix}"):
+                return row.load().head_of(config, name)
+        return rows_for(kind or "labelled")[0].load().head_of(config, name)
+
+    return choose
 
 
 def check_options(spec: "Asked", options: Mapping[str, Any]) -> None:

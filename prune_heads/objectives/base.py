@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
@@ -96,6 +97,8 @@ class Objective(ABC):
     """Whether one token of the last layer is read, as a classifier does."""
     generates: ClassVar[bool] = False
     """Whether answers are written token by token, so that layers run many times."""
+    trains: ClassVar[bool] = False
+    """Whether `finetune` can make the head."""
     chooses: ClassVar[bool] = False
     """Whether a prediction is a choice, which a lower precision can flip."""
     options: ClassVar[frozenset[str]] = frozenset()
@@ -124,9 +127,18 @@ class Objective(ABC):
         raise NotImplementedError
 
     @classmethod
-    @abstractmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        """The head that the checkpoint of this configuration and name is loaded with.
+
+        Raises:
+            CheckpointError: If the configuration names another kind of head.
+        """
+        return cls.head
+
+    @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
+        return type(checkpoint.model).__name__.endswith(f"For{cls.head.suffix}")
 
     @classmethod
     @abstractmethod

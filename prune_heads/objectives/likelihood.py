@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import Checkpoint, vocabulary_size
+from prune_heads.checkpoints import Checkpoint, Head, language_model_head, vocabulary_size
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Asked, Kept, Objective
@@ -41,6 +42,11 @@ class Likelihood(Objective):
     readers = MappingProxyType({PLAIN_TEXT: read_text})
     of_checkpoint: ClassVar[str]
     """`Checkpoint.objective` of its models."""
+
+    @classmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        """See `Objective`; of a causal or masked model, the one that it was trained with."""
+        return language_model_head(config, name, pairs=cls.of_checkpoint == "seq2seq")
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:

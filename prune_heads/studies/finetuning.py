@@ -11,6 +11,7 @@ from prune_heads.checkpoints import Classifier, fingerprint
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
+from prune_heads.objectives import serving
 from prune_heads.options import Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import record_of
@@ -51,7 +52,7 @@ def finetune(
     """
     clock = Clock()
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
-    if task.spec.kind != "labelled":
+    if not serving(task.spec)[0].trains:
         raise TaskError(f"fine-tuning needs a task with labels; {task.spec.name} has texts alone")
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
