@@ -186,5 +186,7 @@ def test_the_rate_is_of_the_widest_matrix():
 
 
 def test_a_score_has_no_label_to_flip():
-    of_scores = SimpleNamespace(predictions=SimpleNamespace(subject=SimpleNamespace(labels=None)))
+    of_scores = SimpleNamespace(
+        predictions=SimpleNamespace(subject=SimpleNamespace(objective=SimpleNamespace(chooses=False)))
+    )
     assert module._flips(of_scores, np.zeros((2, 3, 1)), np.ones((2, 3, 1))) == {}

@@ -360,16 +360,16 @@ OWN = (
 @pytest.mark.parametrize("folder", ["", "nested/"])
 def test_a_criterion_is_named_by_its_file_or_its_module(ev, tmp_path, monkeypatch, folder):
     (tmp_path / "nested").mkdir()
-    (tmp_path / folder / "my_ranks.py").write_text(OWN)
+    (tmp_path / folder / "late_ranks.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
-    scores = ev.score(f"{folder}my_ranks.py:ranks")
-    assert (scores.criterion, scores.flat().tolist()) == ("my_ranks.py:ranks", list(range(12)))
+    scores = ev.score(f"{folder}late_ranks.py:ranks")
+    assert (scores.criterion, scores.flat().tolist()) == ("late_ranks.py:ranks", list(range(12)))
     if not folder:
-        assert ev.score("my_ranks:ranks").flat().tolist() == list(range(12))
-        assert criterion_of("my_ranks:ranks").source == criterion_of("my_ranks.py:ranks").source
-    assert criterion_of(f"{folder}my_ranks.py:ranks").summary == "Later heads matter more."
-    (tmp_path / folder / "my_ranks.py").write_text(OWN.replace("np.arange(12)", "-np.arange(12)"))
-    assert ev.score(f"{folder}my_ranks.py:ranks").flat().tolist() == [-i for i in range(12)]
+        assert ev.score("late_ranks:ranks").flat().tolist() == list(range(12))
+        assert criterion_of("late_ranks:ranks").source == criterion_of("late_ranks.py:ranks").source
+    assert criterion_of(f"{folder}late_ranks.py:ranks").summary == "Later heads matter more."
+    (tmp_path / folder / "late_ranks.py").write_text(OWN.replace("np.arange(12)", "-np.arange(12)"))
+    assert ev.score(f"{folder}late_ranks.py:ranks").flat().tolist() == [-i for i in range(12)]
 
 
 @pytest.mark.parametrize(

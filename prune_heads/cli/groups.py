@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, replace
 from enum import StrEnum
 from functools import wraps
 from typing import Annotated, Any, cast, get_args
@@ -54,15 +54,11 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             groups[parameter.name] = dict, [each.name for each in of_words]
             spread += of_words
             continue
-        if not (isinstance(group, type) and is_dataclass(group)):
+        if not (isinstance(group, type) and issubclass(group, Group)):
             spread.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         lacking = {each.name for each in beside if isinstance(each, Without)}
-        of_group = [
-            typer_option(option)
-            for name, option in options_of(cast(type[Group], group)).items()
-            if name not in lacking
-        ]
+        of_group = [typer_option(option) for name, option in options_of(group).items() if name not in lacking]
         groups[parameter.name] = group, [each.name for each in of_group]
         spread += of_group
 

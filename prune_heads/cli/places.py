@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from prune_heads.options.places import IsPath, folder_or_name, folder_or_url, toml_file
+from prune_heads.options.places import IsPath, folder_or_url
 from prune_heads.options.setup import STORE_HELP, store_place
 
 
@@ -14,9 +14,6 @@ class OrPath:
     """Stands in the annotation of an option whose type is text: which texts are paths."""
 
     is_path: IsPath
-
-
-TOML_FILE, FOLDER_OR_NAME = OrPath(toml_file), OrPath(folder_or_name)
 
 
 def _place(value: str | None) -> str | None:

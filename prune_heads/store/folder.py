@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prune_heads.errors import StoreError
 from prune_heads.files import write_bytes
-from prune_heads.store.objects import Nowhere, Objects, is_url
+from prune_heads.store.objects import PROBE, Nowhere, Objects, is_url
 
 
 class Folder(Objects):
@@ -60,8 +60,8 @@ class Folder(Objects):
 
     def check_writable(self) -> None:
         """See `Objects`; folders that are made for it do not stay."""
-        root = self.root.absolute()
-        made = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
+        path = self.root.absolute() / PROBE
+        made = [folder for folder in path.parents if not os.path.lexists(folder)]
         try:
             super().check_writable()
         finally:

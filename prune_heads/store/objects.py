@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 from prune_heads.errors import StoreError
 
 T = TypeVar("T")
-_PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
+PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
 """Named like a file that an interrupted writer leaves, so that clearing takes it."""
 
 
@@ -71,8 +71,8 @@ class Objects(ABC):
         Raises:
             StoreError: If nothing can be written there, or the place cannot be made where it is not there yet.
         """
-        self.write(_PROBE, b"\0" * 65536)
-        self.remove(_PROBE.replace(".", r"\."))
+        self.write(PROBE, b"\0" * 65536)
+        self.remove(PROBE.replace(".", r"\."))
 
     def refused(self, what: str, shown: str, said: str) -> StoreError:
         """The error for a store that is not `what` it must be."""

@@ -27,6 +27,7 @@ from prune_heads.studies.setup import (
 from prune_heads.studies.spreading import Spread
 
 
+# long: one study from its options to its record, a stage a paragraph
 def ablate(
     setup: Setup,
     options: Ablation,

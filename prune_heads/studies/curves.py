@@ -76,6 +76,7 @@ class Measured:
         return self._intervals[mask]
 
 
+# long: one study from its options to its record, a stage a paragraph
 def curves(
     setup: Setup,
     options: Curves,

@@ -38,6 +38,7 @@ class _Ordered:
     """With half of the heads gone."""
 
 
+# long: one study from its options to its record, a stage a paragraph
 def compare_estimators(
     setup: Setup,
     options: Comparison,

@@ -28,6 +28,7 @@ class Finetuned:
     record: dict[str, Any]
 
 
+# long: one study from its options to its record, a stage a paragraph
 def finetune(
     setup: Setup,
     recipe: Recipe,

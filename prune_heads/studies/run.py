@@ -35,6 +35,7 @@ class RunResult:
     tokenizer: Tokenizer
 
 
+# long: one study from its options to its record, a stage a paragraph
 def run(
     lab: Lab,
     scoring: Scoring,

@@ -10,7 +10,7 @@ def test_every_command_that_names_a_model_takes_it_both_ways():
     commands = get_command(app).commands.values()
     params = [{param.name: param for param in command.params} for command in commands]
     both = [each for each in params if "model" in each or "checkpoint" in each]
-    assert len(both) >= 12
+    assert len(both) >= 11
     assert all(each["model"].opts == ["--model"] and not each["checkpoint"].required for each in both)
 
 
