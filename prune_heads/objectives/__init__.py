@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.errors import LabelError, PruneHeadsError, TaskError
 
 if TYPE_CHECKING:
-    from prune_heads.checkpoints import Checkpoint
-    from prune_heads.checkpoints.head import Head, HeadOf
+    from transformers import PreTrainedConfig
+
+    from prune_heads.checkpoints import Checkpoint, Head, HeadOf
     from prune_heads.objectives.base import Asked, Objective
 
 
@@ -94,6 +95,14 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             has_classes=True,
             summary="one's own lists of words: which label has each? (named entities, parts of speech)",
         ),
+        "image-classification": Row(
+            "image_classification:ImageClassification",
+            "image-classification",
+            _LABELS,
+            ("image",),
+            label="label",
+            summary="one's own images: what does each show? A folder a class, a data set, or a table of paths",
+        ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
@@ -129,21 +138,20 @@ def check_objective(spec: "Asked", name: str | None) -> None:
         raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
 
 
-def head_for(kind: str, name: str | None = None) -> "HeadOf":
-    """How a model for a kind of tasks is loaded, or for one objective of it; see `Objective.head_of`."""
-    return rows_for(kind, name=name)[0].load().head_of
+def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
+    """The head to load for a kind of tasks, or one objective of it.
 
-
-def named_head(config: Any, name: str) -> "Head":
-    """The head that a configuration names, if an objective has it; else one of a sequence classifier.
-
-    Raises:
-        CheckpointError: If the model is a language model, which `--task` must say.
+    None: the one that the checkpoint names, by default a classifier's.
     """
-    named = (config.architectures or [""])[0]
-    others = [row.load() for row in OBJECTIVES.values() if row.kind != "labelled"]
-    fitting = [cls for cls in others if f"For{cls.head.suffix}" in named and cls.head.prepare is None]
-    return (fitting or [OBJECTIVES["single-label"].load()])[0].head_of(config, name)
+
+    def choose(config: "PreTrainedConfig", name: str) -> "Head":
+        named = (config.architectures or [""])[0]
+        for row in OBJECTIVES.values() if kind is None else ():
+            if row.kind != "lm" and named.endswith(f"For{row.load().head.suffix}"):
+                return row.load().head_of(config, name)
+        return rows_for(kind or "labelled", name=objective)[0].load().head_of(config, name)
+
+    return choose
 
 
 def check_options(spec: "Asked", options: Mapping[str, Any]) -> None:

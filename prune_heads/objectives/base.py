@@ -97,10 +97,10 @@ class Objective(ABC):
     """Whether one token of the last layer is read, as a classifier does."""
     generates: ClassVar[bool] = False
     """Whether answers are written token by token, so that layers run many times."""
+    trains: ClassVar[bool] = False
+    """Whether `finetune` can make the head."""
     chooses: ClassVar[bool] = False
     """Whether a prediction is a choice, which a lower precision can flip."""
-    problem: ClassVar[str | None] = None
-    """`problem_type` of a head that is fine-tuned for it; None where this program does not fine-tune."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
@@ -145,17 +145,17 @@ class Objective(ABC):
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """The head that a checkpoint is loaded with, by its configuration and name.
+        """The head that the checkpoint of this configuration and name is loaded with.
 
         Raises:
-            CheckpointError: If there is none that fits.
+            CheckpointError: If the configuration names another kind of head.
         """
         return cls.head
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
-        return cls.head.suffix in type(checkpoint.model).__name__
+        return type(checkpoint.model).__name__.endswith(f"For{cls.head.suffix}")
 
     @classmethod
     @abstractmethod

@@ -132,7 +132,7 @@ class TokenClassification(Objective):
     inputs = ("tokens",)
     classes = "many"
     chooses = True
-    problem = "single_label_classification"
+    trains = True
     options = frozenset({"label_order"})
     readers = MappingProxyType({".conll": read_conll, ".txt": read_conll})
     own_metrics = MappingProxyType({metric.name: metric for metric in _METRICS})

@@ -11,7 +11,7 @@ from prune_heads.checkpoints import Classifier, fingerprint, load_checkpoint
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_objective, check_options, head_for, named_head
+from prune_heads.objectives import check_objective, check_options, head_for
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
@@ -58,11 +58,19 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
 def load_model(
     setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None, objective: str | None = None
 ) -> Classifier:
-    """Load the model alone; without a kind, of that of the task or with its own head. Decisions are noted."""
-    by_task = TASKS[setup.task].kind if setup.task in TASKS else "labelled"
-    dtype, trust = DTYPES[setup.dtype], setup.trust_remote_code
-    head = named_head if kind is None and by_task == "labelled" else head_for(kind or by_task, objective)
-    loaded = load_checkpoint(setup.model, head, task=setup.task, dtype=dtype, trust_remote_code=trust)
+    """Load the model alone; None for the kind of the task that is named, or of the checkpoint where that has labels.
+
+    What had to be decided is noted.
+    """
+    if kind is None and setup.task in TASKS and TASKS[setup.task].kind != "labelled":
+        kind = TASKS[setup.task].kind
+    loaded = load_checkpoint(
+        setup.model,
+        head_for(kind, objective),
+        task=setup.task,
+        dtype=DTYPES[setup.dtype],
+        trust_remote_code=setup.trust_remote_code,
+    )
     for note in loaded.notes:
         reporter.note(note)
     return loaded
