@@ -364,12 +364,12 @@ def test_the_commands_work_as_they_are(record, model, files, tmp_path):
     )
     only = record("evaluate", *of_model, "--heads", "1:1", "--metric", "token_accuracy")
     assert only["metrics"] == {"token_accuracy": evaluated["metrics"]["token_accuracy"]}
-    assert record("score", *of_model)["n_examples"] == 14
-    ablated = record("ablate", *of_model)["tables"][0]
+    assert record("score", *of_model, "--output", tmp_path / "scores")["n_examples"] == 14
+    ablated = record("ablate", *of_model, "--output", tmp_path / "ablations")["tables"][0]
     assert ablated["metric"] == "entity_f1"
     assert ablated["value"][0][0] == evaluated["metrics"]["entity_f1"]
     assert record("curve", *of_model, "--steps", "2")["headline"] == "entity_f1"
-    assert record("correlate", *of_model)
+    assert len(record("correlate", tmp_path / "scores", tmp_path / "ablations")["correlations"]) == 1
     output = ("--output", tmp_path / "run")
     ran = record("run", *of_model, "--heads", "1:1", "--mode", "remove", "--save-checkpoint", *output)
     assert {row["metric"]: row["pruned"] for row in ran["metrics"]} == pytest.approx(evaluated["metrics"])
@@ -380,7 +380,7 @@ def test_the_commands_work_as_they_are(record, model, files, tmp_path):
 def test_the_commands_on_a_model_alone_take_the_head_that_it_has(record, model, files, tmp_path):
     assert record("info", model)["n_heads"] == 12
     record("prune", "--model", model, "--heads", "1:1", "--output", tmp_path / "pruned")
-    assert record("evaluate", "--model", tmp_path / "pruned", *files)["heads_pruned"] == ["1:1"]
+    assert record("evaluate", "--model", tmp_path / "pruned" / "checkpoint", *files)["heads_pruned"] == ["1:1"]
     exported = record("export", model, "--heads", "1:2", "--to", "dense", "--output", tmp_path / "dense")
     assert exported["largest_difference"] < 1e-5
     short = ("--runs", "2", "--batch-sizes", "2", "--length", "8")
