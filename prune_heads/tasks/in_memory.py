@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
@@ -13,12 +11,15 @@ from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import LABEL_METRICS, TaskSpec
 from prune_heads.tasks.task import Task
 
+if TYPE_CHECKING:
+    import datasets
+
 NAME = "own"
 """Of the task, and of a split that has no name."""
 
 
 def task_of_rows(
-    data: datasets.Dataset | Sequence[Mapping[str, Any]],
+    data: "datasets.Dataset | Sequence[Mapping[str, Any]]",
     *,
     kind: str,
     metric: str,
@@ -57,8 +58,7 @@ def task_of_rows(
     found = column("label") if metric in LABEL_METRICS else None
     codes: dict[str, int] = {}
     if labels is not None and found is not None:
-        feature = rows.features[names["label"]]
-        own = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        own = getattr(rows.features[names["label"]], "names", None)
         found, labels = _named(found, own, labels), tuple(own or labels)
         codes = {name: i for i, name in enumerate(labels)}
     split = NAME if rows.split is None else str(rows.split)
@@ -87,8 +87,11 @@ def task_of_labels(values: NDArray[Any]) -> Task:
     return Task(spec, lambda name, n: rows, (NAME,))
 
 
-def _dataset(data: datasets.Dataset | Sequence[Mapping[str, Any]]) -> datasets.Dataset:
+def _dataset(data: "datasets.Dataset | Sequence[Mapping[str, Any]]") -> "datasets.Dataset":
     """In memory; no file is written."""
+    import datasets  # with pyarrow, takes a second
+    import pyarrow as pa
+
     if isinstance(data, datasets.Dataset):
         return data
     try:
