@@ -380,7 +380,9 @@ def test_the_commands_work_as_they_are(record, model, files, tmp_path):
 def test_the_commands_on_a_model_alone_take_the_head_that_it_has(record, model, files, tmp_path):
     assert record("info", model)["n_heads"] == 12
     record("prune", "--model", model, "--heads", "1:1", "--output", tmp_path / "pruned")
-    assert record("evaluate", "--model", tmp_path / "pruned" / "checkpoint", *files)["heads_pruned"] == ["1:1"]
+    assert record("evaluate", "--model", tmp_path / "pruned" / "checkpoint", *files)["heads_pruned"] == [
+        "1:1"
+    ]
     exported = record("export", model, "--heads", "1:2", "--to", "dense", "--output", tmp_path / "dense")
     assert exported["largest_difference"] < 1e-5
     short = ("--runs", "2", "--batch-sizes", "2", "--length", "8")
