@@ -6,9 +6,8 @@ Nothing is written and nothing printed unless a store is named. The commands of 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import datasets
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -42,6 +41,9 @@ from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
 from prune_heads.tasks.spec import METRIC_NAMES
 from prune_heads.tasks.task import Task, load_task
 
+if TYPE_CHECKING:
+    import datasets
+
 
 class Evaluator:
     """A model on examples, with any of its heads masked. The model stays as it is.
@@ -53,8 +55,9 @@ class Evaluator:
         model: A classifier or language model of transformers, any module with attention that `attention_blocks`
             finds and that returns logits, or a checkpoint's name (`"mini"` for the built-in ones).
         data: A task's name or a `Task` (`load_task`); a `datasets.Dataset` or a list of dicts with columns `text`,
-            for pairs `text_pair`, and `label`, or `tokens` and `tags` (lists) for labels of words; or a DataLoader of model inputs with labels, one an example:
-            mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
+            for pairs `text_pair`, and `label`, for labels of words `tokens` and `tags` (lists); or a DataLoader of
+            model inputs with labels, one an example: mappings with `labels`, or pairs `(inputs, labels)`. It is read
+            once, in its order.
         tokenizer: The model's own; not needed for a checkpoint's name or a DataLoader.
         objective: What is predicted: key of `OBJECTIVES`, or an `Objective` of your own; None: what the model's head
             gives.
@@ -79,7 +82,7 @@ class Evaluator:
     def __init__(
         self,
         model: nn.Module | str,
-        data: str | Task | datasets.Dataset | Iterable[Any],
+        data: "str | Task | datasets.Dataset | Iterable[Any]",
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
         objective: str | Objective | None = None,
@@ -252,6 +255,8 @@ class Evaluator:
 
 def _is_rows(data: Any) -> bool:
     """Whether texts, and no batches."""
+    import datasets  # takes a second
+
     row = data[0] if isinstance(data, list | tuple) and data else None
     is_row = isinstance(row, Mapping) and not any(isinstance(value, Tensor) for value in row.values())
     return is_row or isinstance(data, datasets.Dataset)
