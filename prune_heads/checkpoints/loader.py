@@ -21,6 +21,7 @@ from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
 from prune_heads.checkpoints.random_texts import random_texts
 from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
 from prune_heads.checkpoints.weight_files import check_weight_files
+from prune_heads.errors import CheckpointError, first_line
 
 _PROBE_LENGTHS = (8, 6, 4)
 """Tokens of the texts of a proof, special ones included."""
@@ -128,8 +129,25 @@ def load_language_model(
 def read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:
     """The tokenizer or image processor, as it is."""
     if head.reads == "image":
-        return transformers.AutoImageProcessor.from_pretrained(source, **where)
+        return _image_processor(source, name, where)
     return load_tokenizer(source, name, where)
+
+
+def _image_processor(source: Path | str, name: str, where: dict[str, Any]) -> Any:
+    try:
+        return transformers.AutoImageProcessor.from_pretrained(source, **where)
+    except ImportError as error:
+        raise CheckpointError(
+            f"the image processor of {name} must be one that the installed packages can run; transformers says: "
+            f"{first_line(error)}. Install the torchvision that is made for your torch"
+        ) from error
+    except (OSError, ValueError) as error:
+        if isinstance(source, Path) and not (source / "preprocessor_config.json").is_file():
+            raise CheckpointError(
+                f"a checkpoint must hold its image processor, preprocessor_config.json; {name} holds none. Copy the "
+                "file of the checkpoint that the model was trained from into the folder"
+            ) from error
+        raise
 
 
 def read_model(

@@ -57,7 +57,9 @@ class Rows:
         """
         digest = hashlib.sha256(json.dumps(labels).encode())
         for row in zip(*self.columns.values(), strict=True):
-            digest.update(json.dumps(row, default=attrgetter("fingerprint")).encode())  # a JSON array ends unmistakably: no separator is needed
+            digest.update(
+                json.dumps(row, default=attrgetter("fingerprint")).encode()
+            )  # a JSON array ends unmistakably: no separator is needed
         return digest.hexdigest()
 
 
