@@ -83,6 +83,18 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
+        "token-classification": Row(
+            "token_classification:TokenClassification",
+            "token-classification",
+            {
+                "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
+                "token_accuracy": ("token_accuracy",),
+            },
+            ("tokens",),
+            label="tags",
+            has_classes=True,
+            summary="one's own lists of words: which label has each? (named entities, parts of speech)",
+        ),
         "image-classification": Row(
             "image_classification:ImageClassification",
             "image-classification",
@@ -128,7 +140,10 @@ def check_objective(spec: "Asked", name: str | None) -> None:
 
 
 def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
-    """The head to load for a kind of tasks; None: the one that the checkpoint names, by default a classifier's."""
+    """The head to load for a kind of tasks, or one objective of it.
+
+    None: the one that the checkpoint names, by default a classifier's.
+    """
 
     def choose(config: "PreTrainedConfig", name: str) -> "Head":
         named = (config.architectures or [""])[0]

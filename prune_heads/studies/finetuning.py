@@ -53,9 +53,11 @@ def finetune(
     clock = Clock()
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     check_objective(task.spec, setup.objective)
-    wanted = serving(task.spec, setup.objective)[0]
-    if not wanted.trains:
-        raise TaskError(f"fine-tuning needs a task with labels; {task.spec.name} has texts alone")
+    objective = serving(task.spec, setup.objective)[0]
+    if not objective.trains:
+        raise TaskError(
+            f"fine-tuning needs a task with labels; {task.spec.name} ({objective.name}) has none to train on"
+        )
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
         raise PruneHeadsError("--dtype float16 needs a GPU to train on; take bfloat16 or float32 on a CPU")
@@ -63,7 +65,7 @@ def finetune(
     start = load_to_finetune(
         setup.model,
         task.spec.labels,
-        head=wanted.head,
+        head=objective.head,
         task=setup.task,
         trust_remote_code=setup.trust_remote_code,
     )
