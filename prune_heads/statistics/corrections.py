@@ -27,7 +27,6 @@ def holm(p_values: ArrayLike) -> PValues:
     Raises:
         ValueError: If a p-value is not between 0 and 1.
     """
-
     return _adjusted(p_values, lambda p: np.maximum.accumulate(p * np.arange(len(p), 0, -1)))
 
 
