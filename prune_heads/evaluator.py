@@ -18,7 +18,7 @@ from prune_heads.errors import DataError, TaskError, UnsupportedModelError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, Heads, HeadScores, as_mask
 from prune_heads.importance import Examples, own_criterion
-from prune_heads.objectives import OBJECTIVES
+from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.objectives.loaded import loaded
@@ -271,9 +271,8 @@ def _task_of(
     labels = None
     if kind == "labelled" and config.num_labels > 1:
         labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
-    metric = {"translation": "bleu", "labelled": "accuracy" if labels else "pearson"}.get(
-        kind, "log_likelihood"
-    )
+    row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]
+    metric = next(iter(row.metrics))
     return task_of_rows(data, kind=kind, metric=metric, labels=labels, columns=columns)
 
 

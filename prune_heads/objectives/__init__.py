@@ -14,6 +14,7 @@ from prune_heads.errors import LabelError, PruneHeadsError, TaskError
 
 if TYPE_CHECKING:
     from prune_heads.checkpoints import Checkpoint
+    from prune_heads.checkpoints.head import HeadOf
     from prune_heads.objectives.base import Asked, Objective
 
 
@@ -101,6 +102,22 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
 def serving(spec: "Asked", name: str | None = None) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone."""
     return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
+
+
+def check_objective(spec: "Asked", name: str | None) -> None:
+    """Refuse an objective that is not for the task; None is the one that the model's head names.
+
+    Raises:
+        TaskError: Naming those that are.
+    """
+    known = [key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key)]
+    if name is not None and name not in known:
+        raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
+
+
+def head_for(kind: str, name: str | None = None) -> "HeadOf":
+    """How a model for a kind of tasks is loaded, or for one objective of it; see `Objective.head_of`."""
+    return rows_for(kind, name=name)[0].load().head_of
 
 
 def check_options(spec: "Asked", options: Mapping[str, Any]) -> None:

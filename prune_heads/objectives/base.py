@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
@@ -124,9 +125,31 @@ class Objective(ABC):
         raise NotImplementedError
 
     @classmethod
-    @abstractmethod
+    def row_of(
+        cls, given: Sequence[object], label: Sequence[object], codes: Mapping[str, int], *, may_be_empty: bool = False
+    ) -> tuple[Any, ...]:
+        """A row as a split keeps it: what the model is given, and its label, where there is one (`label` is empty or
+        holds it).
+
+        Raises:
+            ValueError: With the fault, of a cell or of cells that do not fit each other.
+        """
+        cells = [cls.input_of(value, may_be_empty=may_be_empty) for value in given]
+        return (*cells, *(cls.label_of(value, codes) for value in label))
+
+    @classmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        """The head that a checkpoint is loaded with, by its configuration and name.
+
+        Raises:
+            CheckpointError: If there is none that fits.
+        """
+        return cls.head
+
+    @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
+        return cls.head.suffix in type(checkpoint.model).__name__
 
     @classmethod
     @abstractmethod

@@ -7,8 +7,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, check_problem
+from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem
+from prune_heads.checkpoints.head import classification_head, has_other_head
 from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Asked, Examples, Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed
@@ -35,7 +37,12 @@ class Regression(Objective):
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """See `Objective`."""
-        return checkpoint.objective is None
+        return checkpoint.objective is None and not has_other_head(checkpoint.model, cls.head)
+
+    @classmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        """Refuse a language model; see `Objective`."""
+        return classification_head(config, name)
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, check_problem
+from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem
+from prune_heads.checkpoints.head import classification_head, has_other_head
 from prune_heads.errors import DataError
 from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Asked, Examples, Kept, Objective
@@ -45,7 +47,12 @@ class SingleLabel(Objective):
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """See `Objective`."""
-        return checkpoint.objective is None
+        return checkpoint.objective is None and not has_other_head(checkpoint.model, cls.head)
+
+    @classmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        """Refuse a language model; see `Objective`."""
+        return classification_head(config, name)
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import OptionError
+from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.options.choices import Device, Dtype
 from prune_heads.options.fields import Group, names, option
 from prune_heads.options.places import folder_or_name, folder_or_url, toml_file
@@ -103,6 +104,11 @@ class Setup(Group):
         is_path=toml_file,
         default="",
     )
+    objective: str | None = option(
+        "What the model predicts, where its head fits several. (default: what its head names)",
+        choices=tuple(OBJECTIVES),
+        since="later",
+    )
     data_dir: Path | None = option(
         "Folder with the task's official GLUE TSV files.",
         shown=lambda folder: None if folder is None else folder.resolve().name,
@@ -157,6 +163,12 @@ class Setup(Group):
         since="later",
         default=1,
     )
+    doc_stride: int | None = option(
+        "Tokens that two windows of a long context share. (default: a third of --max-length)",
+        panel=_COMPUTE,
+        low=0,
+        since="later",
+    )
     store: str | Path | None = option(
         STORE_HELP, "nothing", _COMPUTE, is_path=folder_or_url, read=store_place, metavar="PLACE"
     )
@@ -183,7 +195,7 @@ class Setup(Group):
         from prune_heads.tasks.own import OwnData, own_texts
 
         if self.task in _OF_TEXTS:
-            return own_texts(TASKS[self.task].kind, files, self.text_column)
+            return own_texts(TASKS[self.task].kind, files, self.text_column, label_column=self.label_column)
         return OwnData(
             files=files,
             text_columns=self.text_column or ("text",),
@@ -221,13 +233,17 @@ class Setup(Group):
 
 
 def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
-    """A language model reads the user's own texts, which have no labels."""
+    """The user's own files of a kind: no classes or metric to choose, and no column of labels where there are none."""
     if not given.keys() & {"train_file", "validation_file"}:
         return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
-    of_labels = [name for name in ("label_column", "labels", "label_order", "metric") if name in given]
+    row = rows_for(TASKS[task].kind)[0]
+    refused = ("labels", "label_order", "metric") if row.label else ("label_column", "labels", "label_order", "metric")
+    of_labels = [name for name in refused if name in given]
     if not of_labels:
         return None
     said = " and ".join(f"--{name.replace('_', '-')}" for name in of_labels)
+    if row.label:
+        return f"{said} must not be given beside --task {task}: it has no classes, and its metrics are always the same"
     return (
         f"{said} must not be given beside --task {task}: texts have no labels, and the metric is "
         f"{'BLEU' if task == 'translation' else 'their likelihood'}"

@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import torch
 
-from prune_heads.checkpoints import Classifier, fingerprint, load_classifier, load_language_model
+from prune_heads.checkpoints import Classifier, fingerprint, load_checkpoint
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_options
+from prune_heads.objectives import check_objective, check_options, head_for
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
@@ -36,13 +36,16 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     options: dict[str, Any] = {
         "label_order": setup.label_order,
         "beams": setup.beams if setup.beams != 1 else None,
+        "doc_stride": setup.doc_stride,
     }
     check_options(task.spec, options)
-    classifier = load_model(setup, reporter, task.spec.kind)
+    check_objective(task.spec, setup.objective)
+    classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
     limit_threads(classifier)
     subject = Subject.of(
         classifier,
         task,
+        objective=setup.objective,
         batch_size=setup.batch_size,
         max_length=setup.max_length,
         device=resolve_device(setup.device),
@@ -53,18 +56,15 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     return subject
 
 
-def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None) -> Classifier:
+def load_model(
+    setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None, objective: str | None = None
+) -> Classifier:
     """Load the model alone; None for the kind of the task that is built in. What had to be decided is noted."""
     if kind is None:
         kind = TASKS[setup.task].kind if setup.task in TASKS else "labelled"
     dtype, trust = DTYPES[setup.dtype], setup.trust_remote_code
-    if kind == "labelled":
-        loaded = load_classifier(setup.model, task=setup.task, dtype=dtype, trust_remote_code=trust)
-    else:
-        pairs = kind in ("seq2seq", "translation")
-        loaded = load_language_model(
-            setup.model, pairs=pairs, task=setup.task, dtype=dtype, trust_remote_code=trust
-        )
+    head = head_for(kind, objective)
+    loaded = load_checkpoint(setup.model, head, task=setup.task, dtype=dtype, trust_remote_code=trust)
     for note in loaded.notes:
         reporter.note(note)
     return loaded

@@ -9,8 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
+from prune_heads.objectives import rows_for
 from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import LABEL_METRICS, TaskSpec
+from prune_heads.tasks.spec import TaskSpec
 from prune_heads.tasks.task import Task
 
 NAME = "own"
@@ -40,7 +41,9 @@ def task_of_rows(
         DataError: A column is not there, or a row is at fault.
         LabelError: A label is none of the model's.
     """
-    names = {"text": "text", "text_pair": "text_pair", "label": "label", **(columns or {})}
+    row = rows_for(kind, metric)[0]
+    roles = row.load().inputs
+    names = {**{role: role for role in roles}, "label": row.label or "label", **(columns or {})}
     rows = _dataset(data)
 
     def column(role: str) -> list[Any]:
@@ -51,10 +54,10 @@ def task_of_rows(
             )
         return list(rows[names[role]])
 
-    is_pair = kind in ("seq2seq", "translation") or names["text_pair"] in rows.column_names
-    roles = ("text", "text_pair") if is_pair else ("text",)
+    n_given = max([*row.n_columns[:1], *(n for n in row.n_columns if names[roles[n - 1]] in rows.column_names)])
+    roles = roles[:n_given]
     texts = [column(role) for role in roles]
-    found = column("label") if metric in LABEL_METRICS else None
+    found = column("label") if row.label else None
     codes: dict[str, int] = {}
     if labels is not None and found is not None:
         feature = rows.features[names["label"]]

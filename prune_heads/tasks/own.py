@@ -53,6 +53,7 @@ def own_texts(
     files: Mapping[str, Path],
     text_columns: Sequence[str] | None = None,
     name: str | None = None,
+    label_column: str | None = None,
 ) -> OwnData:
     """Files of one's own of a kind of tasks; the columns are called as its `Row` says unless they are named.
 
@@ -61,7 +62,8 @@ def own_texts(
     """
     row = rows_for(kind)[0]
     metric = next(iter(row.metrics))
-    return OwnData(files, tuple(text_columns or row.columns), row.label, metric, None, name or kind, kind)
+    label = row.label and (label_column or row.label)
+    return OwnData(files, tuple(text_columns or row.columns), label, metric, None, name or kind, kind)
 
 
 def own_faults(
