@@ -74,9 +74,11 @@ def classification_head(config: PreTrainedConfig, name: str) -> Head:
 
 
 def has_other_head(model: Any, head: Head) -> bool:
-    """Whether a model's class, by its name, is that of another head of transformers; one's own class may be named so."""
+    """Whether a model's class is named after another head of transformers; one's own class may have any name."""
     named = re.search(r"For([A-Z]\w*)$", type(model).__name__)
-    return named is not None and head.suffix not in named[1] and hasattr(transformers, f"AutoModelFor{named[1]}")
+    return (
+        named is not None and head.suffix not in named[1] and hasattr(transformers, f"AutoModelFor{named[1]}")
+    )
 
 
 def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = False) -> Head:

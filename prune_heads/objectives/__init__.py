@@ -80,6 +80,15 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
+        "question-answering": Row(
+            "question_answering:QuestionAnswering",
+            "question-answering",
+            {"exact_match": ("exact_match", "f1")},
+            ("question", "context"),
+            (2,),
+            "answers",
+            summary="one's own questions, also SQuAD's files: which part of the context answers the question?",
+        ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""

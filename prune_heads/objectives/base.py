@@ -126,10 +126,14 @@ class Objective(ABC):
 
     @classmethod
     def row_of(
-        cls, given: Sequence[object], label: Sequence[object], codes: Mapping[str, int], *, may_be_empty: bool = False
+        cls,
+        given: Sequence[object],
+        label: Sequence[object],
+        codes: Mapping[str, int],
+        *,
+        may_be_empty: bool = False,
     ) -> tuple[Any, ...]:
-        """A row as a split keeps it: what the model is given, and its label, where there is one (`label` is empty or
-        holds it).
+        """A row as a split keeps it: what the model is given and, where `label` is not empty, its label.
 
         Raises:
             ValueError: With the fault, of a cell or of cells that do not fit each other.

@@ -237,7 +237,11 @@ def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
     if not given.keys() & {"train_file", "validation_file"}:
         return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
     row = rows_for(TASKS[task].kind)[0]
-    refused = ("labels", "label_order", "metric") if row.label else ("label_column", "labels", "label_order", "metric")
+    refused = (
+        ("labels", "label_order", "metric")
+        if row.label
+        else ("label_column", "labels", "label_order", "metric")
+    )
     of_labels = [name for name in refused if name in given]
     if not of_labels:
         return None
