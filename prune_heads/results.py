@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.descriptors import HeadCounts
@@ -116,7 +117,9 @@ class Scores(Result, HeadScores):
             [value if kept else None for value, kept in zip(*row, strict=True)]
             for row in zip(self.values, self.gone.keep(), strict=True)
         ]
-        return _grid(f"importance by {made}{on}{norm}", self.n_heads, cells, Form("{:.3g}".format))
+        largest = max((abs(value) for row in cells for value in row if value), default=1.0)
+        form = number(max(0, 3 - floor(log10(largest))))
+        return _grid(f"importance by {made}{on}{norm}", self.n_heads, cells, form)
 
     def _rows(self) -> Iterator[Row]:
         errors = self.standard_error
@@ -167,7 +170,9 @@ class Ablations(Result):
             [cell(*pair) for pair in zip(*rows, strict=True)] for rows in zip(self.delta, holm, strict=True)
         ]
         note = f"* p <= {self.alpha} by the {self.test} test after Holm's correction over all heads"
-        title = f"{self.metric} {self.kind}, less {self.base:.4f}, in points: {self.split}, {self.n_examples} examples"
+        how = "without each head" if self.kind == "without-one" else "with each head alone in its layer"
+        title = f"{self.metric} {how}, minus {self.base:.4f} with all heads, in points: {self.split}, "
+        title += f"{self.n_examples} examples"
         return _grid(title, HeadCounts.described(self.blocks), cells, POINTS, note)
 
     def _rows(self) -> Iterator[Row]:
@@ -240,7 +245,7 @@ class Comparison(Result):
 
     def table(self) -> Table:
         """A row a metric."""
-        first, second = (" ".join(heads) or "no head pruned" for heads in (self.first, self.second))
+        first, second = (" ".join(heads) or "no head" for heads in (self.first, self.second))
         four, difference = number(4), Form("{:+.4f}".format)
         shape = (
             Column("metric"),
@@ -254,7 +259,8 @@ class Comparison(Result):
             (*(row[k] for k in keys), (row["low"], row["high"]), row["p_value"], row["test"])
             for row in self.rows
         ]
-        title = f"{self.task} {self.split}, {self.n_examples} examples: {first}, and {second}"
+        pruned = f"first: {first} pruned, second: {second} pruned"
+        title = f"{self.task} {self.split}, {self.n_examples} examples; {pruned}"
         return Table(title, shape + tested, tuple(rows))
 
     def _rows(self) -> Iterator[Row]:
@@ -270,7 +276,9 @@ def _heads(n_heads: HeadCounts) -> Iterator[tuple[str, int, int]]:
 def _grid(title: str, n_heads: HeadCounts, cells: Sequence[Sequence[Any]], form: Form, *notes: str) -> Table:
     width = max(n_heads, default=0)
     shape = (Column("layer"), *(Column(str(head + 1), form, "right") for head in range(width)))
-    rows = (
-        (name, *row, *[None] * (width - len(row))) for name, row in zip(n_heads.names(), cells, strict=True)
-    )
-    return Table(title, shape, tuple(map(tuple, rows)), notes)
+    rows = [
+        (name, *row, *[None] * (width - len(row)))
+        for name, row in zip(n_heads.names(), cells, strict=True)
+        if any(cell is not None for cell in row)
+    ]
+    return Table(title, shape, tuple(rows), notes)

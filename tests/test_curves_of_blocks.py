@@ -33,6 +33,7 @@ def masks(line, shape):
     return [HeadMask.parse(" ".join(point["heads_pruned"]), shape) for point in line["points"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rescore", [False, True])
 def test_only_heads_of_the_kind_go_and_in_the_end_all_of_them(setup, shape, rescore):
     options = replace(OF_ONE_DRAW, rescore=rescore, blocks=("E",))

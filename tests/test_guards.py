@@ -23,6 +23,7 @@ READERS = {
 """Module -> why it may open, read or parse without the reader."""
 PRINTERS = {
     "reporting/layout.py": "the printer itself",
+    "tables/terminal.py": "its lines and tables",
     "reporting/progress.py": "its live display, of lines that the printer made",
     "cli/output.py": "prints what the printer made",
     "cli/app.py": "help and version",
@@ -80,8 +81,11 @@ def reading(tree):
 
 
 def printing(tree):
+    ours = {*imported(tree), "pyarrow"}
     yield from (
-        f"{line}: {whole}" for name, whole, line in calls(tree) if name in PRINT and whole != "pyarrow.Table"
+        f"{line}: {whole}"
+        for name, whole, line in calls(tree)
+        if name in PRINT and whole.split(".")[0] not in ours
     )
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in (

@@ -109,6 +109,7 @@ def test_the_equation_on_a_real_model(minilm):
     assert np.allclose(got, expected["grad_xi_first64_train"].reshape(64, -1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_authors_scores_on_a_real_model(minilm):
     """Their loss is the mean of a batch of 32, ours is the sum; 3 significant digits in every cell."""
     model, expected, batches = minilm
@@ -116,6 +117,7 @@ def test_the_authors_scores_on_a_real_model(minilm):
     assert np.allclose(scores, expected["authors_token_score_512"].flatten(), rtol=5e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_masked_accuracy_on_a_real_model(minilm):
     model, expected, batches = minilm
     dev = batches("validation", None)

@@ -1,11 +1,9 @@
 """What a model has on top (`Head`), and which one the configuration of a checkpoint names."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.checkpoints.fit import PRETRAINING, UNUSED
@@ -71,14 +69,6 @@ def classification_head(config: PreTrainedConfig, name: str) -> Head:
             f"plain text with --task {'seq2seq' if objective == 'seq2seq' else 'lm'}"
         )
     return CLASSIFICATION
-
-
-def has_other_head(model: Any, head: Head) -> bool:
-    """Whether a model's class is named after another head of transformers; one's own class may have any name."""
-    named = re.search(r"For([A-Z]\w*)$", type(model).__name__)
-    return (
-        named is not None and head.suffix not in named[1] and hasattr(transformers, f"AutoModelFor{named[1]}")
-    )
 
 
 def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = False) -> Head:

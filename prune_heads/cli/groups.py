@@ -143,7 +143,8 @@ def _checked(option: Opt) -> Callable[[Any], Any]:
             if value is not None:
                 option.read(value)
         except OptionError as error:
-            raise BadParameter(f"{error}".removesuffix(".") + ".") from error
+            said = str(error)
+            raise BadParameter(said if said.endswith((".", "?")) else f"{said}.") from error
         return value
 
     return callback

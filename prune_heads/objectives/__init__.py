@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.errors import LabelError, PruneHeadsError, TaskError
 
 if TYPE_CHECKING:
-    from prune_heads.checkpoints import Checkpoint
-    from prune_heads.checkpoints.head import HeadOf
+    from transformers import PreTrainedConfig
+
+    from prune_heads.checkpoints import Checkpoint, Head, HeadOf
     from prune_heads.objectives.base import Asked, Objective
 
 
@@ -34,6 +35,8 @@ class Row:
     """How many of them there may be."""
     label: str | None = None
     """What they call the column of labels, by default; None where there is none."""
+    has_classes: bool = False
+    """Whether labels of a kind that `--task` names are classes, so that names, order and metric may be chosen."""
     summary: str | None = None
     """Of the task for files of one's own; None where `--task` does not name it."""
 
@@ -89,6 +92,26 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             "answers",
             summary="one's own questions, also SQuAD's files: which part of the context answers the question?",
         ),
+        "token-classification": Row(
+            "token_classification:TokenClassification",
+            "token-classification",
+            {
+                "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
+                "token_accuracy": ("token_accuracy",),
+            },
+            ("tokens",),
+            label="tags",
+            has_classes=True,
+            summary="one's own lists of words: which label has each? (named entities, parts of speech)",
+        ),
+        "image-classification": Row(
+            "image_classification:ImageClassification",
+            "image-classification",
+            _LABELS,
+            ("image",),
+            label="label",
+            summary="one's own images: what does each show? A folder a class, a data set, or a table of paths",
+        ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
@@ -124,9 +147,20 @@ def check_objective(spec: "Asked", name: str | None) -> None:
         raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
 
 
-def head_for(kind: str, name: str | None = None) -> "HeadOf":
-    """How a model for a kind of tasks is loaded, or for one objective of it; see `Objective.head_of`."""
-    return rows_for(kind, name=name)[0].load().head_of
+def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
+    """The head to load for a kind of tasks, or one objective of it.
+
+    None: the one that the checkpoint names, by default a classifier's.
+    """
+
+    def choose(config: "PreTrainedConfig", name: str) -> "Head":
+        named = (config.architectures or [""])[0]
+        for row in OBJECTIVES.values() if kind is None else ():
+            if row.kind != "lm" and named.endswith(f"For{row.load().head.suffix}"):
+                return row.load().head_of(config, name)
+        return rows_for(kind or "labelled", name=objective)[0].load().head_of(config, name)
+
+    return choose
 
 
 def check_options(spec: "Asked", options: Mapping[str, Any]) -> None:

@@ -97,12 +97,14 @@ class Objective(ABC):
     """Whether one token of the last layer is read, as a classifier does."""
     generates: ClassVar[bool] = False
     """Whether answers are written token by token, so that layers run many times."""
+    trains: ClassVar[bool] = False
+    """Whether `finetune` can make the head."""
     chooses: ClassVar[bool] = False
     """Whether a prediction is a choice, which a lower precision can flip."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
-    """Metrics that it brings, headline first; empty where it takes those that `METRIC_NAMES` lists for the task's."""
+    """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""
     below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")
     """What `chance` is the value of, and what to check where a model is below it."""
 
@@ -133,7 +135,7 @@ class Objective(ABC):
         *,
         may_be_empty: bool = False,
     ) -> tuple[Any, ...]:
-        """A row as a split keeps it: what the model is given and, where `label` is not empty, its label.
+        """A row as a split keeps it: what the model is given, and its label; `label` holds it, or is empty.
 
         Raises:
             ValueError: With the fault, of a cell or of cells that do not fit each other.
@@ -143,17 +145,17 @@ class Objective(ABC):
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """The head that a checkpoint is loaded with, by its configuration and name.
+        """The head that the checkpoint of this configuration and name is loaded with.
 
         Raises:
-            CheckpointError: If there is none that fits.
+            CheckpointError: If the configuration names another kind of head.
         """
         return cls.head
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
-        return cls.head.suffix in type(checkpoint.model).__name__
+        return type(checkpoint.model).__name__.endswith(f"For{cls.head.suffix}")
 
     @classmethod
     @abstractmethod
@@ -189,7 +191,9 @@ class Objective(ABC):
         """The metrics by name, the headline first."""
         if isinstance(self.metric, Metric):
             return {self.metric.name: self.metric}
-        return self.own_metrics or {name: metric_named(name) for name in METRIC_NAMES[self.metric]}
+        own = self.own_metrics
+        names = METRIC_NAMES.get(self.metric, ()) if own else METRIC_NAMES[self.metric]
+        return {name: own.get(name) or metric_named(name) for name in names} or own
 
     @property
     def headline(self) -> Metric:

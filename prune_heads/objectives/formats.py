@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,13 @@ def _classes(about: bytes, path: Path) -> dict[str, Sequence[str]]:
     for key in ("info", "features"):
         features = features.get(key) if isinstance(features, dict) else None
     each = features.items() if isinstance(features, dict) else ()
-    return {name: feature["names"] for name, feature in each if _is_class(feature)}
+    inner = {name: _item(feature) for name, feature in each}
+    return {name: feature["names"] for name, feature in inner.items() if _is_class(feature)}
+
+
+def _item(feature: object) -> Any:
+    """What a list is of, or the feature itself."""
+    return feature.get("feature", feature) if isinstance(feature, dict) else feature
 
 
 def _is_class(feature: object) -> bool:
@@ -227,11 +233,19 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
+def encoded(data: Any) -> Any:
+    """A `datasets.Dataset` that gives images and the like as they are stored, not decoded."""
+    for name, feature in data.features.items():
+        if getattr(feature, "decode", False):
+            data = data.cast_column(name, replace(feature, decode=False))
+    return data
+
+
 def checked(there: Sequence[str], wanted: Wanted, path: Path) -> list[str]:
-    """The columns that a file has, if those that are wanted are among them.
+    """The columns that a file has.
 
     Raises:
-        DataError: Naming the one that is not, or not once.
+        DataError: Unless each that is wanted is there once.
     """
     for name, option in wanted.items():
         if there.count(name) != 1:

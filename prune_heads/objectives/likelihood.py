@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import Checkpoint, Head, vocabulary_size
-from prune_heads.checkpoints.head import language_model_head
+from prune_heads.checkpoints import Checkpoint, Head, language_model_head, vocabulary_size
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Asked, Kept, Objective
@@ -45,14 +44,14 @@ class Likelihood(Objective):
     """`Checkpoint.objective` of its models."""
 
     @classmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        """See `Objective`; of a causal or masked model, the one that it was trained with."""
+        return language_model_head(config, name, pairs=cls.of_checkpoint == "seq2seq")
+
+    @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """See `Objective`."""
         return checkpoint.objective == cls.of_checkpoint
-
-    @classmethod
-    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """The one that the configuration names, of those that serve the same tasks; see `Objective`."""
-        return language_model_head(config, name, pairs=cls.of_checkpoint == "seq2seq")
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

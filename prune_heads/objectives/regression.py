@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem
-from prune_heads.checkpoints.head import classification_head, has_other_head
+from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem, classification_head
 from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Asked, Examples, Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed
@@ -26,6 +25,7 @@ class Regression(Objective):
     name = "regression"
     head = CLASSIFICATION
     reads_one_token = True
+    trains = True
     options = frozenset({"label_order"})
     below_chance = SingleLabel.below_chance
 
@@ -35,14 +35,14 @@ class Regression(Objective):
         return score(value)
 
     @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> bool:
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
         """See `Objective`."""
-        return checkpoint.objective is None and not has_other_head(checkpoint.model, cls.head)
+        return classification_head(config, name)
 
     @classmethod
-    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """Refuse a language model; see `Objective`."""
-        return classification_head(config, name)
+    def fits(cls, checkpoint: Checkpoint) -> bool:
+        """See `SingleLabel`."""
+        return SingleLabel.fits(checkpoint)
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

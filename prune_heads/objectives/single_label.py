@@ -1,5 +1,6 @@
 """One label an example, of a sequence classifier."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem
-from prune_heads.checkpoints.head import classification_head, has_other_head
+from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem, classification_head
 from prune_heads.errors import DataError
 from prune_heads.modes import logits_of
 from prune_heads.objectives.base import Asked, Examples, Kept, Objective
@@ -31,6 +31,7 @@ class SingleLabel(Objective):
     name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True
+    trains = True
     classes = "one"
     chooses = True
     options = frozenset({"label_order"})
@@ -45,14 +46,15 @@ class SingleLabel(Objective):
         return index(value, codes)
 
     @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> bool:
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
         """See `Objective`."""
-        return checkpoint.objective is None and not has_other_head(checkpoint.model, cls.head)
+        return classification_head(config, name)
 
     @classmethod
-    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """Refuse a language model; see `Objective`."""
-        return classification_head(config, name)
+    def fits(cls, checkpoint: Checkpoint) -> bool:
+        """A classifier of transformers, or a module of another kind."""
+        other = re.search(r"For(?!SequenceClassification)[A-Z]\w*$", type(checkpoint.model).__name__)
+        return checkpoint.objective is None and other is None
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

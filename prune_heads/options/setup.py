@@ -12,7 +12,7 @@ from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.options.choices import Device, Dtype
 from prune_heads.options.fields import Group, names, option
 from prune_heads.options.places import folder_or_name, folder_or_url, toml_file
-from prune_heads.tasks.spec import LABEL_METRICS, TASKS, task_name
+from prune_heads.tasks.spec import OWN_METRICS, TASKS, task_name
 
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
@@ -136,7 +136,10 @@ class Setup(Group):
     )
     label_column: str | None = option("Column of the label. (default: label)", "content", _OWN)
     metric: str | None = option(
-        "Metric for your own data. (default: accuracy)", "content", _OWN, choices=LABEL_METRICS
+        "Metric for your own data. (default: accuracy, or the first of its kind of task)",
+        "content",
+        _OWN,
+        choices=OWN_METRICS,
     )
     labels: tuple[str, ...] | None = option(
         "Label names, comma-separated. (default: those in the files, sorted)", "content", _OWN, read=names
@@ -195,7 +198,14 @@ class Setup(Group):
         from prune_heads.tasks.own import OwnData, own_texts
 
         if self.task in _OF_TEXTS:
-            return own_texts(TASKS[self.task].kind, files, self.text_column, label_column=self.label_column)
+            return own_texts(
+                TASKS[self.task].kind,
+                files,
+                self.text_column,
+                label_column=self.label_column,
+                metric=self.metric,
+                labels=self.labels,
+            )
         return OwnData(
             files=files,
             text_columns=self.text_column or ("text",),
@@ -242,7 +252,7 @@ def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
         if row.label
         else ("label_column", "labels", "label_order", "metric")
     )
-    of_labels = [name for name in refused if name in given]
+    of_labels = [name for name in refused if name in given and not row.has_classes]
     if not of_labels:
         return None
     said = " and ".join(f"--{name.replace('_', '-')}" for name in of_labels)

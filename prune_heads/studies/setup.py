@@ -59,12 +59,19 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
 def load_model(
     setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None, objective: str | None = None
 ) -> Classifier:
-    """Load the model alone; None for the kind of the task that is built in. What had to be decided is noted."""
-    if kind is None:
-        kind = TASKS[setup.task].kind if setup.task in TASKS else "labelled"
-    dtype, trust = DTYPES[setup.dtype], setup.trust_remote_code
-    head = head_for(kind, objective)
-    loaded = load_checkpoint(setup.model, head, task=setup.task, dtype=dtype, trust_remote_code=trust)
+    """Load the model alone; None for the kind of the task that is named, or of the checkpoint where that has labels.
+
+    What had to be decided is noted.
+    """
+    if kind is None and setup.task in TASKS and TASKS[setup.task].kind != "labelled":
+        kind = TASKS[setup.task].kind
+    loaded = load_checkpoint(
+        setup.model,
+        head_for(kind, objective),
+        task=setup.task,
+        dtype=DTYPES[setup.dtype],
+        trust_remote_code=setup.trust_remote_code,
+    )
     for note in loaded.notes:
         reporter.note(note)
     return loaded

@@ -54,6 +54,8 @@ def own_texts(
     text_columns: Sequence[str] | None = None,
     name: str | None = None,
     label_column: str | None = None,
+    metric: str | None = None,
+    labels: tuple[str, ...] | None = None,
 ) -> OwnData:
     """Files of one's own of a kind of tasks; the columns are called as its `Row` says unless they are named.
 
@@ -61,9 +63,9 @@ def own_texts(
         TaskError: Something in the description is wrong; the message lists every fault.
     """
     row = rows_for(kind)[0]
-    metric = next(iter(row.metrics))
+    metric = metric or next(iter(row.metrics))
     label = row.label and (label_column or row.label)
-    return OwnData(files, tuple(text_columns or row.columns), label, metric, None, name or kind, kind)
+    return OwnData(files, tuple(text_columns or row.columns), label, metric, labels, name or kind, kind)
 
 
 def own_faults(

@@ -43,7 +43,12 @@ def read_toml(path: Path) -> OwnData:
     needed = _REQUIRED if kind == "labelled" else ("name", "files")
     faults += [f"the key {key} must be there" for key in needed if key not in raw]
     if kind != "labelled":
-        refused = [key for key in _NOT_OF_TEXTS if key != "label_column" or rows_for(kind)[0].label is None]
+        row = rows_for(kind)[0]
+        refused = (
+            []
+            if row.has_classes
+            else [key for key in _NOT_OF_TEXTS if key != "label_column" or row.label is None]
+        )
         faults += [f"{key} must not be named beside task = {kind!r}" for key in refused if key in raw]
     name, label_column, metric = (_text(raw, key, faults) for key in ("name", "label_column", "metric"))
     text_columns = _list(raw, "text_columns", str, "texts", faults)
@@ -51,7 +56,7 @@ def read_toml(path: Path) -> OwnData:
     files = _files(raw, path.parent, faults)
     faults += own_faults(files, text_columns, label_column, metric, labels, name, kind)
     if not faults and kind != "labelled" and files:
-        return own_texts(kind, files, text_columns, name, label_column)
+        return own_texts(kind, files, text_columns, name, label_column, metric, labels)
     if faults or not (name and label_column and metric and text_columns and files):
         raise TaskError(f"{path.name}: {'; '.join(faults)}")
     return OwnData(files, text_columns, label_column, metric, labels, name)

@@ -156,6 +156,7 @@ def test_the_journal_of_another_job_stays(on_sst2, tmp_path, invoke, monkeypatch
     assert unfinished(Folder(tmp_path / "store")) == []
 
 
+@pytest.mark.slow
 def test_five_at_once_lose_nothing(on_sst2, tmp_path, invoke, json_of):
     words = ("ablate", *on_sst2, "--batch-size", 2, "--json", "--store")
     alone = invoke(*words, tmp_path / "alone")

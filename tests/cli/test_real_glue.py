@@ -20,6 +20,7 @@ FOLDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("task", FOLDERS)
 def test_a_run_on_every_task(task, invoke, shared, tmp_path):
