@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import WORDS, save_tiny_checkpoint, write_sst2
 from tiny_images import loaded_vit, save_images, save_vit
+from tiny_questions import answering
 from tiny_texts import loaded, save_language_model, tiny_language_model, topic_texts, write_texts
 from tiny_tokens import save_tagger, tagger_of, write_conll
 
@@ -77,6 +78,7 @@ MAKERS = {
     "regression": regression,
     "image-classification": image_classification,
     "token-classification": tagger,
+    "question-answering": answering,
     **{name: of_texts(name) for name in MODELS},
 }
 
@@ -217,7 +219,7 @@ def test_chance_is_the_metric_of_what_needs_no_model(name, subject, batches):
         assert chance == max(np.mean(references == label) for label in set(references))
     elif name == "regression":
         assert chance == 0
-    elif name in ("translation", "token-classification"):
+    elif name in ("translation", "token-classification", "question-answering"):
         assert chance is None
     else:
         assert chance == pytest.approx(-np.log(120))

@@ -83,6 +83,15 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
+        "question-answering": Row(
+            "question_answering:QuestionAnswering",
+            "question-answering",
+            {"exact_match": ("exact_match", "f1")},
+            ("question", "context"),
+            (2,),
+            "answers",
+            summary="one's own questions, also SQuAD's files: which part of the context answers the question?",
+        ),
         "token-classification": Row(
             "token_classification:TokenClassification",
             "token-classification",
