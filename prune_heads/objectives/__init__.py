@@ -35,6 +35,8 @@ class Row:
     """How many of them there may be."""
     label: str | None = None
     """What they call the column of labels, by default; None where there is none."""
+    has_classes: bool = False
+    """Whether labels of a kind that `--task` names are classes, so that names, order and metric may be chosen."""
     summary: str | None = None
     """Of the task for files of one's own; None where `--task` does not name it."""
 
@@ -62,6 +64,15 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             {"pearson": ("pearson", "spearmanr")},
             n_columns=(1, 2),
             label="label",
+        ),
+        "multi-label": Row(
+            "multi_label:MultiLabel",
+            "multi-label",
+            {"micro_f1": ("micro_f1", "macro_f1"), "macro_f1": ("macro_f1", "micro_f1")},
+            n_columns=(1, 2),
+            label="labels",
+            has_classes=True,
+            summary="one's own texts with any number of labels each: which of them does a classifier give?",
         ),
         "causal-lm": Row("causal_lm:CausalLM", "lm", _LIKELIHOOD, summary=_TEXTS),
         "masked-lm": Row("masked_lm:MaskedLM", "lm", _LIKELIHOOD, summary=_TEXTS),
@@ -103,6 +114,17 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
 def serving(spec: "Asked", name: str | None = None) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone."""
     return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
+
+
+def check_objective(spec: "Asked", name: str | None) -> None:
+    """Refuse an objective that is not for the task; None is the one that the model's head names.
+
+    Raises:
+        TaskError: Naming those that are.
+    """
+    known = [key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key)]
+    if name is not None and name not in known:
+        raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
 
 
 def head_for(kind: str | None) -> "HeadOf":

@@ -89,6 +89,8 @@ class Objective(ABC):
     """Names of the columns that the model is given; the last may be missing. The column of labels is `label`."""
     classes: ClassVar[Literal["one", "many"] | None] = None
     """Whether a label names one class, or many in a list; None where it names none."""
+    separator: ClassVar[str | None] = None
+    """Stands between the labels of a row where a file holds them as one text, as CSV does."""
     readers: ClassVar[Mapping[str, Reader]] = {}
     """Ending of a file of one's own -> how it is read, beside tables; an empty ending is for a folder."""
     reads: ClassVar[tuple[str, ...]] = ("logits",)
@@ -97,14 +99,14 @@ class Objective(ABC):
     """Whether one token of the last layer is read, as a classifier does."""
     generates: ClassVar[bool] = False
     """Whether answers are written token by token, so that layers run many times."""
-    trains: ClassVar[bool] = False
-    """Whether `finetune` can make the head."""
     chooses: ClassVar[bool] = False
     """Whether a prediction is a choice, which a lower precision can flip."""
+    problem: ClassVar[str | None] = None
+    """`problem_type` of a head that is fine-tuned for it; None where this program does not fine-tune."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
-    """Metrics that it brings, headline first; empty where it takes those that `METRIC_NAMES` lists for the task's."""
+    """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""
     below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")
     """What `chance` is the value of, and what to check where a model is below it."""
 
@@ -127,6 +129,15 @@ class Objective(ABC):
         raise NotImplementedError
 
     @classmethod
+    def named(cls, value: Any, names: Sequence[str]) -> Any:
+        """A label of rows in memory by the names of its classes, `names` being in the order of the model's outputs.
+
+        Raises:
+            ValueError: With the fault.
+        """
+        return values.by_name(value, names)
+
+    @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
         """The head that the checkpoint of this configuration and name is loaded with.
 
@@ -139,6 +150,11 @@ class Objective(ABC):
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
         return type(checkpoint.model).__name__.endswith(f"For{cls.head.suffix}")
+
+    @classmethod
+    def is_named_by(cls, checkpoint: Checkpoint) -> bool:
+        """Whether it is what the head was trained for, of all that the model fits."""
+        return cls.fits(checkpoint)
 
     @classmethod
     @abstractmethod
@@ -174,7 +190,9 @@ class Objective(ABC):
         """The metrics by name, the headline first."""
         if isinstance(self.metric, Metric):
             return {self.metric.name: self.metric}
-        return self.own_metrics or {name: metric_named(name) for name in METRIC_NAMES[self.metric]}
+        own = self.own_metrics
+        names = METRIC_NAMES.get(self.metric, ()) if own else METRIC_NAMES[self.metric]
+        return {name: own.get(name) or metric_named(name) for name in names} or own
 
     @property
     def headline(self) -> Metric:

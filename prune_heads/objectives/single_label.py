@@ -31,7 +31,7 @@ class SingleLabel(Objective):
     name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True
-    trains = True
+    problem = "single_label_classification"
     classes = "one"
     chooses = True
     options = frozenset({"label_order"})
@@ -55,6 +55,12 @@ class SingleLabel(Objective):
         """A classifier of transformers, or a module of another kind."""
         other = re.search(r"For(?!SequenceClassification)[A-Z]\w*$", type(checkpoint.model).__name__)
         return checkpoint.objective is None and other is None
+
+    @classmethod
+    def is_named_by(cls, checkpoint: Checkpoint) -> bool:
+        """Unless the configuration says that each output is a label of its own."""
+        problem = getattr(checkpoint.model.config, "problem_type", None)
+        return cls.fits(checkpoint) and problem != "multi_label_classification"
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

@@ -11,7 +11,7 @@ from prune_heads.checkpoints import Classifier, fingerprint, load_checkpoint
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_options, head_for
+from prune_heads.objectives import check_objective, check_options, head_for
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
@@ -38,11 +38,13 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
         "beams": setup.beams if setup.beams != 1 else None,
     }
     check_options(task.spec, options)
+    check_objective(task.spec, setup.objective)
     classifier = load_model(setup, reporter, task.spec.kind)
     limit_threads(classifier)
     subject = Subject.of(
         classifier,
         task,
+        objective=setup.objective,
         batch_size=setup.batch_size,
         max_length=setup.max_length,
         device=resolve_device(setup.device),

@@ -1,7 +1,6 @@
 """A task from rows in memory: a `datasets.Dataset`, or a list of dicts."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import datasets
@@ -9,8 +8,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
+from prune_heads.objectives import rows_for, values
 from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import LABEL_METRICS, TaskSpec
+from prune_heads.tasks.spec import TaskSpec
 from prune_heads.tasks.task import Task
 
 NAME = "own"
@@ -40,7 +40,10 @@ def task_of_rows(
         DataError: A column is not there, or a row is at fault.
         LabelError: A label is none of the model's.
     """
-    names = {"text": "text", "text_pair": "text_pair", "label": "label", **(columns or {})}
+    row = rows_for(kind, metric)[0]
+    objective = row.load()
+    roles = objective.inputs
+    names = {**{role: role for role in roles}, "label": row.label or "label", **(columns or {})}
     rows = _dataset(data)
 
     def column(role: str) -> list[Any]:
@@ -51,15 +54,25 @@ def task_of_rows(
             )
         return list(rows[names[role]])
 
-    is_pair = kind in ("seq2seq", "translation") or names["text_pair"] in rows.column_names
-    roles = ("text", "text_pair") if is_pair else ("text",)
+    n_given = max(
+        [*row.n_columns[:1], *(n for n in row.n_columns if names[roles[n - 1]] in rows.column_names)]
+    )
+    roles = roles[:n_given]
     texts = [column(role) for role in roles]
-    found = column("label") if metric in LABEL_METRICS else None
+    found = column("label") if row.label else None
     codes: dict[str, int] = {}
     if labels is not None and found is not None:
         feature = rows.features[names["label"]]
+        feature = getattr(feature, "feature", feature)  # of a list of labels
         own = feature.names if isinstance(feature, datasets.ClassLabel) else None
-        found, labels = _named(found, own, labels), tuple(own or labels)
+        order = tuple(own or labels)
+        name = values.by_name if own else objective.named
+        for i, value in enumerate(found):
+            try:
+                found[i] = name(value, order)
+            except ValueError as fault:
+                raise LabelError(f"example {i + 1}: {fault}") from None
+        labels = order
         codes = {name: i for i, name in enumerate(labels)}
     split = NAME if rows.split is None else str(rows.split)
     spec = TaskSpec(
@@ -97,18 +110,3 @@ def _dataset(data: datasets.Dataset | Sequence[Mapping[str, Any]]) -> datasets.D
         raise DataError(
             f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
         ) from error
-
-
-def _named(values: list[Any], own: list[str] | None, labels: Sequence[str]) -> list[str]:
-    """Labels as names: whole numbers are places in the data's own list of names, or else in the model's."""
-    order = own or labels
-    names = []
-    for i, value in enumerate(values):
-        is_index = isinstance(value, Integral) and not isinstance(value, bool)
-        name = order[value] if is_index and 0 <= value < len(order) else value
-        if name not in order:
-            raise LabelError(
-                f"example {i + 1}: the label must be one of {', '.join(order)}, or its index from 0; got {value!r}"
-            )
-        names.append(name)
-    return names

@@ -21,6 +21,7 @@ from typing import Any
 
 from prune_heads import reading
 from prune_heads.errors import TaskError
+from prune_heads.objectives import rows_for
 from prune_heads.tasks.own import OwnData, own_faults, own_texts
 from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, TASKS
 
@@ -42,14 +43,20 @@ def read_toml(path: Path) -> OwnData:
     needed = _REQUIRED if kind == "labelled" else ("name", "files")
     faults += [f"the key {key} must be there" for key in needed if key not in raw]
     if kind != "labelled":
-        faults += [f"{key} must not be named beside task = {kind!r}" for key in _NOT_OF_TEXTS if key in raw]
+        row = rows_for(kind)[0]
+        refused = (
+            []
+            if row.has_classes
+            else [key for key in _NOT_OF_TEXTS if key != "label_column" or row.label is None]
+        )
+        faults += [f"{key} must not be named beside task = {kind!r}" for key in refused if key in raw]
     name, label_column, metric = (_text(raw, key, faults) for key in ("name", "label_column", "metric"))
     text_columns = _list(raw, "text_columns", str, "texts", faults)
     labels = _list(raw, "labels", str | int, "texts, whole numbers or booleans", faults)
     files = _files(raw, path.parent, faults)
     faults += own_faults(files, text_columns, label_column, metric, labels, name, kind)
     if not faults and kind != "labelled" and files:
-        return own_texts(kind, files, text_columns, name)
+        return own_texts(kind, files, text_columns, name, label_column, metric, labels)
     if faults or not (name and label_column and metric and text_columns and files):
         raise TaskError(f"{path.name}: {'; '.join(faults)}")
     return OwnData(files, text_columns, label_column, metric, labels, name)
@@ -59,8 +66,9 @@ def _kind(raw: dict[str, Any], faults: list[str]) -> str:
     if "task" not in raw:
         metric = raw.get("metric")
         if isinstance(metric, str) and metric in METRIC_NAMES and metric not in LABEL_METRICS:
-            kinds = " or ".join(repr(kind) for kind in _KINDS if TASKS[kind].metric == metric)
-            faults.append(f"task = {kinds} must stand in place of the metric {metric}")
+            rows = {kind: rows_for(kind)[0] for kind in _KINDS if rows_for(kind, metric)}
+            place = "beside" if any(row.has_classes for row in rows.values()) else "in place of"
+            faults.append(f"task = {' or '.join(map(repr, rows))} must stand {place} the metric {metric}")
         return "labelled"
     if raw["task"] not in _KINDS:
         faults.append(f"task must be one of {', '.join(_KINDS)}, or be left out, got {raw['task']!r}")
