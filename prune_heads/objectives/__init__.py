@@ -92,6 +92,26 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
+        "token-classification": Row(
+            "token_classification:TokenClassification",
+            "token-classification",
+            {
+                "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
+                "token_accuracy": ("token_accuracy",),
+            },
+            ("tokens",),
+            label="tags",
+            has_classes=True,
+            summary="one's own lists of words: which label has each? (named entities, parts of speech)",
+        ),
+        "image-classification": Row(
+            "image_classification:ImageClassification",
+            "image-classification",
+            _LABELS,
+            ("image",),
+            label="label",
+            summary="one's own images: what does each show? A folder a class, a data set, or a table of paths",
+        ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
@@ -127,15 +147,18 @@ def check_objective(spec: "Asked", name: str | None) -> None:
         raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
 
 
-def head_for(kind: str | None) -> "HeadOf":
-    """The head to load for a kind of tasks; None: the one that the checkpoint names, by default a classifier's."""
+def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
+    """The head to load for a kind of tasks, or one objective of it.
+
+    None: the one that the checkpoint names, by default a classifier's.
+    """
 
     def choose(config: "PreTrainedConfig", name: str) -> "Head":
         named = (config.architectures or [""])[0]
         for row in OBJECTIVES.values() if kind is None else ():
             if row.kind != "lm" and named.endswith(f"For{row.load().head.suffix}"):
                 return row.load().head_of(config, name)
-        return rows_for(kind or "labelled")[0].load().head_of(config, name)
+        return rows_for(kind or "labelled", name=objective)[0].load().head_of(config, name)
 
     return choose
 

@@ -99,10 +99,12 @@ class Objective(ABC):
     """Whether one token of the last layer is read, as a classifier does."""
     generates: ClassVar[bool] = False
     """Whether answers are written token by token, so that layers run many times."""
+    trains: ClassVar[bool] = False
+    """Whether `finetune` can make the head."""
+    problem: ClassVar[str] = "single_label_classification"
+    """`problem_type` of a head that is made."""
     chooses: ClassVar[bool] = False
     """Whether a prediction is a choice, which a lower precision can flip."""
-    problem: ClassVar[str | None] = None
-    """`problem_type` of a head that is fine-tuned for it; None where this program does not fine-tune."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
@@ -136,6 +138,23 @@ class Objective(ABC):
             ValueError: With the fault.
         """
         return values.by_name(value, names)
+
+    @classmethod
+    def row_of(
+        cls,
+        given: Sequence[object],
+        label: Sequence[object],
+        codes: Mapping[str, int],
+        *,
+        may_be_empty: bool = False,
+    ) -> tuple[Any, ...]:
+        """A row as a split keeps it: what the model is given, and its label; `label` holds it, or is empty.
+
+        Raises:
+            ValueError: With the fault, of a cell or of cells that do not fit each other.
+        """
+        cells = [cls.input_of(value, may_be_empty=may_be_empty) for value in given]
+        return (*cells, *(cls.label_of(value, codes) for value in label))
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:

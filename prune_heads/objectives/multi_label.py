@@ -75,6 +75,7 @@ class MultiLabel(Objective):
     name = "multi-label"
     head = CLASSIFICATION
     reads_one_token = True
+    trains = True
     problem = PROBLEM
     classes = "many"
     separator = "|"
@@ -123,7 +124,7 @@ class MultiLabel(Objective):
     @classmethod
     def is_named_by(cls, checkpoint: Checkpoint) -> bool:
         """By `problem_type`; see `Objective`."""
-        return cls.fits(checkpoint) and checkpoint.model.config.problem_type == PROBLEM
+        return cls.fits(checkpoint) and getattr(checkpoint.model.config, "problem_type", None) == PROBLEM
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

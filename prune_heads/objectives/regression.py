@@ -25,6 +25,7 @@ class Regression(Objective):
     name = "regression"
     head = CLASSIFICATION
     reads_one_token = True
+    trains = True
     problem = "regression"
     options = frozenset({"label_order"})
     below_chance = SingleLabel.below_chance

@@ -31,7 +31,7 @@ class SingleLabel(Objective):
     name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True
-    problem = "single_label_classification"
+    trains = True
     classes = "one"
     chooses = True
     options = frozenset({"label_order"})

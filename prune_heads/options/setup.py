@@ -192,8 +192,14 @@ class Setup(Group):
         from prune_heads.tasks.own import OwnData, own_texts
 
         if self.task in _OF_TEXTS:
-            chosen = {"label_column": self.label_column, "metric": self.metric, "labels": self.labels}
-            return own_texts(TASKS[self.task].kind, files, self.text_column, **chosen)
+            return own_texts(
+                TASKS[self.task].kind,
+                files,
+                self.text_column,
+                label_column=self.label_column,
+                metric=self.metric,
+                labels=self.labels,
+            )
         return OwnData(
             files=files,
             text_columns=self.text_column or ("text",),

@@ -53,10 +53,10 @@ def finetune(
     clock = Clock()
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     check_objective(task.spec, setup.objective)
-    kind = serving(task.spec, setup.objective)[0]
-    if kind.problem is None:
+    objective = serving(task.spec, setup.objective)[0]
+    if not objective.trains:
         raise TaskError(
-            f"fine-tuning needs a task with labels; {task.spec.name} ({kind.name}) has none to train on"
+            f"fine-tuning needs a task with labels; {task.spec.name} ({objective.name}) has none to train on"
         )
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
@@ -65,8 +65,8 @@ def finetune(
     start = load_to_finetune(
         setup.model,
         task.spec.labels,
-        head=kind.head,
-        problem=kind.problem,
+        head=objective.head,
+        problem=objective.problem,
         task=setup.task,
         trust_remote_code=setup.trust_remote_code,
     )

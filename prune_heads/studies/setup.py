@@ -39,7 +39,7 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     }
     check_options(task.spec, options)
     check_objective(task.spec, setup.objective)
-    classifier = load_model(setup, reporter, task.spec.kind)
+    classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
     limit_threads(classifier)
     subject = Subject.of(
         classifier,
@@ -55,7 +55,9 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     return subject
 
 
-def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None) -> Classifier:
+def load_model(
+    setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None, objective: str | None = None
+) -> Classifier:
     """Load the model alone; None for the kind of the task that is named, or of the checkpoint where that has labels.
 
     What had to be decided is noted.
@@ -64,7 +66,7 @@ def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: str | None
         kind = TASKS[setup.task].kind
     loaded = load_checkpoint(
         setup.model,
-        head_for(kind),
+        head_for(kind, objective),
         task=setup.task,
         dtype=DTYPES[setup.dtype],
         trust_remote_code=setup.trust_remote_code,
