@@ -274,10 +274,11 @@ def _task_of(
             f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}. Give a "
             "DataLoader of its inputs with labels"
         )
-    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().fits(checkpoint))
+    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint))
     kind = _kind(named)
     labels = None
-    if rows_for(kind)[0].load().classes and config.num_labels > 1:
+    classes = rows_for(kind)[0].load().classes
+    if classes == "many" or (classes and config.num_labels > 1):
         labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
     row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]
     metric = next(iter(row.metrics))
