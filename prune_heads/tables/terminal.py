@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from prune_heads.tables.table import Cell, Page, Table
+from prune_heads.tables import Page, Table
 from prune_heads.visible import visible
 
 _GAP = 2
@@ -36,14 +36,6 @@ def spans(*parts: str | tuple[str, str]) -> Text:
 def titled(title: str) -> Text:
     """A title of its own: Rich would wrap a table's title at the width of the table."""
     return line(title, "bold")
-
-
-def alignments(table: Table) -> list[Literal["left", "right"]]:
-    """Of each column: as it says, or words to the left and numbers to the right."""
-    return [
-        column.align or ("left" if any(_is_words(row[i]) for row in table.rows) else "right")
-        for i, column in enumerate(table.columns)
-    ]
 
 
 def drawn(table: Table) -> RenderableType:
@@ -76,10 +68,6 @@ class _Coloured:
             yield line(self._text, "dim")
 
 
-def _is_words(value: object) -> bool:
-    return isinstance(value.value if isinstance(value, Cell) else value, str)
-
-
 class _Grid:
     """A table. Where it is too wide, headings and words wrap; then its columns go below each other in bands."""
 
@@ -89,7 +77,7 @@ class _Grid:
         self._heading: list[Text] = []
         self._aligns: list[Literal["left", "right"]] = []
         places = []
-        for i, (column, align) in enumerate(zip(table.columns, alignments(table), strict=True)):
+        for i, (column, align) in enumerate(zip(table.columns, table.alignments(), strict=True)):
             width = max((cell_len(row[i].value) for row in cells), default=0)
             # Marks have a place of their own, so that numbers stand below each other; not below a long name.
             has_place = column.form.has_marks and cell_len(column.name) <= width

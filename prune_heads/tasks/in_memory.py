@@ -1,10 +1,8 @@
 """A task from rows in memory: a `datasets.Dataset`, or a list of dicts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
@@ -13,12 +11,15 @@ from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TaskSpec
 from prune_heads.tasks.task import Task
 
+if TYPE_CHECKING:
+    import datasets
+
 NAME = "own"
 """Of the task, and of a split that has no name."""
 
 
 def task_of_rows(
-    data: datasets.Dataset | Sequence[Mapping[str, Any]],
+    data: "datasets.Dataset | Sequence[Mapping[str, Any]]",
     *,
     kind: str,
     metric: str,
@@ -64,7 +65,7 @@ def task_of_rows(
     if labels is not None and found is not None:
         feature = rows.features[names["label"]]
         feature = getattr(feature, "feature", feature)  # of a list of labels
-        own = feature.names if isinstance(feature, datasets.ClassLabel) else None
+        own = getattr(feature, "names", None)
         order = tuple(own or labels)
         name = values.by_name if own else objective.named
         for i, value in enumerate(found):
@@ -100,8 +101,11 @@ def task_of_labels(values: NDArray[Any]) -> Task:
     return Task(spec, lambda name, n: rows, (NAME,))
 
 
-def _dataset(data: datasets.Dataset | Sequence[Mapping[str, Any]]) -> datasets.Dataset:
+def _dataset(data: "datasets.Dataset | Sequence[Mapping[str, Any]]") -> "datasets.Dataset":
     """In memory; no file is written."""
+    import datasets  # with pyarrow, takes a second
+    import pyarrow as pa
+
     if isinstance(data, datasets.Dataset):
         return data
     try:

@@ -13,10 +13,8 @@ from rich.console import Console
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.layout import console
 from prune_heads.tables import INTERVAL, Column, Table, columns, number
-from prune_heads.tables.csv import written
-from prune_heads.tables.latex import escaped
-from prune_heads.tables.markdown import document, markdown_table
 from prune_heads.tables.terminal import line, spans
+from prune_heads.tables.writers import document, escaped, markdown_table, written
 from prune_heads.visible import visible
 
 HOSTILE = "[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"
