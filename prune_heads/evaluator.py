@@ -57,7 +57,8 @@ class Evaluator:
         data: A task's name or a `Task` (`load_task`); a `datasets.Dataset` or a list of dicts with columns `text`,
             for pairs `text_pair`, and `label`; or a DataLoader of model inputs with labels, one an example:
             mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
-        tokenizer: The model's own; not needed for a checkpoint's name or a DataLoader.
+        tokenizer: The model's own, of a model of images its image processor; not needed for a checkpoint's name or a
+            DataLoader.
         objective: What is predicted: key of `OBJECTIVES`, or an `Objective` of your own; None: what the model's head
             gives.
         metric: Key of `METRIC_NAMES`, or a function of your own `(predictions, references, weights) -> values`: of
@@ -121,7 +122,9 @@ class Evaluator:
             batches = loaded(cast(Iterable[Any], data), self.model, own)
             task, objective = task_of_labels(batches.references), batches.objective
         elif checkpoint.tokenizer is None:
-            raise DataError("texts need the model's tokenizer, tokenizer=...; got none")
+            raise DataError(
+                "texts need the model's tokenizer, and images its image processor, tokenizer=...; got none"
+            )
         subject = Subject.of(
             checkpoint, task, objective=objective, batch_size=batch_size, max_length=max_length, device=where
         )

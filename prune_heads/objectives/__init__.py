@@ -110,6 +110,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             _LABELS,
             ("image",),
             label="label",
+            has_classes=True,
             summary="one's own images: what does each show? A folder a class, a data set, or a table of paths",
         ),
     }
@@ -156,7 +157,7 @@ def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
     def choose(config: "PreTrainedConfig", name: str) -> "Head":
         named = (config.architectures or [""])[0]
         for row in OBJECTIVES.values() if kind is None else ():
-            if row.kind != "lm" and named.endswith(f"For{row.load().head.suffix}"):
+            if row.kind != "lm" and f"For{row.load().head.suffix}" in named:
                 return row.load().head_of(config, name)
         return rows_for(kind or "labelled", name=objective)[0].load().head_of(config, name)
 

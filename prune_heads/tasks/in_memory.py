@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
 from prune_heads.objectives import rows_for
+from prune_heads.objectives.formats import encoded
 from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TaskSpec
 from prune_heads.tasks.task import Task
@@ -45,7 +46,7 @@ def task_of_rows(
     row = rows_for(kind, metric)[0]
     roles = row.load().inputs
     names = {**{role: role for role in roles}, "label": row.label or "label", **(columns or {})}
-    rows = _dataset(data)
+    rows = encoded(_dataset(data))
 
     def column(role: str) -> list[Any]:
         if names[role] not in rows.column_names:

@@ -79,12 +79,12 @@ def own_faults(
 ) -> list[str]:
     """All that is wrong with a description of one's own data; what is None is not looked at."""
     faults, rows = [], rows_for(kind)
-    endings = [*READERS, *rows[0].load().readers]
+    endings = dict.fromkeys([*READERS, *rows[0].load().readers])
     if files is not None:
         if not files:
             faults.append("at least one file must be named, e.g. for the split validation")
         for split, path in files.items():
-            if path.suffix not in endings:
+            if path.suffix not in endings and not (path.is_dir() and "" in endings):
                 shown = ", ".join(ending or "nothing (a folder)" for ending in endings)
                 faults.append(f"the {split} file must end with {shown}, got {path.name}")
     if text_columns is not None:
