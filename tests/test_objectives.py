@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from tiny import WORDS, save_tiny_checkpoint, write_sst2
+from tiny_images import loaded_vit, save_images, save_vit
 from tiny_texts import loaded, save_language_model, tiny_language_model, topic_texts, write_texts
+from tiny_tokens import save_tagger, tagger_of, write_conll
 
 from prune_heads import gates_of, remove_heads, zero_heads
 from prune_heads.ablation import predict_masks
@@ -58,7 +60,25 @@ def of_texts(name):
     return make
 
 
-MAKERS = {"single-label": single_label, "regression": regression} | {name: of_texts(name) for name in MODELS}
+def image_classification(folder):
+    own = own_texts("image-classification", {"validation": save_images(folder / "images", 11)})
+    task = load_task("image-classification", own=own)
+    return Subject.of(loaded_vit(save_vit(folder / "model")), task, batch_size=4)
+
+
+def tagger(folder):
+    file = write_conll(folder / "validation.conll", 9)
+    task = load_task("token-classification", own=own_texts("token-classification", {"validation": file}))
+    return Subject.of(tagger_of(save_tagger(folder / "model")), task, batch_size=4)
+
+
+MAKERS = {
+    "single-label": single_label,
+    "regression": regression,
+    "image-classification": image_classification,
+    "token-classification": tagger,
+    **{name: of_texts(name) for name in MODELS},
+}
 
 
 @pytest.fixture(scope="module", params=OBJECTIVES)
@@ -193,11 +213,11 @@ def test_comments_and_docstrings_are_no_part_of_the_code(tmp_path, monkeypatch):
 def test_chance_is_the_metric_of_what_needs_no_model(name, subject, batches):
     references = batches.references
     chance = subject.objective.chance(references)
-    if name == "single-label":
-        assert chance == max(np.mean(references == label) for label in (0, 1))
+    if name in ("single-label", "image-classification"):
+        assert chance == max(np.mean(references == label) for label in set(references))
     elif name == "regression":
         assert chance == 0
-    elif name == "translation":
+    elif name in ("translation", "token-classification"):
         assert chance is None
     else:
         assert chance == pytest.approx(-np.log(120))

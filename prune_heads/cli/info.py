@@ -19,21 +19,26 @@ def info(
             help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)"
         ),
     ] = "",
-    length: Annotated[int, Option(min=1, help="Number of tokens of the text that is counted.")] = 128,
+    length: Annotated[
+        int | None,
+        Option(
+            min=1,
+            help="Number of tokens that is counted. (default: 128; of images, those of the first layer)",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
-    from prune_heads.checkpoints import load_classifier
     from prune_heads.coverage.table import beside_heads
+    from prune_heads.options import WrittenModel
     from prune_heads.reporting.info import info_report, info_table
     from prune_heads.studies.pruning import read_heads
+    from prune_heads.studies.setup import load_model
 
-    classifier = load_classifier(setup.model, task=setup.task)
-    for note in classifier.notes:
-        TerminalReporter().note(note)
+    classifier = load_model(WrittenModel(setup.model, setup.task), TerminalReporter())
     n_heads = head_counts(attention_blocks(classifier.model))
-    costs = budget(classifier.model, read_heads(heads, n_heads), length)
+    costs = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
     report = info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
     show(report, info_table(report), as_json=as_json)

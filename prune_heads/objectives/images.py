@@ -93,7 +93,9 @@ def _said(source: Path | bytes, error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and isinstance(source, Path):
         return f"{source.name}, which is no file"
     name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
-    return f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
+    return (
+        f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,8 @@ def _read_saved(path: Path, wanted: Wanted, left_out: list[str] | None) -> Colum
     import datasets
 
     if (path / "dataset_dict.json").is_file():
-        splits = sorted(each.name for each in path.iterdir() if each.is_dir())
-        raise DataError(
-            f"{path.name}: one split of the data set must be named, such as {path.name}/{splits[0] if splits else 'train'}"
-            f"; got all, {', '.join(splits)}"
-        )
+        splits = ", ".join(f"{path.name}/{each.name}" for each in sorted(path.iterdir()) if each.is_dir())
+        raise DataError(f"{path.name}: one split of the data set must be named ({splits}), got all of them")
     try:
         data = encoded(datasets.load_from_disk(str(path)))
     except Exception as error:  # damaged files raise errors of any class

@@ -118,6 +118,11 @@ def bench(
         DataError: If there are fewer examples than a batch has, or the length is more than the model takes.
         PruneHeadsError: If the heads cannot be removed, masks are not applied, or the sides give different logits.
     """
+    if subject.objective.head.reads != "text":
+        raise DataError(
+            f"bench times texts by their tokens, and is not for {subject.objective.name}; prune-heads info counts what "
+            "removed heads save"
+        )
     length = _length(subject, options)
     batches = subject.batches(split)
     _check_examples(batches, split, options)

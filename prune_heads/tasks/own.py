@@ -53,6 +53,9 @@ def own_texts(
     files: Mapping[str, Path],
     text_columns: Sequence[str] | None = None,
     name: str | None = None,
+    label_column: str | None = None,
+    metric: str | None = None,
+    labels: tuple[str, ...] | None = None,
 ) -> OwnData:
     """Files of one's own of a kind of tasks; the columns are called as its `Row` says unless they are named.
 
@@ -60,8 +63,9 @@ def own_texts(
         TaskError: Something in the description is wrong; the message lists every fault.
     """
     row = rows_for(kind)[0]
-    metric = next(iter(row.metrics))
-    return OwnData(files, tuple(text_columns or row.columns), row.label, metric, None, name or kind, kind)
+    metric = metric or next(iter(row.metrics))
+    label = row.label and (label_column or row.label)
+    return OwnData(files, tuple(text_columns or row.columns), label, metric, labels, name or kind, kind)
 
 
 def own_faults(
@@ -75,12 +79,12 @@ def own_faults(
 ) -> list[str]:
     """All that is wrong with a description of one's own data; what is None is not looked at."""
     faults, rows = [], rows_for(kind)
-    endings = [*READERS, *rows[0].load().readers]
+    endings = dict.fromkeys([*READERS, *rows[0].load().readers])
     if files is not None:
         if not files:
             faults.append("at least one file must be named, e.g. for the split validation")
         for split, path in files.items():
-            if path.suffix not in endings:
+            if path.suffix not in endings and not (path.is_dir() and "" in endings):
                 shown = ", ".join(ending or "nothing (a folder)" for ending in endings)
                 faults.append(f"the {split} file must end with {shown}, got {path.name}")
     if text_columns is not None:
