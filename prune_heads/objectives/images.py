@@ -16,6 +16,7 @@ from torch import Tensor
 from prune_heads.errors import DataError, TaskError, first_line
 from prune_heads.objectives.batches import Side
 from prune_heads.objectives.formats import READERS, Columns, Reader, Wanted, checked, encoded
+from prune_heads.reading import read_bytes
 from prune_heads.visible import brief
 
 if TYPE_CHECKING:
@@ -64,34 +65,35 @@ class Picture:
             value = Path(value)
         if not isinstance(value, Path | bytes):
             raise ValueError(f"the image must be the path of a file, or its content, got {brief(value)}")
+        content = _content(value)
         try:
-            content = value.read_bytes() if isinstance(value, Path) else value
             with Image.open(io.BytesIO(content)) as image:
                 image.verify()
         except Exception as error:  # readers of formats raise errors of any class
             raise ValueError(f"the image must be one that Pillow reads, got {_said(value, error)}") from error
         return cls(value, hashlib.sha256(content).hexdigest())
 
-    def open(self) -> "Image":
+    def decoded(self) -> "Image":
         """In RGB and upright, as transformers reads it.
 
         Raises:
-            ValueError: If the file is damaged.
+            ValueError: If the file is damaged, or gone.
         """
         from PIL import Image, ImageOps
 
-        source = io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source
         try:
-            with Image.open(source) as image:
+            with Image.open(io.BytesIO(_content(self.source))) as image:
                 return ImageOps.exif_transpose(image).convert("RGB")
         except Exception as error:
             raise ValueError(f"the image must be whole, got {_said(self.source, error)}") from error
 
 
+def _content(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else read_bytes(source, "the image", ValueError)
+
+
 def _said(source: Path | bytes, error: Exception) -> str:
-    """Never a whole path: it is no business of a reader of the message."""
-    if isinstance(error, FileNotFoundError) and isinstance(source, Path):
-        return f"{source.name}, which is no file"
+    """Never a whole path, which is of no use to readers of a record."""
     name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
     return (
         f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
@@ -124,7 +126,7 @@ class Pixels:
         images = []
         for row in rows:
             try:
-                images.append(self.pictures[row].open())
+                images.append(self.pictures[row].decoded())
             except ValueError as fault:
                 raise DataError(f"{self.source}: example {row + 1}: {fault}") from fault
         try:
