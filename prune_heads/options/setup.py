@@ -125,7 +125,9 @@ class Setup(Group):
     )
     sample_seed: int | None = option("Seed of --sample. (default: 0)", low=0, since="later")
     train_file: Path | None = option(
-        "File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text.", "content", _OWN
+        "File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text, for images a folder.",
+        "content",
+        _OWN,
     )
     validation_file: Path | None = option("File to report on, in the same formats.", "content", _OWN)
     text_column: tuple[str, ...] = option(
