@@ -166,6 +166,12 @@ class Setup(Group):
         since="later",
         default=1,
     )
+    doc_stride: int | None = option(
+        "Tokens that two windows of a long context share. (default: a third of --max-length)",
+        panel=_COMPUTE,
+        low=0,
+        since="later",
+    )
     store: str | Path | None = option(
         STORE_HELP, "nothing", _COMPUTE, is_path=folder_or_url, read=store_place, metavar="PLACE"
     )
