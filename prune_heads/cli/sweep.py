@@ -149,8 +149,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
 def results(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     """Write results.csv and results.parquet (a row per trial, split and metric), table.md and record.json."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import results_table
-    from prune_heads.reporting.sweep_files import write_results
+    from prune_heads.reporting.sweep import results_table, write_results
 
     report = write_results(SweepFolder(folder), output, draws)
     show(report, results_table(report), as_json=as_json)
@@ -160,7 +159,7 @@ def results(folder: Folder, output: Output = None, as_json: Json = False) -> Non
 def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     """Draw the metric against the heads pruned, a line per criterion and a band over seeds: sweep.png and sweep.svg."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep_files import write_plot
+    from prune_heads.reporting.sweep import write_plot
     from prune_heads.tables.terminal import titled
 
     report = write_plot(SweepFolder(folder), output, draws)
