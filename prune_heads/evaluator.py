@@ -31,9 +31,8 @@ from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
 from prune_heads.studies import evaluating as studies
-from prune_heads.studies.ablation_tables import table
 from prune_heads.studies.curves import Measured, line_of
-from prune_heads.studies.measuring import check_defined, measure
+from prune_heads.studies.measuring import check_defined, measure, table
 from prune_heads.studies.orders import Order
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score

@@ -15,10 +15,9 @@ from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import correlate
 from prune_heads.studies.ablating import ablate
-from prune_heads.studies.ablation_tables import table
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.flips import FLIP_SAMPLE
-from prune_heads.studies.measuring import measure
+from prune_heads.studies.measuring import measure, table
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.surgery import remove_heads
 

@@ -11,7 +11,7 @@ from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
-from prune_heads.studies.majority import warn_if_below_chance
+from prune_heads.studies.measuring import warn_if_below_chance
 from prune_heads.tasks.task import load_task
 
 

@@ -2,19 +2,18 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from typer import Argument, Option
 
-from prune_heads.cli.groups import Words, grouped
-from prune_heads.cli.names import ReproductionName
-from prune_heads.cli.options import Json
+from prune_heads.cli.groups import Json, Words, grouped
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.subjects import chains, planned, to_finetune
 from prune_heads.errors import UnfitError
 from prune_heads.execution.chains import run_chains
 from prune_heads.execution.holding import held
 from prune_heads.options import Conditions, Reproducing, Setup
+from prune_heads.options.choices import Reproduction
 
 _OF_A_SETUP = {
     "model": "A checkpoint folder or a model on the hub. (default: one on the hub that is like the paper's)",
@@ -26,7 +25,7 @@ _OF_A_SETUP = {
 
 @grouped
 def reproduce(
-    name: Annotated[ReproductionName, Argument(metavar="NAME", help="table3, figure1, ..., or all.")],
+    name: Annotated[Reproduction, Argument(metavar="NAME", help="table3, figure1, ..., or all.")],
     given: Annotated[dict[str, Any], Words(Setup, _OF_A_SETUP), Words(Conditions)],
     options: Reproducing,
     config: Annotated[
@@ -44,16 +43,13 @@ def reproduce(
     """
     from prune_heads.reproduction.reproduce import reproduce_job
 
-    every = [each for each in ReproductionName if each is not ReproductionName.all]
-    names = every if name is ReproductionName.all else [name]
+    names = [each for each in get_args(Reproduction) if each != "all"] if name == "all" else [name]
     store, output = given.pop("store", None), options.output
-    if name is ReproductionName.all and config is not None and config.is_dir():
-        for lacking in [each for each in names if not (config / f"{each.value}.toml").is_file()]:
-            TerminalReporter().note(
-                f"{lacking.value} is left out: {config.resolve().name} has no {lacking.value}.toml"
-            )
+    if name == "all" and config is not None and config.is_dir():
+        for lacking in [each for each in names if not (config / f"{each}.toml").is_file()]:
+            TerminalReporter().note(f"{lacking} is left out: {config.resolve().name} has no {lacking}.toml")
             names.remove(lacking)
-    plans = {each.value: planned(each.value, config, given, store) for each in names}
+    plans = {each: planned(each, config, given, store) for each in names}
     shown = {}
     with nullcontext() if options.from_records else held(output, TerminalReporter()):
         if options.jobs > 1 and not options.from_records:
@@ -73,7 +69,7 @@ def reproduce(
                     forms=options.form,
                 )
             except UnfitError as error:
-                if name is not ReproductionName.all:
+                if name != "all":
                     raise
                 TerminalReporter().note(f"{each} is left out: {error}")
                 continue

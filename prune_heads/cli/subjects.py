@@ -1,19 +1,18 @@
 """What `prune-heads reproduce` is to be of: models and tasks, by its file and the command line."""
 
-import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from typer import BadParameter
 
-from prune_heads.cli.config import alone, read_toml
-from prune_heads.cli.finetune import finetune
+from prune_heads.cli.config import alone, no_option, read_toml
 from prune_heads.cli.output import TerminalReporter
+from prune_heads.cli.pruning import finetune
 from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.chains import Chain
 from prune_heads.options import Conditions, Setup, options_of
@@ -88,8 +87,10 @@ def planned(
     shown = "the command line" if file is None else file.name
     if not isinstance(subjects, list) or not all(isinstance(each, dict) for each in subjects):
         raise BadParameter(f"{shown}: subject must be tables, written [[subject]].")
+    known = [*(name for name in options_of(Setup) if name != "store"), *_CONDITIONS, _FINETUNE]
     for key in [*values, *(key for each in subjects for key in each)]:
-        _check_known(key, shown)
+        if key not in known:
+            raise BadParameter(f"{shown}: {no_option(key, [*known, _SUBJECT])}.")
     if subjects == [{}] and not {"model", "task"} & {*values, *given}:
         subjects = [dict(each) for each in default_subjects(name)]
     folder = Path() if file is None else file.parent
@@ -137,14 +138,6 @@ def _prepare(subject: PlannedSubject, output: Path) -> None:
 
     with suppress(UnfitError):  # it is said when the table is made
         prepare(subject.name, subject.setup, subject.conditions, output, TerminalReporter)
-
-
-def _check_known(key: str, shown: str) -> None:
-    known = [*(field.name for field in fields(Setup) if field.name != "store"), *_CONDITIONS, _FINETUNE]
-    if key not in known:
-        near = difflib.get_close_matches(key, [*known, _SUBJECT], n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise BadParameter(f"{shown}: there is no option {key!r}{hint}.")
 
 
 def _planned(name: str, folder: Path, values: Mapping[str, Any], store: str | None) -> PlannedSubject:

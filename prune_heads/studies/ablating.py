@@ -1,6 +1,5 @@
 """Mask each head, or all others of its layer, and measure: the paper's tables 1, 2, 3, 5 and 6, and its figure 2."""
 
-from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -9,13 +8,10 @@ from numpy.typing import NDArray
 
 from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import record_of
+from prune_heads.runs import Admit, Study, anyone
 from prune_heads.statistics import correlate
-from prune_heads.studies.ablation_tables import Cells, table
-from prune_heads.studies.clock import Clock
 from prune_heads.studies.flips import count_flips
-from prune_heads.studies.majority import warn_if_below_chance
-from prune_heads.studies.measuring import check_defined, masks_of, measure
+from prune_heads.studies.measuring import Cells, check_defined, masks_of, measure, table, warn_if_below_chance
 from prune_heads.studies.setup import (
     identify,
     identify_split,
@@ -33,7 +29,7 @@ def ablate(
     options: Ablation,
     reporter: Reporter,
     *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+    admit: Admit = anyone,
     spread: Spread | None = None,
 ) -> dict[str, Any]:
     """The record of `prune-heads ablate`: a table a split, their correlations, and for `only-one` the best heads.
@@ -48,7 +44,7 @@ def ablate(
     Raises:
         PruneHeadsError: See `measure`.
     """
-    clock, options = Clock(), options.settled(setup.max_examples)
+    study, options = Study("ablate", reporter, admit), options.settled(setup.max_examples)
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)
     chosen_on = None
@@ -64,12 +60,11 @@ def ablate(
             reporter.note(
                 f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them"
             )
-    identity = {
-        "configuration": {**setup.configuration(), **options.configuration()},
+    study.begin(
+        configuration={**setup.configuration(), **options.configuration()},
         **identify(subject, splits),
-        "chosen_on": None if chosen_on is None else identify_split(chosen_on),
-    }
-    admit(identity)
+        chosen_on=None if chosen_on is None else identify_split(chosen_on),
+    )
     every = [predictions_of(setup, subject, split, reporter) for split in splits]
     choosing = next((each for each in every if each.split is chosen_on), None)
     to_choose = []
@@ -78,7 +73,7 @@ def ablate(
         to_choose = [choosing]
     for each in (*every, *to_choose):
         check_defined(each)
-    clock.lap("load")
+    study.lap("load")
 
     if spread is not None:
         asked = [(each, (each.gone, *masks_of(each, options).values())) for each in (*to_choose, *every)]
@@ -88,7 +83,7 @@ def ablate(
     for each in every:
         found.append(chosen if chosen is not None and each is choosing else measure(each, options))
         warn_if_below_chance(each, found[-1].base)
-    clock.lap("ablate")
+    study.lap("ablate")
     tables = [table(each, chosen) for each in found]
     correlations = [
         {
@@ -98,20 +93,16 @@ def ablate(
         }
         for a, b in combinations(tables, 2)
     ]
-    clock.lap("statistics")
+    study.lap("statistics")
     flipped = None
     if setup.dtype != "float32" and subject.objective.chooses:
         first = found[0]
         flipped = count_flips(
             setup, first.predictions.split.name, first.by_mask(), reporter, memory=options.memory
         )
-        clock.lap("float32 sample")
+        study.lap("float32 sample")
     labels = subject.task.spec.labels
-    return record_of(
-        "ablate",
-        identity,
-        reporter,
-        clock.seconds,
+    return study.record(
         subject.device,
         task=subject.task.spec.name,
         kind=options.kind,

@@ -10,7 +10,7 @@ from prune_heads.coverage.mixing import mixers
 from prune_heads.heads import HeadMask
 from prune_heads.predictions import Predictions
 from prune_heads.statistics import compare_paired, metric_interval
-from prune_heads.studies.majority import warn_if_below_chance
+from prune_heads.studies.measuring import warn_if_below_chance
 
 
 def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[str, Any]:

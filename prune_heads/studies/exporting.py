@@ -28,8 +28,7 @@ from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.padding import n_positions
 from prune_heads.probe import prove_gates
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, check_output, record_of
-from prune_heads.studies.clock import Clock
+from prune_heads.runs import RECORD_FILE, Study, admission
 from prune_heads.studies.pruning import chosen, going_together
 from prune_heads.studies.setup import identify_model, load_model
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
@@ -123,7 +122,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
         PruneHeadsError: If the model or the heads cannot be read, or the folder holds something else.
     """
     require(options.to)
-    clock = Clock()
+    study = Study("export", reporter, admission(folder))
     classifier = load_model(options, reporter)
     gone = removed_heads(classifier.model)
     named = _named(classifier.model, options, gone, reporter)
@@ -131,27 +130,22 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
         reporter.note(
             "the checkpoint has all its heads and none are named: what is written is the model as it was"
         )
-    identity = {
-        "configuration": {
+    study.begin(
+        configuration={
             "model": classifier.name,
             "heads": named.descriptors(),
             "to": options.to,
             "dtype": options.dtype,
         },
         **identify_model(classifier),
-    }
-    check_output(folder, identity)
+    )
     device = classifier.model.device
-    clock.lap("load")
+    study.lap("load")
     with new_directory(folder.output) as made:
         exported = export(classifier, named, options.to, made)
         write_tokenizer(classifier.tokenizer, made)
-        clock.lap("export")
-        record = record_of(
-            "export",
-            identity,
-            reporter,
-            clock.seconds,
+        study.lap("export")
+        record = study.record(
             device,
             to=options.to,
             n_heads=gone.n_total,

@@ -1,6 +1,5 @@
 """Fine-tune a pretrained model on a task: `prune-heads finetune`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from prune_heads.evaluation import Subject
 from prune_heads.objectives import serving
 from prune_heads.options import Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import record_of
-from prune_heads.studies.clock import Clock
+from prune_heads.runs import Admit, Study, anyone
 from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
 from prune_heads.studies.training import check_steps, train
 from prune_heads.tasks.task import load_task
@@ -36,7 +34,7 @@ def finetune(
     work: Path,
     reporter: Reporter,
     *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+    admit: Admit = anyone,
 ) -> Finetuned:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
@@ -50,7 +48,7 @@ def finetune(
     Raises:
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
     """
-    clock = Clock()
+    study = Study("finetune", reporter, admit)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     if not serving(task.spec)[0].trains:
         raise TaskError(f"fine-tuning needs a task with labels; {task.spec.name} has texts alone")
@@ -69,30 +67,17 @@ def finetune(
     subject = Subject.of(start, task, batch_size=setup.batch_size, max_length=setup.max_length, device=device)
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
     splits = load_splits(setup, subject, (), reporter)
-    identity = {
-        "configuration": {**setup.configuration(), **recipe.configuration()},
-        **identify(subject, [trained_on, *splits]),
-    }
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
     check_steps(recipe, batches)
-    admit(identity)
-    clock.lap("load")
-    epochs = train(
-        subject,
-        batches,
-        splits,
-        recipe,
-        work,
-        reporter,
-        dtype=setup.dtype,
+    study.begin(
+        configuration={**setup.configuration(), **recipe.configuration()},
+        **identify(subject, [trained_on, *splits]),
     )
-    clock.lap("train")
+    study.lap("load")
+    epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
+    study.lap("train")
     labels = task.spec.labels
-    record = record_of(
-        "finetune",
-        identity,
-        reporter,
-        clock.seconds,
+    record = study.record(
         device,
         task=task.spec.name,
         labels=None if labels is None else list(labels),

@@ -1,6 +1,5 @@
 """The steps of a run on their own, joined by their files: score, prune, evaluate."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.options import Choice, Masked, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.progress import Reporter
-from prune_heads.runs import record_of
-from prune_heads.studies.clock import Clock
+from prune_heads.runs import Admit, Study
 from prune_heads.studies.evaluating import evaluate
 from prune_heads.studies.pruning import chosen, going_together, prune, read_heads
 from prune_heads.studies.scoring import ScoreResult, configuration_of, examples_to_score_on, score
@@ -27,7 +25,6 @@ from prune_heads.studies.spreading import Spread
 from prune_heads.surgery import removed_heads
 
 Record = dict[str, Any]
-Admit = Callable[[Record], None]
 
 
 def score_heads(
@@ -45,18 +42,17 @@ def score_heads(
     Raises:
         PruneHeadsError: If the heads cannot be scored.
     """
-    clock = Clock()
+    study = Study("score", reporter, admit)
     subject = load_subject(setup, reporter)
     examples = examples_to_score_on(subject, setup, scoring, reporter)
-    identity = {
-        "configuration": {**setup.configuration(), **configuration_of(scoring)},
+    study.begin(
+        configuration={**setup.configuration(), **configuration_of(scoring)},
         **identify(subject, [] if examples is None else [examples.split]),
-    }
-    admit(identity)
-    clock.lap("load")
+    )
+    study.lap("load")
     scored = score(subject, scoring, examples, spread=spread)
-    clock.lap("score")
-    return record_of("score", identity, reporter, clock.seconds, subject.device), scored
+    study.lap("score")
+    return study.record(subject.device), scored
 
 
 def prune_heads(
@@ -67,29 +63,24 @@ def prune_heads(
     Raises:
         PruneHeadsError: If the model, the heads or the scores cannot be read.
     """
-    clock, mode = Clock(), options.mode
+    study, mode = Study("prune", reporter, admit), options.mode
     classifier = load_model(model, reporter)
     gone = removed_heads(classifier.model)
     together = going_together(classifier.model, choice, mode, reporter)
     scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
     mask = chosen(choice, gone, scores, together)
-    identity = {
-        "configuration": {
+    study.begin(
+        configuration={
             "model": classifier.name,
             "heads": mask.descriptors(),
             "mode": mode,
             "dtype": model.dtype,
         },
         **identify_model(classifier),
-    }
-    admit(identity)
+    )
     parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
-    clock.lap("prune")
-    record = record_of(
-        "prune",
-        identity,
-        reporter,
-        clock.seconds,
+    study.lap("prune")
+    record = study.record(
         classifier.model.device,
         mode=mode,
         n_heads=mask.n_total,
@@ -108,19 +99,18 @@ def evaluate_heads(
     Raises:
         PruneHeadsError: If the model cannot be evaluated so.
     """
-    clock = Clock()
+    study = Study("evaluate", reporter, admit)
     subject = load_subject(setup, reporter)
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
     split = load_split(setup, subject, options.split or subject.task.spec.eval_splits[0], reporter)
-    identity = {
-        "configuration": {**setup.configuration(), "heads": mask.descriptors(), "split": split.name},
+    study.begin(
+        configuration={**setup.configuration(), "heads": mask.descriptors(), "split": split.name},
         **identify(subject, [split]),
-    }
-    admit(identity)
-    clock.lap("load")
+    )
+    study.lap("load")
     report = evaluate(predictions_of(setup, subject, split, reporter), mask)
-    clock.lap("evaluate")
-    record = record_of("evaluate", identity, reporter, clock.seconds, subject.device, **report)
+    study.lap("evaluate")
+    record = study.record(subject.device, **report)
     return record, mask, report
 
 

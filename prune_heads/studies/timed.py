@@ -1,6 +1,5 @@
 """The record of `prune-heads bench`: which heads go, and what that gains."""
 
-from collections.abc import Callable
 from typing import Any
 
 from prune_heads.errors import HeadDescriptorError
@@ -8,9 +7,8 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance.criteria import random_scores
 from prune_heads.options import Bench, Choice, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import record_of
+from prune_heads.runs import Admit, Study, anyone
 from prune_heads.studies.bench import bench, original_of
-from prune_heads.studies.clock import Clock
 from prune_heads.studies.pruning import chosen, going_together
 from prune_heads.studies.setup import identify, load_split, load_subject
 from prune_heads.studies.steps import read_scores
@@ -23,7 +21,7 @@ def time_heads(
     options: Bench,
     reporter: Reporter,
     *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+    admit: Admit = anyone,
 ) -> tuple[dict[str, Any], HeadMask]:
     """The record of `prune-heads bench`, and the heads that were removed.
 
@@ -38,7 +36,7 @@ def time_heads(
         HeadDescriptorError: If no head is to go, so that there is nothing to compare.
         PruneHeadsError: If the sides cannot be had, or give different logits.
     """
-    clock = Clock()
+    study = Study("bench", reporter, admit)
     subject = load_subject(setup, reporter)
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     gone, original = removed_heads(subject.model), original_of(subject)
@@ -53,23 +51,20 @@ def time_heads(
         raise HeadDescriptorError(
             "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
         )
-    configuration = {
-        **setup.configuration(),
-        **choice.configuration(),
-        "heads": mask.descriptors(),
-        **options.configuration(),
-        "batch_sizes": list(options.sizes(len(split))),
-    }
-    identity = {"configuration": configuration, **identify(subject, [split])}
-    admit(identity)
-    clock.lap("load")
+    study.begin(
+        configuration={
+            **setup.configuration(),
+            **choice.configuration(),
+            "heads": mask.descriptors(),
+            **options.configuration(),
+            "batch_sizes": list(options.sizes(len(split))),
+        },
+        **identify(subject, [split]),
+    )
+    study.lap("load")
     found = bench(subject, original, mask, split, options, reporter)
-    clock.lap("bench")
-    record = record_of(
-        "bench",
-        identity,
-        reporter,
-        clock.seconds,
+    study.lap("bench")
+    record = study.record(
         subject.device,
         task=subject.task.spec.name,
         mode="remove",
