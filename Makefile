@@ -10,7 +10,7 @@ demo: $(STAMP)
 
 # All tests; `pytest` alone leaves out those marked slow. One thread for each of two workers: more only wait for each other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not thorough"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup -m "not thorough"
 
 # What takes too long for every change: all model types and their variants, long simulations. The types also with the
 # oldest transformers that pyproject.toml takes and with the newest there is, whose warnings are not ours.

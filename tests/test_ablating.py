@@ -305,14 +305,14 @@ def test_the_splits_of_a_task_are_correlated(mini):
     assert expected.n_heads == 8
     assert pair == {"first": first["split"], "second": second["split"], **expected.to_json()}
     assert record["labels"] == ["entailment", "neutral", "contradiction"]
-    assert run(mini, splits=("validation_mismatched",), blocks=("2", "3"))["tables"] == [second]
+    assert run(mini, split=("validation_mismatched",), blocks=("2", "3"))["tables"] == [second]
 
 
 def test_heads_may_be_chosen_on_as_many_examples_as_are_measured_on(setup):
     short = replace(setup, max_examples=30)
-    same = run(short, kind="only-one", choose_split="validation", choose_examples=None)
+    same = run(short, kind="only-one", choose_split="validation", choose_examples=0)
     assert same["chosen_on"] == same["data"][0]
     for best in same["tables"][0]["best"]:
         assert best["best_here"] == {"head": best["head"], "delta": best["delta"]}
-    other = run(short, kind="only-one", choose_examples=None)
+    other = run(short, kind="only-one", choose_examples=0)
     assert (other["chosen_on"]["split"], other["chosen_on"]["n_examples"]) == ("train", 30)

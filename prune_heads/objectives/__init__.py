@@ -81,6 +81,14 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
+        "image-classification": Row(
+            "image_classification:ImageClassification",
+            "image-classification",
+            _LABELS,
+            ("image",),
+            label="label",
+            summary="one's own images: what does each show? A folder a class, a data set, or a table of paths",
+        ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""

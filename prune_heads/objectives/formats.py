@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def _read_csv(path: Path, wanted: Wanted, left_out: list[str] | None, delimiters
     with _long_fields():
         headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
         mark = max(delimiters, key=lambda mark: (wanted.keys() <= set(headers[mark]), len(headers[mark])))
-        found = Columns(_checked(headers[mark], wanted, path), left_out=left_out)
+        found = Columns(checked(headers[mark], wanted, path), left_out=left_out)
         places = [found.names.index(name) for name in wanted]
         for number, fields in enumerate(_records(path, text, mark)):
             place = f"{path.name} row {number}"
@@ -139,7 +139,7 @@ def _read_json(path: Path, wanted: Wanted, left_out: list[str] | None) -> Column
             found.places.append(place)
         else:
             found.fault(f"{place}: it must be a JSON object, got {brief(each)}")
-    found.names = _checked(list(names), wanted, path)
+    found.names = checked(list(names), wanted, path)
     return found
 
 
@@ -166,7 +166,7 @@ def _read_parquet(path: Path, wanted: Wanted, left_out: list[str] | None) -> Col
 
     try:
         file = parquet.ParquetFile(path)
-        found = Columns(_checked(file.schema_arrow.names, wanted, path), left_out=left_out)
+        found = Columns(checked(file.schema_arrow.names, wanted, path), left_out=left_out)
         columns = file.read(list(wanted)).to_pydict()
         about = (file.schema_arrow.metadata or {}).get(b"huggingface")
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -196,7 +196,7 @@ def _is_class(feature: object) -> bool:
 
 def read_text(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
     """Lines that are not blank, as they are; split at line feeds alone, for texts may hold other separators."""
-    found = Columns(_checked(["text"], wanted, path), left_out=left_out)
+    found = Columns(checked(["text"], wanted, path), left_out=left_out)
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             found.rows.append([line.removesuffix("\r")])
@@ -227,7 +227,20 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _checked(there: Sequence[str], wanted: Wanted, path: Path) -> list[str]:
+def encoded(data: Any) -> Any:
+    """A `datasets.Dataset` that gives images and the like as they are stored, not decoded."""
+    for name, feature in data.features.items():
+        if getattr(feature, "decode", False):
+            data = data.cast_column(name, replace(feature, decode=False))
+    return data
+
+
+def checked(there: Sequence[str], wanted: Wanted, path: Path) -> list[str]:
+    """The columns that a file has.
+
+    Raises:
+        DataError: Unless each that is wanted is there once.
+    """
     for name, option in wanted.items():
         if there.count(name) != 1:
             raise DataError(

@@ -1,6 +1,5 @@
 """A target that an encoder-decoder writes for its source, compared with the right one by BLEU."""
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +53,7 @@ class Translation(Seq2Seq):
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """How it writes, the checkpoint's own defaults among it."""
-        return {"beams": self.beams, "n_max": self.n_max, "defaults": json.loads(how_it_writes(model))}
+        return {"beams": self.beams, "n_max": self.n_max, "defaults": how_it_writes(model)}
 
     def about(self, n_max: int) -> dict[str, Any]:
         """How it writes and is compared."""

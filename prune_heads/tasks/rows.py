@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,13 @@ class Rows:
         return replace(self, columns={name: [c[i] for i in places] for name, c in self.columns.items()})
 
     def fingerprint(self, labels: Sequence[str] | None) -> str:
-        """SHA-256 over label names, texts and labels: the same for the same rows from whatever source."""
+        """SHA-256 over label names, texts and labels: the same for the same rows from whatever source.
+
+        A cell that JSON does not hold, such as an image, has a `fingerprint`.
+        """
         digest = hashlib.sha256(json.dumps(labels).encode())
         for row in zip(*self.columns.values(), strict=True):
-            digest.update(json.dumps(row).encode())  # a JSON array ends unmistakably: no separator is needed
+            digest.update(json.dumps(row, default=attrgetter("fingerprint")).encode())  # a JSON array ends unmistakably: no separator is needed
         return digest.hexdigest()
 
 
