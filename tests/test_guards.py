@@ -28,8 +28,7 @@ PRINTERS = {
     "cli/output.py": "prints what the printer made",
     "cli/app.py": "help and version",
     "cli/listings.py": "pages that are shipped with the package",
-    "cli/sweep.py": "help",
-    "cli/store.py": "help",
+    "cli/groups.py": "help",
     "cli/pruning.py": "a note of names from a table",
     "cli/signals.py": "a note without names, within a signal handler",
 }

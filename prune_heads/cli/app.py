@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from prune_heads.cli import signals
 from prune_heads.cli.examples import add_examples
+from prune_heads.cli.groups import help_alone
 from prune_heads.cli.listings import criteria, doctor, guide, info, models, tasks
 from prune_heads.cli.measuring import ablate, bench, correlate, curve
 from prune_heads.cli.output import fail
@@ -25,7 +26,6 @@ from prune_heads.reporting.layout import speaking
 
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
 
-MISUSED = 2
 _MOVED = {
     "benchmark": "prune-heads benchmark is now a script of the repository: python -m experiments.benchmark. "
     "'bench' times a model without some of its heads"
@@ -165,9 +165,7 @@ def _without_command(
 
         print(f"prune-heads {installed('prune-heads')}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(MISUSED)
+    help_alone(context)
 
 
 def main() -> None:

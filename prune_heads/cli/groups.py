@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import wraps
 from typing import Annotated, Any, get_args
 
-from typer import Argument, BadParameter, Context, Option
+from typer import Argument, BadParameter, Context, Exit, Option
 
 from prune_heads.errors import OptionError
 from prune_heads.options import Group, options_of
@@ -17,6 +17,7 @@ Json = Annotated[bool, Option("--json", help="Print one JSON object and nothing 
 Checkpoint = Annotated[
     str | None, Argument(metavar="CHECKPOINT", help="The model, as --model names it.", show_default=False)
 ]
+MISUSED = 2
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def typer_option(option: Opt) -> inspect.Parameter:
     say, default = option.say, inspect.Parameter.empty if option.default is MISSING else option.word
     kind: Any = option.kind
     if option.choices:  # an enumeration, for Typer takes no list of literals
-        kind = StrEnum(option.name, {choice: choice for choice in option.choices})
+        of_choices: Any = StrEnum
+        kind = of_choices(option.name, {choice: choice for choice in option.choices})
         default = kind(default) if isinstance(default, str) else default
     kind = list[kind] if option.is_many else kind
     about = Option(
@@ -148,3 +150,10 @@ def _checked(option: Opt) -> Callable[[Any], Any]:
 
 def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def help_alone(context: Context) -> None:
+    """The help of a group of commands that is called without one of them, which is misuse."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise Exit(MISUSED)

@@ -150,7 +150,7 @@ def finetune(
         raise BadParameter("--output must name a folder for the checkpoint.")
     from prune_heads.reporting.finetuning import finetuning_table
     from prune_heads.reporting.folders import finetuning_files
-    from prune_heads.studies.finetune_folder import finetune_into
+    from prune_heads.studies.finetuning import finetune_into
 
     there = NewFolder(folder.output, folder.overwrite)
     record = finetune_into(setup, recipe, TerminalReporter(), there, finetuning_files)

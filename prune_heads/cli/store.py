@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from prune_heads.cli.groups import Json, grouped
+from prune_heads.cli.groups import Json, grouped, help_alone
 from prune_heads.cli.output import show
 from prune_heads.errors import StoreError
 from prune_heads.options import Place
@@ -14,13 +14,7 @@ if TYPE_CHECKING:
     from prune_heads.store import PredictionStore
 
 store = typer.Typer(help="List, verify or clear the predictions that are kept.")
-
-
-@store.callback(invoke_without_command=True)
-def _without_command(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(2)  # misuse, as without any command
+store.callback(invoke_without_command=True)(help_alone)
 
 
 @store.command("list")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Argument, BadParameter, Option
 
-from prune_heads.cli.groups import Json, grouped
+from prune_heads.cli.groups import Json, grouped, help_alone
 from prune_heads.cli.output import show
 from prune_heads.cli.signals import interruptible
 from prune_heads.cli.trial import BeginTrials, check_criteria, known
@@ -23,13 +23,7 @@ Output = Annotated[
 ]
 
 sweep = typer.Typer(help="Many runs from one file: run, status, results, retry, plot.")
-
-
-@sweep.callback(invoke_without_command=True)
-def _without_command(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(2)  # misuse, as without any command
+sweep.callback(invoke_without_command=True)(help_alone)
 
 
 @sweep.command("run")

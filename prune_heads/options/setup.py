@@ -67,7 +67,7 @@ def _model_name(model: str) -> str:
 class Place(Group):
     """Where predictions are kept."""
 
-    store: str | Path | None = option(STORE)
+    store: str | None = option(STORE)
 
 
 @dataclass(frozen=True)

@@ -108,12 +108,7 @@ def read_series(path: Path) -> list[Series]:
     raise RunError(_neither(f"{source} is of another command, or not of ours"))
 
 
-def correlate_files(
-    paths: Sequence[Path],
-    reporter: Reporter,
-    *,
-    admit: Admit = anyone,
-) -> dict[str, Any]:
+def correlate_files(paths: Sequence[Path], reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
     """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
 
     Raises:

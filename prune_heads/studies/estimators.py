@@ -15,8 +15,8 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
 from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate, shares_pruned
-from prune_heads.studies.curves import Measured, areas
-from prune_heads.studies.measuring import check_defined, warn_if_below_chance
+from prune_heads.studies.curves import areas
+from prune_heads.studies.measuring import Measured, check_defined, warn_if_below_chance
 from prune_heads.studies.scoring import examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_split, load_split, load_subject, predictions_of
 
@@ -38,11 +38,7 @@ class _Ordered:
 
 # long: one study from its options to its record, a stage a paragraph
 def compare_estimators(
-    setup: Setup,
-    options: Comparison,
-    reporter: Reporter,
-    *,
-    admit: Admit = anyone,
+    setup: Setup, options: Comparison, reporter: Reporter, *, admit: Admit = anyone
 ) -> dict[str, Any]:
     """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
 
@@ -83,7 +79,7 @@ def compare_estimators(
     study.lap("score")
     masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
     measured = Measured(predictions, predict_masks(predictions, masks), options.seed)
-    warn_if_below_chance(predictions, measured.logits[gone])
+    warn_if_below_chance(predictions, measured.kept[gone])
     study.lap("evaluate")
     lines = [_line(name, orders, measured, options) for name in orders]
     pairs = [_pair(a, b, orders, gone) for a, b in combinations(orders, 2)]
@@ -121,15 +117,11 @@ def _line(
         for step, mask in enumerate(order.masks)
     ]
     predictions = measured.predictions
-
-    def answers(masks: Sequence[HeadMask]) -> list[Any]:
-        return [predictions.answers(measured.logits[mask]) for mask in masks]
-
     difference = compare_areas(
         predictions.measure,
         shares_pruned([len(mask) for mask in order.masks]).tolist(),
-        answers(orders[REFERENCE].masks),
-        answers(order.masks),
+        [measured.answers(mask) for mask in orders[REFERENCE].masks],
+        [measured.answers(mask) for mask in order.masks],
         predictions.references,
         seed=options.seed,
     )

@@ -1,10 +1,10 @@
 """Every head of some layers masked on its own, on one split, and the table of it: differences with their tests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.descriptors import Head, named_blocks
@@ -13,7 +13,14 @@ from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Ablation
 from prune_heads.predictions import Predictions
-from prune_heads.statistics import N_RESAMPLES, PairedTest, benjamini_hochberg, compare_paired, holm
+from prune_heads.statistics import (
+    N_RESAMPLES,
+    PairedTest,
+    benjamini_hochberg,
+    compare_paired,
+    holm,
+    metric_interval,
+)
 
 ALPHA = 0.01
 """The paper's level of significance."""
@@ -22,33 +29,56 @@ Cells = list[list[float | None]]
 """One row a block; None for a head that is not there or was not asked about."""
 
 
-@dataclass(frozen=True)
 class Measured:
-    """The answers of a model on a split without a mask and under each ablation."""
+    """The answers of a model on a split under masks; what is asked for twice is computed once."""
 
-    predictions: Predictions
-    kind: str
-    base: Kept
-    by_head: Mapping[Head, Kept]
-    seed: int = 0
-    """Of the bootstrap."""
+    def __init__(
+        self,
+        predictions: Predictions,
+        kept: Mapping[HeadMask, Kept],
+        seed: int = 0,
+        by_head: Mapping[Head, HeadMask] | None = None,
+    ) -> None:
+        """Of what is kept under each mask, that of no head among them.
 
-    def by_mask(self) -> dict[HeadMask, Kept]:
-        """The same by the masks that were applied."""
-        masks = ablations(self.kind, self.predictions.gone)
-        return {self.predictions.gone: self.base} | {masks[head]: x for head, x in self.by_head.items()}
+        Args:
+            predictions: The model on the split.
+            kept: What it answers under each mask.
+            seed: Of the bootstrap.
+            by_head: Of ablations: the mask that asks about each head.
+        """
+        self.predictions, self.kept, self.seed = predictions, kept, seed
+        self.by_head = by_head or {}
+        self.split = predictions.split.name
+        self._values: dict[HeadMask, float] = {}
+        self._intervals: dict[HeadMask, tuple[float, float]] = {}
 
-    def value(self, kept: Kept) -> float:
+    def answers(self, mask: HeadMask) -> NDArray[Any]:
+        """What is predicted."""
+        return self.predictions.answers(self.kept[mask])
+
+    def value(self, mask: HeadMask) -> float:
         """The headline metric."""
-        return self.predictions.metric_of(kept)
+        if mask not in self._values:
+            self._values[mask] = self.predictions.metric_of(self.kept[mask])
+        return self._values[mask]
+
+    def interval(self, mask: HeadMask) -> tuple[float, float]:
+        """Its 95% interval, by the bootstrap."""
+        if mask not in self._intervals:
+            of = self.predictions
+            self._intervals[mask] = metric_interval(
+                of.measure, self.answers(mask), of.references, seed=self.seed
+            )
+        return self._intervals[mask]
 
     def deltas(self) -> dict[Head, float]:
         """Metric under each ablation minus metric without a mask."""
-        base = self.value(self.base)
-        return {head: self.value(kept) - base for head, kept in self.by_head.items()}
+        base = self.value(self.predictions.gone)
+        return {head: self.value(mask) - base for head, mask in self.by_head.items()}
 
 
-def measure(predictions: Predictions, options: Ablation) -> Measured:
+def ablated(predictions: Predictions, options: Ablation) -> Measured:
     """The ablations of one kind on one split.
 
     Raises:
@@ -60,9 +90,7 @@ def measure(predictions: Predictions, options: Ablation) -> Measured:
     masks = masks_of(predictions, options)
     wanted = [predictions.gone, *masks.values()]
     found = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
-    base = found[predictions.gone]
-    by_head = {head: found[mask] for head, mask in masks.items()}
-    return Measured(predictions, options.kind, base, by_head, options.seed)
+    return Measured(predictions, found, options.seed, masks)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
@@ -109,15 +137,15 @@ def warn_if_below_chance(predictions: Predictions, base: Kept) -> None:
         )
 
 
-def table(found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
+def table(kind: str, found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
     """One split's table: metric and difference of each head, its interval, and p-values before and after correction.
 
     Args:
+        kind: Which ablations: key of `prune_heads.ablation.KINDS`.
         found: The ablations on the split.
         chosen: The same ablations on other examples, by which each layer's best head is picked.
     """
     predictions = found.predictions
-    base = found.value(found.base)
     tests = _tests(found)
     shape = predictions.gone.n_heads
 
@@ -129,13 +157,13 @@ def table(found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
     best = None if chosen is None else _best(found, chosen, tests)
     return {
         "split": predictions.split.name,
-        "kind": found.kind,
+        "kind": kind,
         "metric": predictions.metric,
-        "base": base,
+        "base": found.value(predictions.gone),
         "n_examples": len(predictions.references),
         "numbering": NUMBERING,
         "blocks": [block.describe() for block in predictions.subject.blocks],
-        "value": cells({head: found.value(logits) for head, logits in found.by_head.items()}),
+        "value": cells({head: found.value(mask) for head, mask in found.by_head.items()}),
         "delta": cells(found.deltas()),
         "low": cells({head: test.low for head, test in tests.items()}),
         "high": cells({head: test.high for head, test in tests.items()}),
@@ -152,26 +180,20 @@ def table(found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
 
 def _tests(found: Measured) -> dict[Head, PairedTest]:
     """Each head's test; the bootstrap is fine enough for the smallest p to survive a correction over all of them."""
-    predictions, answers = found.predictions, found.predictions.answers
-    base = answers(found.base)
+    measure, references = found.predictions.measure, found.predictions.references
+    base = found.answers(found.predictions.gone)
     n_resamples = max(N_RESAMPLES, int(1.5 * len(found.by_head) / ALPHA))
+    how = {"seed": found.seed, "n_resamples": n_resamples}
     return {
-        head: compare_paired(
-            predictions.measure,
-            base,
-            answers(logits),
-            predictions.references,
-            seed=found.seed,
-            n_resamples=n_resamples,
-        )
-        for head, logits in found.by_head.items()
+        head: compare_paired(measure, base, found.answers(mask), references, **how)
+        for head, mask in found.by_head.items()
     }
 
 
 def _best(found: Measured, chosen: Measured, tests: Mapping[Head, PairedTest]) -> list[dict[str, Any]]:
     """Each layer's head that is best where it is chosen, and what it is worth here; corrected over the layers."""
     there, here = chosen.deltas(), found.deltas()
-    base = chosen.value(chosen.base)
+    base = chosen.value(chosen.predictions.gone)
     rows = []
     names = found.predictions.gone.n_heads.names()
     for block in dict.fromkeys(block for block, _ in found.by_head):

@@ -12,12 +12,12 @@ from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice, RunOptions, Scoring
 from prune_heads.runs import Admit, Study, anyone
-from prune_heads.studies.evaluating import note_without_heads
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.measuring import warn_if_below_chance
-from prune_heads.studies.pruning import chosen, compare, count_chosen, curve, going_together, prune
+from prune_heads.studies.pruning import chosen, compare, count_chosen, counted, curve, going_together, prune
 from prune_heads.studies.scoring import ScoreResult, configuration_of, note_oracle
 from prune_heads.studies.setup import identify_metric, identify_split
+from prune_heads.studies.steps import note_without_heads
 from prune_heads.surgery import removed_heads
 
 
@@ -35,12 +35,7 @@ class RunResult:
 
 # long: one study from its options to its record, a stage a paragraph
 def run(
-    lab: Lab,
-    scoring: Scoring,
-    choice: Choice,
-    options: RunOptions,
-    *,
-    admit: Admit = anyone,
+    lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admit: Admit = anyone
 ) -> RunResult:
     """Run the main job.
 
@@ -115,9 +110,7 @@ def run(
         task=subject.task.spec.name,
         headline=every[0].metric,
         mode=options.mode,
-        n_heads=mask.n_total,
-        n_pruned=len(mask),
-        heads_pruned=mask.descriptors(),
+        **counted(mask),
         parameters=parameters,
         rows=rows,
         curve=points,
