@@ -6,10 +6,9 @@ Nothing is written and nothing printed unless a store is named. The commands of 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import datasets
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from prune_heads.ablation import predict_masks
@@ -18,7 +17,7 @@ from prune_heads.errors import DataError, TaskError, UnsupportedModelError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, Heads, HeadScores, as_mask
 from prune_heads.importance import Examples, own_criterion
-from prune_heads.objectives import OBJECTIVES
+from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.objectives.loaded import loaded
@@ -40,6 +39,9 @@ from prune_heads.studies.setup import load_model, resolve_device
 from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
 from prune_heads.tasks.spec import METRIC_NAMES
 from prune_heads.tasks.task import Task, load_task
+
+if TYPE_CHECKING:
+    import datasets
 
 
 class Evaluator:
@@ -78,7 +80,7 @@ class Evaluator:
     def __init__(
         self,
         model: nn.Module | str,
-        data: str | Task | datasets.Dataset | Iterable[Any],
+        data: "str | Task | datasets.Dataset | Iterable[Any]",
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
         objective: str | Objective | None = None,
@@ -101,7 +103,7 @@ class Evaluator:
         self._data, self._again = data, again
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
-            kind = task.spec.kind if task is not None else _kind(objective)
+            kind = task.spec.kind if task is not None else None if objective is None else _kind(objective)
             written = WrittenModel(model, NAME if task is None else task.spec.name)
             checkpoint = load_model(written, reporter, kind)
         else:
@@ -123,7 +125,8 @@ class Evaluator:
             checkpoint, task, objective=objective, batch_size=batch_size, max_length=max_length, device=where
         )
         if metric is not None:
-            subject = replace(subject, objective=replace(subject.objective, metric=_metric(metric)))
+            chosen_metric = _metric(metric, subject.objective)
+            subject = replace(subject, objective=replace(subject.objective, metric=chosen_metric))
         if subject.objective.note:
             reporter.note(subject.objective.note)
         chosen = task.load(split or task.spec.eval_splits[0], max_examples)
@@ -250,8 +253,10 @@ class Evaluator:
 
 def _is_rows(data: Any) -> bool:
     """Whether texts, and no batches."""
+    import datasets  # takes a second
+
     row = data[0] if isinstance(data, list | tuple) and data else None
-    is_row = isinstance(row, Mapping) and any(isinstance(value, str) for value in row.values())
+    is_row = isinstance(row, Mapping) and not any(isinstance(value, Tensor) for value in row.values())
     return is_row or isinstance(data, datasets.Dataset)
 
 
@@ -268,11 +273,10 @@ def _task_of(
     named = objective or next(key for key, row in OBJECTIVES.items() if row.load().fits(checkpoint))
     kind = _kind(named)
     labels = None
-    if kind == "labelled" and config.num_labels > 1:
+    if rows_for(kind)[0].load().classes and config.num_labels > 1:
         labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
-    metric = {"translation": "bleu", "labelled": "accuracy" if labels else "pearson"}.get(
-        kind, "log_likelihood"
-    )
+    row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]
+    metric = next(iter(row.metrics))
     return task_of_rows(data, kind=kind, metric=metric, labels=labels, columns=columns)
 
 
@@ -286,11 +290,10 @@ def _kind(objective: str | Objective | None) -> str:
     raise TaskError(f"the objective must be one of {', '.join(OBJECTIVES)}, or your own; got {name!r}")
 
 
-def _metric(metric: str | Callable[..., Any]) -> str | Metric:
+def _metric(metric: str | Callable[..., Any], objective: Objective) -> str | Metric:
     if isinstance(metric, str):
-        if metric not in METRIC_NAMES:
-            raise TaskError(
-                f"the metric must be one of {', '.join(METRIC_NAMES)}, or your own; got {metric!r}"
-            )
+        known = OBJECTIVES[objective.name].metrics if objective.name in OBJECTIVES else METRIC_NAMES
+        if metric not in known:
+            raise TaskError(f"the metric must be one of {', '.join(known)}, or your own; got {metric!r}")
         return metric
     return metric if isinstance(metric, Metric) else Metric(metric.__name__, metric)

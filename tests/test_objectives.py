@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import WORDS, save_tiny_checkpoint, write_sst2
 from tiny_texts import loaded, save_language_model, tiny_language_model, topic_texts, write_texts
+from tiny_tokens import save_tagger, tagger_of, write_conll
 
 from prune_heads import gates_of, remove_heads, zero_heads
 from prune_heads.ablation import predict_masks
@@ -58,7 +59,18 @@ def of_texts(name):
     return make
 
 
-MAKERS = {"single-label": single_label, "regression": regression} | {name: of_texts(name) for name in MODELS}
+def tagger(folder):
+    file = write_conll(folder / "validation.conll", 9)
+    task = load_task("token-classification", own=own_texts("token-classification", {"validation": file}))
+    return Subject.of(tagger_of(save_tagger(folder / "model")), task, batch_size=4)
+
+
+MAKERS = {
+    "single-label": single_label,
+    "regression": regression,
+    "token-classification": tagger,
+    **{name: of_texts(name) for name in MODELS},
+}
 
 
 @pytest.fixture(scope="module", params=OBJECTIVES)
@@ -197,7 +209,7 @@ def test_chance_is_the_metric_of_what_needs_no_model(name, subject, batches):
         assert chance == max(np.mean(references == label) for label in (0, 1))
     elif name == "regression":
         assert chance == 0
-    elif name == "translation":
+    elif name in ("translation", "token-classification"):
         assert chance is None
     else:
         assert chance == pytest.approx(-np.log(120))

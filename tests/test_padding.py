@@ -5,7 +5,6 @@ import json
 import sys
 from dataclasses import replace
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -183,9 +182,9 @@ def test_many_masks_at_once_are_those_of_each_example_alone(task, tmp_path, mode
 def test_an_example_without_a_token_is_refused(task):
     subject = subject_of(task)
     subject.classifier.tokenizer.backend_tokenizer.post_processor = None
-    empty = datasets.Dataset.from_dict({"text": ["good", ""], "label": [0, 1]})
+    empty = {"text": ["good", ""], "label": [0, 1]}
     with pytest.raises(DataError, match="example 2 of validation has none"):
-        subject.batches(replace(task.load("validation"), dataset=empty))
+        subject.batches(replace(task.load("validation"), columns=empty))
 
 
 @pytest.mark.parametrize(("n_max", "n_cut"), [(7, 2), (12, 1), (13, 0)])

@@ -9,7 +9,7 @@ from typer import Argument, BadParameter, Option
 from prune_heads.cli.groups import Json, grouped
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.guide import TOPICS, page, title
-from prune_heads.options import NamedModel
+from prune_heads.options import NamedModel, WrittenModel
 
 FOUND = 1
 
@@ -29,14 +29,12 @@ def info(
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
-    from prune_heads.checkpoints import load_classifier
     from prune_heads.coverage.table import beside_heads
     from prune_heads.reporting.info import info_report, info_table
     from prune_heads.studies.pruning import read_heads
+    from prune_heads.studies.setup import load_model
 
-    classifier = load_classifier(setup.model, task=setup.task)
-    for note in classifier.notes:
-        TerminalReporter().note(note)
+    classifier = load_model(WrittenModel(setup.model, setup.task), TerminalReporter())
     n_heads = head_counts(attention_blocks(classifier.model))
     costs = budget(classifier.model, read_heads(heads, n_heads), length)
     report = info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))

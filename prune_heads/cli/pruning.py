@@ -179,8 +179,8 @@ def train_mini(
     The shipped models saw fresh examples in each epoch: 'python -m experiments.mini.train' in the repository.
     """
     from prune_heads.evaluator import Evaluator
-    from prune_heads.reporting.layout import line
     from prune_heads.studies.train_mini import N_EXAMPLES, RECIPES, train
+    from prune_heads.tables.terminal import line
 
     n_epochs = epochs or RECIPES[task].n_epochs
     with TerminalReporter().stage("training", n_epochs * N_EXAMPLES) as progress:

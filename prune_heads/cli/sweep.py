@@ -156,8 +156,8 @@ def results(folder: Folder, output: Output = None, as_json: Json = False) -> Non
 def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     """Draw the metric against the heads pruned, a line per criterion and a band over seeds: sweep.png and sweep.svg."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.layout import titled
     from prune_heads.reporting.sweep_files import write_plot
+    from prune_heads.tables.terminal import titled
 
     report = write_plot(SweepFolder(folder), output, draws)
     show(report, titled(", ".join(report["files"])), as_json=as_json)
@@ -167,7 +167,7 @@ def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
 def retry(folder: Folder, as_json: Json = False) -> None:
     """Forget the failures, so that the next 'sweep run' runs these trials again."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.layout import titled
+    from prune_heads.tables.terminal import titled
 
     opened = SweepFolder(folder)
     opened.about()

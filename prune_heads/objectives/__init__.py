@@ -35,6 +35,8 @@ class Row:
     """How many of them there may be."""
     label: str | None = None
     """What they call the column of labels, by default; None where there is none."""
+    has_classes: bool = False
+    """Whether labels of a kind that `--task` names are classes, so that names, order and metric may be chosen."""
     summary: str | None = None
     """Of the task for files of one's own; None where `--task` does not name it."""
 
@@ -81,6 +83,18 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
+        "token-classification": Row(
+            "token_classification:TokenClassification",
+            "token-classification",
+            {
+                "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
+                "token_accuracy": ("token_accuracy",),
+            },
+            ("tokens",),
+            label="tags",
+            has_classes=True,
+            summary="one's own lists of words: which label has each? (named entities, parts of speech)",
+        ),
         "image-classification": Row(
             "image_classification:ImageClassification",
             "image-classification",
@@ -113,15 +127,29 @@ def serving(spec: "Asked", name: str | None = None) -> "list[type[Objective]]":
     return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
 
 
-def head_for(kind: str | None) -> "HeadOf":
-    """The head to load for a kind of tasks; None: the one that the checkpoint names, by default a classifier's."""
+def check_objective(spec: "Asked", name: str | None) -> None:
+    """Refuse an objective that is not for the task; None is the one that the model's head names.
+
+    Raises:
+        TaskError: Naming those that are.
+    """
+    known = [key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key)]
+    if name is not None and name not in known:
+        raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
+
+
+def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
+    """The head to load for a kind of tasks, or one objective of it.
+
+    None: the one that the checkpoint names, by default a classifier's.
+    """
 
     def choose(config: "PreTrainedConfig", name: str) -> "Head":
         named = (config.architectures or [""])[0]
         for row in OBJECTIVES.values() if kind is None else ():
             if row.kind != "lm" and named.endswith(f"For{row.load().head.suffix}"):
                 return row.load().head_of(config, name)
-        return rows_for(kind or "labelled")[0].load().head_of(config, name)
+        return rows_for(kind or "labelled", name=objective)[0].load().head_of(config, name)
 
     return choose
 

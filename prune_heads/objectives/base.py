@@ -104,7 +104,7 @@ class Objective(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
-    """Metrics that it brings, headline first; empty where it takes those that `METRIC_NAMES` lists for the task's."""
+    """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""
     below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")
     """What `chance` is the value of, and what to check where a model is below it."""
 
@@ -125,6 +125,23 @@ class Objective(ABC):
             ValueError: With the fault.
         """
         raise NotImplementedError
+
+    @classmethod
+    def row_of(
+        cls,
+        given: Sequence[object],
+        label: Sequence[object],
+        codes: Mapping[str, int],
+        *,
+        may_be_empty: bool = False,
+    ) -> tuple[Any, ...]:
+        """A row as a split keeps it: what the model is given, and its label; `label` holds it, or is empty.
+
+        Raises:
+            ValueError: With the fault, of a cell or of cells that do not fit each other.
+        """
+        cells = [cls.input_of(value, may_be_empty=may_be_empty) for value in given]
+        return (*cells, *(cls.label_of(value, codes) for value in label))
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
@@ -174,7 +191,9 @@ class Objective(ABC):
         """The metrics by name, the headline first."""
         if isinstance(self.metric, Metric):
             return {self.metric.name: self.metric}
-        return self.own_metrics or {name: metric_named(name) for name in METRIC_NAMES[self.metric]}
+        own = self.own_metrics
+        names = METRIC_NAMES.get(self.metric, ()) if own else METRIC_NAMES[self.metric]
+        return {name: own.get(name) or metric_named(name) for name in names} or own
 
     @property
     def headline(self) -> Metric:

@@ -184,7 +184,13 @@ def _classes(about: bytes, path: Path) -> dict[str, Sequence[str]]:
     for key in ("info", "features"):
         features = features.get(key) if isinstance(features, dict) else None
     each = features.items() if isinstance(features, dict) else ()
-    return {name: feature["names"] for name, feature in each if _is_class(feature)}
+    inner = {name: _item(feature) for name, feature in each}
+    return {name: feature["names"] for name, feature in inner.items() if _is_class(feature)}
+
+
+def _item(feature: object) -> Any:
+    """What a list is of, or the feature itself."""
+    return feature.get("feature", feature) if isinstance(feature, dict) else feature
 
 
 def _is_class(feature: object) -> bool:

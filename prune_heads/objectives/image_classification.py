@@ -16,7 +16,6 @@ from prune_heads.objectives.images import IMAGE_READERS, Picture, Pixels, requir
 from prune_heads.objectives.single_label import SingleLabel
 
 
-
 @dataclass(frozen=True)
 class ImageClassification(SingleLabel):
     """As `SingleLabel`, of images."""

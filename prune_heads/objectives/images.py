@@ -93,7 +93,9 @@ def _said(source: Path | bytes, error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and isinstance(source, Path):
         return f"{source.name}, which is no file"
     name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
-    return f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
+    return (
+        f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
+    )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,11 @@ class LabelMap:
 
 
 def match_labels(
-    task: Asked, id2label: Mapping[int, str], *, label_order: Sequence[str] | None = None
+    task: Asked,
+    id2label: Mapping[int, str],
+    *,
+    label_order: Sequence[str] | None = None,
+    some: bool = False,
 ) -> LabelMap:
     """Match the labels of a task with those of a checkpoint.
 
@@ -36,6 +40,7 @@ def match_labels(
         task: The task; a regression task needs a checkpoint with one output.
         id2label: Logit index -> label name, from the checkpoint's configuration.
         label_order: Label names in the order of the logits, instead of those of the checkpoint.
+        some: Whether the task may have only some of the labels, as files hold few of rare ones.
 
     Raises:
         LabelError: The names or their number do not match; the message shows both lists and the cure.
@@ -52,6 +57,8 @@ def match_labels(
                 f"({', '.join(names)}); use a checkpoint fine-tuned for regression"
             )
         return LabelMap((0,), None)
+    if some and (index := _by_name(task.labels, label_order or names, some=True)) is not None:
+        return LabelMap(index, None)
     if len(names) != len(task.labels):
         raise LabelError(_mismatch(task, names, f"must have {len(task.labels)} labels, got {len(names)}"))
     if label_order is not None:
@@ -73,11 +80,11 @@ def match_labels(
     return LabelMap(index, _note(task, names, index))
 
 
-def _by_name(labels: Sequence[str], names: Sequence[str]) -> tuple[int, ...] | None:
-    """The index of each label among the names; None unless they are the same set, each once."""
+def _by_name(labels: Sequence[str], names: Sequence[str], *, some: bool = False) -> tuple[int, ...] | None:
+    """The index of each label among the names; None unless they are the same set, or `some` of it, each once."""
     fold = _fold if len(set(map(_fold, labels))) == len(labels) else str
     folded = [fold(name) for name in names]
-    if sorted(folded) != sorted(map(fold, labels)):
+    if (set(map(fold, labels)) - set(folded)) if some else (sorted(folded) != sorted(map(fold, labels))):
         return None
     return tuple(folded.index(fold(label)) for label in labels)
 

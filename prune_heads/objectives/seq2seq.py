@@ -31,9 +31,8 @@ class Seq2Seq(Likelihood):
 
     def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a pair, source and target cut each; see `Objective`."""
-        size = {"n_max": n_max}
-        inputs, cut = tokenize(split, tokenizer, of={"text": "text"}, **size)
-        wanted, also_cut = tokenize(split, tokenizer, of={"text_target": "text_pair"}, **size)
+        inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
+        wanted, also_cut = tokenize(split, tokenizer, n_max=n_max, of={"text_target": "text_pair"})
         ids = wanted["input_ids"]
         targets = Ragged(ids.values, ids.offsets, IGNORED)
         decoded = {"labels": targets} if self.shift is None else {"decoder_input_ids": self.shift(targets)}

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import OptionError
+from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.options.choices import Device, Dtype
 from prune_heads.options.fields import Group, Say, folder_or_name, folder_or_url, names, option, toml_file
-from prune_heads.tasks.spec import LABEL_METRICS, TASKS, task_name
+from prune_heads.tasks.spec import OWN_METRICS, TASKS, task_name
 
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
@@ -114,6 +115,11 @@ class Setup(Group):
         is_path=toml_file,
         default="",
     )
+    objective: str | None = option(
+        "What the model predicts, where its head fits several. (default: what its head names)",
+        choices=tuple(OBJECTIVES),
+        since="later",
+    )
     data_dir: Path | None = option(
         "Folder with the task's official GLUE TSV files.",
         shown=lambda folder: None if folder is None else folder.resolve().name,
@@ -141,7 +147,10 @@ class Setup(Group):
     )
     label_column: str | None = option("Column of the label. (default: label)", "content", _OWN)
     metric: str | None = option(
-        "Metric for your own data. (default: accuracy)", "content", _OWN, choices=LABEL_METRICS
+        "Metric for your own data. (default: accuracy, or the first of its kind of task)",
+        "content",
+        _OWN,
+        choices=OWN_METRICS,
     )
     labels: tuple[str, ...] | None = option(
         "Label names, comma-separated. (default: those in the files, sorted)", "content", _OWN, read=names
@@ -192,7 +201,14 @@ class Setup(Group):
         from prune_heads.tasks.own import OwnData, own_texts
 
         if self.task in _OF_TEXTS:
-            return own_texts(TASKS[self.task].kind, files, self.text_column)
+            return own_texts(
+                TASKS[self.task].kind,
+                files,
+                self.text_column,
+                label_column=self.label_column,
+                metric=self.metric,
+                labels=self.labels,
+            )
         return OwnData(
             files=files,
             text_columns=self.text_column or ("text",),
@@ -230,13 +246,21 @@ class Setup(Group):
 
 
 def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
-    """A language model reads the user's own texts, which have no labels."""
+    """The user's own files of a kind: no classes or metric to choose, and no column of labels where there are none."""
     if not given.keys() & {"train_file", "validation_file"}:
         return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
-    of_labels = [name for name in ("label_column", "labels", "label_order", "metric") if name in given]
+    row = rows_for(TASKS[task].kind)[0]
+    refused = (
+        ("labels", "label_order", "metric")
+        if row.label
+        else ("label_column", "labels", "label_order", "metric")
+    )
+    of_labels = [name for name in refused if name in given and not row.has_classes]
     if not of_labels:
         return None
     said = " and ".join(f"--{name.replace('_', '-')}" for name in of_labels)
+    if row.label:
+        return f"{said} must not be given beside --task {task}: it has no classes, and its metrics are always the same"
     return (
         f"{said} must not be given beside --task {task}: texts have no labels, and the metric is "
         f"{'BLEU' if task == 'translation' else 'their likelihood'}"

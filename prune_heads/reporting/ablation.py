@@ -10,7 +10,7 @@ from typing import Any
 
 from prune_heads.reporting.words import interval, layer_names, metric_name, sentence
 from prune_heads.tables import MARKED, Cell, Column, Form, Page, Table
-from prune_heads.tables.csv import written
+from prune_heads.tables.writers import written
 
 SIGNIFICANT, CORRECTED = "*", "#"
 """Marks of a head that is significant by itself, and of one that stays so after Holm's correction."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from prune_heads.reporting.words import interval, metric_name, sentence
 from prune_heads.tables import Column, Page, Table, columns, number
-from prune_heads.tables.csv import written
+from prune_heads.tables.writers import written
 
 _LINE = ("criterion", "estimator", "rescored", "scored_on", "n_draws")
 _POINT = ("split", "percent", "n_pruned", "value", "low", "high")

@@ -6,10 +6,12 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 
 from prune_heads.migration import Report
 from prune_heads.migration.uses import USES
-from prune_heads.reporting.layout import Grid, indented, line, titled
+from prune_heads.tables import Table, columns
+from prune_heads.tables.terminal import line, titled
 
 
 def doctor_report(report: Report) -> dict[str, Any]:
@@ -37,10 +39,8 @@ def _by_file(findings: Sequence[Mapping[str, Any]]) -> RenderableType:
     width = max(len(row["use"]) for row in findings)
     parts: list[RenderableType] = []
     for file, rows in groupby(findings, key=lambda row: row["file"]):
-        table = Grid(("", "", ""))
-        for row in rows:
-            table.add_row(f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"])
-        parts += [line(file), table]
+        cells = ((f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"]) for row in rows)
+        parts += [line(file), Table("", columns(["", "", ""]), tuple(cells))]
     return Group(*parts)
 
 
@@ -65,7 +65,7 @@ def _instead(uses: Iterable[str]) -> RenderableType:
 
 def _indented(rows: Iterable[tuple[str, str]]) -> RenderableType:
     """What it is about, and below it what there is to say."""
-    return Group(*(part for about, text in rows for part in (line(about), indented(text))))
+    return Group(*(part for about, text in rows for part in (line(about), Padding.indent(line(text), 4))))
 
 
 def _summary(report: Mapping[str, Any]) -> str:

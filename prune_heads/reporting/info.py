@@ -2,20 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Group, RenderableType
 
 from prune_heads.budget import Budget, Parts
-from prune_heads.reporting.layout import Grid, line, spans, titled
-
-_NAMES = {
-    "attention": "attention",
-    "feed_forward": "feed-forward",
-    "embeddings": "embeddings",
-    "rest": "rest",
-    "total": "total",
-}
+from prune_heads.tables import Cell, Table, columns
+from prune_heads.tables.terminal import line, spans
 
 
 def info_report(name: str, budget: Budget, beside: Sequence[str] = ()) -> dict[str, Any]:
@@ -49,11 +44,7 @@ def info_report(name: str, budget: Budget, beside: Sequence[str] = ()) -> dict[s
 
 def info_table(report: Mapping[str, Any]) -> RenderableType:
     """The same for the terminal."""
-    removed = report["n_heads"] - report["n_heads_left"]
     parts: list[RenderableType] = [
-        titled(
-            f"{report['model']}: {removed} of {report['n_heads']} heads removed; {report['n_tokens']} tokens"
-        ),
         _heads(report),
         line(""),
         _count_table("parameters", report["parameters"]),
@@ -87,27 +78,26 @@ def _notes(budget: Budget, beside: Sequence[str]) -> list[str]:
 
 def _heads(report: Mapping[str, Any]) -> RenderableType:
     """Runs of layers with the same numbers share a row."""
-    table = Grid(("layers",), ("heads", "left"))
-    runs: list[list[Any]] = []
-    for block in report["blocks"]:
-        key = (block["stack"], block["kind"], block["n_heads"], block["n_heads_left"])
-        if runs and runs[-1][0] == key:
-            runs[-1][2] = block["layer"]
-        else:
-            runs.append([key, block["layer"], block["layer"]])
-    for (stack, kind, n_heads, n_left), first, last in runs:
-        layers = str(first) if first == last else f"{first} to {last}"
-        where = f"{stack}{' to encoder' if kind == 'cross' else ''}"
-        table.add_row(f"{where} {layers}", str(n_heads), str(n_left))
-    return table
+    removed = report["n_heads"] - report["n_heads_left"]
+    title = f"{report['model']}: {removed} of {report['n_heads']} heads removed; {report['n_tokens']} tokens"
+    rows = []
+    for (stack, kind, n_heads, n_left), run in groupby(
+        report["blocks"], key=itemgetter("stack", "kind", "n_heads", "n_heads_left")
+    ):
+        first, *others = (block["layer"] for block in run)
+        layers = f"{first} to {others[-1]}" if others else str(first)
+        rows.append(
+            (f"{stack}{' to encoder' if kind == 'cross' else ''} {layers}", str(n_heads), str(n_left))
+        )
+    return Table(title, columns(["layers"], ["heads", "left"]), tuple(rows))
 
 
 def _count_table(title: str, counts: Mapping[str, Mapping[str, int]]) -> RenderableType:
-    table = Grid((title,), ("before", "after", "no heads"))
-    for name, label in _NAMES.items():
-        cells = [f"{counts[stage][name]:,}" for stage in ("before", "after", "without_heads")]
-        table.add_row(label, *cells, style="bold" if name == "total" else "")
-    return table
+    rows = []
+    for name in counts["before"]:
+        cells = (name.replace("_", "-"), *(f"{counts[stage][name]:,}" for stage in counts))
+        rows.append(tuple(Cell(text, style="bold" if name == "total" else "") for text in cells))
+    return Table("", columns([title], ["before", "after", "no heads"]), tuple(rows))
 
 
 def _speedups(report: Mapping[str, Any]) -> RenderableType:

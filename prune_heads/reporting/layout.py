@@ -6,24 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, RenderableType
-from rich.padding import Padding
+from rich.console import Console
 
 from prune_heads.errors import PipeClosedError, PruneHeadsError
-from prune_heads.tables.terminal import Grid, Line, line, spans, titled
 from prune_heads.visible import masked
-
-__all__ = [
-    "Grid",
-    "Line",
-    "console",
-    "indented",
-    "line",
-    "print_json",
-    "spans",
-    "speaking",
-    "titled",
-]
 
 _PIPED = 100_000
 
@@ -56,8 +42,3 @@ def print_json(value: Mapping[str, Any]) -> None:
     """One line on stdout, at once: in ASCII, which every terminal and pipe can take."""
     with speaking():
         print(masked(json.dumps(value, allow_nan=False)), flush=True)
-
-
-def indented(text: str) -> RenderableType:
-    """A paragraph that is moved to the right."""
-    return Padding.indent(line(text), 4)

@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from prune_heads.reporting.layout import line
 from prune_heads.tables import Table, columns
+from prune_heads.tables.terminal import line
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
 

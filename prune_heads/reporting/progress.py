@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.execution.worker import Event, Tell
-from prune_heads.reporting.layout import console, line, print_json, titled
+from prune_heads.reporting.layout import console, print_json
+from prune_heads.tables.terminal import line, titled
 
 _LINE_SECONDS = 10.0
 """Between two plain lines."""

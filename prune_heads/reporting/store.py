@@ -7,8 +7,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
 
-from prune_heads.reporting.layout import Grid, line
 from prune_heads.store import Entry, Unfinished
+from prune_heads.tables import Table, columns
+from prune_heads.tables.terminal import line
 
 _WIDTH = 24
 _SHOWN = 200
@@ -32,11 +33,13 @@ def store_table(report: Mapping[str, Any]) -> RenderableType:
     total = f"{_count(report['n_entries'], 'entry', 'entries')}, {decimal(report['n_bytes'])}"
     parts: list[RenderableType] = []
     if report["entries"]:
-        parts.append(_entry_table(report["entries"][:_SHOWN]))
+        heading = columns(["model", "task", "split", "heads pruned", "dtype"], ["examples", "size"])
+        parts.append(Table("", heading, tuple(map(_entry, report["entries"][:_SHOWN]))))
     if (n_more := report["n_entries"] - _SHOWN) > 0:
         parts.append(line(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
     if n_jobs:
-        parts.append(_job_table(report["unfinished"]))
+        heading = columns(["unfinished job", "what it is"], ["steps done", "size"])
+        parts.append(Table("", heading, tuple(map(_job, report["unfinished"]))))
         total += f", {_count(n_jobs, 'unfinished job', 'unfinished jobs')} included"
     return Group(*parts, line(total))
 
@@ -50,10 +53,8 @@ def verify_table(report: Mapping[str, Any]) -> RenderableType:
     """The damaged entries for the terminal, or that there are none."""
     if not report["damaged"]:
         return line(f"{_count(report['n_entries'], 'entry', 'entries')}, all sound")
-    table = Grid(("damaged entry", "what is wrong"))
-    for row in report["damaged"]:
-        table.add_row(row["name"], row["damaged"])
-    return table
+    rows = ((row["name"], row["damaged"]) for row in report["damaged"])
+    return Table("", columns(["damaged entry", "what is wrong"]), tuple(rows))
 
 
 def cleared(n_entries: int, n_bytes: int) -> RenderableType:
@@ -75,16 +76,12 @@ def _n_heads(descriptors: Sequence[str]) -> int:
     return sum(text.count(",") + 1 for text in descriptors)
 
 
-def _entry_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = Grid(("model", "task", "split", "heads pruned", "dtype"), ("examples", "size"))
-    for row in rows:
-        size = decimal(row["n_bytes"])
-        if row["damaged"]:
-            table.add_row(row["digest"][:12], "", "", "damaged", "", "", size)
-            continue
-        names = (str(row["about"].get(name, "")) for name in ("model", "task", "split"))
-        table.add_row(*names, _heads(row["heads_pruned"]), row["dtype"], str(row["n_examples"]), size)
-    return table
+def _entry(row: Mapping[str, Any]) -> tuple[str, ...]:
+    size = decimal(row["n_bytes"])
+    if row["damaged"]:
+        return row["digest"][:12], "", "", "damaged", "", "", size
+    names = (str(row["about"].get(name, "")) for name in ("model", "task", "split"))
+    return *names, _heads(row["heads_pruned"]), row["dtype"], str(row["n_examples"]), size
 
 
 def _heads(descriptors: Sequence[str]) -> str:
@@ -93,12 +90,9 @@ def _heads(descriptors: Sequence[str]) -> str:
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 10]}... ({_n_heads(descriptors)})"
 
 
-def _job_table(jobs: Sequence[Mapping[str, Any]]) -> RenderableType:
-    table = Grid(("unfinished job", "what it is"), ("steps done", "size"))
-    for job in jobs:
-        what = "unknown: its manifest cannot be read" if job["job"] is None else _described(job["job"])
-        table.add_row(job["name"][:12], what, str(job["n_steps"]), decimal(job["n_bytes"]))
-    return table
+def _job(job: Mapping[str, Any]) -> tuple[str, ...]:
+    what = "unknown: its manifest cannot be read" if job["job"] is None else _described(job["job"])
+    return job["name"][:12], what, str(job["n_steps"]), decimal(job["n_bytes"])
 
 
 def _described(job: Mapping[str, Any]) -> str:

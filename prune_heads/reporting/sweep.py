@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Sweep
-from prune_heads.reporting.layout import Grid, line, titled
 from prune_heads.reporting.sweep_panels import OF_A_PANEL, panels
 from prune_heads.reporting.sweep_results import varying
+from prune_heads.tables import Table, columns
+from prune_heads.tables.terminal import line, titled
 
 _SHOWN = 20
 """Trials of a plan, and failures, that the terminal shows; `--json` has all."""
@@ -34,22 +35,18 @@ def plan_report(sweep: Sweep) -> dict[str, Any]:
 
 def plan_table(report: Mapping[str, Any]) -> RenderableType:
     """The first and the last trials."""
-    table = Grid(("trial", *report["axes"]), ())
-    rows = report["trials"]
-    for i, row in enumerate(rows):
-        if len(rows) > _SHOWN and _SHOWN // 2 <= i < len(rows) - _SHOWN // 2:
-            if i == _SHOWN // 2:
-                table.add_row("...")
-            continue
-        table.add_row(row["digest"][:10], *(str(row[axis]) for axis in report["axes"]))
-    if len(rows) < report["n_trials"]:
-        table.add_row("...")
+    axes, half = report["axes"], _SHOWN // 2
+    rows = [(row["digest"][:10], *(str(row[axis]) for axis in axes)) for row in report["trials"]]
+    more = ("...", *[None] * len(axes))
+    last = [more] if len(rows) < report["n_trials"] else []
+    if len(rows) > _SHOWN:
+        rows = [*rows[:half], more, *rows[-half:]]
     said = f"{report['name']}: {report['n_trials']:,} trials"
     if report["n_described_twice"]:
         said += f"; {report['n_described_twice']:,} more are the same as others"
     if report["n_undrawn"]:
         said += f"; {report['n_undrawn']:,} more would differ in a seed alone, where nothing is drawn"
-    return Group(titled(said), table)
+    return Table(said, columns(["trial", *axes]), (*rows, *last))
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
@@ -72,11 +69,9 @@ def status_report(folder: SweepFolder) -> dict[str, Any]:
 
 def status_table(report: Mapping[str, Any]) -> RenderableType:
     """The counts, and the errors from the most frequent."""
-    table = Grid(("trials",), ("",))
-    for name in ("n_trials", "done", "failed", "running", "left"):
-        table.add_row({"n_trials": "in all"}.get(name, name), f"{report[name]:,}")
-    parts: list[RenderableType] = [titled(report["name"]), table]
-    return Group(*parts, *_errors(report))
+    names = {"n_trials": "in all", **{name: name for name in ("done", "failed", "running", "left")}}
+    rows = tuple((words, f"{report[name]:,}") for name, words in names.items())
+    return Group(Table(report["name"], columns(["trials"], [""]), rows), *_errors(report))
 
 
 def end_table(report: Mapping[str, Any]) -> RenderableType:
@@ -91,15 +86,15 @@ def results_table(report: Mapping[str, Any]) -> RenderableType:
     """The base and the best trial of each task, model and split by the headline metric, and where the table is."""
     shown = panels(report["rows"])
     title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
-    table = Grid((title, "metric"), ("trials", "base", "best", "heads"))
+    rows = []
     for panel in shown:
         best = max(panel.rows, key=lambda row: row["pruned"])
         left = best["n_heads"] - best["n_pruned"]
         numbers = (f"{best['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
-        table.add_row(panel.title, best["metric"], f"{len(panel.rows):,}", *numbers)
+        rows.append((panel.title, best["metric"], f"{len(panel.rows):,}", *numbers))
     n_trials = len({row["trial"] for row in report["rows"]})
     said = f"{report['name']}: {n_trials:,} trials; {', '.join(report['files'])}"
-    return Group(titled(said), table)
+    return Table(said, columns([title, "metric"], ["trials", "base", "best", "heads"]), tuple(rows))
 
 
 def _errors(report: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -13,7 +13,7 @@ from prune_heads.reporting.sweep_panels import Panel, panels, seeds_sentence
 from prune_heads.reporting.sweep_results import Draws, Row, result_rows
 from prune_heads.runs import RECORD_FILE
 from prune_heads.tables import Page, Table, columns
-from prune_heads.tables.csv import written
+from prune_heads.tables.writers import written
 
 CSV_FILE, PARQUET_FILE, TABLE_FILE, FIGURE = "results.csv", "results.parquet", "table.md", "sweep"
 

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import lines_of, splits, values_of
-from prune_heads.reporting.layout import line
 from prune_heads.reporting.words import layer_names, share
 from prune_heads.tables import Cell, Column, Page, Table, columns, number
+from prune_heads.tables.terminal import line
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (

@@ -27,15 +27,7 @@ def holm(p_values: ArrayLike) -> PValues:
     Raises:
         ValueError: If a p-value is not between 0 and 1.
     """
-
-    def adjust(tested: PValues) -> PValues:
-        order = np.argsort(tested)
-        stepped = np.maximum.accumulate(tested[order] * np.arange(len(tested), 0, -1))
-        adjusted = np.empty_like(tested)
-        adjusted[order] = np.minimum(stepped, 1.0)
-        return adjusted
-
-    return _adjusted(p_values, adjust)
+    return _adjusted(p_values, lambda p: np.maximum.accumulate(p * np.arange(len(p), 0, -1)))
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> PValues:
@@ -54,21 +46,21 @@ def benjamini_hochberg(p_values: ArrayLike) -> PValues:
         ValueError: If a p-value is not between 0 and 1.
     """
 
-    def adjust(tested: PValues) -> PValues:
-        order = np.argsort(tested)[::-1]
-        stepped = np.minimum.accumulate(tested[order] * (len(tested) / np.arange(len(tested), 0, -1)))
-        adjusted = np.empty_like(tested)
-        adjusted[order] = np.minimum(stepped, 1.0)
-        return adjusted
+    def stepped(p: PValues) -> PValues:
+        return np.minimum.accumulate((p * (len(p) / np.arange(1, len(p) + 1)))[::-1])[::-1]
 
-    return _adjusted(p_values, adjust)
+    return _adjusted(p_values, stepped)
 
 
-def _adjusted(p_values: ArrayLike, adjust: Callable[[PValues], PValues]) -> PValues:
+def _adjusted(p_values: ArrayLike, stepped: Callable[[PValues], PValues]) -> PValues:
+    """By what makes adjusted ones of p-values from the smallest to the largest, but for those above 1."""
     adjusted = np.array(p_values, dtype=np.float64)
     tested = ~np.isnan(adjusted)
     wrong = tested & ((adjusted < 0) | (adjusted > 1))
     if wrong.any():
         raise ValueError(f"p-values must be between 0 and 1, got {adjusted[wrong].flat[0]}")
-    adjusted[tested] = adjust(adjusted[tested])
+    p = adjusted[tested]
+    order = np.argsort(p)
+    p[order] = np.minimum(stepped(p[order]), 1.0)
+    adjusted[tested] = p
     return adjusted

@@ -16,7 +16,7 @@ from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.holding import held
 from prune_heads.files import new_directory, read_json, write_json, writing_into
-from prune_heads.objectives import serving
+from prune_heads.objectives import check_objective, serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import (
@@ -67,21 +67,36 @@ def finetune(
     """
     study = Study("finetune", reporter, admit)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
-    if not serving(task.spec)[0].trains:
-        raise TaskError(f"fine-tuning needs a task with labels; {task.spec.name} has texts alone")
+    check_objective(task.spec, setup.objective)
+    objective = serving(task.spec, setup.objective)[0]
+    if not objective.trains:
+        raise TaskError(
+            f"fine-tuning needs a task with labels; {task.spec.name} ({objective.name}) has none to train on"
+        )
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
         raise PruneHeadsError("--dtype float16 needs a GPU to train on; take bfloat16 or float32 on a CPU")
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
     start = load_to_finetune(
-        setup.model, task.spec.labels, task=setup.task, trust_remote_code=setup.trust_remote_code
+        setup.model,
+        task.spec.labels,
+        head=objective.head,
+        task=setup.task,
+        trust_remote_code=setup.trust_remote_code,
     )
     for note in start.notes:
         reporter.note(note)
     if start.drawn:
         reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
-    subject = Subject.of(start, task, batch_size=setup.batch_size, max_length=setup.max_length, device=device)
+    subject = Subject.of(
+        start,
+        task,
+        objective=setup.objective,
+        batch_size=setup.batch_size,
+        max_length=setup.max_length,
+        device=device,
+    )
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
     splits = load_splits(setup, subject, (), reporter)
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)

@@ -11,7 +11,7 @@ from prune_heads.checkpoints import Classifier, fingerprint, load_checkpoint
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_options, head_for
+from prune_heads.objectives import check_objective, check_options, head_for
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
@@ -38,11 +38,13 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
         "beams": setup.beams if setup.beams != 1 else None,
     }
     check_options(task.spec, options)
-    classifier = load_model(setup, reporter, task.spec.kind)
+    check_objective(task.spec, setup.objective)
+    classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
     limit_threads(classifier)
     subject = Subject.of(
         classifier,
         task,
+        objective=setup.objective,
         batch_size=setup.batch_size,
         max_length=setup.max_length,
         device=resolve_device(setup.device),
@@ -53,7 +55,9 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     return subject
 
 
-def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None) -> Classifier:
+def load_model(
+    setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None, objective: str | None = None
+) -> Classifier:
     """Load the model alone; None for the kind of the task that is named, or of the checkpoint where that has labels.
 
     What had to be decided is noted.
@@ -62,7 +66,7 @@ def load_model(setup: WrittenModel | Setup, reporter: Reporter, kind: str | None
         kind = TASKS[setup.task].kind
     loaded = load_checkpoint(
         setup.model,
-        head_for(kind),
+        head_for(kind, objective),
         task=setup.task,
         dtype=DTYPES[setup.dtype],
         trust_remote_code=setup.trust_remote_code,

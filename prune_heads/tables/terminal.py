@@ -11,11 +11,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from prune_heads.tables.table import Cell, Page, Table
+from prune_heads.tables import Page, Table
 from prune_heads.visible import visible
-
-Line = Text
-"""A paragraph or a cell that is safe to show; `line` and `spans` make it."""
 
 _GAP = 2
 _KEY = 4
@@ -26,52 +23,25 @@ _NUMBER = re.compile(r"[^\W\d_]?[^a-zA-Z]*\d[^a-zA-Z]*[^\W\d_]?")
 """A word that is never folded: `+0.1234`, `(12%`, `3:1,5`, `E:3`, `1.2x`."""
 
 
-def line(text: str, style: str | Style = "") -> Line:
+def line(text: str, style: str | Style = "") -> Text:
     """A paragraph, or a cell."""
     return Text("\n".join(map(visible, text.split("\n"))), style=style)
 
 
-def spans(*parts: str | tuple[str, str]) -> Line:
+def spans(*parts: str | tuple[str, str]) -> Text:
     """A paragraph, or a cell, of pieces; some with a style."""
     return Text.assemble(*(line(part) if isinstance(part, str) else line(*part) for part in parts))
 
 
-def titled(title: str) -> Line:
+def titled(title: str) -> Text:
     """A title of its own: Rich would wrap a table's title at the width of the table."""
     return line(title, "bold")
 
 
-def alignments(table: Table) -> list[Literal["left", "right"]]:
-    """Of each column: as it says, or words to the left and numbers to the right."""
-    return [
-        column.align or ("left" if any(_is_words(row[i]) for row in table.rows) else "right")
-        for i, column in enumerate(table.columns)
-    ]
-
-
 def drawn(table: Table) -> RenderableType:
     """The title, the table and its notes."""
-    cells = table.cells()
-    grid = Grid(gap=table.gap, n_keys=table.n_keys)
-    places = []
-    for i, (column, align) in enumerate(zip(table.columns, alignments(table), strict=True)):
-        width = max((cell_len(row[i].value) for row in cells), default=0)
-        # Marks have a place of their own, so that numbers stand below each other; not below a long name.
-        has_place = column.form.has_marks and cell_len(column.name) <= width
-        places.append(width if has_place else 0)
-        grid.add_column(
-            f"{column.name:>{width}} " if has_place else column.name,
-            "left" if has_place else align,
-            column.style,
-        )
-    for number, row in enumerate(cells, start=1 + table.n_foot - len(cells)):
-        texts = [
-            line(f"{cell.value:>{width}}{cell.mark or ' ' * bool(width)}", cell.style)
-            for cell, width in zip(row, places, strict=True)
-        ]
-        grid.add_row(*texts, style="bold" if number > 0 else "", end_section=number == 0)
     parts: list[RenderableType] = [titled(table.title)] if table.title else []
-    parts += [grid, *map(line, table.notes)]
+    parts += [_Grid(table), *map(line, table.notes)]
     return Group(*parts, *([_Coloured(table.colour_note)] if table.colour_note else []))
 
 
@@ -98,43 +68,29 @@ class _Coloured:
             yield line(self._text, "dim")
 
 
-def _is_words(value: object) -> bool:
-    return isinstance(value.value if isinstance(value, Cell) else value, str)
-
-
-class Grid:
+class _Grid:
     """A table. Where it is too wide, headings and words wrap; then its columns go below each other in bands."""
 
-    def __init__(
-        self, left: Sequence[str] = (), right: Sequence[str] = (), *, gap: int = _GAP, n_keys: int = 1
-    ) -> None:
-        """Columns of words, then columns of numbers; a line under the heading unless the gap is another.
-
-        Args:
-            left: Names of the columns of words.
-            right: Names of the columns of numbers.
-            gap: Characters between two columns.
-            n_keys: Columns that are repeated in each band, where there is room for them.
-        """
-        self._gap, self._n_keys = gap, n_keys
+    def __init__(self, table: Table) -> None:
+        cells = table.cells()
+        self._table = table
         self._heading: list[Text] = []
-        self._styles: list[tuple[Literal["left", "right"], str]] = []
-        self._rows: list[tuple[list[Text], str, bool]] = []
-        for name in left:
-            self.add_column(name)
-        for name in right:
-            self.add_column(name, "right")
-
-    def add_column(self, name: str, justify: Literal["left", "right"] = "left", style: str = "") -> None:
-        """One more column."""
-        self._heading.append(line(name))
-        self._styles.append((justify, style))
-
-    def add_row(self, *cells: str | Text, style: str = "", end_section: bool = False) -> None:
-        """One more row; cells that are not given are empty."""
-        made = [cell if isinstance(cell, Text) else line(cell) for cell in cells]
-        missing = [Text() for _ in range(len(self._heading) - len(made))]
-        self._rows.append(([*made, *missing], style, end_section))
+        self._aligns: list[Literal["left", "right"]] = []
+        places = []
+        for i, (column, align) in enumerate(zip(table.columns, table.alignments(), strict=True)):
+            width = max((cell_len(row[i].value) for row in cells), default=0)
+            # Marks have a place of their own, so that numbers stand below each other; not below a long name.
+            has_place = column.form.has_marks and cell_len(column.name) <= width
+            places.append(width if has_place else 0)
+            self._heading.append(line(f"{column.name:>{width}} " if has_place else column.name))
+            self._aligns.append("left" if has_place else align)
+        self._rows = [
+            [
+                line(f"{cell.value:>{width}}{cell.mark or ' ' * bool(width)}", cell.style)
+                for cell, width in zip(row, places, strict=True)
+            ]
+            for row in cells
+        ]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         for number, (columns, widths) in enumerate(self._bands(options.max_width)):
@@ -148,7 +104,7 @@ class Grid:
         widest = [max(1, *map(cell_len, self._texts(i))) for i in columns]
         least = [max(1, *map(_unbroken, self._texts(i))) for i in columns]
         narrow = [max(1, *(_unbroken(text, _KEY) for text in self._texts(i))) for i in columns]
-        n_keys = max(1, min(self._n_keys, len(columns) - 1))
+        n_keys = max(1, min(self._table.n_keys, len(columns) - 1))
         while n_keys > 1 and self._total([*least[:n_keys], max(least[n_keys:])]) > room:
             n_keys -= 1
         keys, left = list(columns[:n_keys]), list(columns[n_keys:])
@@ -173,7 +129,7 @@ class Grid:
             max(_unbroken(self._heading[i].plain), *map(cell_len, self._texts(i)[1:] or [""])) for i in band
         ]
         words = [
-            low if self._styles[i][0] == "left" else wide
+            low if self._aligns[i] == "left" else wide
             for i, low, wide in zip(band, least, cells, strict=True)
         ]
         floors = next((floors for floors in (widths, cells, words) if self._total(floors) <= room), least)
@@ -184,25 +140,26 @@ class Grid:
         return list(floors)
 
     def _total(self, widths: Sequence[int]) -> int:
-        return sum(widths) + self._gap * (len(widths) - 1)
+        return sum(widths) + self._table.gap * (len(widths) - 1)
 
     def _texts(self, column: int) -> list[str]:
-        return [self._heading[column].plain, *(cells[column].plain for cells, _, _ in self._rows)]
+        return [self._heading[column].plain, *(cells[column].plain for cells in self._rows)]
 
     def _drawn(self, columns: Sequence[int], widths: Sequence[int]) -> rich.table.Table:
+        gap, n_body = self._table.gap, len(self._rows) - self._table.n_foot
         drawn = rich.table.Table(
-            box=SIMPLE_HEAD if self._gap == _GAP else None,
+            box=SIMPLE_HEAD if gap == _GAP else None,
             pad_edge=False,
             show_edge=False,
-            padding=(0, self._gap - (self._gap == _GAP), 0, 0),  # the box has a gap of its own
+            padding=(0, gap - (gap == _GAP), 0, 0),  # the box has a gap of its own
             show_header=any(heading.plain for heading in self._heading),
             header_style="bold",
         )
         for i, width in zip(columns, widths, strict=True):
-            justify, style = self._styles[i]
-            drawn.add_column(self._heading[i], justify=justify, style=style, width=width, overflow="fold")
-        for cells, style, end_section in self._rows:
-            drawn.add_row(*(cells[i] for i in columns), style=style, end_section=end_section)
+            drawn.add_column(self._heading[i], justify=self._aligns[i], width=width, overflow="fold")
+        for number, cells in enumerate(self._rows, start=1):
+            style = "bold" if number > n_body else ""
+            drawn.add_row(*(cells[i] for i in columns), style=style, end_section=number == n_body)
         return drawn
 
 

@@ -1,12 +1,14 @@
 """GLUE from the Hugging Face hub, or from what an earlier download left on this machine."""
 
-import datasets
-from datasets.packaged_modules.cache.cache import Cache
+from typing import TYPE_CHECKING
 
 from prune_heads.errors import DataError, first_line
 from prune_heads.hub import revision_of
 from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    import datasets
 
 REPOSITORY = "nyu-mll/glue"
 
@@ -36,7 +38,7 @@ def read_hub(spec: TaskSpec, split: str) -> Rows:
     )
 
 
-def _labels(data: datasets.Dataset, spec: TaskSpec, where: str) -> list[object]:
+def _labels(data: "datasets.Dataset", spec: TaskSpec, where: str) -> list[object]:
     """Label names, or scores."""
     labels = data["label"][:]
     if spec.labels is None:
@@ -49,8 +51,11 @@ def _labels(data: datasets.Dataset, spec: TaskSpec, where: str) -> list[object]:
     return [names[label] for label in labels]
 
 
-def _builder(config: str) -> datasets.DatasetBuilder:
+def _builder(config: str) -> "datasets.DatasetBuilder":
     """A prepared builder of one task: from the hub at its present revision, else from the cache."""
+    import datasets  # takes a second
+    from datasets.packaged_modules.cache.cache import Cache
+
     try:
         revision = revision_of(REPOSITORY, "dataset")  # first, for `datasets` itself retries for minutes
         builder = datasets.load_dataset_builder(REPOSITORY, config, revision=revision)

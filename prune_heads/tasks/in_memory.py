@@ -2,23 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
+from prune_heads.objectives import rows_for
 from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import LABEL_METRICS, TaskSpec
+from prune_heads.tasks.spec import TaskSpec
 from prune_heads.tasks.task import Task
+
+if TYPE_CHECKING:
+    import datasets
 
 NAME = "own"
 """Of the task, and of a split that has no name."""
 
 
 def task_of_rows(
-    data: datasets.Dataset | Sequence[Mapping[str, Any]],
+    data: "datasets.Dataset | Sequence[Mapping[str, Any]]",
     *,
     kind: str,
     metric: str,
@@ -40,7 +42,9 @@ def task_of_rows(
         DataError: A column is not there, or a row is at fault.
         LabelError: A label is none of the model's.
     """
-    names = {"text": "text", "text_pair": "text_pair", "label": "label", **(columns or {})}
+    row = rows_for(kind, metric)[0]
+    roles = row.load().inputs
+    names = {**{role: role for role in roles}, "label": row.label or "label", **(columns or {})}
     rows = _dataset(data)
 
     def column(role: str) -> list[Any]:
@@ -51,15 +55,19 @@ def task_of_rows(
             )
         return list(rows[names[role]])
 
-    is_pair = kind in ("seq2seq", "translation") or names["text_pair"] in rows.column_names
-    roles = ("text", "text_pair") if is_pair else ("text",)
+    n_given = max(
+        [*row.n_columns[:1], *(n for n in row.n_columns if names[roles[n - 1]] in rows.column_names)]
+    )
+    roles = roles[:n_given]
     texts = [column(role) for role in roles]
-    found = column("label") if metric in LABEL_METRICS else None
+    found = column("label") if row.label else None
     codes: dict[str, int] = {}
     if labels is not None and found is not None:
         feature = rows.features[names["label"]]
-        own = feature.names if isinstance(feature, datasets.ClassLabel) else None
-        found, labels = _named(found, own, labels), tuple(own or labels)
+        feature = getattr(feature, "feature", feature)  # of a list of labels
+        own = getattr(feature, "names", None)
+        order = tuple(own or labels)
+        found, labels = [_named(i, value, order) for i, value in enumerate(found, 1)], order
         codes = {name: i for i, name in enumerate(labels)}
     split = NAME if rows.split is None else str(rows.split)
     spec = TaskSpec(
@@ -87,8 +95,11 @@ def task_of_labels(values: NDArray[Any]) -> Task:
     return Task(spec, lambda name, n: rows, (NAME,))
 
 
-def _dataset(data: datasets.Dataset | Sequence[Mapping[str, Any]]) -> datasets.Dataset:
+def _dataset(data: "datasets.Dataset | Sequence[Mapping[str, Any]]") -> "datasets.Dataset":
     """In memory; no file is written."""
+    import datasets  # with pyarrow, takes a second
+    import pyarrow as pa
+
     if isinstance(data, datasets.Dataset):
         return data
     try:
@@ -99,16 +110,14 @@ def _dataset(data: datasets.Dataset | Sequence[Mapping[str, Any]]) -> datasets.D
         ) from error
 
 
-def _named(values: list[Any], own: list[str] | None, labels: Sequence[str]) -> list[str]:
-    """Labels as names: whole numbers are places in the data's own list of names, or else in the model's."""
-    order = own or labels
-    names = []
-    for i, value in enumerate(values):
-        is_index = isinstance(value, Integral) and not isinstance(value, bool)
-        name = order[value] if is_index and 0 <= value < len(order) else value
-        if name not in order:
-            raise LabelError(
-                f"example {i + 1}: the label must be one of {', '.join(order)}, or its index from 0; got {value!r}"
-            )
-        names.append(name)
-    return names
+def _named(i: int, value: Any, order: Sequence[str]) -> Any:
+    """A label of example `i` as a name, or a list of them: whole numbers are places in the order."""
+    if isinstance(value, list):
+        return [_named(i, each, order) for each in value]
+    is_index = isinstance(value, Integral) and not isinstance(value, bool)
+    name = order[int(value)] if is_index and 0 <= value < len(order) else value
+    if name not in order:
+        raise LabelError(
+            f"example {i}: the label must be one of {', '.join(order)}, or its index from 0; got {value!r}"
+        )
+    return name

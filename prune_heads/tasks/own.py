@@ -53,6 +53,9 @@ def own_texts(
     files: Mapping[str, Path],
     text_columns: Sequence[str] | None = None,
     name: str | None = None,
+    label_column: str | None = None,
+    metric: str | None = None,
+    labels: tuple[str, ...] | None = None,
 ) -> OwnData:
     """Files of one's own of a kind of tasks; the columns are called as its `Row` says unless they are named.
 
@@ -60,8 +63,9 @@ def own_texts(
         TaskError: Something in the description is wrong; the message lists every fault.
     """
     row = rows_for(kind)[0]
-    metric = next(iter(row.metrics))
-    return OwnData(files, tuple(text_columns or row.columns), row.label, metric, None, name or kind, kind)
+    metric = metric or next(iter(row.metrics))
+    label = row.label and (label_column or row.label)
+    return OwnData(files, tuple(text_columns or row.columns), label, metric, labels, name or kind, kind)
 
 
 def own_faults(

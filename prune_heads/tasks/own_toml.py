@@ -21,6 +21,7 @@ from typing import Any
 
 from prune_heads import reading
 from prune_heads.errors import TaskError
+from prune_heads.objectives import rows_for
 from prune_heads.tasks.own import OwnData, own_faults, own_texts
 from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, TASKS
 
@@ -42,14 +43,20 @@ def read_toml(path: Path) -> OwnData:
     needed = _REQUIRED if kind == "labelled" else ("name", "files")
     faults += [f"the key {key} must be there" for key in needed if key not in raw]
     if kind != "labelled":
-        faults += [f"{key} must not be named beside task = {kind!r}" for key in _NOT_OF_TEXTS if key in raw]
+        row = rows_for(kind)[0]
+        refused = (
+            []
+            if row.has_classes
+            else [key for key in _NOT_OF_TEXTS if key != "label_column" or row.label is None]
+        )
+        faults += [f"{key} must not be named beside task = {kind!r}" for key in refused if key in raw]
     name, label_column, metric = (_text(raw, key, faults) for key in ("name", "label_column", "metric"))
     text_columns = _list(raw, "text_columns", str, "texts", faults)
     labels = _list(raw, "labels", str | int, "texts, whole numbers or booleans", faults)
     files = _files(raw, path.parent, faults)
     faults += own_faults(files, text_columns, label_column, metric, labels, name, kind)
     if not faults and kind != "labelled" and files:
-        return own_texts(kind, files, text_columns, name)
+        return own_texts(kind, files, text_columns, name, label_column, metric, labels)
     if faults or not (name and label_column and metric and text_columns and files):
         raise TaskError(f"{path.name}: {'; '.join(faults)}")
     return OwnData(files, text_columns, label_column, metric, labels, name)

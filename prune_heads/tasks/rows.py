@@ -57,7 +57,9 @@ class Rows:
         """
         digest = hashlib.sha256(json.dumps(labels).encode())
         for row in zip(*self.columns.values(), strict=True):
-            digest.update(json.dumps(row, default=attrgetter("fingerprint")).encode())  # a JSON array ends unmistakably: no separator is needed
+            digest.update(
+                json.dumps(row, default=attrgetter("fingerprint")).encode()
+            )  # a JSON array ends unmistakably: no separator is needed
         return digest.hexdigest()
 
 
@@ -91,8 +93,8 @@ def assemble(
     kept: list[tuple[Any, ...]] = []
     for i, given in enumerate(zip(*columns, strict=True)):
         try:
-            row = [objective.input_of(value, may_be_empty=may_be_empty) for value in given]
-            kept.append((*row, *([] if labels is None else [objective.label_of(labels[i], codes)])))
+            label = [] if labels is None else [labels[i]]
+            kept.append(objective.row_of(given, label, codes, may_be_empty=may_be_empty))
         except ValueError as fault:
             said = f"{place(i)}: {fault}"
             if left_out is None:

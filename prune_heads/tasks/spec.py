@@ -14,6 +14,13 @@ REGRESSION_METRICS = frozenset(OBJECTIVES["regression"].metrics)
 LABEL_METRICS = tuple(metric for row in rows_for("labelled") for metric in row.metrics)
 """Metrics of predicted labels and scores."""
 
+OWN_METRICS = tuple(
+    dict.fromkeys(
+        [*LABEL_METRICS, *(m for row in OBJECTIVES.values() if row.has_classes for m in row.metrics)]
+    )
+)
+"""Metrics that may be chosen for files of one's own."""
+
 TEXT_METRIC = "log_likelihood"
 """The metric of language models: nats a predicted token, higher is better; perplexity is exp of minus that."""
 

@@ -1,14 +1,15 @@
 """Pairs of sentences of WMT from the Hugging Face hub, and no more of them than are asked for."""
 
 from itertools import islice
-from typing import Any
-
-import datasets
+from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import DataError, first_line
 from prune_heads.hub import revision_of
 from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    import datasets
 
 REPOSITORY = "wmt/wmt14"
 
@@ -30,6 +31,8 @@ def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Rows:
     Raises:
         DataError: The hub is not in reach, which takes seconds to find, or its rows are not such pairs.
     """
+    import datasets  # takes a second
+
     config = CONFIGURATIONS[spec.name]
     if n is None and split == spec.score_split:
         n = N_TRAIN
@@ -62,7 +65,7 @@ def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Rows:
     return rows.of(_n_rows(builder.info, split))
 
 
-def _n_rows(info: datasets.DatasetInfo, split: str) -> int | None:
+def _n_rows(info: "datasets.DatasetInfo", split: str) -> int | None:
     """How many the data card says that there are; None if it does not."""
     there: Any = (info.splits or {}).get(split)
     return None if there is None else there.num_examples

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
-from prune_heads.tables.latex import escaped
+from prune_heads.tables.writers import escaped
 
 
 def ablation_report(record):

@@ -10,13 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from prune_heads.reporting import layout
 from prune_heads.reporting.figures import save
-from prune_heads.reporting.layout import Grid, console, line
+from prune_heads.reporting.layout import console
 from prune_heads.tables import INTERVAL, Column, Table, columns, number
-from prune_heads.tables.csv import written
-from prune_heads.tables.latex import escaped
-from prune_heads.tables.markdown import document, markdown_table
+from prune_heads.tables.terminal import line, spans
+from prune_heads.tables.writers import document, escaped, markdown_table, written
 from prune_heads.visible import visible
 
 HOSTILE = "[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"
@@ -34,9 +32,8 @@ def shown(part, width):
 def test_a_text_is_shown_as_it_is_written():
     assert visible(HOSTILE) == WRITTEN
     assert visible("é 日本 👩\u200d🔬 naïve\u200c") == "é 日本 👩\u200d🔬 naïve\u200c"
-    table = Grid(("[b]x", "y"))
-    table.add_row(HOSTILE, "1.5")
-    for part in (line(HOSTILE), table, layout.spans(HOSTILE, (HOSTILE, "bold")), layout.indented(HOSTILE)):
+    table = Table("", columns(["[b]x", "y"]), ((HOSTILE, "1.5"),))
+    for part in (line(HOSTILE), table, spans(HOSTILE, (HOSTILE, "bold"))):
         assert WRITTEN in shown(part, 300)
     assert "[b]x" in shown(table, 300)
 
@@ -89,9 +86,7 @@ HEADINGS = st.sampled_from(["base", "difference (95% interval)", "a long heading
 @settings(max_examples=60, deadline=None)
 def test_a_narrow_table_cuts_no_number_and_no_line_is_too_long(heading, width, gap, data):
     rows = [[data.draw(st.sampled_from(WORDS)), *(data.draw(NUMBERS) for _ in heading)] for _ in range(2)]
-    table = Grid(("name",), heading, gap=gap)
-    for row in rows:
-        table.add_row(*row)
+    table = Table("", columns(["name"], heading), tuple(map(tuple, rows)), gap=gap)
     found = shown(table, width)
     assert max(map(len, found.splitlines())) <= width
     assert "…" not in found
@@ -107,8 +102,7 @@ def test_a_narrow_table_cuts_no_number_and_no_line_is_too_long(heading, width, g
 
 def test_a_pipe_has_no_width_unless_it_is_said(monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
-    table = Grid((), [f"column {i}" for i in range(60)])
-    table.add_row(*["0.1234"] * 60)
+    table = Table("", columns(right=[f"column {i}" for i in range(60)]), (("0.1234",) * 60,))
     console().print(table, crop=False)
     _, _, row = capsys.readouterr().out.splitlines()
     assert row.split() == ["0.1234"] * 60

@@ -1,0 +1,266 @@
+"""One label a word, such as named entities or parts of speech."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from prune_heads.checkpoints import Checkpoint, Head
+from prune_heads.modes import logits_of
+from prune_heads.objectives.base import Asked, Examples, Kept, Objective
+from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
+from prune_heads.objectives.conll import read_conll
+from prune_heads.objectives.labels import match_labels
+from prune_heads.objectives.texts import tokenize
+from prune_heads.objectives.values import index, text
+from prune_heads.statistics.metrics import Metric
+from prune_heads.visible import brief
+
+N_COUNTS = 5
+"""Right words, words, right entities, predicted entities, true entities."""
+
+
+def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
+    """Two sums of the counts, over all examples, divided; 0 where the second is 0."""
+
+    def weighted(
+        predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]
+    ) -> NDArray[np.float64]:
+        counts = weights @ predictions.astype(float)
+        over = counts @ np.asarray(whole)
+        return np.asarray(counts @ np.asarray(part) / np.where(over > 0, over, 1))
+
+    return Metric(name, weighted, N_COUNTS, **rest)
+
+
+def _no_entity(references: NDArray[Any]) -> str | None:
+    if references.any():
+        return None
+    return f"entity_f1 needs entities, and none of the {len(references)} examples has one"
+
+
+_METRICS = (
+    _ratio("entity_f1", (0, 0, 2, 0, 0), (0, 0, 0, 1, 1), undefined=_no_entity),
+    _ratio("entity_precision", (0, 0, 1, 0, 0), (0, 0, 0, 1, 0)),
+    _ratio("entity_recall", (0, 0, 1, 0, 0), (0, 0, 0, 0, 1)),
+    _ratio("token_accuracy", (1, 0, 0, 0, 0), (0, 1, 0, 0, 0)),
+)
+
+
+@cache
+def boundaries(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where entities begin and end, by two tags next to each other, as seqeval's `get_entities` says.
+
+    Its default mode reads IOB1, IOB2, IOE and IOBES alike (https://github.com/chakki-works/seqeval).
+
+    Args:
+        tags: `B-PER`, `O`, ...
+
+    Returns:
+        `(n_tags + 1, n_tags)`: an entity begins at the second tag, the last row being the start of the text.
+        `(n_tags, n_tags + 1)`: one ends at the first tag, the last column being the end of the text.
+        `(n_tags,)`: the number of the tag's type.
+    """
+    parts = [(tag[0], tag[1:].split("-", maxsplit=1)[-1] or "_") for tag in tags]
+    begins = [
+        [
+            tag in "BS"
+            or before + tag in ("EE", "EI", "SE", "SI", "OE", "OI")
+            or (tag not in "O." and old != kind)
+            for tag, kind in parts
+        ]
+        for before, old in [*parts, ("O", "")]
+    ]
+    ends = [
+        [
+            before in "ES"
+            or before + tag in ("BB", "BS", "BO", "IB", "IS", "IO")
+            or (before not in "O." and old != kind)
+            for tag, kind in [*parts, ("O", "_")]
+        ]
+        for before, old in parts
+    ]
+    kinds = sorted({kind for _, kind in parts})
+    return torch.tensor(begins), torch.tensor(ends), torch.tensor([kinds.index(kind) for _, kind in parts])
+
+
+def entities(labels: Tensor, rows: Tensor, tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """The entities of some texts, each found as if it were alone.
+
+    Args:
+        labels: `(n_words,)` indices of tags, text after text.
+        rows: `(n_words,)` the text of each word, ascending.
+        tags: By index.
+
+    Returns:
+        `(n_words,)` each: whether an entity ends at the word, at which word it began, and its type.
+    """
+    begins, ends, kinds = (table.to(labels.device) for table in boundaries(tags))
+    places = torch.arange(len(labels), device=labels.device)
+    is_first = torch.ones_like(labels, dtype=torch.bool)
+    is_first[1:] = rows[1:] != rows[:-1]
+    before = labels.roll(1).masked_fill(is_first, len(tags))
+    after = labels.roll(-1).masked_fill(is_first.roll(-1), len(tags))
+    since = places.where(begins[before, labels] | is_first, 0).cummax(0).values
+    return ends[labels, after], since, kinds[labels]
+
+
+@dataclass(frozen=True)
+class TokenClassification(Objective):
+    """Cross-entropy, summed over the words of an example; the first token of a word carries its label.
+
+    Kept are the `N_COUNTS` counts of an example, of which all metrics are made, and the log-likelihood of its labels.
+    Words that are cut, and words of which the tokenizer makes no token, have no label and are not counted.
+    References are the numbers of true entities.
+    """
+
+    tags: tuple[str, ...] = ()
+    """Of the model's outputs: as the task writes them, or as the checkpoint does where the task has none."""
+    model_index: tuple[int, ...] = ()
+    """The output of each label of the task."""
+
+    name = "token-classification"
+    head = Head("AutoModelForTokenClassification", "token classification head")
+    inputs = ("tokens",)
+    classes = "many"
+    chooses = True
+    trains = True
+    options = frozenset({"label_order"})
+    readers = MappingProxyType({".conll": read_conll, ".txt": read_conll})
+    own_metrics = MappingProxyType({metric.name: metric for metric in _METRICS})
+
+    @classmethod
+    def input_of(cls, value: object, *, may_be_empty: bool = False) -> list[str]:
+        """A list of words; see `Objective`."""
+        return _each(value, "words", text)
+
+    @classmethod
+    def label_of(cls, value: object, codes: Mapping[str, int]) -> list[int]:
+        """A list of labels; see `Objective`."""
+        return _each(value, "labels", lambda label: index(label, codes))
+
+    @classmethod
+    def row_of(
+        cls,
+        given: Sequence[object],
+        label: Sequence[object],
+        codes: Mapping[str, int],
+        *,
+        may_be_empty: bool = False,
+    ) -> tuple[Any, ...]:
+        """As many labels as words; see `Objective`."""
+        words, *labels = super().row_of(given, label, codes, may_be_empty=may_be_empty)
+        for each in labels:
+            if len(each) != len(words):
+                raise ValueError(
+                    f"there must be a label for each word, got {len(words)} words, {len(each)} labels"
+                )
+        return (words, *labels)
+
+    @classmethod
+    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
+        """Match the labels by name, of which the task may have some; see `Objective` and `match_labels`."""
+        id2label = checkpoint.model.config.id2label
+        order = options.get("label_order")
+        found = match_labels(spec, id2label, label_order=order, some=True)
+        tags = [str(id2label[i]) for i in sorted(id2label)]
+        for label, i in zip(spec.labels or (), found.model_index, strict=True):
+            tags[i] = label
+        notes = [found.note, _other_tags(tags)]
+        return cls(spec.metric, "; ".join(filter(None, notes)) or None, tuple(tags), found.model_index)
+
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row a list of words; see `Objective`."""
+        inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "tokens"}, words=True)
+        word, labels = inputs.pop("word_ids"), split.columns["label"]
+        of_task = np.asarray(self.model_index)
+        targets = [_targets(word.row(i), of_task[each]) for i, each in enumerate(labels)]
+        return Batches(
+            self,
+            inputs,
+            Ragged.of(targets, IGNORED),
+            np.asarray([self._count(each) for each in targets]),
+            batch_size,
+            n_cut=int(cut.sum()),
+        )
+
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """See `Objective`."""
+        logits = logits_of(outputs).float().transpose(1, 2)
+        return functional.cross_entropy(logits, batch.targets, ignore_index=IGNORED, reduction="none").sum(
+            dim=1
+        )
+
+    def read(self, outputs: Any, batch: Batch) -> Tensor:
+        """See `Objective`."""
+        rows, places = (batch.targets != IGNORED).nonzero(as_tuple=True)
+        true = batch.targets[rows, places]
+        made = logits_of(outputs)[rows, places].argmax(dim=-1)
+        ends, since, kind = entities(true, rows, self.tags)
+        also_ends, also_since, also_kind = entities(made, rows, self.tags)
+        same = ends & also_ends & (since == also_since) & (kind == also_kind)
+        each = torch.stack([made == true, torch.ones_like(same), same, also_ends, ends], dim=1).float()
+        counts = each.new_zeros(len(batch.targets), N_COUNTS).index_add(0, rows, each)
+        return torch.cat([counts, -self.losses(outputs, batch)[:, None]], dim=1)
+
+    def predictions(self, kept: Kept) -> NDArray[Any]:
+        """`(n_examples, N_COUNTS)`: the counts."""
+        return kept[:, :N_COUNTS]
+
+    def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64]:
+        """Of all the labels of the example."""
+        return kept[:, N_COUNTS].astype(np.float64)
+
+    def measurable(self, batches: Batches) -> NDArray[np.int64] | None:
+        """Examples of which a word has a token."""
+        targets = batches.targets
+        assert isinstance(targets, Ragged)
+        return np.asarray(
+            [i for i in range(batches.n_examples) if (targets.row(i) != IGNORED).any()], dtype=np.int64
+        )
+
+    def settings(self, model: Any) -> dict[str, Any]:
+        """Entities depend on how the labels are called."""
+        return {"tags": list(self.tags)}
+
+    def _count(self, targets: NDArray[np.int32]) -> int:
+        """Entities among the targets of one example."""
+        labels = torch.from_numpy(targets[targets != IGNORED].astype(np.int64))
+        return int(entities(labels, torch.zeros_like(labels), self.tags)[0].sum())
+
+
+def _each(value: object, what: str, read: Callable[[object], Any]) -> list[Any]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"a list of {what} must be there, got {brief(value)}")
+    made = []
+    for i, each in enumerate(value, 1):
+        try:
+            made.append(read(each))
+        except ValueError as fault:
+            raise ValueError(f"word {i}: {fault}") from None
+    return made
+
+
+def _targets(words: NDArray[np.int32], labels: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The label of each token that is the first of its word; `words` says of which word a token is, -1 for none."""
+    is_first = (words >= 0) & (words != np.concatenate([[-1], words[:-1]]))
+    return np.where(is_first, labels[words], IGNORED).astype(np.int32)
+
+
+def _other_tags(tags: Sequence[str]) -> str | None:
+    """What to say of labels that no scheme of entities has."""
+    others = [tag for tag in tags if not re.fullmatch("[BIES]-.+|[BIESO]", tag)]
+    if not others:
+        return None
+    return (
+        f"{len(others)} of {len(tags)} labels are no tags of entities (B-, I-, E-, S- and a type, or O), such as "
+        f"{others[0]}: entity_f1 counts runs of them as seqeval does; or take --metric token_accuracy"
+    )
