@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from loading import load_classifier
 from tiny import WORDS, save_tiny_checkpoint, write_sst2
 from tiny_texts import loaded, save_language_model, tiny_language_model, topic_texts, write_texts
 from tiny_tokens import save_tagger, tagger_of, write_conll
 
 from prune_heads import gates_of, remove_heads, zero_heads
 from prune_heads.ablation import predict_masks
-from prune_heads.checkpoints import load_classifier
 from prune_heads.errors import TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.heads import HeadMask

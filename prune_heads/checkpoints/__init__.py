@@ -12,11 +12,8 @@ from prune_heads.checkpoints.linear_maps import kernels as kernels
 from prune_heads.checkpoints.linear_maps import use_onednn as use_onednn
 from prune_heads.checkpoints.linear_maps import use_pytorch as use_pytorch
 from prune_heads.checkpoints.loader import Checkpoint as Checkpoint
-from prune_heads.checkpoints.loader import Classifier as Classifier
 from prune_heads.checkpoints.loader import fingerprint as fingerprint
 from prune_heads.checkpoints.loader import load_checkpoint as load_checkpoint
-from prune_heads.checkpoints.loader import load_classifier as load_classifier
-from prune_heads.checkpoints.loader import load_language_model as load_language_model
 from prune_heads.checkpoints.loading import BUILT_IN as BUILT_IN
 from prune_heads.checkpoints.loading import folder_name as folder_name
 from prune_heads.checkpoints.pruned import HEADS_FILE as HEADS_FILE

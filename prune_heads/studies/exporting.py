@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.checkpoints import Classifier, write_tokenizer
+from prune_heads.checkpoints import Checkpoint, write_tokenizer
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.quiet import quiet_transformers
@@ -67,7 +67,7 @@ def require(target: str) -> None:
         )
 
 
-def export(classifier: Classifier, named: HeadMask, target: str, folder: Path) -> dict[str, Any]:
+def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -> dict[str, Any]:
     """Write the model into the folder, without the heads named, and compare what it gives on random texts.
 
     Args:
@@ -166,7 +166,7 @@ def _named(model: PreTrainedModel, options: Export, gone: HeadMask, reporter: Re
     return chosen(choice, gone, None, together) - gone
 
 
-def random_batches(classifier: Classifier) -> list[dict[str, Tensor]]:
+def random_batches(classifier: Checkpoint) -> list[dict[str, Tensor]]:
     """Texts of random tokens in batches of several sizes and lengths, a pure function of tokenizer and model.
 
     Each batch is padded to its length, `(n_examples, n_tokens)`, from texts of falling lengths. The decoder of a

@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-from prune_heads.checkpoints import Classifier, fingerprint, write_pruned, write_tokenizer
+from prune_heads.checkpoints import Checkpoint, fingerprint, write_pruned, write_tokenizer
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
@@ -45,7 +45,7 @@ Record = dict[str, Any]
 class Finetuned:
     """A fine-tuned model and its record."""
 
-    classifier: Classifier
+    classifier: Checkpoint
     record: dict[str, Any]
 
 

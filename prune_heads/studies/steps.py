@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prune_heads.ablation import predict_masks
-from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.coverage.mixing import mixers
 from prune_heads.errors import RunError
 from prune_heads.files import read_json
@@ -139,7 +139,7 @@ def score_heads(
 
 def prune_heads(
     model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter, *, admit: Admit
-) -> tuple[Record, HeadMask, Classifier]:
+) -> tuple[Record, HeadMask, Checkpoint]:
     """Zero or remove heads, named or chosen by a scores.json; no data are needed. Arguments as `score_heads`.
 
     Raises:
