@@ -56,7 +56,8 @@ class Evaluator:
         data: A task's name or a `Task` (`load_task`); a `datasets.Dataset` or a list of dicts with columns `text`,
             for pairs `text_pair`, and `label`; or a DataLoader of model inputs with labels, one an example:
             mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
-        tokenizer: The model's own; not needed for a checkpoint's name or a DataLoader.
+        tokenizer: The model's own, of a model of images its image processor; not needed for a checkpoint's name or a
+            DataLoader.
         objective: What is predicted: key of `OBJECTIVES`, or an `Objective` of your own; None: what the model's head
             gives.
         metric: Key of `METRIC_NAMES`, or a function of your own `(predictions, references, weights) -> values`: of
@@ -120,7 +121,9 @@ class Evaluator:
             batches = loaded(cast(Iterable[Any], data), self.model, own)
             task, objective = task_of_labels(batches.references), batches.objective
         elif checkpoint.tokenizer is None:
-            raise DataError("texts need the model's tokenizer, tokenizer=...; got none")
+            raise DataError(
+                "texts need the model's tokenizer, and images its image processor, tokenizer=...; got none"
+            )
         subject = Subject.of(
             checkpoint, task, objective=objective, batch_size=batch_size, max_length=max_length, device=where
         )
@@ -270,10 +273,11 @@ def _task_of(
             f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}. Give a "
             "DataLoader of its inputs with labels"
         )
-    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().fits(checkpoint))
+    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint))
     kind = _kind(named)
     labels = None
-    if rows_for(kind)[0].load().classes and config.num_labels > 1:
+    classes = rows_for(kind)[0].load().classes
+    if classes == "many" or (classes and config.num_labels > 1):
         labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
     row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]
     metric = next(iter(row.metrics))

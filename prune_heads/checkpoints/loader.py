@@ -11,6 +11,8 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from prune_heads.anatomy import attention_blocks
+from prune_heads.anatomy.context import on_context
 from prune_heads.checkpoints.fit import check_class, check_weights, read_config
 from prune_heads.checkpoints.head import Head, HeadOf
 from prune_heads.checkpoints.language_model import Objective, objective_of
@@ -20,6 +22,7 @@ from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
 from prune_heads.checkpoints.random_texts import random_texts
 from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
 from prune_heads.checkpoints.weight_files import check_weight_files
+from prune_heads.errors import CheckpointError, first_line
 
 _PROBE_LENGTHS = (8, 6, 4)
 """Tokens of the texts of a proof, special ones included."""
@@ -46,13 +49,18 @@ class Checkpoint(NamedTuple):
         """What a language model was trained to predict; None for a classifier."""
         return objective_of(getattr(self.model, "config", None), type(self.model).__name__)
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether what prepares its inputs is a tokenizer, and no image processor."""
+        return hasattr(self.tokenizer, "pad_token")
+
     def probe_inputs(self) -> dict[str, Tensor]:
         """Random inputs, always the same, for which the model gives its logits: `(n_examples, ...)` a field.
 
         Texts of random tokens: three of different lengths, or one where model or tokenizer cannot pad. Or one image.
         """
         generator = np.random.default_rng(0)
-        if not hasattr(self.tokenizer, "pad_token"):
+        if not self.reads_texts:
             size = self.model.config.image_size
             height, width = (size, size) if isinstance(size, int) else size
             pixels = generator.standard_normal((1, self.model.config.num_channels, height, width))
@@ -62,6 +70,20 @@ class Checkpoint(NamedTuple):
         if self.objective == "seq2seq":
             inputs["decoder_input_ids"] = inputs["input_ids"]
         return {name: value.to(self.model.device) for name, value in inputs.items()}
+
+    @torch.no_grad()
+    def usual_length(self) -> int:
+        """Tokens that are counted by default: of a model of images those of its first block, which runs for this."""
+        blocks = [block for block in attention_blocks(self.model) if block.n_heads]
+        if self.reads_texts or not blocks:
+            return 128
+        sizes: list[int] = []
+        remove = on_context(blocks[0], lambda module, args: sizes.append(args[0].shape[:-1].numel()))
+        try:
+            self.model(**self.probe_inputs())
+        finally:
+            remove()
+        return sizes[0]
 
 
 def load_checkpoint(
@@ -111,8 +133,25 @@ def load_checkpoint(
 def read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:
     """The tokenizer or image processor, as it is."""
     if head.reads == "image":
-        return transformers.AutoImageProcessor.from_pretrained(source, **where)
+        return _image_processor(source, name, where)
     return load_tokenizer(source, name, where)
+
+
+def _image_processor(source: Path | str, name: str, where: dict[str, Any]) -> Any:
+    try:
+        return transformers.AutoImageProcessor.from_pretrained(source, **where)
+    except ImportError as error:
+        raise CheckpointError(
+            f"the image processor of {name} must be one that the installed packages can run; transformers says: "
+            f"{first_line(error)}. Install the torchvision that is made for your torch"
+        ) from error
+    except (OSError, ValueError) as error:
+        if isinstance(source, Path) and not (source / "preprocessor_config.json").is_file():
+            raise CheckpointError(
+                f"a checkpoint must hold its image processor, preprocessor_config.json; {name} holds none. Copy the "
+                "file of the checkpoint that the model was trained from into the folder"
+            ) from error
+        raise
 
 
 def read_model(

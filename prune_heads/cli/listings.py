@@ -23,7 +23,13 @@ def info(
             help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)"
         ),
     ] = "",
-    length: Annotated[int, Option(min=1, help="Number of tokens of the text that is counted.")] = 128,
+    length: Annotated[
+        int | None,
+        Option(
+            min=1,
+            help="Number of tokens that is counted. (default: 128; of images, those of the first layer)",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
@@ -36,7 +42,7 @@ def info(
 
     classifier = load_model(WrittenModel(setup.model, setup.task), TerminalReporter())
     n_heads = head_counts(attention_blocks(classifier.model))
-    costs = budget(classifier.model, read_heads(heads, n_heads), length)
+    costs = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
     report = info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
     show(report, info_table(report), as_json=as_json)
 

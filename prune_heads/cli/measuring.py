@@ -96,7 +96,7 @@ def bench(
     from prune_heads.reporting.bench import bench_page
     from prune_heads.reporting.folders import bench_files
     from prune_heads.runs import admission, keep
-    from prune_heads.studies.bench import time_heads
+    from prune_heads.studies.steps import time_heads
 
     if options.scores is not None and choice.heads is not None:
         raise BadParameter("--scores and --heads exclude each other.")

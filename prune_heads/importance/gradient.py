@@ -42,7 +42,7 @@ class GateGradients:
     """`(n_examples, total heads)`: sum over tokens of |Att_h(x, t)^T dL_x/dAtt_h(x, t)|."""
     n_tokens: NDArray[np.int64]
     """`(n_examples,)`: tokens of each example without padding. Where a decoder works on other tokens than an encoder,
-    `(n_examples, n_blocks)`: those of each block."""
+    `(n_examples, n_blocks)`: those of each block; so for images, which are no sequence before they are in the model."""
     n_heads: tuple[int, ...]
     """Heads per attention block that have columns."""
     reads_one_token: bool = True
@@ -119,7 +119,7 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     signed, absolute = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     for part in rows:
         signed[part.index], absolute[part.index] = part.signed, part.absolute
-    n_tokens, gone = _n_tokens(batches, blocks), gone_from(blocks)
+    n_tokens, gone = _n_tokens(model, batches, blocks), gone_from(blocks)
     return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone)
 
 
@@ -155,7 +155,10 @@ def _per_token(
     gradients = iter(found)
     # A block without heads takes no part in the loss, and has no gates.
     return [
-        losses.new_zeros(len(batch.targets), 1, block.n_heads) if gate is None else next(gradients).float()
+        losses.new_zeros(len(batch.targets), 1, block.n_heads)
+        if gate is None
+        # Windows of an image stand one after the other as rows of their own.
+        else next(gradients).float().reshape(len(batch.targets), -1, block.n_heads)
         for block, gate in zip(blocks, gates, strict=True)
     ]
 
@@ -193,9 +196,15 @@ def _making(gates: list[Tensor | None], blocks: Sequence[AttentionBlock], places
     return gate
 
 
-def _n_tokens(batches: Batches, blocks: Sequence[AttentionBlock]) -> NDArray[np.int64]:
-    """As in `GateGradients`."""
+def _n_tokens(model: nn.Module, batches: Batches, blocks: Sequence[AttentionBlock]) -> NDArray[np.int64]:
+    """As in `GateGradients`; of images, the positions of each block that the loss depends on, as many for all."""
     n_tokens, n_decoded = batches.n_tokens, batches.n_decoded
+    if not n_tokens.any():
+        first = batches.batch(np.arange(1)).to(next(model.parameters()).device)
+        with evaluating(model), _frozen(model):
+            found = _per_token(model, blocks, first, batches.objective)
+        there = [max(1, int((gradient != 0).any(dim=-1).sum())) for gradient in found]
+        return np.tile(np.asarray(there, dtype=np.int64), (batches.n_examples, 1))
     if n_decoded is None or {block.stack for block in blocks} != {"encoder", "decoder"}:
         return n_tokens
     of_stack = {"encoder": n_tokens, "decoder": n_decoded}

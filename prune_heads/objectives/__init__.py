@@ -65,6 +65,15 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             n_columns=(1, 2),
             label="label",
         ),
+        "multi-label": Row(
+            "multi_label:MultiLabel",
+            "multi-label",
+            {"micro_f1": ("micro_f1", "macro_f1"), "macro_f1": ("macro_f1", "micro_f1")},
+            n_columns=(1, 2),
+            label="labels",
+            has_classes=True,
+            summary="one's own texts with any number of labels each: which of them does a classifier give?",
+        ),
         "causal-lm": Row("causal_lm:CausalLM", "lm", _LIKELIHOOD, summary=_TEXTS),
         "masked-lm": Row("masked_lm:MaskedLM", "lm", _LIKELIHOOD, summary=_TEXTS),
         "seq2seq": Row(
@@ -82,6 +91,15 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             ("source", "target"),
             (2,),
             summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
+        ),
+        "question-answering": Row(
+            "question_answering:QuestionAnswering",
+            "question-answering",
+            {"exact_match": ("exact_match", "f1")},
+            ("question", "context"),
+            (2,),
+            "answers",
+            summary="one's own questions, also SQuAD's files: which part of the context answers the question?",
         ),
         "token-classification": Row(
             "token_classification:TokenClassification",
@@ -101,6 +119,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             _LABELS,
             ("image",),
             label="label",
+            has_classes=True,
             summary="one's own images: what does each show? A folder a class, a data set, or a table of paths",
         ),
     }
@@ -147,7 +166,7 @@ def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
     def choose(config: "PreTrainedConfig", name: str) -> "Head":
         named = (config.architectures or [""])[0]
         for row in OBJECTIVES.values() if kind is None else ():
-            if row.kind != "lm" and named.endswith(f"For{row.load().head.suffix}"):
+            if row.kind != "lm" and f"For{row.load().head.suffix}" in named:
                 return row.load().head_of(config, name)
         return rows_for(kind or "labelled", name=objective)[0].load().head_of(config, name)
 

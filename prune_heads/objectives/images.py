@@ -167,11 +167,8 @@ def _read_saved(path: Path, wanted: Wanted, left_out: list[str] | None) -> Colum
     import datasets
 
     if (path / "dataset_dict.json").is_file():
-        splits = sorted(each.name for each in path.iterdir() if each.is_dir())
-        raise DataError(
-            f"{path.name}: one split of the data set must be named, such as {path.name}/{splits[0] if splits else 'train'}"
-            f"; got all, {', '.join(splits)}"
-        )
+        splits = ", ".join(f"{path.name}/{each.name}" for each in sorted(path.iterdir()) if each.is_dir())
+        raise DataError(f"{path.name}: one split of the data set must be named ({splits}), got all of them")
     try:
         data = encoded(datasets.load_from_disk(str(path)))
     except Exception as error:  # damaged files raise errors of any class

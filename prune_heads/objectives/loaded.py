@@ -148,8 +148,9 @@ def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def _lengths(inputs: Mapping[str, Tensor]) -> NDArray[np.int64]:
-    """`(batch,)`: tokens of each example, by the mask of padding, or all of them; 1 where it is no sequence."""
+    """`(batch,)`: tokens of each example, by the mask of padding, or all of them; 1 of no sequence, 0 of images."""
     mask, first = inputs.get("attention_mask"), next(iter(inputs.values()))
     if mask is not None and mask.ndim == 2:
         return np.asarray(mask.sum(dim=1), dtype=np.int64)
-    return np.full(len(first), first.shape[1] if first.ndim > 1 else 1)
+    n_tokens = first.shape[1] if first.ndim in (2, 3) else int(first.ndim == 1)
+    return np.full(len(first), n_tokens)

@@ -26,6 +26,7 @@ class Regression(Objective):
     head = CLASSIFICATION
     reads_one_token = True
     trains = True
+    problem = "regression"
     options = frozenset({"label_order"})
     below_chance = SingleLabel.below_chance
 

@@ -177,6 +177,12 @@ class Setup(Group):
         since="later",
         default=1,
     )
+    doc_stride: int | None = option(
+        "Tokens that two windows of a long context share. (default: a third of --max-length)",
+        panel=_COMPUTE,
+        low=0,
+        since="later",
+    )
     store: str | Path | None = option(replace(STORE, panel=_COMPUTE))
 
     def __post_init__(self) -> None:

@@ -17,6 +17,11 @@ def metric_name(record: Mapping[str, Any]) -> str:
     return "BLEU" if headline == "bleu" else headline.replace("_", " ")
 
 
+def whose(record: Mapping[str, Any]) -> str:
+    """Whose numbers they are, without the owner of the model: `minilm-mnli on mnli`."""
+    return f"{record['model']['name'].rpartition('/')[2]} on {record['task']}"
+
+
 def share(record: Mapping[str, Any]) -> str:
     """How many heads are pruned, e.g. `36 of 72 heads zeroed`."""
     verb = "removed" if record["mode"] == "remove" else "zeroed"

@@ -18,26 +18,3 @@ from prune_heads.statistics.differences import (
     paired_bootstrap,
 )
 from prune_heads.statistics.metrics import METRICS, N_COUNTS, Metric, mean_of, metric_named
-
-__all__ = [
-    "METRICS",
-    "N_COUNTS",
-    "N_RESAMPLES",
-    "Correlation",
-    "Difference",
-    "Estimate",
-    "Metric",
-    "PairedTest",
-    "area_under_curve",
-    "benjamini_hochberg",
-    "compare_areas",
-    "compare_paired",
-    "correlate",
-    "holm",
-    "mcnemar",
-    "mean_of",
-    "metric_interval",
-    "metric_named",
-    "paired_bootstrap",
-    "shares_pruned",
-]

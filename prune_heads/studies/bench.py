@@ -24,19 +24,15 @@ from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.language_model import objective_of
-from prune_heads.errors import DataError, HeadDescriptorError
+from prune_heads.errors import DataError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.importance.criteria import random_scores
 from prune_heads.objectives.batches import Batches
-from prune_heads.options import Bench, Choice, Setup
+from prune_heads.options import Bench
 from prune_heads.padding import n_positions
 from prune_heads.progress import Progress, Reporter
-from prune_heads.runs import Admit, Study, anyone
-from prune_heads.studies.pruning import chosen, counted, going_together, prune
-from prune_heads.studies.setup import identify, load_split, load_subject
-from prune_heads.studies.steps import read_scores
+from prune_heads.studies.pruning import prune
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
@@ -123,6 +119,11 @@ def bench(
         DataError: If there are fewer examples than a batch has, or the length is more than the model takes.
         PruneHeadsError: If the heads cannot be removed, masks are not applied, or the sides give different logits.
     """
+    if subject.objective.head.reads != "text":
+        raise DataError(
+            f"bench times texts by their tokens, and is not for {subject.objective.name}; prune-heads info counts what "
+            "removed heads save"
+        )
     room = min(n_positions(subject.model), subject.classifier.tokenizer.model_max_length)
     length = options.length or min(_LENGTH, room)
     if length > room:
@@ -245,56 +246,3 @@ def _note_above(row: Mapping[str, Any], reporter: Reporter) -> None:
             f"{row['lengths']} lengths, batch {row['batch_size']}: removed heads gain more than their multiply-adds "
             f"({lowest:.2f}x at least, ceiling {most:.2f}x): what is no multiply-add, such as a softmax, goes too"
         )
-
-
-def time_heads(
-    setup: Setup, choice: Choice, options: Bench, reporter: Reporter, *, admit: Admit = anyone
-) -> tuple[dict[str, Any], HeadMask]:
-    """The record of `prune-heads bench`, and the heads that were removed.
-
-    Args:
-        setup: Model, task and conditions; its validation texts are what is run.
-        choice: Which heads; those that the model has lost before always.
-        options: What is timed, and by what heads are chosen.
-        reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
-
-    Raises:
-        HeadDescriptorError: If no head is to go, so that there is nothing to compare.
-        PruneHeadsError: If the sides cannot be had, or give different logits.
-    """
-    study = Study("bench", reporter, admit)
-    subject = load_subject(setup, reporter)
-    split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
-    gone, original = removed_heads(subject.model), original_of(subject)
-    together = going_together(original, choice, "remove", reporter)
-    by = (
-        read_scores(options.scores, gone.n_heads)
-        if options.scores
-        else random_scores(gone.n_heads, options.seed)
-    )
-    mask = chosen(choice, gone, by, together)
-    if not mask:
-        raise HeadDescriptorError(
-            "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
-        )
-    study.begin(
-        configuration={
-            **setup.configuration(),
-            **choice.configuration(),
-            "heads": mask.descriptors(),
-            **options.configuration(),
-            "batch_sizes": list(options.sizes(len(split))),
-        },
-        **identify(subject, [split]),
-    )
-    study.lap("load")
-    found = bench(subject, original, mask, split, options, reporter)
-    study.lap("bench")
-    return study.record(
-        subject.device,
-        task=subject.task.spec.name,
-        mode="remove",
-        **counted(mask),
-        **found,
-    ), mask

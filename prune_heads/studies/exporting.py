@@ -124,6 +124,11 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
     require(options.to)
     study = Study("export", reporter, admission(folder))
     classifier = load_model(options, reporter)
+    if not classifier.reads_texts:
+        raise ExportError(
+            f"export is for models of texts, not for image-classification ({classifier.name}). prune-heads prune "
+            "--mode zero writes a checkpoint that transformers loads as it is"
+        )
     gone = removed_heads(classifier.model)
     named = _named(classifier.model, options, gone, reporter)
     if not gone and not named:

@@ -20,7 +20,7 @@ from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice
 from prune_heads.options.choices import Mode
 from prune_heads.predictions import Predictions
-from prune_heads.probe import prove_gates
+from prune_heads.probe import compared, prove_gates
 from prune_heads.progress import Reporter
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
@@ -135,11 +135,11 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
     prove_gates(model, inputs)
     before, pruned = n_parameters(model), pruned_parameters(attention_blocks(model), mask)
     with torch.inference_mode(), gated(model, gates_of(model, mask)):
-        expected = model(**inputs).logits.float()
+        expected = _compared(model, inputs)
     SURGERY[mode](model, mask)
     try:
         with torch.inference_mode():
-            got = model(**inputs).logits.float()
+            got = _compared(model, inputs)
     except RuntimeError as error:  # a forward that counts on heads that are gone
         raise MaskNotAppliedError(
             f"a model after --mode {mode} must still run; this one fails: {error}. Try --mode zero, or a newer "
@@ -153,6 +153,11 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
             f"by {difference:.3g}"
         )
     return {"before": before, "pruned": pruned}
+
+
+def _compared(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """All numbers of the output, `(n,)`."""
+    return torch.cat([tensor.float().flatten() for tensor in compared(model(**inputs))])
 
 
 def compare(predictions: Predictions, base: Kept, pruned: Kept, seed: int) -> list[dict[str, Any]]:

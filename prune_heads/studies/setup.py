@@ -36,6 +36,7 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     options: dict[str, Any] = {
         "label_order": setup.label_order,
         "beams": setup.beams if setup.beams != 1 else None,
+        "doc_stride": setup.doc_stride,
     }
     check_options(task.spec, options)
     check_objective(task.spec, setup.objective)

@@ -1,4 +1,4 @@
-"""The steps of a run on their own, joined by their files: score, prune, evaluate."""
+"""The steps of a run on their own, joined by their files: score, prune, evaluate; and what they gain in speed."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,14 +9,16 @@ import numpy as np
 from prune_heads.ablation import predict_masks
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.coverage.mixing import mixers
-from prune_heads.errors import RunError
+from prune_heads.errors import HeadDescriptorError, RunError
 from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.options import Choice, Masked, Scoring, Setup, Surgery, WrittenModel
+from prune_heads.importance.criteria import random_scores
+from prune_heads.options import Bench, Choice, Masked, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import Admit, Study
+from prune_heads.runs import Admit, Study, anyone
 from prune_heads.statistics import compare_paired, metric_interval
+from prune_heads.studies.bench import bench, original_of
 from prune_heads.studies.measuring import warn_if_below_chance
 from prune_heads.studies.pruning import chosen, counted, going_together, prune, read_heads
 from prune_heads.studies.scoring import ScoreResult, configuration_of, examples_to_score_on, score
@@ -192,6 +194,59 @@ def evaluate_heads(
     study.lap("evaluate")
     record = study.record(subject.device, **report)
     return record, mask, report
+
+
+def time_heads(
+    setup: Setup, choice: Choice, options: Bench, reporter: Reporter, *, admit: Admit = anyone
+) -> tuple[dict[str, Any], HeadMask]:
+    """The record of `prune-heads bench`, and the heads that were removed.
+
+    Args:
+        setup: Model, task and conditions; its validation texts are what is run.
+        choice: Which heads; those that the model has lost before always.
+        options: What is timed, and by what heads are chosen.
+        reporter: Told about stages and notes.
+        admit: Called with the run's identity before the long work; it may refuse by raising.
+
+    Raises:
+        HeadDescriptorError: If no head is to go, so that there is nothing to compare.
+        PruneHeadsError: If the sides cannot be had, or give different logits.
+    """
+    study = Study("bench", reporter, admit)
+    subject = load_subject(setup, reporter)
+    split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
+    gone, original = removed_heads(subject.model), original_of(subject)
+    together = going_together(original, choice, "remove", reporter)
+    by = (
+        read_scores(options.scores, gone.n_heads)
+        if options.scores
+        else random_scores(gone.n_heads, options.seed)
+    )
+    mask = chosen(choice, gone, by, together)
+    if not mask:
+        raise HeadDescriptorError(
+            "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
+        )
+    study.begin(
+        configuration={
+            **setup.configuration(),
+            **choice.configuration(),
+            "heads": mask.descriptors(),
+            **options.configuration(),
+            "batch_sizes": list(options.sizes(len(split))),
+        },
+        **identify(subject, [split]),
+    )
+    study.lap("load")
+    found = bench(subject, original, mask, split, options, reporter)
+    study.lap("bench")
+    return study.record(
+        subject.device,
+        task=subject.task.spec.name,
+        mode="remove",
+        **counted(mask),
+        **found,
+    ), mask
 
 
 def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:

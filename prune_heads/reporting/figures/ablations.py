@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from prune_heads.reporting.ablation import KINDS, differences
 from prune_heads.reporting.figures.scatter import Pair, Side, scatter
-from prune_heads.reporting.figures.style import canvas, grid_of, head_panels
+from prune_heads.reporting.figures.style import canvas, grid_of, grid_of_panels, head_panels, heads_map
 from prune_heads.reporting.words import layer_names, metric_name
 
 if TYPE_CHECKING:
@@ -38,15 +38,12 @@ def ablation_maps(record: Mapping[str, Any]) -> "Figure":
     beyond = {(True, True): "both", (True, False): "min", (False, True): "max"}
     extend = beyond.get((bool(shown.min() < -limit), bool(shown.max() > limit)), "neither")
     with canvas(1.6 + (0.9 + 0.34 * width) * len(tables), 2.0 + 0.34 * height) as figure:
-        panels = list(figure.subplots(1, len(tables), squeeze=False)[0])
+        panels = grid_of_panels(figure, len(tables), len(tables))
         for axes, table, grid in zip(panels, tables, grids, strict=True):
             axes.set_facecolor("0.85")
-            image = axes.imshow(grid, cmap="RdBu", norm=TwoSlopeNorm(0, -limit, limit), aspect="equal")
-            axes.set(xlabel="head", ylabel="layer")
-            axes.set_xticks(range(width), [str(head + 1) for head in range(width)])
-            axes.set_yticks(range(height), layer_names(table))
-            axes.tick_params(length=0, labelsize=8)
-            axes.spines[:].set_visible(False)
+            norm = TwoSlopeNorm(0, -limit, limit)
+            image = heads_map(axes, grid, layer_names(table), cmap="RdBu", norm=norm)
+            axes.tick_params(labelsize=8)
             _mark(axes, table)
         metric = metric_name(record)
         figure.colorbar(image, ax=panels, label=f"difference in {metric}, points", shrink=0.9, extend=extend)

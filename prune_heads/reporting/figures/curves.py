@@ -1,15 +1,15 @@
 """Curves: the metric against the share of heads pruned, by whatever was compared. One way to draw them all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.reporting.curves import label, lines_of, points_of, pruned, shares, splits
-from prune_heads.reporting.figures.style import canvas
+from prune_heads.reporting.figures.style import canvas, grid_of_panels
 from prune_heads.reporting.sweep_panels import panels as panels_of_sweep
 from prune_heads.reporting.sweep_panels import seeds_sentence
-from prune_heads.reporting.words import metric_name
+from prune_heads.reporting.words import metric_name, whose
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,12 +55,8 @@ class _Panel:
 def curve_figure(record: Record) -> "Figure":
     """The headline metric of `prune-heads run --curve`, a line a split (paper, figure 3)."""
     (line,) = lines_of(record)
-    curves = [
-        _Curve(split, shares(own, record), [point["value"] for point in own], i)
-        for i, split in enumerate(splits(record))
-        for own in [points_of(line, split)]
-    ]
-    return _drawn([_Panel(_whose(record), metric_name(record), curves)])
+    curves = [_plain(record, points_of(line, split), split, i) for i, split in enumerate(splits(record))]
+    return _drawn([_Panel(whose(record), metric_name(record), curves)])
 
 
 def criteria_figure(record: Record) -> "Figure":
@@ -79,7 +75,7 @@ def criteria_figure(record: Record) -> "Figure":
     ]
     drawn_often = any(line["n_draws"] > 1 for line in record["lines"])
     foot = f"{_BARS}; band: 95% of the draws, and their mean" if drawn_often else _BARS
-    return _drawn(shown, title=_whose(record), foot=foot)
+    return _drawn(shown, title=whose(record), foot=foot)
 
 
 def subjects_figure(by_task: Mapping[str, Sequence[Record]]) -> "Figure":
@@ -94,7 +90,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Record]]) -> "Figure":
         first = same[0]
         split, line = splits(first)[0], first["lines"][0]
         curve = _of_line(first, line, split, label(line, split)) if len(same) == 1 else _mean_of(same)
-        title = _whose(first) if len(same) == 1 else f"{len(same)} models on {task}"
+        title = whose(first) if len(same) == 1 else f"{len(same)} models on {task}"
         shown.append(_Panel(title, metric_name(first), [curve], pruned(first)))
     several = any(len(same) > 1 for same in by_task.values())
     return _drawn(
@@ -116,9 +112,8 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Record]]) -> "Figure":
         curves = []
         for i, (epoch, record) in enumerate(records.items()):
             points = points_of(record["lines"][0], splits(record)[0])
-            x, y = shares(points, record), [point["value"] for point in points]
             colour = colours(0.1 + 0.9 * i / max(1, len(records) - 1))
-            curves.append(_Curve(f"epoch {epoch}", x, y, i, colour=colour))
+            curves.append(replace(_plain(record, points, f"epoch {epoch}", i), colour=colour))
         shown.append(_Panel(f"{name} on {record['task']}", metric_name(record), curves))
     return _drawn(shown, has_base=False)
 
@@ -131,7 +126,7 @@ def kinds_figure(records: Mapping[str, Record]) -> "Figure":
         _of_line(record, record["lines"][0], split, name, i)
         for i, (name, record) in enumerate(records.items())
     ]
-    shown = _Panel(f"{_whose(first)}, {split}", metric_name(first), curves, "heads of one kind pruned")
+    shown = _Panel(f"{whose(first)}, {split}", metric_name(first), curves, "heads of one kind pruned")
     return _drawn([shown], foot=_BARS)
 
 
@@ -140,15 +135,9 @@ def estimator_curves(records: Sequence[Record]) -> "Figure":
     shown = []
     for record in records:
         curves = [
-            _Curve(
-                line["estimator"],
-                shares(line["points"], record),
-                [point["value"] for point in line["points"]],
-                i,
-            )
-            for i, line in enumerate(record["lines"])
+            _plain(record, line["points"], line["estimator"], i) for i, line in enumerate(record["lines"])
         ]
-        shown.append(_Panel(_whose(record), metric_name(record), curves))
+        shown.append(_Panel(whose(record), metric_name(record), curves))
     return _drawn(shown, columns=4)
 
 
@@ -173,17 +162,16 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
     return _drawn(shown, title=name, foot=f"with a band: {seeds}" if seeds else "", has_base=False)
 
 
-def _whose(record: Record) -> str:
-    return f"{record['model']['name'].rpartition('/')[2]} on {record['task']}"
+def _plain(record: Record, points: Sequence[Record], name: str, number: int) -> _Curve:
+    return _Curve(name, shares(points, record), [point["value"] for point in points], number)
 
 
 def _of_line(record: Record, line: Record, split: str, name: str, number: int = 0) -> _Curve:
     """A line of `prune-heads curve`; the mean of several draws is grey, with a band."""
     points = points_of(line, split)
-    y, low, high = ([point[key] for point in points] for key in ("value", "low", "high"))
-    if line["n_draws"] > 1:
-        return _Curve(name, shares(points, record), y, number, band=(low, high), colour="0.45")
-    return _Curve(name, shares(points, record), y, number, bars=(low, high))
+    ends = [point["low"] for point in points], [point["high"] for point in points]
+    plain = _plain(record, points, name, number)
+    return replace(plain, band=ends, colour="0.45") if line["n_draws"] > 1 else replace(plain, bars=ends)
 
 
 def _mean_of(same: Sequence[Record]) -> _Curve:
@@ -212,10 +200,8 @@ def _drawn(
     n_columns = 2 if len(shown) == 4 and columns == 3 else min(columns, len(shown))
     n_rows = -(-len(shown) // n_columns)
     with canvas(1.0 + (4.0 if len(shown) > 1 else 5.2) * n_columns, 1.2 + 3.1 * n_rows) as figure:
-        every = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-        for axes in every[len(shown) :]:
-            axes.set_visible(False)
-        for axes, panel in zip(every, shown, strict=False):
+        every = grid_of_panels(figure, len(shown), n_columns)
+        for axes, panel in zip(every, shown, strict=True):
             for curve in panel.curves:
                 _draw(axes, curve)
             for base in {curve.y[0] for curve in panel.curves} if has_base else ():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.reporting.figures.style import canvas, grid_of, head_panels
+from prune_heads.reporting.figures.style import canvas, grid_of, grid_of_panels, head_panels
 from prune_heads.reporting.words import interval
 from prune_heads.studies.correlating import LOSS, SCORE
 
@@ -57,7 +57,7 @@ def scatter(title: str, pairs: Sequence[Pair], names: Sequence[str] | None = Non
         names: Of the blocks, `3` or `E:3`; numbers for None.
     """
     with canvas(4.9 * len(pairs), 5.3) as figure:
-        panels = list(figure.subplots(1, len(pairs), squeeze=False)[0])
+        panels = grid_of_panels(figure, len(pairs), len(pairs))
         for axes, pair in zip(panels, pairs, strict=True):
             x, y = (grid_of(side.rows) * side.scale for side in (pair.x, pair.y))
             for side, line in ((pair.x, axes.axvline), (pair.y, axes.axhline)):

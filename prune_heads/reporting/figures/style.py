@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from prune_heads.visible import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 STYLE = {
     "font.size": 10,
@@ -35,6 +36,25 @@ def canvas(width: float, height: float) -> Iterator["Figure"]:
 
     with matplotlib.rc_context(STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
+
+
+def grid_of_panels(figure: "Figure", n: int, n_columns: int) -> list["Axes"]:
+    """So many pairs of axes in rows of `n_columns`."""
+    every = list(figure.subplots(-(-n // n_columns), n_columns, squeeze=False).flat)
+    for axes in every[n:]:
+        axes.set_visible(False)
+    return every[:n]
+
+
+def heads_map(axes: "Axes", grid: NDArray[np.float64], layers: Sequence[str], **colours: Any) -> "AxesImage":
+    """One row a layer, one column a head, numbered from 1; colours as `imshow` takes them."""
+    image = axes.imshow(grid, aspect="equal", **colours)
+    axes.set(xlabel="head", ylabel="layer")
+    axes.set_xticks(range(grid.shape[1]), [str(head + 1) for head in range(grid.shape[1])])
+    axes.set_yticks(range(len(grid)), layers)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return image
 
 
 def head_panels(figure: "Figure", panels: Sequence["Axes"], title: str, names: Sequence[str]) -> None:

@@ -1,0 +1,263 @@
+"""The part of a context that answers a question (extractive question answering, as SQuAD).
+
+A context that is too long for the model is cut into windows that overlap, so a question has several rows. Its answer
+is the best span of them all.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from prune_heads.checkpoints import Checkpoint, Head
+from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
+from prune_heads.objectives.base import Asked, Examples, Kept, Objective
+from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
+from prune_heads.objectives.squad import answers_of, read_squad
+from prune_heads.objectives.values import text
+from prune_heads.objectives.windows import (
+    END,
+    FIELDS,
+    LONGEST_ANSWER,
+    START,
+    best_spans,
+    fields_of,
+    offsets_of,
+    targets_of,
+    windows_of,
+)
+from prune_heads.statistics.metrics import Metric, mean_of
+from prune_heads.visible import brief
+
+
+def normalized(answer: str) -> str:
+    """As SQuAD's script compares answers: lower case, without punctuation, articles and double spaces."""
+    lower = "".join(char for char in answer.lower() if char not in _PUNCTUATION)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", lower).split())
+
+
+_PUNCTUATION = frozenset(string.punctuation)
+
+
+def exact_and_f1(answer: str, right: Sequence[str]) -> tuple[float, float]:
+    """Exact match and F1 of an answer, the best over the right ones, which are `normalized`.
+
+    The definitions are those of SQuAD 2.0's official script (Rajpurkar et al., 2018), for questions with an answer
+    those of SQuAD 1.1 (2016): F1 is of the bags of words; where one side has no word it is 1 if both have none.
+    """
+    given = normalized(answer)
+    return float(given in right), max(_f1(given.split(), one.split()) for one in right)
+
+
+def right_answers(texts: Sequence[str]) -> list[str]:
+    """What counts as right, `normalized`; "" where there is no answer, or none that has a word."""
+    return [found for each in texts if (found := normalized(each))] or [""]
+
+
+def _f1(given: list[str], right: list[str]) -> float:
+    if not given or not right:
+        return float(given == right)
+    common = (Counter(given) & Counter(right)).total()
+    return 2 * common / (len(given) + len(right))
+
+
+_METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "exact_match": mean_of(
+            "exact_match", lambda made, references: made[:, 0].astype(float), is_share=True, width=2
+        ),
+        "f1": mean_of("f1", lambda made, references: made[:, 1].astype(float), width=2),
+    }
+)
+
+
+@dataclass(frozen=True)
+class QuestionAnswering(Objective):
+    """Kept are exact match, F1 and the log-likelihood of the right answer; the loss is minus the last.
+
+    The likelihood is that of training (Devlin et al., 2019, section 4.2): the log-probabilities of the first and the
+    last token of the answer, each by a softmax over the tokens of a window, summed. Here it is the mean over the
+    windows that hold the answer, so that a question counts once however many windows it has. Of several right
+    answers the first is meant, as in training; of a question without an answer, the first token of every window.
+
+    References are 1 for questions that have an answer and 0 for others.
+    """
+
+    doc_stride: int | None = None
+    """Tokens that two windows share; None: a third of the tokens of a window."""
+    may_be_none: bool = False
+    """Whether "no answer" is an answer: where any question of the split has none."""
+
+    name = "question-answering"
+    head = Head(
+        "AutoModelForQuestionAnswering",
+        "question answering head",
+        cure="Fine-tune it on question answering first, or name one that is",
+    )
+    inputs = ("question", "context")
+    readers = MappingProxyType({".json": read_squad})
+    reads = ("start_logits", "end_logits")
+    chooses = True
+    options = frozenset({"doc_stride"})
+    own_metrics = _METRICS
+
+    @classmethod
+    def row_of(
+        cls,
+        given: Sequence[object],
+        label: Sequence[object],
+        codes: Mapping[str, int],
+        *,
+        may_be_empty: bool = False,
+    ) -> tuple[Any, ...]:
+        """Each answer must stand in its context, at its place; see `Objective`."""
+        question, context = (text(value) for value in given)
+        found = cls.label_of(label[0], codes)
+        for said, start in zip(found["text"], found["answer_start"], strict=True):
+            if context[start : start + len(said)] != said:
+                raise ValueError(
+                    f"the answer must stand in the context at its answer_start, counted in characters from 0; "
+                    f"{brief(said)} must be at {start}, got {brief(context[start : start + len(said)])}"
+                )
+        return question, context, found
+
+    @classmethod
+    def label_of(cls, value: object, codes: Mapping[str, int]) -> dict[str, list[Any]]:
+        """See `answers_of` and `Objective`."""
+        return answers_of(value)
+
+    @classmethod
+    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
+        """See `Objective`.
+
+        Raises:
+            CheckpointError: If the tokenizer does not say where in a text its tokens are.
+        """
+        if checkpoint.tokenizer is not None and not getattr(checkpoint.tokenizer, "is_fast", False):
+            raise CheckpointError(
+                f"for question answering a tokenizer must say where its tokens stand in a text; "
+                f"{type(checkpoint.tokenizer).__name__} of {checkpoint.name} does not. Save one with a tokenizer.json"
+            )
+        return cls(spec.metric, doc_stride=options.get("doc_stride"))
+
+    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row a window: the question, and a part of the context; see `Objective`.
+
+        Raises:
+            DataError: If a question leaves no room for its context, or an answer has no token.
+        """
+        answers = split.columns["label"]
+        stride = n_max // 3 if self.doc_stride is None else self.doc_stride
+        none_ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
+        fields: dict[str, list[list[int]]] = {name: [] for name in fields_of(tokenizer)}
+        windows, targets = [], []
+        for i, (question, context) in enumerate(
+            zip(split.columns["question"], split.columns["context"], strict=True)
+        ):
+            try:
+                made = windows_of(tokenizer, question, context, n_max, stride)
+                targets += targets_of(made, none_ids, answers[i])
+            except ValueError as fault:
+                raise DataError(f"{split.source}: example {i + 1} of {split.name}: {fault}") from None
+            for name, values in fields.items():
+                values += [getattr(window, FIELDS[name]) for window in made]
+            windows.append([offsets_of(window) for window in made])
+        has_answer = np.asarray([bool(answer["text"]) for answer in answers], dtype=np.int64)
+        fill = {
+            "input_ids": tokenizer.pad_token_id or 0,
+            "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
+        }
+        return Batches(
+            replace(self, doc_stride=stride, may_be_none=not has_answer.all()),
+            {name: Ragged.of(values, fill.get(name, 0)) for name, values in fields.items()},
+            Ragged.of(targets, IGNORED),
+            has_answer,
+            batch_size,
+            beside={
+                "contexts": split.columns["context"],
+                "windows": windows,
+                "answers": [right_answers(answer["text"]) for answer in answers],
+            },
+            rows=np.concatenate([[0], np.cumsum([len(each) for each in windows])]).astype(np.int64),
+        )
+
+    def losses(self, outputs: Any, batch: Batch) -> Tensor:
+        """See `Objective`.
+
+        Raises:
+            UnsupportedModelError: If the logits are not of the tokens.
+        """
+        there = batch.targets != IGNORED
+        total = torch.zeros(len(batch.index), device=batch.targets.device)
+        for logits, bit in zip(self._logits(outputs, batch), (START, END), strict=True):
+            right = there & (batch.targets & bit > 0)
+            each = logits.masked_fill(~there, -torch.inf).log_softmax(dim=1)
+            likelihood = batch.by_example(torch.where(right, each, 0).sum(dim=1))
+            total = total - likelihood / batch.by_example(right.any(dim=1).float())
+        return total
+
+    def read(self, outputs: Any, batch: Batch) -> Tensor:
+        """Of the best span; see `Objective`."""
+        answers = self._answers(outputs, batch)
+        scores = [exact_and_f1(*each) for each in zip(answers, batch.beside["answers"], strict=True)]
+        likelihood = -self.losses(outputs, batch)[:, None]
+        return torch.cat([likelihood.new_tensor(scores), likelihood], dim=1)
+
+    def predictions(self, kept: Kept) -> NDArray[Any]:
+        """`(n_examples, 2)`: exact match and F1."""
+        return kept[:, :2]
+
+    def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64]:
+        """See the class."""
+        return kept[:, 2].astype(np.float64)
+
+    def settings(self, model: nn.Module) -> dict[str, Any]:
+        """How contexts are cut, and which spans are answers."""
+        about = {"doc_stride": self.doc_stride, "may_be_none": self.may_be_none}
+        return {**about, "longest_answer": LONGEST_ANSWER}
+
+    def about(self, n_max: int) -> dict[str, Any]:
+        """How contexts are cut."""
+        stride = n_max // 3 if self.doc_stride is None else self.doc_stride
+        said = {"doc_stride": stride, "max_tokens": n_max, "longest_answer": LONGEST_ANSWER}
+        return {"question_answering": said}
+
+    def _logits(self, outputs: Any, batch: Batch) -> list[Tensor]:
+        """Of starts and of ends, `(rows, tokens)` each, in float32."""
+        found: list[Any] = [getattr(outputs, name, None) for name in self.reads]
+        if any(each is None or each.shape != batch.targets.shape for each in found):
+            raise UnsupportedModelError(
+                "a model that answers questions must give start_logits and end_logits, one a token; got "
+                f"{[None if each is None else tuple(each.shape) for each in found]} for {tuple(batch.targets.shape)} "
+                "tokens"
+            )
+        return [each.float() for each in found]
+
+    def _answers(self, outputs: Any, batch: Batch) -> list[str]:
+        """The span of each question's context whose start and end logits have the highest sum, over its windows.
+
+        It is empty where "no answer" may be one and scores higher in every window (Devlin et al., 2019, section 4.3).
+        """
+        starts, ends = self._logits(outputs, batch)
+        first, last, best, none = (each.cpu().numpy() for each in best_spans(starts, ends, batch.targets))
+        owner = np.arange(len(best)) if batch.owner is None else batch.owner.cpu().numpy()
+        answers = []
+        for i, (context, windows) in enumerate(
+            zip(batch.beside["contexts"], batch.beside["windows"], strict=True)
+        ):
+            rows = np.flatnonzero(owner == i)
+            window = int(best[rows].argmax())
+            row = rows[window]
+            if not np.isfinite(best[row]) or (self.may_be_none and none[rows].min() > best[row]):
+                answers.append("")
+            else:
+                answers.append(context[windows[window][first[row], 0] : windows[window][last[row], 1]])
+        return answers
