@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import PreTrainedConfig
 
 from prune_heads.canonical import canonical
 from prune_heads.checkpoints import fingerprint
@@ -190,12 +189,13 @@ def model_key(model: nn.Module) -> str:
     Raises:
         StoreError: If it has no configuration.
     """
-    if not isinstance(model_config := getattr(model, "config", None), PreTrainedConfig):
+    to_dict = getattr(getattr(model, "config", None), "to_dict", None)
+    if to_dict is None:
         raise StoreError(
             "a store needs the configuration of the model, by which predictions are found again; got "
             f"{type(model).__name__} without one. Set model.config to a transformers config, or leave out the store"
         )
-    config: dict[str, Any] = model_config.to_dict()
+    config: dict[str, Any] = to_dict()
     text = json.dumps(
         {k: v for k, v in config.items() if k not in _NOT_COMPUTED}, sort_keys=True, default=str
     )
