@@ -130,7 +130,7 @@ def export(options: Export, folder: NewFolder, as_json: Json = False) -> None:
 
     Its logits are compared with the model's. If they differ, nothing is kept.
     """
-    from prune_heads.reporting.export import export_table
+    from prune_heads.reporting.terminal import export_table
     from prune_heads.studies.exporting import export_into
 
     record = export_into(options, TerminalReporter(), folder)
@@ -148,8 +148,8 @@ def finetune(
     """Fine-tune a pretrained model on a task, with the paper's settings, by transformers' Trainer."""
     if folder.output is None:
         raise BadParameter("--output must name a folder for the checkpoint.")
-    from prune_heads.reporting.finetuning import finetuning_table
     from prune_heads.reporting.folders import finetuning_files
+    from prune_heads.reporting.terminal import finetuning_table
     from prune_heads.studies.finetuning import finetune_into
 
     there = NewFolder(folder.output, folder.overwrite)
