@@ -29,10 +29,9 @@ from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
-from prune_heads.studies import evaluating as studies
-from prune_heads.studies.ablation_tables import table
-from prune_heads.studies.curves import Measured, line_of
-from prune_heads.studies.measuring import check_defined, measure
+from prune_heads.studies import steps as studies
+from prune_heads.studies.curves import line_of
+from prune_heads.studies.measuring import Measured, ablated, check_defined, table
 from prune_heads.studies.orders import Order
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
@@ -215,9 +214,9 @@ class Evaluator:
             PruneHeadsError: As for `evaluate`.
         """
         asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
-        chosen = None if chosen_on is None else measure(chosen_on._predictions, asked)
+        chosen = None if chosen_on is None else ablated(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(measure(self._predictions, asked), chosen))
+        return Ablations(task=task, **table(kind, ablated(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.
