@@ -59,9 +59,16 @@ def match_labels(
         return LabelMap((0,), None)
     if some and (found := _some(task.labels, names, label_order or names)) is not None:
         return LabelMap(found, None)
-    if some and len(names) != len(task.labels):
-        lacking = ", ".join(label for label in task.labels if label not in names)
-        raise LabelError(_mismatch(task, names, f"must have all labels of the task, and has no {lacking}"))
+    if some and label_order is not None:
+        raise LabelError(
+            f"{task.name}: --label-order must name a label for each of the {len(names)} outputs of the checkpoint, "
+            f"{', '.join(task.labels)} among them, got {', '.join(label_order)}"
+        )
+    if some and (len(names) != len(task.labels) or _by_number(names) is None):
+        lacking = [label for label in task.labels if _by_name([label], names, some=True) is None]
+        raise LabelError(
+            _mismatch(task, names, f"must have all labels of the data, and lacks {', '.join(lacking)}")
+        )
     if len(names) != len(task.labels):
         raise LabelError(_mismatch(task, names, f"must have {len(task.labels)} labels, got {len(names)}"))
     if label_order is not None:

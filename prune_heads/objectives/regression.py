@@ -46,6 +46,11 @@ class Regression(Objective):
         return SingleLabel.fits(checkpoint)
 
     @classmethod
+    def is_named_by(cls, checkpoint: Checkpoint) -> bool:
+        """See `SingleLabel`."""
+        return SingleLabel.is_named_by(checkpoint)
+
+    @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """A model with one output; see `Objective`."""
         config = checkpoint.model.config

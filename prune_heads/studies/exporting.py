@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from prune_heads.checkpoints import Classifier, write_tokenizer
 from prune_heads.checkpoints.dense import dense_model
-from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
+from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, joined, run_onnx, write_onnx
 from prune_heads.checkpoints.quiet import quiet_transformers
 from prune_heads.checkpoints.random_texts import random_texts
 from prune_heads.costs import n_parameters
@@ -26,7 +26,7 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.padding import n_positions
-from prune_heads.probe import prove_gates
+from prune_heads.probe import compared, prove_gates
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, check_output, record_of
 from prune_heads.studies.clock import Clock
@@ -36,7 +36,7 @@ from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 
 Batch = Mapping[str, Tensor]
 Logits = NDArray[np.float32]
-"""`(examples, labels)`"""
+"""`(examples, ...)`; of a model with several outputs see `joined`."""
 
 _LONGEST = 64
 """Tokens of the longest batch that is compared, where the model takes so many."""
@@ -247,13 +247,13 @@ def _expected(model: PreTrainedModel, named: HeadMask, batches: Sequence[Batch])
 
 @torch.no_grad()
 def _logits(model: PreTrainedModel, batch: Batch) -> Logits:
-    logits: Tensor = model(**batch).logits
-    if not logits.isfinite().all():
+    outputs = compared(model(**batch))
+    if not all(each.isfinite().all() for each in outputs):
         raise NotFiniteError(
             "the logits of random texts must be finite to be compared; got NaN or infinity. Check the checkpoint's "
             "weights"
         )
-    return logits.numpy()
+    return joined([each.numpy() for each in outputs])
 
 
 def _row(batch: Batch, expected: Logits, got: Logits) -> dict[str, Any]:

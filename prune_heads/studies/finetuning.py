@@ -56,7 +56,7 @@ def finetune(
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
         raise TaskError(
-            f"fine-tuning needs a task with labels; {task.spec.name} ({objective.name}) has none to train on"
+            f"fine-tuning needs a task with labels to train on; {task.spec.name} ({objective.name}) is none"
         )
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
