@@ -349,7 +349,8 @@ def test_a_sweep(model, file, invoke, tmp_path, monkeypatch):
     )
     done = invoke("sweep", "run", tmp_path / "sweep.toml", "--output", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "micro_f1" in (tmp_path / "out" / "results.csv").read_text()
+    rows = json_of(invoke("sweep", "results", tmp_path / "out", "--json"))["rows"]
+    assert [row["metric"] for row in rows] == ["micro_f1", "macro_f1"] * 2
 
 
 def test_what_a_file_says_in_toml(model, file, invoke, tmp_path):
