@@ -119,7 +119,10 @@ class Evaluator:
         if task is None:
             own = objective if isinstance(objective, Objective) else None
             batches = loaded(cast(Iterable[Any], data), self.model, own)
-            task, objective = task_of_labels(batches.references), batches.objective
+            task, objective = (
+                task_of_labels(batches.references, batches.objective.headline.name),
+                batches.objective,
+            )
         elif checkpoint.tokenizer is None:
             raise DataError(
                 "texts need the model's tokenizer, and images its image processor, tokenizer=...; got none"
