@@ -20,6 +20,9 @@ _EMBEDDING_MAPS = (
 )
 """Names of linear maps from embeddings to layers, which every token goes through."""
 
+_OF_EVERY_TOKEN = ("ForQuestionAnswering", "ForTokenClassification")
+"""How the names of classes end whose head works on every token."""
+
 
 class Piece(NamedTuple):
     """One module with weights of its own."""
@@ -42,7 +45,9 @@ def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator
     attention = {module for block in blocks for module in block.module.modules()}
     owned = {id(tensor) for block in blocks for tensor in owned_besides(block)}
     late = getattr(model.config, "classifier_pooling", None) == "late"
-    every = late or all(block.stack == "decoder" for block in blocks)  # classify all tokens, then take one
+    of_all = type(model).__name__.endswith(_OF_EVERY_TOKEN)
+    decodes = all(block.stack == "decoder" for block in blocks)  # it classifies all tokens, then takes one
+    every = late or of_all or decodes
     seen: set[int] = set()
     for name, module in model.named_modules():
         weights: list[Tensor] = [w for w in module.parameters(recurse=False) if id(w) not in seen]
