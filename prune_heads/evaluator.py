@@ -55,8 +55,9 @@ class Evaluator:
         model: A classifier or language model of transformers, any module with attention that `attention_blocks`
             finds and that returns logits, or a checkpoint's name (`"mini"` for the built-in ones).
         data: A task's name or a `Task` (`load_task`); a `datasets.Dataset` or a list of dicts with columns `text`,
-            for pairs `text_pair`, and `label`; or a DataLoader of model inputs with labels, one an example:
-            mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
+            for pairs `text_pair`, and `label`, for labels of words `tokens` and `tags` (lists); or a DataLoader of
+            model inputs with labels, one an example: mappings with `labels`, or pairs `(inputs, labels)`. It is read
+            once, in its order.
         tokenizer: The model's own, of a model of images its image processor; not needed for a checkpoint's name or a
             DataLoader.
         objective: What is predicted: key of `OBJECTIVES`, or an `Objective` of your own; None: what the model's head
@@ -64,7 +65,7 @@ class Evaluator:
         metric: Key of `METRIC_NAMES`, or a function of your own `(predictions, references, weights) -> values`: of
             examples `(n_examples,)` that count as often as `weights`, `(n, n_examples)`, say; `(n,)`, higher is better.
             None: that of the task, else accuracy, Pearson's correlation or the log-likelihood of a token.
-        columns: What `text`, `text_pair` and `label` are called in the data.
+        columns: What `text`, `text_pair` and `label`, or `tokens` and `label`, are called in the data.
         split: Of a task; None: its first split for evaluation. All methods look at this split, also `score`; `on`
             gives an Evaluator of another one.
         max_examples: The first of them; None: all.
@@ -274,10 +275,11 @@ def _task_of(
             f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}. Give a "
             "DataLoader of its inputs with labels"
         )
-    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().fits(checkpoint))
+    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint))
     kind = _kind(named)
     labels = None
-    if rows_for(kind)[0].load().classes and config.num_labels > 1:
+    classes = rows_for(kind)[0].load().classes
+    if classes == "many" or (classes and config.num_labels > 1):
         labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
     row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]
     metric = next(iter(row.metrics))

@@ -1,6 +1,7 @@
 """What every objective must keep, over every row of the table: losses and metrics of examples, masks, keys."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,16 @@ def regression(folder):
     return Subject.of(load_classifier(str(model)), load_task("own", own=own), batch_size=4)
 
 
+def multi_label(folder):
+    model = save_tiny_checkpoint(folder / "model", ("red", "dull", "good"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    rows = [f"{text},{('', 'red', 'good|red')[i % 3]}" for i, text in enumerate(topic_texts(17, 0))]
+    (folder / "labels.csv").write_text("\n".join(["text,labels", *rows]) + "\n")
+    task = load_task("multi-label", own=own_texts("multi-label", {"validation": folder / "labels.csv"}))
+    return Subject.of(load_classifier(str(model)), task, batch_size=4)
+
+
 def of_texts(name):
     def make(folder):
         _, task, _, _, _, file = write_texts(folder, MODELS[name], n_train=2, n_dev=9)
@@ -77,6 +88,7 @@ MAKERS = {
     "single-label": single_label,
     "regression": regression,
     "image-classification": image_classification,
+    "multi-label": multi_label,
     "token-classification": tagger,
     "question-answering": answering,
     **{name: of_texts(name) for name in MODELS},
@@ -154,7 +166,9 @@ def test_a_weight_is_how_often_an_example_counts(subject, batches, kept):
     made = objective.predictions(kept)
     for metric in objective.measures.values():
         got = metric.weighted(made, batches.references, weights * 1.0)
-        repeated = [metric(made.repeat(row, axis=0), batches.references.repeat(row)) for row in weights]
+        repeated = [
+            metric(made.repeat(row, axis=0), batches.references.repeat(row, axis=0)) for row in weights
+        ]
         assert got == pytest.approx(repeated, abs=1e-9)
 
 
@@ -219,6 +233,8 @@ def test_chance_is_the_metric_of_what_needs_no_model(name, subject, batches):
         assert chance == max(np.mean(references == label) for label in set(references))
     elif name == "regression":
         assert chance == 0
+    elif name == "multi-label":  # 11 of 17 examples are red, 5 of these good too
+        assert chance == 2 * 11 / (17 + 16)
     elif name in ("translation", "token-classification", "question-answering"):
         assert chance is None
     else:

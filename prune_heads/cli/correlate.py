@@ -20,7 +20,7 @@ def correlate(
     as_json: Json = False,
 ) -> None:
     """Correlate every pair of ablations and scores of the same heads, with 95% intervals."""
-    from prune_heads.reporting.correlations import correlation_page
+    from prune_heads.reporting.curves import correlation_page
     from prune_heads.reporting.folders import correlation_files
     from prune_heads.runs import admission, keep
     from prune_heads.studies.correlating import correlate_files

@@ -12,7 +12,7 @@ def export(options: Export, folder: NewFolder, as_json: Json = False) -> None:
 
     Its logits are compared with the model's. If they differ, nothing is kept.
     """
-    from prune_heads.reporting.export import export_table
+    from prune_heads.reporting.terminal import export_table
     from prune_heads.studies.exporting import export_into
 
     record = export_into(options, TerminalReporter(), folder)

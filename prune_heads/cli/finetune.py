@@ -22,8 +22,8 @@ def finetune(
     """Fine-tune a pretrained model on a task, with the paper's settings, by transformers' Trainer."""
     if folder.output is None:
         raise BadParameter("--output must name a folder for the checkpoint.")
-    from prune_heads.reporting.finetuning import finetuning_table
     from prune_heads.reporting.folders import finetuning_files
+    from prune_heads.reporting.terminal import finetuning_table
     from prune_heads.studies.finetune_folder import finetune_into
 
     there = NewFolder(folder.output, folder.overwrite)

@@ -80,7 +80,7 @@ def planned(
     Raises:
         BadParameter: If the file cannot be read, or says what there is not.
     """
-    from prune_heads.paper.subjects import default_subjects
+    from prune_heads.paper import default_subjects
 
     file = config / f"{name}.toml" if config is not None and config.is_dir() else config
     values = {} if file is None else read_toml(file)
@@ -149,7 +149,7 @@ def _check_known(key: str, shown: str) -> None:
 
 def _planned(name: str, folder: Path, values: Mapping[str, Any], store: str | None) -> PlannedSubject:
     """Takes apart what is of the setup and what is not; checked as on the command line."""
-    from prune_heads.paper.subjects import default_task
+    from prune_heads.paper import default_task
 
     words = {"task": default_task(name), **values}
     try:

@@ -65,6 +65,15 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             n_columns=(1, 2),
             label="label",
         ),
+        "multi-label": Row(
+            "multi_label:MultiLabel",
+            "multi-label",
+            {"micro_f1": ("micro_f1", "macro_f1"), "macro_f1": ("macro_f1", "micro_f1")},
+            n_columns=(1, 2),
+            label="labels",
+            has_classes=True,
+            summary="one's own texts with any number of labels each: which of them does a classifier give?",
+        ),
         "causal-lm": Row("causal_lm:CausalLM", "lm", _LIKELIHOOD, summary=_TEXTS),
         "masked-lm": Row("masked_lm:MaskedLM", "lm", _LIKELIHOOD, summary=_TEXTS),
         "seq2seq": Row(

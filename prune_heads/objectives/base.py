@@ -89,6 +89,8 @@ class Objective(ABC):
     """Names of the columns that the model is given; the last may be missing. The column of labels is `label`."""
     classes: ClassVar[Literal["one", "many"] | None] = None
     """Whether a label names one class, or many in a list; None where it names none."""
+    separator: ClassVar[str | None] = None
+    """Stands between the labels of a row where a file holds them as one text, as CSV does."""
     readers: ClassVar[Mapping[str, Reader]] = {}
     """Ending of a file of one's own -> how it is read, beside tables; an empty ending is for a folder."""
     reads: ClassVar[tuple[str, ...]] = ("logits",)
@@ -99,6 +101,8 @@ class Objective(ABC):
     """Whether answers are written token by token, so that layers run many times."""
     trains: ClassVar[bool] = False
     """Whether `finetune` can make the head."""
+    problem: ClassVar[str] = "single_label_classification"
+    """`problem_type` of a head that is made."""
     chooses: ClassVar[bool] = False
     """Whether a prediction is a choice, which a lower precision can flip."""
     options: ClassVar[frozenset[str]] = frozenset()
@@ -125,6 +129,15 @@ class Objective(ABC):
             ValueError: With the fault.
         """
         raise NotImplementedError
+
+    @classmethod
+    def named(cls, value: Any, names: Sequence[str]) -> Any:
+        """A label of rows in memory by the names of its classes, `names` being in the order of the model's outputs.
+
+        Raises:
+            ValueError: With the fault.
+        """
+        return values.by_name(value, names)
 
     @classmethod
     def row_of(
@@ -156,6 +169,11 @@ class Objective(ABC):
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
         return type(checkpoint.model).__name__.endswith(f"For{cls.head.suffix}")
+
+    @classmethod
+    def is_named_by(cls, checkpoint: Checkpoint) -> bool:
+        """Whether it is what the head was trained for, of all that the model fits."""
+        return cls.fits(checkpoint)
 
     @classmethod
     @abstractmethod

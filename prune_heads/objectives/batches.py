@@ -160,7 +160,7 @@ class Batches:
     targets: Field
     """What is to be predicted."""
     references: NDArray[Any]
-    """`(n_examples,)`: what the metrics compare answers with, in the task's own terms."""
+    """`(n_examples,)` or `(n_examples, width)`: what the metrics compare answers with, in the task's own terms."""
     batch_size: int
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the forward takes besides, the same for all rows."""

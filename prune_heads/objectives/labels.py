@@ -57,8 +57,18 @@ def match_labels(
                 f"({', '.join(names)}); use a checkpoint fine-tuned for regression"
             )
         return LabelMap((0,), None)
-    if some and (index := _by_name(task.labels, label_order or names, some=True)) is not None:
-        return LabelMap(index, None)
+    if some and (found := _some(task.labels, names, label_order or names)) is not None:
+        return LabelMap(found, None)
+    if some and label_order is not None:
+        raise LabelError(
+            f"{task.name}: --label-order must name a label for each of the {len(names)} outputs of the checkpoint, "
+            f"{', '.join(task.labels)} among them, got {', '.join(label_order)}"
+        )
+    if some and (len(names) != len(task.labels) or _by_number(names) is None):
+        lacking = [label for label in task.labels if _by_name([label], names, some=True) is None]
+        raise LabelError(
+            _mismatch(task, names, f"must have all labels of the data, and lacks {', '.join(lacking)}")
+        )
     if len(names) != len(task.labels):
         raise LabelError(_mismatch(task, names, f"must have {len(task.labels)} labels, got {len(names)}"))
     if label_order is not None:
@@ -80,9 +90,19 @@ def match_labels(
     return LabelMap(index, _note(task, names, index))
 
 
+def _some(labels: Sequence[str], names: Sequence[str], order: Sequence[str]) -> tuple[int, ...] | None:
+    """The index of each label in the order, or by its number where the checkpoint has numbers alone."""
+    if len(order) != len(names):
+        return None
+    numbered = _by_number(order)
+    if numbered and all(label.isdecimal() and int(label) < len(names) for label in labels):
+        return tuple(numbered[int(label)] for label in labels)
+    return _by_name(labels, order, some=True)
+
+
 def _by_name(labels: Sequence[str], names: Sequence[str], *, some: bool = False) -> tuple[int, ...] | None:
     """The index of each label among the names; None unless they are the same set, or `some` of it, each once."""
-    fold = _fold if len(set(map(_fold, labels))) == len(labels) else str
+    fold = _fold if all(len(set(map(_fold, each))) == len(each) for each in (labels, names)) else str
     folded = [fold(name) for name in names]
     if (set(map(fold, labels)) - set(folded)) if some else (sorted(folded) != sorted(map(fold, labels))):
         return None

@@ -26,6 +26,7 @@ class Regression(Objective):
     head = CLASSIFICATION
     reads_one_token = True
     trains = True
+    problem = "regression"
     options = frozenset({"label_order"})
     below_chance = SingleLabel.below_chance
 
@@ -43,6 +44,11 @@ class Regression(Objective):
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """See `SingleLabel`."""
         return SingleLabel.fits(checkpoint)
+
+    @classmethod
+    def is_named_by(cls, checkpoint: Checkpoint) -> bool:
+        """See `SingleLabel`."""
+        return SingleLabel.is_named_by(checkpoint)
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

@@ -57,6 +57,12 @@ class SingleLabel(Objective):
         return checkpoint.objective is None and other is None
 
     @classmethod
+    def is_named_by(cls, checkpoint: Checkpoint) -> bool:
+        """Unless the configuration says that each output is a label of its own."""
+        problem = getattr(checkpoint.model.config, "problem_type", None)
+        return cls.fits(checkpoint) and problem != "multi_label_classification"
+
+    @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """Match the labels by name; see `Objective` and `match_labels`."""
         config = checkpoint.model.config

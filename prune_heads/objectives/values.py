@@ -2,7 +2,8 @@
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 from prune_heads.reading import is_encodable
 from prune_heads.visible import brief
@@ -24,6 +25,17 @@ def index(value: object, codes: Mapping[str, int]) -> int:
     if not isinstance(value, str) or value not in codes:
         raise ValueError(f"the label must be one of {', '.join(codes)}, got {brief(value)}")
     return codes[value]
+
+
+def by_name(value: object, names: Sequence[str]) -> object:
+    """A label by its name, or a list of them; whole numbers are places among the names, from 0."""
+    if isinstance(value, list):
+        return [by_name(each, names) for each in value]
+    is_index = isinstance(value, Integral) and not isinstance(value, bool)
+    name = names[int(value)] if is_index and 0 <= value < len(names) else value  # type: ignore[call-overload, operator]
+    if name not in names:
+        raise ValueError(f"the label must be one of {', '.join(names)}, or its index from 0; got {value!r}")
+    return name
 
 
 def score(value: object) -> float:

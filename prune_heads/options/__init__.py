@@ -12,31 +12,3 @@ from prune_heads.options.reproducing import Conditions, Reproducing
 from prune_heads.options.setup import NamedModel, Setup, Start, WrittenModel
 from prune_heads.options.steps import Export, Masked, Surgery
 from prune_heads.options.training import Recipe
-
-__all__ = [
-    "Ablation",
-    "Bench",
-    "Choice",
-    "Cluster",
-    "Comparison",
-    "Conditions",
-    "Curves",
-    "Export",
-    "Folder",
-    "Group",
-    "Masked",
-    "NamedModel",
-    "NewFolder",
-    "Recipe",
-    "Reproducing",
-    "RunFolder",
-    "RunOptions",
-    "Say",
-    "Scoring",
-    "Setup",
-    "Start",
-    "Surgery",
-    "TrainingFolder",
-    "WrittenModel",
-    "options_of",
-]

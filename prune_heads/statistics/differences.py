@@ -209,9 +209,9 @@ def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
 def _check(metric: Metric, *arrays: Array) -> None:
     """Predictions, then references."""
     *predictions, references = arrays
-    wanted = (len(references),) if metric.width is None else (len(references), metric.width)
-    if {array.shape for array in predictions} != {wanted} or references.ndim != 1 or not len(references):
-        found = sorted({array.shape for array in arrays})
+    found = sorted({array.shape for array in arrays})
+    wanted = (len(references), *(predictions[0].shape[1:] if metric.width is None else (metric.width,)))
+    if {array.shape for array in predictions} != {wanted} or not len(references):
         raise ValueError(f"predictions and references must be of one length, and not empty, got {found}")
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("predictions and references must be finite, got NaN or infinity")

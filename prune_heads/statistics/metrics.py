@@ -23,9 +23,9 @@ class Metric:
 
     name: str
     weighted: Callable[[Array, Array, Array], Array]
-    """(predictions `(m,)` or `(m, width)`, references `(m,)`, weights `(n, m)`) -> `(n,)`."""
+    """(predictions and references, `(m,)` or `(m, width)`, weights `(n, m)`) -> `(n,)`."""
     width: int | None = None
-    """Numbers of a prediction, `(m, width)`; None for one, `(m,)`."""
+    """Numbers of a prediction, `(m, width)`; None where any number will do, such as one, `(m,)`."""
     cell: Callable[[Array, Array], Array] | None = None
     """(predictions, references) -> all that it needs of each prediction, few different whole numbers. Examples that
     agree in it and in their reference are resampled as one cell. None: predictions are scores."""

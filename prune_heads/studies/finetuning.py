@@ -66,6 +66,7 @@ def finetune(
         setup.model,
         task.spec.labels,
         head=objective.head,
+        problem=objective.problem,
         task=setup.task,
         trust_remote_code=setup.trust_remote_code,
     )

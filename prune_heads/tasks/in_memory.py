@@ -1,13 +1,12 @@
 """A task from rows in memory: a `datasets.Dataset`, or a list of dicts."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, LabelError, first_line
-from prune_heads.objectives import rows_for
+from prune_heads.objectives import rows_for, values
 from prune_heads.objectives.formats import encoded
 from prune_heads.tasks.rows import Rows, assemble
 from prune_heads.tasks.spec import TaskSpec
@@ -44,7 +43,8 @@ def task_of_rows(
         LabelError: A label is none of the model's.
     """
     row = rows_for(kind, metric)[0]
-    roles = row.load().inputs
+    objective = row.load()
+    roles = objective.inputs
     names = {**{role: role for role in roles}, "label": row.label or "label", **(columns or {})}
     rows = encoded(_dataset(data))
 
@@ -68,7 +68,13 @@ def task_of_rows(
         feature = getattr(feature, "feature", feature)  # of a list of labels
         own = getattr(feature, "names", None)
         order = tuple(own or labels)
-        found, labels = [_named(i, value, order) for i, value in enumerate(found, 1)], order
+        name = values.by_name if own else objective.named
+        for i, value in enumerate(found):
+            try:
+                found[i] = name(value, order)
+            except ValueError as fault:
+                raise LabelError(f"example {i + 1}: {fault}") from None
+        labels = order
         codes = {name: i for i, name in enumerate(labels)}
     split = NAME if rows.split is None else str(rows.split)
     spec = TaskSpec(
@@ -109,16 +115,3 @@ def _dataset(data: "datasets.Dataset | Sequence[Mapping[str, Any]]") -> "dataset
         raise DataError(
             f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
         ) from error
-
-
-def _named(i: int, value: Any, order: Sequence[str]) -> Any:
-    """A label of example `i` as a name, or a list of them: whole numbers are places in the order."""
-    if isinstance(value, list):
-        return [_named(i, each, order) for each in value]
-    is_index = isinstance(value, Integral) and not isinstance(value, bool)
-    name = order[int(value)] if is_index and 0 <= value < len(order) else value
-    if name not in order:
-        raise LabelError(
-            f"example {i}: the label must be one of {', '.join(order)}, or its index from 0; got {value!r}"
-        )
-    return name

@@ -100,17 +100,17 @@ def own_faults(
     if metric is not None and metric not in metrics:
         faults.append(f"the metric must be one of {', '.join(metrics)}, got {metric!r}")
     if labels is not None:
-        faults += _label_faults(metric, labels)
+        faults += _label_faults(metric, labels, rows[0].load().classes == "many")
     if name in TASKS and name != kind:
         faults.append(f"the name must not be that of a task that is built in, got {name}")
     return faults
 
 
-def _label_faults(metric: str | None, labels: Sequence[str]) -> list[str]:
+def _label_faults(metric: str | None, labels: Sequence[str], is_many: bool) -> list[str]:
     faults = []
     if metric in REGRESSION_METRICS:
         faults.append(f"labels must not be named for the metric {metric}, which is of scores")
-    elif len(labels) < 2:
+    elif len(labels) < 2 and not (labels and is_many):
         faults.append(f"at least two labels must be named, got {len(labels)}")
     if metric == "f1" and len(labels) > 2:
         faults.append(f"the metric f1 is of the second of two labels, got {len(labels)} labels")
@@ -136,8 +136,11 @@ def spec_of(own: OwnData) -> TaskSpec:
             for label in found
         )
         labels = tuple(sorted(map(str, found), key=lambda label: (int(label) if by_value else 0, label)))
-        if len(labels) < 2 or (own.metric == "f1" and len(labels) > 2):
-            needed = "two labels" if own.metric == "f1" else "at least two labels"
+        least, most = 1 if own.row.load().classes == "many" else 2, 2 if own.metric == "f1" else len(labels)
+        if not least <= len(labels) <= most:
+            needed = (
+                "two labels" if own.metric == "f1" else f"at least {('one label', 'two labels')[least - 1]}"
+            )
             files = ", ".join(path.name for path in own.files.values())
             rest = "; rows that are invalid are left out" if own.skip_invalid else ""
             raise DataError(
@@ -193,7 +196,7 @@ def _read(own: OwnData, path: Path) -> tuple[Columns, list[object] | None]:
             [_as_text(each, names) for each in label]
             if objective.classes == "many" and isinstance(label, list)
             else _as_text(label, names)
-            for label in labels
+            for label in (_split(label, objective.separator) for label in labels)
         ]
     return found, labels
 
@@ -216,6 +219,13 @@ def _as_text(label: object, names: Sequence[str] | None) -> object:
     if names is None:
         return str(label) if isinstance(label, int) else label
     return names[label] if isinstance(label, int) and 0 <= label < len(names) else label
+
+
+def _split(label: object, separator: str | None) -> object:
+    """The labels of a row that are one text; an empty text holds none."""
+    if separator is None or not isinstance(label, str):
+        return label
+    return [each.strip() for each in label.split(separator)] if label.strip() else []
 
 
 def _twice(names: Sequence[str]) -> str | None:

@@ -66,8 +66,9 @@ def _kind(raw: dict[str, Any], faults: list[str]) -> str:
     if "task" not in raw:
         metric = raw.get("metric")
         if isinstance(metric, str) and metric in METRIC_NAMES and metric not in LABEL_METRICS:
-            kinds = " or ".join(repr(kind) for kind in _KINDS if TASKS[kind].metric == metric)
-            faults.append(f"task = {kinds} must stand in place of the metric {metric}")
+            rows = {kind: rows_for(kind)[0] for kind in _KINDS if rows_for(kind, metric)}
+            place = "beside" if any(row.has_classes for row in rows.values()) else "in place of"
+            faults.append(f"task = {' or '.join(map(repr, rows))} must stand {place} the metric {metric}")
         return "labelled"
     if raw["task"] not in _KINDS:
         faults.append(f"task must be one of {', '.join(_KINDS)}, or be left out, got {raw['task']!r}")

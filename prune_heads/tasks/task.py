@@ -48,12 +48,10 @@ class Split:
         """The columns as a data set in memory; no file is written."""
         import datasets  # takes a second
 
-        label = (
-            "float32"
-            if self.columns.get("label") and isinstance(self.columns["label"][0], float)
-            else "int64"
-        )
-        kinds = {"text": "string", "text_pair": "string", "label": label}
+        kinds = {"text": "string", "text_pair": "string"}
+        first = next(iter(self.columns.get("label", ())), None)
+        if isinstance(first, int | float):
+            kinds["label"] = "float32" if isinstance(first, float) else "int64"
         features = {name: datasets.Value(kinds[name]) for name in self.columns if name in kinds}
         whole = features.keys() == self.columns.keys()
         return datasets.Dataset.from_dict(

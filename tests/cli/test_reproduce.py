@@ -10,7 +10,7 @@ from prune_heads.cli.names import ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
 from prune_heads.options import Conditions, Setup
-from prune_heads.paper.subjects import default_subjects, default_task
+from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import studies as paper_studies

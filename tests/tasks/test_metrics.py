@@ -19,7 +19,8 @@ SCORES = st.lists(st.tuples(st.floats(-10, 10), st.floats(0, 5)), min_size=1, ma
 
 
 def test_the_tables_agree():
-    assert set(METRICS) == set(METRIC_NAMES)
+    shared = {metric for metric, names in METRIC_NAMES.items() if set(names) <= set(VALUES)}
+    assert set(METRICS) == shared
     assert all(issubclass(metric, evaluate.Metric) for metric in METRICS.values())
 
 
