@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prune_heads.paper import published
-from prune_heads.paper.subjects import default_subjects
+from prune_heads.paper import default_subjects, published
 from prune_heads.tasks.task import load_task
 
 SHA = "c" * 40

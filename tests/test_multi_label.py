@@ -10,12 +10,12 @@ import sklearn.metrics
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loading import load_classifier
 from null_work import here
 from tiny import WORDS, save_tiny_checkpoint, tiny_tokenizer
 from torch.nn import functional
 
 from prune_heads import Evaluator
-from prune_heads.checkpoints import load_classifier
 from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.execution import worker

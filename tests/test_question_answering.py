@@ -287,3 +287,98 @@ def on(tmp_path_factory):
     dev.write_text(json.dumps(as_squad(questions(12, 2, no_answers=True), "v2.0")))
     files = ("--train-file", train, "--validation-file", dev, "--max-length", 24)
     return ("--model", save_answering(folder / "model"), "--task", TASK, *files)
+
+
+def test_scores_ablations_curves_and_runs(on, invoke, tmp_path):
+    for words in (
+        ("score", *on),
+        ("ablate", *on),
+        ("curve", *on, "--criterion", "gradient", "--steps", "2"),
+        ("run", *on, "--curve", "--mode", "remove", "--save-checkpoint"),
+        ("correlate", tmp_path / "score", tmp_path / "ablate"),
+    ):
+        done = invoke(*words, "--output", tmp_path / words[0])
+        assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["question_answering"] == {
+        "doc_stride": 8,
+        "max_tokens": 24,
+        "longest_answer": LONGEST_ANSWER,
+    }
+    assert [row["metric"] for row in record["rows"]] == ["exact_match", "f1"]
+    again = ("evaluate", "--model", tmp_path / "run" / "checkpoint", *on[2:], "--json")
+    found = json.loads(invoke(*again).stdout)["metrics"]
+    assert found == pytest.approx({row["metric"]: row["pruned"] for row in record["rows"]})
+
+
+def test_a_second_call_reads_the_store_and_another_stride_does_not(on, invoke, own_store):
+    def stored():
+        return sum(path.is_file() for path in own_store.rglob("*"))
+
+    first = invoke("evaluate", *on, "--heads", "1:1", "--json")
+    assert stored() == 1
+    again = invoke("evaluate", *on, "--heads", "1:1", "--batch-size", "1", "--json")
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    assert stored() == 1
+    for i, other in enumerate((("--doc-stride", "2"), ("--max-length", "64")), 2):
+        assert invoke("evaluate", *on, "--heads", "1:1", *other).exit_code == 0
+        assert stored() == i
+
+
+@pytest.mark.parametrize("to", ["dense", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_the_model_is_pruned_and_exported_as_itself(to, on, invoke, tmp_path):
+    """Without a task: the checkpoint names its head."""
+    done = invoke("prune", *on[:2], "--heads", "1:1,2", "--mode", "remove", "--output", tmp_path / "pruned")
+    assert done.exit_code == 0, done.output
+    pruned = tmp_path / "pruned" / "checkpoint"
+    done = invoke("export", pruned, "--heads", "2:1", "--to", to, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert invoke("info", pruned).exit_code == 0
+    if to == "dense":
+        outputs = BertForQuestionAnswering.from_pretrained(tmp_path / "out")(
+            input_ids=torch.tensor([[2, 6, 3]])
+        )
+    else:
+        from prune_heads.checkpoints.onnx import run_onnx
+
+        inputs = tiny_tokenizer()(["we"], ["saw it"], return_tensors="pt")
+        (found,) = run_onnx(tmp_path / "out", [dict(inputs)])
+        assert found.shape == (1, 2 * inputs["input_ids"].shape[1])
+        return
+    assert outputs.start_logits.shape == outputs.end_logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("finetune", "--output", "out"), "question-answering"),
+        (
+            ("evaluate", "--objective", "causal-lm"),
+            "the objective must be one of question-answering, got causal-lm",
+        ),
+        (("evaluate", "--metric", "f1"), "--metric must not be given beside --task question-answering"),
+        (("evaluate", "--beams", "2"), "--beams must be given for translations only"),
+        (("evaluate", "--text-column", "question"), "two text columns must be named, got 1"),
+        (
+            ("evaluate", "--text-column", "asked", "--text-column", "context"),
+            "the column asked must be there once",
+        ),
+        (("evaluate", "--label-column", "right"), "the column right must be there once"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_line(words, said, on, invoke):
+    done = invoke(words[0], *on, *words[1:])
+    assert done.exit_code in (1, 2)
+    assert done.stdout == ""
+    assert said in done.stderr.splitlines()[-1]
+
+
+def test_models_and_tasks_of_other_kinds_are_refused(on, checkpoint, invoke):
+    done = invoke("evaluate", "--model", checkpoint, *on[2:])
+    assert "a checkpoint must have a trained question answering head" in done.stderr
+    done = invoke("evaluate", *on[:2], "--task", "mini-inference")
+    assert "BertForQuestionAnswering" in done.stderr
+    done = invoke("evaluate", "--task", "mini-inference", "--doc-stride", "2")
+    assert "--doc-stride is for other tasks" in done.stderr
+    done = invoke("evaluate", *on[:2], "--task", TASK)
+    assert "needs texts of your own" in done.stderr

@@ -2,5 +2,3 @@
 
 from prune_heads.ablation.engine import DEFAULT_MEMORY, ManyMasks, predict_masks
 from prune_heads.ablation.kinds import KINDS, ablations
-
-__all__ = ["DEFAULT_MEMORY", "KINDS", "ManyMasks", "ablations", "predict_masks"]

@@ -12,6 +12,9 @@ from prune_heads.anatomy.block import AttentionBlock
 
 PartName = Literal["attention", "feed_forward", "embeddings", "rest"]
 
+_READ_ALL = ("ForTokenClassification", "ForQuestionAnswering")
+"""How the names of classes end whose head reads every token."""
+
 _EMBEDDING_MAPS = (
     "embeddings_project",
     "embedding_hidden_mapping_in",
@@ -42,7 +45,8 @@ def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator
     attention = {module for block in blocks for module in block.module.modules()}
     owned = {id(tensor) for block in blocks for tensor in owned_besides(block)}
     late = getattr(model.config, "classifier_pooling", None) == "late"
-    every = late or all(block.stack == "decoder" for block in blocks)  # classify all tokens, then take one
+    of_tokens = type(model).__name__.endswith(_READ_ALL)
+    every = of_tokens or late or all(block.stack == "decoder" for block in blocks)  # which then take one
     seen: set[int] = set()
     for name, module in model.named_modules():
         weights: list[Tensor] = [w for w in module.parameters(recurse=False) if id(w) not in seen]

@@ -27,7 +27,8 @@ _ONE_FILE_BYTES = 1_900_000_000
 def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Path) -> None:
     """Write `model.onnx`: from `inputs`, `(batch, length)` each and both free, to `logits`.
 
-    A decoder's inputs, by their names, have a length of their own.
+    A model without `logits` gives all its tensors, by their names: `start_logits` and `end_logits`. A decoder's inputs,
+    by their names, have a length of their own.
 
     Args:
         model: In evaluation mode and in float32; also with removed heads, and layers that have none left. It stays as
@@ -44,15 +45,22 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
     use_pytorch(model)  # oneDNN's maps are operators of PyTorch alone
     batch, length, of_decoder = map(torch.export.Dim, ("batch", "length", "decoder_length"))
     axes = tuple({0: batch, 1: of_decoder if name.startswith("decoder_") else length} for name in inputs)
+    with torch.no_grad():
+        found = model(**inputs)
+    names = (
+        ["logits"]
+        if "logits" in found
+        else [name for name, each in found.items() if isinstance(each, Tensor)]
+    )
     try:
         # Spelt out in plain products: PyTorch's fused attention fails in the exporter for some types, such as T5.
         model.set_attn_implementation("eager")
         with _quiet():
             program: Any = torch.onnx.export(
-                _Logits(model, tuple(inputs)),
+                _Logits(model, tuple(inputs), names),
                 tuple(inputs.values()),
                 input_names=list(inputs),
-                output_names=["logits"],
+                output_names=names,
                 dynamic_shapes=(axes,),
                 dynamo=True,
                 verbose=False,
@@ -72,7 +80,7 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
 
 
 def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[NDArray[np.float32]]:
-    """The logits of each batch, `(batch, labels)`, by onnxruntime on the CPU.
+    """The logits of each batch, `(batch, ...)`, by onnxruntime on the CPU; see `joined`.
 
     Raises:
         ExportError: If onnxruntime cannot load or run the file.
@@ -87,13 +95,20 @@ def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[NDAr
             folder / ONNX_FILE, options, providers=["CPUExecutionProvider"]
         )
         return [
-            session.run(["logits"], {name: x.numpy() for name, x in batch.items()})[0] for batch in batches
+            joined(session.run(None, {name: x.numpy() for name, x in batch.items()})) for batch in batches
         ]
     except Exception as error:  # its errors share no class but Exception
         raise ExportError(
             f"onnxruntime must be able to run what was written; it says {type(error).__name__}: "
             f"{first_line(error)}. Try --to dense, or a newer onnxruntime"
         ) from error
+
+
+def joined(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """One output as it is; several, `(examples, ...)` each, side by side."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return np.concatenate([each.reshape(len(each), -1) for each in outputs], axis=1)
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -104,16 +119,16 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 class _Logits(nn.Module):
-    """A model from tensors to a tensor, as the exporter wants it."""
+    """A model from tensors to tensors, as the exporter wants it."""
 
-    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]) -> None:
+    def __init__(self, model: PreTrainedModel, names: tuple[str, ...], gives: Sequence[str]) -> None:
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.gives = model, names, gives
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The inputs in the order of their names."""
-        logits: Tensor = self.model(**dict(zip(self.names, inputs, strict=True))).logits
-        return logits
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The inputs in the order of their names, and the outputs in that of theirs."""
+        found = self.model(**dict(zip(self.names, inputs, strict=True)))
+        return tuple(found[name] for name in self.gives)
 
 
 @contextmanager

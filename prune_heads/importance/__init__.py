@@ -6,18 +6,3 @@ from prune_heads.importance.estimators import ESTIMATORS, running_sum
 from prune_heads.importance.gradient import GateGradients, batch_rows, gate_gradients
 from prune_heads.importance.normalize import NORMALIZERS
 from prune_heads.importance.own import own_criterion
-
-__all__ = [
-    "CRITERIA",
-    "ESTIMATORS",
-    "NORMALIZERS",
-    "Criterion",
-    "Examples",
-    "GateGradients",
-    "batch_rows",
-    "criterion_of",
-    "gate_gradients",
-    "model_without",
-    "own_criterion",
-    "running_sum",
-]

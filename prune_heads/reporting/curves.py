@@ -1,4 +1,4 @@
-"""Curves of several criteria: what a record holds of them, and their page."""
+"""Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -86,6 +86,30 @@ def curve_page(record: Mapping[str, Any]) -> Page:
     scores = Table("Correlation of the scores before any head goes", heading, tuple(agreement))
     below = [scores] if agreement else []
     return Page(f"{title}, lowest score first", (*tables, sentence(_note(record)), *below))
+
+
+def correlation_page(report: Mapping[str, Any]) -> Page:
+    """The series, numbered from 1; the pairs, by these numbers, with what they stand for in a pair."""
+    numbers = {series["name"]: number for number, series in enumerate(report["series"], start=1)}
+    series = [
+        (str(numbers[each["name"]]), each["name"], each["source"], str(each["n_heads"]))
+        for each in report["series"]
+    ]
+    pairs = [
+        (
+            *(f"{numbers[pair[side]]}: {pair[f'{side}_measure']}" for side in ("first", "second")),
+            str(pair["n_heads"]),
+            interval(pair, "pearson", words=""),
+            interval(pair, "spearman", words=""),
+        )
+        for pair in report["correlations"]
+    ]
+    of_series = columns(["series", "what", "from"], ["heads"])
+    of_pairs = columns(["first", "second"], ["heads", "Pearson r (95%)", "Spearman (95%)"])
+    return Page(
+        "Correlation of measurements of the same heads",
+        (Table("", of_series, tuple(series)), Table("", of_pairs, tuple(pairs), n_keys=2)),
+    )
 
 
 def curve_csv(record: Mapping[str, Any]) -> str:

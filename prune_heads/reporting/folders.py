@@ -17,10 +17,8 @@ from prune_heads.heads import HeadMask
 from prune_heads.reporting import figures
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.bench import bench_page
-from prune_heads.reporting.correlations import correlation_page
-from prune_heads.reporting.curves import curve_csv, curve_page
-from prune_heads.reporting.finetuning import finetuning_table
-from prune_heads.reporting.terminal import run_page
+from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
+from prune_heads.reporting.terminal import finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.run import RunResult
 from prune_heads.studies.scoring import ScoreResult

@@ -1,4 +1,4 @@
-"""What `score`, `evaluate`, `run` and `prune` found."""
+"""What `score`, `evaluate`, `run`, `prune`, `export` and `finetune` found."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +20,8 @@ _SHADES = (
     ("#5ec962", "black"),
     ("#fde725", "black"),
 )
+_WITHOUT = {"dense": "zero", "onnx": "removed"}
+"""Form of an export -> what stands for the heads that are gone."""
 
 
 def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> Table:
@@ -118,6 +120,62 @@ def evaluation_table(report: Mapping[str, Any]) -> Table:
     return Table(title, columns(["metric"], ["value"]), rows)
 
 
+def finetuning_table(record: Mapping[str, Any]) -> Table:
+    """The mean training loss and the metrics of each epoch."""
+    epochs = record["epochs"]
+    measured = [(split, metric) for split, values in epochs[-1]["metrics"].items() for metric in values]
+    several = len({split for split, _ in measured}) > 1
+    names = [f"{metric} ({split})" if several else metric for split, metric in measured]
+    heading = ["epoch", "step", "loss", *(name.replace("_", " ") for name in names)]
+    rows = [
+        (
+            str(epoch["epoch"]),
+            str(epoch["step"]),
+            f"{epoch['loss']:.4f}",
+            *(f"{epoch['metrics'][split][metric]:.4f}" for split, metric in measured),
+        )
+        for epoch in epochs
+    ]
+    return Table(_training_title(record), columns(right=heading), tuple(rows))
+
+
+def export_table(record: Mapping[str, Any]) -> RenderableType:
+    """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
+    files = tuple((name, f"{size:,}") for name, size in record["files"].items())
+    checks = tuple(
+        (
+            f"{row['n_examples']}",
+            f"{row['n_tokens']}",
+            f"{row['largest_logit']:.3g}",
+            f"{row['difference']:.1e}",
+        )
+        for row in record["checks"]
+    )
+    pruned, parameters = record["heads_pruned"], record["parameters"]
+    heads = sum(descriptor.count(",") + 1 for descriptor in pruned)
+    return Group(
+        Table(
+            f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
+            f"{_WITHOUT[record['to']]}",
+            columns(["file"], ["bytes"]),
+            files,
+        ),
+        line(""),
+        Table(
+            "against the model, on random texts",
+            columns(right=["texts", "tokens", "largest logit", "largest difference"]),
+            checks,
+        ),
+        line(""),
+        line(f"heads       {' '.join(pruned) or 'none pruned'}"),
+        line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
+        line(
+            f"logits      {record['largest_difference']:.1e} apart at most; allowed are "
+            f"{record['tolerance']:.0e} of the largest"
+        ),
+    )
+
+
 def _curve(record: Mapping[str, Any]) -> Table:
     """One row a point: percent, heads, and the headline metric of each split."""
     (line,) = lines_of(record)
@@ -134,6 +192,15 @@ def _curve(record: Mapping[str, Any]) -> Table:
 
 def _run_title(record: Mapping[str, Any]) -> str:
     return f"{record['model']['name']} on {record['task']}: {share(record)}"
+
+
+def _training_title(record: Mapping[str, Any]) -> str:
+    trained_on, *measured_on = record["data"]
+    measured = ", ".join(f"{data['n_examples']} of {data['split']}" for data in measured_on)
+    return (
+        f"{record['model']['name']} fine-tuned on {record['task']}: {trained_on['n_examples']} examples of "
+        f"{trained_on['split']}, measured on {measured}"
+    )
 
 
 def _shade(value: float, ordered: list[float], pruned: bool) -> str:

@@ -7,16 +7,3 @@ from prune_heads.store.folder import objects_at
 from prune_heads.store.journal import Journal, Unfinished, unfinished
 from prune_heads.store.objects import Objects, is_url
 from prune_heads.store.predictions import Entry, PredictionKey, PredictionStore, default_root
-
-__all__ = [
-    "Entry",
-    "Journal",
-    "Objects",
-    "PredictionKey",
-    "PredictionStore",
-    "Unfinished",
-    "default_root",
-    "is_url",
-    "objects_at",
-    "unfinished",
-]

@@ -4,16 +4,15 @@
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from prune_heads.reporting.michel2019.curves import figure3, figure4, figure5, figure6
 from prune_heads.reporting.michel2019.estimators import estimators
-from prune_heads.reporting.michel2019.kept_alone import table2, table3, table5, table6
+from prune_heads.reporting.michel2019.kept_alone import kept_alone
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, is_translation
 from prune_heads.reporting.michel2019.single_heads import figure1, figure2, table1
 from prune_heads.reporting.michel2019.speed import table4
-
-__all__ = ["REPRODUCTIONS", "Record", "Records", "Reproduction", "Shown", "is_translation"]
 
 
 class Reproduction(NamedTuple):
@@ -34,11 +33,11 @@ class Reproduction(NamedTuple):
 
 REPRODUCTIONS: Mapping[str, Reproduction] = {
     "table1": Reproduction(("without-one",), table1, translates=True),
-    "table2": Reproduction(("only-one",), table2, translates=True),
-    "table3": Reproduction(("only-one",), table3, several=True, translates=False),
+    "table2": Reproduction(("only-one",), partial(kept_alone, "table2"), translates=True),
+    "table3": Reproduction(("only-one",), partial(kept_alone, "table3"), several=True, translates=False),
     "table4": Reproduction(("bench",), table4, translates=False),
-    "table5": Reproduction(("only-one",), table5, translates=True, n_splits=2),
-    "table6": Reproduction(("only-one",), table6, several=True, translates=False),
+    "table5": Reproduction(("only-one",), partial(kept_alone, "table5"), translates=True, n_splits=2),
+    "table6": Reproduction(("only-one",), partial(kept_alone, "table6"), several=True, translates=False),
     "figure1": Reproduction(("without-one",), figure1, several=True),
     "figure2": Reproduction(("without-one",), figure2, several=True, n_splits=2),
     "figure3": Reproduction(("orders",), figure3, several=True),

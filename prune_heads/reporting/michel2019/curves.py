@@ -226,7 +226,11 @@ def figure6(records: Records) -> Shown:
     notes = (
         f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
         "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
-        + (", and of translations a Transformer on IWSLT De-En." if _has_translation(by_task) else ".")
+        + (
+            ", and of translations a Transformer on IWSLT De-En."
+            if any(map(is_translation, records["curve"]))
+            else "."
+        )
         + f" {ROUNDED}",
         *precision_note(*records["curve"]),
     )
@@ -237,10 +241,6 @@ def figure6(records: Records) -> Shown:
         notes,
     )
     return Shown(table, {"": subjects_figure(by_task)})
-
-
-def _has_translation(by_task: Mapping[str, Sequence[Record]]) -> bool:
-    return any(is_translation(same[0]) for same in by_task.values())
 
 
 def _of_task(task: str, same: Sequence[Record]) -> Iterator[tuple[Any, ...]]:

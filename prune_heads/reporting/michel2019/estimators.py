@@ -28,15 +28,17 @@ _COLUMNS = (
     Column(_OVERLAP, _TWO),
     Column("metric at 50%", _TWO),
 )
-_NAMES = [column.name for column in _COLUMNS]
+_Row = dict[str, Any]
+"""Name of a column -> its value."""
 
 
 def estimators(records: Records) -> Shown:
     """A row a subject and estimator; grids of their correlations, and the curves."""
     every = records["estimators"]
-    rows = tuple(_row(record, line) for record in every for line in record["lines"])
+    rows = [_row(record, line) for record in every for line in record["lines"]]
     if len(every) > 1:
         rows += _means(rows, len(every))
+    metrics = ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in every))
     notes = [
         f"Not a table of the paper, whose equation 2 is {REFERENCE}; what its authors' code computes is token. All "
         "scores of a subject come from one pass of gradients over training examples; none is normalised by layer.",
@@ -45,7 +47,7 @@ def estimators(records: Records) -> Shown:
         "normalises by layer besides.",
         f"batch takes {_alternatives(record['configuration']['batch_size'] for record in every)} examples a batch, in "
         "file order; signed alone keeps the sign: heads that harm go first.",
-        f"area: under the metric, times 100 ({_metrics(every)}), against the share of heads pruned, lowest score "
+        f"area: under the metric, times 100 ({metrics}), against the share of heads pruned, lowest score "
         "first. Intervals of its difference: paired bootstrap of the examples measured on, orders as they are; those "
         "of Spearman's correlation take heads as independent.",
         f"difference (of areas), Spearman and overlap are against {REFERENCE}.",
@@ -60,21 +62,21 @@ def estimators(records: Records) -> Shown:
     notes += [*_of_percents(every), *precision_note(*every)]
     title = "Estimators of importance from gate gradients (not in the paper)"
     figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
-    table = Table(title, _COLUMNS, rows, tuple(notes))
+    cells = tuple(tuple(row.get(column.name) for column in _COLUMNS) for row in rows)
+    table = Table(title, _COLUMNS, cells, tuple(notes))
     return Shown(table, figures, _summary(rows) if len(every) > 1 else None)
 
 
-def _summary(rows: Sequence[tuple[Any, ...]]) -> Table:
+def _summary(rows: Sequence[_Row]) -> Table:
     """The means, and on how many tasks the interval of a difference leaves out zero."""
     found = []
     for row in rows:
-        cells = dict(zip(_NAMES, row, strict=True))
-        if cells["measured on"] is None and cells["difference"] is not None:
-            name = cells["estimator"]
-            own = [dict(zip(_NAMES, each, strict=True)) for each in rows if each[2] == name]
-            intervals = [each["its 95% interval"] for each in own if each["its 95% interval"]]
+        if "measured on" not in row and row["difference"] is not None:
+            name = row["estimator"]
+            own = [each.get("its 95% interval") for each in rows if each["estimator"] == name]
+            intervals = [interval for interval in own if interval]
             less, more = sum(high < 0 for _, high in intervals), sum(low > 0 for low, _ in intervals)
-            found.append((name, cells["difference"], less, more, cells["Spearman"], cells[_OVERLAP]))
+            found.append((name, row["difference"], less, more, row["Spearman"], row[_OVERLAP]))
     columns = (
         Column("estimator"),
         Column("difference of areas, mean", POINTS),
@@ -86,26 +88,26 @@ def _summary(rows: Sequence[tuple[Any, ...]]) -> Table:
     return Table("", columns, tuple(found))
 
 
-def _row(record: Record, line: Mapping[str, Any]) -> tuple[Any, ...]:
+def _row(record: Record, line: Mapping[str, Any]) -> _Row:
     name, difference = line["estimator"], line["area_difference"]
     interval = line.get(_BY_PERCENT, difference)
     is_reference = name == REFERENCE
     pair = next((p for p in record["pairs"] if {p["first"], p["second"]} == {name, REFERENCE}), None)
     spearman = {"value": None} if pair is None else pair["spearman"]
-    return (
-        record["task"],
-        record["model"]["name"],
-        f"{name} (defect)" if name == RUNNING_SUM else name,
-        record["scored_on"]["n_examples"],
-        record["data"][0]["n_examples"],
-        100 * line["area"],
-        None if is_reference else 100 * difference["value"],
-        None if is_reference else (100 * interval["low"], 100 * interval["high"]),
-        spearman["value"],
-        None if spearman["value"] is None else (spearman["low"], spearman["high"]),
-        None if pair is None else pair["overlap"],
-        100 * line["half"]["value"],
-    )
+    return {
+        "task": record["task"],
+        "model": record["model"]["name"],
+        "estimator": f"{name} (defect)" if name == RUNNING_SUM else name,
+        "scored on": record["scored_on"]["n_examples"],
+        "measured on": record["data"][0]["n_examples"],
+        "area": 100 * line["area"],
+        "difference": None if is_reference else 100 * difference["value"],
+        "its 95% interval": None if is_reference else (100 * interval["low"], 100 * interval["high"]),
+        "Spearman": spearman["value"],
+        "95% interval": None if spearman["value"] is None else (spearman["low"], spearman["high"]),
+        _OVERLAP: None if pair is None else pair["overlap"],
+        "metric at 50%": 100 * line["half"]["value"],
+    }
 
 
 def _of_percents(records: Sequence[Record]) -> list[str]:
@@ -125,29 +127,16 @@ def _of_percents(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _means(rows: Sequence[tuple[Any, ...]], n: int) -> tuple[tuple[Any, ...], ...]:
+def _means(rows: Sequence[_Row], n: int) -> list[_Row]:
     """A row an estimator over all subjects, of what can be compared between metrics."""
     means = []
-    for name in dict.fromkeys(row[2] for row in rows):
-        own = [row for row in rows if row[2] == name]
-        columns = list(zip(*own, strict=True))
-
-        def mean(place: int, columns: Sequence[Any] = columns) -> float | None:
-            values = [value for value in columns[place] if value is not None]
-            return statistics.mean(values) if values else None
-
-        difference, spearman, overlap = (
-            mean(_NAMES.index(key)) for key in ("difference", "Spearman", _OVERLAP)
-        )
-        means.append(
-            (f"mean of {n}", None, name, *(None,) * 3, difference, None, spearman, None, overlap, None)
-        )
-    return tuple(means)
-
-
-def _metrics(records: Sequence[Record]) -> str:
-    """Of each task."""
-    return ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in records))
+    for name in dict.fromkeys(row["estimator"] for row in rows):
+        mean: _Row = {"task": f"mean of {n}", "estimator": name}
+        for key in ("difference", "Spearman", _OVERLAP):
+            values = [row[key] for row in rows if row["estimator"] == name and row[key] is not None]
+            mean[key] = statistics.mean(values) if values else None
+        means.append(mean)
+    return means
 
 
 def _alternatives(values: Iterable[float]) -> str:

@@ -67,24 +67,13 @@ class _Ours(NamedTuple):
     how: str
 
 
-def table2(records: Records) -> Shown:
-    """Of a translation, each layer's head chosen on the very split that it is measured on."""
-    return _shown(_published("table2"), [_chosen_here(record) for record in records["only-one"]])
+def kept_alone(name: str, records: Records) -> Shown:
+    """`table2` of a translation and `table3` of a classifier: heads chosen on the very split they are measured on.
 
-
-def table3(records: Records) -> Shown:
-    """As table 2, of a classifier."""
-    return _shown(_published("table3"), [_chosen_here(record) for record in records["only-one"]])
-
-
-def table5(records: Records) -> Shown:
-    """As table 2, chosen on one split and measured on another."""
-    return _shown(_published("table5"), [_chosen_elsewhere(record) for record in records["only-one"]])
-
-
-def table6(records: Records) -> Shown:
-    """As table 3, with the head chosen on training examples."""
-    return _shown(_published("table6"), [_chosen_elsewhere(record) for record in records["only-one"]])
+    `table5` and `table6` are the same with heads that were chosen on other examples.
+    """
+    chosen = _chosen_here if name in ("table2", "table3") else _chosen_elsewhere
+    return _shown(_published(name), [chosen(record) for record in records["only-one"]])
 
 
 def _published(key: str) -> _Published:
