@@ -9,6 +9,7 @@ demo: $(STAMP)
 	$(BIN)/prune-heads run
 
 # All tests; `pytest` alone leaves out those marked slow. One thread for each of two workers: more only wait for each other.
+# Tests of a group, such as those that share the one Ray cluster, go to one worker.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup -m "not thorough"
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 
@@ -104,9 +105,7 @@ def serve_repository(
         thread.join()
 
 
-def answer_of(
-    script: str, *words: str, home: Path, endpoint: str, timeout: float, **settings: str
-) -> dict[str, object]:
+def answer_of(script: str, *words: str, home: Path, endpoint: str, timeout: float, **settings: str) -> Any:
     """The JSON that a script prints in a process of its own, which knows no other hub: settings are read at import."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "NO_PROXY": "127.0.0.1", **settings}

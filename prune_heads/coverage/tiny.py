@@ -59,6 +59,7 @@ class Sizes:
             "langs": ["en", "de"],
         }
 
+    # long: a table, one row a type with what its configuration needs
     def of(self, model_type: str) -> Mapping[str, Any]:
         """What a type needs besides."""
         latent = {

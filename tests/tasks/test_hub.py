@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from hub_stub import answer_of
+from hub_stub import answer_of, serve_repository
 
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
@@ -21,14 +21,16 @@ LOAD = textwrap.dedent("""
     from prune_heads.errors import DataError
     from prune_heads.tasks.task import load_task
 
-    name, split = sys.argv[1:]
-    start = time.perf_counter()
-    try:
-        split = load_task(name).load(split)
-        told = {"data": split.dataset.to_dict(), "source": split.source, "fingerprint": split.fingerprint}
-    except DataError as error:
-        told = {"error": str(error)}
-    print(json.dumps(told | {"seconds": time.perf_counter() - start}))
+    told = []
+    for name, split in zip(sys.argv[1::2], sys.argv[2::2]):
+        start = time.perf_counter()
+        try:
+            split = load_task(name).load(split)
+            answer = {"data": split.dataset.to_dict(), "source": split.source, "fingerprint": split.fingerprint}
+        except DataError as error:
+            answer = {"error": str(error)}
+        told.append(answer | {"seconds": time.perf_counter() - start})
+    print(json.dumps(told))
 """)
 
 
@@ -40,27 +42,46 @@ def parquet(rows: dict[str, list[object]], label: object) -> bytes:
     return file.getvalue()
 
 
-def repository(config: str, splits: dict[str, bytes]) -> dict[str, bytes]:
-    lines = ["---", "configs:", f"- config_name: {config}", "  data_files:"]
-    for split in splits:
-        lines += [f"  - split: {split}", f"    path: {config}/{split}-*"]
-    files = {f"{config}/{split}-00000-of-00001.parquet": content for split, content in splits.items()}
+def repository(**configs: dict[str, bytes]) -> dict[str, bytes]:
+    """Its files, of configurations that have a file a split."""
+    lines, files = ["---", "configs:"], {}
+    for config, splits in configs.items():
+        lines += [f"- config_name: {config}", "  data_files:"]
+        for split, content in splits.items():
+            lines += [f"  - split: {split}", f"    path: {config}/{split}-*"]
+            files[f"{config}/{split}-00000-of-00001.parquet"] = content
     return {"README.md": "\n".join([*lines, "---", ""]).encode(), **files}
 
 
-def sst2(splits=SPLITS, names=NAMES, column="sentence") -> dict[str, bytes]:
+def sst2(splits=SPLITS, names=NAMES, column="sentence", **others: dict[str, bytes]) -> dict[str, bytes]:
     label = datasets.ClassLabel(names=names)
     columns = {
         split: {column: [text for text, _ in rows], "label": [label for _, label in rows]}
         for split, rows in splits.items()
     }
-    return repository("sst2", {split: parquet(rows, label) for split, rows in columns.items()})
+    return repository(sst2={split: parquet(rows, label) for split, rows in columns.items()}, **others)
 
 
 def load(home: Path, endpoint: str, name: str = "sst2", split: str = "validation", **settings: str):
-    return answer_of(LOAD, name, split, home=home, endpoint=endpoint, timeout=60, **settings)
+    (answer,) = answer_of(LOAD, name, split, home=home, endpoint=endpoint, timeout=60, **settings)
+    return answer
 
 
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What one process is given, of a hub whose label names are in another order than ours."""
+    rows = {"sentence1": ["a", "c"], "sentence2": ["b", "d"], "label": [3.8, 0.0]}
+    files = sst2(names=NAMES[::-1], stsb={"validation": parquet(rows, datasets.Value("float32"))})
+    asked = [("sst2", "train"), ("sst2", "validation"), ("stsb", "validation")]
+    with serve_repository(files, SHA) as (endpoint, _):
+        words = [word for each in asked for word in each]
+        home = tmp_path_factory.mktemp("hf")
+        return dict(
+            zip(asked, answer_of(LOAD, *words, home=home, endpoint=endpoint, timeout=120), strict=True)
+        )
+
+
+@pytest.mark.slow
 def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, serve, refusing):
     with serve(sst2(), SHA) as (endpoint, requests):
         first = load(tmp_path / "hf", endpoint)
@@ -88,30 +109,26 @@ def test_records_name_the_revision_that_was_read(tmp_path, serve, refusing):
     assert load(tmp_path / "hf", refusing)["source"] == f"nyu-mll/glue/sst2@{NEWER}"
 
 
-def test_the_hub_and_the_official_file_give_one_fingerprint(tmp_path, serve):
+def test_the_hub_and_the_official_file_give_one_fingerprint(tmp_path, answers):
     folder = tmp_path / "SST-2"
     folder.mkdir()
-    lines = [f"{text}\t{label}\n" for text, label in SPLITS["train"]]
+    lines = [f"{text}\t{1 - label}\n" for text, label in SPLITS["train"]]
     (folder / "train.tsv").write_text("".join(["sentence\tlabel\n", *lines]))
-    with serve(sst2(), SHA) as (endpoint, _):
-        from_hub = load(tmp_path / "hf", endpoint, split="train")
-    assert from_hub["fingerprint"] == load_task("sst2", data_dir=folder).load("train").fingerprint
+    official = load_task("sst2", data_dir=folder).load("train")
+    assert answers["sst2", "train"]["fingerprint"] == official.fingerprint
+    assert answers["sst2", "train"]["source"] == f"nyu-mll/glue/sst2@{SHA}"
 
 
-def test_scores_of_the_hub_and_of_the_official_file_are_one(tmp_path, serve):
+def test_scores_of_the_hub_and_of_the_official_file_are_one(tmp_path, answers):
     folder = tmp_path / "STS-B"
     folder.mkdir()
     (folder / "dev.tsv").write_text("sentence1\tsentence2\tscore\na\tb\t3.8\nc\td\t0.000\n")
-    rows = {"sentence1": ["a", "c"], "sentence2": ["b", "d"], "label": [3.8, 0.0]}
-    files = repository("stsb", {"validation": parquet(rows, datasets.Value("float32"))})
-    with serve(files, SHA) as (endpoint, _):
-        from_hub = load(tmp_path / "hf", endpoint, "stsb")
-    assert from_hub["fingerprint"] == load_task("stsb", data_dir=folder).load("validation").fingerprint
+    official = load_task("stsb", data_dir=folder).load("validation")
+    assert answers["stsb", "validation"]["fingerprint"] == official.fingerprint
 
 
-def test_labels_are_matched_by_name(tmp_path, serve):
-    with serve(sst2(names=NAMES[::-1]), SHA) as (endpoint, _):
-        assert load(tmp_path / "hf", endpoint)["data"]["label"] == [1, 0]
+def test_labels_are_matched_by_name(answers):
+    assert answers["sst2", "validation"]["data"] == {"text": ["dull", "great"], "label": [1, 0]}
 
 
 @pytest.mark.slow

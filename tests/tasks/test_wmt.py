@@ -116,6 +116,7 @@ def test_what_is_not_such_pairs_is_refused(tmp_path, serve):
     )
 
 
+@pytest.mark.slow
 def test_a_hub_out_of_reach_is_told_with_the_cure(tmp_path, refusing):
     (told,) = load(tmp_path / "hf", refusing, ["validation", None, None])
     assert told["error"].startswith("wmt14-en-fr: wmt/wmt14 must be in reach, got ")
