@@ -42,12 +42,10 @@ def answers_of(value: object) -> dict[str, list[Any]]:
     """
     if isinstance(value, list) and all(isinstance(each, dict) for each in value):
         value = {key: [each.get(key) for each in value] for key in ("text", "answer_start")}
-    found: dict[str, Any] = value if isinstance(value, dict) else {}
-    texts, starts = (found.get(key) for key in ("text", "answer_start"))
-    if (
-        not (isinstance(texts, list) and isinstance(starts, list))
-        or len(texts) != len(starts)
-        or not all(type(start) is int and start >= 0 for start in starts)
+    found = value if isinstance(value, dict) else {}
+    texts, starts = found.get("text"), found.get("answer_start")
+    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)) or not all(
+        type(start) is int and start >= 0 for start in starts
     ):
         raise ValueError(
             'the answers must be {"text": [...], "answer_start": [...]} or a list of {"text": ..., "answer_start": '
