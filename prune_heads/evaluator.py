@@ -29,10 +29,9 @@ from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
-from prune_heads.studies import evaluating as studies
-from prune_heads.studies.ablation_tables import table
-from prune_heads.studies.curves import Measured, line_of
-from prune_heads.studies.measuring import check_defined, measure
+from prune_heads.studies import steps as studies
+from prune_heads.studies.curves import line_of
+from prune_heads.studies.measuring import Measured, ablated, check_defined, table
 from prune_heads.studies.orders import Order
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
@@ -52,9 +51,8 @@ class Evaluator:
         model: A classifier or language model of transformers, any module with attention that `attention_blocks`
             finds and that returns logits, or a checkpoint's name (`"mini"` for the built-in ones).
         data: A task's name or a `Task` (`load_task`); a `datasets.Dataset` or a list of dicts with columns `text`,
-            for pairs `text_pair`, and `label`, for labels of words `tokens` and `tags` (lists); or a DataLoader of
-            model inputs with labels, one an example: mappings with `labels`, or pairs `(inputs, labels)`. It is read
-            once, in its order.
+            for pairs `text_pair`, and `label`, or `tokens` and `tags`; or a DataLoader of model inputs with labels, one
+            an example: mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
         tokenizer: The model's own, of a model of images its image processor; not needed for a checkpoint's name or a
             DataLoader.
         objective: What is predicted: key of `OBJECTIVES`, or an `Objective` of your own; None: what the model's head
@@ -118,7 +116,10 @@ class Evaluator:
         if task is None:
             own = objective if isinstance(objective, Objective) else None
             batches = loaded(cast(Iterable[Any], data), self.model, own)
-            task, objective = task_of_labels(batches.references), batches.objective
+            task, objective = (
+                task_of_labels(batches.references, batches.objective.headline.name),
+                batches.objective,
+            )
         elif checkpoint.tokenizer is None:
             raise DataError(
                 "texts need the model's tokenizer, and images its image processor, tokenizer=...; got none"
@@ -213,9 +214,9 @@ class Evaluator:
             PruneHeadsError: As for `evaluate`.
         """
         asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
-        chosen = None if chosen_on is None else measure(chosen_on._predictions, asked)
+        chosen = None if chosen_on is None else ablated(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(measure(self._predictions, asked), chosen))
+        return Ablations(task=task, **table(kind, ablated(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.
@@ -256,8 +257,8 @@ class Evaluator:
 def _is_rows(data: Any) -> bool:
     """Whether texts, and no batches. A `datasets.Dataset` is told by its columns: importing it takes a second."""
     row = data[0] if isinstance(data, list | tuple) and data else None
-    is_row = isinstance(row, Mapping) and not any(isinstance(value, Tensor) for value in row.values())
-    return is_row or hasattr(data, "column_names")
+    has_tensors = isinstance(row, Mapping) and any(isinstance(value, Tensor) for value in row.values())
+    return hasattr(data, "column_names") or (isinstance(row, Mapping) and not has_tensors)
 
 
 def _task_of(
@@ -272,22 +273,18 @@ def _task_of(
         )
     named = objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint))
     kind = _kind(named)
-    labels = None
     classes = rows_for(kind)[0].load().classes
-    if classes == "many" or (classes and config.num_labels > 1):
-        labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
+    names = [str(config.id2label[i]) for i in sorted(config.id2label)] if classes else []
+    labels = names if classes == "many" or len(names) > 1 else None
     row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]
-    metric = next(iter(row.metrics))
-    return task_of_rows(data, kind=kind, metric=metric, labels=labels, columns=columns)
+    return task_of_rows(data, kind=kind, metric=next(iter(row.metrics)), labels=labels, columns=columns)
 
 
 def _kind(objective: str | Objective | None) -> str:
     """Of the tasks that an objective is for."""
     name = objective.name if isinstance(objective, Objective) else objective or "single-label"
-    if name in OBJECTIVES:
-        return OBJECTIVES[name].kind
-    if isinstance(objective, Objective):
-        return "labelled"
+    if name in OBJECTIVES or isinstance(objective, Objective):
+        return OBJECTIVES[name].kind if name in OBJECTIVES else "labelled"
     raise TaskError(f"the objective must be one of {', '.join(OBJECTIVES)}, or your own; got {name!r}")
 
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from prune_heads.canonical import canonical
 from prune_heads.checkpoints import fingerprint
+from prune_heads.errors import StoreError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
@@ -183,8 +184,18 @@ class Predictions:
 
 
 def model_key(model: nn.Module) -> str:
-    """SHA-256 (hex) of all that decides what a transformers model computes: its weights and its configuration."""
-    config: dict[str, Any] = model.config.to_dict()  # type: ignore[operator, union-attr]
+    """SHA-256 (hex) of all that decides what a transformers model computes: its weights and its configuration.
+
+    Raises:
+        StoreError: If it has no configuration.
+    """
+    to_dict = getattr(getattr(model, "config", None), "to_dict", None)
+    if to_dict is None:
+        raise StoreError(
+            "a store needs the configuration of the model, by which predictions are found again; got "
+            f"{type(model).__name__} without one. Set model.config to a transformers config, or leave out the store"
+        )
+    config: dict[str, Any] = to_dict()
     text = json.dumps(
         {k: v for k, v in config.items() if k not in _NOT_COMPUTED}, sort_keys=True, default=str
     )

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -46,26 +47,47 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     return digest(identity)
 
 
-def record_of(
-    command: str,
-    identity: Mapping[str, Any],
-    reporter: Reporter,
-    seconds: Mapping[str, float],
-    device: torch.device,
-    **found: Any,
-) -> dict[str, Any]:
-    """The record of a run: who it is, what was found, under which conditions."""
-    return {
-        "format": FORMATS.get(command, 1),
-        "numbering": NUMBERING,
-        "command": command,
-        "identity_hash": identity_hash(identity),
-        **identity,
-        **found,
-        "notes": list(reporter.notes),
-        "seconds": dict(seconds),
-        "provenance": provenance(device),
-    }
+Admit = Callable[[dict[str, Any]], None]
+"""Called with the identity of a run before its long work; it may refuse by raising."""
+
+
+def anyone(identity: dict[str, Any]) -> None:
+    """Admit every run."""
+
+
+class Study:
+    """A study on its way to its record: who it is, and how many seconds each of its stages takes."""
+
+    def __init__(self, command: str, reporter: Reporter, admit: Admit = anyone) -> None:
+        self.command, self.reporter, self.admit = command, reporter, admit
+        self.identity: dict[str, Any] = {}
+        self._seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def begin(self, **identity: Any) -> None:
+        """Say what makes this run this run: configuration, model and data."""
+        self.identity = identity
+        self.admit(identity)
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap on `stage`."""
+        now = time.perf_counter()
+        self._seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+    def record(self, device: torch.device, **found: Any) -> dict[str, Any]:
+        """Who the run is, what was found, under which conditions."""
+        return {
+            "format": FORMATS.get(self.command, 1),
+            "numbering": NUMBERING,
+            "command": self.command,
+            "identity_hash": identity_hash(self.identity),
+            **self.identity,
+            **found,
+            "notes": list(self.reporter.notes),
+            "seconds": self._seconds,
+            "provenance": provenance(device),
+        }
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -108,7 +130,7 @@ def write_files(folder: Path, files: Files) -> None:
             write_json(folder / name, content)
 
 
-def admission(folder: Folder | NewFolder) -> Callable[[Mapping[str, Any]], None]:
+def admission(folder: Folder | NewFolder) -> Admit:
     """What a study asks, with its identity, before its long work; see `check_output`."""
     return partial(check_output, folder)
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from loading import load_classifier
 from safetensors.torch import load_file, save_file
 from tiny import tiny_inputs, tiny_tokenizer
 
-from prune_heads.checkpoints import load_classifier
 from prune_heads.errors import CheckpointError
 
 QUERY = "bert.encoder.layer.1.attention.self.query.weight"

@@ -14,12 +14,10 @@ from prune_heads.heads import HeadMask
 from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import correlate
-from prune_heads.studies.ablating import ablate
-from prune_heads.studies.ablation_tables import table
-from prune_heads.studies.evaluating import evaluate
-from prune_heads.studies.flips import FLIP_SAMPLE
-from prune_heads.studies.measuring import measure
+from prune_heads.studies.ablating import FLIP_SAMPLE, ablate
+from prune_heads.studies.measuring import ablated, table
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
+from prune_heads.studies.steps import evaluate
 from prune_heads.surgery import remove_heads
 
 SHAPE = (4, 4, 4)
@@ -93,15 +91,16 @@ def test_every_difference_is_that_of_evaluating_with_the_mask(kind, setup, tmp_p
 
 
 def test_p_values_are_mcnemar_s_and_corrected_over_all_heads(mini):
-    measured = measure(predictions(mini, "validation_matched"), Ablation("without-one"))
-    found = table(measured)
+    measured = ablated(predictions(mini, "validation_matched"), Ablation("without-one"))
+    found = table("without-one", measured)
     truth = measured.predictions.references
 
     def right(logits):
         return measured.predictions.answers(logits) == truth
 
-    before, expected = right(measured.base), []
-    for logits in measured.by_head.values():
+    before, expected = right(measured.kept[measured.predictions.gone]), []
+    for mask in measured.by_head.values():
+        logits = measured.kept[mask]
         after = right(logits)
         lost, n = int((before & ~after).sum()), int((before ^ after).sum())
         tail = sum(comb(n, k) for k in range(min(lost, n - lost) + 1))
@@ -243,7 +242,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     there = predictions(setup)
     remove_heads(there.subject.model, gone)
     pruned = predictions_of(setup, there.subject, there.split, Silent())
-    found = table(measure(pruned, Ablation(kind)))
+    found = table(kind, ablated(pruned, Ablation(kind)))
     whole = predictions(setup)
     assert found["base"] == whole.value(gone)
     for (block, head), value in zip(HEADS, flat(found["value"]), strict=True):
@@ -254,18 +253,17 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     for name in ("delta", "low", "high", "p_value"):
         assert [cell is None for cell in flat(found[name])] == [head in gone for head in HEADS]
     with pytest.raises(HeadDescriptorError, match="must have heads left to mask"):
-        measure(pruned, Ablation(kind, blocks=("2",)))
+        ablated(pruned, Ablation(kind, blocks=("2",)))
 
 
 def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
     record = run(replace(setup, dtype="bfloat16"))
     low, high = (
-        measure(predictions(each), Ablation("without-one"))
+        ablated(predictions(each), Ablation("without-one"))
         for each in (replace(setup, dtype="bfloat16"), setup)
     )
-    answers = high.predictions.answers
-    pairs = [(low.base, high.base), *((low.by_head[head], high.by_head[head]) for head in HEADS)]
-    flipped = sum((answers(a) != answers(b))[:FLIP_SAMPLE].sum() for a, b in pairs)
+    masks = [high.predictions.gone, *(high.by_head[head] for head in HEADS)]
+    flipped = sum((low.answers(mask) != high.answers(mask))[:FLIP_SAMPLE].sum() for mask in masks)
     assert record["flips"] == {
         "dtype": "bfloat16",
         "split": "validation",

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
+from loading import load_classifier, load_language_model
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_checkpoint, tiny_model, tiny_tokenizer
 from tiny_texts import loaded, save_language_model, tiny_language_model
 from transformers import AutoTokenizer, BertConfig, BertLMHeadModel
 
 from prune_heads import remove_heads, save_pruned
-from prune_heads.checkpoints import load_classifier, load_language_model
 from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, n_positions
 from prune_heads.progress import Silent

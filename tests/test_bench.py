@@ -25,7 +25,7 @@ from prune_heads.progress import Silent
 from prune_heads.studies import bench as module
 from prune_heads.studies.bench import SIDES, Contest, Race, bench, ceiling, original_of
 from prune_heads.studies.setup import load_subject
-from prune_heads.studies.timed import time_heads
+from prune_heads.studies.steps import time_heads
 
 MASK = HeadMask.parse("1:2 2:1,2,3,4", (4, 4, 4))
 

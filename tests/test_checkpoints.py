@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 import torch
+from loading import load_classifier
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_checkpoint, tiny_inputs, tiny_model
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import load_pruned, remove_heads, save_pruned, zero_heads
-from prune_heads.checkpoints import fingerprint, load_classifier
+from prune_heads.checkpoints import fingerprint
 from prune_heads.errors import CheckpointError
 from prune_heads.surgery import removed_heads
 

@@ -87,6 +87,8 @@ def always():
 )
 def test_a_random_model_shows_nothing_wrong(model_type, tmp_path):
     """A seeded sample of what `make thorough` tries; what heads are taken out of is saved, comes back, and trains."""
+    if model_type not in CONFIG_MAPPING:
+        pytest.skip("not a type of this transformers")
     case, outcome = a_case(model_type)
     assert not outcome.faults, case
     refused = {name for name in CAN if not ROWS[model_type][name]}

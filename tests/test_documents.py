@@ -21,7 +21,7 @@ from prune_heads.options import Setup
 from prune_heads.reporting import folders
 from prune_heads.reporting.figures import curve_figure, heat_map, save, sweep_figure
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.sweep_files import results_csv, results_page
+from prune_heads.reporting.sweep import results_csv, results_page
 from prune_heads.reporting.terminal import run_page
 
 ROOT = Path(__file__).resolve().parents[1]

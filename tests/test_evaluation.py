@@ -5,13 +5,13 @@ import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer, tokenize, write_sst2
 
-from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.errors import LabelError, NotFiniteError, UnsupportedModelError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
-from prune_heads.studies.majority import warn_if_below_chance
+from prune_heads.studies.measuring import warn_if_below_chance
 from prune_heads.tasks.task import load_task
 
 
@@ -23,7 +23,7 @@ def task(tmp_path_factory):
 def subject_of(task, labels=("negative", "positive"), **options):
     model = tiny_model(n_labels=len(labels))
     model.config.id2label = dict(enumerate(labels))
-    return Subject.of(Classifier(model, tiny_tokenizer(), "tiny", None), task, **options)
+    return Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, **options)
 
 
 def batches(task, **options):
@@ -92,7 +92,7 @@ def test_labels_that_do_not_match_and_unknown_models_are_refused(task):
     with pytest.raises(LabelError, match="negative, positive"):
         subject_of(task, ("cat", "dog"))
     with pytest.raises(UnsupportedModelError):
-        Subject.of(Classifier(torch.nn.Linear(1, 1), tiny_tokenizer(), "no", None), task)
+        Subject.of(Checkpoint(torch.nn.Linear(1, 1), tiny_tokenizer(), "no", None), task)
 
 
 def test_nan_in_the_logits_is_refused(task):
@@ -133,7 +133,7 @@ def test_texts_longer_than_the_model_are_cut_also_when_the_tokenizer_knows_no_li
     model, tokenizer = tiny_model(model_type, n_labels=2), tiny_tokenizer()
     model.config.id2label = {0: "negative", 1: "positive"}
     tokenizer.model_max_length = 10**30
-    subject = Subject.of(Classifier(model, tokenizer, "tiny", None), task)
+    subject = Subject.of(Checkpoint(model, tokenizer, "tiny", None), task)
     batches = subject.batches(task.load("validation"))
     assert batches.n_tokens.tolist() == [room, room]
     assert predict(model, batches).shape == (2, 2)

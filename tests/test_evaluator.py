@@ -16,7 +16,14 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from prune_heads import Evaluator, HeadMask, HeadScores, attention_blocks, gate_gradients, load_task, select
-from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, LabelError, TaskError
+from prune_heads.errors import (
+    CriterionError,
+    DataError,
+    HeadDescriptorError,
+    LabelError,
+    StoreError,
+    TaskError,
+)
 from prune_heads.importance import CRITERIA, criterion_of
 from prune_heads.objectives.single_label import SingleLabel
 
@@ -320,7 +327,7 @@ def test_results_show_in_a_terminal_a_notebook_and_pandas(ev):
         json.dumps(result.to_json())
 
 
-def test_a_module_of_ones_own_needs_no_configuration():
+def test_a_module_of_ones_own_needs_no_configuration(tmp_path):
     torch.manual_seed(0)
     body = nn.TransformerEncoder(
         nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2, enable_nested_tensor=False
@@ -343,6 +350,11 @@ def test_a_module_of_ones_own_needs_no_configuration():
     scores = ev.score()
     assert (scores.flat() > 0).all()
     assert ev.curve(scores, steps=2).points[-1]["value"] == none
+    kept = Evaluator(model, DataLoader(TensorDataset(x, labels), batch_size=5), store=tmp_path)
+    with pytest.raises(
+        StoreError, match=r"got Model without one\. Set model\.config .* or leave out the store"
+    ):
+        kept.evaluate()
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

@@ -7,11 +7,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from loading import load_language_model
 from tiny import tiny_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
-from prune_heads.checkpoints import Classifier, fingerprint, linear_maps, load_language_model
+from prune_heads.checkpoints import Checkpoint, fingerprint, linear_maps
 from prune_heads.checkpoints import onnx as onnx_module
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx, write_onnx
@@ -45,7 +46,7 @@ def some_heads(model):
 
 
 def classifier(model):
-    return Classifier(model, tiny_tokenizer(), "tiny", None)
+    return Checkpoint(model, tiny_tokenizer(), "tiny", None)
 
 
 SHOWN = {*REMOVED[::8], "albert", "bart", "bert", "gpt2", "llama", "modernbert", "t5", "xlnet"}

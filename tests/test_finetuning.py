@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from loading import load_classifier
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from prune_heads.checkpoints import load_classifier
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import Claims, Owner
@@ -18,8 +18,7 @@ from prune_heads.objectives.batches import Batches
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Silent
 from prune_heads.reporting.folders import finetuning_files
-from prune_heads.studies.finetune_folder import finetune_into
-from prune_heads.studies.finetuning import finetune
+from prune_heads.studies.finetuning import finetune, finetune_into
 from prune_heads.studies.saves import last_whole
 from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.studies.training import _Order, _Watch

@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
+from loading import load_classifier
 from tiny import save_tiny_checkpoint
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from prune_heads.checkpoints import kernels, linear_maps, load_classifier, use_onednn, use_pytorch
+from prune_heads.checkpoints import kernels, linear_maps, use_onednn, use_pytorch
 from prune_heads.checkpoints.linear_maps import OneDnnLinear
 
 needs_onednn = pytest.mark.skipif(

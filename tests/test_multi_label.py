@@ -10,12 +10,12 @@ import sklearn.metrics
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loading import load_classifier
 from null_work import here
 from tiny import WORDS, save_tiny_checkpoint, tiny_tokenizer
 from torch.nn import functional
 
 from prune_heads import Evaluator
-from prune_heads.checkpoints import load_classifier
 from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.execution import worker
@@ -278,6 +278,26 @@ def test_rows_of_every_form_are_the_same(model, file, invoke):
     assert own.compare(None, "1:1").rows[0]["metric"] == "exact"
 
 
+def test_a_data_loader_gives_the_same(model):
+    loaded = load_classifier(str(model))
+    wanted = Evaluator(loaded.model, ROWS, tokenizer=loaded.tokenizer)
+    fields = loaded.tokenizer([row["text"] for row in ROWS], padding=True, return_tensors="pt")
+    for kind in (int, float):
+        truth = torch.tensor([row["labels"] for row in vectors(kind)])
+        ev = Evaluator(
+            loaded.model,
+            [
+                {**{name: part[i : i + 8] for name, part in fields.items()}, "labels": truth[i : i + 8]}
+                for i in range(0, len(ROWS), 8)
+            ],
+        )
+        assert ev.evaluate("1:1").metrics == wanted.evaluate("1:1").metrics
+        np.testing.assert_allclose(ev.score().values, wanted.score().values, rtol=1e-4, atol=1e-6)
+    batch = {**fields, "labels": truth * 2}
+    with pytest.raises(DataError, match=r"a 0 or 1 for each of the model's 3 outputs; got \(24, 3\)"):
+        Evaluator(loaded.model, [batch])
+
+
 @pytest.mark.parametrize("labels", [[0, 1], [0, 2, 1], ["fear"], "joy", [1, None, 0]])
 def test_bad_rows_are_refused_with_their_number(labels, model):
     loaded = load_classifier(str(model))
@@ -349,7 +369,8 @@ def test_a_sweep(model, file, invoke, tmp_path, monkeypatch):
     )
     done = invoke("sweep", "run", tmp_path / "sweep.toml", "--output", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert "micro_f1" in (tmp_path / "out" / "results.csv").read_text()
+    rows = json_of(invoke("sweep", "results", tmp_path / "out", "--json"))["rows"]
+    assert [row["metric"] for row in rows] == ["micro_f1", "macro_f1"] * 2
 
 
 def test_what_a_file_says_in_toml(model, file, invoke, tmp_path):

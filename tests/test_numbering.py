@@ -9,7 +9,7 @@ import torch
 from tiny import tiny_model, tiny_tokenizer, write_sst2
 
 from prune_heads.anatomy import attention_blocks, head_counts
-from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.coverage.tiny import tiny_inputs
 from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import HeadDescriptorError
@@ -35,7 +35,7 @@ def task(tmp_path_factory):
 
 def examples_of(model, task, store):
     model.config.id2label = {0: "negative", 1: "positive"}
-    subject = Subject.of(Classifier(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
+    subject = Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
     return Predictions(subject, task.load("train"), PredictionStore(store), Silent())
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from loading import load_classifier
 from tiny import WORDS, save_tiny_checkpoint, write_sst2
 from tiny_images import loaded_vit, save_images, save_vit
 from tiny_questions import answering
@@ -15,7 +16,6 @@ from tiny_tokens import save_tagger, tagger_of, write_conll
 
 from prune_heads import gates_of, remove_heads, zero_heads
 from prune_heads.ablation import predict_masks
-from prune_heads.checkpoints import load_classifier
 from prune_heads.errors import TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.heads import HeadMask

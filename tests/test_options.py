@@ -77,7 +77,7 @@ def identity_of(tmp_path, monkeypatch):
         monkeypatch.undo()
         return admitted.value.args[0]
 
-    for name in ("exporting", "finetune_folder"):  # they ask for themselves
+    for name in ("exporting", "finetuning"):  # they ask for themselves
         import_module(f"prune_heads.studies.{name}")
     asked = runs.check_output
 

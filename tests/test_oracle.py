@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from loading import load_classifier
 from safetensors.torch import load_file
 from tiny import tokenize
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import attention_blocks, gated, remove_heads
-from prune_heads.checkpoints import load_classifier
 from prune_heads.costs import n_parameters
 from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of

@@ -12,7 +12,7 @@ from tiny import WORDS, tiny_model, tiny_tokenizer, write_sst2
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads.ablation import ablations, predict_masks
-from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.coverage.table import committed_table
 from prune_heads.coverage.tiny import END, PAD, VOCABULARY, tiny_config
 from prune_heads.coverage.tiny import tiny_model as classifier
@@ -138,7 +138,7 @@ def subject_of(task, model_type="gpt2", *, side="left", **options):
     tokenizer.padding_side = side
     if model_type == "gpt2":
         tokenizer.model_input_names = ["input_ids"]  # no mask of padding unless it is asked for
-    return Subject.of(Classifier(model, tokenizer, "tiny", None), task, **options)
+    return Subject.of(Checkpoint(model, tokenizer, "tiny", None), task, **options)
 
 
 def predictions_of(subject, store):
@@ -195,7 +195,7 @@ def test_pairs_that_are_cut_are_counted(tmp_path, n_max, n_cut):
     task, reporter = load_task("mrpc", data_dir=tmp_path), Silent()
     model = tiny_model(n_labels=2)
     model.config.id2label = {0: "not_equivalent", 1: "equivalent"}
-    subject = Subject.of(Classifier(model, tiny_tokenizer(), "tiny", None), task, max_length=n_max)
+    subject = Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, max_length=n_max)
     split = subject.measurable(task.load("validation"), reporter)
     said = [f"validation: {n_cut} of 4 examples are cut at {n_max} tokens"] if n_cut else []
     assert reporter.notes == said

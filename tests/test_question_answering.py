@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import WORDS, tiny_tokenizer
 from tiny_questions import TASK, answering, as_squad, questions, save_answering, write_questions
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertForQuestionAnswering
 
 from prune_heads import Evaluator
+from prune_heads.budget import budget
 from prune_heads.errors import CheckpointError, DataError
 from prune_heads.evaluation import predict
 from prune_heads.objectives.question_answering import QuestionAnswering, exact_and_f1, right_answers
@@ -346,6 +348,14 @@ def test_the_model_is_pruned_and_exported_as_itself(to, on, invoke, tmp_path):
         assert found.shape == (1, 2 * inputs["input_ids"].shape[1])
         return
     assert outputs.start_logits.shape == outputs.end_logits.shape == (1, 3)
+
+
+def test_multiply_adds_are_those_that_torch_counts(on):
+    """The head works on every token."""
+    model = BertForQuestionAnswering.from_pretrained(on[1], attn_implementation="eager").eval()
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model(input_ids=torch.arange(5, 12)[None])
+    assert counted.get_total_flops() == 2 * budget(model, "", 7).before.multiply_adds.total
 
 
 @pytest.mark.parametrize(

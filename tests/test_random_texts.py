@@ -9,7 +9,7 @@ from tiny import tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.random_texts import random_texts
 from prune_heads.coverage.tiny import tiny_model
 from prune_heads.errors import MaskNotAppliedError
@@ -68,8 +68,8 @@ def test_a_tokenizer_that_cannot_pad_gives_texts_of_one_length():
     assert random_texts(tokenizer, (5, 5), np.random.default_rng(0))["input_ids"].shape == (2, 5)
     model = tiny_model("llama")
     model.config.pad_token_id = None
-    assert Classifier(model, tokenizer, "tiny", None).probe_inputs()["input_ids"].shape == (1, 8)
-    assert {b["input_ids"].shape[1] for b in random_batches(Classifier(model, tokenizer, "tiny", None))} == {
+    assert Checkpoint(model, tokenizer, "tiny", None).probe_inputs()["input_ids"].shape == (1, 8)
+    assert {b["input_ids"].shape[1] for b in random_batches(Checkpoint(model, tokenizer, "tiny", None))} == {
         3,
         33,
         64,
@@ -86,7 +86,7 @@ def test_a_vocabulary_of_one_word_is_eked_out():
 @pytest.mark.parametrize("wrong", ["query", "key"])
 def test_a_wrong_removal_is_seen_with_a_vocabulary_that_knows_no_word(wrong, monkeypatch):
     """A rotary model of equal tokens: whatever it attends to, it reads the same."""
-    subject = Classifier(tiny_model("llama"), of_numbers(None), "tiny", None)
+    subject = Checkpoint(tiny_model("llama"), of_numbers(None), "tiny", None)
 
     @torch.no_grad()
     def wrongly(model, mask):

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from prune_heads.ablation import predict_masks
 from prune_heads.anatomy import attention_blocks
-from prune_heads.checkpoints import Classifier
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
@@ -34,7 +34,7 @@ def task(tmp_path_factory):
 def examples(task, tmp_path):
     model = tiny_model(n_labels=2)
     model.config.id2label = {0: "negative", 1: "positive"}
-    subject = Subject.of(Classifier(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
+    subject = Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
     return Predictions(subject, task.load("validation"), PredictionStore(tmp_path / "store"), Silent())
 
 

@@ -312,11 +312,6 @@ def test_parquet_of_datasets_names_the_labels(tmp_path):
         ),
         ("a.jsonl", '{"tokens": "a b", "tags": ["O", "B-X"]}', "line 1: a list of words must be there"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", null]}', "line 1: the label must be text"),
-        (
-            "a.jsonl",
-            '{"tokens": ["a"], "tags": ["O"]}',
-            "at least two labels must be in the column tags, got O",
-        ),
     ],
 )
 def test_bad_files_are_refused_by_line(name, text, message, tmp_path):

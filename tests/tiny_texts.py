@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import torch
+from loading import load_language_model
 from tiny import WORDS, tiny_tokenizer
 from transformers import (
     AutoModelForCausalLM,
@@ -13,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from prune_heads.checkpoints import Classifier, load_language_model
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.coverage.tiny import tiny_config
 
 AUTO = {
@@ -96,6 +97,6 @@ def save_language_model(folder: Path, model: PreTrainedModel) -> Path:
     return folder
 
 
-def loaded(folder: Path, model_type: str, **options: object) -> Classifier:
+def loaded(folder: Path, model_type: str, **options: object) -> Checkpoint:
     """As the commands load it."""
     return load_language_model(str(folder), pairs=is_pairs(model_type), **options)

@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_heads.cli.groups import Without, grouped
-from prune_heads.cli.options import Json
+from prune_heads.cli.groups import Json, Without, grouped
 from prune_heads.cli.output import TerminalReporter
 from prune_heads.errors import PruneHeadsError
 from prune_heads.options import Setup

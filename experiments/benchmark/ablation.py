@@ -29,7 +29,7 @@ from prune_heads.objectives.base import Kept
 from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter, Silent
-from prune_heads.studies.flips import n_flipped
+from prune_heads.studies.ablating import n_flipped
 from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
 _RATE_ROWS = 4096

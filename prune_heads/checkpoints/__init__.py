@@ -10,14 +10,7 @@ from prune_heads.checkpoints.head import (
 )
 from prune_heads.checkpoints.language_model import Objective, vocabulary_size
 from prune_heads.checkpoints.linear_maps import kernels, use_onednn, use_pytorch
-from prune_heads.checkpoints.loader import (
-    Checkpoint,
-    Classifier,
-    fingerprint,
-    load_checkpoint,
-    load_classifier,
-    load_language_model,
-)
+from prune_heads.checkpoints.loader import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.checkpoints.loading import BUILT_IN, folder_name
 from prune_heads.checkpoints.pruned import HEADS_FILE, load_pruned, save_pruned, write_pruned
 from prune_heads.checkpoints.tokenizer import write_tokenizer

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from prune_heads.anatomy import attention_blocks
 from prune_heads.anatomy.context import on_context
 from prune_heads.checkpoints.fit import check_class, check_weights, read_config
-from prune_heads.checkpoints.head import Head, HeadOf, classification_head, language_model_head
+from prune_heads.checkpoints.head import Head, HeadOf
 from prune_heads.checkpoints.language_model import Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
@@ -87,9 +86,6 @@ class Checkpoint(NamedTuple):
         return sizes[0]
 
 
-Classifier = Checkpoint
-
-
 def load_checkpoint(
     name: str,
     head: Head | HeadOf,
@@ -132,19 +128,6 @@ def load_checkpoint(
         note = f"config.json names no class in 'architectures'; {type(model).__name__} is taken"
         loaded = loaded._replace(notes=(note, *loaded.notes))
     return loaded
-
-
-def load_classifier(name: str, **options: Any) -> Checkpoint:
-    """`load_checkpoint` of a model with a sequence classification head."""
-    return load_checkpoint(name, classification_head, **options)
-
-
-def load_language_model(
-    name: str, *, pairs: bool = False, task: str | None = None, **options: Any
-) -> Checkpoint:
-    """`load_checkpoint` of a language model; `pairs` asks for an encoder-decoder."""
-    task = task or ("seq2seq" if pairs else "lm")
-    return load_checkpoint(name, partial(language_model_head, pairs=pairs), task=task, **options)
 
 
 def read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:

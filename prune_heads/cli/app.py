@@ -12,32 +12,20 @@ import typer
 from typer.core import TyperGroup
 
 from prune_heads.cli import signals
-from prune_heads.cli.ablate import ablate
-from prune_heads.cli.bench import bench
-from prune_heads.cli.correlate import correlate
-from prune_heads.cli.curve import curve
-from prune_heads.cli.doctor import doctor
-from prune_heads.cli.evaluate import evaluate
 from prune_heads.cli.examples import add_examples
-from prune_heads.cli.export import export
-from prune_heads.cli.finetune import finetune
-from prune_heads.cli.guide import guide
-from prune_heads.cli.info import info
-from prune_heads.cli.listings import criteria, models, tasks
+from prune_heads.cli.groups import help_alone
+from prune_heads.cli.listings import criteria, doctor, guide, info, models, tasks
+from prune_heads.cli.measuring import ablate, bench, correlate, curve
 from prune_heads.cli.output import fail
-from prune_heads.cli.prune import prune
+from prune_heads.cli.pruning import evaluate, export, finetune, prune, run, score, train_mini
 from prune_heads.cli.reproduce import reproduce
-from prune_heads.cli.run import run
-from prune_heads.cli.score import score
 from prune_heads.cli.store import store
 from prune_heads.cli.sweep import sweep
-from prune_heads.cli.train_mini import train_mini
 from prune_heads.errors import PipeClosedError, PruneHeadsError, first_line
 from prune_heads.reporting.layout import speaking
 
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
 
-MISUSED = 2
 _MOVED = {
     "benchmark": "prune-heads benchmark is now a script of the repository: python -m experiments.benchmark. "
     "'bench' times a model without some of its heads"
@@ -158,27 +146,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for _name, _command in (
-    ("run", run),
-    ("score", score),
-    ("prune", prune),
-    ("evaluate", evaluate),
-    ("export", export),
-    ("info", info),
-    ("ablate", ablate),
-    ("curve", curve),
-    ("correlate", correlate),
-    ("finetune", finetune),
-    ("reproduce", reproduce),
-    ("tasks", tasks),
-    ("criteria", criteria),
-    ("models", models),
-    ("train-mini", train_mini),
-    ("bench", bench),
-    ("doctor", doctor),
-    ("guide", guide),
-):
-    app.command(_name)(_command)
+for _pruning in (run, score, prune, evaluate, export, info, ablate, curve, correlate, finetune, reproduce):
+    app.command()(_pruning)
+for _other in (tasks, criteria, models, train_mini, bench, doctor, guide):
+    app.command()(_other)
 app.add_typer(store, name="store")
 app.add_typer(sweep, name="sweep")
 add_examples(app)
@@ -194,9 +165,7 @@ def _without_command(
 
         print(f"prune-heads {installed('prune-heads')}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(MISUSED)
+    help_alone(context)
 
 
 def main() -> None:

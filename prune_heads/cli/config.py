@@ -1,40 +1,38 @@
 """`--config FILE`: the options of a command from a TOML file; those on the command line go first."""
 
 import difflib
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from typer import BadParameter, Context, Option, Typer
 from typer.main import get_command
 
 from prune_heads import reading
-from prune_heads.cli.places import OrPath
 from prune_heads.errors import RunError
 from prune_heads.execution.spec import RESERVED
+from prune_heads.options.fields import Opt
 from prune_heads.visible import brief
 
 
 def _load(context: Context, file: Path | None) -> Path | None:
     if file is None:
         return None
-    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-    known.pop("checkpoint", None)  # the argument, which stands for --model
+    known = [each.name for each in context.command.params if each.name not in (None, "checkpoint")]  # --model
     values = read_toml(file)
     if context.command.name == "run":  # a sweep's file runs one trial: what stands at its top
         values = {key: value for key, value in values.items() if key not in RESERVED}
-    faults = [_fault(key, list(known)) for key in values if key not in known or key in ("config", "help")]
-    types = types_of(context.command)
-    faults += [
-        f"{key} must be a text, got {brief(value)}"
-        for key, value in values.items()
-        if key in known and _is_text(types[key]) and not isinstance(value, str)
-    ]
+    unknown = (key for key in values if key not in known or key in ("config", "help"))
+    faults = [no_option(key, known) for key in unknown]
+    options: Mapping[str, Opt] = context.command.callback.options  # type: ignore[union-attr]
+    for key, value in values.items():
+        if key in options and options[key].is_text and not isinstance(value, str):
+            faults.append(f"{key} must be a text, got {brief(value)}")
+        elif key in options:
+            values[key] = options[key].placed(value, file.parent)
     if faults:
         raise BadParameter(f"{file.name}: {'; '.join(faults)}.")
-    context.default_map = {key: path_of(types[key], value, file.parent) for key, value in values.items()}
+    context.default_map = values
     return file
 
 
@@ -46,35 +44,10 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise BadParameter(f"{error}.") from error
 
 
-def _fault(key: str, known: list[str]) -> str:
+def no_option(key: str, known: list[str]) -> str:
+    """That a key names no option, and the option that it may mean."""
     near = difflib.get_close_matches(key, known, n=1)
     return f"there is no option {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
-
-
-def types_of(command: Any) -> dict[str, Any]:
-    """The annotations of a command's options, by name."""
-    return {name: each.annotation for name, each in inspect.signature(command.callback).parameters.items()}
-
-
-def _is_text(annotation: Any) -> bool:
-    """Whether an option takes one text, of which Typer would make anything."""
-    kind = (get_args(annotation) or (annotation,))[0]
-    return kind is str or set(get_args(kind)) == {str, NoneType}
-
-
-def path_of(annotation: Any, value: Any, folder: Path) -> Any:
-    """Of an option's value in a file: a path that is relative is so to the file's folder, what is no path stays.
-
-    What is a path is said by the option's type, `Path`, or by an `OrPath` beside it.
-    """
-    if isinstance(value, list):
-        return [path_of(annotation, each, folder) for each in value]
-    if not isinstance(value, str):
-        return value
-    kind, *beside = get_args(annotation) or (annotation,)
-    is_path = Path in (kind, *get_args(kind)) or list[Path] in get_args(kind)
-    is_path |= any(isinstance(each, OrPath) and each.is_path(value, folder) for each in beside)
-    return str(folder / Path(value).expanduser()) if is_path else value
 
 
 def alone(function: Callable[..., Any]) -> Any:

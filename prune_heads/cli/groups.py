@@ -5,18 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, replace
 from enum import StrEnum
 from functools import wraps
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, get_args
 
-from typer import Argument, BadParameter, Context, Option
+from typer import Argument, BadParameter, Context, Exit, Option
 
-from prune_heads.cli.places import OrPath
 from prune_heads.errors import OptionError
 from prune_heads.options import Group, options_of
 from prune_heads.options.fields import Opt
 
+Json = Annotated[bool, Option("--json", help="Print one JSON object and nothing else to stdout.")]
 Checkpoint = Annotated[
     str | None, Argument(metavar="CHECKPOINT", help="The model, as --model names it.", show_default=False)
 ]
+MISUSED = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     A command that has `--model` then takes the model as its argument, too.
     """
     groups: dict[str, tuple[type, list[str]]] = {}
+    options: dict[str, Opt] = {}
     spread: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         group, *beside = get_args(parameter.annotation) or (parameter.annotation,)
@@ -60,6 +62,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         lacking = {each.name for each in beside if isinstance(each, Without)}
         of_group = [typer_option(option) for name, option in options_of(group).items() if name not in lacking]
         groups[parameter.name] = group, [each.name for each in of_group]
+        options |= options_of(group)
         spread += of_group
 
     @wraps(command)
@@ -76,6 +79,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     if any(parameter.name == "model" for parameter in spread):
         spread.append(_keyword("checkpoint", Checkpoint, None))
     run.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
+    run.options = options  # type: ignore[attr-defined]  # for files of options
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
     return run
 
@@ -95,9 +99,11 @@ def one_model(context: Context, checkpoint: str, model: str | None) -> str:
 def typer_option(option: Opt) -> inspect.Parameter:
     """An option of a group as Typer takes it."""
     say, default = option.say, inspect.Parameter.empty if option.default is MISSING else option.word
-    kind: Any = _choices(option) if option.choices else option.kind
-    if option.choices and isinstance(default, str):
-        default = kind(default)
+    kind: Any = option.kind
+    if option.choices:  # an enumeration, for Typer takes no list of literals
+        of_choices: Any = StrEnum
+        kind = of_choices(option.name, {choice: choice for choice in option.choices})
+        default = kind(default) if isinstance(default, str) else default
     kind = list[kind] if option.is_many else kind
     about = Option(
         *([option.flag] if say.flag or say.short or option.kind is bool else []),
@@ -109,15 +115,7 @@ def typer_option(option: Opt) -> inspect.Parameter:
         rich_help_panel=say.panel,
         callback=None if say.read is None else _checked(option),
     )
-    beside = [] if say.is_path is None else [OrPath(say.is_path)]
-    return _keyword(
-        option.name, Annotated[kind if default is not None else kind | None, about, *beside], default
-    )
-
-
-def _choices(option: Opt) -> type[StrEnum]:
-    """What Typer lists and completes."""
-    return cast(type[StrEnum], StrEnum(option.name, {choice: choice for choice in option.choices}))
+    return _keyword(option.name, Annotated[kind if default is not None else kind | None, about], default)
 
 
 def _without_default(option: Opt, said: str | None) -> inspect.Parameter:
@@ -152,3 +150,10 @@ def _checked(option: Opt) -> Callable[[Any], Any]:
 
 def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def help_alone(context: Context) -> None:
+    """The help of a group of commands that is called without one of them, which is misuse."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise Exit(MISUSED)

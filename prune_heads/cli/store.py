@@ -5,41 +5,37 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from prune_heads.cli.options import Json
+from prune_heads.cli.groups import Json, grouped, help_alone
 from prune_heads.cli.output import show
-from prune_heads.cli.places import Store
 from prune_heads.errors import StoreError
+from prune_heads.options import Place
 
 if TYPE_CHECKING:
     from prune_heads.store import PredictionStore
 
 store = typer.Typer(help="List, verify or clear the predictions that are kept.")
-
-
-@store.callback(invoke_without_command=True)
-def _without_command(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(2)  # misuse, as without any command
+store.callback(invoke_without_command=True)(help_alone)
 
 
 @store.command("list")
-def list_entries(store: Store = None, as_json: Json = False) -> None:
+@grouped
+def list_entries(place: Place, as_json: Json = False) -> None:
     """List the predictions that are kept, and the jobs that are not finished."""
     from prune_heads.reporting.store import store_report, store_table
     from prune_heads.store import unfinished
 
-    opened = _opened(store)
+    opened = _opened(place)
     report = store_report(list(opened.entries()), unfinished(opened.objects))
     show(report, store_table(report), as_json=as_json)
 
 
 @store.command("verify")
-def verify(store: Store = None, as_json: Json = False) -> None:
+@grouped
+def verify(place: Place, as_json: Json = False) -> None:
     """Check every entry bit by bit; exit code 1 if one is damaged."""
     from prune_heads.reporting.store import verify_report, verify_table
 
-    report = verify_report(list(_opened(store).entries(thorough=True)))
+    report = verify_report(list(_opened(place).entries(thorough=True)))
     show(report, verify_table(report), as_json=as_json)
     if report["damaged"]:
         raise StoreError(
@@ -49,19 +45,20 @@ def verify(store: Store = None, as_json: Json = False) -> None:
 
 
 @store.command("clear")
+@grouped
 def clear(
-    store: Store = None,
+    place: Place,
     damaged: Annotated[bool, Option("--damaged", help="Remove the damaged entries alone.")] = False,
     as_json: Json = False,
 ) -> None:
     """Remove all that is kept: entries, journals of unfinished jobs, and left-over temporary files."""
     from prune_heads.reporting.store import cleared
 
-    n_entries, n_bytes = _opened(store).clear(damaged_only=damaged)
+    n_entries, n_bytes = _opened(place).clear(damaged_only=damaged)
     show({"n_entries": n_entries, "n_bytes": n_bytes}, cleared(n_entries, n_bytes), as_json=as_json)
 
 
-def _opened(place: str | None) -> "PredictionStore":
+def _opened(place: Place) -> "PredictionStore":
     from prune_heads.store import PredictionStore, default_root
 
-    return PredictionStore(place if place is not None else default_root())
+    return PredictionStore(place.store or default_root())

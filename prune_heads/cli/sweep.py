@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from typer import Argument, BadParameter, Option
 
-from prune_heads.cli.names import ExecutorName
-from prune_heads.cli.options import Json
+from prune_heads.cli.groups import Json, grouped, help_alone
 from prune_heads.cli.output import show
-from prune_heads.cli.places import Store
 from prune_heads.cli.signals import interruptible
 from prune_heads.cli.trial import BeginTrials, check_criteria, known
 from prune_heads.errors import SpecError
+from prune_heads.options import Place
+from prune_heads.options.choices import Executor
 from prune_heads.options.trials import draws
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
@@ -23,17 +23,13 @@ Output = Annotated[
 ]
 
 sweep = typer.Typer(help="Many runs from one file: run, status, results, retry, plot.")
-
-
-@sweep.callback(invoke_without_command=True)
-def _without_command(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(2)  # misuse, as without any command
+sweep.callback(invoke_without_command=True)(help_alone)
 
 
 @sweep.command("run")
+@grouped
 def run(
+    *,
     spec: Annotated[
         Path,
         Argument(
@@ -46,8 +42,8 @@ def run(
     ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="List the trials without running them.")] = False,
     executor: Annotated[
-        ExecutorName, Option(help="Processes on this machine, or a Ray cluster (extra 'ray').")
-    ] = ExecutorName.local,
+        Executor, Option(help="Processes on this machine, or a Ray cluster (extra 'ray').")
+    ] = "local",
     jobs: Annotated[
         int | None,
         Option(min=1, help="Number of processes that run trials. (default: 1; on Ray as many as fit)"),
@@ -70,7 +66,7 @@ def run(
     stop_after: Annotated[
         int | None, Option(min=1, help="Start no more trials after this many have failed.")
     ] = None,
-    store: Store = None,
+    place: Place,
     as_json: Annotated[
         bool, Option("--json", help="One JSON object a line: each event, then the end.")
     ] = False,
@@ -93,9 +89,9 @@ def run(
         report = plan_report(read)
         return show(report, plan_table(report), as_json=as_json)
     of_ray = {"--address": address, "--cpus": cpus, "--gpus": gpus}
-    if executor is ExecutorName.local and any(value is not None for value in of_ray.values()):
+    if executor == "local" and any(value is not None for value in of_ray.values()):
         raise BadParameter(f"{', '.join(of_ray)} belong to --executor ray.")
-    if worker and executor is not ExecutorName.local:
+    if worker and executor != "local":
         raise BadParameter("--worker and --executor ray exclude each other.")
     if output is None:
         raise BadParameter("--output must name the folder of the sweep (or ask for --dry-run).")
@@ -112,10 +108,10 @@ def run(
 
     folder = SweepFolder.open(output.resolve(), read)
     job = Job(
-        folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, store), retries, stop_after
+        folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, place.store), retries, stop_after
     )
     workers = processes(jobs or 1, _threads(), _gpus())
-    if executor is ExecutorName.ray:
+    if executor == "ray":
         workers = actors(address, jobs, cpus or 1.0, gpus or 0.0)
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if worker else None
@@ -149,8 +145,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
 def results(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     """Write results.csv and results.parquet (a row per trial, split and metric), table.md and record.json."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import results_table
-    from prune_heads.reporting.sweep_files import write_results
+    from prune_heads.reporting.sweep import results_table, write_results
 
     report = write_results(SweepFolder(folder), output, draws)
     show(report, results_table(report), as_json=as_json)
@@ -160,7 +155,7 @@ def results(folder: Folder, output: Output = None, as_json: Json = False) -> Non
 def plot(folder: Folder, output: Output = None, as_json: Json = False) -> None:
     """Draw the metric against the heads pruned, a line per criterion and a band over seeds: sweep.png and sweep.svg."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep_files import write_plot
+    from prune_heads.reporting.sweep import write_plot
     from prune_heads.tables.terminal import titled
 
     report = write_plot(SweepFolder(folder), output, draws)

@@ -53,6 +53,7 @@ class BeginTrials:
         folder = SweepFolder(self.sweep)
         claims = folder.shared_claims()
         lab: Lab | None = None
+        reporter = Silent()
 
         def share(what: dict[str, Any], how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             with claims.beating():
@@ -61,11 +62,10 @@ class BeginTrials:
         def run_trial(trial: Trial) -> Mapping[str, Any]:
             nonlocal lab
             asked = trial_of(trial.values, self.relative_to, self.store)
-            reporter = Silent()
+            reporter.notes.clear()
             if lab is None or lab.setup != asked.setup:
                 lab = None  # two models at once may be one too many
                 lab = Lab(asked.setup, reporter, share=share, reused=True)
-            lab.tell(reporter)
             record = run(lab, asked.scoring, asked.choice, asked.run).record
             del record["seconds"], record["provenance"]["date"]  # they differ between two runs of the same
             return {"trial": {"digest": trial.digest, "values": dict(trial.values)}, **record}

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from prune_heads.migration.uses import FUNCTIONS, MASKS, METHODS, PRUNED, STILL_THERE
 
 _THEIRS, _OURS = "transformers", "prune_heads"
+_FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 _CATCHING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -61,26 +62,12 @@ def uses_in(tree: ast.Module) -> list[tuple[int, str]]:
     return sorted({*finder.found, *filled})
 
 
-class _Class:
-    """What a class has of its own."""
-
-    def __init__(self, node: ast.ClassDef) -> None:
-        self.methods = {
-            each.name
-            for each in node.body
-            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
-            and not any(ast.unparse(decorator).endswith("property") for decorator in each.decorator_list)
-        }
-        """But for properties, which may give a model to call."""
-        self.has_pruned = any(map(_sets_pruned, ast.walk(node)))
-        """Whether it defines the attribute `pruned_heads`, or sets it on itself."""
-
-
 class _Finder(ast.NodeVisitor):
     """What is found; and what imports and definitions make of names, where scopes are not told apart."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.classes: list[_Class] = []
+        self.classes: list[tuple[set[str], bool]] = []
+        """Of each class around a node: its methods, and whether it defines `pruned_heads` or sets it on itself."""
         self.guards = 0
         self.found: list[tuple[int, str]] = []
         self.splatted: set[str] = set()
@@ -89,10 +76,7 @@ class _Finder(ast.NodeVisitor):
         self.modules: set[str] = set()
         nodes = list(ast.walk(tree))
         members = {id(each) for node in nodes if isinstance(node, ast.ClassDef) for each in node.body}
-        defined, variables = (
-            set(),
-            set(),
-        )  # variables may be anything: `model` is a fixture here, a parameter there
+        defined, variables = set(), set()  # these may be anything: a fixture here, a parameter there
         for node in nodes:
             match node:
                 case ast.Import():
@@ -111,7 +95,9 @@ class _Finder(ast.NodeVisitor):
         self.defined = defined - variables
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.classes.append(_Class(node))
+        functions = [each for each in node.body if isinstance(each, _FUNCTION)]
+        methods = {each.name for each in functions if not any(map(_is_property, each.decorator_list))}
+        self.classes.append((methods, any(map(_sets_pruned, ast.walk(node)))))
         self.generic_visit(node)
         self.classes.pop()
 
@@ -129,17 +115,15 @@ class _Finder(ast.NodeVisitor):
             if not node.level and not self.guards and _is_gone(f"{node.module}.{alias.name}"):
                 self.found.append((alias.lineno, f"import {alias.name}"))
 
-    def visit_Assign(self, node: ast.Assign) -> None:
-        for target in node.targets:
+    def visit_Assign(self, node: ast.Assign | ast.AnnAssign) -> None:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             self._fill(target, node.value)
         self.generic_visit(node)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self._fill(node.target, node.value)
-        self.generic_visit(node)
+    visit_AnnAssign = visit_Assign
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        is_own = _is_self(node.value) and bool(self.classes) and self.classes[-1].has_pruned
+        is_own = _is_self(node.value) and bool(self.classes) and self.classes[-1][1]
         if node.attr == PRUNED and not is_own:
             is_read = isinstance(node.ctx, ast.Load)
             self.found.append((_line(node), f".{PRUNED}" if is_read else f".{PRUNED} = ..."))
@@ -161,21 +145,24 @@ class _Finder(ast.NodeVisitor):
 
     def _is_own(self, function: ast.expr) -> bool:
         """Whether a call is of a definition of this file, or of prune-heads."""
-        match function:
-            case ast.Attribute() if _is_self(function.value):
-                return bool(self.classes) and function.attr in self.classes[-1].methods
-            case ast.Name() if function.id in self.defined:
-                return True
-        return self._origin(function).split(".")[0] == _OURS
+        if isinstance(function, ast.Attribute) and _is_self(function.value):
+            return bool(self.classes) and function.attr in self.classes[-1][0]
+        is_defined = isinstance(function, ast.Name) and function.id in self.defined
+        return is_defined or self._origin(function).split(".")[0] == _OURS
 
     def _called(self, function: ast.expr) -> None:
         origin = self._origin(function)
         if _is_gone(origin):
             self.found.append((_line(function), f"{origin.rpartition('.')[2]}()"))
-        elif isinstance(function, ast.Attribute) and function.attr in METHODS:
-            of_module = isinstance(function.value, ast.Name) and function.value.id in self.modules
-            if not of_module:
-                self.found.append((_line(function), f".{function.attr.removeprefix('_')}()"))
+        elif (
+            isinstance(function, ast.Attribute)
+            and function.attr in METHODS
+            and not self._is_module(function.value)
+        ):
+            self.found.append((_line(function), f".{function.attr.removeprefix('_')}()"))
+
+    def _is_module(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id in self.modules
 
     def _passed(self, node: ast.Call) -> None:
         is_generate = isinstance(node.func, ast.Attribute) and node.func.attr == "generate"
@@ -213,16 +200,16 @@ def _is_gone(origin: str) -> bool:
 
 
 def _sets_pruned(node: ast.AST) -> bool:
-    match node:
-        case ast.Attribute(attr=name, ctx=ast.Store()):
-            return name == PRUNED and _is_self(node.value)
-        case (
-            ast.FunctionDef(name=name)
-            | ast.AsyncFunctionDef(name=name)
-            | ast.AnnAssign(target=ast.Name(id=name))
-        ):
-            return name == PRUNED
-    return False
+    if isinstance(node, ast.Attribute):
+        return node.attr == PRUNED and isinstance(node.ctx, ast.Store) and _is_self(node.value)
+    if isinstance(node, ast.AnnAssign):
+        return getattr(node.target, "id", None) == PRUNED
+    return isinstance(node, _FUNCTION) and node.name == PRUNED
+
+
+def _is_property(decorator: ast.expr) -> bool:
+    """Which may give a model to call."""
+    return ast.unparse(decorator).endswith("property")
 
 
 def _is_self(node: ast.expr) -> bool:

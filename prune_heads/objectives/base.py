@@ -132,11 +132,7 @@ class Objective(ABC):
 
     @classmethod
     def named(cls, value: Any, names: Sequence[str]) -> Any:
-        """A label of rows in memory by the names of its classes, `names` being in the order of the model's outputs.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """A label of rows in memory by names, those of the data or of the model's outputs; raises as `label_of`."""
         return values.by_name(value, names)
 
     @classmethod
@@ -174,6 +170,11 @@ class Objective(ABC):
     def is_named_by(cls, checkpoint: Checkpoint) -> bool:
         """Whether it is what the head was trained for, of all that the model fits."""
         return cls.fits(checkpoint)
+
+    @classmethod
+    def of_labels(cls, labels: Tensor, n_outputs: int) -> Self | None:
+        """For labels of a DataLoader, `(n, ...)` in the model's terms; None where they are of another kind."""
+        return None
 
     @classmethod
     @abstractmethod

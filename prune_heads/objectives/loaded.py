@@ -14,10 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from prune_heads.errors import DataError
 from prune_heads.modes import evaluating, logits_of
+from prune_heads.objectives import OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed, Side
-from prune_heads.objectives.regression import Regression
-from prune_heads.objectives.single_label import SingleLabel
 
 _LABELS = ("labels", "label")
 
@@ -74,9 +73,9 @@ def loaded(
     Args:
         loader: Each batch is a mapping with `labels` beside what the model's forward takes, such as a `BatchEncoding`,
             or a pair of inputs and labels. Inputs are a mapping, or the tensor that is the first argument of the
-            forward. Labels are one an example: the model's own label indices, or scores.
+            forward. Labels are the model's own label indices or scores, one an example, or a 0 or 1 for each output.
         model: Whose forward they are for; it runs on one example.
-        objective: What is predicted; None: the label of an example, or its score where labels are real numbers.
+        objective: What is predicted; None: what the first batch of labels is of, see `Objective.of_labels`.
 
     Raises:
         DataError: Naming the batch, from 1, if it is something else, or there is none.
@@ -90,6 +89,10 @@ def loaded(
             made, wanted = _parts(given, first)
             if inputs and made.keys() != inputs[0].keys():
                 raise ValueError(f"the inputs must be those of the first batch, got {', '.join(made)}")
+            if labels and wanted.shape[1:] != labels[0].shape[1:]:
+                raise ValueError(
+                    f"labels must be a row an example, as in the first, got {tuple(wanted.shape)}"
+                )
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "
@@ -115,12 +118,17 @@ def loaded(
 
 @torch.inference_mode()
 def _objective(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Objective:
-    if labels.is_floating_point():
-        return Regression("pearson")
     device = next(model.parameters()).device
     with evaluating(model):
         logits = logits_of(model(**{name: value[:1].to(device) for name, value in inputs.items()}))
-    return SingleLabel("accuracy", model_index=tuple(range(logits.shape[-1])))
+    found = [row.load().of_labels(labels, logits.shape[-1]) for row in OBJECTIVES.values()]
+    for objective in found:
+        if objective is not None:
+            return objective
+    raise DataError(
+        f"labels must be an index or a score an example, or a 0 or 1 for each of the model's {logits.shape[-1]} "
+        f"outputs; got {tuple(labels.shape)} in the first batch"
+    )
 
 
 def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
@@ -141,7 +149,7 @@ def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
     inputs = {name: value.detach().cpu() for name, value in inputs.items()}
     labels = labels.detach().cpu()
     labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if not inputs or {len(value) for value in inputs.values()} != {len(labels)} or labels.ndim != 1:
+    if not inputs or {len(value) for value in inputs.values()} != {len(labels)} or labels.ndim > 2:
         shapes = {name: tuple(value.shape) for name, value in {**inputs, "labels": labels}.items()}
         raise ValueError(f"inputs and labels must have a row an example, got {shapes}")
     return inputs, labels.float() if labels.is_floating_point() else labels.long()

@@ -127,6 +127,12 @@ class MultiLabel(Objective):
         return cls.fits(checkpoint) and getattr(checkpoint.model.config, "problem_type", None) == PROBLEM
 
     @classmethod
+    def of_labels(cls, labels: Tensor, n_outputs: int) -> Self | None:
+        """A 0 or 1 for each output; see `Objective`."""
+        fits = labels.shape[1:] == (n_outputs,) and bool(((labels == 0) | (labels == 1)).all())
+        return cls("micro_f1", model_index=tuple(range(n_outputs)), n_labels=n_outputs) if fits else None
+
+    @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """Match the labels by name, of which the model may have more than the data; see `Objective`.
 
@@ -158,7 +164,9 @@ class MultiLabel(Objective):
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
         logits = logits_of(outputs).float()
-        return functional.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").sum(dim=1)
+        return functional.binary_cross_entropy_with_logits(
+            logits, batch.targets.float(), reduction="none"
+        ).sum(dim=1)
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""

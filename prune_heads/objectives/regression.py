@@ -51,6 +51,11 @@ class Regression(Objective):
         return SingleLabel.is_named_by(checkpoint)
 
     @classmethod
+    def of_labels(cls, labels: Tensor, n_outputs: int) -> Self | None:
+        """Real numbers, one an example; see `Objective`."""
+        return cls("pearson") if labels.ndim == 1 and labels.is_floating_point() else None
+
+    @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """A model with one output; see `Objective`."""
         config = checkpoint.model.config

@@ -63,6 +63,12 @@ class SingleLabel(Objective):
         return cls.fits(checkpoint) and problem != "multi_label_classification"
 
     @classmethod
+    def of_labels(cls, labels: Tensor, n_outputs: int) -> Self | None:
+        """Indices, one an example; see `Objective`."""
+        is_index = labels.ndim == 1 and not labels.is_floating_point()
+        return cls("accuracy", model_index=tuple(range(n_outputs))) if is_index else None
+
+    @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
         """Match the labels by name; see `Objective` and `match_labels`."""
         config = checkpoint.model.config

@@ -44,8 +44,9 @@ def answers_of(value: object) -> dict[str, list[Any]]:
         value = {key: [each.get(key) for each in value] for key in ("text", "answer_start")}
     found = value if isinstance(value, dict) else {}
     texts, starts = found.get("text"), found.get("answer_start")
-    are_lists = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
-    if not are_lists or not all(type(start) is int and start >= 0 for start in starts):
+    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)) or not all(
+        type(start) is int and start >= 0 for start in starts
+    ):
         raise ValueError(
             'the answers must be {"text": [...], "answer_start": [...]} or a list of {"text": ..., "answer_start": '
             f"...}}, empty for a question without an answer; got {brief(value)}"

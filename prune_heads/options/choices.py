@@ -20,3 +20,7 @@ Form = Literal["md", "tex", "csv", "png", "svg"]
 Executor = Literal["local", "ray"]
 Target = Literal["dense", "onnx"]
 """What a checkpoint is exported to."""
+Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
+Figure = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "figure6"]
+Reproduction = Literal[Table, Figure, "estimators", "all"]
+"""Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""

@@ -88,8 +88,15 @@ class Opt:
         plain = self.default is not MISSING and not isinstance(self.default, tuple) and self.default != ""
         return self.default if plain else None
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it takes one text, of which the command line would make anything."""
+        return self.kind is str and not self.is_many and not self.choices
+
     def placed(self, word: Any, folder: Path) -> Any:
         """A word from a file in a folder, seen from the working directory: what is no path stays."""
+        if isinstance(word, list):
+            return [self.placed(each, folder) for each in word]
         if not isinstance(word, str):
             return word
         is_path = self.kind is Path or (self.say.is_path is not None and self.say.is_path(word, folder))
@@ -219,3 +226,30 @@ def numbers(low: int, example: str) -> Callable[[str], tuple[int, ...]]:
         return tuple(sorted({int(part) for part in parts}))
 
     return read
+
+
+def json_file(text: str, folder: Path) -> bool:
+    """Heads, or the file that names them."""
+    return text.endswith(".json")
+
+
+def of_file(text: str, folder: Path) -> bool:
+    """A function, or the file that it stands in."""
+    return ".py:" in text
+
+
+def toml_file(text: str, folder: Path) -> bool:
+    """A task, or the file that describes it."""
+    return text.endswith(".toml")
+
+
+def folder_or_name(text: str, folder: Path) -> bool:
+    """A model. What no folder beside the file is called is a name on the hub, or a path from the working directory."""
+    return text.startswith((".", "~")) or (text != "mini" and (folder / text).is_dir())
+
+
+def folder_or_url(text: str, folder: Path) -> bool:
+    """A store."""
+    from prune_heads.store import is_url  # reads and writes arrays too, which takes a while to import
+
+    return not is_url(text)

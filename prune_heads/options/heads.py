@@ -6,8 +6,7 @@ from typing import Any
 
 from prune_heads.errors import OptionError
 from prune_heads.options.choices import CRITERIA, ESTIMATORS, NORMALIZERS, Mode
-from prune_heads.options.fields import Group, Say, option
-from prune_heads.options.places import json_file, of_file
+from prune_heads.options.fields import Group, Say, json_file, of_file, option
 
 SCORE, _CHOICE = "Scoring", "Which heads"
 

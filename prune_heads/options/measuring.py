@@ -8,9 +8,8 @@ from typing import Any
 
 from prune_heads.errors import OptionError
 from prune_heads.options.choices import CRITERIA, Kind
-from prune_heads.options.fields import Group, Say, numbers, option
+from prune_heads.options.fields import Group, Say, numbers, of_file, option
 from prune_heads.options.heads import CRITERION, ESTIMATOR, NORMALIZER, SCORE, SEED, Scoring, criterion_name
-from prune_heads.options.places import of_file
 
 _ORDER = "Order of heads"
 
@@ -124,7 +123,7 @@ class Ablation(Group):
         "MiB for the activations of one forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1
     )
     compiled: bool = option(
-        "Compile the layers first; 'benchmark --of ablation --compile' says if it pays.",
+        "Compile the layers first, which takes tens of seconds.",
         flag="--compile",
         key="compile",
         default=False,

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.errors import OptionError
 from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.options.choices import Device, Dtype
-from prune_heads.options.fields import Group, names, option
-from prune_heads.options.places import folder_or_name, folder_or_url, toml_file
+from prune_heads.options.fields import Group, Say, folder_or_name, folder_or_url, names, option, toml_file
 from prune_heads.tasks.spec import OWN_METRICS, TASKS, task_name
 
 if TYPE_CHECKING:
@@ -22,11 +21,6 @@ DEFAULT_TASK = "mini-inference"
 
 _OWN, _COMPUTE = "Your own data", "Computation"
 _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
-
-STORE_HELP = (
-    "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
-    "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)"
-)
 
 
 def task_word(value: str) -> str:
@@ -53,11 +47,28 @@ def store_place(value: str) -> str:
     return objects_at(value).place
 
 
+STORE = Say(
+    "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
+    "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)",
+    "nothing",
+    is_path=folder_or_url,
+    read=store_place,
+    metavar="PLACE",
+)
+
+
 def _model_name(model: str) -> str:
     """A folder by its name alone."""
     from prune_heads.checkpoints import folder_name
 
     return folder_name(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+@dataclass(frozen=True)
+class Place(Group):
+    """Where predictions are kept."""
+
+    store: str | None = option(STORE)
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,9 @@ class Setup(Group):
     )
     sample_seed: int | None = option("Seed of --sample. (default: 0)", low=0, since="later")
     train_file: Path | None = option(
-        "File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text.", "content", _OWN
+        "File to score or train on: CSV, TSV, JSONL, Parquet; for --task lm also plain text, for images a folder.",
+        "content",
+        _OWN,
     )
     validation_file: Path | None = option("File to report on, in the same formats.", "content", _OWN)
     text_column: tuple[str, ...] = option(
@@ -172,9 +185,7 @@ class Setup(Group):
         low=0,
         since="later",
     )
-    store: str | Path | None = option(
-        STORE_HELP, "nothing", _COMPUTE, is_path=folder_or_url, read=store_place, metavar="PLACE"
-    )
+    store: str | Path | None = option(replace(STORE, panel=_COMPUTE))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", task_name(self.task))

@@ -1,10 +1,10 @@
 """The speed of a model with and without heads, in the terminal and in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_heads.reporting.words import share
-from prune_heads.tables import Column, Page, Table, columns
+from prune_heads.tables import Page, Table, columns
 
 
 def bench_page(record: Mapping[str, Any], *, whole: bool = False) -> Page:
@@ -14,14 +14,14 @@ def bench_page(record: Mapping[str, Any], *, whole: bool = False) -> Page:
         record: Of `prune-heads bench`.
         whole: With the ratio of each run, the heads and the notes: for a file.
     """
-    parts: list[Table | str] = [*_tables(record), *_notes(record)]
+    parts: list[Table | str] = [
+        _table("examples a second", ("original", "masked", "removed"), record, _speeds),
+        _table("speed over that of the original", ("masked", "removed", "ceiling"), record, _ratios),
+        *_notes(record),
+    ]
     if whole:
         runs = [f"run {run + 1}" for run in range(record["configuration"]["runs"])]
-        each = [
-            (*_name(row), *(f"{ratio:.2f}" for ratio in row["ratio"]["removed"]["each"]))
-            for row in record["rows"]
-        ]
-        parts.append(Table("removed / original in each run", _columns(*runs), tuple(each)))
+        parts.append(_table("removed / original in each run", runs, record, _each_ratio))
         parts.append(f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}")
         parts += [f"Note: {note}" for note in record["notes"]]
     return Page(_title(record), tuple(parts))
@@ -35,37 +35,33 @@ def _title(record: Mapping[str, Any]) -> str:
     return f"{record['model']['name']} on {record['task']}: {share(record)}; {record['configuration']['dtype']}, {on}"
 
 
-def _tables(record: Mapping[str, Any]) -> list[Table]:
-    speeds = [
-        (
-            *_name(row),
-            *(
-                f"{speed['mean']:,.1f} ± {speed['deviation']:.1f}"
-                for speed in row["examples_per_second"].values()
-            ),
-        )
+def _table(
+    title: str,
+    names: Sequence[str],
+    record: Mapping[str, Any],
+    cells: Callable[[Mapping[str, Any]], Iterable[str]],
+) -> Table:
+    """After the kind of lengths with its tokens, padding included, and the batch size: cells of these names."""
+    rows = (
+        (f"{row['lengths']} {row['n_tokens']:.0f}", str(row["batch_size"]), *cells(row))
         for row in record["rows"]
-    ]
-    ratios = [
-        (
-            *_name(row),
-            *(
-                f"{ratio['median']:.2f}x ({min(ratio['each']):.2f} to {max(ratio['each']):.2f})"
-                for ratio in row["ratio"].values()
-            ),
-            "-" if row["ceiling"] is None else f"{row['ceiling']:.2f}x",
-        )
-        for row in record["rows"]
-    ]
-    return [
-        Table("examples a second", _columns("original", "masked", "removed"), tuple(speeds)),
-        Table("speed over that of the original", _columns("masked", "removed", "ceiling"), tuple(ratios)),
-    ]
+    )
+    return Table(title, columns(["lengths"], ["batch", *names]), tuple(rows))
 
 
-def _columns(*names: str) -> tuple[Column, ...]:
-    """After the kind of lengths and the batch size."""
-    return columns(["lengths"], ["batch", *names])
+def _speeds(row: Mapping[str, Any]) -> Iterable[str]:
+    speeds = row["examples_per_second"].values()
+    return (f"{speed['mean']:,.1f} ± {speed['deviation']:.1f}" for speed in speeds)
+
+
+def _ratios(row: Mapping[str, Any]) -> Iterable[str]:
+    for ratio in row["ratio"].values():
+        yield f"{ratio['median']:.2f}x ({min(ratio['each']):.2f} to {max(ratio['each']):.2f})"
+    yield "-" if row["ceiling"] is None else f"{row['ceiling']:.2f}x"
+
+
+def _each_ratio(row: Mapping[str, Any]) -> Iterable[str]:
+    return (f"{ratio:.2f}" for ratio in row["ratio"]["removed"]["each"])
 
 
 def _notes(record: Mapping[str, Any]) -> list[str]:
@@ -80,8 +76,3 @@ def _notes(record: Mapping[str, Any]) -> list[str]:
         f"side in turn{again}.",
         "Ratios: the median of those of each run (lowest to highest); ceiling: the ratio of the multiply-adds.",
     ]
-
-
-def _name(row: Mapping[str, Any]) -> tuple[str, str]:
-    """The kind of lengths with its tokens, padding included, and the batch size."""
-    return f"{row['lengths']} {row['n_tokens']:.0f}", str(row["batch_size"])

@@ -31,7 +31,11 @@ def doctor_table(report: Mapping[str, Any]) -> RenderableType:
         parts += [titled("what transformers 5 does"), _by_file(findings), line("")]
         parts += [titled("what to write instead"), _instead(row["use"] for row in findings), line("")]
     if unreadable:
-        parts += [titled("mention it, but cannot be read"), _unreadable(unreadable), line("")]
+        places = (
+            file["file"] + ("" if file["cell"] is None else f" cell {file['cell']}") for file in unreadable
+        )
+        reasons = zip(places, (file["reason"] for file in unreadable), strict=True)
+        parts += [titled("mention it, but cannot be read"), _indented(reasons), line("")]
     return Group(*parts, line(_summary(report)))
 
 
@@ -46,13 +50,6 @@ def _by_file(findings: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def _place(row: Mapping[str, Any]) -> str:
     return str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
-
-
-def _unreadable(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    return _indented(
-        (row["file"] if row["cell"] is None else f"{row['file']} cell {row['cell']}", row["reason"])
-        for row in rows
-    )
 
 
 def _instead(uses: Iterable[str]) -> RenderableType:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prune_heads.statistics.curves import area_under_curve
-from prune_heads.statistics.metrics import METRICS, Array, Metric, metric_named
+from prune_heads.statistics.metrics import Array, Metric, metric_named
 from prune_heads.statistics.resampling import resampled_values
 
 N_RESAMPLES = 20_000
@@ -71,7 +71,7 @@ def compare_paired(
     before, after = resampled_values(metric, (first, second), references, seed=seed, n_resamples=n_resamples)
     differences = after - before
     if metric.is_share and metric.each is not None:
-        p_value = _exact(metric.each(first, references), metric.each(second, references))
+        p_value = mcnemar(metric.each(first, references), metric.each(second, references))
     elif len(references) == 1:
         p_value = 1.0
     else:  # rounding must not turn a resample that is exactly as far into a nearer one
@@ -122,25 +122,16 @@ def compare_areas(
     return Difference(observed[1] - observed[0], *_percentiles(np.asarray(differences), confidence))
 
 
-def mcnemar(first: Array, second: Array, references: Array) -> float:
+def mcnemar(right: Array, also_right: Array) -> float:
     """Exact two-sided p-value of McNemar's test that two predictions are right equally often.
 
     Of the examples where just one of the two is right, either is as likely to be it under the hypothesis: a
     binomial test (McNemar, 1947). It is 1 where there are no such examples.
 
     Args:
-        first: `(n_examples,)` predicted labels.
-        second: `(n_examples,)` predicted labels of the same examples.
-        references: `(n_examples,)` true labels.
-
-    Raises:
-        ValueError: As for `compare_paired`.
+        right: `(n_examples,)` whether the first prediction is right, or 0 and 1.
+        also_right: The same of the second.
     """
-    _check(METRICS["accuracy"], first, second, references)
-    return _exact(first == references, second == references)
-
-
-def _exact(right: Array, also_right: Array) -> float:
     import scipy.stats
 
     gained, lost = int((also_right > right).sum()), int((right > also_right).sum())

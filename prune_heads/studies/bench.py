@@ -56,8 +56,9 @@ class Contest:
         """The model of a side, and what must be entered to make it so."""
         if name == "removed":
             return self.removed, nullcontext()
-        gates = gates_of(self.original, self.mask)
-        return self.original, gated(self.original, gates) if name == "masked" else nullcontext()
+        if name == "original":
+            return self.original, nullcontext()
+        return self.original, gated(self.original, gates_of(self.original, self.mask))
 
 
 @dataclass(frozen=True)
@@ -123,41 +124,25 @@ def bench(
             f"bench times texts by their tokens, and is not for {subject.objective.name}; prune-heads info counts what "
             "removed heads save"
         )
-    length = _length(subject, options)
-    batches = subject.batches(split)
-    _check_examples(batches, split, options)
-    model = subject.classifier.model
-    parameters = prune(model, mask, "remove", subject.classifier.probe_inputs())
-    contest = Contest(original, model, mask)
-    _note_ceilings(contest, reporter)
-    races = list(_races(subject, split, batches, length, options))
-    rows = []
-    total = len(SIDES) * options.runs * sum(race.n_examples for race in races)
-    with reporter.stage("bench", total) as progress:
-        for race in races:
-            rows.append(_run(contest, race, options.runs, subject.device, progress))
-            _note_above(rows[-1], reporter)
-    return {
-        "parameters": parameters,
-        "length": length,
-        "shortest_seconds": _SHORTEST_SECONDS,
-        "rows": rows,
-    }
-
-
-def _length(subject: Subject, options: Bench) -> int:
     room = min(n_positions(subject.model), subject.classifier.tokenizer.model_max_length)
     length = options.length or min(_LENGTH, room)
     if length > room:
         raise DataError(f"--length must be at most what the model takes, {room} tokens; got {length}")
-    return length
-
-
-def _check_examples(batches: Batches, split: Split, options: Bench) -> None:
+    batches = subject.batches(split)
     if (largest := max(options.sizes(batches.n_examples))) > batches.n_examples:
         raise DataError(
             f"--batch-sizes must be at most the number of examples, {batches.n_examples} of {split.name}; got {largest}"
         )
+    contest = Contest(original, subject.classifier.model, mask)
+    parameters = prune(contest.removed, mask, "remove", subject.classifier.probe_inputs())
+    _note_ceilings(contest, reporter)
+    races = list(_races(subject, split, batches, length, options))
+    rows, total = [], len(SIDES) * options.runs * sum(race.n_examples for race in races)
+    with reporter.stage("bench", total) as progress:
+        for race in races:
+            rows.append(_run(contest, race, options.runs, subject.device, progress))
+            _note_above(rows[-1], reporter)
+    return {"parameters": parameters, "length": length, "shortest_seconds": _SHORTEST_SECONDS, "rows": rows}
 
 
 def _races(subject: Subject, split: Split, batches: Batches, length: int, options: Bench) -> Iterator[Race]:
@@ -167,10 +152,8 @@ def _races(subject: Subject, split: Split, batches: Batches, length: int, option
     for size in sizes:
         batch = fixed.batch(np.arange(size), pad_to=length).to(subject.device)
         yield Race("fixed", size, [batch.inputs])
-    n = max(sizes)
     for size in sizes:
-        starts = range(0, n - size + 1, size)
-        index = [np.arange(start, start + size) for start in starts]
+        index = (np.arange(start, start + size) for start in range(0, max(sizes) - size + 1, size))
         yield Race("real", size, [batches.batch(i).to(subject.device).inputs for i in index])
 
 

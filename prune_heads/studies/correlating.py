@@ -1,6 +1,6 @@
 """Do two ablations, two criteria, or a criterion and what heads are worth agree? (paper, figure 2)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from math import isfinite
@@ -13,9 +13,8 @@ import torch
 from prune_heads.errors import LabelError, RunError
 from prune_heads.files import read_json
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, SCORES_FILE, record_of
+from prune_heads.runs import RECORD_FILE, SCORES_FILE, Admit, Study, anyone
 from prune_heads.statistics import correlate
-from prune_heads.studies.clock import Clock
 
 DIFFERENCE, SCORE = "difference", "score"
 LOSS = "loss without the head"
@@ -109,25 +108,18 @@ def read_series(path: Path) -> list[Series]:
     raise RunError(_neither(f"{source} is of another command, or not of ours"))
 
 
-def correlate_files(
-    paths: Sequence[Path],
-    reporter: Reporter,
-    *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
-) -> dict[str, Any]:
+def correlate_files(paths: Sequence[Path], reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
     """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
 
     Raises:
         PruneHeadsError: If a file cannot be read, or the series cannot be compared.
     """
-    clock = Clock()
+    study = Study("correlate", reporter, admit)
     series = read_all(paths)
-    identity = {"series": [each.to_json() for each in series]}
-    admit(identity)
+    study.begin(series=[each.to_json() for each in series])
     correlations = correlate_all(series, reporter)
-    clock.lap("correlate")
-    cpu = torch.device("cpu")
-    return record_of("correlate", identity, reporter, clock.seconds, cpu, correlations=correlations)
+    study.lap("correlate")
+    return study.record(torch.device("cpu"), correlations=correlations)
 
 
 def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str, Any]]:

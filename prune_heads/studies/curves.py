@@ -1,7 +1,7 @@
 """Several criteria on one task: the metric as heads go in each one's order (paper, figure 3)."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,15 +13,12 @@ from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask
 from prune_heads.importance import criterion_of
-from prune_heads.objectives.base import Kept
 from prune_heads.options import Curves, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import FORMATS, record_of
-from prune_heads.statistics import area_under_curve, correlate, metric_interval, shares_pruned
-from prune_heads.studies.clock import Clock
-from prune_heads.studies.majority import warn_if_below_chance
-from prune_heads.studies.measuring import check_defined
+from prune_heads.runs import FORMATS, Admit, Study, anyone
+from prune_heads.statistics import area_under_curve, correlate, shares_pruned
+from prune_heads.studies.measuring import Measured, check_defined, warn_if_below_chance
 from prune_heads.studies.orders import Order, order_of
 from prune_heads.studies.scoring import examples_to_score_on, note_oracle
 from prune_heads.studies.setup import identify, identify_split, load_splits, load_subject, predictions_of
@@ -49,41 +46,8 @@ def among(options: Curves, gone: HeadMask) -> HeadMask:
     return found
 
 
-class Measured:
-    """A model's answers on a split under the masks of all curves; what is asked for twice is computed once."""
-
-    def __init__(self, predictions: Predictions, logits: Mapping[HeadMask, Kept], seed: int = 0) -> None:
-        self.predictions = predictions
-        self.seed = seed
-        self.logits = logits
-        self.split = predictions.split.name
-        self._values: dict[HeadMask, float] = {}
-        self._intervals: dict[HeadMask, tuple[float, float]] = {}
-
-    def value(self, mask: HeadMask) -> float:
-        """The headline metric."""
-        if mask not in self._values:
-            self._values[mask] = self.predictions.metric_of(self.logits[mask])
-        return self._values[mask]
-
-    def interval(self, mask: HeadMask) -> tuple[float, float]:
-        """Its 95% interval, by the bootstrap."""
-        if mask not in self._intervals:
-            answers = self.predictions.answers(self.logits[mask])
-            self._intervals[mask] = metric_interval(
-                self.predictions.measure, answers, self.predictions.references, seed=self.seed
-            )
-        return self._intervals[mask]
-
-
 # long: one study from its options to its record, a stage a paragraph
-def curves(
-    setup: Setup,
-    options: Curves,
-    reporter: Reporter,
-    *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
-) -> dict[str, Any]:
+def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
     """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again.
@@ -101,25 +65,24 @@ def curves(
     """
     for name in options.criterion:
         criterion_of(name)  # one's own that does not fit is refused before all else
-    clock = Clock()
+    study = Study("curve", reporter, admit)
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)
     every = [predictions_of(setup, subject, split, reporter) for split in splits]
     going = among(options, every[0].gone)
     examples = _examples(subject, setup, options, every, reporter)
-    identity = {
-        "configuration": {
+    study.begin(
+        configuration={
             **setup.configuration(),
             **options.configuration(),
             **_own_criteria(options),
         },
         **identify(subject, splits),
-        "scored_on": {name: identify_split(each.split) for name, each in examples.items()},
-    }
-    admit(identity)
+        scored_on={name: identify_split(each.split) for name, each in examples.items()},
+    )
     for each in every:
         check_defined(each)
-    clock.lap("load")
+    study.lap("load")
     orders = [
         order_of(
             subject,
@@ -132,20 +95,16 @@ def curves(
         )
         for name in options.criterion
     ]
-    clock.lap("score")
+    study.lap("score")
     masks = [mask for order in orders for draw in order.draws for mask in draw]
     measured = []
     for each in every:
         measured.append(Measured(each, predict_masks(each, masks), options.seed))
-        warn_if_below_chance(each, measured[-1].logits[each.gone])
-    clock.lap("evaluate")
+        warn_if_below_chance(each, measured[-1].kept[each.gone])
+    study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
-    clock.lap("statistics")
-    return record_of(
-        "curve",
-        identity,
-        reporter,
-        clock.seconds,
+    study.lap("statistics")
+    return study.record(
         subject.device,
         task=subject.task.spec.name,
         headline=every[0].metric,

@@ -1,6 +1,6 @@
 """The estimators of gate gradients against each other, and against the running sum that a script takes for one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -12,13 +12,11 @@ from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, GateGradients, running_sum
 from prune_heads.options import Comparison, Scoring, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import record_of
+from prune_heads.runs import Admit, Study, anyone
 from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate, shares_pruned
-from prune_heads.studies.clock import Clock
-from prune_heads.studies.curves import Measured, areas
-from prune_heads.studies.majority import warn_if_below_chance
-from prune_heads.studies.measuring import check_defined
+from prune_heads.studies.curves import areas
+from prune_heads.studies.measuring import Measured, check_defined, warn_if_below_chance
 from prune_heads.studies.scoring import examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_split, load_split, load_subject, predictions_of
 
@@ -40,11 +38,7 @@ class _Ordered:
 
 # long: one study from its options to its record, a stage a paragraph
 def compare_estimators(
-    setup: Setup,
-    options: Comparison,
-    reporter: Reporter,
-    *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+    setup: Setup, options: Comparison, reporter: Reporter, *, admit: Admit = anyone
 ) -> dict[str, Any]:
     """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
 
@@ -60,7 +54,7 @@ def compare_estimators(
         DataError: If the metric is undefined on the split.
         PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
     """
-    clock = Clock()
+    study = Study("estimators", reporter, admit)
     subject = load_subject(setup, reporter)
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     predictions = predictions_of(setup, subject, split, reporter)
@@ -68,13 +62,12 @@ def compare_estimators(
     scoring = Scoring(score_examples=options.score_examples, seed=options.seed)
     examples = examples_to_score_on(subject, setup, scoring, reporter)
     assert examples is not None
-    identity = {
-        "configuration": {**setup.configuration(), **options.configuration()},
+    study.begin(
+        configuration={**setup.configuration(), **options.configuration()},
         **identify(subject, [split]),
-        "scored_on": identify_split(examples.split),
-    }
-    admit(identity)
-    clock.lap("load")
+        scored_on=identify_split(examples.split),
+    )
+    study.lap("load")
     gradients = score(subject, scoring, examples).gradients
     assert gradients is not None
     gone = predictions.gone
@@ -83,19 +76,15 @@ def compare_estimators(
         name: _Ordered(scores, lowest_first(scores, gone, options.steps), select(scores, n_half, gone=gone))
         for name, scores in all_scores(gradients, subject.batch_size).items()
     }
-    clock.lap("score")
+    study.lap("score")
     masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
     measured = Measured(predictions, predict_masks(predictions, masks), options.seed)
-    warn_if_below_chance(predictions, measured.logits[gone])
-    clock.lap("evaluate")
+    warn_if_below_chance(predictions, measured.kept[gone])
+    study.lap("evaluate")
     lines = [_line(name, orders, measured, options) for name in orders]
     pairs = [_pair(a, b, orders, gone) for a, b in combinations(orders, 2)]
-    clock.lap("statistics")
-    return record_of(
-        "estimators",
-        identity,
-        reporter,
-        clock.seconds,
+    study.lap("statistics")
+    return study.record(
         subject.device,
         task=subject.task.spec.name,
         headline=predictions.metric,
@@ -128,15 +117,11 @@ def _line(
         for step, mask in enumerate(order.masks)
     ]
     predictions = measured.predictions
-
-    def answers(masks: Sequence[HeadMask]) -> list[Any]:
-        return [predictions.answers(measured.logits[mask]) for mask in masks]
-
     difference = compare_areas(
         predictions.measure,
         shares_pruned([len(mask) for mask in order.masks]).tolist(),
-        answers(orders[REFERENCE].masks),
-        answers(order.masks),
+        [measured.answers(mask) for mask in orders[REFERENCE].masks],
+        [measured.answers(mask) for mask in order.masks],
         predictions.references,
         seed=options.seed,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.checkpoints import Classifier, write_tokenizer
+from prune_heads.checkpoints import Checkpoint, write_tokenizer
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, joined, run_onnx, write_onnx
 from prune_heads.checkpoints.quiet import quiet_transformers
@@ -28,8 +28,7 @@ from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.padding import n_positions
 from prune_heads.probe import compared, prove_gates
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, check_output, record_of
-from prune_heads.studies.clock import Clock
+from prune_heads.runs import RECORD_FILE, Study, admission
 from prune_heads.studies.pruning import chosen, going_together
 from prune_heads.studies.setup import identify_model, load_model
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
@@ -68,7 +67,7 @@ def require(target: str) -> None:
         )
 
 
-def export(classifier: Classifier, named: HeadMask, target: str, folder: Path) -> dict[str, Any]:
+def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -> dict[str, Any]:
     """Write the model into the folder, without the heads named, and compare what it gives on random texts.
 
     Args:
@@ -123,7 +122,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
         PruneHeadsError: If the model or the heads cannot be read, or the folder holds something else.
     """
     require(options.to)
-    clock = Clock()
+    study = Study("export", reporter, admission(folder))
     classifier = load_model(options, reporter)
     if not classifier.reads_texts:
         raise ExportError(
@@ -136,27 +135,22 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
         reporter.note(
             "the checkpoint has all its heads and none are named: what is written is the model as it was"
         )
-    identity = {
-        "configuration": {
+    study.begin(
+        configuration={
             "model": classifier.name,
             "heads": named.descriptors(),
             "to": options.to,
             "dtype": options.dtype,
         },
         **identify_model(classifier),
-    }
-    check_output(folder, identity)
+    )
     device = classifier.model.device
-    clock.lap("load")
+    study.lap("load")
     with new_directory(folder.output) as made:
         exported = export(classifier, named, options.to, made)
         write_tokenizer(classifier.tokenizer, made)
-        clock.lap("export")
-        record = record_of(
-            "export",
-            identity,
-            reporter,
-            clock.seconds,
+        study.lap("export")
+        record = study.record(
             device,
             to=options.to,
             n_heads=gone.n_total,
@@ -177,7 +171,7 @@ def _named(model: PreTrainedModel, options: Export, gone: HeadMask, reporter: Re
     return chosen(choice, gone, None, together) - gone
 
 
-def random_batches(classifier: Classifier) -> list[dict[str, Tensor]]:
+def random_batches(classifier: Checkpoint) -> list[dict[str, Tensor]]:
     """Texts of random tokens in batches of several sizes and lengths, a pure function of tokenizer and model.
 
     Each batch is padded to its length, `(n_examples, n_tokens)`, from texts of falling lengths. The decoder of a

@@ -1,42 +1,57 @@
-"""Fine-tune a pretrained model on a task: `prune-heads finetune`."""
+"""Fine-tune a pretrained model on a task, in its folder; one that was killed goes on: `prune-heads finetune`."""
 
+import os
+import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import transformers
 
-from prune_heads.checkpoints import Classifier, fingerprint
+from prune_heads.checkpoints import Checkpoint, fingerprint, write_pruned, write_tokenizer
 from prune_heads.checkpoints.to_finetune import load_to_finetune
-from prune_heads.errors import PruneHeadsError, TaskError
+from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
+from prune_heads.execution.holding import held
+from prune_heads.files import new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import check_objective, serving
-from prune_heads.options import Recipe, Setup
+from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import record_of
-from prune_heads.studies.clock import Clock
+from prune_heads.runs import (
+    RECORD_FILE,
+    Admit,
+    DoneBefore,
+    Files,
+    Study,
+    anyone,
+    check_output,
+    identity_hash,
+    write_files,
+)
+from prune_heads.studies.saves import KEPT_FOLDER
 from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
 from prune_heads.studies.training import check_steps, train
 from prune_heads.tasks.task import load_task
+
+WEIGHTS_FILE = "model.safetensors"
+_IDENTITY_FILE = "identity.json"
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Finetuned:
     """A fine-tuned model and its record."""
 
-    classifier: Classifier
+    classifier: Checkpoint
     record: dict[str, Any]
 
 
 # long: one study from its options to its record, a stage a paragraph
 def finetune(
-    setup: Setup,
-    recipe: Recipe,
-    work: Path,
-    reporter: Reporter,
-    *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+    setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = anyone
 ) -> Finetuned:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
@@ -50,7 +65,7 @@ def finetune(
     Raises:
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
     """
-    clock = Clock()
+    study = Study("finetune", reporter, admit)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     check_objective(task.spec, setup.objective)
     objective = serving(task.spec, setup.objective)[0]
@@ -85,30 +100,17 @@ def finetune(
     )
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
     splits = load_splits(setup, subject, (), reporter)
-    identity = {
-        "configuration": {**setup.configuration(), **recipe.configuration()},
-        **identify(subject, [trained_on, *splits]),
-    }
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
     check_steps(recipe, batches)
-    admit(identity)
-    clock.lap("load")
-    epochs = train(
-        subject,
-        batches,
-        splits,
-        recipe,
-        work,
-        reporter,
-        dtype=setup.dtype,
+    study.begin(
+        configuration={**setup.configuration(), **recipe.configuration()},
+        **identify(subject, [trained_on, *splits]),
     )
-    clock.lap("train")
+    study.lap("load")
+    epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
+    study.lap("train")
     labels = task.spec.labels
-    record = record_of(
-        "finetune",
-        identity,
-        reporter,
-        clock.seconds,
+    record = study.record(
         device,
         task=task.spec.name,
         labels=None if labels is None else list(labels),
@@ -118,3 +120,71 @@ def finetune(
         finetuned=fingerprint(subject.model),
     )
     return Finetuned(start, record)
+
+
+def finetune_into(
+    setup: Setup, recipe: Recipe, reporter: Reporter, folder: NewFolder, files: Callable[[Record], Files]
+) -> Record:
+    """Fine-tune into a folder: model, tokenizer, record, and checkpoints to be kept (`epoch-1`, `step-50`).
+
+    Work in progress stands beside it, in `OUTPUT.training`, and one process at a time does it. What is done already is
+    not done again. `files` gives what is written beside the record.
+
+    Raises:
+        PruneHeadsError: If the study fails, or the folder or the work beside it belongs to something else.
+    """
+    output = folder.output.resolve()
+    work = output.with_name(f"{output.name}.training")
+
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts for one training
+
+    def check(identity: dict[str, Any]) -> None:
+        check_output(folder, identity)
+        if (output / WEIGHTS_FILE).exists() and not folder.overwrite:
+            raise DoneBefore
+
+    with ExitStack() as stack:
+
+        def admit(identity: dict[str, Any]) -> None:
+            check(identity)
+            if is_first:
+                stack.enter_context(held(output, reporter))
+            check(identity)  # again, for who held it before may have done it
+            _claim(work, identity, folder.overwrite)
+
+        try:
+            found = finetune(setup, recipe, work, reporter, admit=admit)
+        except DoneBefore:
+            reporter.note("this was done before and is not done again; --overwrite asks for it")
+            return read_json(output / RECORD_FILE, "the record of an earlier run")
+        if not is_first:
+            return found.record
+        with new_directory(output) as made:
+            if (work / KEPT_FOLDER).is_dir():
+                shutil.copytree(work / KEPT_FOLDER, made, dirs_exist_ok=True)
+            write_pruned(found.classifier.model, made)
+            write_tokenizer(found.classifier.tokenizer, made)
+            write_files(made, {RECORD_FILE: found.record, **files(found.record)})
+        shutil.rmtree(work, ignore_errors=True)
+    return found.record
+
+
+def _claim(work: Path, identity: dict[str, Any], overwrite: bool) -> None:
+    """Make the folder of the work, or take that of a killed process up again.
+
+    Raises:
+        RunError: If it holds other work, or cannot be written to.
+    """
+    name = identity_hash(identity)
+    if overwrite:
+        shutil.rmtree(work, ignore_errors=True)
+    if (work / _IDENTITY_FILE).exists():
+        there = read_json(work / _IDENTITY_FILE, "the work of a killed fine-tuning").get("identity_hash")
+        if there != name:
+            raise RunError(
+                f"{work.name} holds the work of a different fine-tuning that did not end; name another --output, or "
+                "replace it with --overwrite"
+            )
+        return
+    with writing_into("the folder of the output", work.parent):
+        write_json(work / _IDENTITY_FILE, {"identity_hash": name})

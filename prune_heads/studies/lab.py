@@ -5,7 +5,6 @@ runs came before.
 """
 
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +17,7 @@ from prune_heads.heads import HeadScores
 from prune_heads.importance import criterion_of
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
-from prune_heads.progress import Progress, Reporter
+from prune_heads.progress import Reporter
 from prune_heads.studies.scoring import ScoreResult, examples_to_score_on, score
 from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
@@ -27,24 +26,21 @@ Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
 T = TypeVar("T")
 
 
-def with_no_one(what: dict[str, Any], how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Share with no other process."""
-    return how()
-
-
 class Lab:
-    """Loads at first use and keeps: model, task, tokenised splits, predictions, scores."""
+    """Loads at first use and keeps: model, task, tokenised splits, predictions, scores.
+
+    Args:
+        setup: Model, task and conditions.
+        reporter: Told about stages and notes; its notes are those of the run of now.
+        share: Finds what another process has computed; None to share with none.
+        reused: Whether another run follows, so that the model must stay as it is.
+    """
 
     def __init__(
-        self, setup: Setup, reporter: Reporter, *, share: Share = with_no_one, reused: bool = False
+        self, setup: Setup, reporter: Reporter, *, share: Share | None = None, reused: bool = False
     ) -> None:
-        self.setup, self.share, self.reused = setup, share, reused
-        self.reporter = _Relay(reporter)
+        self.setup, self.share, self.reused, self.reporter = setup, share, reused, reporter
         self._kept: dict[Hashable, tuple[Any, list[str]]] = {}
-
-    def tell(self, reporter: Reporter) -> None:
-        """From now on tell another reporter: the next run's."""
-        self.reporter.target = reporter
 
     @property
     def subject(self) -> Subject:
@@ -101,7 +97,7 @@ class Lab:
             found.append(score(self.subject, scoring, examples))
             return {**found[0].scores.to_json(), "notes": self.reporter.notes[notes:]}
 
-        shared = self.share(self._identity(scoring, examples), how)
+        shared = how() if self.share is None else self.share(self._identity(scoring, examples), how)
         if found:
             return found[0]
         for note in shared["notes"]:
@@ -139,24 +135,3 @@ class Lab:
             value = load()
             self._kept[key] = (value, self.reporter.notes[n:])
         return value
-
-
-class _Relay:
-    """A reporter for who keeps one, while the runs that it tells come and go."""
-
-    def __init__(self, target: Reporter) -> None:
-        self.target = target
-
-    @property
-    def notes(self) -> list[str]:
-        """Of the run of now."""
-        return self.target.notes
-
-    def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
-        """See `Reporter`."""
-        return self.target.stage(name, total)
-
-    def note(self, text: str) -> None:
-        """See `Reporter`; each once."""
-        if text not in self.target.notes:
-            self.target.note(text)

@@ -76,6 +76,11 @@ def count_chosen(choice: Choice, shape: HeadMask) -> int:
     return wanted
 
 
+def counted(mask: HeadMask) -> dict[str, Any]:
+    """For records: the heads there were, and those that are pruned."""
+    return {"n_heads": mask.n_total, "n_pruned": len(mask), "heads_pruned": mask.descriptors()}
+
+
 def going_together(model: nn.Module, choice: Choice, mode: Mode, reporter: Reporter) -> Sequence[Unit] | None:
     """The heads that surgery takes together; None where each goes alone. What the user did not ask for is noted.
 

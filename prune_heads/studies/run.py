@@ -1,6 +1,5 @@
 """Score, choose, prune, re-evaluate: `prune-heads run`, with everything that its folder keeps."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,13 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice, RunOptions, Scoring
-from prune_heads.runs import record_of
-from prune_heads.studies.clock import Clock
-from prune_heads.studies.evaluating import note_without_heads
+from prune_heads.runs import Admit, Study, anyone
 from prune_heads.studies.lab import Lab
-from prune_heads.studies.majority import warn_if_below_chance
-from prune_heads.studies.pruning import chosen, compare, count_chosen, curve, going_together, prune
+from prune_heads.studies.measuring import warn_if_below_chance
+from prune_heads.studies.pruning import chosen, compare, count_chosen, counted, curve, going_together, prune
 from prune_heads.studies.scoring import ScoreResult, configuration_of, note_oracle
 from prune_heads.studies.setup import identify_metric, identify_split
+from prune_heads.studies.steps import note_without_heads
 from prune_heads.surgery import removed_heads
 
 
@@ -37,12 +35,7 @@ class RunResult:
 
 # long: one study from its options to its record, a stage a paragraph
 def run(
-    lab: Lab,
-    scoring: Scoring,
-    choice: Choice,
-    options: RunOptions,
-    *,
-    admit: Callable[[dict[str, Any]], None] = lambda identity: None,
+    lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admit: Admit = anyone
 ) -> RunResult:
     """Run the main job.
 
@@ -58,7 +51,7 @@ def run(
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
     criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
-    clock, subject, reporter = Clock(), lab.subject, lab.reporter
+    study, subject, reporter = Study("run", lab.reporter, admit), lab.subject, lab.reporter
     every = [lab.predictions(name) for name in options.split or subject.task.spec.eval_splits]
     splits = [each.split for each in every]
     gone = removed_heads(subject.model)
@@ -70,8 +63,8 @@ def run(
     examples = lab.examples(scoring) if scores_needed else None
     if examples is not None:
         note_oracle(scoring.criterion, examples.split, splits, reporter)
-    identity = {
-        "configuration": {
+    study.begin(
+        configuration={
             **lab.setup.configuration(),
             **configuration_of(scoring),
             **choice.configuration(),
@@ -80,11 +73,10 @@ def run(
         },
         **lab.identity,
         **identify_metric(subject),
-        "data": [identify_split(split) for split in splits],
-        "scored_on": None if examples is None else identify_split(examples.split),
-    }
-    admit(identity)
-    clock.lap("load")
+        data=[identify_split(split) for split in splits],
+        scored_on=None if examples is None else identify_split(examples.split),
+    )
+    study.lap("load")
     lab.prove_gates(every[0])
     n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Kept] = []
@@ -92,11 +84,11 @@ def run(
         for each in every:
             base.append(each.of(gone, progress))
             warn_if_below_chance(each, base[-1])
-    clock.lap("base")
+    study.lap("base")
     scored = None
     if scores_needed:
         scored = lab.scored(scoring)
-        clock.lap("score")
+        study.lap("score")
     mask = named if named is not None else chosen(choice, gone, scored.scores if scored else None, together)
     note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
@@ -104,7 +96,7 @@ def run(
         points = list(
             curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer, units=together)
         )
-        clock.lap("curve")
+        study.lap("curve")
     model = lab.model_to_prune()
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
     rows: list[dict[str, Any]] = []
@@ -112,19 +104,13 @@ def run(
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
             after = predict(model, each.batches, progress=progress)
             rows += compare(each, before, after, scoring.seed)
-    clock.lap("prune")
-    record = record_of(
-        "run",
-        identity,
-        reporter,
-        clock.seconds,
+    study.lap("prune")
+    record = study.record(
         subject.device,
         task=subject.task.spec.name,
         headline=every[0].metric,
         mode=options.mode,
-        n_heads=mask.n_total,
-        n_pruned=len(mask),
-        heads_pruned=mask.descriptors(),
+        **counted(mask),
         parameters=parameters,
         rows=rows,
         curve=points,

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import torch
 
-from prune_heads.checkpoints import Classifier, fingerprint, load_checkpoint
+from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
@@ -58,7 +58,7 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
 
 def load_model(
     setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None, objective: str | None = None
-) -> Classifier:
+) -> Checkpoint:
     """Load the model alone; None for the kind of the task that is named, or of the checkpoint where that has labels.
 
     What had to be decided is noted.
@@ -105,7 +105,7 @@ def predictions_of(setup: Setup, subject: Subject, split: Split, reporter: Repor
     return Predictions(subject, split, store, reporter)
 
 
-def limit_threads(classifier: Classifier) -> None:
+def limit_threads(classifier: Checkpoint) -> None:
     """One thread for a small model, unless the user has set another number; for a large one those of the process.
 
     The matrices of a small model are done before threads have met: two gain a fifth on an idle machine and, each
@@ -146,7 +146,7 @@ def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:
     }
 
 
-def identify_model(classifier: Classifier) -> dict[str, Any]:
+def identify_model(classifier: Checkpoint) -> dict[str, Any]:
     """For records: the model by name, type, hub revision and fingerprint."""
     return {
         "model": {

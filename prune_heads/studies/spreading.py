@@ -23,7 +23,6 @@ from prune_heads.execution.shards import Shards
 from prune_heads.heads import HeadMask
 from prune_heads.importance import GateGradients, batch_rows, model_without
 from prune_heads.importance.gradient import BatchRows, in_file_order
-from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup
 from prune_heads.predictions import Predictions
@@ -117,7 +116,7 @@ class Spread:
                 # In turn: masks of one layer cost the same and share the layers below it, in whichever worker.
                 for i in range(min(self.shards.n, len(missing))):
                     mine = missing[i :: self.shards.n]
-                    do = partial(_answers, masks=mine, memory=memory, compiled=compiled)
+                    do = partial(predict_masks, masks=mine, memory=memory, compiled=compiled)
                     parts.append(_Part(place, do, len(mine) * examples.tokens.n_examples))
             found = self._run("masks", [examples for examples, _ in asked], parts) if parts else []
             for part, logits in zip(parts, found, strict=True):
@@ -168,20 +167,15 @@ class _Worker:
 
     def __call__(self, part: _Part) -> _Found:
         predictions = self.every[part.split]
-        if part.split not in self.same:
-            self._check(predictions, self.keys[part.split])
-            self.same.add(part.split)
-        self.reporter.notes.clear()
-        value = part.do(predictions)
-        return _Found(value, list(self.reporter.notes), self.subject.device.type)
-
-    def _check(self, predictions: Predictions, wanted: PredictionKey) -> None:
-        """A folder or a name may stand for something else on another node."""
-        if predictions.key(predictions.gone) != wanted:
-            raise RunError(
+        if part.split not in self.same and predictions.key(predictions.gone) != self.keys[part.split]:
+            raise RunError(  # a folder or a name may stand for something else on another node
                 "every node of the cluster must load the same model and tokenizer; one has others under the name "
                 f"{self.subject.classifier.name}. Put them on a file system that all nodes share"
             )
+        self.same.add(part.split)
+        self.reporter.notes.clear()
+        value = part.do(predictions)
+        return _Found(value, list(self.reporter.notes), self.subject.device.type)
 
 
 def _rows(
@@ -190,12 +184,6 @@ def _rows(
     """The batches of the one who asks, whatever this device would make."""
     batches = replace(predictions.batches, batch_size=size, side=side)
     return list(batch_rows(model_without(predictions.subject.model, masked), batches, steps))
-
-
-def _answers(
-    predictions: Predictions, *, masks: list[HeadMask], memory: int | None, compiled: bool
-) -> dict[HeadMask, Kept]:
-    return predict_masks(predictions, masks, memory=memory, compiled=compiled)
 
 
 def _from_anywhere(setup: Setup, examples: Predictions) -> Setup:

@@ -93,11 +93,11 @@ def task_of_rows(
     return Task(spec, read, (split,))
 
 
-def task_of_labels(values: NDArray[Any]) -> Task:
+def task_of_labels(values: NDArray[Any], metric: str) -> Task:
     """A task of examples that the model is given as they are, of which labels or scores alone are known here."""
     is_score = values.dtype.kind == "f"
     labels = None if is_score else tuple(map(str, range(int(values.max()) + 1)))
-    spec = TaskSpec(NAME, (), labels, "pearson" if is_score else "accuracy", NAME, (NAME,))
+    spec = TaskSpec(NAME, (), labels, metric, NAME, (NAME,))
     rows = Rows({"text": [""] * len(values), "label": values.tolist()}, NAME)
     return Task(spec, lambda name, n: rows, (NAME,))
 

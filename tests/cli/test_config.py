@@ -5,12 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from prune_heads.cli.ablate import ablate
-from prune_heads.cli.bench import bench
-from prune_heads.cli.config import alone, path_of, types_of
-from prune_heads.cli.curve import curve
-from prune_heads.cli.finetune import finetune
-from prune_heads.cli.run import run
+from prune_heads.cli.measuring import ablate, bench, curve
+from prune_heads.cli.pruning import finetune, run
 from prune_heads.heads import HeadMask
 
 
@@ -60,18 +56,18 @@ def test_files_and_folders_are_looked_for_beside_the_file(
     assert "must be a readable file" in invoke("run", "--config", file, "--heads", "heads.json").stderr
 
 
-PATHS = {"config", "data_dir", "train_file", "validation_file", "output", "store", "scores", "spec"}
+PATHS = {"data_dir", "train_file", "validation_file", "output", "store", "scores", "spec"}
 
 
 @pytest.mark.parametrize("command", [ablate, bench, curve, finetune, run])
 def test_what_is_a_path_is_known_from_the_type(command, tmp_path):
     (tmp_path / "tiny").mkdir()
-    types = types_of(alone(command))
+    options = command.options
 
     def becomes(key, value):
-        return path_of(types[key], value, tmp_path)
+        return options[key].placed(value, tmp_path)
 
-    for key in types:
+    for key in options:
         assert becomes(key, "x y") == (str(tmp_path / "x y") if key in PATHS else "x y"), key
         assert becomes(key, 5) == 5
     assert becomes("model", "tiny") == str(tmp_path / "tiny")
@@ -80,12 +76,12 @@ def test_what_is_a_path_is_known_from_the_type(command, tmp_path):
     assert [becomes("model", name) for name in ("mini", "org/name", "/a/b")] == ["mini", "org/name", "/a/b"]
     assert becomes("task", "own.toml") == str(tmp_path / "own.toml")
     assert becomes("task", "sst2") == "sst2"
-    if "heads" in types:
+    if "heads" in options:
         assert [becomes("heads", text) for text in ("h.json", "1:2 3:4")] == [
             str(tmp_path / "h.json"),
             "1:2 3:4",
         ]
-    if "store" in types:
+    if "store" in options:
         assert becomes("store", "s3://bucket/a") == "s3://bucket/a"
 
 

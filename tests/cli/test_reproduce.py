@@ -3,13 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from prune_heads.cli.names import ReproductionName
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held
 from prune_heads.options import Conditions, Setup
+from prune_heads.options.choices import Reproduction
 from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
@@ -28,7 +29,7 @@ TIMED = Path(__file__).parents[2] / "results" / "sst2-bench" / "record.json"
 
 
 def test_names_are_the_keys_of_their_tables():
-    assert [name.value for name in ReproductionName] == [*REPRODUCTIONS, "all"]
+    assert list(get_args(Reproduction)) == [*REPRODUCTIONS, "all"]
     assert {study for each in REPRODUCTIONS.values() for study in each.studies} == set(STUDIES)
 
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from loading import load_classifier
 from tiny import save_tiny_checkpoint, tiny_inputs
 from transformers import AutoModelForSequenceClassification
 
 import prune_heads
-from prune_heads.checkpoints import load_classifier
 
 
 @pytest.mark.parametrize("mode", ["zero", "remove"])

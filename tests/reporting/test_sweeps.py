@@ -7,9 +7,8 @@ import pytest
 from pyarrow import BufferReader, parquet
 
 from prune_heads.reporting.figures import sweep_figure
-from prune_heads.reporting.sweep_files import results_csv, results_page, results_parquet
-from prune_heads.reporting.sweep_panels import panels, seeds_sentence
-from prune_heads.reporting.sweep_results import result_rows
+from prune_heads.reporting.sweep import results_csv, results_page, results_parquet
+from prune_heads.reporting.sweep_results import panels, result_rows, seeds_sentence
 
 
 def row(task, criterion, n_pruned, seed, pruned, *, estimator=None, headline=True, model="m"):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from prune_heads.reporting.curves import label, lines_of, points_of, pruned, shares, splits
 from prune_heads.reporting.figures.style import canvas, grid_of_panels
-from prune_heads.reporting.sweep_panels import panels as panels_of_sweep
-from prune_heads.reporting.sweep_panels import seeds_sentence
+from prune_heads.reporting.sweep_results import panels as panels_of_sweep
+from prune_heads.reporting.sweep_results import seeds_sentence
 from prune_heads.reporting.words import metric_name, whose
 
 if TYPE_CHECKING:

@@ -57,6 +57,10 @@ class _Published(NamedTuple):
     significant: Mapping[str, Sequence[int]] | None = None
     """Layers, of a table in which this is marked."""
 
+    def is_of(self, record: Record) -> bool:
+        """Whether the same was measured."""
+        return bool(record["task"] == self.task)
+
 
 class _Ours(NamedTuple):
     """What a subject's record says: the heads, and how they were chosen."""
@@ -110,7 +114,7 @@ def _shown(theirs: _Published, every: Sequence[_Ours]) -> Shown:
     """Published and own rows side by side, kind by kind; of several subjects, beside those of the same task."""
     rows: list[tuple[Any, ...]] = []
     for ours in every:
-        there = theirs.delta if len(every) == 1 or _is_of(theirs, ours) else {}
+        there = theirs.delta if len(every) == 1 or theirs.is_of(ours.record) else {}
         for kind in dict.fromkeys([*there, *(kept.kind for kept in ours.best)]):
             rows += [
                 (subject_of(ours.record), *row) for row in _rows(kind, there.get(kind, ()), theirs, ours)
@@ -166,15 +170,10 @@ def _notes(theirs: _Published, every: Sequence[_Ours], rows: Sequence[tuple[Any,
     tests = " or ".join(dict.fromkeys(ours.table["test"] for ours in every))
     unknown = "; of the published ones it is not known" if theirs.significant is None else ""
     yield f"{SURE}: p < {every[0].table['alpha']:g} ({tests}){unknown}."
-    if not any(_is_of(theirs, ours) for ours in every):
+    if not any(theirs.is_of(ours.record) for ours in every):
         yield "The published numbers are of another task, so they are not subtracted."
     elif any(there is not None and difference is None for *_, there, _, _, _, difference, _ in rows):
         yield "The models have different numbers of layers, so rows are not the same layer and are not subtracted."
-
-
-def _is_of(theirs: _Published, ours: _Ours) -> bool:
-    task: str = ours.record["task"]
-    return task == theirs.task
 
 
 def _rows(
@@ -183,7 +182,7 @@ def _rows(
     """One a layer of a kind; the difference between them only where the models have as many layers."""
     by_layer = {kept.number: kept for kept in ours.best if kept.kind == kind}
     sure = None if theirs.significant is None else theirs.significant.get(kind, ())
-    comparable = _is_of(theirs, ours) and len(published_here) == len(by_layer)
+    comparable = theirs.is_of(ours.record) and len(published_here) == len(by_layer)
 
     for layer in range(1, max(len(published_here), max(by_layer, default=0)) + 1):
         before = published_here[layer - 1] if layer <= len(published_here) else None
