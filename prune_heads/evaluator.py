@@ -75,6 +75,7 @@ class Evaluator:
         PruneHeadsError: If model and data do not fit, or the heads of the model cannot be found.
     """
 
+    # long: its arguments, each with its line
     def __init__(
         self,
         model: nn.Module | str,

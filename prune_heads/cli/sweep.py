@@ -26,6 +26,7 @@ sweep = typer.Typer(help="Many runs from one file: run, status, results, retry, 
 sweep.callback(invoke_without_command=True)(help_alone)
 
 
+# long: its options, and who works on them
 @sweep.command("run")
 @grouped
 def run(

@@ -23,6 +23,7 @@ class LabelMap:
     """Said to the user where the names say nothing and an order had to be taken."""
 
 
+# long: the rules of matching, in their order
 def match_labels(
     task: Asked,
     id2label: Mapping[int, str],

@@ -19,6 +19,7 @@ NAME = "own"
 """Of the task, and of a split that has no name."""
 
 
+# long: its arguments, and what columns may be called
 def task_of_rows(
     data: "datasets.Dataset | Sequence[Mapping[str, Any]]",
     *,
