@@ -6,7 +6,7 @@ Nothing is written and nothing printed unless a store is named. The commands of 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -39,9 +39,6 @@ from prune_heads.studies.setup import load_model, resolve_device
 from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
 from prune_heads.tasks.spec import METRIC_NAMES
 from prune_heads.tasks.task import Task, load_task
-
-if TYPE_CHECKING:
-    import datasets
 
 
 class Evaluator:
@@ -81,7 +78,7 @@ class Evaluator:
     def __init__(
         self,
         model: nn.Module | str,
-        data: "str | Task | datasets.Dataset | Iterable[Any]",
+        data: str | Task | Iterable[Any],
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
         objective: str | Objective | None = None,
@@ -258,12 +255,10 @@ class Evaluator:
 
 
 def _is_rows(data: Any) -> bool:
-    """Whether texts, and no batches."""
-    import datasets  # takes a second
-
+    """Whether texts, and no batches. A `datasets.Dataset` is told by its columns: importing it takes a second."""
     row = data[0] if isinstance(data, list | tuple) and data else None
     has_tensors = isinstance(row, Mapping) and any(isinstance(value, Tensor) for value in row.values())
-    return isinstance(data, datasets.Dataset) or (isinstance(row, Mapping) and not has_tensors)
+    return hasattr(data, "column_names") or (isinstance(row, Mapping) and not has_tensors)
 
 
 def _task_of(

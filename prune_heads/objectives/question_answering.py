@@ -50,8 +50,8 @@ _PUNCTUATION = frozenset(string.punctuation)
 def exact_and_f1(answer: str, right: Sequence[str]) -> tuple[float, float]:
     """Exact match and F1 of an answer, the best over the right ones, which are `normalized`.
 
-    The definitions are those of SQuAD 2.0's official script (Rajpurkar et al., 2018), for questions with an answer
-    those of SQuAD 1.1 (2016): F1 is of the bags of words; where one side has no word it is 1 if both have none.
+    The definitions are those of SQuAD 2.0's official script (Rajpurkar et al., 2018): F1 is of the bags of words; where
+    one side has no word it is 1 if both have none. Of answers that have a word, they are those of SQuAD 1.1 (2016) too.
     """
     given = normalized(answer)
     return float(given in right), max(_f1(given.split(), one.split()) for one in right)

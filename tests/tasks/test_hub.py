@@ -63,7 +63,7 @@ def sst2(splits=SPLITS, names=NAMES, column="sentence", **others: dict[str, byte
 
 
 def load(home: Path, endpoint: str, name: str = "sst2", split: str = "validation", **settings: str):
-    (answer,) = answer_of(LOAD, name, split, home=home, endpoint=endpoint, timeout=60, **settings)
+    (answer,) = answer_of(LOAD, name, split, home=home, endpoint=endpoint, timeout=120, **settings)
     return answer
 
 
