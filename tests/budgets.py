@@ -1,7 +1,7 @@
 """What the project may cost: lines, files, functions, pages, imports and the time of its tests.
 
-`python -m tests.budgets` prints every figure with its limit and exits with 1 if one is above that is `held`. Times of
-imports are CPU seconds, which do not grow when the machine is busy. Times of the suites are those of their last runs here.
+`python -m tests.budgets` prints every figure with its limit, and exits with 1 if one that is `held` is above. Times of
+imports are CPU seconds, which do not grow when the machine is busy. Times of suites are those of their last runs here.
 """
 
 import argparse
