@@ -171,9 +171,9 @@ NUMBERLESS = [None, "x", [], [[]], [["x"]], [[float("inf")]], [[float("nan")]], 
 
 @pytest.mark.parametrize("rows", NUMBERLESS)
 def test_damaged_numbers_are_refused(rows, ablation, scores):
-    with pytest.raises(RunError, match=r"mine is damaged|delta must be a finite number"):
+    with pytest.raises(RunError, match=r"mine is damaged|delta\S* must be a finite number"):
         read_series(ablation("mine", {"a": rows}))
-    with pytest.raises(RunError, match=r"s is damaged|scores must be a finite number"):
+    with pytest.raises(RunError, match=r"s is damaged|scores\S* must be a finite number"):
         read_series(scores("s", SCORES, scores=rows))
 
 

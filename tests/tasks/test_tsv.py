@@ -38,38 +38,46 @@ def read(task: str, folder: Path, split: str = "validation"):
 
 def test_sst2(tmp_path):
     rows = read("sst2", write(tmp_path / "SST-2", HEADERS["sst2"], 'a "quoted" film \t1', "'dull\t0"))
-    assert rows.texts == ['a "quoted" film ', "'dull"]
-    assert rows.text_pairs is None
-    assert rows.labels == [1, 0]
+    assert rows.columns["text"] == ['a "quoted" film ', "'dull"]
+    assert rows.columns.get("text_pair") is None
+    assert rows.columns["label"] == [1, 0]
     assert rows.source == "SST-2/dev.tsv"
 
 
 def test_cola_has_no_header(tmp_path):
     rows = read("cola", write(tmp_path / "CoLA", "gj04\t1\t\tThe boys left.", "gj04\t0\t*\tBoys the left."))
-    assert rows.texts == ["The boys left.", "Boys the left."]
-    assert rows.labels == [1, 0]
+    assert rows.columns["text"] == ["The boys left.", "Boys the left."]
+    assert rows.columns["label"] == [1, 0]
 
 
 def test_stsb_has_scores_in_single_precision(tmp_path):
     rows = read(
         "stsb", write(tmp_path / "STS-B", HEADERS["stsb"], "0\tg\tf\ty\t1\tn\tn\tA cat.\tA dog.\t3.8")
     )
-    assert rows.text_pairs == ["A dog."]
-    assert rows.labels == [3.799999952316284]  # as the hub stores it
+    assert rows.columns.get("text_pair") == ["A dog."]
+    assert rows.columns["label"] == [3.799999952316284]  # as the hub stores it
 
 
 def test_columns_are_found_by_name(tmp_path):
     rows = read(
         "rte", write(tmp_path / "RTE", "label\tsentence2\tsentence1", "not_entailment\tsecond\tfirst")
     )
-    assert (rows.texts, rows.text_pairs, rows.labels) == (["first"], ["second"], [1])
+    assert (rows.columns["text"], rows.columns.get("text_pair"), rows.columns["label"]) == (
+        ["first"],
+        ["second"],
+        [1],
+    )
 
 
 @pytest.mark.parametrize(("encoding", "end"), [("utf-8", "\n"), ("utf-8-sig", "\n"), ("utf-8", "\r\n")])
 def test_byte_order_marks_and_windows_line_ends_are_tolerated(tmp_path, encoding, end):
     folder = write(tmp_path / "MRPC", HEADERS["mrpc"], "1\t7\t8\tone é\tone", encoding=encoding, end=end)
     rows = read("mrpc", folder)
-    assert (rows.texts, rows.text_pairs, rows.labels) == (["one é"], ["one"], [1])
+    assert (rows.columns["text"], rows.columns.get("text_pair"), rows.columns["label"]) == (
+        ["one é"],
+        ["one"],
+        [1],
+    )
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from(TASKS["rte"].labels)), min_size=1))
@@ -77,9 +85,11 @@ def test_byte_order_marks_and_windows_line_ends_are_tolerated(tmp_path, encoding
 def test_any_texts_come_back_as_they_were_written(tmp_path, examples):
     lines = [f"{i}\t{first}\t{second}\t{label}" for i, (first, second, label) in enumerate(examples)]
     rows = read("rte", write(tmp_path / "RTE", HEADERS["rte"], *lines))
-    assert rows.texts == [first for first, _, _ in examples]
-    assert rows.text_pairs == [second for _, second, _ in examples]
-    assert [TASKS["rte"].labels[label] for label in rows.labels] == [label for _, _, label in examples]
+    assert rows.columns["text"] == [first for first, _, _ in examples]
+    assert rows.columns.get("text_pair") == [second for _, second, _ in examples]
+    assert [TASKS["rte"].labels[label] for label in rows.columns["label"]] == [
+        label for _, _, label in examples
+    ]
 
 
 def test_the_folder_above_serves_too(tmp_path):
@@ -93,8 +103,8 @@ QQP_ROW = "1\t2\t3\tIs it?\tIt is?\t1"
 def test_broken_lines_of_qqp_are_skipped_and_its_empty_questions_kept(tmp_path):
     broken = ["4\t5\t6\tWhat is the", '"\tWas he real?\t0', "7\t8\t9\tHow do I?\t\t0"]
     rows = read("qqp", write(tmp_path / "QQP", HEADERS["qqp"], *broken, QQP_ROW))
-    assert rows.texts == ["How do I?", "Is it?"]
-    assert rows.text_pairs == ["", "It is?"]
+    assert rows.columns["text"] == ["How do I?", "Is it?"]
+    assert rows.columns.get("text_pair") == ["", "It is?"]
 
 
 def test_so_many_broken_lines_are_not_the_official_qqp(tmp_path):
