@@ -15,7 +15,7 @@ from prune_heads.options.fields import Opt
 
 Json = Annotated[bool, Option("--json", help="Print one JSON object and nothing else to stdout.")]
 Checkpoint = Annotated[
-    str | None, Argument(metavar="CHECKPOINT", help="The model, as --model names it.", show_default=False)
+    str | None, Argument(metavar="CHECKPOINT", help="The model; the same as --model.", show_default=False)
 ]
 MISUSED = 2
 

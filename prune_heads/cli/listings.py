@@ -27,7 +27,7 @@ def info(
         int | None,
         Option(
             min=1,
-            help="Number of tokens that is counted. (default: 128; of images, those of the first layer)",
+            help="Number of tokens to count for. (default: 128; for images, as many as in the first layer)",
         ),
     ] = None,
     as_json: Json = False,
@@ -66,7 +66,7 @@ def models(
         bool,
         Option(
             "--try",
-            help="Try the default configuration of each with the installed transformers, for a minute.",
+            help="Try the default configuration of each with the installed transformers; takes about a minute.",
         ),
     ] = False,
     as_json: Json = False,
@@ -95,7 +95,7 @@ Paths = Annotated[
 
 
 def doctor(paths: Paths, as_json: Json = False) -> None:
-    """Find head masks and pruning of transformers 4 in scripts and configurations, running nothing.
+    """Find head masks and pruning of transformers 4 in scripts and configurations, without running them.
 
     Exit code 1 when something was found, or a file that mentions it cannot be read; 0 otherwise.
     """

@@ -91,7 +91,7 @@ def bench(
 ) -> None:
     """Time a model with all heads, with some masked, and with the same heads removed (paper, table 4).
 
-    Beside each gain stands its ceiling, the ratio of the multiply-adds.
+    The table gives each gain and its ceiling, the ratio of the multiply-adds.
     """
     from prune_heads.reporting.bench import bench_page
     from prune_heads.reporting.folders import bench_files

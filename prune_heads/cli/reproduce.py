@@ -180,7 +180,8 @@ def reproduce(
 ) -> None:
     """Reproduce a table or figure of Michel, Levy and Neubig (2019) beside the published numbers.
 
-    Nothing is computed twice: after a kill the same command goes on. One process at a time works on a folder.
+    Nothing is computed twice: after a kill, start the same command again. Only one process at a time can work on a
+    folder.
     """
     from prune_heads.reproduction.reproduce import reproduce_job
 

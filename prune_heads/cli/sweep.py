@@ -53,7 +53,7 @@ def run(
         bool,
         Option(
             "--worker",
-            help="Be one of many processes of an array job, and do not wait for the trials of the others.",
+            help="Run as one of many processes of an array job, and end without waiting for the trials of the others.",
         ),
     ] = False,
     address: Annotated[
@@ -62,14 +62,15 @@ def run(
     cpus: Annotated[float | None, Option(min=0.1, help="Cores of a Ray worker. (default: 1)")] = None,
     gpus: Annotated[float | None, Option(min=0, help="GPUs of a Ray worker. (default: 0)")] = None,
     retries: Annotated[
-        int, Option(min=0, help="Further attempts at a trial that fails, each after a longer pause.")
+        int,
+        Option(min=0, help="Number of further attempts at a trial that fails, each after a longer pause."),
     ] = 0,
     stop_after: Annotated[
         int | None, Option(min=1, help="Start no more trials after this many have failed.")
     ] = None,
     place: Place,
     as_json: Annotated[
-        bool, Option("--json", help="One JSON object a line: each event, then the end.")
+        bool, Option("--json", help="Print one JSON object per line: one for each event, and one at the end.")
     ] = False,
 ) -> None:
     """Run the trials of a sweep that are not done yet. Ctrl-C lets running trials finish; a second one stops them.

@@ -76,7 +76,7 @@ class Choice(Group):
         is_path=json_file,
     )
     min_per_layer: int = option(
-        "Number of heads that every layer keeps at least.", panel=_CHOICE, low=0, default=0
+        "Minimum number of heads that every layer keeps.", panel=_CHOICE, low=0, default=0
     )
     groups: bool = option(
         "Prune heads that share keys and values as one group. Models with such groups need it for --mode remove.",

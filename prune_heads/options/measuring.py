@@ -147,7 +147,9 @@ class Ablation(Group):
 class Comparison(Group):
     """Estimators of gradients against each other."""
 
-    steps: int = option("Of each curve, from no head to all.", low=1, default=10)
+    steps: int = option(
+        "Number of steps of each curve, from no pruned head to all of them.", low=1, default=10
+    )
     score_examples: int | None = option(
         "The first N training examples to score on. (default: as the setup)", low=1
     )
@@ -167,7 +169,7 @@ class Bench(Group):
         read=numbers(1, "1,4,16,64"),
     )
     length: int | None = option(
-        "Tokens that texts are padded to, beside their own lengths. (default: 128, or the model's limit)",
+        "Tokens that texts are padded to; own lengths are timed too. (default: 128, or the model's limit)",
         low=4,
     )
     runs: int = option("Number of timed runs of each model, taken in turn after a warm-up.", low=6, default=6)

@@ -68,5 +68,5 @@ class TrainingFolder(Folder):
     """A folder in which a killed training goes on."""
 
     output: Path | None = option(
-        "Folder for the checkpoint and its record; a killed run goes on.", "nothing", short="-o"
+        "Folder for the checkpoint and its record; a killed run continues there.", "nothing", short="-o"
     )

@@ -116,7 +116,7 @@ class Setup(Group):
         default="",
     )
     objective: str | None = option(
-        "What the model predicts, where its head fits several. (default: what its head names)",
+        "Kind of prediction, if the checkpoint fits several. (default: the kind that its class names)",
         choices=tuple(OBJECTIVES),
         since="later",
     )
@@ -142,14 +142,16 @@ class Setup(Group):
     )
     validation_file: Path | None = option("File to report on, in the same formats.", "content", _OWN)
     text_column: tuple[str, ...] = option(
-        "Column of the text; give it twice for pairs. (default: text; source and target for seq2seq)",
+        "Column of the text; give it twice for pairs. (default: text, or the columns of the kind of task)",
         "content",
         _OWN,
         default=(),
     )
-    label_column: str | None = option("Column of the label. (default: label)", "content", _OWN)
+    label_column: str | None = option(
+        "Column of the label. (default: label, or the column of the kind of task)", "content", _OWN
+    )
     metric: str | None = option(
-        "Metric for your own data. (default: accuracy, or the first of its kind of task)",
+        "Metric for your own data. (default: accuracy, or the main metric of the kind of task)",
         "content",
         _OWN,
         choices=OWN_METRICS,
@@ -163,9 +165,12 @@ class Setup(Group):
         since="later",
         default=False,
     )
-    batch_size: int = option("Examples in a batch.", panel=_COMPUTE, low=1, default=32)
+    batch_size: int = option("Number of examples in a batch.", panel=_COMPUTE, low=1, default=32)
     max_length: int = option(
-        "Most tokens of an example; longer ones are cut.", panel=_COMPUTE, low=4, default=128
+        "Maximum number of tokens; longer texts are cut, or split for question answering.",
+        panel=_COMPUTE,
+        low=4,
+        default=128,
     )
     dtype: Dtype = option("Precision of the computation.", panel=_COMPUTE, default="float32")
     device: Device = option("Where to compute.", "nothing", _COMPUTE, default="auto")
@@ -180,7 +185,7 @@ class Setup(Group):
         default=1,
     )
     doc_stride: int | None = option(
-        "Tokens that two windows of a long context share. (default: a third of --max-length)",
+        "Question answering: tokens that two windows of a long context share. (default: a third of --max-length)",
         panel=_COMPUTE,
         low=0,
         since="later",

@@ -98,7 +98,7 @@ class Recipe(Group):
         default=(),
     )
     save_minutes: float = option(
-        "Minutes between two saves, from which a killed run goes on.", "nothing", low=0, default=10.0
+        "Minutes between two saves; a killed run continues from the last one.", "nothing", low=0, default=10.0
     )
 
 
@@ -132,7 +132,7 @@ class Reproducing(Group):
     """Where a reproduction is kept, and how it is run."""
 
     jobs: int = option(
-        "Number of models that are fine-tuned and studied at once, each in a process.",
+        "Number of models that are fine-tuned and studied at once, each in its own process.",
         "nothing",
         low=1,
         default=1,
