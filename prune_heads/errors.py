@@ -59,7 +59,7 @@ class RunError(PruneHeadsError):
 
 
 class UnfitError(RunError):
-    """A table or figure of the paper is asked of a model or task that has not what it shows."""
+    """A table, a figure or a study is not defined for this model or task."""
 
 
 class OptionError(PruneHeadsError, ValueError):

@@ -247,7 +247,7 @@ def test_no_ceiling_for_a_language_model():
     assert ceiling(contest, Race("fixed", 1, inputs)) is None
     module._note_ceilings(contest, reporter)
     assert reporter.notes == [
-        "no ceilings: multiply-adds are counted for classifiers, not for language models"
+        "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
     ]
 
 

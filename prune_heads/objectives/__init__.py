@@ -53,7 +53,7 @@ _LABELS = {
     "matthews_correlation": ("matthews_correlation",),
 }
 _LIKELIHOOD = {"log_likelihood": ("log_likelihood", "perplexity")}
-_TEXTS = "one's own texts: how likely does a causal or masked language model find them?"
+_TEXTS = "your own texts: how likely does a causal or masked language model find them?"
 
 OBJECTIVES: Mapping[str, Row] = MappingProxyType(
     {
@@ -72,7 +72,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             n_columns=(1, 2),
             label="labels",
             has_classes=True,
-            summary="one's own texts with any number of labels each: which of them does a classifier give?",
+            summary="your own texts with any number of labels each: which of them does a classifier give?",
         ),
         "causal-lm": Row("causal_lm:CausalLM", "lm", _LIKELIHOOD, summary=_TEXTS),
         "masked-lm": Row("masked_lm:MaskedLM", "lm", _LIKELIHOOD, summary=_TEXTS),
@@ -82,7 +82,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             _LIKELIHOOD,
             ("source", "target"),
             (2,),
-            summary="one's own pairs: how likely does an encoder-decoder find the target, given the source?",
+            summary="your own pairs: how likely does an encoder-decoder find the target, given the source?",
         ),
         "translation": Row(
             "translation:Translation",
@@ -90,7 +90,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             {"bleu": ("bleu",)},
             ("source", "target"),
             (2,),
-            summary="one's own pairs: how much of the target does an encoder-decoder write, given the source?",
+            summary="your own pairs: how much of the target does an encoder-decoder write, given the source?",
         ),
         "question-answering": Row(
             "question_answering:QuestionAnswering",
@@ -99,7 +99,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             ("question", "context"),
             (2,),
             "answers",
-            summary="one's own questions, also SQuAD's files: which part of the context answers the question?",
+            summary="your own questions, also SQuAD's files: which part of the context answers the question?",
         ),
         "token-classification": Row(
             "token_classification:TokenClassification",
@@ -111,7 +111,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             ("tokens",),
             label="tags",
             has_classes=True,
-            summary="one's own lists of words: which label has each? (named entities, parts of speech)",
+            summary="your own lists of words: which label has each? (named entities, parts of speech)",
         ),
         "image-classification": Row(
             "image_classification:ImageClassification",
@@ -120,7 +120,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
             ("image",),
             label="label",
             has_classes=True,
-            summary="one's own images: what does each show? A folder a class, a data set, or a table of paths",
+            summary="your own images: what does each show? A folder a class, a data set, or a table of paths",
         ),
     }
 )

@@ -24,7 +24,7 @@ from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.language_model import objective_of
-from prune_heads.errors import DataError
+from prune_heads.errors import DataError, UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
@@ -117,12 +117,13 @@ def bench(
 
     Raises:
         DataError: If there are fewer examples than a batch has, or the length is more than the model takes.
+        UnfitError: If the task is not of texts.
         PruneHeadsError: If the heads cannot be removed, masks are not applied, or the sides give different logits.
     """
     if subject.objective.head.reads != "text":
-        raise DataError(
-            f"bench times texts by their tokens, and is not for {subject.objective.name}; prune-heads info counts what "
-            "removed heads save"
+        raise UnfitError(
+            f"bench must be given texts, which it times by their tokens; got {subject.objective.name}. 'prune-heads "
+            "info' counts what removed heads save"
         )
     room = min(n_positions(subject.model), subject.classifier.tokenizer.model_max_length)
     length = options.length or min(_LENGTH, room)
@@ -229,7 +230,9 @@ def _is_language_model(model: PreTrainedModel) -> bool:
 def _note_ceilings(contest: Contest, reporter: Reporter) -> None:
     """Why there are none, or what they leave out."""
     if _is_language_model(contest.original):
-        reporter.note("no ceilings: multiply-adds are counted for classifiers, not for language models")
+        reporter.note(
+            "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
+        )
         return
     counted = budget(contest.original, contest.mask)
     if counted.not_counted_because:

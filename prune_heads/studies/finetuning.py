@@ -71,7 +71,8 @@ def finetune(
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
         raise TaskError(
-            f"fine-tuning needs a task with labels to train on; {task.spec.name} ({objective.name}) is none"
+            f"finetune must be given a kind of task that it can train; {task.spec.name} is {objective.name}, which it "
+            "does not train yet. Name a fine-tuned checkpoint"
         )
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
