@@ -240,7 +240,7 @@ class Evaluator:
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:
         """Two masks on the same examples: does a metric differ, and by how much?
 
-        Shares of right answers (accuracy, exact match) are tested by the exact McNemar test, others by the paired bootstrap.
+        Accuracy and exact match are tested by the exact McNemar test, other metrics by the paired bootstrap.
 
         Raises:
             PruneHeadsError: As for `evaluate`.
