@@ -245,10 +245,8 @@ def test_switches_are_found_in_the_configuration_and_in_the_code_that_reads_it()
 def test_the_guide_says_how_many():
     classifiers = [row for row in ROWS.values() if row["classifier"]]
     counts = {name: sum(row[name] for row in classifiers) for name in CAN}
-    known = f"Of the {len(classifiers)} types with a sequence classifier in transformers {RELEASE}"
+    known = f"transformers {RELEASE} has {len(classifiers)} types with a sequence classifier."
     readme = " ".join(page("models").split())
     assert counts["gate"] == counts["zero"]
-    assert (
-        f"{known}, heads of {counts['gate']} are gated and zeroed, and of {counts['remove']} removed"
-        in readme
-    )
+    said = f"Heads can be gated and zeroed in {counts['gate']} of them, and removed in {counts['remove']}"
+    assert f"{known} {said}" in readme
