@@ -106,6 +106,14 @@ def new_directory(target: Path) -> Iterator[Path]:
                     parent.rmdir()
 
 
+def clear_left_over(target: Path) -> None:
+    """Remove what a process that was killed in `new_directory(target)` has left; nobody may be writing there now."""
+    there = os.listdir(target.parent) if target.parent.is_dir() else ()
+    for name in there:
+        if name.startswith(_prefix(target)) and name.endswith((".partial", ".old")):
+            shutil.rmtree(target.parent / name, ignore_errors=True)
+
+
 def write_text(target: Path, text: str) -> None:
     r"""Write a text file at once, half a surrogate pair as `\udce9`, which JSON reads back; see `write_bytes`."""
     write_bytes(target, text.encode(errors="backslashreplace"))
@@ -144,8 +152,11 @@ def _write_once(target: Path, content: bytes) -> None:
 
 def _temporary(target: Path, suffix: str) -> Path:
     """A new folder beside `target`, named after it."""
-    prefix = f".{target.name[:_SHOWN_NAME]}."
-    return Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=target.parent))
+    return Path(tempfile.mkdtemp(prefix=_prefix(target), suffix=suffix, dir=target.parent))
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name[:_SHOWN_NAME]}."
 
 
 def _open_up(folder: Path) -> None:

@@ -1,11 +1,12 @@
 """Files are there whole or not at all."""
 
 import json
+import shutil
 
 import pytest
 
 from prune_heads.errors import RunError
-from prune_heads.files import new_directory, read_json, write_json, write_text
+from prune_heads.files import clear_left_over, new_directory, read_json, write_json, write_text
 
 
 def everything(folder):
@@ -69,3 +70,20 @@ def test_what_is_no_json_object_is_refused(tmp_path, text, message):
         (tmp_path / "a.json").write_text(text)
     with pytest.raises(RunError, match=f"(?s)a test must.*{message}|{message}"):
         read_json(tmp_path / "a.json", "a test")
+
+
+def test_what_a_kill_left_of_a_folder_with_a_long_name_is_cleared(tmp_path):
+    """Names of trials have 64 digits, of which a temporary name shows 50."""
+    one, other = tmp_path / ("a" * 64), tmp_path / ("b" * 64)
+    for target in (one, other):
+        writing = new_directory(target)
+        (writing.__enter__() / "record.json").write_text("{}")
+        left = next(tmp_path.glob(f".{target.name[0]}*.partial"))
+        shutil.copytree(left, tmp_path / "copy")
+        writing.__exit__(None, None, None)
+        (tmp_path / "copy").rename(left)  # as if the process had been killed before it was renamed
+    clear_left_over(one)
+    assert [path.name[:2] for path in tmp_path.glob(".*")] == [".b"]
+    assert one.is_dir()
+    clear_left_over(other)
+    assert sorted(tmp_path.iterdir()) == [one, other]

@@ -13,7 +13,6 @@
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from prune_heads.canonical import digest
 from prune_heads.errors import RunError
 from prune_heads.execution.claims import Claims, shards
 from prune_heads.execution.spec import Sweep, Trial, Values
-from prune_heads.files import new_directory, read_json, write_json, writing_into
+from prune_heads.files import clear_left_over, new_directory, read_json, write_json, writing_into
 
 FORMAT = 3
 _OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}
@@ -123,10 +122,7 @@ class SweepFolder:
 
     def clear_left_over(self, digest: str) -> None:
         """Remove what a process has left half-written that died of, or in, this trial; the claim must be ours."""
-        shard = self.trial(digest).parent
-        for name in os.listdir(shard) if shard.is_dir() else ():
-            if name.startswith(f".{digest}.") and name.endswith((".partial", ".old")):
-                shutil.rmtree(shard / name, ignore_errors=True)
+        clear_left_over(self.trial(digest))
 
     def fail(self, trial: Trial, error: str, traceback: str) -> int:
         """Note a failure; how many the trial has had.
