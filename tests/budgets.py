@@ -64,7 +64,7 @@ class Figure:
     limit: float
     note: str = ""
     held: bool = True
-    """Whether a value above fails; times of whole suites are told, since they grow on a busy machine."""
+    """Whether a value above fails; seconds are told, since another machine is slower or busy."""
 
     @property
     def kept(self) -> bool:
@@ -113,7 +113,7 @@ def imports() -> list[Figure]:
     return [
         Figure("import prune_heads, CPU seconds", middle["package"], 0.1),
         Figure("imports of prune-heads run, ratio", middle["run"] / middle["base"], 1.25, both),
-        Figure("prune-heads --help, CPU seconds", middle["help"], 0.5),
+        Figure("prune-heads --help, CPU seconds", middle["help"], 0.5, held=False),
     ]
 
 
