@@ -136,21 +136,13 @@ class Objective(ABC):
         return values.by_name(value, names)
 
     @classmethod
-    def row_of(
-        cls,
-        given: Sequence[object],
-        label: Sequence[object],
-        codes: Mapping[str, int],
-        *,
-        may_be_empty: bool = False,
-    ) -> tuple[Any, ...]:
-        """A row as a split keeps it: what the model is given, and its label; `label` holds it, or is empty.
+    def check_row(cls, row: tuple[Any, ...]) -> None:
+        """Refuse the cells of a row, what the model is given and then its label, that do not fit each other.
 
         Raises:
-            ValueError: With the fault, of a cell or of cells that do not fit each other.
+            ValueError: With the fault.
         """
-        cells = [cls.input_of(value, may_be_empty=may_be_empty) for value in given]
-        return (*cells, *(cls.label_of(value, codes) for value in label))
+        return None
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:

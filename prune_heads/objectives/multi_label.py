@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, classification_head
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.errors import CheckpointError
 from prune_heads.modes import logits_of
-from prune_heads.objectives.base import Asked, Examples, Kept, Objective
+from prune_heads.objectives.base import Asked, Examples, Kept
 from prune_heads.objectives.batches import Batch, Batches, Fixed
 from prune_heads.objectives.labels import match_labels
-from prune_heads.objectives.single_label import SingleLabel, text_batches
+from prune_heads.objectives.single_label import TextClassifier, text_batches
 from prune_heads.objectives.values import by_name, index
 from prune_heads.statistics import Metric
 from prune_heads.visible import brief
@@ -61,7 +60,7 @@ labels, so its intervals are wide: it stands second.
 
 
 @dataclass(frozen=True)
-class MultiLabel(Objective):
+class MultiLabel(TextClassifier):
     """Binary cross-entropy, summed over the labels of the model; kept are the logits, in its order.
 
     A label that the data do not name is one that no example has.
@@ -73,14 +72,10 @@ class MultiLabel(Objective):
     """Logits."""
 
     name = "multi-label"
-    head = CLASSIFICATION
-    reads_one_token = True
-    trains = True
     problem = PROBLEM
     classes = "many"
     separator = "|"
     chooses = True
-    options = frozenset({"label_order"})
     own_metrics = METRICS
     below_chance = (
         "always giving the same labels",
@@ -110,16 +105,6 @@ class MultiLabel(Objective):
                 )
             return [name for name, there in zip(names, value, strict=True) if there]
         return by_name(value, names)
-
-    @classmethod
-    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """See `Objective`."""
-        return classification_head(config, name)
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> bool:
-        """Any classifier of texts, for many do not say of which kind they are."""
-        return SingleLabel.fits(checkpoint)
 
     @classmethod
     def is_named_by(cls, checkpoint: Checkpoint) -> bool:

@@ -22,7 +22,6 @@ from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
 from prune_heads.objectives.base import Asked, Examples, Kept, Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.squad import answers_of, read_squad
-from prune_heads.objectives.values import text
 from prune_heads.objectives.windows import (
     END,
     FIELDS,
@@ -110,24 +109,15 @@ class QuestionAnswering(Objective):
     own_metrics = _METRICS
 
     @classmethod
-    def row_of(
-        cls,
-        given: Sequence[object],
-        label: Sequence[object],
-        codes: Mapping[str, int],
-        *,
-        may_be_empty: bool = False,
-    ) -> tuple[Any, ...]:
+    def check_row(cls, row: tuple[Any, ...]) -> None:
         """Each answer must stand in its context, at its place; see `Objective`."""
-        question, context = (text(value) for value in given)
-        found = cls.label_of(label[0], codes)
+        _, context, found = row
         for said, start in zip(found["text"], found["answer_start"], strict=True):
             if context[start : start + len(said)] != said:
                 raise ValueError(
                     f"the answer must stand in the context at its answer_start, counted in characters from 0; "
                     f"{brief(said)} must be at {start}, got {brief(context[start : start + len(said)])}"
                 )
-        return question, context, found
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> dict[str, list[Any]]:

@@ -7,48 +7,28 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem, classification_head
+from prune_heads.checkpoints import Checkpoint, check_problem
 from prune_heads.modes import logits_of
-from prune_heads.objectives.base import Asked, Examples, Kept, Objective
+from prune_heads.objectives.base import Asked, Examples, Kept
 from prune_heads.objectives.batches import Batch, Batches, Fixed
 from prune_heads.objectives.labels import match_labels
-from prune_heads.objectives.single_label import SingleLabel, all_alike, text_batches
+from prune_heads.objectives.single_label import SingleLabel, TextClassifier, all_alike, text_batches
 from prune_heads.objectives.values import score
 
 
 @dataclass(frozen=True)
-class Regression(Objective):
+class Regression(TextClassifier):
     """Squared error; kept is the score."""
 
     name = "regression"
-    head = CLASSIFICATION
-    reads_one_token = True
-    trains = True
     problem = "regression"
-    options = frozenset({"label_order"})
     below_chance = SingleLabel.below_chance
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> float:
         """See `Objective`."""
         return score(value)
-
-    @classmethod
-    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """See `Objective`."""
-        return classification_head(config, name)
-
-    @classmethod
-    def fits(cls, checkpoint: Checkpoint) -> bool:
-        """See `SingleLabel`."""
-        return SingleLabel.fits(checkpoint)
-
-    @classmethod
-    def is_named_by(cls, checkpoint: Checkpoint) -> bool:
-        """See `SingleLabel`."""
-        return SingleLabel.is_named_by(checkpoint)
 
     @classmethod
     def of_labels(cls, labels: Tensor, n_outputs: int) -> Self | None:

@@ -22,28 +22,13 @@ from prune_heads.objectives.values import index
 
 
 @dataclass(frozen=True)
-class SingleLabel(Objective):
-    """Cross-entropy; kept are the logits, in the model's order."""
+class TextClassifier(Objective):
+    """What the objectives of sequence classifiers share."""
 
-    model_index: tuple[int, ...] = ()
-    """The logit of each label of the task."""
-
-    name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True
     trains = True
-    classes = "one"
-    chooses = True
     options = frozenset({"label_order"})
-    below_chance = (
-        "always giving the most frequent answer",
-        "check the labels (--label-order) and that the checkpoint is for this task",
-    )
-
-    @classmethod
-    def label_of(cls, value: object, codes: Mapping[str, int]) -> int:
-        """See `Objective`."""
-        return index(value, codes)
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
@@ -61,6 +46,27 @@ class SingleLabel(Objective):
         """Unless the configuration says that each output is a label of its own."""
         problem = getattr(checkpoint.model.config, "problem_type", None)
         return cls.fits(checkpoint) and problem != "multi_label_classification"
+
+
+@dataclass(frozen=True)
+class SingleLabel(TextClassifier):
+    """Cross-entropy; kept are the logits, in the model's order."""
+
+    model_index: tuple[int, ...] = ()
+    """The logit of each label of the task."""
+
+    name = "single-label"
+    classes = "one"
+    chooses = True
+    below_chance = (
+        "always giving the most frequent answer",
+        "check the labels (--label-order) and that the checkpoint is for this task",
+    )
+
+    @classmethod
+    def label_of(cls, value: object, codes: Mapping[str, int]) -> int:
+        """See `Objective`."""
+        return index(value, codes)
 
     @classmethod
     def of_labels(cls, labels: Tensor, n_outputs: int) -> Self | None:

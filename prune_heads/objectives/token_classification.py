@@ -148,22 +148,14 @@ class TokenClassification(Objective):
         return _each(value, "labels", lambda label: index(label, codes))
 
     @classmethod
-    def row_of(
-        cls,
-        given: Sequence[object],
-        label: Sequence[object],
-        codes: Mapping[str, int],
-        *,
-        may_be_empty: bool = False,
-    ) -> tuple[Any, ...]:
+    def check_row(cls, row: tuple[Any, ...]) -> None:
         """As many labels as words; see `Objective`."""
-        words, *labels = super().row_of(given, label, codes, may_be_empty=may_be_empty)
+        words, *labels = row
         for each in labels:
             if len(each) != len(words):
                 raise ValueError(
                     f"there must be a label for each word, got {len(words)} words, {len(each)} labels"
                 )
-        return (words, *labels)
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:

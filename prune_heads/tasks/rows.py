@@ -93,8 +93,10 @@ def assemble(
     kept: list[tuple[Any, ...]] = []
     for i, given in enumerate(zip(*columns, strict=True)):
         try:
-            label = [] if labels is None else [labels[i]]
-            kept.append(objective.row_of(given, label, codes, may_be_empty=may_be_empty))
+            row = tuple(objective.input_of(value, may_be_empty=may_be_empty) for value in given)
+            row += () if labels is None else (objective.label_of(labels[i], codes),)
+            objective.check_row(row)
+            kept.append(row)
         except ValueError as fault:
             said = f"{place(i)}: {fault}"
             if left_out is None:
