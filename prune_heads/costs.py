@@ -21,9 +21,7 @@ def head_parameters(block: AttentionBlock, places: Collection[int]) -> int:
 def head_weights(block: AttentionBlock, places: Collection[int]) -> int:
     """The same without biases, of W_Q, W_K, W_V and W_O alone: the weights of linear maps that tokens go through."""
     besides = {id(tensor) for tensor in owned_besides(block)}
-    weights = (
-        each for each in block.owned(places) if each.tensor.ndim > 1 and id(each.tensor) not in besides
-    )
+    weights = (each for each in block.owned(places) if each.tensor.ndim > 1 and id(each.tensor) not in besides)
     return sum(each.n_parameters for each in weights)
 
 

@@ -31,9 +31,7 @@ class HeadCounts(tuple[int, ...]):
         """Raises `HeadDescriptorError` if the letters are not one of E, A and D a block."""
         self = super().__new__(cls, (int(n) for n in counts))
         if letters and (len(letters) != len(self) or set(letters) - set("EAD")):
-            raise HeadDescriptorError(
-                f"each of {len(self)} blocks must have a letter, E, A or D; got {letters!r}"
-            )
+            raise HeadDescriptorError(f"each of {len(self)} blocks must have a letter, E, A or D; got {letters!r}")
         self.letters = letters if len(set(letters)) > 1 else ""
         return self
 
@@ -49,9 +47,7 @@ class HeadCounts(tuple[int, ...]):
     def described(cls, blocks: Iterable[Mapping[str, Any]]) -> "HeadCounts":
         """From descriptions of blocks (`AttentionBlock.describe`), as reports hold them."""
         rows = list(blocks)
-        return cls(
-            (row["n_heads"] for row in rows), "".join(letter_of(row["kind"], row["stack"]) for row in rows)
-        )
+        return cls((row["n_heads"] for row in rows), "".join(letter_of(row["kind"], row["stack"]) for row in rows))
 
     def names(self) -> list[str]:
         """What people call each block: `3`, or `E:3`, counted within its kind."""
@@ -81,9 +77,7 @@ def named_blocks(names: Iterable[str], counts: HeadCounts) -> tuple[int, ...]:
     for name in names:
         of_kind = [block for block, letter in enumerate(counts.letters) if letter == name]
         if not of_kind and name not in there:
-            raise HeadDescriptorError(
-                f"--blocks must be between {there[0]} and {there[-1]} for this model; got {name}"
-            )
+            raise HeadDescriptorError(f"--blocks must be between {there[0]} and {there[-1]} for this model; got {name}")
         found.update(of_kind or [there.index(name)])
     return tuple(sorted(found))
 

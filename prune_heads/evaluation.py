@@ -132,9 +132,7 @@ class Subject:
         Raises:
             DataError: If an example cannot be asked about.
         """
-        return self.objective.batches(
-            split, self.classifier.tokenizer, batch_size=self.batch_size, n_max=self.n_max
-        )
+        return self.objective.batches(split, self.classifier.tokenizer, batch_size=self.batch_size, n_max=self.n_max)
 
     def prove_gates(self, batches: Batches) -> None:
         """Refuse to go on when masks are not applied in this model.
@@ -156,11 +154,7 @@ class Subject:
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module,
-    batches: Batches,
-    gates: Sequence[Tensor] | None = None,
-    *,
-    progress: Progress = silent,
+    model: nn.Module, batches: Batches, gates: Sequence[Tensor] | None = None, *, progress: Progress = silent
 ) -> Kept:
     """What is kept of every example, `(n_examples, width)` in file order, with the heads gated if gates are given.
 

@@ -117,14 +117,9 @@ class Evaluator:
         if task is None:
             own = objective if isinstance(objective, Objective) else None
             batches = loaded(cast(Iterable[Any], data), self.model, own)
-            task, objective = (
-                task_of_labels(batches.references, batches.objective.headline.name),
-                batches.objective,
-            )
+            task, objective = (task_of_labels(batches.references, batches.objective.headline.name), batches.objective)
         elif checkpoint.tokenizer is None:
-            raise DataError(
-                "texts need the model's tokenizer, and images its image processor, tokenizer=...; got none"
-            )
+            raise DataError("texts need the model's tokenizer, and images its image processor, tokenizer=...; got none")
         subject = Subject.of(
             checkpoint, task, objective=objective, batch_size=batch_size, max_length=max_length, device=where
         )
@@ -143,9 +138,7 @@ class Evaluator:
             subject, chosen, PredictionStore(store, on_damage=reporter.note), reporter, batches
         )
 
-    def on(
-        self, data: Any = None, *, split: str | None = None, max_examples: int | None = None
-    ) -> "Evaluator":
+    def on(self, data: Any = None, *, split: str | None = None, max_examples: int | None = None) -> "Evaluator":
         """The same model on other examples: another split of the task, or other data.
 
         Args:
@@ -192,16 +185,10 @@ class Evaluator:
         found = score(self._predictions.subject, asked, self._predictions, criterion=own)
         report, scores = found.report(), found.scores
         made = {key: report[key] for key in ("criterion", "estimator", "normalize", "split", "n_examples")}
-        return Scores(
-            scores.values, scores.standard_error, scores.gone, **made, blocks=tuple(report["blocks"])
-        )
+        return Scores(scores.values, scores.standard_error, scores.gone, **made, blocks=tuple(report["blocks"]))
 
     def ablate(
-        self,
-        kind: str = "without-one",
-        *,
-        blocks: tuple[str, ...] | None = None,
-        chosen_on: "Evaluator | None" = None,
+        self, kind: str = "without-one", *, blocks: tuple[str, ...] | None = None, chosen_on: "Evaluator | None" = None
     ) -> Ablations:
         """Mask each head on its own, or all others of its layer, and test what that does to the metric.
 
@@ -245,9 +232,7 @@ class Evaluator:
         Raises:
             PruneHeadsError: As for `evaluate`.
         """
-        return Comparison(
-            **studies.compare(self._predictions, self._mask(first), self._mask(second), self.seed)
-        )
+        return Comparison(**studies.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
         n_heads = self._predictions.subject.n_heads

@@ -44,20 +44,14 @@ def check_place(target: Path) -> None:
     """
     cure = "Name another --output"
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in target.parts):
-        raise RunError(
-            f"the name of the output folder must have at most {_LONGEST_NAME} bytes; got {target}. {cure}"
-        )
+        raise RunError(f"the name of the output folder must have at most {_LONGEST_NAME} bytes; got {target}. {cure}")
     try:
         target = target.resolve()
         if os.path.ismount(target):
-            raise RunError(
-                f"the output must be a folder that can be replaced; {target} is a whole disk. {cure}"
-            )
+            raise RunError(f"the output must be a folder that can be replaced; {target} is a whole disk. {cure}")
         nearest = next(folder for folder in target.parents if folder.exists())
         if not nearest.is_dir():
-            raise RunError(
-                f"the output folder must be in a folder that can be written to; {nearest} is a file. {cure}"
-            )
+            raise RunError(f"the output folder must be in a folder that can be written to; {nearest} is a file. {cure}")
         os.rmdir(_temporary(nearest / target.name, ".partial"))
     except (OSError, RuntimeError) as error:  # pathlib has RuntimeError for a loop of links
         said = getattr(error, "strerror", None) or error

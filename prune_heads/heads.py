@@ -213,9 +213,7 @@ class HeadScores:
         return cls(tuple(np.split(np.asarray(flat), edges)), errors, HeadMask(HeadCounts.of(n_heads)))
 
     @classmethod
-    def of_the_rest(
-        cls, flat: ArrayLike, gone: HeadMask, standard_error: ArrayLike | None = None
-    ) -> "HeadScores":
+    def of_the_rest(cls, flat: ArrayLike, gone: HeadMask, standard_error: ArrayLike | None = None) -> "HeadScores":
         """From one number for each head that is not gone, in order; those that are gone get 0."""
 
         def wide(numbers: ArrayLike) -> NDArray[np.float64]:

@@ -40,12 +40,7 @@ class Predictions:
     """A model on a split, under masks; heads are masked by gates, so the model stays as it is."""
 
     def __init__(
-        self,
-        subject: Subject,
-        split: Split,
-        store: PredictionStore,
-        reporter: Reporter,
-        batches: Batches | None = None,
+        self, subject: Subject, split: Split, store: PredictionStore, reporter: Reporter, batches: Batches | None = None
     ) -> None:
         """Of a split, which is tokenised when it is needed, unless its batches are given."""
         if batches is not None:
@@ -126,11 +121,7 @@ class Predictions:
         Raises:
             PruneHeadsError: If the store cannot be written.
         """
-        about = {
-            "model": self.subject.classifier.name,
-            "task": self.subject.task.spec.name,
-            "split": self.split.name,
-        }
+        about = {"model": self.subject.classifier.name, "task": self.subject.task.spec.name, "split": self.split.name}
         self.store.put(self.key(mask), kept, about=about)
 
     def of(self, mask: HeadMask, progress: Progress = silent) -> Kept:
@@ -196,9 +187,7 @@ def model_key(model: nn.Module) -> str:
             f"{type(model).__name__} without one. Set model.config to a transformers config, or leave out the store"
         )
     config: dict[str, Any] = to_dict()
-    text = json.dumps(
-        {k: v for k, v in config.items() if k not in _NOT_COMPUTED}, sort_keys=True, default=str
-    )
+    text = json.dumps({k: v for k, v in config.items() if k not in _NOT_COMPUTED}, sort_keys=True, default=str)
     digest = hashlib.sha256(f"{fingerprint(model)}\n{text}".encode())
     kept = model.state_dict().keys()
     for name, buffer in model.named_buffers():  # frequencies of positions, which no file holds

@@ -43,9 +43,7 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
     for example in _examples(model, inputs):
         gates = gates_of(model, {})
 
-        def run(
-            *closed: int, example: Mapping[str, Any] = example, gates: list[Tensor] = gates
-        ) -> list[Tensor]:
+        def run(*closed: int, example: Mapping[str, Any] = example, gates: list[Tensor] = gates) -> list[Tensor]:
             with gated(model, [g * 0 if i in closed else g for i, g in enumerate(gates)]):
                 return compared(model(**example))
 
@@ -70,11 +68,7 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
             return
     names = ", ".join(blocks[i].name for i in sorted(deaf))
     parameter = next(model.parameters())
-    coarse = (
-        ""
-        if parameter.dtype == torch.float32
-        else f", or {parameter.dtype} is too coarse: try --dtype float32"
-    )
+    coarse = "" if parameter.dtype == torch.float32 else f", or {parameter.dtype} is too coarse: try --dtype float32"
     raise MaskNotAppliedError(
         f"closing the gates of a block must change the logits, but it does not for {names}: "
         f"masks are not applied in this model, so nothing is reported. The model's code may bypass its W_O{coarse}"
@@ -93,9 +87,7 @@ def _examples(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[Mapping[s
     n_examples = len(next(value for value in given.values() if isinstance(value, Tensor)))
     for i in range(n_examples):
         yield {
-            name: value[i : i + 1]
-            if isinstance(value, Tensor) and value.ndim and len(value) == n_examples
-            else value
+            name: value[i : i + 1] if isinstance(value, Tensor) and value.ndim and len(value) == n_examples else value
             for name, value in given.items()
         }
 

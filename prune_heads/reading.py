@@ -95,9 +95,7 @@ def toml_of(text: str, is_not: str, error: Error = RunError) -> dict[str, Any]:
         Exception: Of the class `error`.
     """
     for number, line in enumerate(text.split("\n"), start=1):
-        if len(line) > _MOST_DOTS and any(
-            part.count(".") > _MOST_DOTS for part in re.split(r"[=,{\[]", line)
-        ):
+        if len(line) > _MOST_DOTS and any(part.count(".") > _MOST_DOTS for part in re.split(r"[=,{\[]", line)):
             raise error(f"{is_not}: line {number} has more than {_MOST_DOTS} dots in a row")
     if long := _LONG.search(text):
         keys = _KEY.findall(text[: long.start()])

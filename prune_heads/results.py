@@ -166,9 +166,7 @@ class Ablations(Result):
             return Cell(100 * delta, "*" if p <= self.alpha else "")
 
         holm = self.p_adjusted["holm"]
-        cells = [
-            [cell(*pair) for pair in zip(*rows, strict=True)] for rows in zip(self.delta, holm, strict=True)
-        ]
+        cells = [[cell(*pair) for pair in zip(*rows, strict=True)] for rows in zip(self.delta, holm, strict=True)]
         note = f"* p <= {self.alpha} by the {self.test} test after Holm's correction over all heads"
         how = "without each head" if self.kind == "without-one" else "with each head alone in its layer"
         title = f"{self.metric} {how}, minus {self.base:.4f} with all heads, in points: {self.split}, "
@@ -205,14 +203,8 @@ class Curve(Result):
 
     def table(self) -> Table:
         """A row a point."""
-        rows = [
-            (f"{p['percent']:g}%", str(p["n_pruned"]), p["value"], (p["low"], p["high"])) for p in self.points
-        ]
-        shape = (
-            *columns(right=("pruned", "heads")),
-            Column("value", number(4)),
-            Column("95% interval", _INTERVAL),
-        )
+        rows = [(f"{p['percent']:g}%", str(p["n_pruned"]), p["value"], (p["low"], p["high"])) for p in self.points]
+        shape = (*columns(right=("pruned", "heads")), Column("value", number(4)), Column("95% interval", _INTERVAL))
         title = f"heads pruned by {self.criterion or 'the scores given'}, lowest score first"
         return Table(title, shape, tuple(rows), (f"area under the curve: {self.area:.4f}",))
 
@@ -247,18 +239,10 @@ class Comparison(Result):
         """A row a metric."""
         first, second = (" ".join(heads) or "no head" for heads in (self.first, self.second))
         four, difference = number(4), Form("{:+.4f}".format)
-        shape = (
-            Column("metric"),
-            Column("first", four),
-            Column("second", four),
-            Column("difference", difference),
-        )
+        shape = (Column("metric"), Column("first", four), Column("second", four), Column("difference", difference))
         tested = (Column("95% interval", _INTERVAL), Column("p", Form("{:.3g}".format)), Column("test", TEXT))
         keys = ("metric", "first", "second", "difference")
-        rows = [
-            (*(row[k] for k in keys), (row["low"], row["high"]), row["p_value"], row["test"])
-            for row in self.rows
-        ]
+        rows = [(*(row[k] for k in keys), (row["low"], row["high"]), row["p_value"], row["test"]) for row in self.rows]
         pruned = f"first: {first} pruned, second: {second} pruned"
         title = f"{self.task} {self.split}, {self.n_examples} examples; {pruned}"
         return Table(title, shape + tested, tuple(rows))

@@ -22,16 +22,7 @@ from prune_heads.progress import Reporter
 
 RECORD_FILE = "record.json"
 SCORES_FILE = "scores.json"
-_LIBRARIES = (
-    "prune-heads",
-    "torch",
-    "transformers",
-    "datasets",
-    "evaluate",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-)
+_LIBRARIES = ("prune-heads", "torch", "transformers", "datasets", "evaluate", "numpy", "scipy", "scikit-learn")
 
 
 FORMATS = {"curve": 2, "estimators": 2}
@@ -170,9 +161,7 @@ def _commit() -> dict[str, Any]:
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
-            )
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return done.stdout.strip()

@@ -83,9 +83,7 @@ def select(
 def _ranked(scores: HeadScores, units: Sequence[frozenset[Head]], gone: HeadMask) -> list[frozenset[Head]]:
     """What is left of the units, lowest mean score first; ties in order of their first heads."""
     there = [unit for unit in (unit - gone.pruned for unit in units) if unit]
-    return sorted(
-        there, key=lambda unit: (np.mean([scores.values[b][h] for b, h in sorted(unit)]), min(unit))
-    )
+    return sorted(there, key=lambda unit: (np.mean([scores.values[b][h] for b, h in sorted(unit)]), min(unit)))
 
 
 def step_counts(gone: HeadMask, n_steps: int, among: HeadMask | None = None) -> list[int]:

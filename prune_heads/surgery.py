@@ -46,9 +46,7 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
         owned = [each for block, places in _places(model, heads) for each in block.owned(places)]
         for each in owned:  # checks come before anything is written
             tensor = each.tensor
-            tensor.index_fill_(
-                each.dim, torch.tensor(each.indices, dtype=torch.long, device=tensor.device), 0
-            )
+            tensor.index_fill_(each.dim, torch.tensor(each.indices, dtype=torch.long, device=tensor.device), 0)
     return model
 
 

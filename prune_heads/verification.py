@@ -97,9 +97,7 @@ def some_heads(blocks: Sequence[AttentionBlock], seed: int) -> HeadMask:
     draw = random.Random(seed)
     empty = draw.randrange(len(blocks))
     chosen = [
-        unit
-        for unit in units(blocks, groups=True)
-        if draw.random() < 0.5 or empty in {block for block, _ in unit}
+        unit for unit in units(blocks, groups=True) if draw.random() < 0.5 or empty in {block for block, _ in unit}
     ]
     return HeadMask(head_counts(blocks), frozenset().union(*chosen))
 
@@ -136,9 +134,7 @@ def try_heads(model: nn.Module, inputs: Inputs, heads: HeadMask, *, load: bool =
                 trial.faults[name] = f"{name} is not as zeroed columns of W_O"
         except PruneHeadsError as error:
             trial.refused[name] = first_line(error).rsplit(": ", 1)[-1]
-        except (
-            Exception
-        ) as error:  # a forward that does not take its new shapes raises whatever it stumbles over
+        except Exception as error:  # a forward that does not take its new shapes raises whatever it stumbles over
             trial.faults[name] = f"{name}: {type(error).__name__}: {first_line(error)}"
     return trial
 

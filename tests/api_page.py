@@ -52,15 +52,9 @@ def _described(name: str) -> Iterator[str]:
     for attribute, member in vars(thing).items():
         if attribute.startswith("_"):
             continue
-        function = next(
-            (getattr(member, at) for at in ("__func__", "fget", "func") if hasattr(member, at)), member
-        )
+        function = next((getattr(member, at) for at in ("__func__", "fget", "func") if hasattr(member, at)), member)
         if inspect.isfunction(function):
-            call = (
-                ""
-                if isinstance(member, property | cached_property)
-                else _signature(getattr(thing, attribute))
-            )
+            call = "" if isinstance(member, property | cached_property) else _signature(getattr(thing, attribute))
             yield f"#### `{name}.{attribute}{call}`\n\n{_markdown(inspect.getdoc(function) or '')}\n"
 
 

@@ -98,12 +98,7 @@ def long_functions(source: str, module: str) -> Iterator[str]:
 
 def imports() -> list[Figure]:
     """What must be imported, each several times in turn."""
-    programs = {
-        "package": _TIMED + "import prune_heads",
-        "base": _TIMED + _BASE,
-        "run": _TIMED + _RUN,
-        "help": _HELP,
-    }
+    programs = {"package": _TIMED + "import prune_heads", "base": _TIMED + _BASE, "run": _TIMED + _RUN, "help": _HELP}
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(_REPEATS):
         for name, program in programs.items():
@@ -138,13 +133,7 @@ def suites(since: float | None = None) -> list[Figure]:
     figures = []
     if every is not None:
         figures += [
-            Figure(
-                "pytest, seconds, as its share of .ci/run",
-                every["default_seconds"],
-                240,
-                _about(every),
-                False,
-            ),
+            Figure("pytest, seconds, as its share of .ci/run", every["default_seconds"], 240, _about(every), False),
             Figure("tests of .ci/run, seconds", every["seconds"], 720, _about(every), False),
         ]
     if alone is not None or every is None:
@@ -165,9 +154,7 @@ def main() -> int:
     since = parser.parse_args().since
     figures = [*sizes(), *imports(), *suites(since)]
     for each in figures:
-        value = (
-            "-" if each.value is None else f"{each.value:,.4g}" if each.value < 10 else f"{each.value:,.0f}"
-        )
+        value = "-" if each.value is None else f"{each.value:,.4g}" if each.value < 10 else f"{each.value:,.0f}"
         kept = "ok" if each.kept else "ABOVE"
         print(f"{each.name:<42} {value:>7} of {each.limit:>6,g}  {kept:<5}  {each.note}".rstrip())
     return 0 if all(each.kept or not each.held for each in figures) else 1

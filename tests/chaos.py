@@ -148,14 +148,10 @@ def chaos(command: Sequence[str], root: Path, kills: int, mean_seconds: float, s
 def main(words: Sequence[str]) -> int:
     """The command."""
     own, _, more = (
-        (words, "", ())
-        if "--" not in words
-        else (words[: words.index("--")], "--", words[words.index("--") + 1 :])
+        (words, "", ()) if "--" not in words else (words[: words.index("--")], "--", words[words.index("--") + 1 :])
     )
     parser = argparse.ArgumentParser(
-        prog="python -m tests.chaos",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("spec", type=Path, metavar="SPEC.toml")
     parser.add_argument("--output", type=Path, required=True, help="the folder of the sweep")

@@ -10,9 +10,7 @@ TESTS = Path(__file__).resolve().parent
 on_ray = [
     pytest.mark.slow,
     pytest.mark.xdist_group("ray"),  # one cluster, though there are two test workers
-    pytest.mark.filterwarnings(
-        "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"
-    ),
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning", "ignore::DeprecationWarning"),
     pytest.mark.usefixtures("in_time"),
 ]
 

@@ -43,9 +43,7 @@ def shared() -> Path:
     """The folder with real GLUE data, models and reference numbers; skips, or fails when CI demands it."""
     if SHARED.is_dir():
         return SHARED
-    message = (
-        "no folder 'shared' beside the project: real GLUE data, models and reference numbers are not here"
-    )
+    message = "no folder 'shared' beside the project: real GLUE data, models and reference numbers are not here"
     if os.environ.get("PRUNE_HEADS_REQUIRE_REAL") == "1":
         pytest.fail(message)
     pytest.skip(message)

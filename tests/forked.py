@@ -37,9 +37,7 @@ class Forked:
         self.streams = streams
         streams.mkdir(parents=True)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # later Pythons warn of threads, a test worker's
+            warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of threads, a test worker's
             self.pid = os.fork()
         if self.pid == 0:
             code = CRASHED

@@ -89,10 +89,7 @@ def serve_repository(
 ) -> Iterator[tuple[str, list[str]]]:
     """Serve the files as a repository; yields the address and the list of requests so far."""
     requests: list[str] = []
-    places = {
-        "api": f"/api/{kind}/{name}",
-        "resolve": f"/{'datasets/' if kind == 'datasets' else ''}{name}/resolve/",
-    }
+    places = {"api": f"/api/{kind}/{name}", "resolve": f"/{'datasets/' if kind == 'datasets' else ''}{name}/resolve/"}
     handler = type("Hub", (_Hub,), {"files": files, "sha": sha, "requests": requests, "name": name, **places})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)

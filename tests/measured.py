@@ -117,9 +117,7 @@ def memory(sizes: Sequence[int] = N_SENTENCES) -> list[Row]:
             columns = {key: [value for each in drawn for value in each[key]] for key in ("text", "label")}
             _write(train, columns, n)
             files = ("--train-file", str(train), "--validation-file", str(validation))
-            _, peak = _ran(
-                "score", "--model", str(model), *files, "--label-column", "label", "--metric", "accuracy"
-            )
+            _, peak = _ran("score", "--model", str(model), *files, "--label-column", "label", "--metric", "accuracy")
         rows.append({"n_sentences": n, "peak_mib": peak})
     return rows
 
@@ -186,9 +184,7 @@ def tables() -> dict[str, "Table"]:
     three, times = number(3), Form("{:.1f}x".format)
     forms = dict.fromkeys(("task", "split", "metric"), TEXT)
     forms |= dict.fromkeys(("value", "commonest label", "all heads masked"), three)
-    found = {
-        "suite": Table("", columns(forms | {"the most a head costs, points": POINTS}), tuple(suite_rows))
-    }
+    found = {"suite": Table("", columns(forms | {"the most a head costs, points": POINTS}), tuple(suite_rows))}
     of_sweep = [
         (row["n_trials"], row["resolve_seconds"], 1000 * row["trial_seconds"], row["status_seconds"])
         for row in of("sweep")["rows"]
@@ -228,11 +224,7 @@ def write_tables() -> None:
     fill(RECORDS.parent / "README.md")
 
 
-MEASURES: dict[str, Callable[[], list[Row]]] = {
-    "suite": suite,
-    "sweep": sweep,
-    "memory": memory,
-}
+MEASURES: dict[str, Callable[[], list[Row]]] = {"suite": suite, "sweep": sweep, "memory": memory}
 
 
 def main(name: str) -> None:

@@ -7,16 +7,7 @@ from pathlib import Path
 
 from prune_heads.execution.spec import Known
 
-DEFAULTS = {
-    "task": "t",
-    "model": "m",
-    "fraction": 0.5,
-    "seed": 0,
-    "sleep": 0.0,
-    "fail": 0,
-    "log": "",
-    "criterion": "a",
-}
+DEFAULTS = {"task": "t", "model": "m", "fraction": 0.5, "seed": 0, "sleep": 0.0, "fail": 0, "log": "", "criterion": "a"}
 
 
 def check(key, value):

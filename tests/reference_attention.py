@@ -74,12 +74,7 @@ class Weights:
 
 
 def attend(
-    x: Array,
-    weights: Weights,
-    *,
-    source: Array | None = None,
-    allowed: Mask | None = None,
-    gates: Array | None = None,
+    x: Array, weights: Weights, *, source: Array | None = None, allowed: Mask | None = None, gates: Array | None = None
 ) -> Array:
     """What a block of attention heads sends on: `sum_h gate_h W_O,h head_h(x) + b_o`.
 

@@ -24,9 +24,7 @@ def rewrite(folder, change):
     """Change the weights, in place or by giving others."""
     weights = load_file(folder / "model.safetensors")
     weights = change(weights) or weights
-    save_file(
-        {key: w.contiguous() for key, w in weights.items()}, folder / "model.safetensors", {"format": "pt"}
-    )
+    save_file({key: w.contiguous() for key, w in weights.items()}, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 

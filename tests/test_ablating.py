@@ -139,9 +139,7 @@ def test_only_one_chooses_on_the_other_split_and_tests_here(checkpoint, tmp_path
     there = predictions(setup, "train")
     for row in best:
         here = {name: found[name][row["layer"] - 1] for name in ("delta", "low", "high", "p_value")}
-        assert {name: cells[row["head"] - 1] for name, cells in here.items()} == {
-            name: row[name] for name in here
-        }
+        assert {name: cells[row["head"] - 1] for name, cells in here.items()} == {name: row[name] for name in here}
         alone = [there.value(masked("only-one", row["layer"] - 1, head)) for head in range(4)]
         assert row["head"] == alone.index(max(alone)) + 1
         assert row["chosen_value"] == pytest.approx(max(alone))
@@ -191,12 +189,8 @@ def test_the_choice_depends_on_the_seed_alone(setup):
 def test_a_split_on_which_the_metric_is_undefined_is_refused_before_the_work(
     kind, metric, labels, why, own, tmp_path, own_store
 ):
-    model = save_tiny_checkpoint(
-        tmp_path / "model", ("score",) if metric == "pearson" else ("negative", "positive")
-    )
-    with pytest.raises(
-        DataError, match=rf"{metric} must be defined on validation .*{why}.*Take another split"
-    ):
+    model = save_tiny_checkpoint(tmp_path / "model", ("score",) if metric == "pearson" else ("negative", "positive"))
+    with pytest.raises(DataError, match=rf"{metric} must be defined on validation .*{why}.*Take another split"):
         run(own(metric, labels, model), kind=kind)
     assert not own_store.exists()
 
@@ -210,9 +204,7 @@ def test_a_split_on_which_the_metric_is_undefined_is_refused_before_the_work(
     ],
 )
 def test_other_metrics_are_tested_by_the_bootstrap(metric, labels, own, tmp_path):
-    model = save_tiny_checkpoint(
-        tmp_path / "model", ("score",) if metric == "pearson" else ("negative", "positive")
-    )
+    model = save_tiny_checkpoint(tmp_path / "model", ("score",) if metric == "pearson" else ("negative", "positive"))
     record = run(own(metric, labels, model))
     (found,) = record["tables"]
     assert (found["metric"], found["test"], record["headline"]) == (metric, "paired bootstrap", metric)
@@ -259,8 +251,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
 def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
     record = run(replace(setup, dtype="bfloat16"))
     low, high = (
-        ablated(predictions(each), Ablation("without-one"))
-        for each in (replace(setup, dtype="bfloat16"), setup)
+        ablated(predictions(each), Ablation("without-one")) for each in (replace(setup, dtype="bfloat16"), setup)
     )
     masks = [high.predictions.gone, *(high.by_head[head] for head in HEADS)]
     flipped = sum((low.answers(mask) != high.answers(mask))[:FLIP_SAMPLE].sum() for mask in masks)
@@ -282,9 +273,7 @@ def test_the_sample_for_flips_may_have_one_class(own):
 
 
 def test_scores_have_no_label_to_flip(own, tmp_path):
-    setup = own(
-        "pearson", [str(i % 7 / 2) for i in range(20)], save_tiny_checkpoint(tmp_path / "m", ("score",))
-    )
+    setup = own("pearson", [str(i % 7 / 2) for i in range(20)], save_tiny_checkpoint(tmp_path / "m", ("score",)))
     assert run(replace(setup, dtype="bfloat16"))["flips"] is None
 
 

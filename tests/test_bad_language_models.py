@@ -27,9 +27,7 @@ def texts(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(
-    ("model_type", "right", "wrong"), [("gpt2", "lm", "seq2seq"), ("t5", "seq2seq", "lm")]
-)
+@pytest.mark.parametrize(("model_type", "right", "wrong"), [("gpt2", "lm", "seq2seq"), ("t5", "seq2seq", "lm")])
 def test_the_other_kind_is_refused_and_the_task_is_named(model_type, right, wrong, tmp_path):
     folder = save_language_model(tmp_path / "model", tiny_language_model(model_type))
     with pytest.raises(CheckpointError, match=f"--task {wrong} must be given .* Take --task {right}"):
@@ -63,9 +61,7 @@ def test_a_head_that_was_never_trained_is_refused(tmp_path):
         folder / "model.safetensors",
         metadata={"format": "pt"},
     )
-    with pytest.raises(
-        CheckpointError, match=r"must have a trained language-modelling head; model lacks cls\.pred"
-    ):
+    with pytest.raises(CheckpointError, match=r"must have a trained language-modelling head; model lacks cls\.pred"):
         load_language_model(str(folder))
 
 

@@ -69,14 +69,7 @@ SECONDS = {
 
 
 def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
-    bench(
-        subject,
-        original_of(subject),
-        MASK,
-        split,
-        Bench(batch_sizes=(1, 8), length=16, runs=N_RUNS),
-        Silent(),
-    )
+    bench(subject, original_of(subject), MASK, split, Bench(batch_sizes=(1, 8), length=16, runs=N_RUNS), Silent())
     per_race = len(SIDES) * (N_WARM + N_RUNS)
     assert len(calls) == 4 * per_race
     races = [calls[i : i + per_race] for i in range(0, len(calls), per_race)]
@@ -96,12 +89,7 @@ def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
 
 def test_numbers_are_made_of_the_seconds_of_each_run(subject, split, calls):
     report = bench(
-        subject,
-        original_of(subject),
-        MASK,
-        split,
-        Bench(batch_sizes=(4, 8), length=16, runs=N_RUNS),
-        Silent(),
+        subject, original_of(subject), MASK, split, Bench(batch_sizes=(4, 8), length=16, runs=N_RUNS), Silent()
     )
     timed = {name: each[N_WARM:] for name, each in SECONDS.items()}
     assert [(row["lengths"], row["batch_size"], row["n_examples"]) for row in report["rows"]] == [
@@ -208,9 +196,7 @@ def test_texts_are_cut_at_the_fixed_length(subject, split):
 def test_the_ceiling_is_the_ratio_of_multiply_adds_over_all_batches(contest):
     inputs = [{"input_ids": torch.ones(2, n, dtype=torch.long)} for n in (4, 30, 30)]
     costs = [budget(contest.original, MASK, n) for n in (4, 30, 30)]
-    before, after = (
-        sum(getattr(cost, stage).multiply_adds.total for cost in costs) for stage in ("before", "after")
-    )
+    before, after = (sum(getattr(cost, stage).multiply_adds.total for cost in costs) for stage in ("before", "after"))
     assert ceiling(contest, Race("real", 2, inputs)) == before / after
     assert ceiling(contest, Race("fixed", 2, inputs[:1])) == costs[0].speedup
     assert ceiling(contest, Race("real", 2, inputs[:2])) != costs[0].speedup
@@ -225,10 +211,7 @@ def test_no_ceiling_where_multiply_adds_are_not_known():
 @pytest.mark.parametrize(
     ("model_type", "said"),
     [
-        (
-            "deberta",
-            "no ceilings: multiply-adds are not known, relative positions take products of their own",
-        ),
+        ("deberta", "no ceilings: multiply-adds are not known, relative positions take products of their own"),
         ("mixtral", "ceilings may be lower than shown; not counted: weights of more than two dimensions"),
         ("bert", ""),
     ],
@@ -246,9 +229,7 @@ def test_no_ceiling_for_a_language_model():
     inputs = [{"input_ids": torch.ones(1, 9, dtype=torch.long)}]
     assert ceiling(contest, Race("fixed", 1, inputs)) is None
     module._note_ceilings(contest, reporter)
-    assert reporter.notes == [
-        "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
-    ]
+    assert reporter.notes == ["no ceilings: bench gives them for classifiers; prune-heads info counts a language model"]
 
 
 @pytest.mark.parametrize(
@@ -278,14 +259,7 @@ def test_heads_of_a_part_of_a_group(subject, split):
     grouped = AutoModelForSequenceClassification.from_config(config).eval()
     subject = replace(subject, classifier=subject.classifier._replace(model=grouped))
     with pytest.raises(UnsupportedModelError, match="are removed by whole groups"):
-        bench(
-            subject,
-            original_of(subject),
-            HeadMask.parse("1:1", (4, 4, 4)),
-            split,
-            Bench(batch_sizes=(1,)),
-            Silent(),
-        )
+        bench(subject, original_of(subject), HeadMask.parse("1:1", (4, 4, 4)), split, Bench(batch_sizes=(1,)), Silent())
 
 
 @pytest.fixture
@@ -311,8 +285,7 @@ def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, 
     setup, reporter = saved(model_type), Silent()
     choice = Choice(fraction=0.5, groups=model_type == "llama")
     records = [
-        time_heads(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter)[0]
-        for seed in (1, 1, 2)
+        time_heads(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter)[0] for seed in (1, 1, 2)
     ]
     chosen = [HeadMask.parse(" ".join(record["heads_pruned"]), (4, 4, 4)) for record in records]
     assert [len(mask) for mask in chosen] == [6, 6, 6]

@@ -15,12 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmark import ablation as module
 from experiments.benchmark.__main__ import ablation_ratios
-from experiments.benchmark.ablation import (
-    ablation_multiply_adds,
-    benchmark_ablation,
-    matrix_rate,
-    published_evaluation,
-)
+from experiments.benchmark.ablation import ablation_multiply_adds, benchmark_ablation, matrix_rate, published_evaluation
 from prune_heads.anatomy import attention_blocks
 from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of
@@ -64,9 +59,7 @@ def clock(monkeypatch):
     names = {"float32": "engine", "bfloat16": "bfloat16"}
     monkeypatch.setattr(side, "table", timed(side.table, lambda self: names[self.setup.dtype]))
     monkeypatch.setattr(side, "alone", timed(side.alone, lambda *_: "one_at_a_time"))
-    in_here = timed(
-        lambda setup, split, mask: module._in_a_process(setup, split, mask, 1), lambda *_: "published"
-    )
+    in_here = timed(lambda setup, split, mask: module._in_a_process(setup, split, mask, 1), lambda *_: "published")
     monkeypatch.setattr(module, "published_evaluation", in_here)
     rates = itertools.cycle(RATES)
     monkeypatch.setattr(module, "matrix_rate", lambda model: next(rates))
@@ -115,11 +108,7 @@ def test_the_floor_is_what_is_needed_at_the_rate_of_the_machine(setup, clock):
 
 def test_a_report_has_its_conditions(setup, clock):
     report = benchmark_ablation(setup, Silent(), repeats=1)
-    assert (report["model"]["name"], report["task"], report["data"]["split"]) == (
-        "tiny",
-        "sst2",
-        "validation",
-    )
+    assert (report["model"]["name"], report["task"], report["data"]["split"]) == ("tiny", "sst2", "validation")
     assert (report["n_examples"], report["n_variants"], report["batch_size"]) == (30, N_HEADS, 32)
     assert (report["dtype"], report["compiled"], report["compile_seconds"]) == ("float32", False, None)
     assert report["threads"] == 1

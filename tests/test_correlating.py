@@ -22,9 +22,7 @@ def ablation(tmp_path):
     """A function that writes what `prune-heads ablate --output` leaves."""
 
     def write(folder, splits, *, kind="without-one", metric="accuracy", labels=NLI, model="bert"):
-        tables = [
-            {"split": split, "kind": kind, "metric": metric, "delta": rows} for split, rows in splits.items()
-        ]
+        tables = [{"split": split, "kind": kind, "metric": metric, "delta": rows} for split, rows in splits.items()]
         about = {"name": model, "fingerprint": f"sha of {model}"}
         record = {"command": "ablate", "model": about, "labels": labels, "tables": tables}
         return write_json(tmp_path / folder / "record.json", record).parent
@@ -151,13 +149,9 @@ def test_a_file_of_scores_without_its_record_has_no_model(scores, ablation):
 
 def test_series_that_cannot_be_compared(ablation, scores):
     mine = ablation("mine", {"a": DELTAS})
-    with pytest.raises(
-        RunError, match=r"same heads; .*\(mine\) has \[3, 2\] heads a layer, .*\(s\) has \[2, 2\]"
-    ):
+    with pytest.raises(RunError, match=r"same heads; .*\(mine\) has \[3, 2\] heads a layer, .*\(s\) has \[2, 2\]"):
         paired(mine, scores("s", [[1.0, 2.0], [3.0, 4.0]]))
-    with pytest.raises(
-        LabelError, match=r"has entailment, neutral, contradiction, .* has negative, positive"
-    ):
+    with pytest.raises(LabelError, match=r"has entailment, neutral, contradiction, .* has negative, positive"):
         paired(mine, ablation("sst2", {"b": OTHER}, labels=["negative", "positive"]))
     with pytest.raises(LabelError, match="has scores instead of labels"):
         paired(mine, ablation("stsb", {"b": OTHER}, labels=None, metric="pearson"))

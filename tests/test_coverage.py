@@ -82,8 +82,7 @@ def always():
 
 
 @pytest.mark.parametrize(
-    "model_type",
-    [name if name in always() else pytest.param(name, marks=pytest.mark.thorough) for name in FAMILIES],
+    "model_type", [name if name in always() else pytest.param(name, marks=pytest.mark.thorough) for name in FAMILIES]
 )
 def test_a_random_model_shows_nothing_wrong(model_type, tmp_path):
     """A seeded sample of what `make thorough` tries; what heads are taken out of is saved, comes back, and trains."""
@@ -94,9 +93,7 @@ def test_a_random_model_shows_nothing_wrong(model_type, tmp_path):
     refused = {name for name in CAN if not ROWS[model_type][name]}
     assert refused <= set(outcome.refused)
     assert outcome.refused.keys() == refused or ROWS[model_type]["refused"], case
-    if "remove" in outcome.refused or case.changes.get(
-        "is_decoder"
-    ):  # an encoder's, which no checkpoint may be
+    if "remove" in outcome.refused or case.changes.get("is_decoder"):  # an encoder's, which no checkpoint may be
         return
     model = case.model()
     inputs = case.inputs(model)
@@ -205,11 +202,7 @@ def test_variants_are_exact_or_refused_by_their_switch(model_type, changes, refu
 @pytest.mark.parametrize(
     ("model_type", "before", "changes"),
     [
-        (
-            "albert",
-            {"pattern": r"albert_layer_groups\.(\d+)\.albert_layers\.(0)\.attention"},
-            {"inner_group_num": 2},
-        ),
+        ("albert", {"pattern": r"albert_layer_groups\.(\d+)\.albert_layers\.(0)\.attention"}, {"inner_group_num": 2}),
         ("albert", {"closing": ""}, {}),
         ("falcon", {"not_removed_if": None}, {"alibi": True, "multi_query": False}),
         ("gpt_bigcode", {"interleaved": False}, {"multi_query": False}),

@@ -83,9 +83,7 @@ def test_every_line_goes_from_no_head_to_all(record, examples):
         assert [point["n_pruned"] for point in points] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12]
         assert (points[0]["value"], points[-1]["value"]) == (base, none)
         assert all(point["low"] <= point["value"] <= point["high"] for point in points)
-        assert (
-            min(p["value"] for p in points) <= each["areas"]["validation"] <= max(p["value"] for p in points)
-        )
+        assert min(p["value"] for p in points) <= each["areas"]["validation"] <= max(p["value"] for p in points)
 
 
 def test_a_line_prunes_the_lowest_scores_and_its_values_are_those_of_its_masks(record, setup, examples):
@@ -113,11 +111,7 @@ def test_steps_finer_than_a_head_change_no_area(setup):
 
 
 def test_an_older_record_is_made_new_from_its_points(record):
-    old = {
-        **record,
-        "format": 1,
-        "lines": [{**each, "areas": {"validation": 0.5}} for each in record["lines"]],
-    }
+    old = {**record, "format": 1, "lines": [{**each, "areas": {"validation": 0.5}} for each in record["lines"]]}
     assert record["format"] == 2
     again = renewed(old)
     assert [each["criterion"] for each in again["lines"]] == [each["criterion"] for each in record["lines"]]
@@ -136,9 +130,7 @@ def test_random_is_a_band_over_draws_of_consecutive_seeds(record, setup, example
         assert (point["low"], point["high"]) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
         assert point["heads_pruned"] is None
     assert any(point["low"] < point["high"] for point in found["points"])
-    again, other = (
-        curves(setup, Curves(("random",), seed=seed, draws=N_DRAWS), Silent())["lines"] for seed in (0, 1)
-    )
+    again, other = (curves(setup, Curves(("random",), seed=seed, draws=N_DRAWS), Silent())["lines"] for seed in (0, 1))
     assert again == [found]
     assert other != [found]
 
@@ -157,9 +149,7 @@ def test_scores_are_correlated_pair_by_pair_but_for_random(record):
         assert -1 <= pair["pearson"]["low"] <= pair["pearson"]["value"] <= pair["pearson"]["high"] <= 1
 
 
-def test_rescored_gradients_are_those_of_the_model_without_the_heads_that_went(
-    record, rescored, setup, examples
-):
+def test_rescored_gradients_are_those_of_the_model_without_the_heads_that_went(record, rescored, setup, examples):
     subject = examples.subject
     batches = subject.batches(subject.task.load("train"))
     found = line(rescored, "gradient")
@@ -197,9 +187,7 @@ def test_a_criterion_without_data_is_not_asked_again(record, rescored):
 def test_an_oracle_is_called_one(setup, split, is_oracle):
     reporter = Silent()
     found = curves(setup, Curves(("ablation",), score_split=split), reporter)
-    assert (
-        found["lines"][0]["scored_on"] == found["scored_on"]["ablation"]["split"] == (split or "validation")
-    )
+    assert found["lines"][0]["scored_on"] == found["scored_on"]["ablation"]["split"] == (split or "validation")
     assert any("an oracle" in note for note in reporter.notes) is is_oracle
     assert found["configuration"]["estimator"] is None
 
@@ -238,9 +226,7 @@ def test_a_metric_that_is_no_mean_has_no_standard_error(checkpoint, tmp_path):
     setup = Setup(str(checkpoint), "cola", data_dir=folder, label_order=("unacceptable", "acceptable"))
     found = curves(setup, Curves(("ablation", "random"), draws=2, steps=3), Silent())
     assert found["headline"] == "matthews_correlation"
-    assert [point["percent"] for point in found["lines"][0]["points"]] == pytest.approx(
-        [0, 100 / 3, 200 / 3, 100]
-    )
+    assert [point["percent"] for point in found["lines"][0]["points"]] == pytest.approx([0, 100 / 3, 200 / 3, 100])
     subject = load_subject(setup, Silent())
     data = predictions_of(setup, subject, subject.task.load("validation"), Silent())
     assert score(subject, Scoring("ablation"), data).scores.standard_error is None

@@ -51,9 +51,7 @@ def test_only_heads_of_the_kind_go_and_in_the_end_all_of_them(setup, shape, resc
 
 
 def test_all_blocks_by_name_are_the_curve_without_names(setup):
-    named, plain = (
-        curves(setup, replace(OF_ONE_DRAW, blocks=blocks), Silent()) for blocks in (("A", "D", "E"), None)
-    )
+    named, plain = (curves(setup, replace(OF_ONE_DRAW, blocks=blocks), Silent()) for blocks in (("A", "D", "E"), None))
     for part in ("lines", "correlations"):
         assert named[part] == plain[part]
     assert "blocks" not in plain["configuration"]

@@ -67,8 +67,7 @@ def test_every_option_in_the_readme_is_there():
 
 
 @pytest.mark.parametrize(
-    "document",
-    ["README.md", "CONTRIBUTING.md", "experiments/README.md", "results/LOG.md", "results/README.md"],
+    "document", ["README.md", "CONTRIBUTING.md", "experiments/README.md", "results/LOG.md", "results/README.md"]
 )
 def test_links_and_paths_lead_somewhere(document):
     folder = (ROOT / document).parent
@@ -95,7 +94,7 @@ def test_nothing_stands_at_the_top_but_what_belongs_there():
         "pyproject.toml",
     }
     assert {name for name in top if not name.startswith(".")} == files | {
-        *("prune_heads", "experiments", "tests", "results"),
+        *("prune_heads", "experiments", "tests", "results")
     }
 
 
@@ -238,9 +237,7 @@ def test_vector_figures_are_kept_only_where_a_page_shows_them():
         assert f"michel2019/{file.name}" in linked
 
 
-@pytest.mark.parametrize(
-    "file", sorted((ROOT / "results/michel2019").glob("*.md")), ids=lambda file: file.stem
-)
+@pytest.mark.parametrize("file", sorted((ROOT / "results/michel2019").glob("*.md")), ids=lambda file: file.stem)
 def test_a_reproduction_is_that_of_its_records(file, tmp_path, invoke):
     kept = file.parent
     shutil.copytree(kept / "records", tmp_path / "records")
@@ -253,9 +250,7 @@ def test_a_reproduction_is_that_of_its_records(file, tmp_path, invoke):
         assert_same_picture(tmp_path / name, kept / name)
 
 
-@pytest.mark.parametrize(
-    "file", sorted((ROOT / "results/michel2019/records").iterdir()), ids=lambda file: file.stem
-)
+@pytest.mark.parametrize("file", sorted((ROOT / "results/michel2019/records").iterdir()), ids=lambda file: file.stem)
 def test_the_records_of_the_reproductions_are_of_whole_data_and_a_clean_tree(file):
     record = json.loads(file.read_text())
     assert record["configuration"]["max_examples"] is None or record["command"] == "estimators"

@@ -80,9 +80,7 @@ def test_labels_are_read_by_name_not_by_place(task):
     for subject in (straight, swapped):
         logits = predict(subject.model, subject.batches(split))
         batches = subject.batches(split)
-        results.append(
-            (subject.objective.predictions(logits), subject.objective.metrics(logits, batches.references))
-        )
+        results.append((subject.objective.predictions(logits), subject.objective.metrics(logits, batches.references)))
     assert np.array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
     assert np.array_equal(straight.batches(split).targets.values, 1 - swapped.batches(split).targets.values)
@@ -124,9 +122,7 @@ def test_lower_precision_is_near(task, dtype):
 
 
 @pytest.mark.parametrize(("model_type", "room"), [("bert", 64), ("roberta", 63), ("distilbert", 64)])
-def test_texts_longer_than_the_model_are_cut_also_when_the_tokenizer_knows_no_limit(
-    model_type, room, tmp_path
-):
+def test_texts_longer_than_the_model_are_cut_also_when_the_tokenizer_knows_no_limit(model_type, room, tmp_path):
     rows = "\n".join(f"{'dog ' * 200}\t{label}" for label in (0, 1))
     (tmp_path / "dev.tsv").write_text(f"sentence\tlabel\n{rows}\n")
     task = load_task("sst2", data_dir=tmp_path)

@@ -16,22 +16,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from prune_heads import Evaluator, HeadMask, HeadScores, attention_blocks, gate_gradients, load_task, select
-from prune_heads.errors import (
-    CriterionError,
-    DataError,
-    HeadDescriptorError,
-    LabelError,
-    StoreError,
-    TaskError,
-)
+from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, LabelError, StoreError, TaskError
 from prune_heads.importance import CRITERIA, criterion_of
 from prune_heads.objectives.single_label import SingleLabel
 
 draw = random.Random(0)
-ROWS = [
-    {"text": " ".join(draw.choices(WORDS, k=draw.randint(1, 9))), "label": draw.randint(0, 1)}
-    for _ in range(30)
-]
+ROWS = [{"text": " ".join(draw.choices(WORDS, k=draw.randint(1, 9))), "label": draw.randint(0, 1)} for _ in range(30)]
 SHAPE = (4, 4, 4)
 
 
@@ -121,9 +111,7 @@ def test_whatever_carries_the_data_the_numbers_are_the_same(carrier, model, ev):
     assert other.ablate().delta == ev.ablate().delta
     scores, same = ev.score(), other.score()
     np.testing.assert_allclose(same.flat(), scores.flat(), rtol=1e-4)
-    np.testing.assert_allclose(
-        np.concatenate(same.standard_error), np.concatenate(scores.standard_error), rtol=1e-4
-    )
+    np.testing.assert_allclose(np.concatenate(same.standard_error), np.concatenate(scores.standard_error), rtol=1e-4)
     assert other.curve(scores).points[3]["value"] == ev.curve(scores).points[3]["value"]
 
 
@@ -185,9 +173,7 @@ def test_texts_need_a_tokenizer(model):
 def test_without_a_store_nothing_is_left_and_nothing_said(ev, tmp_path, monkeypatch, capfd, own_store):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(
-        "prune_heads.predictions.fingerprint", lambda model: pytest.fail("weights were hashed")
-    )
+    monkeypatch.setattr("prune_heads.predictions.fingerprint", lambda model: pytest.fail("weights were hashed"))
     ev.evaluate("1:1"), ev.ablate(), ev.curve(ev.score(), steps=3), ev.compare(None, "1:1")
     assert os.listdir(tmp_path) == []
     assert not own_store.exists()
@@ -223,18 +209,10 @@ def test_the_model_stays_as_it_is(model, ev):
 def test_scores_are_head_scores_that_select_takes(ev):
     scores = ev.score("magnitude")
     assert isinstance(scores, HeadScores)
-    assert (scores.criterion, scores.estimator, scores.split, scores.n_examples) == (
-        "magnitude",
-        None,
-        None,
-        0,
-    )
+    assert (scores.criterion, scores.estimator, scores.split, scores.n_examples) == ("magnitude", None, None, 0)
     mask = select(scores, 5)
     assert len(mask) == 5
-    assert (
-        HeadScores.from_json(json.loads(json.dumps(scores.to_json()))).flat().tolist()
-        == scores.flat().tolist()
-    )
+    assert HeadScores.from_json(json.loads(json.dumps(scores.to_json()))).flat().tolist() == scores.flat().tolist()
 
 
 def test_a_criterion_of_ones_own_is_given_the_examples(ev):
@@ -283,9 +261,7 @@ def test_what_cannot_be_called_is_no_criterion(ev):
 
 def test_a_criterion_scores_a_model_without_the_heads_that_are_gone(model):
     def sizes(examples):
-        return [
-            [float(len(examples.gone))] * block.n_original_heads for block in attention_blocks(examples.model)
-        ]
+        return [[float(len(examples.gone))] * block.n_original_heads for block in attention_blocks(examples.model)]
 
     from prune_heads import remove_heads
 
@@ -329,9 +305,7 @@ def test_results_show_in_a_terminal_a_notebook_and_pandas(ev):
 
 def test_a_module_of_ones_own_needs_no_configuration(tmp_path):
     torch.manual_seed(0)
-    body = nn.TransformerEncoder(
-        nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2, enable_nested_tensor=False
-    )
+    body = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2, enable_nested_tensor=False)
 
     class Model(nn.Module):
         def __init__(self):
@@ -351,9 +325,7 @@ def test_a_module_of_ones_own_needs_no_configuration(tmp_path):
     assert (scores.flat() > 0).all()
     assert ev.curve(scores, steps=2).points[-1]["value"] == none
     kept = Evaluator(model, DataLoader(TensorDataset(x, labels), batch_size=5), store=tmp_path)
-    with pytest.raises(
-        StoreError, match=r"got Model without one\. Set model\.config .* or leave out the store"
-    ):
+    with pytest.raises(StoreError, match=r"got Model without one\. Set model\.config .* or leave out the store"):
         kept.evaluate()
 
 
@@ -364,9 +336,7 @@ def test_every_criterion_scores_on_the_examples_of_the_evaluator(ev, criterion):
     assert scores.n_heads == SHAPE
 
 
-OWN = (
-    "import numpy as np\n\n\ndef ranks(examples):\n    'Later heads matter more.'\n    return np.arange(12)\n"
-)
+OWN = "import numpy as np\n\n\ndef ranks(examples):\n    'Later heads matter more.'\n    return np.arange(12)\n"
 
 
 @pytest.mark.parametrize("folder", ["", "nested/"])
@@ -398,9 +368,7 @@ def test_a_criterion_is_named_by_its_file_or_its_module(ev, tmp_path, monkeypatc
         (OWN, "ranks", "must be one of gradient, ablation, magnitude, random, or one's own"),
     ],
 )
-def test_a_criterion_that_does_not_fit_is_refused_with_the_reason(
-    ev, tmp_path, monkeypatch, source, name, said
-):
+def test_a_criterion_that_does_not_fit_is_refused_with_the_reason(ev, tmp_path, monkeypatch, source, name, said):
     (tmp_path / "own.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CriterionError, match=said):

@@ -34,9 +34,7 @@ def gated_logits(model, heads):
 
 
 def test_the_attention_asked_for_is_the_attention_used(model, request):
-    assert (model.config.model_type, model.config._attn_implementation) == request.node.callspec.params[
-        "model"
-    ]
+    assert (model.config.model_type, model.config._attn_implementation) == request.node.callspec.params["model"]
 
 
 def test_blocks_are_all_found_in_order(model):
@@ -229,9 +227,7 @@ def test_a_block_of_another_shape_is_refused():
         attention_blocks(model)
     model = tiny_model()
     model.bert.encoder.layer[0].attention.self.query = torch.nn.Identity()
-    with pytest.raises(
-        UnsupportedModelError, match=r"must be a torch.nn.Linear or a Conv1D; got torch.*Identity"
-    ):
+    with pytest.raises(UnsupportedModelError, match=r"must be a torch.nn.Linear or a Conv1D; got torch.*Identity"):
         attention_blocks(model)
     model = tiny_model()
     del model.bert.encoder.layer[1].attention

@@ -58,8 +58,7 @@ def nothing(model):
 
 
 @pytest.mark.parametrize(
-    "model_type",
-    [name if name in SHOWN else pytest.param(name, marks=pytest.mark.thorough) for name in REMOVED],
+    "model_type", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.thorough) for name in REMOVED]
 )
 def test_a_dense_model_is_the_zeroed_one_to_the_last_weight(model_type, tmp_path):
     original = tiny_model(model_type)
@@ -189,13 +188,7 @@ def test_a_tokenizer_that_cannot_pad():
     subject = classifier(tiny_model("gpt2"))
     subject.tokenizer.pad_token = None
     batches = random_batches(subject)
-    assert [tuple(batch["input_ids"].shape) for batch in batches] == [
-        (1, 3),
-        (1, 33),
-        (2, 64),
-        (8, 64),
-        (3, 33),
-    ]
+    assert [tuple(batch["input_ids"].shape) for batch in batches] == [(1, 3), (1, 33), (2, 64), (8, 64), (3, 33)]
     assert all(batch["attention_mask"].all() for batch in batches)
     assert len(batches[3]["input_ids"].unique()) > 15
 
@@ -212,11 +205,7 @@ def test_onnx_computes_what_the_model_computes_on_any_batch(model_type, tmp_path
     linear_maps.use_onednn(model)
     before = [type(module) for module in model.modules()], fingerprint(model), model.config.to_dict()
     write_onnx(model, tiny_inputs(2, 7), tmp_path)
-    assert (
-        [type(module) for module in model.modules()],
-        fingerprint(model),
-        model.config.to_dict(),
-    ) == before
+    assert ([type(module) for module in model.modules()], fingerprint(model), model.config.to_dict()) == before
     assert model.config._attn_implementation == "sdpa"
     batches = [tiny_inputs(n, length, seed=n) for n, length in ((1, 2), (1, 30), (5, 12), (8, 64))]
     for batch, got in zip(batches, run_onnx(tmp_path, batches), strict=True):
@@ -227,9 +216,7 @@ def test_onnx_computes_what_the_model_computes_on_any_batch(model_type, tmp_path
     content = (tmp_path / ONNX_FILE).read_bytes()
     assert b".py" not in content  # the exporter's stacks of calls, with this machine's paths
     n_weights = sum(p.numel() for p in model.parameters())
-    assert (
-        len(content) < 4 * n_weights + 200_000 < 4 * sum(p.numel() for p in original.parameters()) + 200_000
-    )
+    assert len(content) < 4 * n_weights + 200_000 < 4 * sum(p.numel() for p in original.parameters()) + 200_000
     session = onnxruntime.InferenceSession(content)
     assert [(x.name, x.shape) for x in session.get_inputs()] == [
         (name, ["batch", "length"]) for name in ("input_ids", "attention_mask")
@@ -241,9 +228,7 @@ def test_onnx_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     model = tiny_model("bert")
     monkeypatch.setattr(exporting, "write_onnx", lambda model, inputs, folder: None)
     monkeypatch.setattr(
-        exporting,
-        "run_onnx",
-        lambda folder, batches: [logits(model, batch).numpy() + 3e-4 for batch in batches],
+        exporting, "run_onnx", lambda folder, batches: [logits(model, batch).numpy() + 3e-4 for batch in batches]
     )
     with pytest.raises(ExportError, match=r"--to onnx must give the logits of the model within 1e-04"):
         export(classifier(model), nothing(model), "onnx", tmp_path)
@@ -258,9 +243,7 @@ def test_a_model_that_cannot_be_exported_is_refused_with_the_first_cause(tmp_pat
 
     monkeypatch.setattr(torch.onnx, "export", broken)
     model = tiny_model("bert")
-    with pytest.raises(
-        ExportError, match=r"'bert' model.*says ValueError: cannot view a tensor\. Try --to dense"
-    ):
+    with pytest.raises(ExportError, match=r"'bert' model.*says ValueError: cannot view a tensor\. Try --to dense"):
         write_onnx(model, tiny_inputs(), tmp_path)
     assert model.config._attn_implementation == "sdpa"
 
@@ -307,9 +290,7 @@ def test_large_models_get_a_file_of_weights(tmp_path, monkeypatch):
 def test_what_is_not_installed_is_named(monkeypatch):
     require("onnx")
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
     with pytest.raises(ExportError, match=r"not installed: onnxruntime\. pip install 'prune-heads\[onnx\]'"):
         require("onnx")
     require("dense")

@@ -129,9 +129,7 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
         schedule.step()
         optimizer.zero_grad()
     for (name, mine), theirs in zip(model.named_parameters(), trained.parameters(), strict=True):
-        if (
-            "key.bias" not in name
-        ):  # its gradient is rounding alone, for a softmax ignores it; Adam blows it up
+        if "key.bias" not in name:  # its gradient is rounding alone, for a softmax ignores it; Adam blows it up
             assert torch.allclose(mine, theirs, atol=1e-6), name
 
 
@@ -285,9 +283,7 @@ def test_any_file_of_a_save_that_is_cut_or_missing_is_noticed(tmp_path):
             file.unlink() if spoilt is None else file.write_bytes(spoilt)
             assert last_whole(work, reporter) is None
         file.write_bytes(content)
-        assert all(
-            note.startswith(f"what was saved at step 2 is not used: {file.name}") for note in reporter.notes
-        )
+        assert all(note.startswith(f"what was saved at step 2 is not used: {file.name}") for note in reporter.notes)
     assert last_whole(work, Silent()) == save
 
 
@@ -319,9 +315,7 @@ def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_pat
 
 def test_the_record_names_no_place(tmp_path, sentiment):
     setup = replace(SETUP, model=str(sentiment), max_examples=64)
-    record = finetune_into(
-        setup, replace(QUICK, epochs=1), Silent(), NewFolder(tmp_path / "out"), finetuning_files
-    )
+    record = finetune_into(setup, replace(QUICK, epochs=1), Silent(), NewFolder(tmp_path / "out"), finetuning_files)
     assert record["model"]["name"] == "sentiment"
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
     assert record["finetuned"] != record["model"]["fingerprint"]
@@ -332,9 +326,7 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     file.write_text("a text\n")
     with pytest.raises(PruneHeadsError, match="float16 needs a GPU"):
         finetune(replace(SETUP, dtype="float16", device="cpu"), QUICK, tmp_path / "work", Silent())
-    with pytest.raises(
-        PruneHeadsError, match="--keep-steps must be at most 6, the steps of this training; got 7"
-    ):
+    with pytest.raises(PruneHeadsError, match="--keep-steps must be at most 6, the steps of this training; got 7"):
         tuned(tmp_path / "out", recipe=replace(QUICK, keep_steps=(0, 7)))
     assert not list(tmp_path.glob("*out*"))
     texts = Setup("mini", "lm", train_file=file)

@@ -70,9 +70,7 @@ def test_a_start_takes_no_head_for_something_else(tmp_path, copy):
     assert start.drawn == ("score.weight",)
     assert not torch.equal(start.model.score.weight, model.score.weight)
     assert torch.equal(start.model.model.norm.weight, model.model.norm.weight)
-    multi = load_to_finetune(
-        str(edit(copy, problem_type="multi_label_classification")), ("negative", "positive")
-    )
+    multi = load_to_finetune(str(edit(copy, problem_type="multi_label_classification")), ("negative", "positive"))
     assert multi.drawn == ("classifier.bias", "classifier.weight")
     assert multi.model.config.problem_type is None
 
@@ -91,10 +89,7 @@ def test_a_start_takes_no_head_for_something_else(tmp_path, copy):
         ({"id2label": ["negative", "positive"]}, "id2label .* must map numbers from 0 to names"),
         ({"id2label": {"-1": "negative", "0": "positive"}}, "must map numbers from 0"),
         ({"num_labels": 3}, "num_labels .* must be the number of labels that id2label names, 2; got 3"),
-        (
-            {"label2id": {"negative": 1, "positive": 0}},
-            "label2id .* agree with id2label, where negative is 0",
-        ),
+        ({"label2id": {"negative": 1, "positive": 0}}, "label2id .* agree with id2label, where negative is 0"),
         ({"label2id": ["negative"]}, "label2id .* must map names to numbers"),
         ({"is_decoder": True}, "is_decoder in config.json of copy must be false"),
         ({"quantization_config": {"quant_method": "guess"}}, "quantization_config .* must be absent.*guess"),
@@ -130,9 +125,7 @@ def test_entries_that_contradict_or_would_be_ignored_are_refused(change, said, c
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
-def test_what_is_harmless_is_settled_with_a_note_and_changes_nothing(
-    file, change, said, copy, sst2, checkpoint
-):
+def test_what_is_harmless_is_settled_with_a_note_and_changes_nothing(file, change, said, copy, sst2, checkpoint):
     split = load_task("sst2", data_dir=sst2).load("validation")
 
     def answers(folder):
@@ -148,9 +141,7 @@ def test_what_is_harmless_is_settled_with_a_note_and_changes_nothing(
 
 def test_a_padding_token_that_only_the_tokenizer_names_marks_where_texts_end(tmp_path):
     """GPT-2 reads its logits off the last token that is no padding."""
-    config = GPT2Config(
-        n_embd=32, n_layer=2, n_head=4, vocab_size=120, n_positions=64, pad_token_id=0, **LABELS
-    )
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=120, n_positions=64, pad_token_id=0, **LABELS)
     saved(GPT2ForSequenceClassification(config), tmp_path / "model")
     right = logits(tmp_path / "model")
     assert torch.equal(logits(edit(tmp_path / "model", pad_token_id=None)), right)
@@ -180,9 +171,7 @@ def test_a_tokenizer_that_no_file_describes_is_refused_by_the_names_of_its_files
 def test_a_tokenizer_of_another_model_or_class_is_refused(copy):
     words = load_classifier(str(copy)).tokenizer("the film is good")["input_ids"]
     edit(copy, "tokenizer_config.json", tokenizer_class="RobertaTokenizer")
-    if (
-        AutoTokenizer.from_pretrained(copy)("the film is good")["input_ids"] != words
-    ):  # transformers 5.0 reads the file
+    if AutoTokenizer.from_pretrained(copy)("the film is good")["input_ids"] != words:  # transformers 5.0 reads the file
         refuse(copy, "must be of the class that its tokenizer.json is for; as RobertaTokenizer")
     edit(copy, "tokenizer_config.json", tokenizer_class="TokenizersBackend", model_input_names=["foo"])
     refuse(copy, "must hold 'input_ids'")

@@ -17,43 +17,17 @@ from prune_heads.checkpoints.to_finetune import load_to_finetune
     ("change", "said"),
     [
         (lambda w: w.update({"foo.bar": torch.zeros(1)}), "has foo.bar left over"),
-        (
-            lambda w: w.update({QUERY.replace("weight", "lora_A.default.weight"): torch.zeros(1)}),
-            "lora_A.* left over",
-        ),
-        (
-            lambda w: {f"base_model.model.{key}": value for key, value in w.items()},
-            "lacks .* has base_model.model",
-        ),
-        (
-            lambda w: w.update({"bert.pooler.dense.lora_A.weight": torch.zeros(2, 32)}),
-            "lora_A.weight left over",
-        ),
+        (lambda w: w.update({QUERY.replace("weight", "lora_A.default.weight"): torch.zeros(1)}), "lora_A.* left over"),
+        (lambda w: {f"base_model.model.{key}": value for key, value in w.items()}, "lacks .* has base_model.model"),
+        (lambda w: w.update({"bert.pooler.dense.lora_A.weight": torch.zeros(2, 32)}), "lora_A.weight left over"),
         (lambda w: w.update({"qa_outputs.weight": torch.zeros(2, 32)}), "qa_outputs.weight left over"),
-        (
-            lambda w: w.update({QUERY.removeprefix("bert."): w[QUERY] + 1}),
-            "stored once; copy has .* for the same",
-        ),
+        (lambda w: w.update({QUERY.removeprefix("bert."): w[QUERY] + 1}), "stored once; copy has .* for the same"),
         (codes(torch.int8), r"copy has bert\S*query.weight \(I8\): codes of a quantised model"),
         (codes(torch.int64), r"\(I64\)"),
-        (
-            lambda w: w.update({"classifier.bias": torch.zeros(2, dtype=torch.uint8)}),
-            r"classifier.bias \(U8\)",
-        ),
+        (lambda w: w.update({"classifier.bias": torch.zeros(2, dtype=torch.uint8)}), r"classifier.bias \(U8\)"),
         (lambda w: w.update({QUERY: w[QUERY].to(torch.float8_e4m3fn)}), r"\(F8_E4M3\)"),
     ],
-    ids=[
-        "unknown",
-        "lora",
-        "peft",
-        "lora of a pooler",
-        "questions",
-        "twice",
-        "int8",
-        "int64",
-        "uint8",
-        "float8",
-    ],
+    ids=["unknown", "lora", "peft", "lora of a pooler", "questions", "twice", "int8", "int64", "uint8", "float8"],
 )
 def test_weights_without_a_place_or_without_numbers_are_refused(change, said, copy):
     refuse(rewrite(copy, change), said)
@@ -68,17 +42,12 @@ def test_what_may_be_left_over_changes_nothing(checkpoint, copy, tmp_path):
         "bert.embeddings.position_ids": torch.arange(64)[None],
     }
     assert torch.equal(logits(rewrite(copy, lambda w: w.update(more))), right)
-    assert torch.equal(
-        logits(rewrite(copy, lambda w: {k.removeprefix("bert."): v for k, v in w.items()})), right
-    )
+    assert torch.equal(logits(rewrite(copy, lambda w: {k.removeprefix("bert."): v for k, v in w.items()})), right)
     assert torch.equal(logits(rewrite(copy, lambda w: {k: v.double() for k, v in w.items()})), right)
     model = tiny_model("roberta", n_labels=2)
     roberta = saved(model, tmp_path / "roberta")
     right = logits(roberta)
-    pooler = {
-        "roberta.pooler.dense.weight": torch.zeros(32, 32),
-        "roberta.pooler.dense.bias": torch.zeros(32),
-    }
+    pooler = {"roberta.pooler.dense.weight": torch.zeros(32, 32), "roberta.pooler.dense.bias": torch.zeros(32)}
     assert torch.equal(logits(rewrite(roberta, lambda w: w.update(pooler))), right)
 
 
@@ -120,11 +89,7 @@ def read_pairs(name):
     ("model_type", "change", "said"),
     [
         ("gpt2", {"n_layer": 1}, r"transformer\.h\.1.* left over"),
-        (
-            "gpt2",
-            {"bos_token_id": 100},
-            "bos_token_id in config.json of model is 100, the tokenizer has none",
-        ),
+        ("gpt2", {"bos_token_id": 100}, "bos_token_id in config.json of model is 100, the tokenizer has none"),
         ("gpt2", {"architectures": 5}, "must be a list of names"),
         ("bert", {"num_hidden_layers": 1}, r"bert\.encoder\.layer\.1.* left over"),
         ("bert", {"is_decoder": True}, "must be false"),
@@ -147,11 +112,7 @@ def test_tied_weights_that_differ_are_refused(tmp_path):
     rewrite(folder, lambda w: w.update({"lm_head.weight": w["transformer.wte.weight"].clone()}))
     load_language_model(str(folder))
     rewrite(folder, lambda w: w.update({"lm_head.weight": w["transformer.wte.weight"] + 1}))
-    refuse(
-        folder,
-        "ties must be the same; model holds lm_head.weight and transformer.wte.weight",
-        load_language_model,
-    )
+    refuse(folder, "ties must be the same; model holds lm_head.weight and transformer.wte.weight", load_language_model)
     load_language_model(str(edit(folder, tie_word_embeddings=False)))
 
 
@@ -159,10 +120,7 @@ def test_tied_weights_that_differ_are_refused(tmp_path):
     ("spoil", "said"),
     [
         (lambda folder: edit(folder, num_hidden_layers=1), r"layer\.1.* left over"),
-        (
-            lambda folder: rewrite(folder, lambda w: w.update({"foo.bar": torch.zeros(1)})),
-            "foo.bar left over",
-        ),
+        (lambda folder: rewrite(folder, lambda w: w.update({"foo.bar": torch.zeros(1)})), "foo.bar left over"),
         (lambda folder: rewrite(folder, codes(torch.int8)), "codes of a quantised model"),
         (lambda folder: [file.unlink() for file in folder.glob("tokenizer*")], "must hold its tokenizer"),
     ],

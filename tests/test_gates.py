@@ -9,15 +9,7 @@ from tiny import tiny_inputs, tiny_model
 from torch import nn
 from torch.nn import functional
 
-from prune_heads import (
-    attention_blocks,
-    describe_attention,
-    gated,
-    gates_of,
-    prove_gates,
-    remove_heads,
-    zero_heads,
-)
+from prune_heads import attention_blocks, describe_attention, gated, gates_of, prove_gates, remove_heads, zero_heads
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.errors import MaskNotAppliedError, UnsupportedModelError
 from prune_heads.importance.gradient import _per_token
@@ -202,10 +194,7 @@ def x():
     return torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
 
 
-CLOSED = {
-    "first": [torch.zeros(4), torch.ones(4)],
-    "second": [torch.ones(4), torch.tensor([1.0, 1.0, 0.5, 1.0])],
-}
+CLOSED = {"first": [torch.zeros(4), torch.ones(4)], "second": [torch.ones(4), torch.tensor([1.0, 1.0, 0.5, 1.0])]}
 
 
 @pytest.mark.parametrize("name", CLOSED)
@@ -265,9 +254,7 @@ def test_a_block_whose_w_o_never_ran_has_no_derivative_of_0(what):
     output = model.bert.encoder.layer[1].attention.output
     if what == "passed by":
         own = output.dense
-        output.forward = lambda hidden, given: output.LayerNorm(
-            functional.linear(hidden, own.weight, own.bias) + given
-        )
+        output.forward = lambda hidden, given: output.LayerNorm(functional.linear(hidden, own.weight, own.bias) + given)
     else:
         model.bert.encoder.layer[1].forward = lambda hidden, *args, **kwargs: hidden
     with pytest.raises(MaskNotAppliedError, match=r"layer\.1\.attention ran without it, or did not run"):

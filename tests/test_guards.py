@@ -60,11 +60,7 @@ def calls(tree):
     functions = ((node.func, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.Call))
     for function, line in functions:
         if isinstance(function, ast.Name | ast.Attribute):
-            yield (
-                function.id if isinstance(function, ast.Name) else function.attr,
-                ast.unparse(function),
-                line,
-            )
+            yield (function.id if isinstance(function, ast.Name) else function.attr, ast.unparse(function), line)
 
 
 def imported(tree):
@@ -83,25 +79,16 @@ def reading(tree):
 def printing(tree):
     ours = {*imported(tree), "pyarrow"}
     yield from (
-        f"{line}: {whole}"
-        for name, whole, line in calls(tree)
-        if name in PRINT and whole.split(".")[0] not in ours
+        f"{line}: {whole}" for name, whole, line in calls(tree) if name in PRINT and whole.split(".")[0] not in ours
     )
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in (
-            "rich",
-            "rich.text",
-            "rich.table",
-            "rich.markup",
-        ):
+        if isinstance(node, ast.ImportFrom) and node.module in ("rich", "rich.text", "rich.table", "rich.markup"):
             yield f"{node.lineno}: {node.module}"
 
 
 def test_files_from_outside_are_read_by_the_reader(trees):
     assert {
-        name: list(reading(tree))
-        for name, tree in trees.items()
-        if name not in READERS and any(reading(tree))
+        name: list(reading(tree)) for name, tree in trees.items() if name not in READERS and any(reading(tree))
     } == {}
 
 

@@ -42,13 +42,7 @@ def test_links_lead_to_pages(topic):
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_blocks_are_of_a_known_language(topic):
-    assert {language for language, _ in BLOCK.findall(page(topic))} <= {
-        "python",
-        "console",
-        "sh",
-        "toml",
-        "text",
-    }
+    assert {language for language, _ in BLOCK.findall(page(topic))} <= {"python", "console", "sh", "toml", "text"}
 
 
 @pytest.mark.parametrize("topic", [topic for topic in TOPICS if blocks(topic, "sh", "console")])

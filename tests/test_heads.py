@@ -111,9 +111,7 @@ def test_indices_out_of_range_are_refused(heads):
         as_mask(heads, SHAPE)
 
 
-@pytest.mark.parametrize(
-    "value", [{}, {"n_heads": [4]}, {"n_heads": [4], "heads_pruned": "1:1"}, {"n_heads": 4}]
-)
+@pytest.mark.parametrize("value", [{}, {"n_heads": [4]}, {"n_heads": [4], "heads_pruned": "1:1"}, {"n_heads": 4}])
 def test_json_of_another_kind_is_refused(value):
     with pytest.raises(HeadDescriptorError, match="heads_pruned"):
         HeadMask.from_json(value)
@@ -171,21 +169,9 @@ def test_a_model_of_one_kind_has_no_letters():
 @pytest.mark.parametrize(
     ("text", "at", "says"),
     [
-        (
-            "2:1",
-            "character 1 ('2')",
-            "this model has several kinds of blocks, so E or A or D must come first",
-        ),
-        (
-            "E:2:1 X:1:1",
-            "character 7 ('X')",
-            "this model has several kinds of blocks, so E or A or D must come first",
-        ),
-        (
-            "e:2:1",
-            "character 1 ('e')",
-            "this model has several kinds of blocks, so E or A or D must come first",
-        ),
+        ("2:1", "character 1 ('2')", "this model has several kinds of blocks, so E or A or D must come first"),
+        ("E:2:1 X:1:1", "character 7 ('X')", "this model has several kinds of blocks, so E or A or D must come first"),
+        ("e:2:1", "character 1 ('e')", "this model has several kinds of blocks, so E or A or D must come first"),
         ("E2:1", "character 2 ('2')", "':' and a layer must follow E"),
         ("A", "the end", "':' and a layer must follow A"),
         ("A:2:1", "character 3 ('2')", "layer 2 must be between 1 and 1"),

@@ -62,16 +62,7 @@ def test_two_commands_from_a_hub_model_and_a_glue_download_to_table_3(cli, mnli,
         tuned = cli("finetune", *tuning, HF_ENDPOINT=endpoint, **settings)
     assert tuned.returncode == 0, tuned.stderr
     assert json.loads((tmp_path / "tuned/record.json").read_text())["model"]["revision"] == SHA
-    shown = (
-        "--model",
-        tmp_path / "tuned",
-        *words,
-        "--choose-examples",
-        20,
-        "--output",
-        tmp_path / "out",
-        "--json",
-    )
+    shown = ("--model", tmp_path / "tuned", *words, "--choose-examples", 20, "--output", tmp_path / "out", "--json")
     done = cli("reproduce", "table3", *shown, HF_ENDPOINT=refusing, **settings)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["table3"]["rows"]

@@ -48,9 +48,7 @@ def files(folder):
 
 
 def as_data_set(files):
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(ANIMALS))}
-    )
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(ANIMALS))})
     rows = {"image": [str(file) for file in files], "label": [file.parent.name for file in files]}
     return datasets.Dataset.from_dict(rows, features=features)
 
@@ -243,13 +241,9 @@ def test_what_is_no_image_is_refused_by_name_or_left_out(model, files, tmp_path,
 
 def test_a_damaged_image_is_refused_by_name(model, files, tmp_path):
     whole = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
-        whole, "JPEG"
-    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, "JPEG")
     subject = subject_of(model, broken(files, tmp_path, whole.getvalue()[:700]))
-    with pytest.raises(
-        DataError, match=r"broken: example 6: the image must be whole, got x.jpg: .*truncated"
-    ):
+    with pytest.raises(DataError, match=r"broken: example 6: the image must be whole, got x.jpg: .*truncated"):
         predict(subject.model, subject.batches(subject.task.load("validation")))
 
 
@@ -272,9 +266,7 @@ def test_folders_that_hold_something_else_are_refused(model, files, tmp_path):
         subject_of(model, tmp_path / "nowhere.csv")
     (tmp_path / "images.csv").write_text("image,label\ngone.png,cat\n,dog\n")
     task = load_task(KIND, own=own_texts(KIND, {"validation": tmp_path / "images.csv"}))
-    with pytest.raises(
-        DataError, match=r"row 1: the image must be a readable file; got .*gone\.png \(No such file"
-    ):
+    with pytest.raises(DataError, match=r"row 1: the image must be a readable file; got .*gone\.png \(No such file"):
         task.load("validation")
 
 
@@ -312,9 +304,7 @@ def test_commands_work_on_images(words, invoke, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.delattr(predictions, "predict")  # what is stored is not computed again
         assert report("evaluate", "--heads", "1:1", "--objective", KIND)["metrics"] == evaluated["metrics"]
-    run = report(
-        "run", "--fraction", "0.25", "--mode", "remove", "--save-checkpoint", "--output", tmp_path / "run"
-    )
+    run = report("run", "--fraction", "0.25", "--mode", "remove", "--save-checkpoint", "--output", tmp_path / "run")
     assert run["n_pruned"] == 3
     assert (tmp_path / "run" / "checkpoint" / "preprocessor_config.json").is_file()
     pruned = ("--model", tmp_path / "run" / "checkpoint")

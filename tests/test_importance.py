@@ -66,9 +66,7 @@ def test_gradients_do_not_depend_on_the_batch_size(model, split, gradients, size
     for name in ("example", "token", "fisher", "signed"):
         a, b = (ESTIMATORS[name].score(g, size) for g in (gradients, others))
         assert np.allclose(a.flat(), b.flat(), rtol=1e-4, atol=1e-7)
-        assert np.allclose(
-            np.concatenate(a.standard_error), np.concatenate(b.standard_error), rtol=1e-3, atol=1e-7
-        )
+        assert np.allclose(np.concatenate(a.standard_error), np.concatenate(b.standard_error), rtol=1e-3, atol=1e-7)
 
 
 def test_the_estimator_batch_does_depend_on_it_and_is_bounded_by_the_extremes(gradients):
@@ -104,9 +102,7 @@ def test_every_block_has_gates_for_its_own_tokens(model_type):
     """Encoder-decoders, a type that shortens the text between its layers, and one that calls a W_O several times."""
     model = classifier(model_type).double()
     inputs, labels = tiny_inputs(), torch.tensor([0, 1, 2])
-    per_token = _per_token(
-        model, attention_blocks(model), Batch(np.arange(3), inputs, labels), SingleLabel("accuracy")
-    )
+    per_token = _per_token(model, attention_blocks(model), Batch(np.arange(3), inputs, labels), SingleLabel("accuracy"))
     signed = torch.cat([gradient.sum(dim=1) for gradient in per_token], dim=1)
     n_heads = [block.n_heads for block in attention_blocks(model)]
     if model_type == "funnel":

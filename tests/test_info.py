@@ -105,11 +105,7 @@ def test_after_removal_the_counts_are_those_of_the_smaller_model(model_type):
         assert expected.after.multiply_adds.total == measured(removed)
 
     found = budget(removed, n_tokens=N_TOKENS)
-    assert (found.before, found.after, found.without_heads) == (
-        expected.before,
-        expected.after,
-        expected.without_heads,
-    )
+    assert (found.before, found.after, found.without_heads) == (expected.before, expected.after, expected.without_heads)
     assert found.removed == expected.removed
 
 

@@ -102,11 +102,7 @@ def test_they_are_gated_proved_zeroed_and_removed(name, tmp_path):
     last = len(attention_blocks(model))  # from 1: the last layer of the last tower
     heads, tower = f"1:2,3 {last}:1,2,3,4", model.names[-1]
     truth = without(
-        model,
-        {
-            f"{model.names[0]}.encoder.layer.0.attention": [1, 2],
-            f"{tower}.encoder.layer.2.attention": range(4),
-        },
+        model, {f"{model.names[0]}.encoder.layer.0.attention": [1, 2], f"{tower}.encoder.layer.2.attention": range(4)}
     )
     expected, plain = logits(truth), logits(model)
     assert (expected - plain).abs().max() > 1e-3
@@ -135,9 +131,7 @@ def test_gradients_of_gates_are_those_of_finite_differences():
             moved[block][head] += step
             with torch.no_grad(), gated(model, moved):
                 losses.append(float(model(**INPUTS, labels=labels)["loss"].double()))
-        assert float(gates[block].grad[head]) == pytest.approx(
-            (losses[0] - losses[1]) / 2e-2, rel=2e-2, abs=1e-4
-        )
+        assert float(gates[block].grad[head]) == pytest.approx((losses[0] - losses[1]) / 2e-2, rel=2e-2, abs=1e-4)
 
 
 def test_the_evaluator_ablates_each_head_of_both():
@@ -181,9 +175,7 @@ def test_a_model_that_is_used_twice_is_found_once():
 
 
 def test_a_model_without_attention_is_no_hindrance():
-    resnet = AutoModel.from_config(
-        tiny_config("resnet", embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1])
-    )
+    resnet = AutoModel.from_config(tiny_config("resnet", embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1]))
     model = nn.ModuleDict({"image": resnet, "text": encoder()})
     assert len(attention_blocks(model)) == 3
     with pytest.raises(UnsupportedModelError, match="hold one as a submodule; got 'resnet'"):

@@ -45,9 +45,7 @@ def test_another_job_has_a_journal_of_its_own(objects, journal, other):
     assert Journal.open(objects, JOB | other).read(0) is None
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda c: c[:-1], lambda c: c[:-1] + b"\xff", lambda c: b"", lambda c: c * 2]
-)
+@pytest.mark.parametrize("spoil", [lambda c: c[:-1], lambda c: c[:-1] + b"\xff", lambda c: b"", lambda c: c * 2])
 def test_a_damaged_step_is_done_again(objects, journal, spoil):
     journal.write(0, VALUES)
     step = f"journals/{journal.name}/0/0.safetensors"

@@ -45,8 +45,7 @@ def other(value, name):
         return OTHER[name]
     return (
         f"{value}x"
-        if isinstance(value, str | None)
-        and name not in ("max_examples", "sample", "sample_seed", "score_examples")
+        if isinstance(value, str | None) and name not in ("max_examples", "sample", "sample_seed", "score_examples")
         else (value or 0) + 1
     )
 

@@ -39,9 +39,7 @@ def folder(model_type, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(model_type, tmp_path_factory):
-    _, name, _, train, _, validation = write_texts(
-        tmp_path_factory.mktemp("texts"), model_type, n_train=20, n_dev=9
-    )
+    _, name, _, train, _, validation = write_texts(tmp_path_factory.mktemp("texts"), model_type, n_train=20, n_dev=9)
     return load_task(name, own=own_texts(name, {"train": train, "validation": validation}))
 
 
@@ -170,9 +168,7 @@ def test_gradients_are_the_slope_of_minus_the_log_likelihood(smooth, tmp_path):
 
 def test_a_dead_head_scores_zero_and_no_other(subject, batches):
     heads = one_head_each(subject.model)
-    scores = ESTIMATORS["example"].score(
-        gate_gradients(zero_heads(copy.deepcopy(subject.model), heads), batches), 4
-    )
+    scores = ESTIMATORS["example"].score(gate_gradients(zero_heads(copy.deepcopy(subject.model), heads), batches), 4)
     zero = {(b, int(h)) for b, row in enumerate(scores.values) for h in np.flatnonzero(row == 0)}
     assert zero == {(b, h) for b, row in heads.items() for h in row}
 
@@ -218,9 +214,7 @@ def test_a_broken_off_table_goes_on_where_it_was(subject, split, own_store, monk
     monkeypatch.setattr(ManyMasks, "logits", broken)
     with pytest.raises(KeyboardInterrupt):
         predict_masks(predictions, masks)
-    monkeypatch.setattr(
-        ManyMasks, "logits", lambda self, batch: computed.append(batch.index) or whole(self, batch)
-    )
+    monkeypatch.setattr(ManyMasks, "logits", lambda self, batch: computed.append(batch.index) or whole(self, batch))
     found = predict_masks(predictions, masks)
     assert sorted(np.concatenate(computed).tolist()) == list(range(len(split.dataset)))  # each batch once
     assert all(np.array_equal(found[mask], expected[mask]) for mask in masks)

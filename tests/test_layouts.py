@@ -73,8 +73,7 @@ def test_layers_that_share_weights_are_gated_apart_and_pruned_together():
 
 
 @pytest.mark.parametrize(
-    "heads",
-    ["E:1:1,4", "E:1:1,2,3,4", "E:2:2 E:3:1", "A:1:1 A:2:3", "D:1:1,2 D:3:4", "D:1:1,2,3,4 A:1:1,2,3,4"],
+    "heads", ["E:1:1,4", "E:1:1,2,3,4", "E:2:2 E:3:1", "A:1:1 A:2:3", "D:1:1,2 D:3:4", "D:1:1,2,3,4 A:1:1,2,3,4"]
 )
 @pytest.mark.parametrize("model_type", ["t5", "umt5"])
 def test_relative_biases_go_to_the_heads_that_are_left(model_type, heads):
@@ -90,9 +89,7 @@ def test_a_second_removal_of_heads_with_relative_biases():
     assert close(logits(remove_heads(remove_heads(model, "E:1:3"), "E:1:1,4 E:2:2")), expected)
 
 
-@pytest.mark.parametrize(
-    "model_type", ["albert", "bert", "gpt2", "llama", "bart", "modernbert", "t5", "swin", "vit"]
-)
+@pytest.mark.parametrize("model_type", ["albert", "bert", "gpt2", "llama", "bart", "modernbert", "t5", "swin", "vit"])
 def test_a_model_without_any_head_still_runs(model_type):
     model = tiny_model(model_type)
     inputs, blocks = inputs_for(model), attention_blocks(model)

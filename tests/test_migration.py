@@ -101,9 +101,7 @@ def import_fails(name):
 def function_is_called(name):
     modules = ("transformers.modeling_utils", "transformers.pytorch_utils")
     return [
-        lambda m=m: getattr(importlib.import_module(m), name)()
-        for m in modules
-        if f"{m}.{name}" not in STILL_THERE
+        lambda m=m: getattr(importlib.import_module(m), name)() for m in modules if f"{m}.{name}" not in STILL_THERE
     ]
 
 
@@ -113,8 +111,7 @@ def trials(tmp_path):
     bare = model_of("bert")
     bare.save_pretrained(tmp_path / "bare")
     masks = {
-        f"{mask}=": [[masked(t, attention, mask) for t in SHAPES for attention in ("eager", "sdpa")]]
-        for mask in MASKS
+        f"{mask}=": [[masked(t, attention, mask) for t in SHAPES for attention in ("eager", "sdpa")]] for mask in MASKS
     }
     return {
         **masks,
@@ -127,18 +124,12 @@ def trials(tmp_path):
         "pruned_heads=": [
             [
                 lambda: widths(BertModel(BertConfig(**BERT, pruned_heads=HEADS))) == [16, 16],
-                lambda: (
-                    not hasattr(
-                        AutoConfig.from_pretrained(tmp_path / "bare", pruned_heads=HEADS), "pruned_heads"
-                    )
-                ),
+                lambda: not hasattr(AutoConfig.from_pretrained(tmp_path / "bare", pruned_heads=HEADS), "pruned_heads"),
             ],
             [lambda: AutoModel.from_pretrained(tmp_path / "bare", pruned_heads=HEADS)],
         ],
         ".pruned_heads = ...": [[set_later]],
-        ".pruned_heads": [
-            [lambda: bare.config.pruned_heads, lambda: bare.encoder.layer[0].attention.pruned_heads]
-        ],
+        ".pruned_heads": [[lambda: bare.config.pruned_heads, lambda: bare.encoder.layer[0].attention.pruned_heads]],
         '"pruned_heads":': [
             [lambda: widths(BertModel.from_pretrained(saved(tmp_path / "full"))) == [16, 16]],
             [lambda: BertModel.from_pretrained(saved(tmp_path / "narrow", narrow=True))],

@@ -34,10 +34,7 @@ def found(source):
         ("model.prune_heads(h)", [".prune_heads()"]),
         ("class A(B):\n    def f(self):\n        super().prune_heads(h)", [".prune_heads()"]),
         ("class A:\n    def f(self):\n        self.prune_heads(h)", [".prune_heads()"]),
-        (
-            f"class A:\n    @property\n    def model(self): ...\n    f = lambda self: self.{MASKED}",
-            ["head_mask="],
-        ),
+        (f"class A:\n    @property\n    def model(self): ...\n    f = lambda self: self.{MASKED}", ["head_mask="]),
         (f"@fixture\ndef model(): ...\ndef f(model):\n    {MASKED}", ["head_mask="]),
         ("model._prune_heads(h)", [".prune_heads()"]),
         ("self.get_head_mask(m, 2)", [".get_head_mask()"]),
@@ -79,9 +76,7 @@ def test_what_is_no_use_is_not_reported(source):
 
 
 def test_lines_are_where_the_words_stand():
-    source = (
-        "model(\n  x,\n  head_mask=m,\n)\nmodel.base_model(\n).prune_heads(\n  h)\nkw = {\n 'head_mask': 1}\n"
-    )
+    source = "model(\n  x,\n  head_mask=m,\n)\nmodel.base_model(\n).prune_heads(\n  h)\nkw = {\n 'head_mask': 1}\n"
     assert found(source + "f(**kw)") == [(3, "head_mask="), (6, ".prune_heads()"), (9, "head_mask=")]
     assert found("f(head_mask=1)(head_mask=2)") == [(1, "head_mask=")]
 
@@ -99,9 +94,7 @@ def test_configurations_are_found_by_key_and_line(tmp_path):
     (tmp_path / "empty.json").write_text('{"pruned_heads": {}, "x": NaN}')
     report = examine([tmp_path])
     where = [(found.file.rpartition("/")[2], found.line, found.use) for found in report.findings]
-    assert where == [("a.toml", n, '"pruned_heads":') for n in (4, 5, 8)] + [
-        ("config.json", 2, '"pruned_heads":')
-    ]
+    assert where == [("a.toml", n, '"pruned_heads":') for n in (4, 5, 8)] + [("config.json", 2, '"pruned_heads":')]
     assert (report.unreadable, report.n_files) == ([], 3)
 
 

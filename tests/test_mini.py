@@ -33,14 +33,8 @@ DIGESTS = {
     ("mini-paraphrase", "train"): "1c0cfb96fd78630c65092404cc92a31efe3935da0b53d2e9128f229164121837",
     ("mini-paraphrase", "validation"): "9c8b151d08f9e418463c1f6aa680402ab53b7eeb081ebb990246ac9555cf581a",
     ("mini-inference", "train"): "8192215a2eb40fd645c029dd0cade41e8667227d930618466ade984da4ac0fad",
-    (
-        "mini-inference",
-        "validation_matched",
-    ): "ffa9aa17076b7ff633de0cdc3af9c6585d9caed38fe963cbd8b628806a173484",
-    (
-        "mini-inference",
-        "validation_mismatched",
-    ): "0affd7a7458a723075d0e9fad7197972727ae918c6033201a88f3c7beff5c128",
+    ("mini-inference", "validation_matched"): "ffa9aa17076b7ff633de0cdc3af9c6585d9caed38fe963cbd8b628806a173484",
+    ("mini-inference", "validation_mismatched"): "0affd7a7458a723075d0e9fad7197972727ae918c6033201a88f3c7beff5c128",
 }
 
 

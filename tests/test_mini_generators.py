@@ -100,13 +100,7 @@ def _label_by_worlds(premise: int, hypothesis: int) -> int:
 
 def test_quantified_labels_agree_with_all_possible_worlds():
     # In a world, each of five musicians is absent, touched nobody, hugged, or touched in another way.
-    people = [
-        ("violinist", "tall"),
-        ("violinist", "tall"),
-        ("violinist", ""),
-        ("musician", "tall"),
-        ("musician", ""),
-    ]
+    people = [("violinist", "tall"), ("violinist", "tall"), ("violinist", ""), ("musician", "tall"), ("musician", "")]
     deeds = [None, set(), {"hug"}, {"touch"}]
     worlds = list(itertools.product(deeds, repeat=len(people)))
     quantifiers = {"every": all, "some": any, "no": lambda truths: not any(truths)}
@@ -232,9 +226,7 @@ LETTER, CITY = translation.Phrase("letter", True, "my"), ("near", translation.Ph
             "illa nutrica alta nunc aliqui regi vidata non",
         ),
         (
-            translation.Clause(
-                KINGS, translation.Action("send"), LETTER, receiver=NURSE, place=CITY, time="today"
-            ),
+            translation.Clause(KINGS, translation.Action("send"), LETTER, receiver=NURSE, place=CITY, time="today"),
             "some kings send my letters to the tall nurse near the cities today",
             "aliqui regi hodie illae urbae apud illa nutrica alta ad meae chartae mittunt",
         ),

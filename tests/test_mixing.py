@@ -60,11 +60,7 @@ def test_perceiver_reads_its_text_by_attention_that_has_no_heads_here():
         ("bert", slice(None), "all heads are pruned: no token sees another any more"),
         ("bart", slice(None), "all heads are pruned: no token sees another any more"),
         ("bert", slice(2), "all heads are pruned"),  # too short for a proof
-        (
-            "jamba",
-            slice(None),
-            "all heads are pruned; tokens still see each other in model.layers.*.mamba (Jamba",
-        ),
+        ("jamba", slice(None), "all heads are pruned; tokens still see each other in model.layers.*.mamba (Jamba"),
     ],
 )
 def test_what_is_said_of_a_model_without_heads_is_proved(model_type, text, said):

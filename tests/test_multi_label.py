@@ -89,8 +89,7 @@ def test_the_metrics_are_those_of_scikit_learn_over_any_weights(table):
     for average in ("micro", "macro"):
         ours = METRICS[f"{average}_f1"].weighted(made, true, both)
         theirs = [
-            sklearn.metrics.f1_score(true, made, average=average, sample_weight=each, zero_division=0)
-            for each in both
+            sklearn.metrics.f1_score(true, made, average=average, sample_weight=each, zero_division=0) for each in both
         ]
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
@@ -117,9 +116,7 @@ def test_losses_logits_and_likelihoods(model, file):
     np.testing.assert_allclose(kept, logits, rtol=1e-5, atol=1e-5)
     truth = torch.from_numpy(wanted).float()
     losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=1)
-    np.testing.assert_allclose(
-        on.objective.log_likelihood(kept, batches.references), -losses, rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(on.objective.log_likelihood(kept, batches.references), -losses, rtol=1e-5, atol=1e-5)
     assert on.model(**tokens, labels=truth).loss * len(LABELS) == pytest.approx(losses.mean().item())
     np.testing.assert_array_equal(on.objective.predictions(kept), logits.sigmoid() > 0.5)
     extreme = np.asarray([[1e4, -1e4, 1e4]], dtype=np.float32)
@@ -230,9 +227,7 @@ def test_the_head_must_be_for_the_task(model, file, tmp_path):
     with pytest.raises(CheckpointError, match=f"must give one label an example.*{PROBLEM}"):
         Subject.of(load_classifier(str(model)), load_task("mini-inference"))
     one = save(tmp_path / "one", problem="single_label_classification")
-    with pytest.raises(
-        CheckpointError, match=r"any number of labels an example.*is single_label_classification"
-    ):
+    with pytest.raises(CheckpointError, match=r"any number of labels an example.*is single_label_classification"):
         subject(one, file)
     unsaid = subject(save(tmp_path / "unsaid", problem=None), file)
     assert unsaid.objective.note == f"config.json names no problem_type; {PROBLEM} is taken, as the task asks"
@@ -263,9 +258,7 @@ def test_rows_of_every_form_are_the_same(model, file, invoke):
         ev = Evaluator(loaded.model, rows, tokenizer=loaded.tokenizer)
         assert ev.evaluate().metrics == wanted, name
     renamed = [{"body": row["text"], "tags": row["labels"]} for row in ROWS]
-    ev = Evaluator(
-        loaded.model, renamed, tokenizer=loaded.tokenizer, columns={"text": "body", "label": "tags"}
-    )
+    ev = Evaluator(loaded.model, renamed, tokenizer=loaded.tokenizer, columns={"text": "body", "label": "tags"})
     assert ev.evaluate().metrics == wanted
     macro = Evaluator(loaded.model, ROWS, tokenizer=loaded.tokenizer, metric="macro_f1")
     assert list(macro.evaluate().metrics) == ["macro_f1", "micro_f1"]

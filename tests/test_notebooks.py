@@ -23,11 +23,7 @@ def outputs(book):
 
 
 def test_there_are_three_and_each_is_explained():
-    assert [book.stem for book in BOOKS] == [
-        "ablation-and-statistics",
-        "first-look",
-        "own-model-data-criterion",
-    ]
+    assert [book.stem for book in BOOKS] == ["ablation-and-statistics", "first-look", "own-model-data-criterion"]
     listed = (ROOT / "experiments" / "README.md").read_text("utf-8")
     assert all(f"notebooks/{book.name}" in listed for book in BOOKS)
 

@@ -54,9 +54,7 @@ def every_score(examples, **question):
 def test_scores_of_a_pruned_model_are_in_the_places_of_its_heads(task, own_store):
     """A copy whose heads are zeroed instead has them all; those that are left score the same there."""
     zeroed = every_score(examples_of(zero_heads(tiny_model(n_labels=2), GONE), task, own_store / "zeroed"))
-    removed = every_score(
-        examples_of(remove_heads(tiny_model(n_labels=2), GONE), task, own_store / "removed")
-    )
+    removed = every_score(examples_of(remove_heads(tiny_model(n_labels=2), GONE), task, own_store / "removed"))
     there = np.concatenate(MASK.keep())
     for (name, expected), (_, scores) in zip(zeroed, removed, strict=True):
         assert (scores.n_heads, scores.gone) == ((4, 4, 4), MASK), name
@@ -72,9 +70,7 @@ def test_scores_of_a_pruned_model_are_in_the_places_of_its_heads(task, own_store
 def test_random_scores_are_of_the_heads_that_are_there():
     scores = CRITERIA["random"].score(Examples(remove_heads(tiny_model(), GONE), seed=3))
     assert scores.gone == MASK
-    assert (
-        np.flatnonzero(scores.flat() == 0).tolist() == np.flatnonzero(~np.concatenate(MASK.keep())).tolist()
-    )
+    assert np.flatnonzero(scores.flat() == 0).tolist() == np.flatnonzero(~np.concatenate(MASK.keep())).tolist()
 
 
 def test_a_model_is_pruned_on_by_its_own_scores(task, own_store):

@@ -119,9 +119,7 @@ def test_the_example_run_is_its_record():
     folder = ROOT / "results/mini-curve"
     record = json.loads((folder / "record.json").read_text()) | {"curve": []}
     stream = io.StringIO()
-    Console(file=stream, width=100).print(
-        run_report(record, json.loads((folder / "scores.json").read_text()))
-    )
+    Console(file=stream, width=100).print(run_report(record, json.loads((folder / "scores.json").read_text())))
     *made, seconds = trimmed(stream.getvalue())
     *there, other_seconds = example("prune-heads run")
     assert there == made

@@ -151,12 +151,8 @@ def test_nothing_depends_on_the_batch_size(subject, split, batches, kept):
         other = replace(subject, batch_size=size).batches(split)
         again = predict(subject.model, other)
         np.testing.assert_allclose(again, kept, rtol=1e-5, atol=1e-5)
-        assert subject.objective.metrics(again, other.references) == pytest.approx(
-            metrics, rel=1e-4, abs=1e-6
-        )
-        np.testing.assert_allclose(
-            gate_gradients(subject.model, other).signed, gradients.signed, rtol=1e-3, atol=1e-5
-        )
+        assert subject.objective.metrics(again, other.references) == pytest.approx(metrics, rel=1e-4, abs=1e-6)
+        np.testing.assert_allclose(gate_gradients(subject.model, other).signed, gradients.signed, rtol=1e-3, atol=1e-5)
 
 
 def test_a_weight_is_how_often_an_example_counts(subject, batches, kept):
@@ -166,9 +162,7 @@ def test_a_weight_is_how_often_an_example_counts(subject, batches, kept):
     made = objective.predictions(kept)
     for metric in objective.measures.values():
         got = metric.weighted(made, batches.references, weights * 1.0)
-        repeated = [
-            metric(made.repeat(row, axis=0), batches.references.repeat(row, axis=0)) for row in weights
-        ]
+        repeated = [metric(made.repeat(row, axis=0), batches.references.repeat(row, axis=0)) for row in weights]
         assert got == pytest.approx(repeated, abs=1e-9)
 
 

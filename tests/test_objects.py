@@ -103,9 +103,7 @@ def test_a_path_is_a_folder_and_so_is_the_url_of_a_file(tmp_path, monkeypatch):
 
 
 def test_what_fsspec_does_not_know_is_refused():
-    with pytest.raises(
-        StoreError, match=r"URL that fsspec can open; got nowhere://x \(Protocol not known: n"
-    ):
+    with pytest.raises(StoreError, match=r"URL that fsspec can open; got nowhere://x \(Protocol not known: n"):
         objects_at("nowhere://x")
 
 
@@ -114,9 +112,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 
     missing = {"class": "absent.Files", "err": "Install absent to reach it"}
     monkeypatch.setitem(known_implementations, "absent", missing)
-    with pytest.raises(
-        StoreError, match=r"must be installed; got absent://\*\*\*@b/c \(Install absent to reach"
-    ):
+    with pytest.raises(StoreError, match=r"must be installed; got absent://\*\*\*@b/c \(Install absent to reach"):
         objects_at("absent://me:secret@b/c")
 
 

@@ -15,17 +15,7 @@ from prune_heads import runs
 from prune_heads.cli.app import app
 from prune_heads.cli.trial import known
 from prune_heads.errors import OptionError
-from prune_heads.options import (
-    Ablation,
-    Choice,
-    Curves,
-    Export,
-    Group,
-    Scoring,
-    Setup,
-    options_of,
-    trials,
-)
+from prune_heads.options import Ablation, Choice, Curves, Export, Group, Scoring, Setup, options_of, trials
 from prune_heads.options.fields import option
 from prune_heads.runs import identity_hash
 
@@ -118,9 +108,7 @@ def instance(group):
     )
 
 
-@pytest.mark.parametrize(
-    ("group", "name"), [(each, field.name) for each in GROUPS for field in fields(each)], ids=str
-)
+@pytest.mark.parametrize(("group", "name"), [(each, field.name) for each in GROUPS for field in fields(each)], ids=str)
 def test_what_reaches_the_result_is_in_the_configuration(group, name):
     option, before = options_of(group)[name], instance(group)
     after = replace(before, **{name: other(option, getattr(before, name))})
@@ -131,15 +119,7 @@ def test_what_reaches_the_result_is_in_the_configuration(group, name):
         assert not changed
 
 
-OWN = (
-    "run",
-    "--train-file",
-    "DATA/train.csv",
-    "--validation-file",
-    "DATA/dev.csv",
-    "--task",
-    "mini-sentiment",
-)
+OWN = ("run", "--train-file", "DATA/train.csv", "--validation-file", "DATA/dev.csv", "--task", "mini-sentiment")
 PLAIN = ("run", "--max-examples", "20")
 PRUNE = ("prune", "--heads", "1:1")
 BENCH = ("bench", "--max-examples", "8")

@@ -22,9 +22,7 @@ FAMILIES = ["bert", "roberta", "distilbert", "electra", "albert", "bart", "gpt2"
 REMOVED = {0: [1], 1: [0, 3]}
 
 
-CASES = [
-    (f, a) for f in FAMILIES for a in ("eager", "sdpa") if (f, a) != ("xlm", "sdpa")
-]  # which XLM has not
+CASES = [(f, a) for f in FAMILIES for a in ("eager", "sdpa") if (f, a) != ("xlm", "sdpa")]  # which XLM has not
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
@@ -41,9 +39,7 @@ def by_block(values, model):
         values = values[:, [0, 2, 1]].flatten(1, 2)
     n_blocks = len(attention_blocks(model))
     assert values.shape[1] == n_blocks
-    if (
-        model.config.model_type == "albert"
-    ):  # transformers 4 gave the first row to its shared layer, at every depth
+    if model.config.model_type == "albert":  # transformers 4 gave the first row to its shared layer, at every depth
         return [values[:, 0]] * n_blocks
     return values.unbind(1)
 

@@ -8,15 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from prune_heads import (
-    attention_blocks,
-    describe_attention,
-    gated,
-    gates_of,
-    prove_gates,
-    remove_heads,
-    zero_heads,
-)
+from prune_heads import attention_blocks, describe_attention, gated, gates_of, prove_gates, remove_heads, zero_heads
 from prune_heads.costs import head_parameters, n_parameters
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.surgery import removed_heads
@@ -80,12 +72,7 @@ def run_transformer(batch_first):
 
     def call(model):
         return model(
-            x,
-            y,
-            tgt_mask=CAUSAL,
-            src_key_padding_mask=PADDING,
-            memory_key_padding_mask=PADDING,
-            tgt_is_causal=True,
+            x, y, tgt_mask=CAUSAL, src_key_padding_mask=PADDING, memory_key_padding_mask=PADDING, tgt_is_causal=True
         )
 
     return model, call

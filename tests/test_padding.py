@@ -91,11 +91,7 @@ def test_examples_of_no_type_see_each_other(model_type):
 
 @pytest.mark.parametrize("model_type", ["gpt2", "xlnet", "mobilebert"])
 def test_scores_do_not_depend_on_the_batch(model_type):
-    model, (_, one), (_, many) = (
-        classifier(model_type),
-        random_batches("left", size=1),
-        random_batches("left"),
-    )
+    model, (_, one), (_, many) = (classifier(model_type), random_batches("left", size=1), random_batches("left"))
     found = [gate_gradients(model, unseen(model, batches)) for batches in (one, many)]
     for name in ("signed", "absolute"):
         a, b = (getattr(each, name) for each in found)
@@ -216,15 +212,7 @@ def test_what_is_cut_is_noted_and_recorded_for_scoring_too(invoke, on_sst2, tmp_
 
 @pytest.mark.parametrize(
     ("model_type", "room"),
-    [
-        ("bert", 64),
-        ("roberta", 63),
-        ("opt", 64),
-        ("gptj", 64),
-        ("llama", 64),
-        ("mpt", 64),
-        ("xlnet", sys.maxsize),
-    ],
+    [("bert", 64), ("roberta", 63), ("opt", 64), ("gptj", 64), ("llama", 64), ("mpt", 64), ("xlnet", sys.maxsize)],
 )
 def test_no_text_is_longer_than_the_positions(model_type, room):
     """Rotary and other positions that no embedding holds are those of the configuration."""
@@ -249,12 +237,7 @@ _LONG = {
     ("model_type", "options", "lengths", "side"),
     [
         ("big_bird", _SPARSE, (9, 12, 20, 5), "right"),  # too short for blocks, so all is seen
-        (
-            "big_bird",
-            _SPARSE,
-            (30, 60, 45, 33),
-            "none",
-        ),  # the last block is seen by all, and it may be padding
+        ("big_bird", _SPARSE, (30, 60, 45, 33), "none"),  # the last block is seen by all, and it may be padding
         ("big_bird", _SPARSE, (30, 60, 10), None),  # a short text turns the blocks off, for good
         ("llama", {"rope_parameters": _LONG}, (30, 60, 10), "none"),  # by the longest text of a batch
         ("llama", {"rope_parameters": {**_LONG, "rope_type": "dynamic"}}, (30, 60, 10), "right"),

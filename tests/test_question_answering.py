@@ -110,19 +110,12 @@ def found_by_search(model, batches, row, no_answers):
         if row["answers"]["text"]:
             begin = row["answers"]["answer_start"][0]
             end = begin + len(row["answers"]["text"][0])
-            places = (
-                [t for t in inside if offsets[t][0] == begin],
-                [t for t in inside if offsets[t][1] == end],
-            )
+            places = ([t for t in inside if offsets[t][0] == begin], [t for t in inside if offsets[t][1] == end])
         else:
             places = ([0], [0])
         if all(places):
             with torch.no_grad():
-                whole = model(
-                    **inputs,
-                    start_positions=torch.tensor(places[0]),
-                    end_positions=torch.tensor(places[1]),
-                )
+                whole = model(**inputs, start_positions=torch.tensor(places[0]), end_positions=torch.tensor(places[1]))
             likelihoods.append(-2 * float(whole.loss))  # transformers takes the mean of start and end
     score, answer = max(spans, key=lambda each: each[0])
     return "" if no_answers and min(nones) > score else answer, np.mean(likelihoods)
@@ -189,9 +182,7 @@ def test_all_files_hold_the_same(tmp_path):
                 **row,
                 "answers": [
                     {"text": text, "answer_start": start}
-                    for text, start in zip(
-                        row["answers"]["text"], row["answers"]["answer_start"], strict=True
-                    )
+                    for text, start in zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
                 ],
             }
             for row in rows
@@ -254,9 +245,7 @@ def test_a_file_at_fault_is_named(content, said, tmp_path):
 
 def test_a_question_that_leaves_no_room_is_named(tmp_path):
     subject = answering(tmp_path, [SOME, {**SOME, "question": " ".join(WORDS)}], max_length=16)
-    with pytest.raises(
-        DataError, match=r"example 2 of validation: the question must leave room for the context in 16"
-    ):
+    with pytest.raises(DataError, match=r"example 2 of validation: the question must leave room for the context in 16"):
         subject.tokens(subject.task.load("validation"))
 
 
@@ -302,11 +291,7 @@ def test_scores_ablations_curves_and_runs(on, invoke, tmp_path):
         done = invoke(*words, "--output", tmp_path / words[0])
         assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "run" / "record.json").read_text())
-    assert record["question_answering"] == {
-        "doc_stride": 8,
-        "max_tokens": 24,
-        "longest_answer": LONGEST_ANSWER,
-    }
+    assert record["question_answering"] == {"doc_stride": 8, "max_tokens": 24, "longest_answer": LONGEST_ANSWER}
     assert [row["metric"] for row in record["rows"]] == ["exact_match", "f1"]
     again = ("evaluate", "--model", tmp_path / "run" / "checkpoint", *on[2:], "--json")
     found = json.loads(invoke(*again).stdout)["metrics"]
@@ -337,9 +322,7 @@ def test_the_model_is_pruned_and_exported_as_itself(to, on, invoke, tmp_path):
     assert done.exit_code == 0, done.output
     assert invoke("info", pruned).exit_code == 0
     if to == "dense":
-        outputs = BertForQuestionAnswering.from_pretrained(tmp_path / "out")(
-            input_ids=torch.tensor([[2, 6, 3]])
-        )
+        outputs = BertForQuestionAnswering.from_pretrained(tmp_path / "out")(input_ids=torch.tensor([[2, 6, 3]]))
     else:
         from prune_heads.checkpoints.onnx import run_onnx
 
@@ -362,17 +345,11 @@ def test_multiply_adds_are_those_that_torch_counts(on):
     ("words", "said"),
     [
         (("finetune", "--output", "out"), "question-answering"),
-        (
-            ("evaluate", "--objective", "causal-lm"),
-            "the objective must be one of question-answering, got causal-lm",
-        ),
+        (("evaluate", "--objective", "causal-lm"), "the objective must be one of question-answering, got causal-lm"),
         (("evaluate", "--metric", "f1"), "--metric must not be given beside --task question-answering"),
         (("evaluate", "--beams", "2"), "--beams must be given for translations only"),
         (("evaluate", "--text-column", "question"), "two text columns must be named, got 1"),
-        (
-            ("evaluate", "--text-column", "asked", "--text-column", "context"),
-            "the column asked must be there once",
-        ),
+        (("evaluate", "--text-column", "asked", "--text-column", "context"), "the column asked must be there once"),
         (("evaluate", "--label-column", "right"), "the column right must be there once"),
     ],
 )

@@ -29,9 +29,7 @@ def of_numbers(single, *, unknown="[UNK]", pad="[PAD]"):
         tokenizer.post_processor = processors.TemplateProcessing(
             single=single, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
         )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=pad, unk_token="[UNK]", cls_token="[CLS]"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, unk_token="[UNK]", cls_token="[CLS]")
 
 
 TOKENIZERS = {
@@ -53,9 +51,7 @@ def test_tokens_differ_between_the_special_ones_and_are_padded_on_the_right(name
     batch, again = (random_texts(tokenizer, lengths, np.random.default_rng(0)) for _ in range(2))
     assert batch.keys() == dict(tokenizer("100")).keys()
     assert all(torch.equal(value, again[field]) for field, value in batch.items())
-    for length, ids, mask in zip(
-        lengths, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True
-    ):
+    for length, ids, mask in zip(lengths, batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True):
         assert mask == [1] * length + [0] * (12 - length)
         text = ids[len(before) : length - len(after)]
         assert ids == [*before, *text, *after, *[tokenizer.pad_token_id] * (12 - length)]
@@ -69,11 +65,7 @@ def test_a_tokenizer_that_cannot_pad_gives_texts_of_one_length():
     model = tiny_model("llama")
     model.config.pad_token_id = None
     assert Checkpoint(model, tokenizer, "tiny", None).probe_inputs()["input_ids"].shape == (1, 8)
-    assert {b["input_ids"].shape[1] for b in random_batches(Checkpoint(model, tokenizer, "tiny", None))} == {
-        3,
-        33,
-        64,
-    }
+    assert {b["input_ids"].shape[1] for b in random_batches(Checkpoint(model, tokenizer, "tiny", None))} == {3, 33, 64}
 
 
 def test_a_vocabulary_of_one_word_is_eked_out():

@@ -7,12 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from reference_attention import (
-    Weights,
-    attend,
-    causal_mask,
-    padding_mask,
-)
+from reference_attention import Weights, attend, causal_mask, padding_mask
 from transformers import BertConfig, BertForSequenceClassification
 
 from prune_heads import attention_blocks, gated, remove_heads, zero_heads
@@ -80,9 +75,7 @@ def seen(model):
         sent[i] = double(output)
 
     def after_block(i, module, args, output):
-        sent.setdefault(
-            i, double(output[0])
-        )  # a Conv1D without inputs is not called; the block sends the bias
+        sent.setdefault(i, double(output[0]))  # a Conv1D without inputs is not called; the block sends the bias
 
     for i, block in enumerate(blocks):
         hooks.append(block.module.register_forward_pre_hook(partial(before, i), with_kwargs=True))
@@ -99,9 +92,7 @@ def allowed(block, config):
     causal = causal_mask(padding.shape[-1])
     if block.kind == "cross" or block.stack == "encoder":
         return padding
-    return (
-        causal if config.is_encoder_decoder else causal & padding
-    )  # BART's decoder gets its inputs unpadded
+    return causal if config.is_encoder_decoder else causal & padding  # BART's decoder gets its inputs unpadded
 
 
 def all_weights(model):
@@ -112,10 +103,7 @@ def pruned(prune, model, heads):
     """A copy of the model without these heads in any block; what its blocks saw, their weights before and after."""
     copied = copy.deepcopy(model)
     copied = prune(copied, {i: list(heads) for i in range(len(attention_blocks(model)))})
-    return [
-        (*row, *both)
-        for row, *both in zip(seen(copied), all_weights(model), all_weights(copied), strict=True)
-    ]
+    return [(*row, *both) for row, *both in zip(seen(copied), all_weights(model), all_weights(copied), strict=True)]
 
 
 def every_other_group(model):

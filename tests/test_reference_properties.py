@@ -8,16 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from reference_attention import (
-    Weights,
-    attend,
-    attention_weights,
-    causal_mask,
-    merge,
-    padding_mask,
-    softmax,
-    split,
-)
+from reference_attention import Weights, attend, attention_weights, causal_mask, merge, padding_mask, softmax, split
 
 
 @st.composite
@@ -118,9 +109,7 @@ def test_heads_add_up(drawn):
     """Michel et al. (2019), equation 1: the whole is the sum over heads, each gated, and the bias of W_O."""
     weights, arguments = drawn
     heads = range(weights.n_heads)
-    alone = [
-        attend(**arguments, weights=replace(weights.take([i]), b_o=np.zeros_like(weights.b_o))) for i in heads
-    ]
+    alone = [attend(**arguments, weights=replace(weights.take([i]), b_o=np.zeros_like(weights.b_o))) for i in heads]
     exactly(sum(alone) + weights.b_o, attend(**arguments, weights=weights))
     gates = np.linspace(-1, 2, weights.n_heads)
     scaled = sum(gate * one for gate, one in zip(gates, alone, strict=True))

@@ -52,18 +52,8 @@ def snapshot(model):
         (name, sorted(vars(module)), [len(x) for x in vars(module).values() if isinstance(x, dict)])
         for name, module in model.named_modules()
     ]
-    sizes = [
-        (name, [v for v in vars(module).values() if isinstance(v, int)])
-        for name, module in model.named_modules()
-    ]
-    return (
-        fingerprint(model),
-        held,
-        sizes,
-        removed_heads(model),
-        logits(model).tolist(),
-        model.config.to_dict(),
-    )
+    sizes = [(name, [v for v in vars(module).values() if isinstance(v, int)]) for name, module in model.named_modules()]
+    return (fingerprint(model), held, sizes, removed_heads(model), logits(model).tolist(), model.config.to_dict())
 
 
 @pytest.mark.parametrize(
@@ -131,9 +121,7 @@ def test_what_fails_in_a_model_of_pytorch_leaves_it_as_it_was(monkeypatch):
     assert torch.equal(model(x), before)
 
 
-@pytest.mark.parametrize(
-    "model_type", thorough_beside("bert", "distilbert", "gpt2", "llama", "luke", "t5", "phi3")
-)
+@pytest.mark.parametrize("model_type", thorough_beside("bert", "distilbert", "gpt2", "llama", "luke", "t5", "phi3"))
 def test_entry_i_of_the_attentions_is_layer_i(model_type):
     model = tiny_model(model_type)
     removed = remove_heads(copy.deepcopy(model), heads := whole_groups(model))
@@ -187,9 +175,7 @@ def test_a_model_pruned_twice_is_noted_once(tmp_path):
 
 
 def test_the_note_is_of_one_model_alone(tmp_path):
-    config = BertConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=37, vocab_size=50
-    )
+    config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=37, vocab_size=50)
     one, other = BertForSequenceClassification(config), BertForSequenceClassification(config)
     remove_heads(one, "1:1")
     assert not hasattr(config, "pruned_heads")

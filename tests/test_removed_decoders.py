@@ -5,14 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    Cache,
-    DynamicCache,
-    GenerationConfig,
-    StaticCache,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Cache, DynamicCache, GenerationConfig, StaticCache
 from transformers.cache_utils import DynamicLayer
 from transformers.models.auto import modeling_auto
 
@@ -109,8 +102,7 @@ def step_by_step(model, cache=None):
 
 
 @pytest.mark.parametrize(
-    "model_type",
-    [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.thorough) for name in WRITING],
+    "model_type", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.thorough) for name in WRITING]
 )
 def test_the_same_tokens_without_the_first_layer_of_each_kind(model_type):
     model = tiny_writer(model_type)
@@ -139,9 +131,7 @@ def test_any_layer_and_all_of_a_kind_in_every_way_of_writing(model_type, how):
             assert_same(written(removed, **how), expected)
 
 
-@pytest.mark.parametrize(
-    "how", [{"num_beams": 3}, {"cache_implementation": "static"}], ids=["beams", "static"]
-)
+@pytest.mark.parametrize("how", [{"num_beams": 3}, {"cache_implementation": "static"}], ids=["beams", "static"])
 @pytest.mark.parametrize("model_type", ["t5", "bart", "llama"])
 def test_beams_and_a_static_cache(model_type, how):
     model = tiny_writer(model_type)
@@ -196,9 +186,7 @@ def test_the_cache_of_a_former_text_goes_on_without_the_first_cross_attention():
             first = each.generate(IDS[1:], max_new_tokens=4, do_sample=False, return_dict_in_generate=True)
             more = torch.cat([first.sequences, torch.tensor([[7]])], dim=1)
             cache = {"past_key_values": first.past_key_values}
-            texts.append(
-                each.generate(IDS[1:], decoder_input_ids=more, max_new_tokens=5, do_sample=False, **cache)
-            )
+            texts.append(each.generate(IDS[1:], decoder_input_ids=more, max_new_tokens=5, do_sample=False, **cache))
     assert texts[0].tolist() == texts[1].tolist()
 
 

@@ -88,9 +88,7 @@ def grouped(draw):
     scores, n, least = draw(cases())
     heads = [(b, h) for b, n_heads in enumerate(scores.n_heads) for h in range(n_heads)]
     names = draw(st.lists(st.integers(0, 4), min_size=len(heads), max_size=len(heads)))
-    units = [
-        frozenset(h for h, of in zip(heads, names, strict=True) if of == name) for name in sorted(set(names))
-    ]
+    units = [frozenset(h for h, of in zip(heads, names, strict=True) if of == name) for name in sorted(set(names))]
     return scores, n, least, units
 
 

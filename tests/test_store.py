@@ -17,9 +17,9 @@ NAME = f"{KEY.digest[:2]}/{KEY.digest}.safetensors"
 LOGITS = np.array([[0.1, -0.0], [1e-45, 3e38], [2.5, -7.0]], dtype=np.float32)
 
 masks = st.sampled_from([(4, 4), (4, 5), (4, 4, 4)]).flatmap(
-    lambda n_heads: st.frozensets(
-        st.tuples(st.integers(0, len(n_heads) - 1), st.integers(0, 3)), max_size=3
-    ).map(lambda pruned: HeadMask(n_heads, pruned))
+    lambda n_heads: st.frozensets(st.tuples(st.integers(0, len(n_heads) - 1), st.integers(0, 3)), max_size=3).map(
+        lambda pruned: HeadMask(n_heads, pruned)
+    )
 )
 words = st.text(alphabet='ab"', max_size=3)
 keys = st.builds(PredictionKey, words, words, masks, words)
@@ -146,9 +146,7 @@ def test_any_truncation_is_noticed_by_the_header_alone(new_store, share):
     assert_noticed_and_repaired(store, damage, NAME)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"notes\n", b"\x02" + bytes(7) + b"{}", b"\x04" + bytes(7) + b"[[]]"]
-)
+@pytest.mark.parametrize("content", [b"", b"notes\n", b"\x02" + bytes(7) + b"{}", b"\x04" + bytes(7) + b"[[]]"])
 def test_foreign_bytes_are_noticed(store, damage, entry, content):
     store.objects.write(entry, content)
     assert_noticed_and_repaired(store, damage, entry)

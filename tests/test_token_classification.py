@@ -48,9 +48,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
-    made = {
-        name: write_conll(folder / f"{name}.conll", n, n) for name, n in (("train", 14), ("validation", 11))
-    }
+    made = {name: write_conll(folder / f"{name}.conll", n, n) for name, n in (("train", 14), ("validation", 11))}
     return ("--task", KIND, "--train-file", made["train"], "--validation-file", made["validation"])
 
 
@@ -71,9 +69,7 @@ def written(folder, rows):
 
 def subject_of(checkpoint, path, **options):
     chosen = {name: options.pop(name) for name in ("label_order", "max_length") if name in options}
-    return Subject.of(
-        checkpoint, load_task(KIND, own=own_texts(KIND, {"validation": path}, **options)), **chosen
-    )
+    return Subject.of(checkpoint, load_task(KIND, own=own_texts(KIND, {"validation": path}, **options)), **chosen)
 
 
 # Entities
@@ -83,9 +79,7 @@ def subject_of(checkpoint, path, **options):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_entities_are_those_of_seqeval_in_each_text(tags, data):
-    texts = data.draw(
-        st.lists(st.lists(st.sampled_from(range(len(tags))), min_size=1, max_size=8), max_size=5)
-    )
+    texts = data.draw(st.lists(st.lists(st.sampled_from(range(len(tags))), min_size=1, max_size=8), max_size=5))
     labels = torch.tensor([label for each in texts for label in each], dtype=torch.long)
     rows = torch.tensor([i for i, each in enumerate(texts) for _ in each], dtype=torch.long)
     ends, since, _ = entities(labels, rows, tags)
@@ -128,9 +122,7 @@ def test_metrics_are_those_of_seqeval_over_any_weighting(checkpoint, files):
         often = [np.repeat(np.arange(11), row.astype(int)) for row in weights]
         wanted = [oracles[name]([true[i] for i in each], [made[i] for i in each]) for each in often]
         np.testing.assert_allclose(got, wanted, atol=1e-12)
-    assert (
-        0 < subject.objective.metrics(kept, batches.references)["entity_f1"] < 1
-    )  # else all of this says little
+    assert 0 < subject.objective.metrics(kept, batches.references)["entity_f1"] < 1  # else all of this says little
     assert batches.references.tolist() == [len(get_entities(tags)) for tags in true]
 
 
@@ -146,9 +138,7 @@ def test_the_first_token_of_a_word_carries_its_label(checkpoint, tmp_path):
     assert batch.targets[0].tolist() == [none, 1, none, none, 0, 4, none, none, none]
     logits = torch.log_softmax(subject.model(**batch.inputs).logits[0], dim=-1)
     loss = -(logits[1, 1] + logits[4, 0] + logits[5, 4])
-    assert subject.objective.losses(subject.model(**batch.inputs), batch).item() == pytest.approx(
-        loss.item(), rel=1e-5
-    )
+    assert subject.objective.losses(subject.model(**batch.inputs), batch).item() == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_words_that_are_cut_are_noted_and_not_counted(checkpoint, tmp_path):
@@ -228,9 +218,7 @@ def test_files_may_have_some_of_the_labels_and_no_others(checkpoint, tmp_path):
     some = written(tmp_path, [{"tokens": ["film", "good"], "tags": ["I-LOC", "O"]}])
     assert subject_of(checkpoint, some).objective.model_index == (4, 0)
     others = written(tmp_path, [{"tokens": ["film", "good"], "tags": ["B-ORG", "O"]}])
-    with pytest.raises(
-        LabelError, match=r"the task has B-ORG, O; the checkpoint has O, B-PER, I-PER, B-LOC, I-LOC"
-    ):
+    with pytest.raises(LabelError, match=r"the task has B-ORG, O; the checkpoint has O, B-PER, I-PER, B-LOC, I-LOC"):
         subject_of(checkpoint, others)
 
 
@@ -295,21 +283,9 @@ def test_parquet_of_datasets_names_the_labels(tmp_path):
         ("a.conll", "a\nb\n", r"a\.conll: columns of a CoNLL file are named by their number, here 1 to 1"),
         ("a.txt", "\n \n", r"a\.txt: at least one example must be there, got none"),
         ("a.jsonl", '{"tokens": ["a"]}', r"the column tags must be there once.*--label-column"),
-        (
-            "a.jsonl",
-            '{"tokens": ["a", "b"], "tags": ["O", 7]}\n{"tokens": [], "tags": []}',
-            "line 2: a list of words",
-        ),
-        (
-            "a.jsonl",
-            '{"tokens": ["a", "b"], "tags": ["O", "B-X", "O"]}',
-            "line 1: there must be a label for each word",
-        ),
-        (
-            "a.jsonl",
-            '{"tokens": ["a", " "], "tags": ["O", "B-X"]}',
-            "line 1: word 2: the text must not be empty",
-        ),
+        ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", 7]}\n{"tokens": [], "tags": []}', "line 2: a list of words"),
+        ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", "B-X", "O"]}', "line 1: there must be a label for each word"),
+        ("a.jsonl", '{"tokens": ["a", " "], "tags": ["O", "B-X"]}', "line 1: word 2: the text must not be empty"),
         ("a.jsonl", '{"tokens": "a b", "tags": ["O", "B-X"]}', "line 1: a list of words must be there"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", null]}', "line 1: the label must be text"),
     ],
@@ -356,10 +332,7 @@ def test_the_commands_work_as_they_are(record, model, files, tmp_path):
     of_model = ("--model", model, *files)
     evaluated = record("evaluate", *of_model, "--heads", "1:1")
     assert list(evaluated["metrics"]) == METRICS
-    assert (
-        record("evaluate", *of_model, "--heads", "1:1", "--objective", KIND)["metrics"]
-        == evaluated["metrics"]
-    )
+    assert record("evaluate", *of_model, "--heads", "1:1", "--objective", KIND)["metrics"] == evaluated["metrics"]
     only = record("evaluate", *of_model, "--heads", "1:1", "--metric", "token_accuracy")
     assert only["metrics"] == {"token_accuracy": evaluated["metrics"]["token_accuracy"]}
     assert record("score", *of_model, "--output", tmp_path / "scores")["n_examples"] == 14
@@ -410,9 +383,7 @@ def test_words_are_for_their_own_heads(invoke, model, files, checkpoint):
     assert wrong.exit_code == 1
     other = invoke("evaluate", "--model", model, *files, "--objective", "regression")
     assert other.exit_code == 1
-    assert "the objective must be one of token-classification, got regression" in other.output.replace(
-        "\n", " "
-    )
+    assert "the objective must be one of token-classification, got regression" in other.output.replace("\n", " ")
     with pytest.raises(TaskError, match="the metric must be one of entity_f1, token_accuracy"):
         Evaluator(checkpoint.model, rows_of(sentences(3)), tokenizer=checkpoint.tokenizer, metric="accuracy")
 
@@ -424,10 +395,7 @@ def test_the_evaluator_takes_rows_and_data_sets(model, checkpoint):
     made = sentences(9, 3)
     names = list(reversed(TAGS))
     features = datasets.Features(
-        {
-            "tokens": datasets.List(datasets.Value("string")),
-            "ner": datasets.List(datasets.ClassLabel(names=names)),
-        }
+        {"tokens": datasets.List(datasets.Value("string")), "ner": datasets.List(datasets.ClassLabel(names=names))}
     )
     numbered = [{"tokens": words, "ner": [names.index(tag) for tag in tags]} for words, tags in made]
     ways = [

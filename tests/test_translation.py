@@ -9,18 +9,7 @@ from transformers import CONFIG_MAPPING, AutoModelForSeq2SeqLM
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
 from prune_heads.errors import UnsupportedModelError
 
-TYPES = [
-    "bart",
-    "blenderbot",
-    "blenderbot-small",
-    "fsmt",
-    "m2m_100",
-    "marian",
-    "mbart",
-    "mt5",
-    "pegasus",
-    "t5",
-]
+TYPES = ["bart", "blenderbot", "blenderbot-small", "fsmt", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5"]
 SIZES = {
     **dict.fromkeys(("d_model",), 32),
     **dict.fromkeys(("encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers"), 2),
@@ -101,13 +90,7 @@ def test_generation_goes_by_the_gates(model, batch):
     """Greedy, with the cache of keys and values: step by step it must say what one pass without a cache says."""
     words = {name: batch[name] for name in ("input_ids", "attention_mask")}
     heads = "E:1:2 A:2:3 D:2:1,4"
-    how = {
-        "decoder_start_token_id": 2,
-        "max_new_tokens": 6,
-        "min_new_tokens": 6,
-        "do_sample": False,
-        "num_beams": 1,
-    }
+    how = {"decoder_start_token_id": 2, "max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "num_beams": 1}
     with torch.no_grad(), gated(model, gates_of(model, heads)):
         said = model.generate(**words, **how)
         scores = logits(model, {**words, "decoder_input_ids": said[:, :-1]})

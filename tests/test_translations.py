@@ -87,9 +87,7 @@ def test_bleu_is_that_of_sacrebleu_on_texts_written_one_at_a_time(subject, split
 
 def test_the_size_of_a_batch_changes_nothing(subject, split):
     gates = gates_of(subject.model, HEADS)
-    counts = [
-        predict(subject.model, replace(subject, batch_size=size).batches(split), gates) for size in (1, 5, 9)
-    ]
+    counts = [predict(subject.model, replace(subject, batch_size=size).batches(split), gates) for size in (1, 5, 9)]
     assert all(np.array_equal(counts[0], each) for each in counts[1:])
     assert counts[0].shape == (9, 10)
 
@@ -217,7 +215,5 @@ def test_the_checkpoint_may_forbid_tokens_but_not_draw(subject, split, predictio
     model.generation_config.update(do_sample=True, temperature=5.0, num_beams=4, max_length=3)
     other = replace(subject, classifier=subject.classifier._replace(model=model))
     assert together(other, split) == together(subject, split)
-    model.generation_config.update(
-        suppress_tokens=[subject.classifier.tokenizer.convert_tokens_to_ids("illa")]
-    )
+    model.generation_config.update(suppress_tokens=[subject.classifier.tokenizer.convert_tokens_to_ids("illa")])
     assert not any("illa" in text.split() for text in together(other, split))

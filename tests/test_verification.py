@@ -29,9 +29,7 @@ def test_all_is_proved_and_the_model_stays_as_it_is(model_type):
     assert all(0 <= apart <= verification.TOLERANCE for apart in found.differences.values())
     assert not found.refused
     blocks = attention_blocks(model)
-    assert any(
-        len(heads) == block.n_heads for heads, block in zip(found.heads.by_block(), blocks, strict=True)
-    )
+    assert any(len(heads) == block.n_heads for heads, block in zip(found.heads.by_block(), blocks, strict=True))
     assert (len(found.heads) < found.heads.n_total) == (model_type != "albert")  # one layer, three times
     assert model.training
     assert not removed_heads(model)

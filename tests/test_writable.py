@@ -122,9 +122,7 @@ def test_derived_weights_are_gated_and_refused_before_anything_is_written(name, 
     with gated(model, gates_of(model, HEADS)):
         assert (model(**INPUTS).logits - plain).abs().max() > 1e-3
     for surgery in SURGERY:
-        with pytest.raises(
-            UnsupportedModelError, match=rf"layer\.2\.attention must hold its weights.*({says})"
-        ):
+        with pytest.raises(UnsupportedModelError, match=rf"layer\.2\.attention must hold its weights.*({says})"):
             surgery(model, HEADS)
     after = state(model)
     assert before.keys() == after.keys()
@@ -164,9 +162,7 @@ def test_a_weight_of_two_blocks_is_refused(part):
     last.weight = first.weight
     before = state(model)
     for surgery in SURGERY:
-        with pytest.raises(
-            UnsupportedModelError, match="weights of its own to be zeroed or removed; its weight"
-        ):
+        with pytest.raises(UnsupportedModelError, match="weights of its own to be zeroed or removed; its weight"):
             surgery(model, {0: [1]})
         surgery(copy.deepcopy(model), {1: [1]})
     assert all(torch.equal(before[key], tensor) for key, tensor in state(model).items())
@@ -177,10 +173,7 @@ def test_a_weight_of_two_blocks_is_refused(part):
 @torch.no_grad()
 def test_masks_on_the_attention_of_pytorch(name):
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2).eval()
-    x, attention = (
-        torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0)),
-        model.layers[0].self_attn,
-    )
+    x, attention = (torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0)), model.layers[0].self_attn)
     path, _, own = name.rpartition(".")
     nn.init.normal_(attention.in_proj_bias)
     prune.l1_unstructured(attention.get_submodule(path), own, 0.3)

@@ -36,14 +36,9 @@ def questions(n: int, seed: int = 0, *, no_answers: bool = False) -> list[dict]:
     for i in range(n):
         words = draw.choices(WORDS, k=draw.randint(3, 40))
         begins = [sum(len(word) + 1 for word in words[:k]) for k in range(len(words))]
-        spans = [
-            (k, min(len(words), k + draw.randint(1, 4))) for k in draw.sample(range(len(words)), 1 + i % 2)
-        ]
+        spans = [(k, min(len(words), k + draw.randint(1, 4))) for k in draw.sample(range(len(words)), 1 + i % 2)]
         spans = [] if no_answers and i % 3 == 0 else spans
-        found = {
-            "text": [" ".join(words[a:b]) for a, b in spans],
-            "answer_start": [begins[a] for a, _ in spans],
-        }
+        found = {"text": [" ".join(words[a:b]) for a, b in spans], "answer_start": [begins[a] for a, _ in spans]}
         question = f"{' '.join(draw.choices(WORDS, k=3))} ?"
         rows.append({"question": question, "context": " ".join(words), "answers": found})
     return rows
@@ -72,8 +67,6 @@ def answering(folder: Path, rows: list[dict] | None = None, *, max_length: int =
     """The model on these questions; contexts of more than 24 tokens are cut into windows."""
     file = write_questions(folder / "validation.jsonl", questions(13) if rows is None else rows)
     model = folder / "model"
-    checkpoint = load_checkpoint(
-        str(model if model.exists() else save_answering(model)), QuestionAnswering.head
-    )
+    checkpoint = load_checkpoint(str(model if model.exists() else save_answering(model)), QuestionAnswering.head)
     task = load_task(TASK, own=own_texts(TASK, {"validation": file}))
     return Subject.of(checkpoint, task, batch_size=4, max_length=max_length, **options)

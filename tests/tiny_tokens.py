@@ -37,9 +37,7 @@ def write_conll(path: Path, n: int, seed: int = 0) -> Path:
 def save_tagger(folder: Path, tags: tuple[str, ...] = TAGS, *, seed: int = 0) -> Path:
     """A random BERT that labels words, with its tokenizer, as transformers saves it."""
     names = dict(enumerate(tags))
-    config = AutoConfig.for_model(
-        "bert", **_BERT, id2label=names, label2id={tag: i for i, tag in names.items()}
-    )
+    config = AutoConfig.for_model("bert", **_BERT, id2label=names, label2id={tag: i for i, tag in names.items()})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForTokenClassification.from_config(config)

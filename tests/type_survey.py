@@ -36,9 +36,7 @@ class Case:
     seed: int = 0
 
     def model(self):
-        return tiny_model(
-            self.type, attention=self.attention, seed=self.seed, sizes=self.sizes, **self.changes
-        )
+        return tiny_model(self.type, attention=self.attention, seed=self.seed, sizes=self.sizes, **self.changes)
 
     def inputs(self, model):
         return inputs_for(model, seed=self.seed, padding=self.padding, n_tokens=self.n_tokens)
@@ -52,11 +50,7 @@ def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = 
     width = heads * head_dim if draw.random() < 0.6 else draw.choice([24, 32, 40, 48])
     layers = Sizes().layers if changes else draw.choice([2, 3, 4])  # a change may be a list, one item a layer
     sizes = Sizes(width, layers, heads, kv_heads, head_dim, draw.choice([20, 33, 48]))
-    padding, n_tokens, attention = (
-        draw.choice(PADDINGS),
-        draw.choice([5, 9, 24]),
-        draw.choice([None, "eager"]),
-    )
+    padding, n_tokens, attention = (draw.choice(PADDINGS), draw.choice([5, 9, 24]), draw.choice([None, "eager"]))
     return Case(model_type, changes or {}, sizes, padding, n_tokens, attention, seed)
 
 
@@ -119,9 +113,7 @@ def _cases(model_type: str, switches: list[dict[str, Any]], tried: set[str]) -> 
     """Other masks; each switch; then each two of the Boolean ones that have made a difference by then."""
     yield from (Case(model_type, seed=seed) for seed in range(1, 5))
     yield from (Case(model_type, changes) for changes in switches)
-    turned = [
-        change for change in switches for name, x in change.items() if isinstance(x, bool) and name in tried
-    ]
+    turned = [change for change in switches for name, x in change.items() if isinstance(x, bool) and name in tried]
     yield from (Case(model_type, one | other) for one, other in combinations(turned, 2))
 
 

@@ -21,32 +21,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from prune_heads.coverage.tiny import Sizes, tiny_config
 
 _NOT_TRIED = (
-    *(
-        "drop",
-        "token",
-        "vocab",
-        "initializer",
-        "init_std",
-        "eps",
-        "use_cache",
-        "output_",
-        "tie_",
-        "_loss",
-        "index",
-    ),
-    *(
-        "summary",
-        "n_top",
-        "channels",
-        "image",
-        "patch",
-        "vision",
-        "lang",
-        "label",
-        "temperature",
-        "gelu",
-        "swiglu",
-    ),
+    *("drop", "token", "vocab", "initializer", "init_std", "eps", "use_cache", "output_", "tie_", "_loss", "index"),
+    *("summary", "n_top", "channels", "image", "patch", "vision", "lang", "label", "temperature", "gelu", "swiglu"),
     *(
         "mlp_bias",
         "expert",
@@ -91,11 +67,7 @@ def variants(model_type: str) -> Iterator[dict[str, Any]]:
                 if other != value:
                     yield {name: other}
         for name, default in sorted(_asked(type(config).__module__)):
-            if (
-                name not in seen
-                and not hasattr(config, name)
-                and not any(part in name for part in _NOT_TRIED)
-            ):
+            if name not in seen and not hasattr(config, name) and not any(part in name for part in _NOT_TRIED):
                 seen.add(name)
                 yield {name: not default}
 

@@ -69,13 +69,10 @@ def ablation_ratios(report: Mapping[str, Any]) -> list[str]:
     """The engine's seconds, the ratio of each other side to them, the floor of the machine, and bfloat16."""
     floor, reduced = report["floor"], report["bfloat16"]
     ratios = (
-        f"ratio {_times(ratio, report['each'][name])} to {SIDES[name]}"
-        for name, ratio in report["ratios"].items()
+        f"ratio {_times(ratio, report['each'][name])} to {SIDES[name]}" for name, ratio in report["ratios"].items()
     )
     flips = (
-        f"; {reduced['n_flipped']:,} of {reduced['n_predictions']:,} predictions flip"
-        if "n_flipped" in reduced
-        else ""
+        f"; {reduced['n_flipped']:,} of {reduced['n_predictions']:,} predictions flip" if "n_flipped" in reduced else ""
     )
     return [
         f"engine: {report['sides']['engine']['seconds']:.1f} s for {report['n_variants']} masks",

@@ -35,9 +35,7 @@ from prune_heads.studies.setup import identify_model, identify_split, load_split
 _RATE_ROWS = 4096
 
 
-def benchmark_ablation(
-    setup: Setup, reporter: Reporter, *, repeats: int = 3, compiled: bool = False
-) -> dict[str, Any]:
+def benchmark_ablation(setup: Setup, reporter: Reporter, *, repeats: int = 3, compiled: bool = False) -> dict[str, Any]:
     """Median seconds of each side, ratios to the engine in each repeat, and the floor of the machine.
 
     Args:
@@ -133,9 +131,7 @@ class _Side:
         subject.prove_gates(self.predictions.batches)
         self.masks = list(ablations("without-one", self.predictions.gone).values())
         memory = DEFAULT_MEMORY[subject.device.type]
-        self.run = ManyMasks(
-            self.predictions, [self.predictions.gone, *self.masks], memory, compiled=compiled
-        )
+        self.run = ManyMasks(self.predictions, [self.predictions.gone, *self.masks], memory, compiled=compiled)
         together = self.run.together
         self.reads_one_position = together is not None and together.read_out is not None
         batches = list(self.predictions.batches)
@@ -192,9 +188,7 @@ def matrix_rate(model: torch.nn.Module, *, repeats: int = 7) -> float:
     return x.shape[0] * weight.numel() / best
 
 
-def ablation_multiply_adds(
-    blocks: Sequence[AttentionBlock], n_tokens: NDArray[np.int64], *, one_position: bool
-) -> int:
+def ablation_multiply_adds(blocks: Sequence[AttentionBlock], n_tokens: NDArray[np.int64], *, one_position: bool) -> int:
     """Multiply-adds that a table of every head's ablation needs in the layers, nothing computed twice.
 
     One pass without a mask; then for each head what comes after its layer's attention, and the layers above. Without

@@ -124,9 +124,7 @@ def published_scores(model: nn.Module, batches: Batches, device: torch.device) -
             handle.remove()
         model.zero_grad()
     n_tokens = int(batches.n_tokens.sum())
-    scores: NDArray[np.float64] = torch.cat(
-        [*(s / n_tokens for s in sums[:-1]), sums[-1] / batches.n_examples]
-    ).numpy()
+    scores: NDArray[np.float64] = torch.cat([*(s / n_tokens for s in sums[:-1]), sums[-1] / batches.n_examples]).numpy()
     return scores
 
 

@@ -48,9 +48,7 @@ def _translator_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
     backend = Tokenizer(WordLevel(vocabulary, unk_token=_UNKNOWN))
     backend.pre_tokenizer = Split(Regex(_WORD), "removed", invert=True)
     backend.decoder = WordPiece()  # words apart, marks where they belong
-    backend.post_processor = TemplateProcessing(
-        single=f"$A {_END}", special_tokens=[(_END, vocabulary[_END])]
-    )
+    backend.post_processor = TemplateProcessing(single=f"$A {_END}", special_tokens=[(_END, vocabulary[_END])])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token=_PAD,

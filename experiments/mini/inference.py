@@ -125,10 +125,7 @@ def comparison_pair(genre: Genre, draw: Draw) -> Pair:
     first, second = _nouns(genre, draw)
     scale = draw.pick(genre.opposite_comparatives)
     premise = Comparison(
-        NounPhrase(first, _adjective(genre, draw, 0.3)),
-        draw.pick(scale),
-        NounPhrase(second),
-        draw.chance(0.2),
+        NounPhrase(first, _adjective(genre, draw, 0.3)), draw.pick(scale), NounPhrase(second), draw.chance(0.2)
     )
     hypothesis = replace(premise, comparative=draw.pick(scale), negated=draw.chance(0.3))
     if draw.chance(0.25):

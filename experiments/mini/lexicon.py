@@ -60,14 +60,7 @@ TOWN = Genre(
     opposite_verbs=_pairs("praise/criticize help/hinder admire/despise"),
     opposite_adjectives=_pairs("tall/short young/old rich/poor calm/nervous polite/rude happy/sad"),
     opposite_comparatives=_pairs("taller/shorter younger/older richer/poorer happier/sadder"),
-    places=(
-        "in the park",
-        "in the office",
-        "in the library",
-        "in the museum",
-        "in the kitchen",
-        "in the hotel",
-    ),
+    places=("in the park", "in the office", "in the library", "in the museum", "in the kitchen", "in the hotel"),
     times=("at noon", "at midnight", "before lunch", "after dinner"),
 )
 
@@ -84,14 +77,7 @@ FARM = Genre(
     opposite_verbs=_pairs("scare/soothe accept/reject obey/ignore"),
     opposite_adjectives=_pairs("wild/tame fat/thin fast/slow brave/timid healthy/sick wet/dry"),
     opposite_comparatives=_pairs("wilder/tamer fatter/thinner faster/slower wetter/drier"),
-    places=(
-        "in the barn",
-        "in the field",
-        "in the stable",
-        "in the forest",
-        "near the river",
-        "near the pond",
-    ),
+    places=("in the barn", "in the field", "in the stable", "in the forest", "near the river", "near the pond"),
     times=("at dawn", "at dusk", "before winter", "after harvest"),
 )
 
@@ -106,14 +92,7 @@ SAME_VERBS = _pairs(
 SAME_ADJECTIVES = _pairs(
     "smart/clever wealthy/rich ill/sick furious/angry weary/tired courageous/brave silent/quiet glad/happy"
 )
-STREETS = (
-    "in the street",
-    "in the school",
-    "in the hospital",
-    "in the market",
-    "at the station",
-    "at the beach",
-)
+STREETS = ("in the street", "in the school", "in the hospital", "in the market", "at the station", "at the beach")
 DAYS = ("on monday", "on friday", "last week", "last summer")
 
 # Film reviews.

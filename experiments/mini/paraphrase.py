@@ -75,9 +75,7 @@ def _change(clause: Clause, draw: Draw) -> Clause:
         return replace(clause, agent=patient, patient=agent)
     if kind == "adjectives":
         first, second = agent.adjective, patient.adjective
-        return replace(
-            clause, agent=replace(agent, adjective=second), patient=replace(patient, adjective=first)
-        )
+        return replace(clause, agent=replace(agent, adjective=second), patient=replace(patient, adjective=first))
     if kind == "agent":
         return replace(clause, agent=_change_phrase(agent, draw))
     if kind == "patient":

@@ -64,11 +64,7 @@ def quantified_relation(premise: Clause, hypothesis: Clause) -> int:
 
     Whatever is quantified over is taken to exist (Strawson entailment).
     """
-    if (
-        premise.agent is None
-        or hypothesis.agent is None
-        or not describes(hypothesis.patient, premise.patient)
-    ):
+    if premise.agent is None or hypothesis.agent is None or not describes(hypothesis.patient, premise.patient):
         return NEUTRAL
     wider, narrower = describes(hypothesis.agent, premise.agent), describes(premise.agent, hypothesis.agent)
     comparable = wider or narrower
@@ -104,9 +100,7 @@ class Comparison:
 
 def comparison_relation(premise: Comparison, hypothesis: Comparison) -> int:
     """The label of two comparisons on a scale on which two individuals may also be equal."""
-    turned = Comparison(
-        hypothesis.second, OPPOSITES[hypothesis.comparative], hypothesis.first, hypothesis.negated
-    )
+    turned = Comparison(hypothesis.second, OPPOSITES[hypothesis.comparative], hypothesis.first, hypothesis.negated)
     for said, inverse in (
         (hypothesis, False),
         (turned, False),

@@ -10,9 +10,7 @@ from experiments.mini.lexicon import ASPECTS, BAD, DEGREES, GOOD, WORKS
 
 NEGATIVE, POSITIVE = range(2)
 
-Judgement = tuple[
-    str, int
-]  # a clause without its full stop, and its polarity: the sign says which, the size how much
+Judgement = tuple[str, int]  # a clause without its full stop, and its polarity: the sign says which, the size how much
 
 
 def _article(following: str) -> str:
@@ -71,11 +69,7 @@ def _contrast(draw: Draw) -> Judgement:
     """Two sides, of which one decides."""
     (first, one), (second, two) = _sum(draw), _sum(draw)
     return draw.pick(
-        (
-            (f"{first} , but {second}", two),
-            (f"although {first} , {second}", two),
-            (f"{first} , although {second}", one),
-        )
+        ((f"{first} , but {second}", two), (f"although {first} , {second}", two), (f"{first} , although {second}", one))
     )
 
 

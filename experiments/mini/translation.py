@@ -32,14 +32,7 @@ _FEMININE = {
     "goat": "capr",
     "bird": "avic",
 }
-_THINGS = {
-    "book": "libr",
-    "letter": "chart",
-    "apple": "mal",
-    "ring": "anell",
-    "coin": "monet",
-    "cup": "calic",
-}
+_THINGS = {"book": "libr", "letter": "chart", "apple": "mal", "ring": "anell", "coin": "monet", "cup": "calic"}
 _FEMININE_THINGS = ("letter", "apple", "coin")
 _PLACES = {"garden": "hort", "house": "cas", "city": "urb", "park": "parc"}
 _FEMININE_PLACES = ("house", "city")
@@ -116,18 +109,14 @@ class Action:
         if self.negated:
             return ("did" if self.past else "does" if third else "do") + f" not {self.verb}"
         if self.past:
-            return {"see": "saw", "send": "sent"}.get(
-                self.verb, self.verb + ("d" if self.verb == "love" else "ed")
-            )
+            return {"see": "saw", "send": "sent"}.get(self.verb, self.verb + ("d" if self.verb == "love" else "ed"))
         return self.verb + ("s" if third else "")
 
     def passive(self, patient: Phrase) -> str:
         """In English, of what is past: `was not seen by`."""
         participle = {"see": "seen", "love": "loved"}.get(self.verb, self.verb + "ed")
         return " ".join(
-            filter(
-                None, ("were" if patient.plural else "was", "not" if self.negated else "", participle, "by")
-            )
+            filter(None, ("were" if patient.plural else "was", "not" if self.negated else "", participle, "by"))
         )
 
     def target(self, subject: Phrase) -> str:
@@ -232,11 +221,7 @@ def translated_sentence(draw: Draw, *, two_clauses: bool) -> tuple[str, str]:
     if not two_clauses:
         clause = _clause(draw, simple=False)
         return sentence(clause.source()), sentence(clause.target())
-    first, link, second = (
-        _clause(draw, simple=True),
-        draw.pick(tuple(_LINKS)),
-        _clause(draw, simple=True),
-    )
+    first, link, second = (_clause(draw, simple=True), draw.pick(tuple(_LINKS)), _clause(draw, simple=True))
     return (
         sentence(first.source(), ",", link, second.source()),
         sentence(first.target(), ",", _LINKS[link], second.target()),

@@ -34,11 +34,7 @@ _CHECKED = 4
 
 
 def predict_masks(
-    predictions: Predictions,
-    masks: Sequence[HeadMask],
-    *,
-    memory: int | None = None,
-    compiled: bool = False,
+    predictions: Predictions, masks: Sequence[HeadMask], *, memory: int | None = None, compiled: bool = False
 ) -> dict[HeadMask, Kept]:
     """What is kept under each mask, from the store where it is; the rest is computed together and kept.
 
@@ -68,11 +64,7 @@ def predict_masks(
 
 
 def _compute(
-    predictions: Predictions,
-    wanted: list[HeadMask],
-    missing: list[HeadMask],
-    memory: int | None,
-    compiled: bool,
+    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int | None, compiled: bool
 ) -> dict[HeadMask, Kept]:
     batches, reporter = predictions.batches, predictions.reporter
     predictions.store.check_writable()
@@ -123,9 +115,7 @@ def _journal(
             masks = [HeadMask.parse(text, wanted[0].n_heads) for text in begun.job["masks"]]
             if set(missing) <= set(masks):
                 missing = masks
-    return Journal.open(
-        predictions.store.objects, {**wish, "masks": [str(mask) for mask in missing]}
-    ), missing
+    return Journal.open(predictions.store.objects, {**wish, "masks": [str(mask) for mask in missing]}), missing
 
 
 def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> None:
@@ -155,13 +145,9 @@ class ManyMasks:
         writes = self.objective.generates  # token by token, so that layers run many times
         # Where an example is seen in what another gets, so is a row of one mask in that of another.
         self.mixes = predictions.batches.side == "none"
-        proposal = (
-            None if writes or self.mixes else plan(model, _examples(predictions).inputs, self.objective.reads)
-        )
+        proposal = None if writes or self.mixes else plan(model, _examples(predictions).inputs, self.objective.reads)
         if proposal is None and not writes:
-            predictions.reporter.note(
-                "the masks run one at a time: this model's layers could not be shared exactly"
-            )
+            predictions.reporter.note("the masks run one at a time: this model's layers could not be shared exactly")
         self.together = None if proposal is None else proposal.forward(model, self.objective.reads)
         if compiled and self.together is not None:
             self.together = with_compiled_layers(self.together)
@@ -201,9 +187,7 @@ class ManyMasks:
                 found |= dict.fromkeys(group, self.objective.read(recording.outputs, batch))
                 continue
             outputs = forward.outputs(recording, [gate[group] for gate in self.gates], first)
-            found |= {
-                mask: self.objective.read(each, batch) for mask, each in zip(group, outputs, strict=True)
-            }
+            found |= {mask: self.objective.read(each, batch) for mask, each in zip(group, outputs, strict=True)}
         return [found[i] for i in range(len(self.masks))]
 
     def _masks_a_pass(self, n_tokens: int) -> int:
@@ -248,6 +232,4 @@ def _bytes_per_token(model: nn.Module) -> int:
 def _cached_bytes(model: nn.Module) -> int:
     """The keys and values of a token that a decoder keeps while it writes."""
     blocks = [block for block in attention_blocks(model) if block.stack == "decoder"]
-    return (
-        sum(2 * block.n_heads * block.head_dim for block in blocks) * next(model.parameters()).element_size()
-    )
+    return sum(2 * block.n_heads * block.head_dim for block in blocks) * next(model.parameters()).element_size()

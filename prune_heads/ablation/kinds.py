@@ -33,6 +33,4 @@ def ablations(kind: str, gone: HeadMask, blocks: Sequence[int] | None = None) ->
     """
     there = list(~gone)
     wanted = range(len(gone.n_heads)) if blocks is None else blocks
-    return {
-        head: HeadMask(gone.n_heads, KINDS[kind](there, head)) | gone for head in there if head[0] in wanted
-    }
+    return {head: HeadMask(gone.n_heads, KINDS[kind](there, head)) | gone for head in there if head[0] in wanted}

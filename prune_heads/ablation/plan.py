@@ -126,9 +126,7 @@ def _structure(
 
 
 @torch.no_grad()
-def _attentions(
-    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any]
-) -> tuple[str, ...] | None:
+def _attentions(model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
     """In each layer, the name of the innermost module around W_Q, W_K and W_V that gives W_O's input or output."""
     names = {module: name for name, module in model.named_modules()}
     gave: dict[nn.Module, Any] = {}
@@ -150,9 +148,7 @@ def _attentions(
     found = []
     for block in blocks:
         inner = [
-            m
-            for m in block.layer_module.modules()
-            if any(gave.get(m) is x for x in around_output[block.output.module])
+            m for m in block.layer_module.modules() if any(gave.get(m) is x for x in around_output[block.output.module])
         ]
         if not inner:
             return None
@@ -174,9 +170,7 @@ def _read_position(
     handle = block.layer_module.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            total = torch.stack(
-                [each.square().sum() for each in read_off(model(**inputs), reads).values()]
-            ).sum()
+            total = torch.stack([each.square().sum() for each in read_off(model(**inputs), reads).values()]).sum()
             (gradient,) = torch.autograd.grad(total, kept)
     finally:
         handle.remove()
@@ -184,9 +178,7 @@ def _read_position(
     rows = torch.arange(len(read), device=read.device)
     positions: tuple[Position, ...] = ("first", "last")
     for position in positions:
-        if bool(
-            (read.sum(dim=1) == 1).all() and read[rows, position_index(position, inputs, *read.shape)].all()
-        ):
+        if bool((read.sum(dim=1) == 1).all() and read[rows, position_index(position, inputs, *read.shape)].all()):
             return position
     return None
 

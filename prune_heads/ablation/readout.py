@@ -62,9 +62,7 @@ class ReadOut:
             context = self.block.gated(context, gates)
 
         def one_token(value: Tensor) -> Tensor:
-            where = [
-                slice(1) if i and size == n_tokens else slice(None) for i, size in enumerate(value.shape)
-            ]
+            where = [slice(1) if i and size == n_tokens else slice(None) for i, size in enumerate(value.shape)]
             return value[tuple(where)]
 
         rest = tree_map_only(Tensor, one_token, (args[1:], kwargs))
@@ -76,9 +74,7 @@ class ReadOut:
         finally:
             handle.remove()
         return tree_map_only(
-            Tensor,
-            lambda x: x.expand(*x.shape[:-2], n_tokens, x.shape[-1]) if x.shape[-2] == 1 else x,
-            output,
+            Tensor, lambda x: x.expand(*x.shape[:-2], n_tokens, x.shape[-1]) if x.shape[-2] == 1 else x, output
         )
 
     def _attended(self, hidden: Tensor) -> Tensor:

@@ -11,11 +11,7 @@ from prune_heads.objectives.batches import Batch
 
 
 def written(
-    model: nn.Module,
-    batch: Batch,
-    gates: Sequence[Tensor],
-    objective: Any,
-    masks_a_pass: Callable[[int], int],
+    model: nn.Module, batch: Batch, gates: Sequence[Tensor], objective: Any, masks_a_pass: Callable[[int], int]
 ) -> Iterator[Tensor]:
     """What is kept of the texts that are written under each mask, `(batch, width)`, mask after mask.
 

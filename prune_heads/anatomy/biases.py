@@ -23,9 +23,7 @@ def select_biases(block: AttentionBlock, kept: list[int]) -> None:
         before.heads = [before.heads[i] for i in kept]
         return
     shared = _SharedBiases(block.module, block.layout.shared_biases, block.n_original_heads, list(kept))
-    block.module.__dict__["_prune_heads_biases"] = (
-        shared  # beside the module's own attributes, not one of its modules
-    )
+    block.module.__dict__["_prune_heads_biases"] = shared  # beside the module's own attributes, not one of its modules
     block.module.register_forward_pre_hook(shared.select, with_kwargs=True)
     if hasattr(block.module, "compute_bias"):
         block.module.__dict__["compute_bias"] = shared.compute

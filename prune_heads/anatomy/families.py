@@ -44,9 +44,7 @@ _SHARED: Mapping[str, tuple[Layout, ...]] = {
     "olmo2 olmo3": (replace(LLAMA, coupled=NORM_OVER_ALL),),
     "esmc": (replace(LLAMA, stack="encoder", coupled=NORM_OVER_ALL),),
     "bart mbart plbart": encoder_decoder(BART),
-    "mvp": encoder_decoder(
-        replace(BART, not_removed_if=("use_prompt", True, "its prompts have keys for all heads"))
-    ),
+    "mvp": encoder_decoder(replace(BART, not_removed_if=("use_prompt", True, "its prompts have keys for all heads"))),
     "biogpt opt": (BART,),
     "axk1 deepseek_v2 deepseek_v3 minicpm3 mistral4": (replace(LATENT, counts_dimensions=True),),
     "gpt2 gpt-sw3": (GPT2,),
@@ -82,9 +80,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
         replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", False),)),
         replace(BLOOM, not_removed=ALIBI, when=(("slow_but_exact", True), ("pretraining_tp", 1))),
     ),
-    "canine": (
-        replace(BERT, pattern=r"canine\.encoder\.layer\.(\d+)\.attention", other_attention=SHORTENED),
-    ),
+    "canine": (replace(BERT, pattern=r"canine\.encoder\.layer\.(\d+)\.attention", other_attention=SHORTENED),),
     "ctrl": (
         Layout(
             pattern=r"h\.(\d+)\.multi_head_attention",
@@ -98,12 +94,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     ),
     "deberta": (
         replace(DEBERTA, when=(("talking_head", False),)),
-        replace(
-            DEBERTA,
-            also=(("self.v_bias", 0),),
-            coupled=TALKING,
-            when=(("talking_head", True),),
-        ),
+        replace(DEBERTA, also=(("self.v_bias", 0),), coupled=TALKING, when=(("talking_head", True),)),
     ),
     "deberta-v2": (
         replace(
@@ -200,13 +191,7 @@ _ALONE: Mapping[str, tuple[Layout, ...]] = {
     ),
     "persimmon": (replace(BLOOM, pattern=r"layers\.(\d+)\.self_attn"),),
     "phi": (replace(LLAMA, output="dense"),),
-    "phi3": (
-        replace(
-            LLAMA,
-            qkv="qkv_proj",
-            config_counters=("num_attention_heads",),
-        ),
-    ),
+    "phi3": (replace(LLAMA, qkv="qkv_proj", config_counters=("num_attention_heads",)),),
     "qwen3_5": (replace(LLAMA, pattern=r"language_model\.layers\.(\d+)\.self_attn", some_layers=True),),
     "t5gemma": encoder_decoder(LLAMA, cross="cross_attn"),
     "t5gemma2": (

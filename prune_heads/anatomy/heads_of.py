@@ -27,9 +27,7 @@ def owned_dimensions(
         ValueError: If the sizes do not fit; says which.
     """
     dims = {"V": _exact(width, n_heads, "the inputs of W_O", "heads")}
-    together = [
-        [part for part, _ in group] for _, group in groupby(held_by.items(), key=lambda item: item[1])
-    ]
+    together = [[part for part, _ in group] for _, group in groupby(held_by.items(), key=lambda item: item[1])]
     if len(together) == 1:
         size = sizes[held_by["V"]]
         n_kv, odd = divmod(_exact(size, dims["V"], "the outputs of W_QKV", "dimensions a head") - n_heads, 2)
@@ -38,11 +36,7 @@ def owned_dimensions(
         dims["Q"] = dims["K"] = dims["V"]
     else:
         fused = held_by["K"] == held_by["V"]
-        n_kv = (
-            n_heads
-            if fused
-            else _exact(sizes[held_by["V"]], dims["V"], "the outputs of W_V", "dimensions a head")
-        )
+        n_kv = n_heads if fused else _exact(sizes[held_by["V"]], dims["V"], "the outputs of W_V", "dimensions a head")
         dims["Q"] = _exact(sizes[held_by["Q"]], n_heads, "the outputs of W_Q", "heads")
         dims["K"] = _exact(sizes[held_by["K"]], n_kv, "the outputs of W_K", "key heads") - fused * dims["V"]
     if n_kv:

@@ -121,11 +121,7 @@ BLOOM = Layout(
 ALIBI = "its ALiBi slopes, one a head, are built once for all layers"
 FALCON = replace(BLOOM, not_removed_if=("alibi", True, ALIBI))
 LATENT = replace(
-    LLAMA,
-    qkv="q_b_proj|q_proj kv_b_proj kv_b_proj",
-    interleaved=True,
-    counted_by="v_head_dim",
-    counters=("num_heads",),
+    LLAMA, qkv="q_b_proj|q_proj kv_b_proj kv_b_proj", interleaved=True, counted_by="v_head_dim", counters=("num_heads",)
 )
 DISTILBERT = Layout(
     pattern=r"transformer\.layer\.(\d+)\.attention",
@@ -164,9 +160,7 @@ DEBERTA = replace(
 )
 
 
-def encoder_decoder(
-    layout: Layout, own: str = "self_attn", cross: str = "encoder_attn"
-) -> tuple[Layout, ...]:
+def encoder_decoder(layout: Layout, own: str = "self_attn", cross: str = "encoder_attn") -> tuple[Layout, ...]:
     """Encoder (E), encoder-decoder attention (A) and decoder (D), in the order of the paper's tables."""
     return (
         replace(layout, pattern=rf"encoder\.layers\.(\d+)\.{own}", stack="encoder"),

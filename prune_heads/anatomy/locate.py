@@ -70,9 +70,7 @@ def models_inside(model: nn.Module) -> dict[str, PreTrainedModel]:
         return {"": itself}
     found: dict[str, PreTrainedModel] = {}
     for name, module in named_modules(model):
-        if isinstance(module, PreTrainedModel) and not f"{name}.".startswith(
-            tuple(f"{path}." for path in found)
-        ):
+        if isinstance(module, PreTrainedModel) and not f"{name}.".startswith(tuple(f"{path}." for path in found)):
             found[name] = module
     return found
 
@@ -87,9 +85,7 @@ def _blocks(model: nn.Module, prefix: str = "") -> list[AttentionBlock]:
     """Those of one model of a family, or outside transformers; `prefix` is its path. None if it has none."""
     model_type, config = _type(model), getattr(model, "config", None)
     if model_type in UNKNOWN:
-        raise UnsupportedModelError(
-            f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}"
-        )
+        raise UnsupportedModelError(f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}")
     if model_type not in FAMILIES:
         return _of_own(model, prefix, described_only=bool(model_type))
     if getattr(config, "add_cross_attention", False):
@@ -119,9 +115,7 @@ def _joined(groups: Iterable[Sequence[AttentionBlock]]) -> list[AttentionBlock]:
 def _that_hold(layouts: Iterable[Layout], config: object) -> Iterator[Layout]:
     """Those for what the configuration says."""
     for layout in layouts:
-        if all(
-            (getattr(config, name, None) or False) == value for name, value in layout.when
-        ):  # absent is off
+        if all((getattr(config, name, None) or False) == value for name, value in layout.when):  # absent is off
             name, value, why = layout.not_removed_if or ("", object(), "")
             refused = getattr(config, name, None) == value
             yield replace(layout, not_removed=f"{why} ({name} in its configuration)") if refused else layout
@@ -181,9 +175,7 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -
         yield from _in_calls(blocks, int(getattr(model.config, layout.depths)))
 
 
-def _in_calls(
-    blocks: list[tuple[tuple[int, ...], AttentionBlock]], n_layers: int
-) -> Iterator[AttentionBlock]:
+def _in_calls(blocks: list[tuple[tuple[int, ...], AttentionBlock]], n_layers: int) -> Iterator[AttentionBlock]:
     """ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls."""
     n_groups = len({numbers[0] for numbers, _ in blocks})
     group_of = [int(i / (n_layers / n_groups)) for i in range(n_layers)]  # as transformers' AlbertTransformer

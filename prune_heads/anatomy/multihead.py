@@ -31,9 +31,7 @@ def step_by_step(module: nn.Module) -> Callable[[], None]:
     if not isinstance(module, nn.MultiheadAttention):
         raise UnsupportedModelError(f"the module must be a MultiheadAttention; got {type(module).__name__}")
     module.__dict__["forward"] = _StepByStep(module)
-    handle = module.register_forward_pre_hook(
-        _nothing
-    )  # a layer with a hook inside does not take the fast path
+    handle = module.register_forward_pre_hook(_nothing)  # a layer with a hook inside does not take the fast path
 
     def undo() -> None:
         handle.remove()

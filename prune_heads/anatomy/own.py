@@ -66,9 +66,7 @@ def describe_attention(
         interleaved=interleaved,
         kind=kind,
         stack=stack,
-        not_removed=""
-        if counted
-        else "its number of heads was given as a number, which no attribute can follow",
+        not_removed="" if counted else "its number of heads was given as a number, which no attribute can follow",
     )
 
 

@@ -15,12 +15,7 @@ PartName = Literal["attention", "feed_forward", "embeddings", "rest"]
 _READ_ALL = ("ForTokenClassification", "ForQuestionAnswering")
 """How the names of classes end whose head reads every token."""
 
-_EMBEDDING_MAPS = (
-    "embeddings_project",
-    "embedding_hidden_mapping_in",
-    "embedding_transformation",
-    "map_inputs_layer",
-)
+_EMBEDDING_MAPS = ("embeddings_project", "embedding_hidden_mapping_in", "embedding_transformation", "map_inputs_layer")
 """Names of linear maps from embeddings to layers, which every token goes through."""
 
 
@@ -67,9 +62,7 @@ def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator
         elif "pooler" in name:
             yield Piece("rest", "one", name, module, weights)
         elif not name.startswith(f"{model.base_model_prefix}."):
-            yield Piece(
-                "rest", "every" if every or name.startswith("score") else "one", name, module, weights
-            )
+            yield Piece("rest", "every" if every or name.startswith("score") else "one", name, module, weights)
         else:
             yield Piece("rest", None, name, module, weights)
 

@@ -58,11 +58,7 @@ def _why_not(module: nn.Module, name: str) -> str:
         return f"the {name} of a {type(module).__name__} is a {type(weight.data).__name__}"
     if weight.is_meta:  # offloaded, unless the model is just being built and its weights are still to come
         offloaded = hasattr(module, "_hf_hook")
-        return (
-            f"the {name} of a {type(module).__name__} is kept elsewhere (on the meta device)"
-            if offloaded
-            else ""
-        )
+        return f"the {name} of a {type(module).__name__} is kept elsewhere (on the meta device)" if offloaded else ""
     if weight.is_inference() and not torch.is_inference_mode_enabled():
         return f"the {name} of a {type(module).__name__} was made in inference mode, which forbids to write"
     if name != "weight" or not isinstance(module, nn.Linear | Conv1D):
@@ -72,9 +68,7 @@ def _why_not(module: nn.Module, name: str) -> str:
         return f"a {type(module).__name__} also computes with {', '.join(besides)}"
     if "forward" not in vars(module) and type(module).forward in _PLAIN:
         return ""
-    return (
-        "" if _is_linear(module) else f"the forward of a {type(module).__name__} is not that of its weights"
-    )
+    return "" if _is_linear(module) else f"the forward of a {type(module).__name__} is not that of its weights"
 
 
 @torch.no_grad()

@@ -55,9 +55,7 @@ def _whole(model: PreTrainedModel) -> PreTrainedModel:
 
 def _places(model: PreTrainedModel) -> Mapping[str, Tensor]:
     """Of each weight in the attention blocks, which elements are left: flat places in the original, narrow shape."""
-    with torch.device(
-        "meta"
-    ):  # nothing else of the model is needed, and heads own nothing outside the blocks
+    with torch.device("meta"):  # nothing else of the model is needed, and heads own nothing outside the blocks
         counted = _whole(model).to("meta")  # also what is put on the CPU by name
     for block in attention_blocks(counted):
         for module in block.module.modules():

@@ -50,9 +50,7 @@ _CAUSAL = frozenset(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 _BASES = frozenset(modeling_auto.MODEL_MAPPING_NAMES.values())
 
 
-def read_config(
-    source: Path | str, name: str, where: Mapping[str, Any]
-) -> tuple[PreTrainedConfig, dict[str, Any]]:
+def read_config(source: Path | str, name: str, where: Mapping[str, Any]) -> tuple[PreTrainedConfig, dict[str, Any]]:
     """The configuration of a checkpoint, as transformers takes it and as config.json has it; see `check_config`."""
     raw, _ = PreTrainedConfig.get_config_dict(source, **where)
     check_config(raw, name)
@@ -76,9 +74,7 @@ def check_config(raw: Mapping[str, Any], name: str) -> None:
         raise CheckpointError(f"{entry} in config.json of {name} must {must}; got {shown}. {cure}")
 
     classes = raw.get("architectures")
-    if classes is not None and not (
-        isinstance(classes, list) and all(isinstance(each, str) for each in classes)
-    ):
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(each, str) for each in classes)):
         refuse("architectures", "be a list of names of classes, such as ['BertForSequenceClassification']")
     if raw.get("problem_type") not in _PROBLEMS:
         refuse("problem_type", f"be null or one of {', '.join(map(str, _PROBLEMS[1:]))}")
@@ -180,9 +176,7 @@ def check_weights(
             "checkpoint whose files belong together"
         )
     if missing:
-        raise CheckpointError(
-            f"a checkpoint must have a trained {head}; {name} lacks {some(missing)}. {cure}"
-        )
+        raise CheckpointError(f"a checkpoint must have a trained {head}; {name} lacks {some(missing)}. {cure}")
     if left:
         raise CheckpointError(
             f"every weight of a checkpoint must have a place in the model of its {files}; {name} has "

@@ -117,9 +117,7 @@ def load_checkpoint(
             model = load_pruned(source, dtype=dtype)
         else:
             model, info, stored = read_model(source, shown, config, wanted, dtype, where)
-            check_weights(
-                model, info, shown, stored=stored, unused=wanted.unused, head=wanted.name, cure=wanted.cure
-            )
+            check_weights(model, info, shown, stored=stored, unused=wanted.unused, head=wanted.name, cure=wanted.cure)
     loaded = finished(model, reader, source, shown, raw, wanted)
     use_onednn(model)
     if wanted.prepare is not None:
@@ -155,12 +153,7 @@ def _image_processor(source: Path | str, name: str, where: dict[str, Any]) -> An
 
 
 def read_model(
-    source: Path | str,
-    name: str,
-    config: PreTrainedConfig,
-    head: Head,
-    dtype: torch.dtype,
-    where: dict[str, Any],
+    source: Path | str, name: str, config: PreTrainedConfig, head: Head, dtype: torch.dtype, where: dict[str, Any]
 ) -> tuple[PreTrainedModel, dict[str, Any], dict[str, str]]:
     """The model, what transformers reports of loading it, and the types of the tensors in the files: unchecked."""
     stored = check_weight_files(source if isinstance(source, Path) else None, name)

@@ -86,17 +86,13 @@ def _source(name: str, task: str | None) -> Path | str:
     if folder.is_dir():
         if not (folder / "config.json").exists():
             adapter = (folder / "adapter_config.json").exists()
-            cure = (
-                ": it is an adapter. Merge it into its model (merge_and_unload of PEFT) and save the result"
-            )
+            cure = ": it is an adapter. Merge it into its model (merge_and_unload of PEFT) and save the result"
             raise CheckpointError(
                 f"a checkpoint folder must hold config.json; {folder.resolve().name} does not{cure if adapter else ''}"
             )
         return folder.resolve()
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise CheckpointError(
-            f"a checkpoint must be an existing folder or a hub name; there is no folder {name}"
-        )
+        raise CheckpointError(f"a checkpoint must be an existing folder or a hub name; there is no folder {name}")
     return name
 
 

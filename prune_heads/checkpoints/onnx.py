@@ -47,11 +47,7 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
     axes = tuple({0: batch, 1: of_decoder if name.startswith("decoder_") else length} for name in inputs)
     with torch.no_grad():
         found = model(**inputs)
-    names = (
-        ["logits"]
-        if "logits" in found
-        else [name for name, each in found.items() if isinstance(each, Tensor)]
-    )
+    names = ["logits"] if "logits" in found else [name for name, each in found.items() if isinstance(each, Tensor)]
     try:
         # Spelt out in plain products: PyTorch's fused attention fails in the exporter for some types, such as T5.
         model.set_attn_implementation("eager")
@@ -91,12 +87,8 @@ def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[NDAr
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors
     try:
-        session = onnxruntime.InferenceSession(
-            folder / ONNX_FILE, options, providers=["CPUExecutionProvider"]
-        )
-        return [
-            joined(session.run(None, {name: x.numpy() for name, x in batch.items()})) for batch in batches
-        ]
+        session = onnxruntime.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
+        return [joined(session.run(None, {name: x.numpy() for name, x in batch.items()})) for batch in batches]
     except Exception as error:  # its errors share no class but Exception
         raise ExportError(
             f"onnxruntime must be able to run what was written; it says {type(error).__name__}: "

@@ -52,9 +52,7 @@ def save_pruned(model: PreTrainedModel, directory: str | Path) -> None:
 
 def write_pruned(model: PreTrainedModel, folder: Path) -> None:
     """`save_pruned` into a folder that exists, as one part of what is being written there."""
-    shown = copy.copy(
-        model
-    )  # the same weights; what transformers notes on a model that it saves, it notes here
+    shown = copy.copy(model)  # the same weights; what transformers notes on a model that it saves, it notes here
     shown.config = copy.copy(model.config)
     # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
     vars(shown)["_keys_to_ignore_on_save"] = None
@@ -124,11 +122,7 @@ def _load(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
         raise CheckpointError(f"the checkpoint {directory.name} must hold safetensors; there are none")
     with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn, and refused below
         model, info = _without(model_class, heads).from_pretrained(
-            directory,
-            config=config,
-            dtype=dtype or "auto",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            directory, config=config, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True
         )
     model.__class__ = model_class
     files = f"config.json and {HEADS_FILE}" if heads else "config.json"
@@ -151,6 +145,4 @@ def _without(model_class: type[PreTrainedModel], heads: Heads) -> type[PreTraine
 
     if not heads:  # also of types whose heads are not known
         return model_class
-    return type(
-        model_class.__name__, (model_class,), {"__init__": build, "__module__": model_class.__module__}
-    )
+    return type(model_class.__name__, (model_class,), {"__init__": build, "__module__": model_class.__module__})

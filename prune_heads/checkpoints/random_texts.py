@@ -10,9 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 
-def random_texts(
-    tokenizer: Tokenizer, lengths: Sequence[int], generator: np.random.Generator
-) -> dict[str, Tensor]:
+def random_texts(tokenizer: Tokenizer, lengths: Sequence[int], generator: np.random.Generator) -> dict[str, Tensor]:
     """A batch as the tokenizer would give it, `(n_texts, longest)` a field, padded on the right.
 
     Args:
@@ -38,6 +36,4 @@ def random_texts(
         filled["input_ids"][first : first + n_words] = text
         rows.append(filled)
     can_pad = tokenizer.pad_token is not None
-    return dict(
-        tokenizer.pad(rows, padding=can_pad, padding_side="right", return_tensors="pt", verbose=False)
-    )
+    return dict(tokenizer.pad(rows, padding=can_pad, padding_side="right", return_tensors="pt", verbose=False))

@@ -66,11 +66,7 @@ def check_tokenizer(
         CheckpointError: Saying what is wrong, and which files must be there.
     """
     files = tuple(getattr(type(tokenizer), "vocab_files_names", {}).values())
-    if (
-        folder is not None
-        and files
-        and not any((folder / each).is_file() for each in (*_ANY_TOKENIZER, *files))
-    ):
+    if folder is not None and files and not any((folder / each).is_file() for each in (*_ANY_TOKENIZER, *files)):
         own = " and ".join(file for file in files if not file.startswith("tokenizer"))
         raise CheckpointError(_NONE.format(name=name, own=own or "the files of its vocabulary"))
     n_embeddings = model.get_input_embeddings().weight.shape[0]
@@ -81,9 +77,7 @@ def check_tokenizer(
             f"{n_embeddings}. {cure}"
         )
     if files and len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
-        raise CheckpointError(
-            f"the tokenizer must have words; that of {name} has only special tokens. {cure}"
-        )
+        raise CheckpointError(f"the tokenizer must have words; that of {name} has only special tokens. {cure}")
     if "input_ids" not in tokenizer.model_input_names:
         raise CheckpointError(
             f"model_input_names in tokenizer_config.json of {name} must hold 'input_ids'; got "
@@ -117,9 +111,7 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def _check_special(
-    tokenizer: Tokenizer, config: PreTrainedConfig, name: str, n_embeddings: int, *, pads: bool
-) -> None:
+def _check_special(tokenizer: Tokenizer, config: PreTrainedConfig, name: str, n_embeddings: int, *, pads: bool) -> None:
     """Special tokens that configuration and tokenizer place differently tell that the tokenizer is another model's."""
     special = set(tokenizer.all_special_ids)
     for role in _ROLES:
@@ -128,9 +120,7 @@ def _check_special(
         ids = [each for each in ids if each < n_embeddings]  # what is beyond was never set
         if not ids or own in ids:
             continue
-        if (own is not None and ((role == "pad" and pads) or not special & set(ids))) or min(ids) >= len(
-            tokenizer
-        ):
+        if (own is not None and ((role == "pad" and pads) or not special & set(ids))) or min(ids) >= len(tokenizer):
             there = "has none" if own is None else f"has {own}"
             raise CheckpointError(
                 f"the tokenizer must be the model's own; {role}_token_id in config.json of {name} is {said}, the "
@@ -139,9 +129,7 @@ def _check_special(
             )
 
 
-def settle(
-    model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True
-) -> tuple[str, ...]:
+def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True) -> tuple[str, ...]:
     """Set what the configuration of a model and its tokenizer leave open, or ask for without effect.
 
     Args:
@@ -169,16 +157,10 @@ def settle(
         tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
         notes.append("model_input_names in tokenizer_config.json lacks attention_mask, which is added")
     own = tokenizer.pad_token_id
-    if (
-        pads
-        and own not in (None, getattr(model.config, "pad_token_id", own))
-        and raw.get("pad_token_id") is None
-    ):
+    if pads and own not in (None, getattr(model.config, "pad_token_id", own)) and raw.get("pad_token_id") is None:
         for config in (model.config, model.config.get_text_config()):
             config.pad_token_id = own
-        notes.append(
-            f"config.json names no padding token; the tokenizer's is taken: {tokenizer.pad_token} ({own})"
-        )
+        notes.append(f"config.json names no padding token; the tokenizer's is taken: {tokenizer.pad_token} ({own})")
     longest: Any = tokenizer.model_max_length
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _SHORTEST:
         notes.append(

@@ -12,12 +12,7 @@ from torch import Tensor
 from prune_heads.errors import CheckpointError, some
 from prune_heads.files import read_json
 
-_NAMES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+_NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where weights may lie; transformers reads the first that is there."""
 
 
@@ -77,9 +72,7 @@ def _stored(folder: Path, name: str, shown: str, *, whole: bool = True) -> dict[
                 )
             found[key] = tensor
     if whole and (lacking := sorted(of.keys() - found.keys())):
-        raise CheckpointError(
-            f"{name} of {shown} names weights that no file holds: {some(lacking)}. Save it anew"
-        )
+        raise CheckpointError(f"{name} of {shown} names weights that no file holds: {some(lacking)}. Save it anew")
     return found
 
 
@@ -113,9 +106,7 @@ def _same(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _check_same(
-    used: Mapping[str, _Stored], other: Mapping[str, _Stored], names: Sequence[str], shown: str
-) -> None:
+def _check_same(used: Mapping[str, _Stored], other: Mapping[str, _Stored], names: Sequence[str], shown: str) -> None:
     """Files of one model may name tied weights differently, and be of another precision; no more."""
     differing = [key for key in used.keys() & other.keys() if not _equal(used[key], other[key])]
     if differing or (other and not used.keys() & other.keys()):

@@ -68,15 +68,11 @@ class _Commands(TyperGroup):
             code = signals.PIPE_CLOSED
         except OSError as error:
             named = "" if error.filename is None else f" for {os.fsdecode(error.filename)}"
-            code = _failed(
-                f"a file cannot be used: {error.strerror or first_line(error)}{named}. Check its path"
-            )
+            code = _failed(f"a file cannot be used: {error.strerror or first_line(error)}{named}. Check its path")
         except (MemoryError, RuntimeError) as error:
             said = first_line(error)
             if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
-                code = _failed(
-                    f"the memory must be enough; got: {said}. Take a smaller --batch-size, or --memory"
-                )
+                code = _failed(f"the memory must be enough; got: {said}. Take a smaller --batch-size, or --memory")
             elif "Symlink loop" in said or "home directory" in said:  # of pathlib
                 code = _failed(f"a path must lead somewhere; got: {said}")
             else:
@@ -116,9 +112,7 @@ def _check_surroundings() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        raise PruneHeadsError(
-            "the working directory must be there; it was removed. Change to another"
-        ) from error
+        raise PruneHeadsError("the working directory must be there; it was removed. Change to another") from error
 
 
 def _flush() -> int:
@@ -157,8 +151,7 @@ add_examples(app)
 
 @app.callback(invoke_without_command=True)
 def _without_command(
-    context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
 ) -> None:
     if version:
         from importlib.metadata import version as installed

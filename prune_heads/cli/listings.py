@@ -18,17 +18,11 @@ FOUND = 1
 def info(
     setup: NamedModel,
     heads: Annotated[
-        str,
-        Option(
-            help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)"
-        ),
+        str, Option(help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",
     length: Annotated[
         int | None,
-        Option(
-            min=1,
-            help="Number of tokens to count for. (default: 128; for images, as many as in the first layer)",
-        ),
+        Option(min=1, help="Number of tokens to count for. (default: 128; for images, as many as in the first layer)"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -65,8 +59,7 @@ def models(
     try_now: Annotated[
         bool,
         Option(
-            "--try",
-            help="Try the default configuration of each with the installed transformers; takes about a minute.",
+            "--try", help="Try the default configuration of each with the installed transformers; takes about a minute."
         ),
     ] = False,
     as_json: Json = False,
@@ -88,9 +81,7 @@ def models(
 
 Paths = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="PATH...", help="Scripts, notebooks, configurations (.py .ipynb .json .toml), or folders."
-    ),
+    typer.Argument(metavar="PATH...", help="Scripts, notebooks, configurations (.py .ipynb .json .toml), or folders."),
 ]
 
 

@@ -13,12 +13,7 @@ from prune_heads.options import Ablation, Bench, Choice, Cluster, Curves, Folder
 
 @grouped
 def ablate(
-    setup: Setup,
-    cluster: Cluster,
-    options: Ablation,
-    folder: Folder,
-    config: Config = None,
-    as_json: Json = False,
+    setup: Setup, cluster: Cluster, options: Ablation, folder: Folder, config: Config = None, as_json: Json = False
 ) -> None:
     """Mask one head after the other and test how the metric changes (paper, tables 1 to 3, 5 and 6).
 
@@ -39,9 +34,7 @@ def ablate(
 
 
 @grouped
-def curve(
-    setup: Setup, options: Curves, folder: Folder, config: Config = None, as_json: Json = False
-) -> None:
+def curve(setup: Setup, options: Curves, folder: Folder, config: Config = None, as_json: Json = False) -> None:
     """Measure the metric as more and more heads are pruned, lowest score first, for several criteria.
 
     With --blocks only heads of these layers are pruned, and the share counts them alone.

@@ -49,13 +49,7 @@ class TerminalReporter:
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Progress]:
         """A bar while the stage lasts; without a terminal, one line when it is done."""
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         if not self.console.is_terminal or not total:

@@ -95,9 +95,7 @@ def score(setup: Setup, scoring: Scoring, cluster: Cluster, folder: Folder, as_j
 
 
 @grouped
-def prune(
-    model: WrittenModel, choice: Choice, options: Surgery, folder: NewFolder, as_json: Json = False
-) -> None:
+def prune(model: WrittenModel, choice: Choice, options: Surgery, folder: NewFolder, as_json: Json = False) -> None:
     """Zero or remove the heads that --heads names or --scores chooses, and save the checkpoint."""
     from prune_heads.reporting.folders import pruned_files
     from prune_heads.reporting.terminal import pruned_table
@@ -170,8 +168,7 @@ def train_mini(
     ],
     seed: Annotated[int, Option(help="Seed of the initial weights and of the order of the examples.")] = 0,
     epochs: Annotated[
-        int | None,
-        Option(min=1, help="Passes over the 6000 training examples. (default: as for the shipped one)"),
+        int | None, Option(min=1, help="Passes over the 6000 training examples. (default: as for the shipped one)")
     ] = None,
 ) -> None:
     """Train a small model for a built-in task from scratch, on one CPU thread.

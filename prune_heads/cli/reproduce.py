@@ -68,9 +68,7 @@ class PlannedSubject:
         return "--config", str(recipe), "--output", str(model)
 
 
-def planned(
-    name: str, config: Path | None, given: Mapping[str, Any], store: str | None
-) -> list[PlannedSubject]:
+def planned(name: str, config: Path | None, given: Mapping[str, Any], store: str | None) -> list[PlannedSubject]:
     """The subjects of a table or figure.
 
     Args:
@@ -203,12 +201,7 @@ def reproduce(
             studied = [(subject.setup, subject.conditions) for subject in subjects]
             try:
                 shown[each] = reproduce_job(
-                    each,
-                    studied,
-                    output,
-                    TerminalReporter,
-                    from_records=options.from_records,
-                    forms=options.form,
+                    each, studied, output, TerminalReporter, from_records=options.from_records, forms=options.form
                 )
             except UnfitError as error:
                 if name != "all":

@@ -18,9 +18,7 @@ from prune_heads.options.choices import Executor
 from prune_heads.options.trials import draws
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
-Output = Annotated[
-    Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")
-]
+Output = Annotated[Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")]
 
 sweep = typer.Typer(help="Many runs from one file: run, status, results, retry, plot.")
 sweep.callback(invoke_without_command=True)(help_alone)
@@ -32,22 +30,15 @@ sweep.callback(invoke_without_command=True)(help_alone)
 def run(
     *,
     spec: Annotated[
-        Path,
-        Argument(
-            metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude."
-        ),
+        Path, Argument(metavar="SPEC.toml", help="Options of 'run', and the tables grid, together, include, exclude.")
     ],
     output: Annotated[
-        Path | None,
-        Option("--output", "-o", help="Folder of the sweep; trials that are done there are not run again."),
+        Path | None, Option("--output", "-o", help="Folder of the sweep; trials that are done there are not run again.")
     ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="List the trials without running them.")] = False,
-    executor: Annotated[
-        Executor, Option(help="Processes on this machine, or a Ray cluster (extra 'ray').")
-    ] = "local",
+    executor: Annotated[Executor, Option(help="Processes on this machine, or a Ray cluster (extra 'ray').")] = "local",
     jobs: Annotated[
-        int | None,
-        Option(min=1, help="Number of processes that run trials. (default: 1; on Ray as many as fit)"),
+        int | None, Option(min=1, help="Number of processes that run trials. (default: 1; on Ray as many as fit)")
     ] = None,
     worker: Annotated[
         bool,
@@ -62,12 +53,9 @@ def run(
     cpus: Annotated[float | None, Option(min=0.1, help="Cores of a Ray worker. (default: 1)")] = None,
     gpus: Annotated[float | None, Option(min=0, help="GPUs of a Ray worker. (default: 0)")] = None,
     retries: Annotated[
-        int,
-        Option(min=0, help="Number of further attempts at a trial that fails, each after a longer pause."),
+        int, Option(min=0, help="Number of further attempts at a trial that fails, each after a longer pause.")
     ] = 0,
-    stop_after: Annotated[
-        int | None, Option(min=1, help="Start no more trials after this many have failed.")
-    ] = None,
+    stop_after: Annotated[int | None, Option(min=1, help="Start no more trials after this many have failed.")] = None,
     place: Place,
     as_json: Annotated[
         bool, Option("--json", help="Print one JSON object per line: one for each event, and one at the end.")
@@ -109,9 +97,7 @@ def run(
     from prune_heads.reporting.sweep import end_table, status_report
 
     folder = SweepFolder.open(output.resolve(), read)
-    job = Job(
-        folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, place.store), retries, stop_after
-    )
+    job = Job(folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, place.store), retries, stop_after)
     workers = processes(jobs or 1, _threads(), _gpus())
     if executor == "ray":
         workers = actors(address, jobs, cpus or 1.0, gpus or 0.0)
@@ -174,9 +160,7 @@ def retry(folder: Folder, as_json: Json = False) -> None:
     opened.about()
     n = opened.forget_failures()
     show(
-        {"n_forgotten": n},
-        titled(f"{n} failed trials will be tried again by 'prune-heads sweep run'"),
-        as_json=as_json,
+        {"n_forgotten": n}, titled(f"{n} failed trials will be tried again by 'prune-heads sweep run'"), as_json=as_json
     )
 
 

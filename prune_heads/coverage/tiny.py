@@ -88,12 +88,7 @@ class Sizes:
             "esmc": {"num_key_value_heads": self.heads},
             "gpt_neo": {"attention_types": [[["global", "local"], 1], [["global"], self.layers - 2]]},
             "gptj": {"rotary_dim": 4},
-            "jamba": {
-                "attn_layer_offset": 1,
-                "attn_layer_period": 2,
-                "use_mamba_kernels": False,
-                "mamba_d_state": 4,
-            },
+            "jamba": {"attn_layer_offset": 1, "attn_layer_period": 2, "use_mamba_kernels": False, "mamba_d_state": 4},
             "layoutlmv3": {
                 "input_size": 32,
                 "coordinate_size": self.width // 8,
@@ -139,18 +134,13 @@ def tiny_config(model_type: str, sizes: Sizes | None = None, **changes: Any) -> 
         changes: Fields that are to be otherwise, wherever a configuration has them.
     """
     config = _small(CONFIG_MAPPING[model_type], sizes or Sizes(), changes)
-    for (
-        name,
-        value,
-    ) in changes.items():  # what the code asks for with a default, no configuration class need name
+    for name, value in changes.items():  # what the code asks for with a default, no configuration class need name
         if not any(hasattr(each, name) for each in (config, *vars(config).values())):
             setattr(config, name, value)
     return config
 
 
-def _small(
-    config_class: type[PreTrainedConfig], sizes: Sizes, changes: Mapping[str, Any]
-) -> PreTrainedConfig:
+def _small(config_class: type[PreTrainedConfig], sizes: Sizes, changes: Mapping[str, Any]) -> PreTrainedConfig:
     base, aliases = config_class(), getattr(config_class, "attribute_map", {})
     usual = {"num_labels", "pad_token_id", "eos_token_id", "bos_token_id"}
     known = set(base.to_dict()) | set(aliases) | usual
@@ -159,9 +149,7 @@ def _small(
         if name in known:
             small.setdefault(aliases.get(name, name), size)
     inside = {
-        name: _small(type(x), sizes, changes)
-        for name, x in vars(base).items()
-        if isinstance(x, PreTrainedConfig)
+        name: _small(type(x), sizes, changes) for name, x in vars(base).items() if isinstance(x, PreTrainedConfig)
     }
     changed = {aliases.get(name, name): value for name, value in changes.items() if name in known}
     return config_class(**small | inside | dict(sizes.of(config_class.model_type)) | changed)
@@ -181,18 +169,11 @@ def model_class(model_type: str) -> type[PreTrainedModel]:
         if found := names.get(model_type):
             name = found if isinstance(found, str) else found[0]
             return cast(type[PreTrainedModel], getattr(transformers, name))
-    raise UnsupportedModelError(
-        f"a tiny model must be a classifier or translate; {model_type!r} does neither"
-    )
+    raise UnsupportedModelError(f"a tiny model must be a classifier or translate; {model_type!r} does neither")
 
 
 def tiny_model(
-    model_type: str,
-    *,
-    attention: str | None = None,
-    seed: int = 0,
-    sizes: Sizes | None = None,
-    **changes: Any,
+    model_type: str, *, attention: str | None = None, seed: int = 0, sizes: Sizes | None = None, **changes: Any
 ) -> PreTrainedModel:
     """A random model in evaluation mode, everything in it that is learned drawn at random (`draw`).
 
@@ -211,9 +192,7 @@ def tiny_model(
         with torch.device("meta"):
             n = sum(p.numel() for p in build(config).parameters())
         if n > _TOO_LARGE:
-            raise UnsupportedModelError(
-                f"a tiny model must be tiny; that of {model_type} has {n:,} parameters"
-            )
+            raise UnsupportedModelError(f"a tiny model must be tiny; that of {model_type} has {n:,} parameters")
         torch.manual_seed(seed)
         model: PreTrainedModel = draw(build(config, attn_implementation=attention))
     return model.eval()

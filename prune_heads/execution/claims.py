@@ -95,11 +95,7 @@ class Claims:
     def holds(self, trial: str) -> bool:
         """Whether the claim is still ours; it is not if another process took us for dead."""
         mine = self._held.get(trial)
-        return (
-            mine is not None
-            and mine.exists()
-            and max(self._generations(trial), default=0) == _generation(mine)
-        )
+        return mine is not None and mine.exists() and max(self._generations(trial), default=0) == _generation(mine)
 
     def n_deaths(self, trial: str) -> int:
         """Of a trial whose claim is ours: how many workers have died of it in a row."""
@@ -197,9 +193,7 @@ class Claims:
         if not shard.is_dir():
             return {}
         return {
-            _generation(path): path
-            for path in shard.iterdir()
-            if _is_claim(path) and path.name.startswith(f"{trial}.")
+            _generation(path): path for path in shard.iterdir() if _is_claim(path) and path.name.startswith(f"{trial}.")
         }
 
     def _path(self, trial: str, generation: int) -> Path:

@@ -23,8 +23,7 @@ def signature(turn: Turn) -> str:
 def matches(rule: Turn, values: Turn) -> bool:
     """Whether values are among those that a rule names, a list standing for each of its values."""
     return all(
-        values[key] in wanted if isinstance(wanted, list) else values[key] == wanted
-        for key, wanted in rule.items()
+        values[key] in wanted if isinstance(wanted, list) else values[key] == wanted for key, wanted in rule.items()
     )
 
 
@@ -53,9 +52,7 @@ def count(
         row = {key: value for turn, _ in chosen for key, value in turn.items()}
         values = {**base, **row}
         n_seeds = sum(
-            weight
-            for turn, weight in seeds
-            if not any(matches(rule, {**values, **turn}) for rule in left_out)
+            weight for turn, weight in seeds if not any(matches(rule, {**values, **turn}) for rule in left_out)
         )
         if n_seeds and agrees(values, row):
             n = math.prod(weight for _, weight in chosen)

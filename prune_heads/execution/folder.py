@@ -56,9 +56,7 @@ class SweepFolder:
         is_strange = root.exists() and (not root.is_dir() or any(map(_is_strange, os.listdir(root))))
         if not file.exists():  # asked after the look: others may be making the folder of this sweep, too
             if is_strange:
-                raise RunError(
-                    f"the folder of a sweep must be new or that of the sweep; {root} holds something else"
-                )
+                raise RunError(f"the folder of a sweep must be new or that of the sweep; {root} holds something else")
             with writing_into("the folder of a sweep", root):
                 write_json(file, about)
         there = folder.about()

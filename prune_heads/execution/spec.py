@@ -56,9 +56,7 @@ class Known:
             {
                 key: value
                 for key, value in values.items()
-                if key in self.always
-                or value != self.defaults[key]
-                or type(value) is not type(self.defaults[key])
+                if key in self.always or value != self.defaults[key] or type(value) is not type(self.defaults[key])
             }
         )
 
@@ -121,9 +119,7 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
     joint = reader.together(_rows(reader, content, "together"))
     extra = [reader.table(row, "include", i) for i, row in enumerate(_rows(reader, content, "include"))]
-    left_out = [
-        reader.table(row, "exclude", i, lists=True) for i, row in enumerate(_rows(reader, content, "exclude"))
-    ]
+    left_out = [reader.table(row, "exclude", i, lists=True) for i, row in enumerate(_rows(reader, content, "exclude"))]
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
@@ -212,9 +208,7 @@ class _Reader:
         tables = [self.table(row, "together", i) for i, row in enumerate(rows)]
         for i, table in enumerate(tables):
             if set(table) != set(tables[0]):
-                self.faults.append(
-                    f"together[{i + 1}]: must set what the first one sets: {', '.join(tables[0])}"
-                )
+                self.faults.append(f"together[{i + 1}]: must set what the first one sets: {', '.join(tables[0])}")
         return tables or [{}]
 
     def trials(

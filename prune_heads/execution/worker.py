@@ -95,9 +95,7 @@ def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
     return lambda begin, n: Pool(Processes(partial(_begin_with, begin, limit, gpus)), min(jobs, n))
 
 
-def actors(
-    address: str | None = None, jobs: int | None = None, cpus: float = 1.0, gpus: float = 0.0
-) -> Workers:
+def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.0, gpus: float = 0.0) -> Workers:
     """Trials run in actors on a Ray cluster. The folder of the sweep must be on a file system that all nodes share.
 
     Args:

@@ -76,9 +76,7 @@ def random_scores(n_heads: Sequence[int], seed: int) -> HeadScores:
 
 
 CRITERIA: Mapping[str, Criterion] = {
-    "gradient": Criterion(
-        gradient, "gradients", "derivative of the loss by each head's gate (Michel et al., 2019)"
-    ),
+    "gradient": Criterion(gradient, "gradients", "derivative of the loss by each head's gate (Michel et al., 2019)"),
     "ablation": Criterion(ablation, "answers", "what the metric loses when the head alone is masked"),
     "magnitude": Criterion(magnitude, "weights", "l2 norm of the head's weights"),
     "random": Criterion(random, "nothing", "uniform numbers from a seed"),

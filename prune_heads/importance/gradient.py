@@ -66,12 +66,7 @@ class BatchRows:
     absolute: NDArray[np.float32]
 
 
-def gate_gradients(
-    model: nn.Module,
-    batches: Batches | Iterable[Any],
-    *,
-    progress: Progress = silent,
-) -> GateGradients:
+def gate_gradients(model: nn.Module, batches: Batches | Iterable[Any], *, progress: Progress = silent) -> GateGradients:
     """Differentiate each example's loss by the gates; the model is in evaluation mode and frozen meanwhile.
 
     The batches may be a DataLoader of model inputs with labels, which is read once; see `Evaluator`.
@@ -135,17 +130,13 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _per_token(
-    model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective
-) -> list[Tensor]:
+def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective) -> list[Tensor]:
     """`(rows, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
     with _open_gates(model, blocks) as gates:
         outputs = model(**batch.inputs)
     losses = objective.losses(outputs, batch)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
-    if missed := [
-        block.name for block, gate in zip(blocks, gates, strict=True) if gate is None and block.n_heads
-    ]:
+    if missed := [block.name for block, gate in zip(blocks, gates, strict=True) if gate is None and block.n_heads]:
         raise MaskNotAppliedError(
             f"the loss must be computed through the W_O of every block to be differentiated by gates there; "
             f"{', '.join(missed)} ran without it, or did not run. Call W_O as a module, not its weights by a function"

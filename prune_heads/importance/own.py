@@ -33,9 +33,7 @@ def own_criterion(function: Callable[[Examples], Any], name: str = "", source: s
     """
     if not callable(function):
         kind = type(function).__name__
-        raise CriterionError(
-            f"a criterion must be a function of examples; {name or 'this one'} is of type {kind}"
-        )
+        raise CriterionError(f"a criterion must be a function of examples; {name or 'this one'} is of type {kind}")
     named = function if inspect.isroutine(function) else type(function)
     name = name or f"{named.__module__}:{named.__qualname__}"
     if not source:
@@ -75,9 +73,7 @@ def named_criterion(name: str) -> Criterion:
         module = _of_file(file) if is_file else import_module(where)
         if not hasattr(module, attribute.split(".")[0]):
             there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-            raise CriterionError(
-                f"the criterion {shown} must be there; got the functions {', '.join(there) or 'none'}"
-            )
+            raise CriterionError(f"the criterion {shown} must be there; got the functions {', '.join(there) or 'none'}")
         function = reduce(getattr, attribute.split("."), module)
         origin = getattr(module, "__file__", None)
         return own_criterion(function, shown, _digest(_source(Path(origin))) if origin else "")  # type: ignore[arg-type]

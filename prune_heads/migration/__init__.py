@@ -31,9 +31,7 @@ _TOML_KEY = re.compile(
     re.M | re.X,
 )
 
-_LINE_MAGIC = re.compile(
-    r"^([ \t]*+)(?:\w[\w, ]*+=[ \t]*+)?[%!?](?:\\\n|[^\n])*|^([ \t]*+)[^\n#]*\?[ \t]*$", re.M
-)
+_LINE_MAGIC = re.compile(r"^([ \t]*+)(?:\w[\w, ]*+=[ \t]*+)?[%!?](?:\\\n|[^\n])*|^([ \t]*+)[^\n#]*\?[ \t]*$", re.M)
 """Possessive where it can be, so that the time grows with the length of a line, not with its square."""
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun"}
@@ -86,9 +84,7 @@ def examine(paths: Sequence[Path]) -> Report:
         if not path.exists():
             raise DataError(f"a path must be an existing file or folder; there is none at {path}")
         if path.is_file() and path.suffix not in _READERS:
-            raise DataError(
-                f"a file must be one of {', '.join(_READERS)}; got {path}. A folder may hold any files"
-            )
+            raise DataError(f"a file must be one of {', '.join(_READERS)}; got {path}. A folder may hold any files")
     seen = set()
     for file in (file for path in paths for file in _files(path)):
         if (real := os.path.realpath(file)) in seen:
@@ -189,9 +185,7 @@ def _python(source: str) -> str:
     return source
 
 
-def _read_keys(
-    parsed: Callable[..., Any], key: re.Pattern[str], file: str, content: bytes, report: Report
-) -> None:
+def _read_keys(parsed: Callable[..., Any], key: re.Pattern[str], file: str, content: bytes, report: Report) -> None:
     """The key in a configuration that is well-formed, where its value is not empty."""
     text = text_of(content, Path(file).name, ValueError)
     parsed(text, "the value", ValueError)

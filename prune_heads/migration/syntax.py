@@ -33,11 +33,7 @@ def parse(source: str | bytes) -> ast.Module:
         warnings.simplefilter("ignore")
         try:
             return ast.parse(source)
-        except (
-            ValueError,
-            RecursionError,
-            MemoryError,
-        ) as error:  # null bytes; too many brackets in brackets
+        except (ValueError, RecursionError, MemoryError) as error:  # null bytes; too many brackets in brackets
             raise SyntaxError(str(error) or "nested too deeply") from error
 
 
@@ -154,11 +150,7 @@ class _Finder(ast.NodeVisitor):
         origin = self._origin(function)
         if _is_gone(origin):
             self.found.append((_line(function), f"{origin.rpartition('.')[2]}()"))
-        elif (
-            isinstance(function, ast.Attribute)
-            and function.attr in METHODS
-            and not self._is_module(function.value)
-        ):
+        elif isinstance(function, ast.Attribute) and function.attr in METHODS and not self._is_module(function.value):
             self.found.append((_line(function), f".{function.attr.removeprefix('_')}()"))
 
     def _is_module(self, node: ast.expr) -> bool:

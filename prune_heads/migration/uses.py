@@ -76,9 +76,7 @@ USES: Mapping[str, Use] = {
         'load_pruned("folder"), or --model folder of every command: both heed it',
     ),
     **{f"import {name}": Use("ImportError", _SURGERY) for name in FUNCTIONS},
-    "import prune_linear_layer": Use(
-        "ImportError", f"{_SURGERY}; or import it from transformers.pytorch_utils"
-    ),
+    "import prune_linear_layer": Use("ImportError", f"{_SURGERY}; or import it from transformers.pytorch_utils"),
     **{f"{name}()": Use("AttributeError, or not reached: its import fails", _SURGERY) for name in FUNCTIONS},
 }
 """From how a use is shown to what there is to say of it."""

@@ -47,11 +47,7 @@ class Row:
         return found
 
 
-_LABELS = {
-    "accuracy": ("accuracy",),
-    "f1": ("f1", "accuracy"),
-    "matthews_correlation": ("matthews_correlation",),
-}
+_LABELS = {"accuracy": ("accuracy",), "f1": ("f1", "accuracy"), "matthews_correlation": ("matthews_correlation",)}
 _LIKELIHOOD = {"log_likelihood": ("log_likelihood", "perplexity")}
 _TEXTS = "your own texts: how likely does a causal or masked language model find them?"
 
@@ -59,11 +55,7 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
     {
         "single-label": Row("single_label:SingleLabel", "labelled", _LABELS, n_columns=(1, 2), label="label"),
         "regression": Row(
-            "regression:Regression",
-            "labelled",
-            {"pearson": ("pearson", "spearmanr")},
-            n_columns=(1, 2),
-            label="label",
+            "regression:Regression", "labelled", {"pearson": ("pearson", "spearmanr")}, n_columns=(1, 2), label="label"
         ),
         "multi-label": Row(
             "multi_label:MultiLabel",

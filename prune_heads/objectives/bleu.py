@@ -15,9 +15,7 @@ def bleu_counts(translations: Sequence[str], references: Sequence[str]) -> NDArr
     """What BLEU needs to know of each translation, `(n_examples, N_COUNTS)`, with sacrebleu's own tokenizer 13a."""
     from sacrebleu.metrics import BLEU
 
-    metric = BLEU(
-        effective_order=True
-    )  # as it wants to be asked for single sentences; the counts are the same
+    metric = BLEU(effective_order=True)  # as it wants to be asked for single sentences; the counts are the same
     counts = np.empty((len(translations), N_COUNTS), dtype=np.float32)
     for row, translation, reference in zip(counts, translations, references, strict=True):
         score = metric.sentence_score(translation, [reference])

@@ -52,9 +52,7 @@ class Columns:
         return [row[i] for row in self.rows]
 
 
-def read_columns(
-    path: Path, wanted: Wanted, *, more: "Mapping[str, Reader]", skip_invalid: bool = False
-) -> Columns:
+def read_columns(path: Path, wanted: Wanted, *, more: "Mapping[str, Reader]", skip_invalid: bool = False) -> Columns:
     """A file's rows, in file order; the columns that are wanted are there.
 
     Args:
@@ -150,11 +148,7 @@ def _objects(path: Path, text: str, found: Columns) -> Iterator[tuple[str, objec
             try:
                 yield (
                     place,
-                    json_of(
-                        line,
-                        f"{place}: the file cannot be read, it must hold one JSON object a line",
-                        DataError,
-                    ),
+                    json_of(line, f"{place}: the file cannot be read, it must hold one JSON object a line", DataError),
                 )
             except DataError as error:
                 found.fault(str(error))

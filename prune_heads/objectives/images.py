@@ -95,9 +95,7 @@ def _content(source: Path | bytes) -> bytes:
 def _said(source: Path | bytes, error: Exception) -> str:
     """Never a whole path, which is of no use to readers of a record."""
     name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
-    return (
-        f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
-    )
+    return f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
 
 
 @dataclass(frozen=True)
@@ -189,16 +187,12 @@ def _beside(read: Reader) -> Reader:
     def reader(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
         found = read(path, wanted, left_out)
         found.rows = [
-            (path.parent / row[0] if isinstance(row[0], str) and row[0] else row[0], *row[1:])
-            for row in found.rows
+            (path.parent / row[0] if isinstance(row[0], str) and row[0] else row[0], *row[1:]) for row in found.rows
         ]
         return found
 
     return reader
 
 
-IMAGE_READERS: Mapping[str, Reader] = {
-    **{ending: _beside(read) for ending, read in READERS.items()},
-    "": read_folder,
-}
+IMAGE_READERS: Mapping[str, Reader] = {**{ending: _beside(read) for ending, read in READERS.items()}, "": read_folder}
 """As `READERS`, for tables of paths, and for folders."""

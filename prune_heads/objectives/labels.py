@@ -25,11 +25,7 @@ class LabelMap:
 
 # long: the rules of matching, in their order
 def match_labels(
-    task: Asked,
-    id2label: Mapping[int, str],
-    *,
-    label_order: Sequence[str] | None = None,
-    some: bool = False,
+    task: Asked, id2label: Mapping[int, str], *, label_order: Sequence[str] | None = None, some: bool = False
 ) -> LabelMap:
     """Match the labels of a task with those of a checkpoint.
 
@@ -67,9 +63,7 @@ def match_labels(
         )
     if some and (len(names) != len(task.labels) or _by_number(names) is None):
         lacking = [label for label in task.labels if _by_name([label], names, some=True) is None]
-        raise LabelError(
-            _mismatch(task, names, f"must have all labels of the data, and lacks {', '.join(lacking)}")
-        )
+        raise LabelError(_mismatch(task, names, f"must have all labels of the data, and lacks {', '.join(lacking)}"))
     if len(names) != len(task.labels):
         raise LabelError(_mismatch(task, names, f"must have {len(task.labels)} labels, got {len(names)}"))
     if label_order is not None:

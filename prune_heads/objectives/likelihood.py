@@ -59,9 +59,7 @@ class Likelihood(Objective):
         takes = frozenset(inspect.signature(checkpoint.model.forward).parameters)
         return cls(spec.metric, n_choices=vocabulary_size(checkpoint.model), takes=takes, **options)
 
-    def made(
-        self, inputs: dict[str, Ragged], targets: Ragged, batch_size: int, cut: NDArray[np.bool_]
-    ) -> Batches:
+    def made(self, inputs: dict[str, Ragged], targets: Ragged, batch_size: int, cut: NDArray[np.bool_]) -> Batches:
         """Batches of inputs and what is to be predicted."""
         of_row = np.repeat(np.arange(len(targets.sizes)), targets.sizes)
         counts = np.bincount(of_row, targets.values != IGNORED, minlength=len(targets.sizes)).astype(np.int64)

@@ -63,11 +63,7 @@ class LoadedBatches(Batches):
         return (self.batch(np.arange(self.edges[step], self.edges[step + 1])) for step in steps)
 
 
-def loaded(
-    loader: Iterable[Any],
-    model: nn.Module,
-    objective: Objective | None = None,
-) -> LoadedBatches:
+def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> LoadedBatches:
     """Read a DataLoader once, to its end.
 
     Args:
@@ -88,9 +84,7 @@ def loaded(
         try:
             made, wanted = _parts(given, first)
             if labels and wanted.shape[1:] != labels[0].shape[1:]:
-                raise ValueError(
-                    f"labels must be a row an example, as in the first batch, got {tuple(wanted.shape)}"
-                )
+                raise ValueError(f"labels must be a row an example, as in the first batch, got {tuple(wanted.shape)}")
             if inputs and made.keys() != inputs[0].keys():
                 raise ValueError(f"the inputs must be those of the first batch, got {', '.join(made)}")
         except (TypeError, ValueError) as error:
@@ -101,9 +95,7 @@ def loaded(
         inputs.append(made)
         labels.append(wanted)
     if not labels:
-        raise DataError(
-            "the DataLoader must give a batch; got none. One that was a generator can be read once only"
-        )
+        raise DataError("the DataLoader must give a batch; got none. One that was a generator can be read once only")
     truth = torch.cat(labels).numpy()
     sizes = np.concatenate([_lengths(part) for part in inputs])
     return LoadedBatches(

@@ -149,9 +149,7 @@ class MultiLabel(TextClassifier):
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
         logits = logits_of(outputs).float()
-        return functional.binary_cross_entropy_with_logits(
-            logits, batch.targets.float(), reduction="none"
-        ).sum(dim=1)
+        return functional.binary_cross_entropy_with_logits(logits, batch.targets.float(), reduction="none").sum(dim=1)
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""

@@ -149,9 +149,7 @@ class QuestionAnswering(Objective):
         none_ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
         fields: dict[str, list[list[int]]] = {name: [] for name in fields_of(tokenizer)}
         windows, targets = [], []
-        for i, (question, context) in enumerate(
-            zip(split.columns["question"], split.columns["context"], strict=True)
-        ):
+        for i, (question, context) in enumerate(zip(split.columns["question"], split.columns["context"], strict=True)):
             try:
                 made = windows_of(tokenizer, question, context, n_max, stride)
                 targets += targets_of(made, none_ids, answers[i])
@@ -161,10 +159,7 @@ class QuestionAnswering(Objective):
                 values += [getattr(window, FIELDS[name]) for window in made]
             windows.append([offsets_of(window) for window in made])
         has_answer = np.asarray([bool(answer["text"]) for answer in answers], dtype=np.int64)
-        fill = {
-            "input_ids": tokenizer.pad_token_id or 0,
-            "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
-        }
+        fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
         return Batches(
             replace(self, doc_stride=stride, may_be_none=not has_answer.all()),
             {name: Ragged.of(values, fill.get(name, 0)) for name, values in fields.items()},
@@ -240,9 +235,7 @@ class QuestionAnswering(Objective):
         first, last, best, none = (each.cpu().numpy() for each in best_spans(starts, ends, batch.targets))
         owner = np.arange(len(best)) if batch.owner is None else batch.owner.cpu().numpy()
         answers = []
-        for i, (context, windows) in enumerate(
-            zip(batch.beside["contexts"], batch.beside["windows"], strict=True)
-        ):
+        for i, (context, windows) in enumerate(zip(batch.beside["contexts"], batch.beside["windows"], strict=True)):
             rows = np.flatnonzero(owner == i)
             window = int(best[rows].argmax())
             row = rows[window]

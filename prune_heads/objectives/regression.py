@@ -46,9 +46,7 @@ class Regression(TextClassifier):
     def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a text or a pair; see `Objective`."""
         scores = np.asarray(split.columns["label"], dtype=np.float64)
-        return text_batches(
-            self, split, tokenizer, Fixed(scores.astype(np.float32)), scores, batch_size, n_max
-        )
+        return text_batches(self, split, tokenizer, Fixed(scores.astype(np.float32)), scores, batch_size, n_max)
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""

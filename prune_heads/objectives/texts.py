@@ -36,17 +36,10 @@ def tokenize(
         cut.append(longer)
         lengths += [len(ids) for ids in encoded["input_ids"]]
         for name, values in encoded.items():
-            chunks.setdefault(name, []).append(
-                np.concatenate([np.asarray(v, dtype=np.int32) for v in values])
-            )
+            chunks.setdefault(name, []).append(np.concatenate([np.asarray(v, dtype=np.int32) for v in values]))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    fill = {
-        "input_ids": tokenizer.pad_token_id or 0,
-        "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0),
-    }
-    fields = {
-        name: Ragged(np.concatenate(values), offsets, fill.get(name, 0)) for name, values in chunks.items()
-    }
+    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
+    fields = {name: Ragged(np.concatenate(values), offsets, fill.get(name, 0)) for name, values in chunks.items()}
     return fields, np.concatenate(cut)
 
 
@@ -60,10 +53,7 @@ def _encoded(
     for start in range(0, len(next(iter(columns.values()))), CHUNK):
         texts = {argument: list(column[start : start + CHUNK]) for argument, column in columns.items()}
         if space:
-            texts = {
-                argument: [[f"{space}{word}" for word in each] for each in texts[argument]]
-                for argument in texts
-            }
+            texts = {argument: [[f"{space}{word}" for word in each] for each in texts[argument]] for argument in texts}
         # verbose=False: it warns of texts that are too long, though none of them reaches the model whole.
         whole = tokenizer(**texts, **options, verbose=False)
         longer = np.asarray([len(ids) > n_max for ids in whole["input_ids"]])

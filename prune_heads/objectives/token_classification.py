@@ -31,9 +31,7 @@ N_COUNTS = 5
 def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
     """Two sums of the counts, over all examples, divided; 0 where the second is 0."""
 
-    def weighted(
-        predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]
-    ) -> NDArray[np.float64]:
+    def weighted(predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
         counts = weights @ predictions.astype(float)
         over = counts @ np.asarray(whole)
         return np.asarray(counts @ np.asarray(part) / np.where(over > 0, over, 1))
@@ -72,9 +70,7 @@ def boundaries(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
     parts = [(tag[0], tag[1:].split("-", maxsplit=1)[-1] or "_") for tag in tags]
     begins = [
         [
-            tag in "BS"
-            or before + tag in ("EE", "EI", "SE", "SI", "OE", "OI")
-            or (tag not in "O." and old != kind)
+            tag in "BS" or before + tag in ("EE", "EI", "SE", "SI", "OE", "OI") or (tag not in "O." and old != kind)
             for tag, kind in parts
         ]
         for before, old in [*parts, ("O", "")]
@@ -153,9 +149,7 @@ class TokenClassification(Objective):
         words, *labels = row
         for each in labels:
             if len(each) != len(words):
-                raise ValueError(
-                    f"there must be a label for each word, got {len(words)} words, {len(each)} labels"
-                )
+                raise ValueError(f"there must be a label for each word, got {len(words)} words, {len(each)} labels")
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
@@ -187,9 +181,7 @@ class TokenClassification(Objective):
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
         logits = logits_of(outputs).float().transpose(1, 2)
-        return functional.cross_entropy(logits, batch.targets, ignore_index=IGNORED, reduction="none").sum(
-            dim=1
-        )
+        return functional.cross_entropy(logits, batch.targets, ignore_index=IGNORED, reduction="none").sum(dim=1)
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
         """See `Objective`."""
@@ -215,9 +207,7 @@ class TokenClassification(Objective):
         """Examples of which a word has a token."""
         targets = batches.targets
         assert isinstance(targets, Ragged)
-        return np.asarray(
-            [i for i in range(batches.n_examples) if (targets.row(i) != IGNORED).any()], dtype=np.int64
-        )
+        return np.asarray([i for i in range(batches.n_examples) if (targets.row(i) != IGNORED).any()], dtype=np.int64)
 
     def settings(self, model: Any) -> dict[str, Any]:
         """Entities depend on how the labels are called."""

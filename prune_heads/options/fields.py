@@ -118,9 +118,7 @@ class Opt:
         if isinstance(word, Enum):
             word = word.value
         takes: dict[type, Any] = {float: (int, float), Path: (str, Path)}
-        if not isinstance(word, takes.get(self.kind, self.kind)) or (
-            isinstance(word, bool) and self.kind is not bool
-        ):
+        if not isinstance(word, takes.get(self.kind, self.kind)) or (isinstance(word, bool) and self.kind is not bool):
             raise OptionError(f"must be {_NAMES[self.kind]}; got {json.dumps(word, default=str)}")
         if self.choices and word not in self.choices:
             raise OptionError(f"{word!r} is not one of {', '.join(map(repr, self.choices))}")

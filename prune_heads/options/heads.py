@@ -20,9 +20,7 @@ ESTIMATOR = Say(
     applies=lambda group: "gradient" in (group.criterion, *group.criterion),
 )
 NORMALIZER = Say(
-    "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads.",
-    panel=SCORE,
-    choices=NORMALIZERS,
+    "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads.", panel=SCORE, choices=NORMALIZERS
 )
 SEED = Say("Seed of the criterion 'random' and of the bootstrap.", panel=SCORE, low=0)
 
@@ -75,9 +73,7 @@ class Choice(Group):
         _CHOICE,
         is_path=json_file,
     )
-    min_per_layer: int = option(
-        "Minimum number of heads that every layer keeps.", panel=_CHOICE, low=0, default=0
-    )
+    min_per_layer: int = option("Minimum number of heads that every layer keeps.", panel=_CHOICE, low=0, default=0)
     groups: bool = option(
         "Prune heads that share keys and values as one group. Models with such groups need it for --mode remove.",
         panel=_CHOICE,

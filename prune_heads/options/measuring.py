@@ -70,8 +70,7 @@ class Curves(Group):
     normalize: str = option(NORMALIZER, default="none")
     seed: int = option(SEED, default=0)
     score_split: str | None = option(
-        "Split that heads are scored on. (default: the training split; for 'ablation' the curve's first)",
-        panel=SCORE,
+        "Split that heads are scored on. (default: the training split; for 'ablation' the curve's first)", panel=SCORE
     )
     score_examples: int | None = option(
         "Score on the first N examples only; 'ablation' needs --score-split for that.", panel=SCORE, low=1
@@ -88,9 +87,7 @@ class Curves(Group):
 
     def by(self, criterion: str) -> Scoring:
         """How one of the criteria scores."""
-        return Scoring(
-            criterion, self.estimator, self.normalize, self.seed, self.score_split, self.score_examples
-        )
+        return Scoring(criterion, self.estimator, self.normalize, self.seed, self.score_split, self.score_examples)
 
 
 def _chooses(group: Any) -> bool:
@@ -123,10 +120,7 @@ class Ablation(Group):
         "MiB for the activations of one forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1
     )
     compiled: bool = option(
-        "Compile the layers first, which takes tens of seconds.",
-        flag="--compile",
-        key="compile",
-        default=False,
+        "Compile the layers first, which takes tens of seconds.", flag="--compile", key="compile", default=False
     )
 
     def settled(self, max_examples: int | None) -> "Ablation":
@@ -147,12 +141,8 @@ class Ablation(Group):
 class Comparison(Group):
     """Estimators of gradients against each other."""
 
-    steps: int = option(
-        "Number of steps of each curve, from no pruned head to all of them.", low=1, default=10
-    )
-    score_examples: int | None = option(
-        "The first N training examples to score on. (default: as the setup)", low=1
-    )
+    steps: int = option("Number of steps of each curve, from no pruned head to all of them.", low=1, default=10)
+    score_examples: int | None = option("The first N training examples to score on. (default: as the setup)", low=1)
     seed: int = option("Seed of the bootstrap.", low=0, default=0)
 
 
@@ -165,12 +155,10 @@ class Bench(Group):
     )
     seed: int = option("Seed of the random choice of heads.", "content", low=0, default=0)
     batch_sizes: tuple[int, ...] | None = option(
-        "Batch sizes, comma-separated. (default: 1,4,16,64, up to the number of examples)",
-        read=numbers(1, "1,4,16,64"),
+        "Batch sizes, comma-separated. (default: 1,4,16,64, up to the number of examples)", read=numbers(1, "1,4,16,64")
     )
     length: int | None = option(
-        "Tokens that texts are padded to; own lengths are timed too. (default: 128, or the model's limit)",
-        low=4,
+        "Tokens that texts are padded to; own lengths are timed too. (default: 128, or the model's limit)", low=4
     )
     runs: int = option("Number of timed runs of each model, taken in turn after a warm-up.", low=6, default=6)
 

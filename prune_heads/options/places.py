@@ -17,10 +17,7 @@ class Cluster(Group):
     """This process, or the workers of a cluster; the result is the same."""
 
     executor: Executor = option(
-        "Compute in this process, or on a Ray cluster (needs the extra 'ray').",
-        "nothing",
-        _CLUSTER,
-        default="local",
+        "Compute in this process, or on a Ray cluster (needs the extra 'ray').", "nothing", _CLUSTER, default="local"
     )
     shards: int | None = option("Number of Ray workers that share the work.", "nothing", _CLUSTER, low=1)
     address: str | None = option(

@@ -94,9 +94,7 @@ class WrittenModel(NamedModel):
     """A model that is written anew."""
 
     dtype: Dtype = option("Precision of the written weights; ONNX is always float32.", default="float32")
-    trust_remote_code: bool = option(
-        "Run the code that comes with a model on the hub.", "nothing", default=False
-    )
+    trust_remote_code: bool = option("Run the code that comes with a model on the hub.", "nothing", default=False)
 
 
 @dataclass(frozen=True)
@@ -160,10 +158,7 @@ class Setup(Group):
         "Label names, comma-separated. (default: those in the files, sorted)", "content", _OWN, read=names
     )
     skip_invalid: bool = option(
-        "Skip invalid rows and count them. (default: stop with an error)",
-        panel=_OWN,
-        since="later",
-        default=False,
+        "Skip invalid rows and count them. (default: stop with an error)", panel=_OWN, since="later", default=False
     )
     batch_size: int = option("Number of examples in a batch.", panel=_COMPUTE, low=1, default=32)
     max_length: int = option(
@@ -178,11 +173,7 @@ class Setup(Group):
         "Run the code that comes with a model on the hub.", "nothing", _COMPUTE, default=False
     )
     beams: int = option(
-        "Number of beams for translation; 1 decodes greedily.",
-        panel=_COMPUTE,
-        low=1,
-        since="later",
-        default=1,
+        "Number of beams for translation; 1 decodes greedily.", panel=_COMPUTE, low=1, since="later", default=1
     )
     doc_stride: int | None = option(
         "Question answering: tokens that two windows of a long context share. (default: a third of --max-length)",
@@ -263,11 +254,7 @@ def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
     if not given.keys() & {"train_file", "validation_file"}:
         return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
     row = rows_for(TASKS[task].kind)[0]
-    refused = (
-        ("labels", "label_order", "metric")
-        if row.label
-        else ("label_column", "labels", "label_order", "metric")
-    )
+    refused = ("labels", "label_order", "metric") if row.label else ("label_column", "labels", "label_order", "metric")
     of_labels = [name for name in refused if name in given and not row.has_classes]
     if not of_labels:
         return None

@@ -23,9 +23,7 @@ class Masked(Group):
         is_path=json_file,
         default="",
     )
-    split: str | None = option(
-        "Split to evaluate on. (default: the task's first validation split)", "content"
-    )
+    split: str | None = option("Split to evaluate on. (default: the task's first validation split)", "content")
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,7 @@ class Recipe(Group):
     learning_rate: float = option("Highest learning rate.", low=0, default=2e-5)
     """Linear warm-up, then linear decay to 0."""
     warmup: float = option(
-        "Share of the steps in which the learning rate rises.",
-        key="warmup_fraction",
-        low=0,
-        high=0.99,
-        default=0.1,
+        "Share of the steps in which the learning rate rises.", key="warmup_fraction", low=0, high=0.99, default=0.1
     )
     weight_decay: float = option("Weight decay of matrices, by AdamW.", low=0, default=0.01)
     """Biases and layer norms are left out."""
@@ -89,13 +83,9 @@ class Recipe(Group):
         flag="--group-by-length/--no-group-by-length",
         default=True,
     )
-    keep_epochs: bool = option(
-        "Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", default=False
-    )
+    keep_epochs: bool = option("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", default=False)
     keep_steps: tuple[int, ...] = option(
-        "Keep checkpoints after these steps: 0,50,100, where 0 is the start.",
-        read=numbers(0, "0,50"),
-        default=(),
+        "Keep checkpoints after these steps: 0,50,100, where 0 is the start.", read=numbers(0, "0,50"), default=()
     )
     save_minutes: float = option(
         "Minutes between two saves; a killed run continues from the last one.", "nothing", low=0, default=10.0
@@ -137,12 +127,8 @@ class Reproducing(Group):
         low=1,
         default=1,
     )
-    output: Path = option(
-        "Folder for tables, figures and records.", "nothing", short="-o", default=Path("michel2019")
-    )
-    from_records: bool = option(
-        "Write the tables and figures again, from the records alone.", "nothing", default=False
-    )
+    output: Path = option("Folder for tables, figures and records.", "nothing", short="-o", default=Path("michel2019"))
+    from_records: bool = option("Write the tables and figures again, from the records alone.", "nothing", default=False)
     form: tuple[Form, ...] = option(
         "Format of the files; repeatable. (default: md, png)", "nothing", default=("md", "png")
     )

@@ -22,10 +22,7 @@ KINDS = {"without-one": "without one head", "only-one": "with one head alone in 
 
 _POINT = {"log_likelihood": "0.01 nat a token"}
 """Metric -> what a point of it is, where it is not a share."""
-_GAINS = {
-    "without-one": "heads whose removal helps",
-    "only-one": "heads that do better alone than their whole layer",
-}
+_GAINS = {"without-one": "heads whose removal helps", "only-one": "heads that do better alone than their whole layer"}
 _WIDTH = 5
 """Characters of a number in the terminal: sign, point, three digits."""
 
@@ -125,11 +122,7 @@ def ablation_csv(record: Mapping[str, Any]) -> str:
     """In long form, numbers in full: one row a head and split; heads that were not measured have none."""
     rows = []
     for table in record["tables"]:
-        columns = [
-            *(table[name] for name in _OF_HEADS),
-            table["p_adjusted"]["holm"],
-            table["p_adjusted"]["bh"],
-        ]
+        columns = [*(table[name] for name in _OF_HEADS), table["p_adjusted"]["holm"], table["p_adjusted"]["bh"]]
         for layer, of_layer in zip(layer_names(table), zip(*columns, strict=True), strict=True):
             for head, values in enumerate(zip(*of_layer, strict=True), start=1):
                 if values[0] is not None:
@@ -161,9 +154,7 @@ def _heads(table: Mapping[str, Any], title: str, notes: tuple[str, ...], *, narr
         if any(row)
     ]
     columns = (Column("layer", style="bold"), *(Column(name, form, "right") for name in names))
-    return Table(
-        title, columns, tuple(body), notes, absent=f"{ABSENT:>{_WIDTH * narrow}}", gap=0 if narrow else 2
-    )
+    return Table(title, columns, tuple(body), notes, absent=f"{ABSENT:>{_WIDTH * narrow}}", gap=0 if narrow else 2)
 
 
 def _best(table: Mapping[str, Any], title: str, notes: tuple[str, ...]) -> Table:

@@ -36,16 +36,10 @@ def _title(record: Mapping[str, Any]) -> str:
 
 
 def _table(
-    title: str,
-    names: Sequence[str],
-    record: Mapping[str, Any],
-    cells: Callable[[Mapping[str, Any]], Iterable[str]],
+    title: str, names: Sequence[str], record: Mapping[str, Any], cells: Callable[[Mapping[str, Any]], Iterable[str]]
 ) -> Table:
     """After the kind of lengths with its tokens, padding included, and the batch size: cells of these names."""
-    rows = (
-        (f"{row['lengths']} {row['n_tokens']:.0f}", str(row["batch_size"]), *cells(row))
-        for row in record["rows"]
-    )
+    rows = ((f"{row['lengths']} {row['n_tokens']:.0f}", str(row["batch_size"]), *cells(row)) for row in record["rows"])
     return Table(title, columns(["lengths"], ["batch", *names]), tuple(rows))
 
 
@@ -66,11 +60,7 @@ def _each_ratio(row: Mapping[str, Any]) -> Iterable[str]:
 
 def _notes(record: Mapping[str, Any]) -> list[str]:
     passes = [row["n_passes"] for row in record["rows"]]
-    again = (
-        f", repeated up to {max(passes)} times to take {record['shortest_seconds']:g} s"
-        if max(passes) > 1
-        else ""
-    )
+    again = f", repeated up to {max(passes)} times to take {record['shortest_seconds']:g} s" if max(passes) > 1 else ""
     return [
         f"Mean and standard deviation of {record['configuration']['runs']} runs; a run times one forward pass of each "
         f"side in turn{again}.",

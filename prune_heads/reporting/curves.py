@@ -92,8 +92,7 @@ def correlation_page(report: Mapping[str, Any]) -> Page:
     """The series, numbered from 1; the pairs, by these numbers, with what they stand for in a pair."""
     numbers = {series["name"]: number for number, series in enumerate(report["series"], start=1)}
     series = [
-        (str(numbers[each["name"]]), each["name"], each["source"], str(each["n_heads"]))
-        for each in report["series"]
+        (str(numbers[each["name"]]), each["name"], each["source"], str(each["n_heads"])) for each in report["series"]
     ]
     pairs = [
         (
@@ -140,9 +139,7 @@ def _table(record: Mapping[str, Any], split: str) -> Table:
 def _note(record: Mapping[str, Any]) -> str:
     """What a column of several draws and the last row are."""
     mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
-    return (
-        f"shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}"
-    )
+    return f"shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}"
 
 
 def _estimates(pair: Mapping[str, Any]) -> list[str]:

@@ -31,9 +31,7 @@ def doctor_table(report: Mapping[str, Any]) -> RenderableType:
         parts += [titled("what transformers 5 does"), _by_file(findings), line("")]
         parts += [titled("what to write instead"), _instead(row["use"] for row in findings), line("")]
     if unreadable:
-        places = (
-            file["file"] + ("" if file["cell"] is None else f" cell {file['cell']}") for file in unreadable
-        )
+        places = (file["file"] + ("" if file["cell"] is None else f" cell {file['cell']}") for file in unreadable)
         reasons = zip(places, (file["reason"] for file in unreadable), strict=True)
         parts += [titled("mention it, but cannot be read"), _indented(reasons), line("")]
     return Group(*parts, line(_summary(report)))

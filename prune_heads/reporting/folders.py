@@ -126,9 +126,7 @@ def _gradients(scored: ScoreResult) -> Callable[[Path], None]:
     assert gradients is not None
     names = head_counts(scored.blocks).names()
     heads = [
-        f"{name}:{head + 1}"
-        for name, block in zip(names, scored.blocks, strict=True)
-        for head in block.original_heads
+        f"{name}:{head + 1}" for name, block in zip(names, scored.blocks, strict=True) for head in block.original_heads
     ]
     tensors: dict[str, NDArray[Any]] = {
         "signed": gradients.signed,

@@ -44,11 +44,7 @@ def info_report(name: str, budget: Budget, beside: Sequence[str] = ()) -> dict[s
 
 def info_table(report: Mapping[str, Any]) -> RenderableType:
     """The same for the terminal."""
-    parts: list[RenderableType] = [
-        _heads(report),
-        line(""),
-        _count_table("parameters", report["parameters"]),
-    ]
+    parts: list[RenderableType] = [_heads(report), line(""), _count_table("parameters", report["parameters"])]
     if report["multiply_adds"]["before"] is not None:
         what = "multiply-adds, at least" if report["lower_bound"] else "multiply-adds"
         parts += [line(""), _count_table(what, report["multiply_adds"]), line(""), _speedups(report)]
@@ -66,8 +62,7 @@ def _notes(budget: Budget, beside: Sequence[str]) -> list[str]:
         notes.append(f"multiply-adds and speed-ups are not known: {budget.not_counted_because}")
     elif budget.uncounted:
         notes.append(
-            f"multiply-adds are a lower bound and speed-ups an upper one; not counted: "
-            f"{'; '.join(budget.uncounted)}"
+            f"multiply-adds are a lower bound and speed-ups an upper one; not counted: {'; '.join(budget.uncounted)}"
         )
     if budget.not_removed:
         notes.append(f"heads of this model can be gated or zeroed, not removed: {budget.not_removed}")
@@ -86,9 +81,7 @@ def _heads(report: Mapping[str, Any]) -> RenderableType:
     ):
         first, *others = (block["layer"] for block in run)
         layers = f"{first} to {others[-1]}" if others else str(first)
-        rows.append(
-            (f"{stack}{' to encoder' if kind == 'cross' else ''} {layers}", str(n_heads), str(n_left))
-        )
+        rows.append((f"{stack}{' to encoder' if kind == 'cross' else ''} {layers}", str(n_heads), str(n_left)))
     return Table(title, columns(["layers"], ["heads", "left"]), tuple(rows))
 
 

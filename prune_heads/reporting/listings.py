@@ -47,11 +47,7 @@ def criterion_table() -> RenderableType:
     options = {"criteria": "--criterion", "estimators": "--estimator", "normalizations": "--normalize"}
     return Group(
         *(
-            Table(
-                "",
-                columns([options[title], "what it is"]),
-                tuple((row["name"], row["summary"]) for row in rows),
-            )
+            Table("", columns([options[title], "what it is"]), tuple((row["name"], row["summary"]) for row in rows))
             for title, rows in criterion_rows().items()
         )
     )
@@ -62,11 +58,7 @@ def model_table(table: Mapping[str, Any]) -> RenderableType:
     rows = table["models"]
     whole = [row["type"] for row in rows if row["gate"] and row["zero"] and row["remove"]]
     partly = [
-        (
-            row["type"],
-            *("yes" if row[name] else "no" for name in ("gate", "zero", "remove")),
-            row["reason"],
-        )
+        (row["type"], *("yes" if row[name] else "no" for name in ("gate", "zero", "remove")), row["reason"])
         for row in rows
         if row["type"] not in whole
     ]

@@ -97,9 +97,7 @@ def _job(job: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _described(job: Mapping[str, Any]) -> str:
     """The words and numbers of a job; its lists are for the machine."""
-    return ", ".join(
-        f"{name} {str(value)[:16]}" for name, value in sorted(job.items()) if isinstance(value, str | int)
-    )
+    return ", ".join(f"{name} {str(value)[:16]}" for name, value in sorted(job.items()) if isinstance(value, str | int))
 
 
 def _count(number: int, one: str, many: str) -> str:

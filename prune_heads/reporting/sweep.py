@@ -42,8 +42,7 @@ def plan_report(sweep: Sweep) -> dict[str, Any]:
         "n_undrawn": sweep.n_undrawn,
         "axes": list(sweep.axes),
         "trials": [
-            {"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}}
-            for trial in sweep.trials
+            {"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}} for trial in sweep.trials
         ],
     }
 
@@ -116,14 +115,10 @@ def _errors(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     for row in report["errors"][:_SHOWN]:
         yield line(f"{row['n_trials']:,} failed: {row['error']}", style="red")
     if report["errors"]:
-        yield line(
-            "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again", style="dim"
-        )
+        yield line("their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again", style="dim")
 
 
-def write_results(
-    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
-) -> dict[str, Any]:
+def write_results(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
     """Write the tables of the trials that are done (CSV, Parquet, Markdown), and a record of the sweep.
 
     Args:
@@ -143,16 +138,10 @@ def write_results(
         write_text(target / CSV_FILE, results_csv(rows))
         write_bytes(target / PARQUET_FILE, results_parquet(rows))
         write_text(target / TABLE_FILE, results_page(record["name"], rows).to_markdown())
-    return {
-        "name": record["name"],
-        "files": [CSV_FILE, PARQUET_FILE, TABLE_FILE, RECORD_FILE],
-        "rows": rows,
-    }
+    return {"name": record["name"], "files": [CSV_FILE, PARQUET_FILE, TABLE_FILE, RECORD_FILE], "rows": rows}
 
 
-def write_plot(
-    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
-) -> dict[str, Any]:
+def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
     """Draw the trials that are done.
 
     Raises:
@@ -165,11 +154,7 @@ def write_plot(
     with writing_into("the folder of the figure", target):
         target.mkdir(parents=True, exist_ok=True)
         save(sweep_figure(name, rows), target, FIGURE)
-    return {
-        "name": name,
-        "files": [f"{FIGURE}.png", f"{FIGURE}.svg"],
-        "n_trials": len({row["trial"] for row in rows}),
-    }
+    return {"name": name, "files": [f"{FIGURE}.png", f"{FIGURE}.svg"], "n_trials": len({row["trial"] for row in rows})}
 
 
 def results_csv(rows: Sequence[Row]) -> str:

@@ -70,11 +70,7 @@ def _once(records: Iterator[tuple[str, dict[str, Any]]], draws: Draws) -> list[t
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for digest, record in records:
         values = record["trial"]["values"]
-        about = {
-            **values,
-            "of": record["model"]["fingerprint"],
-            "on": [each["fingerprint"] for each in record["data"]],
-        }
+        about = {**values, "of": record["model"]["fingerprint"], "on": [each["fingerprint"] for each in record["data"]]}
         name = digest if draws(values) else canonical(about | {"seed": None})
         if name not in found or values["seed"] < found[name][1]["trial"]["values"]["seed"]:
             found[name] = digest, record
@@ -105,8 +101,7 @@ def _names(cells: Collection[tuple[Any, str, str]]) -> dict[tuple[Any, str, str]
         }
     there = Counter(cell[:2] for cell in cells)
     return {
-        cell: f"{names[cell[:2]]} ({cell[2][:_DIGITS]})" if there[cell[:2]] > 1 else names[cell[:2]]
-        for cell in cells
+        cell: f"{names[cell[:2]]} ({cell[2][:_DIGITS]})" if there[cell[:2]] > 1 else names[cell[:2]] for cell in cells
     }
 
 
@@ -154,11 +149,7 @@ def panels(rows: Rows) -> list[Panel]:
 
 def seeds_sentence(rows: Rows) -> str:
     """What a point and its band are, and of which lines, where there are several seeds; else nothing."""
-    lines = [
-        (name, max(map(len, points.values())))
-        for panel in panels(rows)
-        for name, points in panel.lines.items()
-    ]
+    lines = [(name, max(map(len, points.values()))) for panel in panels(rows) for name, points in panel.lines.items()]
     several = dict.fromkeys(name for name, n in lines if n > 1)
     if not several:
         return ""
@@ -200,16 +191,10 @@ def _names_of_lines(rows: Rows, by: Sequence[str]) -> dict[tuple[Any, ...], str]
 
     def name(values: tuple[Any, ...], *, is_full: bool) -> str:
         given = [(key, value) for key, value in zip(by, values, strict=True) if value is not None]
-        return " / ".join(
-            f"{key} {value}" if is_full or not isinstance(value, str) else value for key, value in given
-        )
+        return " / ".join(f"{key} {value}" if is_full or not isinstance(value, str) else value for key, value in given)
 
     short = {values: name(values, is_full=False) for values in there}
-    return (
-        short
-        if len(set(short.values())) == len(short)
-        else {values: name(values, is_full=True) for values in there}
-    )
+    return short if len(set(short.values())) == len(short) else {values: name(values, is_full=True) for values in there}
 
 
 def _grouped(rows: Rows, names: Sequence[str]) -> list[Rows]:

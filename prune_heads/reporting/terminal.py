@@ -13,13 +13,7 @@ from prune_heads.tables import Cell, Column, Page, Table, columns, number
 from prune_heads.tables.terminal import line
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
-_SHADES = (
-    ("#3b528b", "white"),
-    ("#2c728e", "white"),
-    ("#21918c", "white"),
-    ("#5ec962", "black"),
-    ("#fde725", "black"),
-)
+_SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
 _WITHOUT = {"dense": "zero", "onnx": "removed"}
 """Form of an export -> what stands for the heads that are gone."""
 
@@ -143,12 +137,7 @@ def export_table(record: Mapping[str, Any]) -> RenderableType:
     """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
     files = tuple((name, f"{size:,}") for name, size in record["files"].items())
     checks = tuple(
-        (
-            f"{row['n_examples']}",
-            f"{row['n_tokens']}",
-            f"{row['largest_logit']:.3g}",
-            f"{row['difference']:.1e}",
-        )
+        (f"{row['n_examples']}", f"{row['n_tokens']}", f"{row['largest_logit']:.3g}", f"{row['difference']:.1e}")
         for row in record["checks"]
     )
     pruned, parameters = record["heads_pruned"], record["parameters"]
@@ -182,11 +171,7 @@ def _curve(record: Mapping[str, Any]) -> Table:
     values = {split: values_of(line, split) for split in splits(record)}
     counts = {point["percent"]: point["n_pruned"] for point in line["points"]}
     rows = [(f"{percent}%", n, *(of[percent] for of in values.values())) for percent, n in counts.items()]
-    heading = (
-        Column("pruned", align="right"),
-        Column("heads"),
-        *(Column(name, number(4)) for name in values),
-    )
+    heading = (Column("pruned", align="right"), Column("heads"), *(Column(name, number(4)) for name in values))
     return Table(f"{record['headline']} by heads pruned, lowest score first", heading, tuple(rows))
 
 

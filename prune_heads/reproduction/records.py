@@ -105,6 +105,4 @@ def _readable(record: Record) -> Record | None:
     try:
         return renewed(record)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise RunError(
-            f"a record must be whole; one of 'curve' is not ({type(error).__name__}: {error})"
-        ) from error
+        raise RunError(f"a record must be whole; one of 'curve' is not ({type(error).__name__}: {error})") from error

@@ -55,10 +55,7 @@ def reproduce_job(
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
     for setup, _ in subjects:
         _check_subject(name, setup, from_records)
-    parts = [
-        _records(name, setup, asked, output, new_reporter, from_records=from_records)
-        for setup, asked in subjects
-    ]
+    parts = [_records(name, setup, asked, output, new_reporter, from_records=from_records) for setup, asked in subjects]
     records: Records = {study: [record for part in parts for record in part[study]] for study in what.studies}
     for record in (record for each in records.values() for record in each):
         _check_fit(name, record["task"], is_translation(record), len(record.get("tables", [None])))
@@ -81,9 +78,7 @@ def reproduce_job(
     return shown
 
 
-def prepare(
-    name: str, setup: Setup, asked: Conditions, output: Path, new_reporter: Callable[[], Reporter]
-) -> None:
+def prepare(name: str, setup: Setup, asked: Conditions, output: Path, new_reporter: Callable[[], Reporter]) -> None:
     """Have the records of one subject ready before a table or figure is made; not those of what is timed.
 
     Raises:

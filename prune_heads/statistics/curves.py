@@ -37,9 +37,7 @@ def area_under_curve(fractions: ArrayLike, values: ArrayLike) -> float:
     """
     x, y = np.asarray(fractions, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape or len(x) == 0:
-        raise ValueError(
-            f"a curve must have as many fractions as values, and some, got {x.shape} and {y.shape}"
-        )
+        raise ValueError(f"a curve must have as many fractions as values, and some, got {x.shape} and {y.shape}")
     if not (np.all(np.diff(x) >= 0) and x[0] >= 0 and x[-1] <= 1):
         raise ValueError(f"fractions must increase from 0 to 1, got {x.tolist()}")
     if not np.isfinite(y).all():

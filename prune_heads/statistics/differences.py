@@ -111,9 +111,7 @@ def compare_areas(
     """
     metric = metric_named(metric)
     _check(metric, *first, *second, references)
-    observed = [
-        area_under_curve(fractions, [metric(each, references) for each in one]) for one in (first, second)
-    ]
+    observed = [area_under_curve(fractions, [metric(each, references) for each in one]) for one in (first, second)]
     if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
         return Difference(0.0, 0.0, 0.0)
     values = resampled_values(metric, [*first, *second], references, seed=seed, n_resamples=n_resamples)

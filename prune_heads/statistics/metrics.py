@@ -45,9 +45,7 @@ class Metric:
         """
         made, true = np.asarray(predictions), np.asarray(references)
         if len(made) != len(true) or len(true) == 0:
-            raise ValueError(
-                f"predictions and references must be as many, and some, got {len(made)} and {len(true)}"
-            )
+            raise ValueError(f"predictions and references must be as many, and some, got {len(made)} and {len(true)}")
         for what, array in (("predictions", made), ("references", true)):
             if n_bad := array.size - int(np.isfinite(array).sum()):
                 raise NotFiniteError(f"{what} must be finite, got NaN or infinity in {n_bad} of {array.size}")
@@ -74,9 +72,7 @@ def _mean(each: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Arra
     return weighted
 
 
-def mean_of(
-    name: str, each: Callable[[Array, Array], Array], *, is_share: bool = False, **rest: Any
-) -> Metric:
+def mean_of(name: str, each: Callable[[Array, Array], Array], *, is_share: bool = False, **rest: Any) -> Metric:
     """The mean of a number an example."""
     return Metric(name, _mean(each), each=each, is_share=is_share, **rest)
 
@@ -233,8 +229,6 @@ def _centred_ranks(values: Array, weights: Array) -> Array:
         drawn = weights[:, np.argsort(values)]
     else:
         order = np.argsort(group, kind="stable")
-        drawn = np.add.reduceat(
-            weights[:, order], np.searchsorted(group[order], range(len(distinct))), axis=1
-        )
+        drawn = np.add.reduceat(weights[:, order], np.searchsorted(group[order], range(len(distinct))), axis=1)
     middle = np.cumsum(drawn, axis=1) - drawn / 2
     return np.asarray((middle - drawn.sum(axis=1, keepdims=True) / 2)[:, group])

@@ -49,9 +49,7 @@ def resampled_values(
             cells = [each.astype(np.float64) for each in cells]
         weights = _weights_of_examples(rng, len(references), n_resamples)
     *predicted, true = cells
-    return np.concatenate(
-        [[metric.weighted(each, true, chunk) for each in predicted] for chunk in weights], axis=1
-    )
+    return np.concatenate([[metric.weighted(each, true, chunk) for each in predicted] for chunk in weights], axis=1)
 
 
 def joint_counts(columns: Sequence[Array]) -> tuple[Array, Array]:

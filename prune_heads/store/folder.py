@@ -41,9 +41,7 @@ class Folder(Objects):
     def find(self, pattern: str) -> dict[str, int]:
         """See `Objects`; folders that do not match are not looked into."""
         found = {path: _size(path) for path in self._matching(pattern) if not path.is_dir()}
-        return {
-            path.relative_to(self.root).as_posix(): size for path, size in found.items() if size is not None
-        }
+        return {path.relative_to(self.root).as_posix(): size for path, size in found.items() if size is not None}
 
     def remove(self, pattern: str) -> tuple[int, int]:
         """See `Objects`."""

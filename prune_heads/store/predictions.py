@@ -20,15 +20,7 @@ from prune_heads.canonical import digest
 from prune_heads.errors import StoreError
 from prune_heads.heads import HeadMask
 from prune_heads.store import journal
-from prune_heads.store.arrays import (
-    HEADER_BYTES,
-    SUFFIX,
-    DamagedError,
-    from_bytes,
-    header_end,
-    header_of,
-    to_bytes,
-)
+from prune_heads.store.arrays import HEADER_BYTES, SUFFIX, DamagedError, from_bytes, header_end, header_of, to_bytes
 from prune_heads.store.folder import objects_at
 from prune_heads.store.objects import is_url
 
@@ -110,9 +102,7 @@ class Entry:
 class PredictionStore:
     """Predictions in a folder or at a URL. An absent place is an empty store."""
 
-    def __init__(
-        self, root: Path | str | None, on_damage: Callable[[str], None] = lambda description: None
-    ) -> None:
+    def __init__(self, root: Path | str | None, on_damage: Callable[[str], None] = lambda description: None) -> None:
         """A store at `root`, not touched yet; `on_damage` is told of each damaged entry that `get` meets.
 
         None is a store that keeps nothing.
@@ -145,9 +135,7 @@ class PredictionStore:
         except FileNotFoundError:
             return None
         except DamagedError as error:
-            self.on_damage(
-                f"the stored predictions {key.digest[:12]} are damaged ({error}); they are computed again"
-            )
+            self.on_damage(f"the stored predictions {key.digest[:12]} are damaged ({error}); they are computed again")
             return None
         return logits
 

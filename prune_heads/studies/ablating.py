@@ -16,25 +16,13 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
 from prune_heads.statistics import correlate
 from prune_heads.studies.measuring import Cells, ablated, check_defined, masks_of, table, warn_if_below_chance
-from prune_heads.studies.setup import (
-    identify,
-    identify_split,
-    load_split,
-    load_splits,
-    load_subject,
-    predictions_of,
-)
+from prune_heads.studies.setup import identify, identify_split, load_split, load_splits, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
 
 
 # long: one study from its options to its record, a stage a paragraph
 def ablate(
-    setup: Setup,
-    options: Ablation,
-    reporter: Reporter,
-    *,
-    admit: Admit = anyone,
-    spread: Spread | None = None,
+    setup: Setup, options: Ablation, reporter: Reporter, *, admit: Admit = anyone, spread: Spread | None = None
 ) -> dict[str, Any]:
     """The record of `prune-heads ablate`: a table a split, their correlations, and for `only-one` the best heads.
 
@@ -61,9 +49,7 @@ def ablate(
             chosen_on = subject.task.load(name, options.choose_examples, seed=options.seed)
             chosen_on = subject.measurable(chosen_on, reporter)
         if name in [split.name for split in splits]:
-            reporter.note(
-                f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them"
-            )
+            reporter.note(f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them")
     study.begin(
         configuration={**setup.configuration(), **options.configuration()},
         **identify(subject, splits),
@@ -90,11 +76,7 @@ def ablate(
     study.lap("ablate")
     tables = [table(options.kind, each, chosen) for each in found]
     correlations = [
-        {
-            "first": a["split"],
-            "second": b["split"],
-            **correlate(_flat(a["delta"]), _flat(b["delta"])).to_json(),
-        }
+        {"first": a["split"], "second": b["split"], **correlate(_flat(a["delta"]), _flat(b["delta"])).to_json()}
         for a, b in combinations(tables, 2)
     ]
     study.lap("statistics")
@@ -131,12 +113,7 @@ FLIP_SAMPLE = 64
 
 
 def count_flips(
-    setup: Setup,
-    split: str,
-    found: Mapping[HeadMask, Kept],
-    reporter: Reporter,
-    *,
-    memory: int | None = None,
+    setup: Setup, split: str, found: Mapping[HeadMask, Kept], reporter: Reporter, *, memory: int | None = None
 ) -> dict[str, Any]:
     """How many predictions of the first examples differ from those of float32.
 
@@ -164,9 +141,7 @@ def count_flips(
         "n_examples": n,
         "n_masks": len(found),
         "n_predictions": n * len(found),
-        "n_flipped": sum(
-            n_flipped(subject.objective, kept[:n], wanted[mask]) for mask, kept in found.items()
-        ),
+        "n_flipped": sum(n_flipped(subject.objective, kept[:n], wanted[mask]) for mask, kept in found.items()),
     }
 
 

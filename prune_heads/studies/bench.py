@@ -92,12 +92,7 @@ def original_of(subject: Subject) -> PreTrainedModel:
 
 
 def bench(
-    subject: Subject,
-    original: PreTrainedModel,
-    mask: HeadMask,
-    split: Split,
-    options: Bench,
-    reporter: Reporter,
+    subject: Subject, original: PreTrainedModel, mask: HeadMask, split: Split, options: Bench, reporter: Reporter
 ) -> dict[str, Any]:
     """Examples per second of each side, ratios to the original in each run, and the ceiling of each gain.
 
@@ -158,9 +153,7 @@ def _races(subject: Subject, split: Split, batches: Batches, length: int, option
         yield Race("real", size, [batches.batch(i).to(subject.device).inputs for i in index])
 
 
-def _run(
-    contest: Contest, race: Race, n_runs: int, device: torch.device, progress: Progress
-) -> dict[str, Any]:
+def _run(contest: Contest, race: Race, n_runs: int, device: torch.device, progress: Progress) -> dict[str, Any]:
     """One row."""
     warm = {name: [_seconds(contest, race, name, 1, device) for _ in range(2)] for name in SIDES}
     n_passes = max(1, math.ceil(_SHORTEST_SECONDS / min(last for _, last in warm.values())))
@@ -170,9 +163,7 @@ def _run(
         for name in (*SIDES[turn:], *SIDES[:turn]):
             seconds[name].append(_seconds(contest, race, name, n_passes, device))
             progress(race.n_examples)
-    ratios = {
-        name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]
-    }
+    ratios = {name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]}
     speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
     return {
         "lengths": race.lengths,
@@ -230,9 +221,7 @@ def _is_language_model(model: PreTrainedModel) -> bool:
 def _note_ceilings(contest: Contest, reporter: Reporter) -> None:
     """Why there are none, or what they leave out."""
     if _is_language_model(contest.original):
-        reporter.note(
-            "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
-        )
+        reporter.note("no ceilings: bench gives them for classifiers; prune-heads info counts a language model")
         return
     counted = budget(contest.original, contest.mask)
     if counted.not_counted_because:

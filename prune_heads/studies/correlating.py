@@ -206,13 +206,7 @@ def _scores(scores: Mapping[str, Any], model: Mapping[str, Any], source: str) ->
     if scores["split"] is not None:
         name += f" on {scores['split']}"
     return Series(
-        name,
-        source,
-        "scores",
-        _measured(values),
-        values,
-        model=model.get("name"),
-        fingerprint=model.get("fingerprint"),
+        name, source, "scores", _measured(values), values, model=model.get("name"), fingerprint=model.get("fingerprint")
     )
 
 

@@ -72,11 +72,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = 
     going = among(options, every[0].gone)
     examples = _examples(subject, setup, options, every, reporter)
     study.begin(
-        configuration={
-            **setup.configuration(),
-            **options.configuration(),
-            **_own_criteria(options),
-        },
+        configuration={**setup.configuration(), **options.configuration(), **_own_criteria(options)},
         **identify(subject, splits),
         scored_on={name: identify_split(each.split) for name, each in examples.items()},
     )
@@ -124,11 +120,7 @@ def _own_criteria(options: Curves) -> dict[str, Any]:
 def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[str, Any]:
     """One criterion's curve on every split."""
     points = [
-        {
-            "split": each.split,
-            "percent": _percent(step, n_steps),
-            **_point(each, masks),
-        }
+        {"split": each.split, "percent": _percent(step, n_steps), **_point(each, masks)}
         for step, masks in enumerate(zip(*order.draws, strict=True))
         for each in measured
     ]

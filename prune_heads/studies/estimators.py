@@ -101,9 +101,7 @@ def all_scores(gradients: GateGradients, batch_size: int) -> Mapping[str, HeadSc
     return {**scores, RUNNING_SUM: running_sum(gradients)}
 
 
-def _line(
-    name: str, orders: Mapping[str, _Ordered], measured: Measured, options: Comparison
-) -> dict[str, Any]:
+def _line(name: str, orders: Mapping[str, _Ordered], measured: Measured, options: Comparison) -> dict[str, Any]:
     """One of the scores: its curve, the area under it, and the metric with half of the heads."""
     order = orders[name]
     points = [

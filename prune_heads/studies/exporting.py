@@ -132,9 +132,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
     gone = removed_heads(classifier.model)
     named = _named(classifier.model, options, gone, reporter)
     if not gone and not named:
-        reporter.note(
-            "the checkpoint has all its heads and none are named: what is written is the model as it was"
-        )
+        reporter.note("the checkpoint has all its heads and none are named: what is written is the model as it was")
     study.begin(
         configuration={
             "model": classifier.name,
@@ -225,10 +223,7 @@ def _onnx(
     return pruned, run_onnx(folder, batches)
 
 
-TARGETS: Mapping[str, Target] = {
-    "dense": Target(_dense, 1e-5),
-    "onnx": Target(_onnx, 1e-4, ONNX_LIBRARIES),
-}
+TARGETS: Mapping[str, Target] = {"dense": Target(_dense, 1e-5), "onnx": Target(_onnx, 1e-4, ONNX_LIBRARIES)}
 """`--to` -> how to write it."""
 
 

@@ -50,9 +50,7 @@ class Finetuned:
 
 
 # long: one study from its options to its record, a stage a paragraph
-def finetune(
-    setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = anyone
-) -> Finetuned:
+def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = anyone) -> Finetuned:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
     Args:
@@ -92,20 +90,14 @@ def finetune(
         reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
     subject = Subject.of(
-        start,
-        task,
-        objective=setup.objective,
-        batch_size=setup.batch_size,
-        max_length=setup.max_length,
-        device=device,
+        start, task, objective=setup.objective, batch_size=setup.batch_size, max_length=setup.max_length, device=device
     )
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
     splits = load_splits(setup, subject, (), reporter)
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
     check_steps(recipe, batches)
     study.begin(
-        configuration={**setup.configuration(), **recipe.configuration()},
-        **identify(subject, [trained_on, *splits]),
+        configuration={**setup.configuration(), **recipe.configuration()}, **identify(subject, [trained_on, *splits])
     )
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)

@@ -36,9 +36,7 @@ class Lab:
         reused: Whether another run follows, so that the model must stay as it is.
     """
 
-    def __init__(
-        self, setup: Setup, reporter: Reporter, *, share: Share | None = None, reused: bool = False
-    ) -> None:
+    def __init__(self, setup: Setup, reporter: Reporter, *, share: Share | None = None, reused: bool = False) -> None:
         self.setup, self.share, self.reused, self.reporter = setup, share, reused, reporter
         self._kept: dict[Hashable, tuple[Any, list[str]]] = {}
 

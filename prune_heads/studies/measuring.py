@@ -13,14 +13,7 @@ from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Ablation
 from prune_heads.predictions import Predictions
-from prune_heads.statistics import (
-    N_RESAMPLES,
-    PairedTest,
-    benjamini_hochberg,
-    compare_paired,
-    holm,
-    metric_interval,
-)
+from prune_heads.statistics import N_RESAMPLES, PairedTest, benjamini_hochberg, compare_paired, holm, metric_interval
 
 ALPHA = 0.01
 """The paper's level of significance."""
@@ -67,9 +60,7 @@ class Measured:
         """Its 95% interval, by the bootstrap."""
         if mask not in self._intervals:
             of = self.predictions
-            self._intervals[mask] = metric_interval(
-                of.measure, self.answers(mask), of.references, seed=self.seed
-            )
+            self._intervals[mask] = metric_interval(of.measure, self.answers(mask), of.references, seed=self.seed)
         return self._intervals[mask]
 
     def deltas(self) -> dict[Head, float]:

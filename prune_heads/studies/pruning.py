@@ -32,9 +32,7 @@ CURVE_STEPS = 10
 """0 to 100 % in steps of 10, as in the paper's figure 3."""
 
 
-def chosen(
-    choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None
-) -> HeadMask:
+def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None) -> HeadMask:
     """The heads to prune.
 
     Args:
@@ -57,9 +55,7 @@ def chosen(
         return mask
     if scores is None:
         raise ValueError("heads can be chosen by their scores only when there are scores")
-    return select(
-        scores, count_chosen(choice, shape), min_per_layer=choice.min_per_layer, gone=shape, units=units
-    )
+    return select(scores, count_chosen(choice, shape), min_per_layer=choice.min_per_layer, gone=shape, units=units)
 
 
 def count_chosen(choice: Choice, shape: HeadMask) -> int:

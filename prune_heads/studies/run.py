@@ -34,9 +34,7 @@ class RunResult:
 
 
 # long: one study from its options to its record, a stage a paragraph
-def run(
-    lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admit: Admit = anyone
-) -> RunResult:
+def run(lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admit: Admit = anyone) -> RunResult:
     """Run the main job.
 
     Args:
@@ -93,9 +91,7 @@ def run(
     note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
-        points = list(
-            curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer, units=together)
-        )
+        points = list(curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer, units=together))
         study.lap("curve")
     model = lab.model_to_prune()
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())

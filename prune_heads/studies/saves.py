@@ -29,9 +29,7 @@ def remove_but(save: Path | None, work: Path) -> None:
 def last_whole(work: Path, reporter: Reporter) -> Path | None:
     """The save with most steps that is whole; a later one that is damaged is named."""
     numbers = {save: save.name.removeprefix(SAVE) for save in work.glob(f"{SAVE}*")}
-    saves = sorted(
-        (save for save, n in numbers.items() if n.isdecimal()), key=lambda save: int(numbers[save])
-    )
+    saves = sorted((save for save, n in numbers.items() if n.isdecimal()), key=lambda save: int(numbers[save]))
     for save in reversed(saves):
         problem = _problem(save)
         if problem is None:

@@ -7,13 +7,7 @@ from typing import Any
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
-from prune_heads.importance import (
-    NORMALIZERS,
-    Criterion,
-    Examples,
-    GateGradients,
-    criterion_of,
-)
+from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
 from prune_heads.importance.criteria import asked_masks
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
@@ -50,9 +44,7 @@ class ScoreResult:
         }
 
 
-def examples_to_score_on(
-    subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter
-) -> Predictions | None:
+def examples_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> Predictions | None:
     """The examples that heads are scored on; None for a criterion that looks at none.
 
     Raises:
@@ -116,12 +108,7 @@ def score(
     elif examples is not None:
         subject.prove_gates(examples.batches)
     asked = Examples(
-        subject.model,
-        examples,
-        masked,
-        scoring.estimator,
-        scoring.seed,
-        None if spread is None else spread.gradients,
+        subject.model, examples, masked, scoring.estimator, scoring.seed, None if spread is None else spread.gradients
     )
     scores = NORMALIZERS[scoring.normalize].apply(criterion.score(asked))
     return ScoreResult(

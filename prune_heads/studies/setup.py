@@ -77,9 +77,7 @@ def load_model(
     return loaded
 
 
-def load_split(
-    setup: Setup, subject: Subject, split: str, reporter: Reporter, limit: int | None = None
-) -> Split:
+def load_split(setup: Setup, subject: Subject, split: str, reporter: Reporter, limit: int | None = None) -> Split:
     """Load a split of the task, cut at `limit` or at `max_examples`; what is left out is noted."""
     loaded = subject.task.load(split, limit or setup.max_examples, seed=setup.sample_seed)
     if loaded.left_out:

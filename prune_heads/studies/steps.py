@@ -22,14 +22,7 @@ from prune_heads.studies.bench import bench, original_of
 from prune_heads.studies.measuring import warn_if_below_chance
 from prune_heads.studies.pruning import chosen, counted, going_together, prune, read_heads
 from prune_heads.studies.scoring import ScoreResult, configuration_of, examples_to_score_on, score
-from prune_heads.studies.setup import (
-    identify,
-    identify_model,
-    load_model,
-    load_split,
-    load_subject,
-    predictions_of,
-)
+from prune_heads.studies.setup import identify, identify_model, load_model, load_split, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
 from prune_heads.surgery import removed_heads
 
@@ -78,9 +71,7 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
     first_answers, second_answers = predictions.answers(before), predictions.answers(after)
     rows = []
     for name, measure in predictions.objective.measures.items():
-        test = asdict(
-            compare_paired(measure, first_answers, second_answers, predictions.references, seed=seed)
-        )
+        test = asdict(compare_paired(measure, first_answers, second_answers, predictions.references, seed=seed))
         row = {"metric": name, "first": values[0][name], "second": values[1][name]}
         rows.append({**row, "difference": test.pop("value"), **test})
     return {
@@ -154,22 +145,12 @@ def prune_heads(
     scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
     mask = chosen(choice, gone, scores, together)
     study.begin(
-        configuration={
-            "model": classifier.name,
-            "heads": mask.descriptors(),
-            "mode": mode,
-            "dtype": model.dtype,
-        },
+        configuration={"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype},
         **identify_model(classifier),
     )
     parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
     study.lap("prune")
-    record = study.record(
-        classifier.model.device,
-        mode=mode,
-        **counted(mask),
-        parameters=parameters,
-    )
+    record = study.record(classifier.model.device, mode=mode, **counted(mask), parameters=parameters)
     return record, mask, classifier
 
 
@@ -217,11 +198,7 @@ def time_heads(
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     gone, original = removed_heads(subject.model), original_of(subject)
     together = going_together(original, choice, "remove", reporter)
-    by = (
-        read_scores(options.scores, gone.n_heads)
-        if options.scores
-        else random_scores(gone.n_heads, options.seed)
-    )
+    by = read_scores(options.scores, gone.n_heads) if options.scores else random_scores(gone.n_heads, options.seed)
     mask = chosen(choice, gone, by, together)
     if not mask:
         raise HeadDescriptorError(
@@ -240,13 +217,7 @@ def time_heads(
     study.lap("load")
     found = bench(subject, original, mask, split, options, reporter)
     study.lap("bench")
-    return study.record(
-        subject.device,
-        task=subject.task.spec.name,
-        mode="remove",
-        **counted(mask),
-        **found,
-    ), mask
+    return study.record(subject.device, task=subject.task.spec.name, mode="remove", **counted(mask), **found), mask
 
 
 def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:

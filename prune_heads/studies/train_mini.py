@@ -81,9 +81,7 @@ def _reshuffled(task: str, seed: int) -> Callable[[int], Columns]:
     return examples
 
 
-def _batches(
-    columns: Columns, tokenizer: PreTrainedTokenizerBase
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+def _batches(columns: Columns, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """The examples in their order; those that fill no batch are left out. Without labels, the pairs are targets."""
     for start in range(0, len(columns["text"]) - BATCH_SIZE + 1, BATCH_SIZE):
         rows = {name: column[start : start + BATCH_SIZE] for name, column in columns.items()}
@@ -138,9 +136,7 @@ def train(
     n_epochs = n_epochs or recipe.n_epochs
     with reproducible(seed):
         model = getattr(transformers, config.architectures[0])(config).train()
-        optimizer = torch.optim.AdamW(
-            model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
         n_examples = len(examples(0)["text"])
         n_steps = n_epochs * (n_examples // BATCH_SIZE)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps))
@@ -154,9 +150,7 @@ def train(
                 optimizer.zero_grad()
             progress(n_examples)
     tied = getattr(model, "all_tied_weights_keys", None) or {}
-    weights = {
-        name: value.half().contiguous() for name, value in model.state_dict().items() if name not in tied
-    }
+    weights = {name: value.half().contiguous() for name, value in model.state_dict().items() if name not in tied}
     with new_directory(output_dir) as folder:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             copyfile(shipped / name, folder / name)

@@ -74,10 +74,7 @@ class Column:
 
 def columns(left: Sequence[str] = (), right: Sequence[str] = ()) -> tuple[Column, ...]:
     """Columns of texts, some to the left and then some to the right."""
-    return (
-        *(Column(name, align="left") for name in left),
-        *(Column(name, align="right") for name in right),
-    )
+    return (*(Column(name, align="left") for name in left), *(Column(name, align="right") for name in right))
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,7 @@ class Table:
     def cells(self) -> list[list[Cell]]:
         """A cell for each value: its text, mark and style."""
         return [
-            [self._cell(value, column) for value, column in zip(row, self.columns, strict=True)]
-            for row in self.rows
+            [self._cell(value, column) for value, column in zip(row, self.columns, strict=True)] for row in self.rows
         ]
 
     def values(self) -> list[list[Any]]:
@@ -180,9 +176,7 @@ class Page:
 
     def to_markdown(self) -> str:
         """In Markdown; the titles of the tables are headings of the second level."""
-        parts = (
-            [part] if isinstance(part, str) else list(markdown_parts(part, level=2)) for part in self.parts
-        )
+        parts = ([part] if isinstance(part, str) else list(markdown_parts(part, level=2)) for part in self.parts)
         return document([f"# {self.title}", *(text for texts in parts for text in texts)])
 
     def __rich__(self) -> "RenderableType":

@@ -116,22 +116,15 @@ class _Grid:
                 band.append(column)
             left = left[len(band) - n_keys :]
             widths = self._fitted(band, [widest[i] for i in band], [least[i] for i in band], room)
-            widths[0] -= max(
-                0, min(self._total(widths) - room, widths[0] - narrow[0])
-            )  # it folds, no number does
+            widths[0] -= max(0, min(self._total(widths) - room, widths[0] - narrow[0]))  # it folds, no number does
             yield band, widths
             if not left:
                 return
 
     def _fitted(self, band: Sequence[int], widths: list[int], least: list[int], room: int) -> list[int]:
         """Headings wrap first, then words, then cells of several numbers; the widest columns before others."""
-        cells = [
-            max(_unbroken(self._heading[i].plain), *map(cell_len, self._texts(i)[1:] or [""])) for i in band
-        ]
-        words = [
-            low if self._aligns[i] == "left" else wide
-            for i, low, wide in zip(band, least, cells, strict=True)
-        ]
+        cells = [max(_unbroken(self._heading[i].plain), *map(cell_len, self._texts(i)[1:] or [""])) for i in band]
+        words = [low if self._aligns[i] == "left" else wide for i, low, wide in zip(band, least, cells, strict=True)]
         floors = next((floors for floors in (widths, cells, words) if self._total(floors) <= room), least)
         for most in range(min(max(widths), room), 0, -1):
             fitted = [max(min(width, most), low) for width, low in zip(widths, floors, strict=True)]

@@ -43,9 +43,7 @@ GLUE: Mapping[str, GlueFiles] = MappingProxyType(
         # About twenty questions of train.tsv hold a line end, so each fills two lines with too few fields
         # (nyu-mll/GLUE-baselines issue 5): the hub drops both. Two questions are empty (huggingface/datasets
         # issue 277): the hub keeps them.
-        "qqp": GlueFiles(
-            "QQP", ("question1", "question2"), "is_duplicate", broken_lines=100, empty_texts=True
-        ),
+        "qqp": GlueFiles("QQP", ("question1", "question2"), "is_duplicate", broken_lines=100, empty_texts=True),
         "stsb": GlueFiles("STS-B", _SENTENCES, "score"),
         "mnli": GlueFiles("MNLI", _SENTENCES, "gold_label"),
         "qnli": GlueFiles("QNLI", ("question", "sentence"), "label"),

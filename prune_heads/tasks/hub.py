@@ -64,9 +64,7 @@ def _builder(config: str) -> "datasets.DatasetBuilder":
     except Exception as reason:  # of what kind depends on the HTTP library below; the cures are the same
         try:
             # Not load_dataset in offline mode: that is a constant, read when its module is imported.
-            return Cache(
-                repo_id=REPOSITORY, dataset_name="glue", config_name=config, version="auto", hash="auto"
-            )
+            return Cache(repo_id=REPOSITORY, dataset_name="glue", config_name=config, version="auto", hash="auto")
         except ValueError:
             raise DataError(
                 f"{config}: {REPOSITORY} must be in reach or in the cache of this machine, "

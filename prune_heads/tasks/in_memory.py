@@ -57,9 +57,7 @@ def task_of_rows(
             )
         return list(rows[names[role]])
 
-    n_given = max(
-        [*row.n_columns[:1], *(n for n in row.n_columns if names[roles[n - 1]] in rows.column_names)]
-    )
+    n_given = max([*row.n_columns[:1], *(n for n in row.n_columns if names[roles[n - 1]] in rows.column_names)])
     roles = roles[:n_given]
     texts = [column(role) for role in roles]
     found = column("label") if row.label else None

@@ -132,15 +132,12 @@ def spec_of(own: OwnData) -> TaskSpec:
     if labels is None and own.label_column is not None and own.row.load().classes:
         found = {label for path in own.files.values() for label in _labels_in(own, path)}
         by_value = all(
-            isinstance(label, str) and len(label) < _LONG and label.removeprefix("-").isdecimal()
-            for label in found
+            isinstance(label, str) and len(label) < _LONG and label.removeprefix("-").isdecimal() for label in found
         )
         labels = tuple(sorted(map(str, found), key=lambda label: (int(label) if by_value else 0, label)))
         least, most = 1 if own.row.load().classes == "many" else 2, 2 if own.metric == "f1" else len(labels)
         if not least <= len(labels) <= most:
-            needed = (
-                "two labels" if own.metric == "f1" else f"at least {('one label', 'two labels')[least - 1]}"
-            )
+            needed = "two labels" if own.metric == "f1" else f"at least {('one label', 'two labels')[least - 1]}"
             files = ", ".join(path.name for path in own.files.values())
             rest = "; rows that are invalid are left out" if own.skip_invalid else ""
             raise DataError(
@@ -150,13 +147,7 @@ def spec_of(own: OwnData) -> TaskSpec:
     eval_splits = tuple(split for split in own.files if split != "train") or ("validation",)
     summary = f"one's own: {', '.join(path.name for path in own.files.values())}"
     return TaskSpec(
-        own.name,
-        own.text_columns,
-        labels,
-        own.metric,
-        eval_splits=eval_splits,
-        summary=summary,
-        kind=own.kind,
+        own.name, own.text_columns, labels, own.metric, eval_splits=eval_splits, summary=summary, kind=own.kind
     )
 
 
@@ -209,9 +200,7 @@ def _labels_in(own: OwnData, path: Path) -> Iterator[str]:
             if isinstance(label, str) and label:
                 yield label
             elif not own.skip_invalid:
-                raise DataError(
-                    f"{place}: the label must be text, a whole number, true or false, got {brief(label)}"
-                )
+                raise DataError(f"{place}: the label must be text, a whole number, true or false, got {brief(label)}")
 
 
 def _as_text(label: object, names: Sequence[str] | None) -> object:

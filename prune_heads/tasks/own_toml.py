@@ -45,9 +45,7 @@ def read_toml(path: Path) -> OwnData:
     if kind != "labelled":
         row = rows_for(kind)[0]
         refused = (
-            []
-            if row.has_classes
-            else [key for key in _NOT_OF_TEXTS if key != "label_column" or row.label is None]
+            [] if row.has_classes else [key for key in _NOT_OF_TEXTS if key != "label_column" or row.label is None]
         )
         faults += [f"{key} must not be named beside task = {kind!r}" for key in refused if key in raw]
     name, label_column, metric = (_text(raw, key, faults) for key in ("name", "label_column", "metric"))
@@ -78,9 +76,7 @@ def _kind(raw: dict[str, Any], faults: list[str]) -> str:
 
 def _unknown(key: str) -> str:
     near = difflib.get_close_matches(key, _KEYS, n=1)
-    return f"the key {key} is unknown; " + (
-        f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
-    )
+    return f"the key {key} is unknown; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}")
 
 
 def _text(raw: dict[str, Any], key: str, faults: list[str]) -> str | None:

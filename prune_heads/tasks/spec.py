@@ -15,9 +15,7 @@ LABEL_METRICS = tuple(metric for row in rows_for("labelled") for metric in row.m
 """Metrics of predicted labels and scores."""
 
 OWN_METRICS = tuple(
-    dict.fromkeys(
-        [*LABEL_METRICS, *(m for row in OBJECTIVES.values() if row.has_classes for m in row.metrics)]
-    )
+    dict.fromkeys([*LABEL_METRICS, *(m for row in OBJECTIVES.values() if row.has_classes for m in row.metrics)])
 )
 """Metrics that may be chosen for files of one's own."""
 
@@ -108,13 +106,7 @@ _ALL = (
         summary="GLUE QQP: do two questions ask the same?",
         digit_labels=True,
     ),
-    TaskSpec(
-        "stsb",
-        _SENTENCES,
-        None,
-        "pearson",
-        summary="GLUE STS-B: how alike are two sentences, from 0 to 5?",
-    ),
+    TaskSpec("stsb", _SENTENCES, None, "pearson", summary="GLUE STS-B: how alike are two sentences, from 0 to 5?"),
     TaskSpec(
         "mnli",
         ("premise", "hypothesis"),

@@ -54,9 +54,7 @@ class Split:
             kinds["label"] = "float32" if isinstance(first, float) else "int64"
         features = {name: datasets.Value(kinds[name]) for name in self.columns if name in kinds}
         whole = features.keys() == self.columns.keys()
-        return datasets.Dataset.from_dict(
-            dict(self.columns), features=datasets.Features(features) if whole else None
-        )
+        return datasets.Dataset.from_dict(dict(self.columns), features=datasets.Features(features) if whole else None)
 
     def at(self, places: Sequence[int]) -> "Split":
         """The examples at these places alone."""
@@ -90,11 +88,7 @@ class Task:
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
         rows = self.read(split, max_examples if seed is None else None)
-        chosen = (
-            rows.first(max_examples)
-            if seed is None or max_examples is None
-            else rows.sample(max_examples, seed)
-        )
+        chosen = rows.first(max_examples) if seed is None or max_examples is None else rows.sample(max_examples, seed)
         there = len(rows) if rows.n_there is None else rows.n_there
         fingerprint = chosen.fingerprint(self.spec.labels)
         return Split(split, chosen.columns, rows.source, fingerprint, there, rows.left_out)

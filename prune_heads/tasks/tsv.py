@@ -70,9 +70,7 @@ def _lines(path: Path, name: str) -> list[str]:
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
-def _rows(
-    lines: list[str], header: Sequence[str], name: str, files: GlueFiles
-) -> list[tuple[int, list[str]]]:
+def _rows(lines: list[str], header: Sequence[str], name: str, files: GlueFiles) -> list[tuple[int, list[str]]]:
     """Each row's line number, from 1, and its fields."""
     first = 1 if files.header else 2
     rows: list[tuple[int, list[str]]] = []

@@ -58,8 +58,7 @@ def process(tmp_path_factory):
         [sys.executable, "-c", SCRIPT, str(TESTS)],
         capture_output=True,
         text=True,
-        env=os.environ
-        | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path_factory.mktemp("inductor"))},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path_factory.mktemp("inductor"))},
     )
 
 
@@ -77,9 +76,7 @@ def test_compiled_layers_give_the_same_logits(found):
 
 
 def test_a_missing_compiler_is_a_line_that_says_so(found):
-    assert found["error"].startswith(
-        "--compile needs a C++ compiler (g++ or clang) that torch can call; got: "
-    )
+    assert found["error"].startswith("--compile needs a C++ compiler (g++ or clang) that torch can call; got: ")
     assert "no-such-compiler" in found["error"]
     assert found["error"].endswith("Leave the option out, or install one")
     assert "\n" not in found["error"]

@@ -55,9 +55,7 @@ def test_the_store_gets_what_one_evaluation_at_a_time_gives(predictions):
     found = predict_masks(predictions, masks_of(predictions))
     assert len(found) == 13
     for mask, logits in found.items():
-        alone = predict(
-            predictions.subject.model, predictions.batches, gates_of(predictions.subject.model, mask)
-        )
+        alone = predict(predictions.subject.model, predictions.batches, gates_of(predictions.subject.model, mask))
         np.testing.assert_allclose(logits, alone, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(predictions.stored(mask), logits)
 
@@ -107,9 +105,7 @@ def test_an_interrupted_job_repeats_only_the_batch_in_flight(predictions, comput
 
 
 @pytest.mark.parametrize("n_kept", [1, 7, 12])
-def test_a_job_killed_while_it_stores_ends_in_the_same_bytes(
-    predictions, computed, tmp_path, monkeypatch, n_kept
-):
+def test_a_job_killed_while_it_stores_ends_in_the_same_bytes(predictions, computed, tmp_path, monkeypatch, n_kept):
     masks = masks_of(predictions)
     predict_masks(predictions, masks)
     undisturbed = contents(tmp_path / "store")
@@ -149,9 +145,7 @@ def test_ten_kills_at_random_moments_end_in_the_same_bytes(predictions, tmp_path
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     predict_masks(predictions, masks)
-    entries = {
-        name: data for name, data in contents(tmp_path / "store").items() if ".partial" not in name.name
-    }
+    entries = {name: data for name, data in contents(tmp_path / "store").items() if ".partial" not in name.name}
     assert entries == undisturbed
 
 
@@ -168,9 +162,7 @@ def test_a_damaged_entry_is_noticed_and_computed_again(predictions, tmp_path):
     assert "damaged" in noted[0]
     there = contents(tmp_path / "store")
     assert there.keys() == undisturbed.keys()
-    assert (
-        sum(there[name] != undisturbed[name] for name in there) <= 1
-    )  # another batch of masks may round otherwise
+    assert sum(there[name] != undisturbed[name] for name in there) <= 1  # another batch of masks may round otherwise
 
 
 def test_a_pass_fits_the_memory_and_the_result_does_not_depend_on_it(predictions, tmp_path):
@@ -247,9 +239,7 @@ class TestKeys:
         assert self.digest(self.key(checkpoint, sst2, **changes)) != self.digest(self.key(checkpoint, sst2))
 
     def test_the_batch_size_is_none(self, checkpoint, sst2):
-        assert self.digest(self.key(checkpoint, sst2, batch_size=3)) == self.digest(
-            self.key(checkpoint, sst2)
-        )
+        assert self.digest(self.key(checkpoint, sst2, batch_size=3)) == self.digest(self.key(checkpoint, sst2))
 
     def test_a_weight_and_a_setting(self, checkpoint, sst2):
         before = self.digest(self.key(checkpoint, sst2))

@@ -21,26 +21,13 @@ ONE_AT_A_TIME = {
 GATED = [row["type"] for row in committed_table()["models"] if row["gate"] and row["classifier"]]
 
 
-SHOWN = {
-    *GATED[::4],
-    "albert",
-    "bart",
-    "bert",
-    "bloom",
-    "deberta",
-    "gpt2",
-    "llama",
-    "modernbert",
-    "t5",
-    "xlnet",
-}
+SHOWN = {*GATED[::4], "albert", "bart", "bert", "bloom", "deberta", "gpt2", "llama", "modernbert", "t5", "xlnet"}
 """Those that are always tried; the others by `make thorough`."""
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "model_type",
-    [name if name in SHOWN else pytest.param(name, marks=pytest.mark.thorough) for name in GATED],
+    "model_type", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.thorough) for name in GATED]
 )
 def test_masks_in_one_pass_are_masks_one_at_a_time(model_type):
     model = tiny_model(model_type)

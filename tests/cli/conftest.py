@@ -27,8 +27,7 @@ def undrawn(request, monkeypatch):
 def snapshot():
     """Every file of a folder with its bytes, and every folder in it; hidden ones too."""
     return lambda folder: {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
     }
 
 

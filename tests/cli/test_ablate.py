@@ -10,19 +10,7 @@ from tiny import write_sst2
 from prune_heads.ablation import engine
 
 TABLE = (
-    *(
-        "split",
-        "kind",
-        "metric",
-        "base",
-        "n_examples",
-        "numbering",
-        "blocks",
-        "value",
-        "delta",
-        "low",
-        "high",
-    ),
+    *("split", "kind", "metric", "base", "n_examples", "numbering", "blocks", "value", "delta", "low", "high"),
     *("p_value", "p_adjusted", "test", "alpha", "best"),
 )
 BESIDE = ("task", "model", "tables", "correlations", "flips")
@@ -51,12 +39,7 @@ def test_json_is_its_contract(words, invoke, json_of):
     for p, holm, bh in zip(*map(flat, (report["p_value"], *report["p_adjusted"].values())), strict=True):
         assert 0 < p <= bh <= holm <= 1
     assert {name: report["tables"][0][name] for name in TABLE} == {name: report[name] for name in TABLE}
-    assert (report["task"], report["best"], report["correlations"], report["flips"]) == (
-        "sst2",
-        None,
-        [],
-        None,
-    )
+    assert (report["task"], report["best"], report["correlations"], report["flips"]) == ("sst2", None, [], None)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +73,7 @@ def test_without_options_the_built_in_model_is_ablated_on_both_its_splits(invoke
 
 @pytest.mark.drawn
 @pytest.mark.parametrize("kind", ["without-one", "only-one"])
-def test_the_folder_is_complete_and_the_same_again(
-    kind, words, invoke, json_of, out, snapshot, on_sst2, tmp_path
-):
+def test_the_folder_is_complete_and_the_same_again(kind, words, invoke, json_of, out, snapshot, on_sst2, tmp_path):
     report = json_of(invoke(*words, "--kind", kind, *out, "--json"))
     files = snapshot(out[1])
     assert set(files) == FILES | MAPS | ({"best.csv"} if kind == "only-one" else set())
@@ -143,8 +124,7 @@ def test_only_the_layers_asked_for(words, invoke, json_of, own_store):
 
 def test_memory_changes_the_passes_and_nothing_else(words, invoke, json_of, tmp_path):
     reports = [
-        json_of(invoke(*words, "--memory", memory, "--store", tmp_path / str(memory), "--json"))
-        for memory in (1, 500)
+        json_of(invoke(*words, "--memory", memory, "--store", tmp_path / str(memory), "--json")) for memory in (1, 500)
     ]
     assert reports[0] == reports[1]
 

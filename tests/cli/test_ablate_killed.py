@@ -64,9 +64,7 @@ def wait_for(n_batches, log, process, seconds=60):
 
 
 @pytest.mark.slow
-def test_four_kills_at_random_moments_end_in_the_same_bytes(
-    words, batches, on_sst2, tmp_path, json_of, invoke
-):
+def test_four_kills_at_random_moments_end_in_the_same_bytes(words, batches, on_sst2, tmp_path, json_of, invoke):
     """Half of them while the program starts, half while it computes."""
     assert invoke("ablate", *on_sst2).exit_code == 0  # from now on everything is imported
     batches.write_bytes(b"")
@@ -98,10 +96,7 @@ def test_four_kills_at_random_moments_end_in_the_same_bytes(
     assert batches.stat().st_size <= 2 * (2 * N_BATCHES) + 4  # at most the batch in flight each time
     assert {name: data for name, data in files(root).items() if name.suffix != ".partial"} == files(quiet)
     assert unfinished(Folder(root)) == []
-    assert json_of(invoke("store", "verify", "--store", root, "--json")) == {
-        "n_entries": 2 * N_MASKS,
-        "damaged": [],
-    }
+    assert json_of(invoke("store", "verify", "--store", root, "--json")) == {"n_entries": 2 * N_MASKS, "damaged": []}
     json_of(invoke("store", "clear", "--store", root, "--json"))
     assert files(root) == {}
 

@@ -38,9 +38,7 @@ def own(tmp_path):
 
 
 def test_a_full_disk_is_told_before_the_work(words, tmp_path, snapshot, out):
-    done = Forked(
-        tmp_path / "streams", *words, *out, "--store", tmp_path / "store", before=limited(4096)
-    ).wait()
+    done = Forked(tmp_path / "streams", *words, *out, "--store", tmp_path / "store", before=limited(4096)).wait()
     assert (done.code, done.stdout) == (1, "")
     assert done.stderr.startswith(NO_SPACE)
     assert done.stderr.count("\n") == 1
@@ -117,10 +115,7 @@ def nobody():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (
-            ("--blocks", "0"),
-            "for '--blocks': must be layer numbers from 1, comma-separated, e.g. 1,3; got '0'",
-        ),
+        (("--blocks", "0"), "for '--blocks': must be layer numbers from 1, comma-separated, e.g. 1,3; got '0'"),
         (("--blocks", "x"), "got 'x'"),
         (("--blocks", "1,,2"), "got '1,,2'"),
         (("--blocks", ""), "got ''"),
@@ -142,10 +137,7 @@ def test_misuse(options, said, words, refused, out):
         (("--blocks", "9"), "--blocks must be between 1 and 3 for this model; got 9"),
         (("--blocks", "1,4"), "--blocks must be between 1 and 3 for this model; got 4"),
         (("--split", "dev"), "the split must be one of train, validation, got 'dev'"),
-        (
-            ("--kind", "only-one", "--choose-split", "dev"),
-            "the split must be one of train, validation, got 'dev'",
-        ),
+        (("--kind", "only-one", "--choose-split", "dev"), "the split must be one of train, validation, got 'dev'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -154,9 +146,7 @@ def test_what_is_not_there(options, said, words, refused, out, own_store):
     assert not own_store.exists()
 
 
-@pytest.mark.parametrize(
-    ("metric", "labels"), [("matthews_correlation", ["positive"] * 6), ("f1", ["negative"] * 6)]
-)
+@pytest.mark.parametrize(("metric", "labels"), [("matthews_correlation", ["positive"] * 6), ("f1", ["negative"] * 6)])
 def test_a_split_on_which_the_metric_is_undefined(metric, labels, own, refused, checkpoint, out, own_store):
     words = ("ablate", "--model", checkpoint, *own(metric, labels), "--labels", "negative,positive", *out)
     for kind in ("without-one", "only-one"):
@@ -169,17 +159,7 @@ def test_a_split_on_which_the_metric_is_undefined(metric, labels, own, refused, 
 def test_a_split_to_choose_on_where_the_metric_is_undefined(own, refused, checkpoint, out, own_store):
     mixed = ["negative", "positive"] * 4
     files = own("matthews_correlation", mixed, train=["positive"] * 5)
-    words = (
-        "ablate",
-        "--model",
-        checkpoint,
-        *files,
-        "--labels",
-        "negative,positive",
-        "--kind",
-        "only-one",
-        *out,
-    )
+    words = ("ablate", "--model", checkpoint, *files, "--labels", "negative,positive", "--kind", "only-one", *out)
     assert "matthews_correlation must be defined on train (5 examples)" in refused(*words)
     assert not own_store.exists()
 

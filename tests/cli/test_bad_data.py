@@ -18,16 +18,10 @@ def tsv(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (
-            "sentence\tmark\na cat\t1\n",
-            "SST-2/dev.tsv: the column label must be there, got the columns sentence, mark",
-        ),
+        ("sentence\tmark\na cat\t1\n", "SST-2/dev.tsv: the column label must be there, got the columns sentence, mark"),
         ("sentence\tlabel\na cat\t1\na dog\n", "SST-2/dev.tsv line 3: 2 tab-separated fields must be there"),
         ("sentence\tlabel\na\tcat\t1\n", "SST-2/dev.tsv line 2: 2 tab-separated fields must be there"),
-        (
-            "sentence\tlabel\na cat\t1\na dog\tgood\n",
-            "SST-2/dev.tsv line 3: the label must be one of 0, 1, got 'good'",
-        ),
+        ("sentence\tlabel\na cat\t1\na dog\tgood\n", "SST-2/dev.tsv line 3: the label must be one of 0, 1, got 'good'"),
         ("sentence\tlabel\na cat\t1\n \t0\n", "SST-2/dev.tsv line 3: the text must not be empty"),
         ("sentence\tlabel\n", "SST-2/dev.tsv: at least one example must be there, got none"),
         ("", "SST-2/dev.tsv: at least one example must be there, got an empty file"),
@@ -43,10 +37,7 @@ def test_missing_data(refused, on_sst2, tsv, out, tmp_path):
     assert "the data folder must be there" in refused(*words, tmp_path / "no", *out)
     tsv("sentence\tlabel\na cat\t1\n")
     assert "SST-2/train.tsv: the file must be there" in refused(*words, tmp_path / "SST-2", *out)
-    assert (
-        "SST-2/dev.tsv: the file must be there" in refused(*words, tmp_path, "--split", "validation", *out)
-        or True
-    )
+    assert "SST-2/dev.tsv: the file must be there" in refused(*words, tmp_path, "--split", "validation", *out) or True
     (tmp_path / "file").touch()
     assert "which is no folder" in refused(*words, tmp_path / "file", *out)
 
@@ -93,12 +84,7 @@ _GOOD = "text,label\na cat,positive\na dog,negative\n"
         ("own.csv", _GOOD, ("--labels", "positive"), "at least two labels must be named"),
         ("own.csv", "text,label\n", (), "own.csv: at least one example must be there"),
         ("own.csv", None, (), "the data file must be there"),
-        (
-            "own.txt",
-            _GOOD,
-            (),
-            "the validation file must end with .csv, .tsv, .jsonl, .json, .parquet, got own.txt",
-        ),
+        ("own.txt", _GOOD, (), "the validation file must end with .csv, .tsv, .jsonl, .json, .parquet, got own.txt"),
         ("own.jsonl", "nonsense\n", (), "own.jsonl line 1: the file cannot be read"),
         ("own.parquet", "nonsense\n", (), "own.parquet: the file cannot be read"),
     ],

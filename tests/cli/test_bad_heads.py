@@ -36,9 +36,7 @@ def test_all_heads_may_go_and_that_is_noted(command, invoke, on_sst2, out):
 
 
 def test_more_heads_than_there_are(refused, on_sst2, out):
-    assert "between 0 and 12 of 12 heads can be pruned; got 13" in refused(
-        "run", *on_sst2, "--n-heads", 13, *out
-    )
+    assert "between 0 and 12 of 12 heads can be pruned; got 13" in refused("run", *on_sst2, "--n-heads", 13, *out)
     words = ("--fraction", "1", "--min-per-layer", "1", *out)
     assert "with 1 kept in every layer; got 12" in refused("run", *on_sst2, *words)
     words = ("--heads", "2:1,2,3,4", "--min-per-layer", "1", *out)
@@ -73,10 +71,7 @@ def test_wrong_heads_json(text, said, refused, on_sst2, out, tmp_path):
         ('{"scores": 5}', "must be what 'prune-heads score --output' writes"),
         ('{"scores": [["a"]]}', "must be what 'prune-heads score --output' writes"),
         ('{"scores": [[1, 2], [3, 4]]}', "must be of this model, with [4, 4, 4] heads a layer"),
-        (
-            '{"scores": [[1, 2, 3, NaN], [1, 2, 3, 4], [1, 2, 3, 4]]}',
-            "scores[1][4] must be a finite number; got nan",
-        ),
+        ('{"scores": [[1, 2, 3, NaN], [1, 2, 3, 4], [1, 2, 3, 4]]}', "scores[1][4] must be a finite number; got nan"),
     ],
 )
 def test_wrong_scores_json(text, said, refused, checkpoint, out, tmp_path):

@@ -7,11 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_checkpoint, tiny_model, tiny_tokenizer
-from transformers import (
-    BertModel,
-    FNetConfig,
-    FNetForSequenceClassification,
-)
+from transformers import BertModel, FNetConfig, FNetForSequenceClassification
 from transformers.models.bert.modeling_bert import BertOutput
 
 from prune_heads.gating import _Gates
@@ -69,10 +65,7 @@ def test_a_model_without_a_classification_head(refused, on_sst2, out, tmp_path):
     ("labels", "said"),
     [
         (("negative", "neutral", "positive"), "must have 2 labels, got 3"),
-        (
-            ("good", "bad"),
-            "must name the same labels: the task has negative, positive; the checkpoint has good, bad",
-        ),
+        (("good", "bad"), "must name the same labels: the task has negative, positive; the checkpoint has good, bad"),
     ],
 )
 def test_labels_that_do_not_match(labels, said, refused, on_sst2, out, tmp_path):
@@ -85,8 +78,7 @@ def test_label_order(refused, invoke, on_sst2, out, tmp_path):
     words = ("evaluate", "--model", folder, *on_sst2[2:], "--label-order")
     assert "--label-order must name each of negative, positive once" in refused(*words, "good,bad", *out)
     one, other = (
-        json.loads(invoke(*words, order, "--json").stdout)
-        for order in ("negative,positive", "positive, negative")
+        json.loads(invoke(*words, order, "--json").stdout) for order in ("negative,positive", "positive, negative")
     )
     assert one["metrics"]["accuracy"] == pytest.approx(1 - other["metrics"]["accuracy"])
 
@@ -135,10 +127,7 @@ def test_masks_that_are_not_applied(command, refused, on_sst2, out, monkeypatch)
     monkeypatch.setattr(_Gates, "__call__", met_and_without_effect)
     options = (*on_sst2[:2], "--heads", "1:1") if command == "prune" else on_sst2
     said = refused(command, *options, *out)
-    assert (
-        "bert.encoder.layer.0.attention, bert.encoder.layer.1.attention, bert.encoder.layer.2.attention"
-        in said
-    )
+    assert "bert.encoder.layer.0.attention, bert.encoder.layer.1.attention, bert.encoder.layer.2.attention" in said
     assert "masks are not applied in this model, so nothing is reported" in said
 
 
@@ -190,9 +179,7 @@ def test_pickles_are_read_for_tensors_and_never_run(refused, invoke, on_sst2, co
 def test_damaged_safetensors(kept, refused, on_sst2, copy, out):
     whole = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(whole[:kept])
-    assert "the checkpoint copy cannot be loaded: " in refused(
-        "evaluate", "--model", copy, *on_sst2[2:], *out
-    )
+    assert "the checkpoint copy cannot be loaded: " in refused("evaluate", "--model", copy, *on_sst2[2:], *out)
 
 
 @pytest.mark.parametrize(
@@ -230,10 +217,7 @@ def test_tokenizers_of_another_model(refused, on_sst2, copy, out):
 def test_weights_of_another_shape(refused, on_sst2, copy, out):
     rewrite(copy, lambda weights: weights.update({"classifier.bias": torch.zeros(7)}))
     said = refused("evaluate", "--model", copy, *on_sst2[2:], *out)
-    assert (
-        "the weights of copy must have the shapes of its config.json; classifier.bias has (7,), not (2,)"
-        in said
-    )
+    assert "the weights of copy must have the shapes of its config.json; classifier.bias has (7,), not (2,)" in said
 
 
 def test_no_cuda(refused, on_sst2, out, monkeypatch):

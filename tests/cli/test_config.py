@@ -43,9 +43,7 @@ def test_paths_are_relative_to_the_file(invoke, write, tmp_path, checkpoint, sst
     assert (tmp_path / "out" / "record.json").is_file()
 
 
-def test_files_and_folders_are_looked_for_beside_the_file(
-    invoke, json_of, write, tmp_path, checkpoint, monkeypatch
-):
+def test_files_and_folders_are_looked_for_beside_the_file(invoke, json_of, write, tmp_path, checkpoint, monkeypatch):
     """Also where an option takes a path or something else: heads or their file, a model or its folder."""
     (tmp_path / "aside").mkdir()
     monkeypatch.chdir(tmp_path / "aside")
@@ -77,10 +75,7 @@ def test_what_is_a_path_is_known_from_the_type(command, tmp_path):
     assert becomes("task", "own.toml") == str(tmp_path / "own.toml")
     assert becomes("task", "sst2") == "sst2"
     if "heads" in options:
-        assert [becomes("heads", text) for text in ("h.json", "1:2 3:4")] == [
-            str(tmp_path / "h.json"),
-            "1:2 3:4",
-        ]
+        assert [becomes("heads", text) for text in ("h.json", "1:2 3:4")] == [str(tmp_path / "h.json"), "1:2 3:4"]
     if "store" in options:
         assert becomes("store", "s3://bucket/a") == "s3://bucket/a"
 
@@ -103,9 +98,7 @@ def test_faults_are_misuse(invoke, write, values, message):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [(None, "must be a readable file"), ("task = ", "must be a TOML file")]
-)
+@pytest.mark.parametrize(("text", "message"), [(None, "must be a readable file"), ("task = ", "must be a TOML file")])
 def test_files_that_cannot_be_read_are_misuse(invoke, tmp_path, text, message):
     file = tmp_path / "run.toml"
     if text is not None:

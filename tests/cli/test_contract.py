@@ -58,20 +58,9 @@ def test_listings_as_json(invoke, json_of):
 
 
 def test_evaluate_gives_its_contract(invoke, on_sst2, tmp_path, json_of):
-    words = (
-        "evaluate",
-        *on_sst2,
-        "--heads",
-        "3:1,4 1:2",
-        "--max-examples",
-        "10",
-        "--output",
-        tmp_path / "out",
-    )
+    words = ("evaluate", *on_sst2, "--heads", "3:1,4 1:2", "--max-examples", "10", "--output", tmp_path / "out")
     report = json_of(invoke(*words, "--json"))
-    assert list(report) == [
-        *("task", "split", "n_examples", "metrics", "intervals", "heads_pruned", "n_heads")
-    ]
+    assert list(report) == [*("task", "split", "n_examples", "metrics", "intervals", "heads_pruned", "n_heads")]
     assert (report["task"], report["split"], report["n_examples"]) == ("sst2", "validation", 10)
     assert list(report["metrics"]) == ["accuracy"]
     assert (report["heads_pruned"], report["n_heads"]) == (["1:2", "3:1,4"], 12)
@@ -103,9 +92,7 @@ def test_score_gives_its_contract(options, made, has_error, invoke, on_sst2, tmp
     assert tuple(report[key] for key in ("criterion", "estimator", "normalize", "n_examples")) == made
     assert [len(row) for row in report["scores"]] == [4, 4, 4]
     assert (
-        ([len(row) for row in report["standard_error"]] == [4, 4, 4])
-        if has_error
-        else report["standard_error"] is None
+        ([len(row) for row in report["standard_error"]] == [4, 4, 4]) if has_error else report["standard_error"] is None
     )
     assert [block["layer"] for block in report["blocks"]] == [1, 2, 3]
     assert report["blocks"][0] == {
@@ -135,14 +122,7 @@ def test_a_run_folder_is_complete_and_knows_no_path(invoke, on_sst2, tmp_path, j
     out = tmp_path / "out"
     record = json_of(invoke("run", *on_sst2, "--curve", "--save-checkpoint", "--output", out, "--json"))
     figures = {f"{stem}.{kind}" for stem in ("scores", "curve") for kind in ("png", "svg")}
-    files = {
-        "record.json",
-        "table.md",
-        "scores.json",
-        "heads.json",
-        "gradients.safetensors",
-        "checkpoint",
-    } | figures
+    files = {"record.json", "table.md", "scores.json", "heads.json", "gradients.safetensors", "checkpoint"} | figures
     assert {path.name for path in out.iterdir()} == files
     assert {"configuration", "provenance", "rows", "curve", "seconds", "notes"} <= record.keys()
     assert record["configuration"].items() >= {"model": "tiny", "task": "sst2", "data_dir": "SST-2"}.items()
@@ -150,9 +130,7 @@ def test_a_run_folder_is_complete_and_knows_no_path(invoke, on_sst2, tmp_path, j
     (row,) = record["rows"]
     assert (row["split"], row["metric"], row["n_examples"]) == ("validation", "accuracy", 30)
     assert row["low"] <= row["difference"] <= row["high"]
-    folders = {
-        str(folder).encode() for path in (tmp_path, on_sst2[1], on_sst2[5]) for folder in (path, path.parent)
-    }
+    folders = {str(folder).encode() for path in (tmp_path, on_sst2[1], on_sst2[5]) for folder in (path, path.parent)}
     folders.add(str(Path.home()).encode() + b"/")
     for name, content in snapshot(out).items():
         assert not [folder for folder in folders if content and folder in content], name

@@ -91,10 +91,7 @@ def test_terminal_and_markdown_say_the_same(invoke, ablated, scored, out, json_o
 def test_the_same_file_twice_agrees_with_itself(invoke, scored, json_of):
     report = json_of(invoke("correlate", scored, scored / "scores.json", "--json"))
     (pair,) = report["correlations"]
-    assert (pair["first"], pair["second"]) == (
-        "gradient (example) on train",
-        "gradient (example) on train (2)",
-    )
+    assert (pair["first"], pair["second"]) == ("gradient (example) on train", "gradient (example) on train (2)")
     assert pair["pearson"]["value"] == pytest.approx(1.0)
 
 
@@ -143,9 +140,7 @@ def test_what_cannot_be_compared_is_one_line(refused, ablated, scored, tmp_path,
     assert "must be a readable file" in refused("correlate", ablated, tmp_path / "absent")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
-    assert "holds no record.json of ours" in refused(
-        "correlate", scored, scored, "--output", tmp_path / "out"
-    )
+    assert "holds no record.json of ours" in refused("correlate", scored, scored, "--output", tmp_path / "out")
 
 
 def test_other_series_are_a_different_run(invoke, refused, ablated, scored, out):

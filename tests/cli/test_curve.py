@@ -17,17 +17,7 @@ def test_the_folder_is_complete_and_the_record_is_what_is_printed(words, invoke,
     files = snapshot(tmp_path / "out")
     assert set(files) == {"record.json", "table.md", "curves.csv", "curve.png", "curve.svg"}
     assert json.loads(files["record.json"]) == record
-    keys = {
-        "lines",
-        "correlations",
-        "headline",
-        "task",
-        "model",
-        "data",
-        "scored_on",
-        "configuration",
-        "notes",
-    }
+    keys = {"lines", "correlations", "headline", "task", "model", "data", "scored_on", "configuration", "notes"}
     assert keys <= record.keys()
     assert record["command"] == "curve"
     assert [line["criterion"] for line in record["lines"]] == ["gradient", "ablation", "magnitude", "random"]
@@ -43,28 +33,8 @@ def test_the_folder_is_complete_and_the_record_is_what_is_printed(words, invoke,
 
 
 def test_options_are_heeded(words, invoke, json_of):
-    options = (
-        "--criterion",
-        "random",
-        "--criterion",
-        "gradient",
-        "--estimator",
-        "fisher",
-        "--normalize",
-        "l2",
-    )
-    more = (
-        "--steps",
-        4,
-        "--split",
-        "train",
-        "--score-split",
-        "validation",
-        "--score-examples",
-        7,
-        "--seed",
-        5,
-    )
+    options = ("--criterion", "random", "--criterion", "gradient", "--estimator", "fisher", "--normalize", "l2")
+    more = ("--steps", 4, "--split", "train", "--score-split", "validation", "--score-examples", 7, "--seed", 5)
     record = json_of(invoke(*words, *options, *more, "--rescore", "--json"))
     first, second = record["lines"]
     assert (first["criterion"], first["n_draws"], first["rescored"]) == ("random", 3, False)

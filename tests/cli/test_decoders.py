@@ -88,9 +88,7 @@ def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(trained, invoke,
     if trained[1].name == "albert":
         heads = "1:1,2 2:1,2 3:1,2"
     masked = json_of(invoke("evaluate", *trained, "--heads", heads, "--json"))
-    done = invoke(
-        "prune", "--model", trained[1], "--heads", heads, "--mode", "remove", "--output", tmp_path / "p"
-    )
+    done = invoke("prune", "--model", trained[1], "--heads", heads, "--mode", "remove", "--output", tmp_path / "p")
     assert done.exit_code == 0, done.stderr
     model = load_pruned(tmp_path / "p" / "checkpoint")
     assert attention_blocks(model)[1].n_heads == 2
@@ -127,27 +125,12 @@ def test_heads_that_share_keys_and_values_are_removed_by_groups(trained, invoke,
     for options in (("run", *trained), ("bench", *trained)):
         said = refused(*options, "--mode", "remove") if options[0] == "run" else refused(*options)
         assert "add --groups to choose groups by their mean score, or take --mode zero" in said
-    named = (
-        "prune",
-        "--model",
-        trained[1],
-        "--heads",
-        "2:1",
-        "--mode",
-        "remove",
-        "--output",
-        tmp_path / "named",
-    )
+    named = ("prune", "--model", trained[1], "--heads", "2:1", "--mode", "remove", "--output", tmp_path / "named")
     assert "removed by whole groups; got 1. Take whole groups (--groups)" in refused(*named)
     assert json_of(invoke(*named, "--groups", "--json"))["heads_pruned"] == ["2:1,2"]
-    record = json_of(
-        invoke("run", *trained, "--mode", "remove", "--groups", "--curve", "--n-heads", 5, "--json")
-    )
+    record = json_of(invoke("run", *trained, "--mode", "remove", "--groups", "--curve", "--n-heads", 5, "--json"))
     assert record["n_pruned"] == 4
-    for text in (
-        *record["heads_pruned"],
-        *(part for point in record["curve"] for part in point["heads_pruned"]),
-    ):
+    for text in (*record["heads_pruned"], *(part for point in record["curve"] for part in point["heads_pruned"])):
         heads = text.partition(":")[2].split(",")
         assert all((str(2 * i + 1) in heads) is (str(2 * i + 2) in heads) for i in range(2))
     masked = json_of(invoke("evaluate", *trained, "--heads", " ".join(record["heads_pruned"]), "--json"))

@@ -49,10 +49,7 @@ def test_every_use_fits_80_columns(invoke, tmp_path):
         "find_pruneable_heads_and_indices()\nmodel.generate(cross_attn_head_mask=1)\nBertConfig(pruned_heads=1)\n"
     )
     done = invoke("doctor", tmp_path / "a.py", COLUMNS="80")
-    assert (
-        "AttributeError, or not reached:\n"
-        in "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
-    )
+    assert "AttributeError, or not reached:\n" in "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "its import fails" in done.stdout
 
@@ -87,10 +84,7 @@ def test_what_cannot_be_read_is_said_and_is_exit_code_1(invoke, old):
     start = lines.index("mention it, but cannot be read")
     assert lines[start + 1] == "py2.py"
     assert lines[start + 2].startswith("    not Python 3: line 1: Missing parentheses")
-    assert lines[start + 3 : start + 5] == [
-        "a.ipynb cell 1",
-        "    not Python 3: line 1: '(' was never closed",
-    ]
+    assert lines[start + 3 : start + 5] == ["a.ipynb cell 1", "    not Python 3: line 1: '(' was never closed"]
     assert lines[-1] == "1 use in 1 of 2 files; 2 files cannot be read in whole"
     assert invoke("doctor", "py2.py").exit_code == 1
 

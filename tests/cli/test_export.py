@@ -49,9 +49,7 @@ def test_a_dense_folder_is_an_ordinary_checkpoint(invoke, json_of, pruned, on_ss
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     narrow = load_pruned(pruned)
     with torch.no_grad():
-        assert torch.allclose(
-            plain(**tiny_inputs()).logits, narrow(**tiny_inputs()).logits, rtol=0, atol=1e-5
-        )
+        assert torch.allclose(plain(**tiny_inputs()).logits, narrow(**tiny_inputs()).logits, rtol=0, atol=1e-5)
     again = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert again("a good film").input_ids == tiny_tokenizer()("a good film").input_ids
     metrics = [
@@ -77,9 +75,7 @@ def test_an_onnx_folder_runs_without_torch(invoke, json_of, pruned, snapshot, tm
     assert json.loads((out / "config.json").read_text())["id2label"] == {"0": "negative", "1": "positive"}
     for name, content in snapshot(out).items():
         assert not [
-            path
-            for path in (tmp_path, Path.home(), Path(torch.__file__).parent)
-            if str(path).encode() in content
+            path for path in (tmp_path, Path.home(), Path(torch.__file__).parent) if str(path).encode() in content
         ], name
 
 

@@ -43,10 +43,7 @@ def test_a_removed_checkpoint_counts_what_is_gone(invoke, json_of, checkpoint, t
     pruned = json_of(invoke("prune", "--model", checkpoint, *words, "--json"))
     found, named = (
         json_of(invoke("info", *words, "--json"))
-        for words in (
-            (tmp_path / "out" / "checkpoint", "--heads", "3:1"),
-            (checkpoint, "--heads", "1:2 2:1,2,3,4 3:1"),
-        )
+        for words in ((tmp_path / "out" / "checkpoint", "--heads", "3:1"), (checkpoint, "--heads", "1:2 2:1,2,3,4 3:1"))
     )
     assert found["parameters"]["before"]["total"] == pruned["parameters"]["before"]
     assert {**found, "model": "tiny"} == named
@@ -85,11 +82,7 @@ def test_mini_is_of_a_task(invoke, json_of):
 @pytest.mark.parametrize(
     ("model_type", "multiply_adds", "said"),
     [
-        (
-            "mixtral",
-            True,
-            "multiply-adds are a lower bound and speed-ups an upper one; not counted: weights of",
-        ),
+        ("mixtral", True, "multiply-adds are a lower bound and speed-ups an upper one; not counted: weights of"),
         ("funnel", False, "multiply-adds and speed-ups are not known: it shortens the text between layers"),
         ("bloom", True, "heads of this model can be gated or zeroed, not removed: its ALiBi slopes"),
     ],

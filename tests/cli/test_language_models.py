@@ -75,9 +75,7 @@ def metrics(done, json_of):
 
 def test_run_finds_that_heads_matter(trained, forked, invoke, json_of, tmp_path):
     """As a process: scores on the training texts, a curve on the others, and a checkpoint without half of the heads."""
-    done = forked(
-        "run", *trained, "--curve", "--mode", "remove", "--save-checkpoint", "--output", tmp_path / "run"
-    )
+    done = forked("run", *trained, "--curve", "--mode", "remove", "--save-checkpoint", "--output", tmp_path / "run")
     assert done.code == 0, done.stderr
     assert "log_likelihood" in done.stdout
     assert "perplexity" in done.stdout
@@ -119,26 +117,21 @@ def test_one_head_alone_a_curve_and_correlations(trained, invoke, json_of, tmp_p
     assert record["chosen_on"]["n_examples"] == 30
     assert "points (0.01 nat a token)" in (tmp_path / "ablate" / "table.md").read_text()
     ends = {
-        line["points"][-1]["value"]
-        for line in json.loads((tmp_path / "curve" / "record.json").read_text())["lines"]
+        line["points"][-1]["value"] for line in json.loads((tmp_path / "curve" / "record.json").read_text())["lines"]
     }
     assert len(ends) == 1
     (pair,) = json_of(invoke("correlate", tmp_path / "ablate", tmp_path / "score", "--json"))["correlations"]
     assert pair["pearson"]["value"] is not None
 
 
-def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(
-    trained, model_type, invoke, json_of, tmp_path
-):
+def test_removed_heads_are_gone_and_the_metric_is_that_of_gates(trained, model_type, invoke, json_of, tmp_path):
     heads = "D:2:1,2" if is_pairs(model_type) else "2:1,2"
     masked_ones = metrics(invoke("evaluate", *trained, "--heads", heads, "--json"), json_of)
     for mode in ("zero", "remove"):
         words = ("--model", trained[1], "--task", trained[3], "--heads", heads, "--mode", mode)
         done = invoke("prune", *words, "--output", tmp_path / mode)
         assert done.exit_code == 0, done.stderr
-        again = metrics(
-            invoke("evaluate", "--model", tmp_path / mode / "checkpoint", *trained[2:], "--json"), json_of
-        )
+        again = metrics(invoke("evaluate", "--model", tmp_path / mode / "checkpoint", *trained[2:], "--json"), json_of)
         assert again == pytest.approx(masked_ones, rel=1e-6)
     model = load_pruned(tmp_path / "remove" / "checkpoint")
     assert sum(block.n_heads == 2 for block in attention_blocks(model)) == 1
@@ -155,8 +148,7 @@ def texts(tmp_path):
 def test_texts_must_be_named(task, refused, out):
     said = refused("run", "--model", "x", "--task", task, *out, code=2)
     assert (
-        said
-        == f"Invalid value: --task {task} needs texts of your own: name --train-file, --validation-file, or both."
+        said == f"Invalid value: --task {task} needs texts of your own: name --train-file, --validation-file, or both."
     )
 
 
@@ -176,9 +168,7 @@ def test_what_does_not_fit_is_refused_with_the_cure(refused, texts, checkpoint, 
     assert "Take --task lm" in refused(*on, "--task", "seq2seq", *pairs, *out)
     assert "must end with .csv" in refused(*on, "--task", "seq2seq", *texts, *out)
     assert "is a language model (GPT2LMHeadModel)" in refused(*on, "--task", "mini-sentiment", *out)
-    assert "a data folder must be given only" in refused(
-        *on, "--task", "lm", *texts, "--data-dir", tmp_path, *out
-    )
+    assert "a data folder must be given only" in refused(*on, "--task", "lm", *texts, "--data-dir", tmp_path, *out)
     said = refused("evaluate", "--model", checkpoint, "--task", "lm", *texts, *out)
     assert "must name a class with a language-modelling head" in said
     assert "the built-in model is for the built-in tasks only" in refused("run", "--task", "lm", *texts, *out)

@@ -36,10 +36,7 @@ import pytest
             ("prune", "--output", "out", "--heads", "1:1", "--scores", "s.json"),
             "named by --heads or chosen by --scores",
         ),
-        (
-            ("prune", "--output", "out", "--scores", "s.json", "--n-heads", "1", "--fraction", "1"),
-            "exclude each other",
-        ),
+        (("prune", "--output", "out", "--scores", "s.json", "--n-heads", "1", "--fraction", "1"), "exclude each other"),
         (("benchmark", "--compile"), "now a script of the repository: python -m experiments.benchmark"),
         (("run", "--model"), "requires an argument"),
         (("run", "--modle", "x"), "--modle"),

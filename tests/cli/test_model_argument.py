@@ -26,16 +26,7 @@ def test_both_ways_mean_the_same(command, invoke, json_of, on_sst2, checkpoint):
 
 def test_the_argument_goes_before_a_file_of_options(invoke, json_of, on_sst2, checkpoint, tmp_path):
     (tmp_path / "run.toml").write_text('model = "elsewhere"\n')
-    words = (
-        "--config",
-        tmp_path / "run.toml",
-        *on_sst2[2:],
-        "--n-heads",
-        1,
-        "--criterion",
-        "magnitude",
-        "--json",
-    )
+    words = ("--config", tmp_path / "run.toml", *on_sst2[2:], "--n-heads", 1, "--criterion", "magnitude", "--json")
     assert json_of(invoke("run", checkpoint, *words))["model"]["name"] == checkpoint.name
     (tmp_path / "run.toml").write_text(f'checkpoint = "{checkpoint}"\n')
     assert "there is no option 'checkpoint'" in invoke("run", "--config", tmp_path / "run.toml").stderr

@@ -67,9 +67,7 @@ def test_an_empty_folder_is_filled(invoke, on_sst2, tmp_path):
     assert (tmp_path / "empty" / "record.json").exists()
 
 
-def test_an_output_that_cannot_be_made_is_told_before_the_work(
-    refused, invoke, on_sst2, tmp_path, monkeypatch
-):
+def test_an_output_that_cannot_be_made_is_told_before_the_work(refused, invoke, on_sst2, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     words = ("run", *on_sst2, "--output")
     assert f"{tmp_path / 'file'} is a file" in refused(*words, tmp_path / "file" / "sub" / "out")

@@ -73,9 +73,7 @@ def test_a_sweep_imports_it_from_beside_its_file(invoke, on_sst2, checkpoint, ss
         ("ranks = 3", "my_ranks.py:ranks", "is of type int"),
     ],
 )
-def test_one_that_does_not_fit_is_one_red_line_before_anything_is_loaded(
-    invoke, folder, command, source, name, said
-):
+def test_one_that_does_not_fit_is_one_red_line_before_anything_is_loaded(invoke, folder, command, source, name, said):
     (folder / "my_ranks.py").write_text(source)
     done = invoke(command, "--model", "not-there", "--task", "sst2", "--criterion", name)
     assert (done.exit_code, done.stdout) == (1, "")
@@ -87,9 +85,7 @@ def test_no_scores_are_refused_and_nothing_is_written(invoke, on_sst2, folder):
     (folder / "my_ranks.py").write_text(OWN.replace("12)", "11)"))
     done = invoke("score", *on_sst2, "--criterion", "my_ranks.py:ranks", "-o", "scores")
     assert done.exit_code == 1
-    assert "must give a score for each head, 12 of them, [4, 4, 4] a block; got 11" in done.stderr.replace(
-        "\n", " "
-    )
+    assert "must give a score for each head, 12 of them, [4, 4, 4] a block; got 11" in done.stderr.replace("\n", " ")
     assert not (folder / "scores").exists()
 
 

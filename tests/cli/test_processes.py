@@ -31,9 +31,7 @@ def test_help_and_version_need_no_torch(cli):
     assert done.returncode == 0
     assert all(f" {command} " in done.stdout for command in COMMANDS)
     assert cli("--version").stdout == f"prune-heads {prune_heads.__version__}\n"
-    seen = (
-        "import sys, prune_heads.cli.app; print({'torch', 'transformers', 'datasets'} & sys.modules.keys())"
-    )
+    seen = "import sys, prune_heads.cli.app; print({'torch', 'transformers', 'datasets'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -44,9 +42,7 @@ def test_no_command_prints_the_help_and_is_misuse(cli):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("command", "shown"), [("tasks", "sst2"), ("criteria", "fisher"), ("models", "roberta")]
-)
+@pytest.mark.parametrize(("command", "shown"), [("tasks", "sst2"), ("criteria", "fisher"), ("models", "roberta")])
 def test_a_listing_is_a_table(command, shown, invoke):
     done = invoke(command)
     assert (done.exit_code, done.stderr) == (0, "")
@@ -60,16 +56,7 @@ def test_steps_joined_by_files_are_a_run(forked, invoke, on_sst2, tmp_path, json
     processes = [
         forked("score", *on_sst2, "--output", a, "--json"),
         forked(
-            "prune",
-            "--model",
-            on_sst2[1],
-            "--scores",
-            a / "scores.json",
-            "--mode",
-            "remove",
-            "--output",
-            b,
-            "--json",
+            "prune", "--model", on_sst2[1], "--scores", a / "scores.json", "--mode", "remove", "--output", b, "--json"
         ),
         forked("evaluate", "--model", b / "checkpoint", *on_sst2[2:], "--json"),
         forked("run", *on_sst2, "--mode", "remove", "--curve", "--save-checkpoint", "--output", c, "--json"),

@@ -27,18 +27,7 @@ def test_a_run_on_every_task(task, invoke, shared, tmp_path):
     spec = TASKS[task]
     checkpoint = save_tiny_checkpoint(tmp_path / "model", spec.labels or ("LABEL_0",))
     folder = shared / "glue" / FOLDERS[task]
-    words = (
-        "--model",
-        checkpoint,
-        "--task",
-        task,
-        "--data-dir",
-        folder,
-        "--max-examples",
-        40,
-        "--curve",
-        "--json",
-    )
+    words = ("--model", checkpoint, "--task", task, "--data-dir", folder, "--max-examples", 40, "--curve", "--json")
     record = json.loads(invoke("run", *words).stdout)
     names = [(row["split"], row["metric"]) for row in record["rows"]]
     assert names == [(split, name) for split in spec.eval_splits for name in METRIC_NAMES[spec.metric]]
@@ -54,14 +43,7 @@ def test_a_run_on_every_task(task, invoke, shared, tmp_path):
 @pytest.mark.real
 def test_a_fine_tuned_model_prunes_as_its_curve_says(invoke, shared):
     """SST-2 with a real model: the base is 780 of 872, and half the heads go for less than two points."""
-    words = (
-        "--model",
-        shared / "models" / "minilm-sst2",
-        "--task",
-        "sst2",
-        "--data-dir",
-        shared / "glue" / "SST-2",
-    )
+    words = ("--model", shared / "models" / "minilm-sst2", "--task", "sst2", "--data-dir", shared / "glue" / "SST-2")
     record = json.loads(invoke("run", *words, "--score-examples", 200, "--json").stdout)
     (row,) = record["rows"]
     assert row["base"] == 780 / 872

@@ -36,9 +36,7 @@ def test_names_are_the_keys_of_their_tables():
 def test_the_defaults_are_of_the_hub():
     assert [each["task"] for each in default_subjects("figure6")] == ["sst2", "cola", "mrpc"]
     assert [each["task"] for each in default_subjects("estimators")] == ["mnli", "sst2", "cola", "mrpc"]
-    assert all(
-        each["model"].endswith(f"bert-base-uncased-{each['task']}") for each in default_subjects("table3")
-    )
+    assert all(each["model"].endswith(f"bert-base-uncased-{each['task']}") for each in default_subjects("table3"))
     assert [each["task"] for each in default_subjects("figure1")] == ["wmt14-en-fr", "mnli"]
     assert all(default_subjects(name) == default_subjects("figure1")[:1] for name in OF_TRANSLATIONS)
     assert [default_task(name) for name in ("table2", "table3", "figure1")] == ["wmt14-en-fr", "mnli", "mnli"]
@@ -62,9 +60,7 @@ def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tm
     first = json_of(done)
     for name in OF_TRANSLATIONS:
         assert f"left out: {name} must be of a translation; got mini-inference" in done.stderr
-    assert list(first) == [
-        name for name in REPRODUCTIONS if name not in (*OF_TRANSLATIONS, "figure4", "figure5")
-    ]
+    assert list(first) == [name for name in REPRODUCTIONS if name not in (*OF_TRANSLATIONS, "figure4", "figure5")]
     assert {len(first[name]["rows"]) for name in ("table3", "table6")} == {12}
     files = snapshot(folder)
     assert {path for path in files if path.startswith("records/")} == {
@@ -87,27 +83,10 @@ def test_all_of_it_once_and_again_from_the_records(invoke, json_of, snapshot, tm
 @pytest.mark.thorough
 def test_all_of_a_translation(invoke, json_of, snapshot, tmp_path):
     """One record serves tables 2 and 5, another table 1 and figures 1 and 2."""
-    words = (
-        "reproduce",
-        "all",
-        *TRANSLATION,
-        "--score-examples",
-        "16",
-        "--output",
-        tmp_path / "out",
-        "--json",
-    )
+    words = ("reproduce", "all", *TRANSLATION, "--score-examples", "16", "--output", tmp_path / "out", "--json")
     done = invoke(*words)
     first = json_of(done)
-    assert list(first) == [
-        *OF_TRANSLATIONS,
-        "figure1",
-        "figure2",
-        "figure3",
-        "figure4",
-        "figure6",
-        "estimators",
-    ]
+    assert list(first) == [*OF_TRANSLATIONS, "figure1", "figure2", "figure3", "figure4", "figure6", "estimators"]
     assert "left out: table3 must be of a task that is no translation; got mini-translation" in done.stderr
     only, without = (
         json.loads((tmp_path / f"out/records/mini.mini-translation.{study}.json").read_text())
@@ -194,19 +173,14 @@ def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
     words += ("--output", tmp_path / "out", "--max-examples", "8")
     with held(tmp_path / "out", Silent()):
         done = invoke(*words)
-        assert (done.exit_code, done.stderr.splitlines()[-1][:36]) == (
-            1,
-            "error: one process alone can work on",
-        )
+        assert (done.exit_code, done.stderr.splitlines()[-1][:36]) == (1, "error: one process alone can work on")
     assert list(tmp_path.iterdir()) == []
     assert Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone")).take(NAME)
     assert invoke(*words).exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize(
-    ("cap", "asked", "n"), [(20, None, 20), (20, 24, 24), (None, None, 5000), (9999, None, 5000)]
-)
+@pytest.mark.parametrize(("cap", "asked", "n"), [(20, None, 20), (20, 24, 24), (None, None, 5000), (9999, None, 5000)])
 def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, monkeypatch):
     seen = []
     monkeypatch.setattr(paper_studies, "ablate", lambda setup, options, *rest, **more: seen.append(options))
@@ -345,9 +319,7 @@ def test_estimators_refuse_a_constant_metric(refused, tmp_path):
 )
 def test_faults_of_a_file(text, said, tmp_path, refused):
     (tmp_path / "f.toml").write_text(text)
-    assert said in refused(
-        "reproduce", "table3", "--config", tmp_path / "f.toml", "--output", tmp_path / "o", code=2
-    )
+    assert said in refused("reproduce", "table3", "--config", tmp_path / "f.toml", "--output", tmp_path / "o", code=2)
 
 
 @pytest.mark.slow
@@ -355,9 +327,7 @@ def test_all_takes_what_a_folder_has_and_refuses_when_nothing_is_left(invoke, js
     (tmp_path / "plans").mkdir()
     words = ("reproduce", "all", "--config", tmp_path / "plans", "--output", tmp_path / "out")
     assert "at least one table or figure must fit" in refused(*words)
-    (tmp_path / "plans/figure1.toml").write_text(
-        'model = "mini"\ntask = "mini-inference"\nmax_examples = 24\n'
-    )
+    (tmp_path / "plans/figure1.toml").write_text('model = "mini"\ntask = "mini-inference"\nmax_examples = 24\n')
     assert "at least one table or figure must fit" in refused(*words, "--from-records")
     done = invoke(*words, "--json")
     assert list(json_of(done)) == ["figure1"]
@@ -370,9 +340,7 @@ def test_what_cannot_be_done(refused, tmp_path):
     )
     (tmp_path / "two.toml").write_text('[[subject]]\nmodel = "mini"\n[[subject]]\nmodel = "mini"\n')
     words = ("--task", "mini-inference", "--output", tmp_path / "none")
-    assert "must be given one model" in refused(
-        "reproduce", "table4", "--config", tmp_path / "two.toml", *words
-    )
+    assert "must be given one model" in refused("reproduce", "table4", "--config", tmp_path / "two.toml", *words)
     assert "is not one of" in refused("reproduce", "table9", code=2)
     assert "table3 must be of a task that is no translation" in refused(
         "reproduce", "table3", *TRANSLATION, "--output", tmp_path / "none"

@@ -65,13 +65,9 @@ def matrix(folder, report):
 
 @pytest.mark.parametrize(
     ("n", "n_examples", "estimator", "normalize"),
-    [
-        (3, 16, "batch", "min-max"),
-    ],  # three workers, two batches
+    [(3, 16, "batch", "min-max")],  # three workers, two batches
 )
-def test_gradients_are_those_of_one_process(
-    n, n_examples, estimator, normalize, on, tmp_path, invoke, json_of
-):
+def test_gradients_are_those_of_one_process(n, n_examples, estimator, normalize, on, tmp_path, invoke, json_of):
     words = (*SCORE, n_examples, "--estimator", estimator, "--normalize", normalize)
     one = json_of(invoke(*words, "--output", tmp_path / "one"))
     many = json_of(invoke(*words, "--output", tmp_path / "many", *on(n)))
@@ -85,9 +81,7 @@ def test_gradients_are_those_of_one_process(
         for size in (8, 32):
             first, second = each.score(of_one, size), each.score(of_many, size)
             np.testing.assert_allclose(first.flat(), second.flat(), rtol=0, atol=WITHIN)
-            assert (first.standard_error is None) == (
-                second.standard_error is None
-            )  # of one batch there is none
+            assert (first.standard_error is None) == (second.standard_error is None)  # of one batch there is none
             for x, y in zip(first.standard_error or (), second.standard_error or (), strict=True):
                 np.testing.assert_allclose(x, y, rtol=0, atol=WITHIN)
 

@@ -30,7 +30,5 @@ PROGRAM = textwrap.dedent("""
 
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
 def test_a_signal_in_a_destructor_is_not_lost(number, code):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(number)], capture_output=True, text=True, timeout=30
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(number)], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")

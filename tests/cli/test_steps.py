@@ -15,17 +15,7 @@ import prune_heads
 def test_a_saved_checkpoint_and_masked_heads_give_the_metrics_of_the_run(
     mode, invoke, on_sst2, tmp_path, json_of, snapshot
 ):
-    words = (
-        "run",
-        *on_sst2,
-        "--fraction",
-        "0.34",
-        "--mode",
-        mode,
-        "--save-checkpoint",
-        "--output",
-        tmp_path / "run",
-    )
+    words = ("run", *on_sst2, "--fraction", "0.34", "--mode", mode, "--save-checkpoint", "--output", tmp_path / "run")
     record = json_of(invoke(*words, "--json"))
     metrics = {row["metric"]: row["pruned"] for row in record["rows"]}
     heads = ("--heads", tmp_path / "run" / "heads.json", "--json")
@@ -33,17 +23,7 @@ def test_a_saved_checkpoint_and_masked_heads_give_the_metrics_of_the_run(
     reloaded = json_of(invoke("evaluate", "--model", tmp_path / "run" / "checkpoint", *on_sst2[2:], "--json"))
     assert reloaded["metrics"] == metrics
     json_of(
-        invoke(
-            "prune",
-            "--model",
-            on_sst2[1],
-            *heads[:2],
-            "--mode",
-            mode,
-            "--output",
-            tmp_path / "pruned",
-            "--json",
-        )
+        invoke("prune", "--model", on_sst2[1], *heads[:2], "--mode", mode, "--output", tmp_path / "pruned", "--json")
     )
     again = json_of(invoke("run", *on_sst2, *heads[:2], "--mode", mode, "--json"))
     assert again["rows"] == record["rows"]
@@ -51,9 +31,7 @@ def test_a_saved_checkpoint_and_masked_heads_give_the_metrics_of_the_run(
 
 
 def test_a_zeroed_checkpoint_loads_in_plain_transformers(invoke, checkpoint, tmp_path, json_of):
-    json_of(
-        invoke("prune", "--model", checkpoint, "--heads", "1:1 2:2,3", "--output", tmp_path / "out", "--json")
-    )
+    json_of(invoke("prune", "--model", checkpoint, "--heads", "1:1 2:2,3", "--output", tmp_path / "out", "--json"))
     zeroed = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out" / "checkpoint").eval()
     model = load_classifier(str(checkpoint)).model
     with torch.no_grad():
@@ -93,17 +71,7 @@ def test_a_fraction_of_heads_is_rounded_down(percent, invoke, checkpoint, scores
 
 
 def test_heads_go_lowest_first_and_each_layer_may_keep_some(invoke, checkpoint, scores, tmp_path, json_of):
-    words = (
-        "prune",
-        "--model",
-        checkpoint,
-        "--scores",
-        scores,
-        "--output",
-        tmp_path / "out",
-        "--overwrite",
-        "--json",
-    )
+    words = ("prune", "--model", checkpoint, "--scores", scores, "--output", tmp_path / "out", "--overwrite", "--json")
     assert json_of(invoke(*words, "--n-heads", "5"))["heads_pruned"] == ["1:1", "2:1,2,3,4"]
     kept_one = json_of(invoke(*words, "--n-heads", "9", "--min-per-layer", "1"))
     assert kept_one["heads_pruned"] == ["1:1,2,3", "2:1,2,3", "3:1,2,3"]
@@ -136,16 +104,7 @@ def test_one_s_own_files_by_options_and_by_toml_are_the_same_task(invoke, checkp
         'name = "moods"\ntext_columns = ["review"]\nlabel_column = "mood"\nmetric = "f1"\n'
         'labels = ["negative", "positive"]\n[files]\ntrain = "own.csv"\nvalidation = "own.csv"\n'
     )
-    options = (
-        "--text-column",
-        "review",
-        "--label-column",
-        "mood",
-        "--metric",
-        "f1",
-        "--labels",
-        "negative,positive",
-    )
+    options = ("--text-column", "review", "--label-column", "mood", "--metric", "f1", "--labels", "negative,positive")
     files = ("--train-file", tmp_path / "own.csv", "--validation-file", tmp_path / "own.csv")
     by_options = json_of(invoke("run", "--model", checkpoint, *files, *options, "--json"))
     by_toml = json_of(invoke("run", "--model", checkpoint, "--task", tmp_path / "own.toml", "--json"))

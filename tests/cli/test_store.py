@@ -31,9 +31,7 @@ def words(text):
 
 
 def test_list_shows_entries_and_unfinished_jobs(invoke, root):
-    Journal.open(Folder(root), {"model": "bert", "masks": ["1:1"], "n_batches": 7}).write(
-        0, np.ones(3, np.float32)
-    )
+    Journal.open(Folder(root), {"model": "bert", "masks": ["1:1"], "n_batches": 7}).write(0, np.ones(3, np.float32))
     done = invoke("store", "list", "--store", root)
     assert (done.exit_code, done.stderr) == (0, "")
     lines = words(done.stdout)

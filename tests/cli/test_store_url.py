@@ -38,9 +38,7 @@ def test_a_killed_ablation_goes_on_and_ends_in_the_same_bytes(words, url, tmp_pa
     monkeypatch.setattr(ManyMasks, "logits", logged)
     for kill in range(3):
         begun, process = log.stat().st_size, Forked(tmp_path / str(kill), *words, url)
-        while log.stat().st_size < begun + 3 and not os.waitid(
-            os.P_PID, process.pid, os.WEXITED | os.WNOHANG
-        ):
+        while log.stat().st_size < begun + 3 and not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG):
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait().code == -signal.SIGKILL
@@ -119,14 +117,8 @@ def test_the_url_of_a_folder_is_that_folder_for_any_process(forked, on_sst2, tmp
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (
-            "oci://me:hidden@b/c",
-            "the package for the store's file system must be installed; got oci://***@b/c (",
-        ),
-        (
-            "nowhere://x",
-            "the store must be a folder, or a URL that fsspec can open; got nowhere://x (Protocol not",
-        ),
+        ("oci://me:hidden@b/c", "the package for the store's file system must be installed; got oci://***@b/c ("),
+        ("nowhere://x", "the store must be a folder, or a URL that fsspec can open; got nowhere://x (Protocol not"),
         ("https://127.0.0.1:1/x", "the store of predictions must be readable; got https://127.0.0.1:1/x ("),
     ],
 )

@@ -52,9 +52,7 @@ def test_streams_and_the_working_directory(line, code, said, tmp_path):
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried"
-        ),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("not enough memory: you tried to allocate 4 bytes"),
         MemoryError(),
     ],
@@ -85,8 +83,7 @@ def test_the_longest_name_is_one(invoke, on_sst2, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "home"),
-    [("run", "/proc"), ("evaluate", "/dev/null"), ("ablate", "/proc"), ("curve", "/proc")],
+    ("command", "home"), [("run", "/proc"), ("evaluate", "/dev/null"), ("ablate", "/proc"), ("curve", "/proc")]
 )
 def test_a_home_that_cannot_be_written_is_told_before_the_work(command, home, refused, on_sst2, monkeypatch):
     monkeypatch.delenv("PRUNE_HEADS_STORE")
@@ -94,16 +91,12 @@ def test_a_home_that_cannot_be_written_is_told_before_the_work(command, home, re
     monkeypatch.setenv("HOME", home)
     monkeypatch.setattr(predictions, "predict", lambda *args, **options: pytest.fail("the work has begun"))
     said = refused(command, *on_sst2)
-    assert said.startswith(
-        f"the store of predictions must be writable, on a disk with space left; got {home}/"
-    )
+    assert said.startswith(f"the store of predictions must be writable, on a disk with space left; got {home}/")
 
 
 def test_a_store_that_has_everything_need_not_be_writable(invoke, on_sst2, monkeypatch):
     first = invoke("evaluate", *on_sst2, "--json")
-    monkeypatch.setattr(
-        PredictionStore, "check_writable", lambda self: pytest.fail("nothing is to be written")
-    )
+    monkeypatch.setattr(PredictionStore, "check_writable", lambda self: pytest.fail("nothing is to be written"))
     assert invoke("evaluate", *on_sst2, "--json").stdout == first.stdout
 
 
@@ -129,22 +122,15 @@ WRITTEN = r"[red][/a]\x1b[31m\u202e"
 def test_names_are_shown_as_they_are_written(invoke, refused, on_sst2, tmp_path):
     words = on_sst2[:2]
     assert WRITTEN in refused("evaluate", *on_sst2, "--split", HOSTILE)
-    assert WRITTEN in refused(
-        "evaluate", "--model", tmp_path / HOSTILE.replace("/", ""), *on_sst2[2:]
-    ).replace("][a", "][/a")
+    assert WRITTEN in refused("evaluate", "--model", tmp_path / HOSTILE.replace("/", ""), *on_sst2[2:]).replace(
+        "][a", "][/a"
+    )
     file = tmp_path / "x.jsonl"
     rows = [{"text": "x", "label": HOSTILE}, {"text": "y", "label": "b"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert WRITTEN in refused("evaluate", *words, "--validation-file", file)
     done = invoke(
-        "evaluate",
-        *words,
-        "--validation-file",
-        file,
-        "--label-order",
-        f"{HOSTILE},b",
-        "--output",
-        tmp_path / "o",
+        "evaluate", *words, "--validation-file", file, "--label-order", f"{HOSTILE},b", "--output", tmp_path / "o"
     )
     assert done.exit_code == 0
 
@@ -170,9 +156,7 @@ def test_a_model_that_cannot_compute_is_one_line(refused, on_sst2, monkeypatch):
         raise IndexError("index out of range in self")
 
     monkeypatch.setattr(evaluation, "prove_gates", fail)
-    assert "must compute on the task's texts; got IndexError: index out of range" in refused(
-        "evaluate", *on_sst2
-    )
+    assert "must compute on the task's texts; got IndexError: index out of range" in refused("evaluate", *on_sst2)
 
 
 def test_an_ablation_of_which_nothing_was_measured(invoke, refused, on_sst2, tmp_path):
@@ -181,14 +165,10 @@ def test_an_ablation_of_which_nothing_was_measured(invoke, refused, on_sst2, tmp
     for table in record["tables"]:
         table["delta"] = [[None] * len(row) for row in table["delta"]]
     (tmp_path / "a/record.json").write_text(json.dumps(record))
-    assert "no head was measured" in refused(
-        "correlate", tmp_path / "a", tmp_path / "a", "--output", tmp_path / "o"
-    )
+    assert "no head was measured" in refused("correlate", tmp_path / "a", tmp_path / "a", "--output", tmp_path / "o")
 
 
-@pytest.mark.parametrize(
-    "value", ["5", "true", "{a = 1}", "2020-01-01", "nan", "1" + "0" * 400, '"a\\u0000b"']
-)
+@pytest.mark.parametrize("value", ["5", "true", "{a = 1}", "2020-01-01", "nan", "1" + "0" * 400, '"a\\u0000b"'])
 @pytest.mark.parametrize("key", ["data_dir", "train_file", "output", "store"])
 def test_paths_of_other_types_are_misuse(key, value, refused, tmp_path):
     (tmp_path / "c.toml").write_text(f"{key} = {value}\n")
@@ -198,21 +178,13 @@ def test_paths_of_other_types_are_misuse(key, value, refused, tmp_path):
 def test_a_sample_and_rows_that_are_left_out_are_noted_and_recorded(invoke, refused, on_sst2, tmp_path):
     rows = [f"text {i},{'positive' if i >= 50 else 'negative'}" for i in range(100)]
     (tmp_path / "x.csv").write_text("\n".join(["text,label", *rows, "z,maybe", ",positive"]))
-    words = (
-        "evaluate",
-        *on_sst2[:2],
-        "--validation-file",
-        tmp_path / "x.csv",
-        "--labels",
-        "negative,positive",
-    )
+    words = ("evaluate", *on_sst2[:2], "--validation-file", tmp_path / "x.csv", "--labels", "negative,positive")
     assert "row 101: the label must be one of negative, positive, got 'maybe'" in refused(*words)
     output = tmp_path / "o"
     done = invoke(*words, "--skip-invalid", "--sample", 20, "--sample-seed", 3, "--output", output)
     assert done.exit_code == 0, done.output
     assert (
-        "note: validation: 2 invalid rows of the file are left out, the first: x.csv row 101: the label"
-        in done.stderr
+        "note: validation: 2 invalid rows of the file are left out, the first: x.csv row 101: the label" in done.stderr
     )
     assert "note: validation: 20 of 100 examples, drawn at random (seed 3)" in done.stderr
     record = json.loads((output / "record.json").read_text())
@@ -240,6 +212,4 @@ def test_samples_that_contradict_each_other(options, said, refused, on_sst2):
 
 
 def test_only_files_of_one_s_own_have_invalid_rows(refused, on_sst2):
-    assert "--skip-invalid must be given for files of one's own only" in refused(
-        "evaluate", *on_sst2, "--skip-invalid"
-    )
+    assert "--skip-invalid must be given for files of one's own only" in refused("evaluate", *on_sst2, "--skip-invalid")

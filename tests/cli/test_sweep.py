@@ -83,12 +83,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(spec, invoke, json_of, s
     report = json_of(invoke("sweep", "run", file, "--dry-run", "--json"))
     assert report["n_trials"] == len(report["trials"]) == N
     assert report["axes"] == ["criterion", "fraction", "seed"]
-    assert report["trials"][0] | {"digest": ""} == {
-        "digest": "",
-        "criterion": "gradient",
-        "fraction": 0.0,
-        "seed": 0,
-    }
+    assert report["trials"][0] | {"digest": ""} == {"digest": "", "criterion": "gradient", "fraction": 0.0, "seed": 0}
     assert f"grid: {N} trials" in invoke("sweep", "run", file, "--dry-run").stdout
     assert snapshot(tmp_path) == before
 
@@ -105,15 +100,12 @@ def test_a_sweep_is_run_once_and_shown(spec, root, invoke, json_of, tmp_path):
         assert record["configuration"]["fraction"] == record["trial"]["values"]["fraction"]
         assert "date" not in record["provenance"]
     again = [
-        json.loads(line)
-        for line in invoke("sweep", "run", spec(), "--output", root, "--json").stdout.splitlines()
+        json.loads(line) for line in invoke("sweep", "run", spec(), "--output", root, "--json").stdout.splitlines()
     ]
     assert [row["event"] for row in again] == ["end"]
     assert records(root) == first
     status = json_of(invoke("sweep", "status", root, "--json"))
-    assert status == {
-        **{"name": "grid", "n_trials": N, "done": N, "failed": 0, "running": 0, "left": 0, "errors": []}
-    }
+    assert status == {**{"name": "grid", "n_trials": N, "done": N, "failed": 0, "running": 0, "left": 0, "errors": []}}
     report = json_of(invoke("sweep", "results", root, "--json"))
     rows = list(csv.DictReader(io.StringIO((root / "results.csv").read_text())))
     assert len(rows) == len(report["rows"]) == N
@@ -158,20 +150,7 @@ def test_ray_gives_the_same_records(spec, whole, tmp_path):
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, whole, tmp_path, invoke):
     killed = tmp_path / "killed"
-    words = (
-        spec(),
-        "--output",
-        killed,
-        "--kills",
-        3,
-        "--mean-seconds",
-        0.5,
-        "--compare",
-        whole,
-        "--",
-        "--retries",
-        1,
-    )
+    words = (spec(), "--output", killed, "--kills", 3, "--mean-seconds", 0.5, "--compare", whole, "--", "--retries", 1)
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", *map(str, words)],
         cwd=Path(__file__).parents[2],
@@ -180,9 +159,7 @@ def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, whole, tmp_path, in
     )
     assert done.returncode == 0, done.stdout + done.stderr
     summary, compared = done.stdout.splitlines()
-    assert re.fullmatch(
-        rf"[123] kills, [234] starts, {N} trials done, [0123] cut off, \d+ s, 0 faults", summary
-    )
+    assert re.fullmatch(rf"[123] kills, [234] starts, {N} trials done, [0123] cut off, \d+ s, 0 faults", summary)
     assert compared == f"{N} of {N} records are identical to those of {whole}"
     assert json.loads(invoke("sweep", "status", killed, "--json").stdout)["running"] == 0
 
@@ -205,20 +182,14 @@ def test_failures_are_told_and_tried_again_when_asked(spec, root, invoke, json_o
 
 def test_misuse_and_what_is_not_a_sweep(spec, root, whole, refused, tmp_path):
     file = spec()
-    said = refused(
-        "sweep", "run", spec(GRID.replace("fraction", "fractoin"), criterio="x"), "--output", root, code=2
-    )
-    assert (
-        "sweep.toml has 2 fault(s): (1) criterio: there is no such option (did you mean criterion?)" in said
-    )
+    said = refused("sweep", "run", spec(GRID.replace("fraction", "fractoin"), criterio="x"), "--output", root, code=2)
+    assert "sweep.toml has 2 fault(s): (1) criterio: there is no such option (did you mean criterion?)" in said
     assert "; (2) grid.fractoin: there is no such option (did you mean fraction?)" in said
     said = refused("sweep", "run", spec(GRID.replace('"random"', '"vibes"')), "--output", root, code=2)
     assert "grid.criterion: 'vibes' is not one of 'gradient', 'ablation', 'magnitude', 'random'" in said
     file = spec()
     assert "--output must name" in refused("sweep", "run", file, code=2)
-    assert "belong to --executor ray" in refused(
-        "sweep", "run", file, "--output", root, "--address", "auto", code=2
-    )
+    assert "belong to --executor ray" in refused("sweep", "run", file, "--output", root, "--address", "auto", code=2)
     assert "must hold sweep.json" in refused("sweep", "status", tmp_path)
     shutil.copytree(whole, root)
     other = spec(GRID.replace("[0.0, 0.5, 1.0]", "[0.0]"))
@@ -305,9 +276,7 @@ def test_folders_of_one_name_are_told_apart(checkpoint, sst2, invoke, json_of, t
         alone = json_of(invoke("run", *words, *where))
         assert (row["base"], row["pruned"]) == (alone["rows"][0]["base"], alone["rows"][0]["pruned"])
         assert alone["model"]["fingerprint"].startswith(row["model_fingerprint"])
-        assert (
-            f"## {row['model']} / data_dir {row['data_dir']}: accuracy, {row['n_examples']} examples" in table
-        )
+        assert f"## {row['model']} / data_dir {row['data_dir']}: accuracy, {row['n_examples']} examples" in table
     assert len({(row["model"], row["data_dir"], row["base"]) for row in rows}) == 4
     shown = invoke("sweep", "results", tmp_path / "s").stdout
     assert all(f"{row['model']} / data_dir {row['data_dir']}" in shown for row in rows)

@@ -65,19 +65,11 @@ def test_pairs_of_ones_own_are_translated_alike(files, invoke, json_of):
     by_beams = json_of(invoke("evaluate", "--model", CHECKPOINT, *own, "--beams", "3", "--json"))
     assert 0.5 < by_beams["metrics"]["bleu"] < 1
     likely = ("--task", "seq2seq", "--validation-file", files / "validation.csv")
-    assert (
-        "log_likelihood" in json_of(invoke("evaluate", "--model", CHECKPOINT, *likely, "--json"))["metrics"]
-    )
+    assert "log_likelihood" in json_of(invoke("evaluate", "--model", CHECKPOINT, *likely, "--json"))["metrics"]
 
 
 def test_a_toml_file_names_further_splits(files, invoke, json_of):
-    lines = [
-        'name = "mine"',
-        'task = "translation"',
-        "[files]",
-        'validation = "validation.csv"',
-        'test = "test.csv"',
-    ]
+    lines = ['name = "mine"', 'task = "translation"', "[files]", 'validation = "validation.csv"', 'test = "test.csv"']
     (files / "mine.toml").write_text("\n".join(lines) + "\n")
     words = ("evaluate", "--model", CHECKPOINT, "--task", files / "mine.toml", "--split", "test", "--json")
     mine = json_of(invoke(*words))
@@ -89,18 +81,7 @@ def test_score_curve_and_correlate(invoke, json_of, tmp_path):
     few = ("--max-examples", "8", "--max-length", "16", "--split", "validation")
     for name, *words in (
         ("score", "--max-examples", "40"),
-        (
-            "curve",
-            *few,
-            "--criterion",
-            "gradient",
-            "--criterion",
-            "magnitude",
-            "--steps",
-            "2",
-            "--score-examples",
-            "8",
-        ),
+        ("curve", *few, "--criterion", "gradient", "--criterion", "magnitude", "--steps", "2", "--score-examples", "8"),
         ("ablate", *few),
     ):
         done = invoke(name, *MINI, *words, "--output", tmp_path / name)

@@ -35,11 +35,7 @@ def test_a_chain_keeps_its_order_and_each_line_its_name(tmp_path, capfd):
         [
             Chain(
                 file.name,
-                [
-                    *(partial(append, file, f"{n} ") for n in range(5)),
-                    partial(say, "done\nso\n"),
-                    partial(say, "well"),
-                ],
+                [*(partial(append, file, f"{n} ") for n in range(5)), partial(say, "done\nso\n"), partial(say, "well")],
             )
             for file in files
         ],
@@ -61,10 +57,7 @@ def test_nothing_to_do():
 def test_an_error_ends_the_others(tmp_path):
     with pytest.raises(DataError, match="the data must be there"):
         run_chains(
-            [
-                Chain("a", [partial(stay, tmp_path / "pid")]),
-                Chain("b", [partial(fail_after, tmp_path / "pid")]),
-            ],
+            [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(fail_after, tmp_path / "pid")])],
             2,
             at_once,
         )
@@ -74,9 +67,7 @@ def test_an_error_ends_the_others(tmp_path):
 def test_a_process_that_is_killed_is_an_error_with_its_cure(tmp_path):
     with pytest.raises(RunError, match=r"one was killed, often for memory.*take fewer --jobs"):
         run_chains(
-            [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(die, tmp_path / "pid")])],
-            2,
-            at_once,
+            [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(die, tmp_path / "pid")])], 2, at_once
         )
     assert gone(int((tmp_path / "pid").read_text()))
 
@@ -95,8 +86,7 @@ def test_processes_end_with_who_started_them(number, tmp_path):
     (tmp_path / "parent.py").write_text(script)
     parent = subprocess.Popen(
         [sys.executable, tmp_path / "parent.py", tmp_path],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])},
         stderr=subprocess.DEVNULL,
     )
     for name in "ab":

@@ -148,9 +148,7 @@ def take(folder, barrier, results, host):
 @pytest.mark.parametrize("is_dead", [False, True])
 def test_of_many_who_take_at_once_one_has_it(tmp_path, is_dead):
     if is_dead:  # a process of this machine that is gone
-        child = subprocess.run(
-            [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
-        )
+        child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
         me = Owner.me()
         assert Claims(tmp_path, Owner(me.host, int(child.stdout), "x")).take(TRIAL)
     host = Owner.me().host if is_dead else "elsewhere"

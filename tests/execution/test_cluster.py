@@ -24,10 +24,7 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, los
     second = lose(2)
     (tmp_path / "log").mkdir()
     some = sweep_of(
-        {"log": str(tmp_path / "log"), "sleep": 0.1, "seeds": list(range(80))},
-        KNOWN,
-        name="s",
-        shown="s.toml",
+        {"log": str(tmp_path / "log"), "sleep": 0.1, "seeds": list(range(80))}, KNOWN, name="s", shown="s.toml"
     )
     folder, events = SweepFolder.open(tmp_path / "s", some), []
 

@@ -114,17 +114,13 @@ def test_a_damaged_failure_is_tried_again_and_one_folder_is_known_by_its_file(lo
     some = sweep(log=str(log), fail=1)
     folder, _ = work(tmp_path / "s", some)
     for content in ("{", "[]", '{"n_failures": "many"}'):
-        (
-            tmp_path / "s" / "failures" / some.trials[0].digest[:2] / f"{some.trials[0].digest}.json"
-        ).write_text(content)
+        (tmp_path / "s" / "failures" / some.trials[0].digest[:2] / f"{some.trials[0].digest}.json").write_text(content)
         assert status_report(folder)["failed"] == 1
         assert folder.n_failures(some.trials[0].digest) == 0
     assert kinds(work(tmp_path / "s", some)[1]) == ["started", "done"]
     assert status_report(folder)["failed"] == 0
     (tmp_path / "s" / "sweep.json").write_text('{"name": "s", "n_trials": "1"}')
-    with pytest.raises(
-        RunError, match=r"sweep\.json must be what .* writes; it lacks digest, n_trials, axes"
-    ):
+    with pytest.raises(RunError, match=r"sweep\.json must be what .* writes; it lacks digest, n_trials, axes"):
         status_report(folder)
 
 
@@ -162,11 +158,7 @@ def test_a_folder_of_an_older_version_is_read_and_its_refusal_says_why(grid, tmp
     about = json.loads((tmp_path / "s" / "sweep.json").read_text())
     (tmp_path / "s" / "sweep.json").write_text(json.dumps(about | {"format": 1}))
     assert work(tmp_path / "s", grid)[1] == []  # the same trials
-    (tmp_path / "s" / "sweep.json").write_text(
-        json.dumps(about | {"format": 1, "digest": "x", "n_trials": 24})
-    )
-    with pytest.raises(
-        RunError, match=r"24 trials, not these 12\. An earlier version made it, which ran every"
-    ):
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps(about | {"format": 1, "digest": "x", "n_trials": 24}))
+    with pytest.raises(RunError, match=r"24 trials, not these 12\. An earlier version made it, which ran every"):
         SweepFolder.open(tmp_path / "s", grid)
     assert status_report(folder)["n_trials"] == 24

@@ -168,9 +168,7 @@ def null(monkeypatch):
     monkeypatch.setattr(cli_sweep, "BeginTrials", lambda *place: begin)
 
 
-def test_a_worker_leaves_a_trial_to_the_living_and_a_plain_run_waits_for_it(
-    sweep, start, log, tmp_path, null, invoke
-):
+def test_a_worker_leaves_a_trial_to_the_living_and_a_plain_run_waits_for_it(sweep, start, log, tmp_path, null, invoke):
     words = sweep("s", n=1)
     spec, output = words[len(NULL)], tmp_path / "s"
     (trial,) = read_sweep(Path(spec), KNOWN).trials

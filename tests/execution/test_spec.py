@@ -97,10 +97,7 @@ def test_options_that_vary_together_are_one_axis():
     sweep = of(content)
     assert sweep.axes == ("task", "criterion", "fraction", "seed")
     assert [tuple(t.values[key] for key in sweep.axes) for t in sweep.trials] == [
-        (*pair, fraction, seed)
-        for pair in (("sst2", "a"), ("cola", "b"))
-        for fraction in (0.0, 0.5)
-        for seed in (1, 2)
+        (*pair, fraction, seed) for pair in (("sst2", "a"), ("cola", "b")) for fraction in (0.0, 0.5) for seed in (1, 2)
     ]
     in_full = {"task": ["sst2", "cola"], "criterion": ["a", "b"], "fraction": [0.0, 0.5]}
     rest = [{"task": "sst2", "criterion": "b"}, {"task": "cola", "criterion": "a"}]
@@ -118,9 +115,7 @@ def test_a_default_that_is_written_is_the_same_trial():
 def test_the_digest_is_that_of_name_and_trials():
     base = {"grid": {"fraction": [0.1, 0.2]}}
     assert of(base).digest == of(base).digest
-    assert (
-        len({of(base).digest, of(base, name="other").digest, of({"grid": {"fraction": [0.1]}}).digest}) == 3
-    )
+    assert len({of(base).digest, of(base, name="other").digest, of({"grid": {"fraction": [0.1]}}).digest}) == 3
 
 
 def test_all_faults_are_told_together_with_the_nearest_key(read):
@@ -166,15 +161,9 @@ def test_all_faults_are_told_together_with_the_nearest_key(read):
         ("[[include]]", "include[1]: must be a table of options; got {}"),
         ("together = 3", "together: must be tables, written [[together]]; got 3"),
         ("[[together]]\ntask = 3", "together[1].task: must be str; got 3"),
-        (
-            "[[together]]\ntask = 'a'\n[[together]]\nmodel = 'b'",
-            "together[2]: must set what the first one sets: task",
-        ),
+        ("[[together]]\ntask = 'a'\n[[together]]\nmodel = 'b'", "together[2]: must set what the first one sets: task"),
         ("task = 'a'\n[[together]]\ntask = 'b'", "together.task: must not stand at the top too"),
-        (
-            "[[together]]\nseed = 1\n[grid]\nseed = [1]",
-            "together.seed: must not stand in the grid too",
-        ),
+        ("[[together]]\nseed = 1\n[grid]\nseed = [1]", "together.seed: must not stand in the grid too"),
     ],
 )
 def test_faults(text, said, read):
@@ -208,10 +197,7 @@ def test_excluding_does_not_depend_on_the_order_of_rules():
         ("-inf", "grid.fraction[2]: must be a finite number; got -inf"),
         ("nan", "grid.fraction[2]: must be a finite number; got nan"),
         ("2026-11-29", "grid.fraction[2]: must be a text, a number, true or false; got a date"),
-        (
-            "[[2026-11-29T00:00:00]]",
-            "grid.fraction[2][1][1]: must be a text, a number, true or false; got a datetime",
-        ),
+        ("[[2026-11-29T00:00:00]]", "grid.fraction[2][1][1]: must be a text, a number, true or false; got a datetime"),
     ],
 )
 def test_what_toml_has_and_no_option_takes_is_refused_by_its_key(value, said, read):
@@ -240,9 +226,7 @@ def test_an_option_that_is_added_later_leaves_the_hashes_as_they_are():
 
 
 def test_two_spellings_of_a_value_are_one_trial():
-    known = Known(
-        DEFAULTS, KNOWN.check, KNOWN.clash, spelled=lambda key, value: {"SST-2": "sst2"}.get(value, value)
-    )
+    known = Known(DEFAULTS, KNOWN.check, KNOWN.clash, spelled=lambda key, value: {"SST-2": "sst2"}.get(value, value))
     one = of({"task": "sst2", "include": [{"model": "x"}]}, known=known)
     assert of({"task": "SST-2", "include": [{"model": "x"}]}, known=known) == one
     assert one.trials[0].digest == of({"task": "sst2"}).trials[0].digest
@@ -273,15 +257,10 @@ def test_a_contradiction_is_found_before_anything_runs_and_told_once():
 
     known = Known(DEFAULTS, KNOWN.check, clash)
     content = {"grid": {"model": ["m", "x"], "fraction": [0.1, 0.2, 0.3]}}
-    with pytest.raises(
-        SpecError, match=r'has 1 fault\(s\): \(1\) \{"model": "x", "fraction": 0.1\}: --task must'
-    ):
+    with pytest.raises(SpecError, match=r'has 1 fault\(s\): \(1\) \{"model": "x", "fraction": 0.1\}: --task must'):
         of(content, known=known)
     with pytest.raises(SpecError, match="--task must"):
         of(
-            {
-                "grid": {"model": ["m", "x"], "sleep": [i / 1000 for i in range(1000)]},
-                "seeds": list(range(1000)),
-            },
+            {"grid": {"model": ["m", "x"], "sleep": [i / 1000 for i in range(1000)]}, "seeds": list(range(1000))},
             known=known,
         )

@@ -55,10 +55,7 @@ def test_new_attempts_wait_longer_each_time_and_do_not_hold_up_others(log, tmp_p
         slept.append(seconds)
 
     some = sweep(
-        log=str(log),
-        grid={"model": ["a", "b"]},
-        include=[{"fail": 3, "model": "c"}],
-        exclude=[{"model": "b"}],
+        log=str(log), grid={"model": ["a", "b"]}, include=[{"fail": 3, "model": "c"}], exclude=[{"model": "b"}]
     )
     folder, events = work(tmp_path / "s", some, dict(retries=3), sleep=sleep, clock=lambda: now[0])
     of_c = [event.kind for event in events if event.values["model"] == "c"]
@@ -100,9 +97,7 @@ def test_a_trial_that_someone_else_finishes_is_not_run(grid, log, tmp_path):
 
 
 @pytest.mark.parametrize("is_alive", [True, False])
-def test_who_does_not_wait_leaves_trials_to_the_living_and_takes_those_of_the_dead(
-    is_alive, grid, log, tmp_path
-):
+def test_who_does_not_wait_leaves_trials_to_the_living_and_takes_those_of_the_dead(is_alive, grid, log, tmp_path):
     """Another machine holds the first claim; whether it beats is seen in time, by a clock that jumps."""
     folder, first, now = SweepFolder.open(tmp_path / "s", grid), grid.trials[0].digest, [0.0]
     other = Claims(tmp_path / "s" / "claims", Owner("elsewhere", 1, "x"))
@@ -225,8 +220,7 @@ def test_workers_that_die_as_they_start_are_replaced(grid, log, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("jobs", "n_threads", "shared"),
-    [(1, None, ["7"]), (2, "2", ["7", "gpu-5"]), (3, "1", ["7", "gpu-5"])],
+    ("jobs", "n_threads", "shared"), [(1, None, ["7"]), (2, "2", ["7", "gpu-5"]), (3, "1", ["7", "gpu-5"])]
 )
 def test_jobs_share_threads_and_the_gpus_that_may_be_used(jobs, n_threads, shared, monkeypatch):
     """One job alone has the threads that it would have without a sweep."""

@@ -94,22 +94,12 @@ def mathematical(match):
 @settings(max_examples=40, deadline=None)
 def test_csv_reads_back_exactly(rows, ablations):
     found = list(csv.DictReader(io.StringIO(ablation_csv(ablations([("a", rows), ("b", rows)])))))
-    there = [
-        (layer, head, cell) for layer, row in enumerate(rows, 1) for head, cell in enumerate(row, 1) if cell
-    ]
+    there = [(layer, head, cell) for layer, row in enumerate(rows, 1) for head, cell in enumerate(row, 1) if cell]
     assert [line["split"] for line in found] == ["a"] * len(there) + ["b"] * len(there)
     for line, (layer, head, (delta, p, holm, bh)) in zip(found, there * 2, strict=True):
         assert (int(line["layer"]), int(line["head"])) == (layer, head)
         keys = ("value", "delta", "low", "high", "p_value", "p_holm", "p_bh")
-        assert [float(line[key]) for key in keys] == [
-            0.75 + delta,
-            delta,
-            delta - 0.01,
-            delta + 0.01,
-            p,
-            holm,
-            bh,
-        ]
+        assert [float(line[key]) for key in keys] == [0.75 + delta, delta, delta - 0.01, delta + 0.01, p, holm, bh]
 
 
 def test_the_foot_says_what_the_marks_mean_and_counts(rendered, ablations):
@@ -149,41 +139,25 @@ def test_the_best_heads_of_only_one(rendered, ablations):
     assert re.search(" +".join(map(re.escape, row)), terminal)
     assert "…" not in terminal
     assert f"| {' | '.join(row)} |" in ablation_markdown(record)
-    assert (
-        r"2 & 1 & \textbf{$-$3.21}$^{\#}$ & $-$4.00 to $-$2.00 & 2e$-$09 & 2 & $+$0.20 \\"
-        in ablation_latex(record)
-    )
+    assert r"2 & 1 & \textbf{$-$3.21}$^{\#}$ & $-$4.00 to $-$2.00 & 2e$-$09 & 2 & $+$0.20 \\" in ablation_latex(record)
     for form in (terminal, ablation_markdown(record), ablation_latex(record)):
         assert "chosen on 5,000 examples of train" in form
         assert "over 1 layers" in " ".join(form.split())
     (line,) = csv.DictReader(io.StringIO(best_csv(record)))
     assert float(line["p_holm"]) == 2e-9
-    assert (line["split"], line["layer"], line["head"], line["chosen_on"]) == (
-        "validation",
-        "2",
-        "1",
-        "train",
-    )
+    assert (line["split"], line["layer"], line["head"], line["chosen_on"]) == ("validation", "2", "1", "train")
     assert (line["best_here_head"], line["best_here_delta"]) == ("2", "0.002")
 
 
 def test_correlations_and_flips(rendered, ablations):
     interval = {"value": 0.812, "low": 0.7, "high": 0.9}
     pair = {"first": "a", "second": "b", "n_heads": 4, "pearson": interval, "spearman": interval}
-    flips = {
-        "dtype": "bfloat16",
-        "split": "a",
-        "n_examples": 64,
-        "n_masks": 73,
-        "n_predictions": 4672,
-        "n_flipped": 3,
-    }
+    flips = {"dtype": "bfloat16", "split": "a", "n_examples": 64, "n_masks": 73, "n_predictions": 4672, "n_flipped": 3}
     splits = [("a", RAGGED), ("b", RAGGED)]
     record = ablations(splits, correlations=[pair], flips=flips)
     for form in (rendered(ablation_report(record), 200), ablation_markdown(record)):
         assert (
-            "orrelation of 4 differences on a and b: Pearson r 0.81 (95% interval 0.70 to 0.90), Spearman 0.81"
-            in form
+            "orrelation of 4 differences on a and b: Pearson r 0.81 (95% interval 0.70 to 0.90), Spearman 0.81" in form
         )
         assert "redictions that bfloat16 flips: 3 of 4,672 (64 examples of a, 73 masks)" in form
     assert "flips" not in ablation_markdown(ablations(splits))

@@ -54,13 +54,7 @@ RECORD = {
         }
     ],
 }
-NAMES = [
-    "gradient (example)",
-    "gradient (example), re-scored",
-    "ablation (oracle)",
-    "magnitude",
-    "random (20 draws)",
-]
+NAMES = ["gradient (example)", "gradient (example), re-scored", "ablation (oracle)", "magnitude", "random (20 draws)"]
 
 
 def test_the_table_in_the_terminal_fits_and_ends_with_the_area(rendered):

@@ -42,9 +42,7 @@ def test_a_text_is_shown_as_it_is_written():
 @settings(max_examples=150, deadline=None)
 def test_nothing_that_is_shown_is_obeyed(text):
     found = shown(line(text), 300)
-    assert not re.search(
-        "[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", found
-    )
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", found)
     found.encode()
 
 
@@ -93,9 +91,7 @@ def test_a_narrow_table_cuts_no_number_and_no_line_is_too_long(heading, width, g
     numbers = [word for row in rows for cell in row[1:] for word in cell.split()]
     if gap:  # else columns touch, as they are asked to
         assert not set(numbers) - set(found.split())
-    assert all(
-        sum(found.count(digit) for digit in "0123456789") >= sum(map(str.isdigit, word)) for word in numbers
-    )
+    assert all(sum(found.count(digit) for digit in "0123456789") >= sum(map(str.isdigit, word)) for word in numbers)
     folded = "".join(found.split())
     assert all(set(word) <= set(folded) for row in rows for word in row[0].split())
 

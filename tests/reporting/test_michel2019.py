@@ -89,14 +89,7 @@ def masked_of_translation():
     }
     p_values = [[0.5, 0.001], [0.5, 0.5], *[[0.001, 0.001]] * 4]
     tables = [
-        {
-            "split": split,
-            "n_examples": 9,
-            "base": 0.36,
-            "alpha": 0.01,
-            "test": "paired bootstrap",
-            "blocks": blocks,
-        }
+        {"split": split, "n_examples": 9, "base": 0.36, "alpha": 0.01, "test": "paired bootstrap", "blocks": blocks}
         | {"delta": grid, "low": grid, "high": grid, "p_value": p_values}
         | {"value": [[0.36 + delta for delta in row] for row in grid]}
         for split, grid in grids.items()
@@ -128,16 +121,10 @@ def test_the_published_numbers_hang_together():
         assert 100 * (half / whole - 1) == pytest.approx(gain, abs=0.8)
     assert len(there["table3"]["delta_pp"]) == len(there["table6"]["delta_pp"]) == 12
     assert all(
-        six <= three
-        for six, three in zip(there["table6"]["delta_pp"], there["table3"]["delta_pp"], strict=True)
+        six <= three for six, three in zip(there["table6"]["delta_pp"], there["table3"]["delta_pp"], strict=True)
     )
     ends = {name: values[-1] for name, values in there["replication"].items() if name != "heads"}
-    assert ends == {
-        "mnli_gradient": 0.3182,
-        "mnli_oracle": 0.3182,
-        "sst2_gradient": 0.5092,
-        "cola_gradient": 0.0,
-    }
+    assert ends == {"mnli_gradient": 0.3182, "mnli_oracle": 0.3182, "sst2_gradient": 0.5092, "cola_gradient": 0.0}
 
 
 def test_table_3_is_chosen_where_it_is_measured_and_table_6_elsewhere():
@@ -255,8 +242,7 @@ def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("values", "percent"),
-    [([0.8, 0.795, 0.79, 0.8], 10), ([0.8, 0.7], 0), ([0.8, 0.9, 0.8], 20), ([0.5], 0)],
+    ("values", "percent"), [([0.8, 0.795, 0.79, 0.8], 10), ([0.8, 0.7], 0), ([0.8, 0.9, 0.8], 20), ([0.5], 0)]
 )
 def test_how_far_one_can_prune(values, percent):
     record = curve(values)
@@ -279,11 +265,7 @@ def test_the_replication_stands_beside_the_nearest_share():
 def test_figure_6_has_a_row_and_a_panel_a_task():
     records = [curve([0.8, 0.7], "sst2"), curve([0.8, 0.7], "other"), of_translation(curve([0.4, 0.3]))]
     shown = REPRODUCTIONS["figure6"].show({"curve": records})
-    assert [(row[0], row[4]) for row in shown.table.rows] == [
-        ("sst2", 60),
-        ("other", None),
-        ("wmt14-en-fr", 20),
-    ]
+    assert [(row[0], row[4]) for row in shown.table.rows] == [("sst2", 60), ("other", None), ("wmt14-en-fr", 20)]
     titles = [axes.get_title() for axes in shown.figures[""].axes]
     assert titles == ["m on sst2", "m on other", "m on wmt14-en-fr"]
 

@@ -54,11 +54,7 @@ def test_a_panel_a_task_and_a_line_for_what_else_varies(rows):
 
 
 def test_models_are_told_apart_only_where_there_are_several(rows):
-    assert [p.title for p in panels([*rows, row("a", "random", 0, 0, 0.5, model="n")])] == [
-        "a / m",
-        "a / n",
-        "b / m",
-    ]
+    assert [p.title for p in panels([*rows, row("a", "random", 0, 0, 0.5, model="n")])] == ["a / m", "a / n", "b / m"]
 
 
 def test_the_order_of_the_trials_does_not_matter(rows):
@@ -126,18 +122,13 @@ def test_numbers_come_with_their_option_and_texts_where_they_would_meet():
     rows = [{**base, **none, "max_examples": 100}, {**base, **none, "score_examples": 100, "pruned": 0.25}]
     (panel,) = panels(rows)
     assert panel.lines == {"max_examples 100": {25.0: (0.5,)}, "score_examples 100": {25.0: (0.25,)}}
-    rows = [
-        {**base, "split_a": "x", "split_b": None},
-        {**base, "split_a": None, "split_b": "x", "pruned": 0.25},
-    ]
+    rows = [{**base, "split_a": "x", "split_b": None}, {**base, "split_a": None, "split_b": "x", "pruned": 0.25}]
     (panel,) = panels(rows)
     assert panel.lines == {"split_a x": {25.0: (0.5,)}, "split_b x": {25.0: (0.25,)}}
 
 
 def test_heads_that_are_named_are_no_seeds(rows):
-    named = [
-        {**row("a", "gradient", 1, 0, value), "heads": heads} for heads, value in (("1:1", 0.2), ("1:2", 0.4))
-    ]
+    named = [{**row("a", "gradient", 1, 0, value), "heads": heads} for heads, value in (("1:1", 0.2), ("1:2", 0.4))]
     (panel,) = panels(named)
     assert panel.lines == {"1:1": {12.5: (0.2,)}, "1:2": {12.5: (0.4,)}}
     assert seeds_sentence(named) == ""
@@ -157,8 +148,7 @@ def test_data_or_a_model_that_has_changed_in_between_is_another_panel(rows):
         ("a / data_fingerprint y", {25.0: (0.3,)}),
     ]
     first, second = (
-        with_options([row("a", "gradient", 2, 0, v)], scored_fingerprint=f)
-        for v, f in ((0.1, "x"), (0.3, "y"))
+        with_options([row("a", "gradient", 2, 0, v)], scored_fingerprint=f) for v, f in ((0.1, "x"), (0.3, "y"))
     )
     (panel,) = panels(first + second)
     assert sorted(panel.lines.values(), key=str) == [{25.0: (0.1,)}, {25.0: (0.3,)}]
@@ -201,15 +191,7 @@ class Done:
 
 
 def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None):
-    found = {
-        "metric": "accuracy",
-        "n_examples": 1,
-        "base": 0,
-        "pruned": 0,
-        "difference": 0,
-        "low": 0,
-        "high": 0,
-    }
+    found = {"metric": "accuracy", "n_examples": 1, "base": 0, "pruned": 0, "difference": 0, "low": 0, "high": 0}
     return {
         "trial": {"values": {"model": model, "task": "t", "data_dir": data_dir, "seed": seed}},
         "configuration": {"data_dir": data_dir and data_dir.rpartition("/")[2]},
@@ -241,9 +223,7 @@ def test_names_that_meet_are_shown_with_as_much_of_their_path_as_tells_them_apar
 
 def test_one_path_with_other_weights_is_another_model():
     rows = list(
-        result_rows(
-            Done(record("a/c", fingerprint="1" * 64), record("a/c", fingerprint="2" * 64), record("a/d"))
-        )
+        result_rows(Done(record("a/c", fingerprint="1" * 64), record("a/c", fingerprint="2" * 64), record("a/d")))
     )
     assert [each["model"] for each in rows] == ["c (111111111111)", "c (222222222222)", "d"]
 

@@ -21,9 +21,7 @@ def test_spearman_of_a_textbook():
     assert got.n_heads == 10
     assert got.spearman.value == pytest.approx(-29 / 165)
     # arctanh(r) = -0.17760 and its error sqrt(1.015446 / 7) = 0.38087: from -0.92409 to 0.56890
-    assert (got.spearman.low, got.spearman.high) == pytest.approx(
-        (np.tanh(-0.92409), np.tanh(0.56890)), abs=2e-5
-    )
+    assert (got.spearman.low, got.spearman.high) == pytest.approx((np.tanh(-0.92409), np.tanh(0.56890)), abs=2e-5)
 
 
 def test_pearson_has_fishers_interval():
@@ -34,9 +32,7 @@ def test_pearson_has_fishers_interval():
     r = np.corrcoef(a.ravel(), b.ravel())[0, 1]
     half = scipy.stats.norm.ppf(0.995) / np.sqrt(141)
     assert got.value == pytest.approx(r)
-    assert (got.low, got.high) == pytest.approx(
-        (np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half))
-    )
+    assert (got.low, got.high) == pytest.approx((np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)))
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
@@ -66,11 +62,7 @@ def test_json_has_no_nan_whatever_comes(first, second):
 
 def test_the_json_of_a_perfect_agreement():
     exact = pytest.approx({"value": 1.0, "low": 1.0, "high": 1.0})
-    assert correlate([1, 2, 3, 5], [1, 2, 3, 5]).to_json() == {
-        "n_heads": 4,
-        "pearson": exact,
-        "spearman": exact,
-    }
+    assert correlate([1, 2, 3, 5], [1, 2, 3, 5]).to_json() == {"n_heads": 4, "pearson": exact, "spearman": exact}
 
 
 @pytest.mark.parametrize(

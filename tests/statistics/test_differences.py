@@ -95,9 +95,7 @@ def test_the_other_way_round_nearly_so_for_labels(name):
     first, second, truth = population(name, np.random.default_rng(0), 200)
     there = compare_paired(name, first, second, truth, seed=0)
     back = compare_paired(name, second, first, truth, seed=0)
-    assert (back.value, back.low, back.high) == pytest.approx(
-        (-there.value, -there.high, -there.low), abs=0.005
-    )
+    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low), abs=0.005)
     assert back.p_value == pytest.approx(there.p_value, abs=0.02)
 
 
@@ -181,9 +179,7 @@ def test_one_example_proves_nothing(name):
 
 def test_labels_all_alike_give_no_difference():
     """The metric is 0 on both sides; `why_undefined` says what to print."""
-    got = compare_paired(
-        "matthews_correlation", np.array([0, 1, 1]), np.array([1, 1, 0]), np.ones(3, int), seed=0
-    )
+    got = compare_paired("matthews_correlation", np.array([0, 1, 1]), np.array([1, 1, 0]), np.ones(3, int), seed=0)
     assert (got.value, got.low, got.high, got.p_value) == (0, 0, 0, 1)
 
 
@@ -261,9 +257,7 @@ def test_areas_are_compared_as_by_a_plain_bootstrap(name):
 
     def differences(places):
         weights = np.stack([np.bincount(row, minlength=150) for row in places]) * 1.0
-        one, other = (
-            np.stack([value(each, truth, weights) for each in curve], axis=-1) for curve in (first, second)
-        )
+        one, other = (np.stack([value(each, truth, weights) for each in curve], axis=-1) for curve in (first, second))
         return np.array([area_under_curve(fractions, points) for points in other - one])
 
     plain = differences(rng.integers(0, 150, (1500, 150)))

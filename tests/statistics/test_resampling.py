@@ -18,9 +18,7 @@ def examples(name, rng, n, n_labels=3, decimals=1):
     """First and second prediction and truth; some scores are equal."""
     if name in ("pearson", "spearmanr"):
         truth = rng.normal(size=n)
-        return tuple(
-            v.round(decimals) for v in (truth + rng.normal(size=n), truth + rng.normal(size=n), truth)
-        )
+        return tuple(v.round(decimals) for v in (truth + rng.normal(size=n), truth + rng.normal(size=n), truth))
     if name in ("log_likelihood", "perplexity"):
         n_tokens = rng.integers(1, 30, n)
         return *(n_tokens * rng.normal(-2, 0.5, size=n) for _ in range(2)), n_tokens
@@ -43,9 +41,7 @@ def test_a_weight_is_a_number_of_copies(name, n, n_labels, decimals, seed):
 @pytest.mark.parametrize("name", ["matthews_correlation", "pearson", "spearmanr"])
 def test_resamples_of_equal_examples_have_no_correlation(name):
     """Their variance is rounding, of either sign: 0 must come, and no ratio of two such numbers."""
-    predictions, _, references = (
-        each.repeat(4) for each in examples(name, np.random.default_rng(0), 50, decimals=9)
-    )
+    predictions, _, references = (each.repeat(4) for each in examples(name, np.random.default_rng(0), 50, decimals=9))
     weights = np.kron(np.eye(50), [47.0, 82.0, 31.0, 40.0])
     assert METRICS[name].weighted(predictions, references, weights).tolist() == [0.0] * 50
 
@@ -75,18 +71,11 @@ def test_resamples_are_distributed_as_those_of_scipy(name):
 
     def difference(drawn, axis=-1):
         rows = np.arange(len(np.atleast_2d(drawn)))[:, None] * 120
-        weights = np.bincount((np.atleast_2d(drawn) + rows).ravel(), minlength=rows.size * 120).reshape(
-            -1, 120
-        )
+        weights = np.bincount((np.atleast_2d(drawn) + rows).ravel(), minlength=rows.size * 120).reshape(-1, 120)
         return value(second, truth, weights * 1.0) - value(first, truth, weights * 1.0)
 
     slow = scipy.stats.bootstrap(
-        (np.arange(120),),
-        difference,
-        vectorized=True,
-        axis=-1,
-        n_resamples=6000,
-        rng=np.random.default_rng(3),
+        (np.arange(120),), difference, vectorized=True, axis=-1, n_resamples=6000, rng=np.random.default_rng(3)
     ).bootstrap_distribution
     before, after = resampled_values(METRICS[name], (first, second), truth, seed=4, n_resamples=20_000)
     fast = after - before

@@ -12,9 +12,7 @@ from sacrebleu.metrics import BLEU
 from prune_heads.statistics import METRICS, metric_named
 from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC, TRANSLATION_METRIC
 
-VALUES = [
-    (metric, name) for metric, names in METRIC_NAMES.items() for name in names if set(names) <= set(METRICS)
-]
+VALUES = [(metric, name) for metric, names in METRIC_NAMES.items() for name in names if set(names) <= set(METRICS)]
 """Those that objectives share; the tests of the others are with their objectives."""
 
 

@@ -12,12 +12,7 @@ from prune_heads.tables import INTERVAL, MARKED, POINTS, RANGE, Cell, Column, Pa
 
 TABLE = Table(
     "A & B",
-    (
-        Column("layer"),
-        Column("a difference", POINTS),
-        Column("95% interval", INTERVAL),
-        Column("rate", number(1)),
-    ),
+    (Column("layer"), Column("a difference", POINTS), Column("95% interval", INTERVAL), Column("rate", number(1))),
     ((1, -0.5, (-1.25, 0.125), 2 / 3), (2, None, None, 3.0)),
     ("Said beside.",),
 )
@@ -54,10 +49,7 @@ def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
     of = (Column("r", number(2)), Column("95% interval", INTERVAL))
     here, elsewhere = (
         Table("R", of, ((r, (low, 0.5)),))
-        for r, low in (
-            (0.011094824982489197, -0.4872904874617369),
-            (0.011094824982489204, -0.4872904874617368),
-        )
+        for r, low in ((0.011094824982489197, -0.4872904874617369), (0.011094824982489204, -0.4872904874617368))
     )
     assert here.to_csv(12) == elsewhere.to_csv(12)
     assert here.to_csv() != elsewhere.to_csv()
@@ -131,9 +123,7 @@ def test_html_has_every_cell_and_obeys_nothing():
     hostile = '<script>alert(1)</script> & \x1b[31m\u202e "x"'
     shown = hostile.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
     found = Elements(
-        Table(
-            hostile, columns([hostile], ["n"]), ((hostile, "1"), ("sum", "2")), (hostile,), n_foot=1
-        ).to_html()
+        Table(hostile, columns([hostile], ["n"]), ((hostile, "1"), ("sum", "2")), (hostile,), n_foot=1).to_html()
     )
     assert set(found.texts) == {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
     assert found.texts["caption"] == found.texts["p"] == [shown]
@@ -144,16 +134,11 @@ def test_html_has_every_cell_and_obeys_nothing():
 
 def test_all_keys_stand_beside_each_part_of_a_table_that_is_too_wide():
     pairs = Table(
-        "",
-        columns(["first", "second"], ["pearson", "spearman"]),
-        (("a", "b", "0.12 to 0.34", "0.56 to 0.78"),),
+        "", columns(["first", "second"], ["pearson", "spearman"]), (("a", "b", "0.12 to 0.34", "0.56 to 0.78"),)
     )
     lines = drawn(Table(**{**vars(pairs), "n_keys": 2}), 28).splitlines()
     assert [line.split()[:2] for line in lines if line.startswith("a")] == [["a", "b"]] * 2
-    assert [line.split() for line in drawn(pairs, 28).splitlines() if line.startswith("a")][1][0:2] != [
-        "a",
-        "b",
-    ]
+    assert [line.split() for line in drawn(pairs, 28).splitlines() if line.startswith("a")][1][0:2] != ["a", "b"]
 
 
 def test_what_colours_mean_is_said_only_where_there_are_some():

@@ -42,19 +42,11 @@ def load(tmp_path):
         ("x.csv", 'text;label\n"1,5; ""so""";a\n"two\nlines";b\n'),
         ("x.csv", '\ufefftext\tid\tlabel\r\n1,5; "so"\t0\ta\r\n"two\nlines"\t1\tb\r\n'),
         ("x.csv", 'label,text\na,"1,5; ""so"""\n\nb,"two\nlines"\n'),
-        (
-            "x.json",
-            json.dumps([{"label": "a", "text": '1,5; "so"'}, {"text": "two\nlines", "label": "b"}], indent=1),
-        ),
-        (
-            "x.jsonl",
-            '{"label": "a", "text": "1,5; \\"so\\"", "n": NaN}\n\n{"text": "two\\nlines", "label": "b"}',
-        ),
+        ("x.json", json.dumps([{"label": "a", "text": '1,5; "so"'}, {"text": "two\nlines", "label": "b"}], indent=1)),
+        ("x.jsonl", '{"label": "a", "text": "1,5; \\"so\\"", "n": NaN}\n\n{"text": "two\\nlines", "label": "b"}'),
         (
             "x.parquet",
-            pyarrow.table(
-                {"text": ['1,5; "so"', "two\nlines"], "label": pyarrow.array(LABELS).dictionary_encode()}
-            ),
+            pyarrow.table({"text": ['1,5; "so"', "two\nlines"], "label": pyarrow.array(LABELS).dictionary_encode()}),
         ),
     ],
 )
@@ -107,9 +99,7 @@ def test_rows_at_fault_are_refused_or_left_out_and_counted(load, name, content, 
 
 
 def test_a_file_of_which_all_is_left_out(load):
-    with pytest.raises(
-        DataError, match=r"got none; 2 rows were left out, the first: x\.csv row 1: the label"
-    ):
+    with pytest.raises(DataError, match=r"got none; 2 rows were left out, the first: x\.csv row 1: the label"):
         load("x.csv", "text,label\nx,c\ny,d\n", skip=True)
 
 
@@ -120,10 +110,7 @@ def test_a_file_of_which_all_is_left_out(load):
             pyarrow.table({"text": pyarrow.array([], "string"), "label": pyarrow.array([], "string")}),
             "at least one example",
         ),
-        (
-            pyarrow.table({}),
-            "the column text must be there once, got the columns none; --text-column .* names another",
-        ),
+        (pyarrow.table({}), "the column text must be there once, got the columns none; --text-column .* names another"),
         (
             pyarrow.table({"text": ["x"], "y": ["a"]}),
             "the column label must be there once, .* --label-column .* names another",
@@ -136,15 +123,11 @@ def test_a_file_of_which_all_is_left_out(load):
         ),
         (pyarrow.table({"text": ["x"], "label": [{"a": 1}]}), "row 1: the label must be one of a, b"),
         (
-            pyarrow.table({"text": ["x"], "label": [0]}).replace_schema_metadata(
-                {"huggingface": "[" * 100_000}
-            ),
+            pyarrow.table({"text": ["x"], "label": [0]}).replace_schema_metadata({"huggingface": "[" * 100_000}),
             "what it says of its columns cannot be read: it is nested",
         ),
         (
-            pyarrow.table({"text": ["x"], "label": [0]}).replace_schema_metadata(
-                {"huggingface": '{"info": [5]}'}
-            ),
+            pyarrow.table({"text": ["x"], "label": [0]}).replace_schema_metadata({"huggingface": '{"info": [5]}'}),
             "row 1: the label must be one of a, b, got '0'",
         ),
     ],
@@ -178,8 +161,7 @@ def test_damaged_files_give_rows_or_our_error(load, tmp_path, data, ending):
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content)))
         piece = data.draw(
-            st.binary(max_size=3)
-            | st.sampled_from([b'"', b"[[[[", b"{", b"null", b"\n", b"\\ud800", b"\xff"])
+            st.binary(max_size=3) | st.sampled_from([b'"', b"[[[[", b"{", b"null", b"\n", b"\\ud800", b"\xff"])
         )
         content[at : at + data.draw(st.integers(0, 3))] = piece
     try:

@@ -76,9 +76,7 @@ def answers(tmp_path_factory):
     with serve_repository(files, SHA) as (endpoint, _):
         words = [word for each in asked for word in each]
         home = tmp_path_factory.mktemp("hf")
-        return dict(
-            zip(asked, answer_of(LOAD, *words, home=home, endpoint=endpoint, timeout=120), strict=True)
-        )
+        return dict(zip(asked, answer_of(LOAD, *words, home=home, endpoint=endpoint, timeout=120), strict=True))
 
 
 @pytest.mark.slow
@@ -153,9 +151,7 @@ def test_a_hub_out_of_reach_is_told_within_seconds_with_the_cure(tmp_path, refus
         told = load(tmp_path / "hf", endpoint)
         assert time.perf_counter() - start < 20
         assert told["seconds"] < 12
-        assert told["error"].startswith(
-            "sst2: nyu-mll/glue must be in reach or in the cache of this machine, got "
-        )
+        assert told["error"].startswith("sst2: nyu-mll/glue must be in reach or in the cache of this machine, got ")
         assert "pass --data-dir FOLDER with the official GLUE files" in told["error"]
 
 

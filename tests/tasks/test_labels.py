@@ -102,13 +102,9 @@ def test_what_does_not_match_is_refused_with_both_lists_and_the_cure(names):
     assert "--label-order" in message
 
 
-@pytest.mark.parametrize(
-    "order", [["entailment", "neutral"], ["entailment", "neutral", "neutral"], ["a", "b", "c"]]
-)
+@pytest.mark.parametrize("order", [["entailment", "neutral"], ["entailment", "neutral", "neutral"], ["a", "b", "c"]])
 def test_a_given_order_must_name_each_label_once(order):
-    with pytest.raises(
-        LabelError, match="--label-order must name each of entailment, neutral, contradiction once"
-    ):
+    with pytest.raises(LabelError, match="--label-order must name each of entailment, neutral, contradiction once"):
         match_labels(MNLI, {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}, label_order=order)
 
 

@@ -57,9 +57,7 @@ def test_three_classes():
     predictions, references = [0, 1, 2, 2], [0, 1, 2, 1]
     assert compute_metrics("accuracy", predictions, references) == {"accuracy": 0.75}
     expected = sklearn.metrics.matthews_corrcoef(references, predictions)
-    assert (
-        compute_metrics("matthews_correlation", predictions, references)["matthews_correlation"] == expected
-    )
+    assert compute_metrics("matthews_correlation", predictions, references)["matthews_correlation"] == expected
 
 
 @given(BINARY)
@@ -85,12 +83,8 @@ def test_correlations_are_finite_and_agree_with_scipy_in_double_precision(pairs)
     values = compute_metrics("pearson", predictions, references)
     assert all(-1 - 1e-9 <= value <= 1 + 1e-9 for value in values.values())
     if min(np.std(predictions), np.std(references)) > 1e-3:
-        assert values["pearson"] == pytest.approx(
-            scipy.stats.pearsonr(predictions, references).statistic, abs=1e-12
-        )
-        assert values["spearmanr"] == pytest.approx(
-            scipy.stats.spearmanr(predictions, references).statistic, abs=1e-12
-        )
+        assert values["pearson"] == pytest.approx(scipy.stats.pearsonr(predictions, references).statistic, abs=1e-12)
+        assert values["spearmanr"] == pytest.approx(scipy.stats.spearmanr(predictions, references).statistic, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["matthews_correlation", "pearson"])
@@ -112,10 +106,7 @@ def test_what_is_not_finite_is_refused(metric, bad):
 
 
 def test_a_perplexity_beyond_all_numbers_is_refused():
-    assert compute_metrics("log_likelihood", [-3.0, -1.0], [3, 1]) == {
-        "log_likelihood": -1.0,
-        "perplexity": math.e,
-    }
+    assert compute_metrics("log_likelihood", [-3.0, -1.0], [3, 1]) == {"log_likelihood": -1.0, "perplexity": math.e}
     with pytest.raises(NotFiniteError, match="log-likelihood of -800 nats a token"):
         compute_metrics("log_likelihood", np.array([-1600.0]), [2])
 

@@ -16,9 +16,7 @@ from prune_heads.tasks.task import load_task
 PAIRS = [("one", "two", "yes"), ("NA", "null", "no"), ("007", 'a "b", c\nd', "yes")]
 
 
-def own(
-    metric: str = "accuracy", labels: tuple[str, ...] | None = None, columns=("text",), **files
-) -> OwnData:
+def own(metric: str = "accuracy", labels: tuple[str, ...] | None = None, columns=("text",), **files) -> OwnData:
     return OwnData(files, tuple(columns), "label", metric, labels, "mine")
 
 
@@ -53,9 +51,7 @@ def write_any(path, rows):
     if path.suffix == ".json":
         path.write_text(json.dumps(rows))
         return path
-    return (write_parquet if path.suffix == ".parquet" else lambda path, rows: write_jsonl(path, *rows))(
-        path, rows
-    )
+    return (write_parquet if path.suffix == ".parquet" else lambda path, rows: write_jsonl(path, *rows))(path, rows)
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "json", "parquet"])
@@ -75,11 +71,7 @@ def test_pairs_from_every_format_are_the_same(tmp_path, ending):
     )
 
 
-@given(
-    st.lists(
-        st.text(st.characters(exclude_categories=["Cs", "Cc"])).filter(str.strip), min_size=1, max_size=5
-    )
-)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])).filter(str.strip), min_size=1, max_size=5))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 def test_any_texts_come_back_as_they_were_written(tmp_path, texts):
     rows = [{"text": text, "label": i % 2} for i, text in enumerate([*texts, "last", "two"])]
@@ -143,9 +135,7 @@ def test_splits_are_the_files_and_what_is_missing_is_said(tmp_path):
     path = write_csv(tmp_path / "dev.csv", "text,label", "x,a", "y,b")
     task = load_task("mine", own=own(validation=path, hard=path))
     assert task.splits == task.spec.eval_splits == ("validation", "hard")
-    with pytest.raises(
-        TaskError, match=r"one of validation, hard, got 'train'; name a file for it \(--train-file"
-    ):
+    with pytest.raises(TaskError, match=r"one of validation, hard, got 'train'; name a file for it \(--train-file"):
         task.load("train")
     only_train = load_task("mine", own=own(train=path))
     assert len(only_train.load("train").dataset) == 2
@@ -168,46 +158,18 @@ def test_splits_are_the_files_and_what_is_missing_is_said(tmp_path):
         ("a.csv", "\n", "a.csv: the column text must be there once, got the columns none"),
         ("a.csv", "text,label\n", "a.csv: at least one example must be there, got none"),
         ("a.csv", "text,label\nx,a,1\ny,b\n", "a.csv row 1: 2 fields must be there"),
-        (
-            "a.csv",
-            'text,label\n"x,a\ny,b\n',
-            "a.csv: the file cannot be read: line 3: unexpected end of data",
-        ),
+        ("a.csv", 'text,label\n"x,a\ny,b\n', "a.csv: the file cannot be read: line 3: unexpected end of data"),
         ("a.csv", 'text,label\n"x" y,a\n', "a.csv: the file cannot be read: line 2: .* must be doubled"),
-        (
-            "a.csv",
-            "text,label,text\nx,a,y\n",
-            "the column text must be there once, got the columns text, label, text",
-        ),
-        (
-            "a.csv",
-            b"text,label\ncaf\xe9,a\n",
-            "a.csv line 2: the file must be UTF-8, got the byte 0xe9, as in Latin-1",
-        ),
-        (
-            "a.jsonl",
-            '{"text": "x", "label": "a"}\n{"label": "b"}\n',
-            "a.jsonl line 2: the text must be text, got None",
-        ),
+        ("a.csv", "text,label,text\nx,a,y\n", "the column text must be there once, got the columns text, label, text"),
+        ("a.csv", b"text,label\ncaf\xe9,a\n", "a.csv line 2: the file must be UTF-8, got the byte 0xe9, as in Latin-1"),
+        ("a.jsonl", '{"text": "x", "label": "a"}\n{"label": "b"}\n', "a.jsonl line 2: the text must be text, got None"),
         ("a.jsonl", '{"text": "x", "label": "a"}\n{"text": "y"}\n', "a.jsonl line 2: the label .* got None"),
-        (
-            "a.jsonl",
-            '{"text": 1, "label": "a"}\n{"text": 2, "label": "b"}\n',
-            "line 1: the text must be text, got 1",
-        ),
+        ("a.jsonl", '{"text": 1, "label": "a"}\n{"text": 2, "label": "b"}\n', "line 1: the text must be text, got 1"),
         ("a.jsonl", '{"text": "x", "label": 0.5}\n', "line 1: the label must be .* got 0.5"),
-        (
-            "a.jsonl",
-            '{"text": "x", "label": "a"}\n',
-            "at least two labels must be in the column label, got a",
-        ),
+        ("a.jsonl", '{"text": "x", "label": "a"}\n', "at least two labels must be in the column label, got a"),
         ("a.jsonl", '{"text": "x"}\n', "the column label must be there once, got the columns text"),
         ("a.jsonl", '{"text": "x", "label"\n', "a.jsonl line 1: the file cannot be read"),
-        (
-            "a.jsonl",
-            "null\n",
-            "a.jsonl line 1: it must be a JSON object, got None",
-        ),
+        ("a.jsonl", "null\n", "a.jsonl line 1: it must be a JSON object, got None"),
         ("a.parquet", "no parquet", "a.parquet: the file cannot be read"),
     ],
 )
@@ -247,10 +209,7 @@ def test_missing_files_are_refused(tmp_path):
     ("changes", "message"),
     [
         ({"files": {}}, "at least one file must be named"),
-        (
-            {"files": {"train": "a.txt"}},
-            "the train file must end with .csv, .tsv, .jsonl, .json, .parquet, got a.txt",
-        ),
+        ({"files": {"train": "a.txt"}}, "the train file must end with .csv, .tsv, .jsonl, .json, .parquet, got a.txt"),
         ({"text_columns": ()}, "one or two text columns must be named, got 0"),
         ({"text_columns": ("a", "b", "c")}, "one or two text columns must be named, got 3"),
         ({"text_columns": ("a", "a")}, "must differ, got a twice"),
@@ -315,18 +274,10 @@ def test_local_sources_and_metrics_use_no_network_and_leave_no_file(tmp_path):
         print("done")
     """)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {
-        "HF_HOME": str(tmp_path / "hf"),
-        "HOME": str(tmp_path / "home"),
-        "TMPDIR": str(tmp_path / "tmp"),
-    }
+    environment |= {"HF_HOME": str(tmp_path / "hf"), "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout == "done\n", done.stderr
     assert not (tmp_path / "hf").exists()

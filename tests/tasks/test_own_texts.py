@@ -19,10 +19,7 @@ def test_plain_text_is_a_text_a_line_without_blank_ones(tmp_path):
     same.write_text("".join(json.dumps({"t": text}) + "\n" for text in split.dataset["text"]))
     other = load_task("lm", own=own_texts("lm", {"train": same}, ["t"])).load("train", 2, seed=0)
     assert other.fingerprint != split.fingerprint
-    assert (
-        load_task("lm", own=own_texts("lm", {"train": same}, ["t"])).load("train").fingerprint
-        == split.fingerprint
-    )
+    assert load_task("lm", own=own_texts("lm", {"train": same}, ["t"])).load("train").fingerprint == split.fingerprint
     path.write_bytes(b"caf\xe9\n")
     with pytest.raises(DataError, match=r"a\.txt line 1: the file must be UTF-8"):
         load_task("lm", own=own_texts("lm", {"train": path})).load("train")
@@ -35,10 +32,7 @@ def test_sources_and_targets(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("de,en\nHund,dog\nKatze,cat\n")
     task = load_task("seq2seq", own=own_texts("seq2seq", {"validation": path}, ["de", "en"]))
-    assert task.load("validation").dataset.to_dict() == {
-        "text": ["Hund", "Katze"],
-        "text_pair": ["dog", "cat"],
-    }
+    assert task.load("validation").dataset.to_dict() == {"text": ["Hund", "Katze"], "text_pair": ["dog", "cat"]}
     assert (task.spec.kind, task.spec.metric, task.spec.labels) == ("seq2seq", "log_likelihood", None)
     with pytest.raises(DataError, match="the column source must be there once, got the columns de, en"):
         load_task("seq2seq", own=own_texts("seq2seq", {"validation": path})).load("validation")

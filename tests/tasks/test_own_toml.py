@@ -38,10 +38,7 @@ def test_a_description_is_read_with_paths_relative_to_it(tmp_path):
 def test_labels_are_optional_and_may_be_numbers(tmp_path):
     assert read_toml(write(tmp_path, GOOD.replace('labels = ["bad", "good"]', ""))).labels is None
     assert read_toml(write(tmp_path, GOOD.replace('["bad", "good"]', "[1, 0]"))).labels == ("1", "0")
-    assert read_toml(write(tmp_path, GOOD.replace('["bad", "good"]', "[false, true]"))).labels == (
-        "False",
-        "True",
-    )
+    assert read_toml(write(tmp_path, GOOD.replace('["bad", "good"]', "[false, true]"))).labels == ("False", "True")
 
 
 def test_a_task_loads_from_it(tmp_path):
@@ -124,11 +121,7 @@ def test_texts_for_a_language_model(tmp_path):
             'task = "mnli"',
             "task must be one of .*lm, seq2seq, translation, .* or be left out, got 'mnli'",
         ),
-        (
-            'task = "lm"',
-            'metric = "log_likelihood"',
-            "task = 'lm' or 'seq2seq' must stand in place of the metric",
-        ),
+        ('task = "lm"', 'metric = "log_likelihood"', "task = 'lm' or 'seq2seq' must stand in place of the metric"),
         ("[files]", 'label_column = "y"\n[files]', "label_column must not be named beside task = 'lm'"),
         ("[files]", 'labels = ["a", "b"]\n[files]', "labels must not be named beside task = 'lm'"),
         ('"wiki"', '"seq2seq"', "must not be that of a task that is built in"),

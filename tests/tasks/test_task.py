@@ -52,9 +52,7 @@ def test_unknown_splits_are_refused_with_those_there_are(sst2):
         sst2.load("dev")
     with pytest.raises(TaskError, match=r"got 'test'; GLUE publishes no labels"):
         sst2.load("test")
-    with pytest.raises(
-        TaskError, match=r"one of train, validation_matched, validation_mismatched, got 'validation'"
-    ):
+    with pytest.raises(TaskError, match=r"one of train, validation_matched, validation_mismatched, got 'validation'"):
         load_task("mini-inference").load("validation")
 
 
@@ -68,8 +66,7 @@ def test_unknown_tasks_are_refused_with_the_nearest(typed, meant):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
-    [("SST-2", "sst2"), ("Sst2", "sst2"), ("STS_B", "stsb"), ("MiniSentiment", "mini-sentiment")],
+    ("typed", "meant"), [("SST-2", "sst2"), ("Sst2", "sst2"), ("STS_B", "stsb"), ("MiniSentiment", "mini-sentiment")]
 )
 def test_case_and_dashes_do_not_matter(typed, meant):
     assert load_task(typed, data_dir=None).spec is TASKS[meant]
@@ -123,11 +120,7 @@ def test_any_change_of_content_changes_the_fingerprint(change, labels):
 @given(*[st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=3)] * 2)
 def test_fingerprints_tell_any_two_contents_apart(one, two):
     def fingerprint(pairs):
-        columns = {
-            "text": [a for a, _ in pairs],
-            "text_pair": [b for _, b in pairs],
-            "label": [0] * len(pairs),
-        }
+        columns = {"text": [a for a, _ in pairs], "text_pair": [b for _, b in pairs], "label": [0] * len(pairs)}
         return Rows(columns, "x").fingerprint(LABELS)
 
     assert (fingerprint(one) == fingerprint(two)) == (one == two)

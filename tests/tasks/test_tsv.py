@@ -51,33 +51,21 @@ def test_cola_has_no_header(tmp_path):
 
 
 def test_stsb_has_scores_in_single_precision(tmp_path):
-    rows = read(
-        "stsb", write(tmp_path / "STS-B", HEADERS["stsb"], "0\tg\tf\ty\t1\tn\tn\tA cat.\tA dog.\t3.8")
-    )
+    rows = read("stsb", write(tmp_path / "STS-B", HEADERS["stsb"], "0\tg\tf\ty\t1\tn\tn\tA cat.\tA dog.\t3.8"))
     assert rows.columns.get("text_pair") == ["A dog."]
     assert rows.columns["label"] == [3.799999952316284]  # as the hub stores it
 
 
 def test_columns_are_found_by_name(tmp_path):
-    rows = read(
-        "rte", write(tmp_path / "RTE", "label\tsentence2\tsentence1", "not_entailment\tsecond\tfirst")
-    )
-    assert (rows.columns["text"], rows.columns.get("text_pair"), rows.columns["label"]) == (
-        ["first"],
-        ["second"],
-        [1],
-    )
+    rows = read("rte", write(tmp_path / "RTE", "label\tsentence2\tsentence1", "not_entailment\tsecond\tfirst"))
+    assert (rows.columns["text"], rows.columns.get("text_pair"), rows.columns["label"]) == (["first"], ["second"], [1])
 
 
 @pytest.mark.parametrize(("encoding", "end"), [("utf-8", "\n"), ("utf-8-sig", "\n"), ("utf-8", "\r\n")])
 def test_byte_order_marks_and_windows_line_ends_are_tolerated(tmp_path, encoding, end):
     folder = write(tmp_path / "MRPC", HEADERS["mrpc"], "1\t7\t8\tone é\tone", encoding=encoding, end=end)
     rows = read("mrpc", folder)
-    assert (rows.columns["text"], rows.columns.get("text_pair"), rows.columns["label"]) == (
-        ["one é"],
-        ["one"],
-        [1],
-    )
+    assert (rows.columns["text"], rows.columns.get("text_pair"), rows.columns["label"]) == (["one é"], ["one"], [1])
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from(TASKS["rte"].labels)), min_size=1))
@@ -87,9 +75,7 @@ def test_any_texts_come_back_as_they_were_written(tmp_path, examples):
     rows = read("rte", write(tmp_path / "RTE", HEADERS["rte"], *lines))
     assert rows.columns["text"] == [first for first, _, _ in examples]
     assert rows.columns.get("text_pair") == [second for _, second, _ in examples]
-    assert [TASKS["rte"].labels[label] for label in rows.columns["label"]] == [
-        label for _, _, label in examples
-    ]
+    assert [TASKS["rte"].labels[label] for label in rows.columns["label"]] == [label for _, _, label in examples]
 
 
 def test_the_folder_above_serves_too(tmp_path):
@@ -117,20 +103,12 @@ def test_so_many_broken_lines_are_not_the_official_qqp(tmp_path):
 @pytest.mark.parametrize(
     ("task", "lines", "message"),
     [
-        (
-            "sst2",
-            ["sentence\tlabel", "fine\t1", "a\tb\t1"],
-            r"X/dev\.tsv line 3: 2 tab-separated fields .* got 3",
-        ),
+        ("sst2", ["sentence\tlabel", "fine\t1", "a\tb\t1"], r"X/dev\.tsv line 3: 2 tab-separated fields .* got 3"),
         ("sst2", ["sentence\tlabel", "no label"], r"line 2: 2 tab-separated fields .* got 1"),
         ("sst2", ["sentence\tlabel", "", "fine\t1"], r"line 2: 2 tab-separated fields .* got 1"),
         ("cola", ["gj04\t1\t\tfine", "gj04\t1\tshort"], r"line 2: 4 tab-separated fields .* got 3"),
         ("qqp", [HEADERS["qqp"], QQP_ROW + "\tmore"], r"line 2: 6 tab-separated fields .* got 7"),
-        (
-            "sst2",
-            ["sentence\tlabel", "fine\tpositive"],
-            r"line 2: the label must be one of 0, 1, got 'positive'",
-        ),
+        ("sst2", ["sentence\tlabel", "fine\tpositive"], r"line 2: the label must be one of 0, 1, got 'positive'"),
         ("cola", ["gj04\t2\t\tfine"], r"line 1: the label must be one of 0, 1, got '2'"),
         ("rte", [HEADERS["rte"], "0\ta\tb\tmaybe"], "one of entailment, not_entailment, got 'maybe'"),
         ("rte", [HEADERS["rte"], "0\ta\tb\t"], "one of entailment, not_entailment, got ''"),
@@ -139,11 +117,7 @@ def test_so_many_broken_lines_are_not_the_official_qqp(tmp_path):
         ("stsb", [HEADERS["stsb"], "0\tg\tf\ty\t1\tn\tn\ta\tb\thigh"], r"line 2: the score .* got 'high'"),
         ("stsb", [HEADERS["stsb"], "0\tg\tf\ty\t1\tn\tn\ta\tb\tnan"], r"line 2: the score .* got 'nan'"),
         ("stsb", [HEADERS["stsb"], "0\tg\tf\ty\t1\tn\tn\ta\tb\t1e99"], r"line 2: the score .* got '1e99'"),
-        (
-            "sst2",
-            ["text\tlabel", "fine\t1"],
-            r"the column sentence must be there, got the columns text, label",
-        ),
+        ("sst2", ["text\tlabel", "fine\t1"], r"the column sentence must be there, got the columns text, label"),
         ("sst2", ["sentence,label", "fine,1"], r"the column sentence must be there"),
         ("rte", ["index\tsentence1\tsentence2"], r"the column label must be there"),
         ("sst2", ["sentence\tlabel"], "at least one example must be there, got none"),
@@ -165,9 +139,7 @@ def test_what_is_not_utf8_is_refused_with_the_line(tmp_path):
 
 def test_missing_files_and_folders(tmp_path):
     folder = write(tmp_path / "SST-2", "sentence\tlabel", "fine\t1", name="train.tsv")
-    with pytest.raises(
-        DataError, match=r"SST-2/dev\.tsv: the file must be there, got a folder with .*: train\.tsv"
-    ):
+    with pytest.raises(DataError, match=r"SST-2/dev\.tsv: the file must be there, got a folder with .*: train\.tsv"):
         read("sst2", folder)
     with pytest.raises(DataError, match="the data folder must be there"):
         read("sst2", tmp_path / "none")

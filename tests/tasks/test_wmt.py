@@ -54,8 +54,7 @@ def parquet(first, n, languages=("en", "fr")):
 def repository(*, card=True, languages=("en", "fr")):
     """As the hub's, with two of its thirty shards of training pairs."""
     files = {
-        f"fr-en/train-0000{i}-of-00002.parquet": parquet(i * ROWS_A_SHARD, ROWS_A_SHARD, languages)
-        for i in range(2)
+        f"fr-en/train-0000{i}-of-00002.parquet": parquet(i * ROWS_A_SHARD, ROWS_A_SHARD, languages) for i in range(2)
     }
     for split in ("validation", "test"):
         files[f"fr-en/{split}-00000-of-00001.parquet"] = parquet(0, 7, languages)
@@ -63,13 +62,7 @@ def repository(*, card=True, languages=("en", "fr")):
     for split in ("train", "validation", "test"):
         lines += [f"  - split: {split}", f"    path: fr-en/{split}-*"]
     if card:
-        lines += [
-            "dataset_info:",
-            "- config_name: fr-en",
-            "  features:",
-            "  - name: translation",
-            "    dtype:",
-        ]
+        lines += ["dataset_info:", "- config_name: fr-en", "  features:", "  - name: translation", "    dtype:"]
         lines += ["      translation:", "        languages:", "        - fr", "        - en", "  splits:"]
         for split, n in (("train", THERE), ("validation", 7), ("test", 7)):
             lines += [f"  - name: {split}", "    num_bytes: 1000", f"    num_examples: {n}"]
@@ -111,9 +104,7 @@ def test_more_training_pairs_are_read_when_they_are_asked_for(tmp_path, serve):
 def test_what_is_not_such_pairs_is_refused(tmp_path, serve):
     with serve(repository(card=False, languages=("de", "en")), SHA, name="wmt/wmt14") as (endpoint, _):
         (told,) = load(tmp_path / "hf", endpoint, ["validation", None, None])
-    assert (
-        f"wmt/wmt14/fr-en@{SHA} validation row 1: the translation must hold en and fr, got" in told["error"]
-    )
+    assert f"wmt/wmt14/fr-en@{SHA} validation row 1: the translation must hold en and fr, got" in told["error"]
 
 
 @pytest.mark.slow

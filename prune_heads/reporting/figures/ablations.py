@@ -67,9 +67,7 @@ def ablation_histogram(record: Mapping[str, Any], of: str = "") -> "Figure":
             values = [value for row in table["value"] for value in row if value is not None]
             n_examples = table["n_examples"] if record["headline"] == "accuracy" else None
             axes.hist(values, bins=_edges(values, table["base"], n_examples), color="#31688e")
-            axes.axvline(
-                table["base"], color="crimson", linewidth=1.4, label=f"all heads: {table['base']:.4f}"
-            )
+            axes.axvline(table["base"], color="crimson", linewidth=1.4, label=f"all heads: {table['base']:.4f}")
             axes.set_ylabel("heads")
             axes.yaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False, loc="best")
@@ -81,9 +79,7 @@ def ablation_histogram(record: Mapping[str, Any], of: str = "") -> "Figure":
 
 def ablation_scatter(record: Mapping[str, Any]) -> "Figure":
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
-    sides = {
-        table["split"]: Side(f"{table['split']} (points)", table["delta"], 100) for table in record["tables"]
-    }
+    sides = {table["split"]: Side(f"{table['split']} (points)", table["delta"], 100) for table in record["tables"]}
     pairs = [Pair(sides[pair["first"]], sides[pair["second"]], pair) for pair in record["correlations"]]
     return scatter(_title(record), pairs, layer_names(record["tables"][0]))
 

@@ -93,9 +93,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Record]]) -> "Figure":
         title = whose(first) if len(same) == 1 else f"{len(same)} models on {task}"
         shown.append(_Panel(title, metric_name(first), [curve], pruned(first)))
     several = any(len(same) > 1 for same in by_task.values())
-    return _drawn(
-        shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if several else _BARS
-    )
+    return _drawn(shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if several else _BARS)
 
 
 def epochs_figure(trainings: Mapping[str, Mapping[int, Record]]) -> "Figure":
@@ -122,10 +120,7 @@ def kinds_figure(records: Mapping[str, Record]) -> "Figure":
     """The first line of each record by the name of its kind of attention, in one panel (paper, figure 4)."""
     first = next(iter(records.values()))
     split = splits(first)[0]
-    curves = [
-        _of_line(record, record["lines"][0], split, name, i)
-        for i, (name, record) in enumerate(records.items())
-    ]
+    curves = [_of_line(record, record["lines"][0], split, name, i) for i, (name, record) in enumerate(records.items())]
     shown = _Panel(f"{whose(first)}, {split}", metric_name(first), curves, "heads of one kind pruned")
     return _drawn([shown], foot=_BARS)
 
@@ -134,9 +129,7 @@ def estimator_curves(records: Sequence[Record]) -> "Figure":
     """A panel a subject, a line an estimator."""
     shown = []
     for record in records:
-        curves = [
-            _plain(record, line["points"], line["estimator"], i) for i, line in enumerate(record["lines"])
-        ]
+        curves = [_plain(record, line["points"], line["estimator"], i) for i, line in enumerate(record["lines"])]
         shown.append(_Panel(whose(record), metric_name(record), curves))
     return _drawn(shown, columns=4)
 
@@ -209,11 +202,7 @@ def _drawn(
             axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-2, 102))
             axes.set_title(panel.title, fontsize=10)
             axes.grid(axis="y", alpha=0.3)
-        names = {
-            name: handle
-            for axes in every
-            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
+        names = {name: handle for axes in every for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
         if title:
             figure.suptitle(title, fontsize=11)
         if len(names) > 1:

@@ -102,9 +102,7 @@ def _draw(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], kinds: S
         axes.legend(frameon=False, loc="best")
 
 
-def _name_the_farthest(
-    axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
-) -> None:
+def _name_the_farthest(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
     measured = ~(np.isnan(x) | np.isnan(y))
     places = np.full((*x.shape, 2), np.nan)

@@ -60,9 +60,7 @@ def figure3(records: Records) -> Shown:
     for task in dict.fromkeys(record["task"] for record in every):
         for end, order in _REPLICATED.items():
             if curve := _replicated(f"{task}_{end}"):
-                near = {
-                    percent: value for percent in percents if (value := _near(curve, percent)) is not None
-                }
+                near = {percent: value for percent in percents if (value := _near(curve, percent)) is not None}
                 rows.append((f"replication: bert-base-uncased on {task}", order, None, near))
     columns = (
         Column("subject"),
@@ -84,9 +82,7 @@ def figure3(records: Records) -> Shown:
 
 def _areas(every: Sequence[Record]) -> Table:
     """How much of the metric each order keeps: over all shares of heads, and without half of them."""
-    orders = list(
-        dict.fromkeys(label(line, splits(record)[0]) for record in every for line in record["lines"])
-    )
+    orders = list(dict.fromkeys(label(line, splits(record)[0]) for record in every for line in record["lines"]))
     rows = []
     for record in every:
         split = splits(record)[0]
@@ -130,9 +126,7 @@ def figure4(records: Records) -> Shown:
         "faster when heads of A are pruned (section 5). It gives no numbers for this figure.",
         *precision_note(first),
     )
-    table = Table(
-        f"Figure 4: heads of each kind of attention pruned alone, {subject_of(first)}", columns, rows, notes
-    )
+    table = Table(f"Figure 4: heads of each kind of attention pruned alone, {subject_of(first)}", columns, rows, notes)
     return Shown(table, {"": kinds_figure({name: by_kind[letter] for letter, name in _KINDS.items()})})
 
 
@@ -154,9 +148,7 @@ def figure5(records: Records) -> Shown:
         Column("95% interval", INTERVAL),
     )
     theirs = published()["figure5"]
-    shown = ", ".join(
-        f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True)
-    )
+    shown = ", ".join(f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True))
     notes = (
         f"0% to {_SHARES[-1]}%: {metric_name(first)} without these shares of the heads, lowest score first. "
         f"Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not learned "
@@ -226,11 +218,7 @@ def figure6(records: Records) -> Shown:
     notes = (
         f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
         "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
-        + (
-            ", and of translations a Transformer on IWSLT De-En."
-            if any(map(is_translation, records["curve"]))
-            else "."
-        )
+        + (", and of translations a Transformer on IWSLT De-En." if any(map(is_translation, records["curve"])) else ".")
         + f" {ROUNDED}",
         *precision_note(*records["curve"]),
     )

@@ -116,9 +116,7 @@ def _of_percents(records: Sequence[Record]) -> list[str]:
     if not old:
         return []
     apart = max(
-        abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"])
-        for record in old
-        for line in record["lines"]
+        abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for record in old for line in record["lines"]
     )
     return [
         f"The intervals of {', '.join(record['task'] for record in old)} are of the difference of areas over the "

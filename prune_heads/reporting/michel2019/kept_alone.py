@@ -116,9 +116,7 @@ def _shown(theirs: _Published, every: Sequence[_Ours]) -> Shown:
     for ours in every:
         there = theirs.delta if len(every) == 1 or theirs.is_of(ours.record) else {}
         for kind in dict.fromkeys([*there, *(kept.kind for kept in ours.best)]):
-            rows += [
-                (subject_of(ours.record), *row) for row in _rows(kind, there.get(kind, ()), theirs, ours)
-            ]
+            rows += [(subject_of(ours.record), *row) for row in _rows(kind, there.get(kind, ()), theirs, ours)]
     columns = (
         Column("blocks"),
         Column("layer"),
@@ -176,9 +174,7 @@ def _notes(theirs: _Published, every: Sequence[_Ours], rows: Sequence[tuple[Any,
         yield "The models have different numbers of layers, so rows are not the same layer and are not subtracted."
 
 
-def _rows(
-    kind: str, published_here: Sequence[float], theirs: _Published, ours: _Ours
-) -> Iterator[tuple[Any, ...]]:
+def _rows(kind: str, published_here: Sequence[float], theirs: _Published, ours: _Ours) -> Iterator[tuple[Any, ...]]:
     """One a layer of a kind; the difference between them only where the models have as many layers."""
     by_layer = {kept.number: kept for kept in ours.best if kept.kind == kind}
     sure = None if theirs.significant is None else theirs.significant.get(kind, ())

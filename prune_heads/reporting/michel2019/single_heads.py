@@ -34,10 +34,7 @@ def table1(records: Records) -> Shown:
     theirs = published()["table1"]
     significant = {(layer, head) for layer, head in theirs["significant"]}
     here: list[list[Cell | None]] = [
-        [
-            None if delta is None else marked(100 * delta, p < table["alpha"])
-            for delta, p in zip(*row, strict=True)
-        ]
+        [None if delta is None else marked(100 * delta, p < table["alpha"]) for delta, p in zip(*row, strict=True)]
         for row in zip(table["delta"], table["p_value"], strict=True)
     ]
     there: list[list[Cell | None]] = [
@@ -51,11 +48,7 @@ def table1(records: Records) -> Shown:
         for layer, row in enumerate(grid, start=1)
     ]
     ours = [cell for row in here for cell in row if cell is not None]
-    columns = (
-        Column("source"),
-        Column("layer"),
-        *(Column(str(head + 1), MARKED) for head in range(width)),
-    )
+    columns = (Column("source"), Column("layer"), *(Column(str(head + 1), MARKED) for head in range(width)))
     notes = (
         f"Difference in BLEU, points, when one head{_OF_ENCODER} is masked; layers down, heads "
         f"across; on {table['n_examples']} examples of {table['split']} (without a mask: {100 * table['base']:.2f}). "
@@ -159,9 +152,7 @@ def _correlations(record: Record, pair: Mapping[str, Any]) -> list[tuple[str, Ma
     found: list[tuple[str, Mapping[str, Any]]] = [("all", pair["pearson"])]
     if is_translation(record):
         deltas = {table["split"]: table["delta"] for table in _encoder(record)["tables"]}
-        first, second = (
-            [value for row in deltas[pair[side]] for value in row] for side in ("first", "second")
-        )
+        first, second = ([value for row in deltas[pair[side]] for value in row] for side in ("first", "second"))
         found.append((_ENCODER, correlate(first, second).to_json()["pearson"]))
     return found
 

@@ -30,11 +30,7 @@ def table4(records: Records) -> Shown:
         if row["lengths"] != "fixed":
             continue
         i = by_size.get(row["batch_size"])
-        there = (
-            (None,) * 3
-            if i is None
-            else tuple(theirs[key][i] for key in ("original", "pruned_50", "gain_percent"))
-        )
+        there = (None,) * 3 if i is None else tuple(theirs[key][i] for key in ("original", "pruned_50", "gain_percent"))
         whole, pruned = (row["examples_per_second"][side] for side in ("original", "removed"))
         ratios = (row["ratio"]["removed"]["median"], row["ceiling"])
         gains = (None if ratio is None else 100 * (ratio - 1) for ratio in ratios)
@@ -53,6 +49,4 @@ def table4(records: Records) -> Shown:
         ),
         *precision_note(record),
     )
-    return Shown(
-        Table(f"Table 4: speed without half of the heads, {subject_of(record)}", _COLUMNS, tuple(rows), notes)
-    )
+    return Shown(Table(f"Table 4: speed without half of the heads, {subject_of(record)}", _COLUMNS, tuple(rows), notes))
