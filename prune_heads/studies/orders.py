@@ -91,5 +91,5 @@ def _rescored(
         is_choice = len(before) < n < counts[-1]
         if is_choice and before != examples.gone:
             scores = score(subject, scoring, examples, masked=before).scores
-        masks.append(select(scores, n, gone=before, units=alone(among)))
+        masks.append(select(scores, n, gone=before, units=None if among is None else alone(among)))
     return masks
