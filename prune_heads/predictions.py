@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from prune_heads.canonical import canonical
 from prune_heads.checkpoints import fingerprint
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import Subject, predict
+from prune_heads.files import canonical
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
