@@ -8,10 +8,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "prune_heads"
 READERS = {
     "reading.py": "the reader itself",
-    "store/folder.py": "bytes of the store, whose damage arrays.py sees by their checksum",
+    "store/objects.py": "bytes of the store, whose damage arrays.py sees by their checksum",
     "migration/__init__.py": "looks for names in bytes before it reads",
-    "execution/claims.py": "claims, which processes of ours write",
-    "execution/owner.py": "what the system says of processes",
+    "execution/claims.py": "claims, which processes of ours write, and what the system says of processes",
     "studies/saves.py": "saves of a training that was killed, by their checksums",
     "checkpoints/weight_files.py": "tensors, as weights alone",
     "guide/__init__.py": "shipped with the package",
