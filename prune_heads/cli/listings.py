@@ -69,7 +69,7 @@ def models(
     from prune_heads.reporting.listings import model_table
 
     if try_now:
-        from prune_heads.coverage.trial import all_types, try_all
+        from prune_heads.coverage.tiny import all_types, try_all
 
         types = all_types()
         with TerminalReporter().stage("trying types", len(types)) as progress:

@@ -61,10 +61,10 @@ def info_table(report: Mapping[str, Any]) -> RenderableType:
     parts += [line(""), _counts("parameters", report["parameters"])]
     if report["multiply_adds"]["before"] is not None:
         what = "multiply-adds, at least" if report["lower_bound"] else "multiply-adds"
-        these = [(f"{report['speedup']:.2f}x", "bold"), " without these heads, "] if report["heads_removed"] else []
+        these: list[str | tuple[str, str]] = [(f"{report['speedup']:.2f}x", "bold"), " without these heads, "]
         most = f"{report['speedup_without_heads']:.2f}x without any head"
         parts += [line(""), _counts(what, report["multiply_adds"])]
-        parts += [line(""), spans("highest speed-up: ", *these, most)]
+        parts += [line(""), spans("highest speed-up: ", *(these if report["heads_removed"] else []), most)]
     notes = [line(f"note: {note}", style="yellow") for note in report["notes"]]
     return Group(*parts, *([line("")] if notes else []), *notes)
 
