@@ -9,9 +9,9 @@ import pyarrow.parquet
 import pytest
 from hub_stub import answer_of
 
+from prune_heads.tasks.hub import N_TRAIN
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
-from prune_heads.tasks.wmt import N_TRAIN
 
 SHA = "c" * 40
 ROWS_A_SHARD, ROWS_A_GROUP, THERE = 6000, 1000, 40_836_715
