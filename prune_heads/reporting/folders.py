@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from prune_heads.anatomy import head_counts
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.heads import HeadMask
-from prune_heads.reporting import figures
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.bench import bench_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
+from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.terminal import finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.run import RunResult
@@ -38,14 +38,14 @@ Record = dict[str, Any]
 def ablation_files(record: Record) -> Files:
     """Tables in three forms and, where heads were chosen, the best ones; maps of the differences."""
     best = {"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}
-    scatter = {"scatter": _figure(figures.ablation_scatter(record))} if record["correlations"] else {}
+    scatter = {"scatter": _figure(heads.ablation_scatter(record))} if record["correlations"] else {}
     return {
         TABLE_FILE: ablation_page(record).to_markdown(),
         "table.tex": ablation_latex(record),
         "ablations.csv": ablation_csv(record),
         **best,
-        "differences": _figure(figures.ablation_maps(record)),
-        "histogram": _figure(figures.ablation_histogram(record)),
+        "differences": _figure(heads.ablation_maps(record)),
+        "histogram": _figure(heads.ablation_histogram(record)),
         **scatter,
     }
 
@@ -62,7 +62,7 @@ def correlation_files(record: Record) -> Files:
     return {
         TABLE_FILE: correlation_page(record).to_markdown(),
         **{
-            f"scatter-{first}-{second}": _figure(figures.correlation_scatter(record, pair))
+            f"scatter-{first}-{second}": _figure(heads.correlation_scatter(record, pair))
             for (first, second), pair in pairs
         },
     }
@@ -73,7 +73,7 @@ def curve_files(record: Record) -> Files:
     return {
         TABLE_FILE: curve_page(record).to_markdown(),
         CURVES_FILE: curve_csv(record),
-        "curve": _figure(figures.criteria_figure(record)),
+        "curve": _figure(curves.criteria_figure(record)),
     }
 
 
@@ -88,7 +88,7 @@ def run_files(result: RunResult, *, checkpoint: bool = False) -> Files:
     if result.scored is not None:
         found |= score_files(result.scored, result.mask.descriptors())
     if result.record["curve"]:
-        found["curve"] = _figure(figures.curve_figure(result.record))
+        found["curve"] = _figure(curves.curve_figure(result.record))
     if checkpoint:
         found[CHECKPOINT_FOLDER] = _checkpoint(result.model, result.tokenizer)
     return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: run_page(result.record).to_markdown(), **found}
@@ -98,7 +98,7 @@ def score_files(scored: ScoreResult, pruned: Sequence[str] = ()) -> Files:
     """The scores, their heat map and, where there is one, the matrix of gradients they come from."""
     report = scored.report()
     gradients = {} if scored.gradients is None else {GRADIENTS_FILE: _gradients(scored)}
-    return {SCORES_FILE: report, "scores": _figure(figures.heat_map(report, pruned)), **gradients}
+    return {SCORES_FILE: report, "scores": _figure(heads.heat_map(report, pruned)), **gradients}
 
 
 def pruned_files(mask: HeadMask, model: PreTrainedModel, tokenizer: Tokenizer) -> Files:
@@ -108,7 +108,7 @@ def pruned_files(mask: HeadMask, model: PreTrainedModel, tokenizer: Tokenizer) -
 
 def _figure(figure: "Figure") -> Callable[[Path], None]:
     """As PNG and SVG."""
-    return lambda path: figures.save(figure, path.parent, path.name)
+    return lambda path: save(figure, path.parent, path.name)
 
 
 def _checkpoint(model: PreTrainedModel, tokenizer: Tokenizer) -> Callable[[Path], None]:
@@ -125,7 +125,7 @@ def _gradients(scored: ScoreResult) -> Callable[[Path], None]:
     gradients = scored.gradients
     assert gradients is not None
     names = head_counts(scored.blocks).names()
-    heads = [
+    columns = [
         f"{name}:{head + 1}" for name, block in zip(names, scored.blocks, strict=True) for head in block.original_heads
     ]
     tensors: dict[str, NDArray[Any]] = {
@@ -133,4 +133,4 @@ def _gradients(scored: ScoreResult) -> Callable[[Path], None]:
         "absolute": gradients.absolute,
         "n_tokens": np.asarray(gradients.n_tokens),
     }
-    return lambda path: save_file(tensors, path, metadata={"heads": " ".join(heads)})
+    return lambda path: save_file(tensors, path, metadata={"heads": " ".join(columns)})
