@@ -188,7 +188,7 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
 
     Args:
         title: Above all panels.
-        pairs: Two measurements and what `Correlation.to_json()` says of them; at least one.
+        pairs: Two measurements and what `correlate` says of them; at least one.
         names: Of the blocks, `3` or `E:3`; numbers for None.
     """
     with drawing(4.9 * len(pairs), 5.3, len(pairs), len(pairs)) as (figure, panels):

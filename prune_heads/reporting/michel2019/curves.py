@@ -117,14 +117,14 @@ def figure5(records: Records) -> Shown:
     for name, epochs in trainings.items():
         *_, last = epochs.values()
         for epoch, line in epochs.items():
-            rank = correlate(_scores(line), _scores(last)).spearman
+            rank = correlate(_scores(line), _scores(last))["spearman"]
             values = line.values
             rows.append(
                 {"model": name, "epoch": epoch}
                 | {f"{share}%": values.get(share) for share in _SHARES}
                 | {"up to, %": prunable_percent(line) if values[0] > values[100] else None}
-                | {"rank r with last": rank.value}
-                | {"95% interval": None if line is last or rank.low is None else (rank.low, rank.high)}
+                | {"rank r with last": rank["value"]}
+                | {"95% interval": None if line is last or rank["low"] is None else (rank["low"], rank["high"])}
             )
     forms = {f"{share}%": _FOUR for share in _SHARES} | {"up to, %": number(0), "rank r with last": number(2)}
     forms["95% interval"] = INTERVAL

@@ -117,7 +117,7 @@ def figure2(records: Records) -> Shown:
             found = {"all": pair["pearson"]}
             if is_translation(record):
                 deltas = {table["split"]: [*chain(*table["delta"])] for table in _encoder(record)["tables"]}
-                found["E"] = correlate(*(deltas[side] for side in sides)).to_json()["pearson"]
+                found["E"] = correlate(*(deltas[side] for side in sides))["pearson"]
             for heads, r in found.items():
                 row = {**place, "heads": heads, **dict.fromkeys(forms), "published r": before}
                 if r["value"] is not None:
