@@ -3,7 +3,8 @@
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel
@@ -14,27 +15,21 @@ from prune_heads.costs import head_parameters, head_weights
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """A count for each part of a model."""
 
-    attention: int
-    """Linear maps of the attention blocks, what else heads own, and products between tokens."""
-    feed_forward: int
-    """All other matrices inside the layers."""
-    embeddings: int
-    """Tables that are looked up, which takes no multiply-add."""
-    rest: int
-    """Norms, pooler, classifier."""
+    attention: int = 0  # linear maps of the attention blocks, what else heads own, and products between tokens
+    feed_forward: int = 0  # all other matrices inside the layers
+    embeddings: int = 0  # tables that are looked up, which takes no multiply-add
+    rest: int = 0  # norms, pooler, classifier
 
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.attention + self.feed_forward + self.embeddings + self.rest
+        return sum(self)
 
 
-@dataclass(frozen=True)
-class Costs:
+class Costs(NamedTuple):
     """Of a model with or without some of its heads."""
 
     parameters: Parts
@@ -46,20 +41,16 @@ class Costs:
 class Budget:
     """What removing heads saves, and the most that it could."""
 
-    blocks: tuple[AttentionBlock, ...]
-    """Before anything was removed."""
+    blocks: tuple[AttentionBlock, ...]  # before anything was removed
     removed: HeadMask
     n_tokens: int
     before: Costs
-    after: Costs
-    """Without the heads of `removed`."""
+    after: Costs  # without the heads of `removed`
     without_heads: Costs
     uncounted: tuple[str, ...]
     """What the multiply-adds leave out, in words: they are a lower bound. Empty where they are exact."""
-    not_counted_because: str = ""
-    """Why there are no multiply-adds at all; empty where there are."""
-    not_removed: str = ""
-    """Why the heads cannot be taken out; empty where they can."""
+    not_counted_because: str = ""  # why there are no multiply-adds at all; empty where there are
+    not_removed: str = ""  # why the heads cannot be taken out; empty where they can
 
     @property
     def speedup(self) -> float | None:
@@ -128,16 +119,12 @@ def costs(model: PreTrainedModel, removed: HeadMask, n_tokens: int) -> Costs:
             dims = len(block.query.heads[0]) + len(block.value.heads[0])
             multiply_adds["attention"] += n_tokens**2 * n_left * dims
             multiply_adds["attention"] += n_tokens * (linear_weights(block) - head_weights(block, places))
-    return Costs(_parts(parameters), None if _not_counted(blocks) else _parts(multiply_adds))
+    return Costs(Parts(**parameters), None if _not_counted(blocks) else Parts(**multiply_adds))
 
 
 def _not_counted(blocks: Sequence[AttentionBlock]) -> str:
     """How some attention is not one product of all tokens with all; empty where all is."""
     return next((block.layout.other_attention for block in blocks if block.layout.other_attention), "")
-
-
-def _parts(count: Counter[str]) -> Parts:
-    return Parts(**{field.name: count[field.name] for field in fields(Parts)})
 
 
 def _ratio(before: Costs, after: Costs) -> float | None:

@@ -14,8 +14,7 @@ from prune_heads.execution.pool import MOST_DEATHS, Begin, Link, LostError, Pool
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
-_DIGITS = 10_000
-"""Ray counts shares of a core or a GPU in ten-thousandths."""
+_DIGITS = 10_000  # Ray counts shares of a core or a GPU in ten-thousandths
 _DIED = (
     f"a part of the work must not end its worker; part {{unit}} has ended {MOST_DEATHS}, the last one by: {{how}}. "
     "If memory was short, take fewer --shards or a lower --batch-size"
@@ -115,8 +114,7 @@ class Shards:
     """So many workers on a cluster, which share the parts of one job."""
 
     n: int
-    address: str | None = None
-    """See `connected`."""
+    address: str | None = None  # see `connected`
 
     def run(
         self,

@@ -24,8 +24,8 @@ from prune_heads.errors import PruneHeadsError, RunError, first_line
 Begin = Callable[[int], Callable[[Any], Any]]
 """Called once in each worker with its number, from 0; gives what does a unit. Importable by name, or a partial."""
 
-MOST_DEATHS = 3
-"""Workers that may die of one unit, or in a row before they have loaded."""
+MOST_DEATHS = 3  # workers that may die of one unit, or in a row before they have loaded
+_LOADING = "loading"
 
 
 class LostError(Exception):
@@ -64,11 +64,11 @@ class Pool:
     @property
     def has_room(self) -> bool:
         """Whether a worker has loaded and has nothing to do."""
-        return any(link.is_ready and link.doing is None for link in self.links)
+        return any(link.doing is None for link in self.links)
 
     def submit(self, name: Hashable, unit: Any) -> None:
         """Hand a unit to a worker with nothing to do."""
-        link = next(link for link in self.links if link.is_ready and link.doing is None)
+        link = next(link for link in self.links if link.doing is None)
         link.doing = name
         link.send(unit)
 
@@ -84,23 +84,21 @@ class Pool:
             name, link.doing = link.doing, None
             try:
                 answer = link.receive()
-                link.is_ready = True
             except LostError as lost:
-                self._replace(link, lost)
+                self._replace(link, link.n_deaths + 1 if name == _LOADING else 0, lost)
                 answer = lost
             except Exception as error:
-                if not link.is_ready:
+                if name == _LOADING:
                     said = f"workers must start; one says {type(error).__name__}: {first_line(error)}"
                     raise error if isinstance(error, PruneHeadsError) else RunError(said) from error
                 answer = error
-            if name is not None:
+            if name != _LOADING:
                 ended.append((name, answer))
         return ended
 
-    def _replace(self, link: Any, lost: LostError) -> None:
+    def _replace(self, link: Any, n_deaths: int, lost: LostError) -> None:
         link.kill()
         self.links.remove(link)
-        n_deaths = 0 if link.is_ready else link.n_deaths + 1
         if n_deaths < MOST_DEATHS:
             self.links.append(self.start(link.number))
             self.links[-1].n_deaths = n_deaths
@@ -116,10 +114,8 @@ class Link:
     """What a pool knows of a worker."""
 
     number: int
-    is_ready: bool = False
-    doing: Hashable = None
-    n_deaths: int = 0
-    """In a row, before it was ready."""
+    doing: Hashable = _LOADING  # the name of a unit; None: it waits for one
+    n_deaths: int = 0  # in a row, before it had loaded
 
 
 class _Process(Link):
@@ -234,8 +230,7 @@ def do_all(
 class Chain:
     """Steps, each of which needs what the ones before it leave: importable by name, or partials of such functions."""
 
-    name: str
-    """Stands before each line that its process writes to stderr."""
+    name: str  # stands before each line that its process writes to stderr
     steps: Sequence[Callable[[], None]]
 
     def run(self) -> None:

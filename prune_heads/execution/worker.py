@@ -21,18 +21,13 @@ from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool
 from prune_heads.execution.spec import Trial, Values
 from prune_heads.files import clear_left_over
 
-RunTrial = Callable[[Trial], Mapping[str, Any]]
-"""Trial -> record. Raises whatever goes wrong."""
-Workers = Callable[[Begin, int], AbstractContextManager[Pool]]
-"""Starts the workers of a pool, for so many trials."""
+RunTrial = Callable[[Trial], Mapping[str, Any]]  # Trial -> record. Raises whatever goes wrong.
+Workers = Callable[[Begin, int], AbstractContextManager[Pool]]  # starts the workers of a pool, for so many trials
 
-LOOK_SECONDS = 0.5
-"""Between two looks at what others are working on."""
-BACK_OFF_SECONDS = 1.0
-"""Before the first new attempt of a trial that failed; doubled for each one after it."""
+LOOK_SECONDS = 0.5  # between two looks at what others are working on
+BACK_OFF_SECONDS = 1.0  # before the first new attempt of a trial that failed; doubled for each one after it
 _OF_DEATHS = f"{MOST_DEATHS} workers have died of it (exit code -9 is a kill, often for memory)"
-_GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples, without their whole parts, lie far apart, however many are taken."""
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples, without their whole parts, lie far apart, however many are taken
 
 
 @dataclass(frozen=True)
@@ -97,26 +92,19 @@ class Worker:
     """Works through the trials of a sweep until none is left."""
 
     folder: SweepFolder
-    trials: Sequence[Trial]
-    """All of the sweep, done or not."""
-    begin: Callable[[], RunTrial]
-    """Called once in each process, for what runs its trials; importable by name."""
+    trials: Sequence[Trial]  # all of the sweep, done or not
+    begin: Callable[[], RunTrial]  # called once in each process, for what runs its trials; importable by name
     workers: Workers
     tell: Tell = lambda event: None
-    stopping: Callable[[], bool] = lambda: False
-    """Asked before a trial is begun."""
+    stopping: Callable[[], bool] = lambda: False  # asked before a trial is begun
     _: KW_ONLY
-    retries: int = 0
-    """Further attempts of a trial that fails."""
-    stop_after: int | None = None
-    """Failures (for good, of this worker) after which no trial is begun; None: go on."""
-    waits: bool = True
-    """For the trials of living others, to take over if they die."""
+    retries: int = 0  # further attempts of a trial that fails
+    stop_after: int | None = None  # failures (for good, of this worker) after which no trial is begun; None: go on
+    waits: bool = True  # for the trials of living others, to take over if they die
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     n_done: int = 0
-    n_failed: int = 0
-    """For good."""
+    n_failed: int = 0  # for good
 
     def __post_init__(self) -> None:
         self.claims = self.folder.claims()
@@ -153,7 +141,8 @@ class Worker:
                 for digest, answer in pool.wait(LOOK_SECONDS):
                     waiting.extend(self._ended(digest, answer))
             elif waiting:
-                if not self.waits and all(self._is_for_others(trial) for trial in waiting):
+                theirs = (not self._rests(trial) and self.claims.has_beaten(trial.digest) for trial in waiting)
+                if not self.waits and all(theirs):
                     return
                 self.sleep(LOOK_SECONDS)
 
@@ -216,9 +205,6 @@ class Worker:
 
     def _rests(self, trial: Trial) -> bool:
         return self._not_before.get(trial.digest, 0.0) > self.clock()
-
-    def _is_for_others(self, trial: Trial) -> bool:
-        return not self._rests(trial) and self.claims.has_beaten(trial.digest)
 
     def _stops(self) -> bool:
         return (self.stop_after is not None and self.n_failed >= self.stop_after) or self.stopping()

@@ -1,7 +1,6 @@
 """What a model costs before and after heads are removed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -53,7 +52,7 @@ def info_table(report: Mapping[str, Any]) -> RenderableType:
 
 
 def _counts(parts: Parts | None) -> dict[str, int] | None:
-    return None if parts is None else {**asdict(parts), "total": parts.total}
+    return None if parts is None else {**parts._asdict(), "total": parts.total}
 
 
 def _notes(budget: Budget, beside: Sequence[str]) -> list[str]:

@@ -12,8 +12,7 @@ from prune_heads.tables import Table, columns
 from prune_heads.tables.terminal import line
 
 _WIDTH = 24
-_SHOWN = 200
-"""Rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them."""
+_SHOWN = 200  # rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them
 _NAMES = ("model", "task", "split")
 
 
