@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
+from prune_heads.anatomy import AttentionBlock, attention_blocks, units
+from prune_heads.anatomy.block import gone_from
 from prune_heads.costs import head_parameters, head_weights, is_in_layers, is_linear, linear_weights, pieces
 from prune_heads.heads import HeadMask, Heads, as_mask
 
@@ -74,26 +75,24 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Bu
         UnsupportedModelError: If the type is unknown.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
-    now = attention_blocks(model)
-    n_heads = head_counts(now)
-    left = frozenset((b, head) for b, block in enumerate(now) for head in block.original_heads)
-    everything = HeadMask.all(n_heads)
-    gone = HeadMask(everything.n_heads, everything.pruned - left)
+    gone = gone_from(attention_blocks(model))
     if gone:  # the shapes of a block without heads do not tell what they were
         with torch.device("meta"):
             model = type(model)(copy.deepcopy(model.config))
     blocks = attention_blocks(model)
-    removed = (as_mask(heads, n_heads) | gone).with_whole(units(blocks))
+    removed = (as_mask(heads, gone.n_heads) | gone).with_whole(units(blocks))
     return Budget(
         blocks=tuple(blocks),
         removed=removed,
         n_tokens=n_tokens,
         before=costs(model, HeadMask(removed.n_heads), n_tokens),
         after=costs(model, removed, n_tokens),
-        without_heads=costs(model, everything, n_tokens),
+        without_heads=costs(model, HeadMask.all(gone.n_heads), n_tokens),
         uncounted=tuple(_uncounted(model, blocks)),
-        not_counted_because=_not_counted(blocks),
-        not_removed=next((block.layout.stays for block in blocks if block.layout.stays), ""),
+        not_counted_because=next(
+            (block.layout.other_attention for block in blocks if block.layout.other_attention), ""
+        ),
+        not_removed=next(filter(None, (block.layout.stays for block in blocks)), ""),
     )
 
 
@@ -118,12 +117,8 @@ def costs(model: PreTrainedModel, removed: HeadMask, n_tokens: int) -> Costs:
             dims = len(block.query.heads[0]) + len(block.value.heads[0])
             multiply_adds["attention"] += n_tokens**2 * n_left * dims
             multiply_adds["attention"] += n_tokens * (linear_weights(block) - head_weights(block, places))
-    return Costs(Parts(**parameters), None if _not_counted(blocks) else Parts(**multiply_adds))
-
-
-def _not_counted(blocks: Sequence[AttentionBlock]) -> str:
-    """How some attention is not one product of all tokens with all; empty where all is."""
-    return next((block.layout.other_attention for block in blocks if block.layout.other_attention), "")
+    is_counted = not any(block.layout.other_attention for block in blocks)
+    return Costs(Parts(**parameters), Parts(**multiply_adds) if is_counted else None)
 
 
 def _ratio(before: Costs, after: Costs) -> float | None:
