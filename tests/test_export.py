@@ -14,9 +14,9 @@ from transformers import AutoModelForSequenceClassification
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
 from prune_heads.checkpoints import Checkpoint, fingerprint, linear_maps
 from prune_heads.checkpoints import onnx as onnx_module
-from prune_heads.checkpoints.dense import dense_model
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx, write_onnx
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.coverage.table import committed_table
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.errors import CheckpointError, ExportError, NotFiniteError

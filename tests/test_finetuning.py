@@ -10,7 +10,7 @@ import torch
 from loading import load_classifier
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from prune_heads.checkpoints.to_finetune import load_to_finetune
+from prune_heads.checkpoints.loader import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import Claims, Owner
 from prune_heads.execution.holding import NAME, held

@@ -23,7 +23,7 @@ from transformers import (
     ModernBertForTokenClassification,
 )
 
-from prune_heads.checkpoints.to_finetune import load_to_finetune
+from prune_heads.checkpoints.loader import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.tasks.task import load_task

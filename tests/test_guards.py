@@ -13,7 +13,7 @@ READERS = {
     "execution/claims.py": "claims, which processes of ours write",
     "execution/owner.py": "what the system says of processes",
     "studies/saves.py": "saves of a training that was killed, by their checksums",
-    "checkpoints/weight_files.py": "tensors, as weights alone",
+    "checkpoints/fit.py": "tensors, as weights alone",
     "guide/__init__.py": "shipped with the package",
     "coverage/table.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",

@@ -1,7 +1,11 @@
-"""A checkpoint with its tokenizer: loaded by one function, whatever head its model has."""
+"""A checkpoint with its tokenizer: loaded with the head that it has, or with a new one to be fine-tuned."""
 
+import copy
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +17,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.anatomy.context import on_context
-from prune_heads.checkpoints.fit import check_class, check_weights, read_config
-from prune_heads.checkpoints.head import Head, HeadOf
+from prune_heads.checkpoints.fit import check_class, read_config
+from prune_heads.checkpoints.head import CLASSIFICATION, Head, HeadOf
 from prune_heads.checkpoints.language_model import Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
-from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
-from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
-from prune_heads.checkpoints.random_texts import random_texts
-from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
-from prune_heads.checkpoints.weight_files import check_weight_files
+from prune_heads.checkpoints.loading import find, folder_of, reading
+from prune_heads.checkpoints.pruned import heads_gone, load_pruned, read_model
+from prune_heads.checkpoints.tokenizer import TOKENIZER_FILES, check_tokenizer, no_tokenizer, random_texts, settle
 from prune_heads.errors import CheckpointError, first_line
 
 _PROBE_LENGTHS = (8, 6, 4)
@@ -109,68 +111,147 @@ def load_checkpoint(
     source, shown = find(name, task)
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
         config, raw = read_config(source, shown, where)
-        wanted = head if isinstance(head, Head) else head(config, shown)
-        if wanted.prepare is None:
-            check_class(config, raw, shown, wanted.suffix, wanted.name)
-        reader = read_preprocessor(source, shown, wanted, where)
-        if isinstance(source, Path) and has_removed_heads(source):
+        head = head if isinstance(head, Head) else head(config, shown)
+        if head.prepare is None:
+            check_class(config, raw, shown, head)
+        reader = _read_preprocessor(source, shown, head, where)
+        if isinstance(source, Path) and heads_gone(source):
             model = load_pruned(source, dtype=dtype)
         else:
-            model, info, stored = read_model(source, shown, config, wanted, dtype, where)
-            check_weights(model, info, shown, stored=stored, unused=wanted.unused, head=wanted.name, cure=wanted.cure)
-    loaded = finished(model, reader, source, shown, raw, wanted)
+            model, _ = read_model(getattr(transformers, head.auto), source, shown, config, head, dtype, where)
+    loaded = _finished(model, reader, source, shown, raw, head)
     use_onednn(model)
-    if wanted.prepare is not None:
-        wanted.prepare(model)
+    if head.prepare is not None:
+        head.prepare(model)
     elif not config.architectures:
         note = f"config.json names no class in 'architectures'; {type(model).__name__} is taken"
         loaded = loaded._replace(notes=(note, *loaded.notes))
     return loaded
 
 
-def read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:
-    """The tokenizer or image processor, as it is."""
-    if head.reads == "image":
-        return _image_processor(source, name, where)
-    return load_tokenizer(source, name, where)
+def load_to_finetune(
+    name: str,
+    labels: Sequence[str] | None,
+    *,
+    head: Head = CLASSIFICATION,
+    problem: str = "single_label_classification",
+    task: str | None = None,
+    trust_remote_code: bool = False,
+) -> Checkpoint:
+    """Load a pretrained model, in float32, with a head for these labels.
 
+    A head that the checkpoint has for the same labels by name, in whatever order, is kept; any other is drawn anew
+    from PyTorch's generator, which the caller seeds. So is a pooler that the checkpoint lacks.
 
-def _image_processor(source: Path | str, name: str, where: dict[str, Any]) -> Any:
-    try:
-        return transformers.AutoImageProcessor.from_pretrained(source, **where)
-    except ImportError as error:
+    Args:
+        name: A local folder, a repository on the hub, or `mini`.
+        labels: Of the task, by name; None for a score.
+        head: Which head is trained.
+        problem: The `problem_type` of a head with labels.
+        task: The task's name, by which `mini` finds its checkpoint.
+        trust_remote_code: Run code that a hub repository brings along.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be loaded, lacks more than a head, or has had heads removed.
+    """
+    source, shown = find(name, task)
+    if isinstance(source, Path) and heads_gone(source):
         raise CheckpointError(
-            f"the image processor of {name} must be one that the installed packages can run; transformers says: "
-            f"{first_line(error)}. Install the torchvision that is made for your torch"
-        ) from error
-    except (OSError, ValueError) as error:
-        if isinstance(source, Path) and not (source / "preprocessor_config.json").is_file():
+            f"fine-tuning must start from a whole model; {shown} has had heads removed. Fine-tune first, then prune"
+        )
+    problem = "regression" if labels is None else problem
+    with reading(source, shown, trust_remote_code=trust_remote_code) as where:
+        config, raw = read_config(source, shown, where)
+        reader = _read_preprocessor(source, shown, head, where)
+        keeps_head = _has_head_for(config, labels, head, problem)
+        if not keeps_head:
+            config.id2label = dict(enumerate(labels or ("score",)))
+            config.label2id = {label: index for index, label in config.id2label.items()}
+            config.problem_type = None if problem == "single_label_classification" else problem
+        pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
+        under = replace(head, name="model under its head", unused=(*head.unused, *_other_heads(config)))
+        model_class, draw = getattr(transformers, head.auto), partial(_draw, anew=not (keeps_head or pretrained))
+        model, drawn = read_model(model_class, source, shown, config, under, torch.float32, where, draw=draw)
+    return _finished(model, reader, source, shown, raw, head)._replace(drawn=tuple(sorted(drawn)))
+
+
+def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:
+    """The tokenizer or image processor, as it is."""
+    is_image = head.reads == "image"
+    try:
+        return (transformers.AutoImageProcessor if is_image else transformers.AutoTokenizer).from_pretrained(
+            source, **where
+        )
+    except Exception as error:
+        if is_image and isinstance(error, ImportError):
+            raise CheckpointError(
+                f"the image processor of {name} must be one that the installed packages can run; transformers says: "
+                f"{first_line(error)}. Install the torchvision that is made for your torch"
+            ) from error
+        files = ("preprocessor_config.json",) if is_image else TOKENIZER_FILES
+        if not isinstance(source, Path) or any((source / file).exists() for file in files):
+            raise
+        if is_image:
             raise CheckpointError(
                 f"a checkpoint must hold its image processor, preprocessor_config.json; {name} holds none. Copy the "
                 "file of the checkpoint that the model was trained from into the folder"
             ) from error
-        raise
+        raise no_tokenizer(name) from error
 
 
-def read_model(
-    source: Path | str, name: str, config: PreTrainedConfig, head: Head, dtype: torch.dtype, where: dict[str, Any]
-) -> tuple[PreTrainedModel, dict[str, Any], dict[str, str]]:
-    """The model, what transformers reports of loading it, and the types of the tensors in the files: unchecked."""
-    stored = check_weight_files(source if isinstance(source, Path) else None, name)
-    model, info = getattr(transformers, head.auto).from_pretrained(
-        source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
-    )
-    return model, info, stored or check_weight_files(folder_of(source), name)
-
-
-def finished(
+def _finished(
     model: PreTrainedModel, reader: Any, source: Path | str, name: str, raw: Mapping[str, Any], head: Head
 ) -> Checkpoint:
     """The checkpoint in evaluation mode, with its tokenizer checked and what was left open settled."""
+    folder = folder_of(source)
     notes = settle(model, reader, raw, pads=head.token is not None)
     if head.reads == "text":
-        check_tokenizer(reader, model, name, folder=folder_of(source), token=head.token)
-    return Checkpoint(model.eval(), reader, name, revision_in_cache(source), notes)
+        check_tokenizer(reader, model, name, folder=folder, token=head.token)
+    return Checkpoint(model.eval(), reader, name, folder.name if folder and folder != source else None, notes)
+
+
+def _has_head_for(config: Any, labels: Sequence[str] | None, head: Head, problem: str) -> bool:
+    has_it = not config.architectures or any(head.suffix in name for name in config.architectures)
+    if config.problem_type not in (None, problem):
+        return False
+    if labels is None:
+        return has_it and config.num_labels == 1
+    names = [str(name).casefold() for name in config.id2label.values()]
+    return has_it and sorted(names) == sorted(label.casefold() for label in labels)
+
+
+def _other_heads(config: PreTrainedConfig) -> list[str]:
+    """Patterns of the head that the checkpoint has for what it was trained on, which is left out."""
+    found: list[str] = []
+    for named in config.architectures or ():
+        other: Any = getattr(transformers, named, None)
+        if isinstance(other, type) and issubclass(other, PreTrainedModel):
+            with torch.device("meta"):  # names alone
+                model = other(copy.deepcopy(config))
+            if model.base_model is not model:
+                found += [f"^{re.escape(key)}$" for key in model.state_dict() if not _is_inside(model, key)]
+    return found
+
+
+def _is_inside(model: PreTrainedModel, key: str) -> bool:
+    """Whether a weight is of the model under the head."""
+    return key.startswith(f"{model.base_model_prefix}.")
+
+
+@torch.no_grad()
+def _draw(model: PreTrainedModel, info: dict[str, Any], *, anew: bool) -> set[str]:
+    """What the checkpoint lacks outside the model proper or in its pooler, and the head, if that is drawn anew."""
+    lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    drawn = {key for key in lacking if not _is_inside(model, key) or ".pooler." in key}
+    for name, module in model.named_modules():
+        own = {f"{name}.{key}": weight for key, weight in module.named_parameters(recurse=False)}
+        if not anew or not name or _is_inside(model, f"{name}.") or own.keys() <= drawn:
+            continue
+        for weight in own.values():
+            weight._is_hf_initialized = False  # transformers guards what it has loaded
+        model._init_weights(module)
+        drawn |= own.keys()
+    return drawn
 
 
 def fingerprint(model: torch.nn.Module) -> str:

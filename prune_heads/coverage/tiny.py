@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.errors import UnsupportedModelError
 
 N_LABELS, PAD, END, VOCABULARY = 3, 0, 2, 120

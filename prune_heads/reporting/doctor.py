@@ -1,26 +1,15 @@
 """What older scripts rely on and transformers 5 no longer has."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
-from prune_heads.migration import Report
 from prune_heads.migration.uses import USES
 from prune_heads.tables import Table, columns
 from prune_heads.tables.terminal import line, titled
-
-
-def doctor_report(report: Report) -> dict[str, Any]:
-    """An object a finding, with what transformers 5 does and what to write instead."""
-    return {
-        "findings": [{**asdict(found), **USES[found.use]._asdict()} for found in report.findings],
-        "unreadable": [asdict(file) for file in report.unreadable],
-        "n_files": report.n_files,
-    }
 
 
 def doctor_table(report: Mapping[str, Any]) -> RenderableType:

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 
 from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
-from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.language_model import objective_of
+from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.errors import DataError, UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of

@@ -15,10 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prune_heads.checkpoints import Checkpoint, write_tokenizer
-from prune_heads.checkpoints.dense import dense_model
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, joined, run_onnx, write_onnx
-from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.checkpoints.random_texts import random_texts
+from prune_heads.checkpoints.pruned import dense_model
+from prune_heads.checkpoints.tokenizer import random_texts
 from prune_heads.costs import n_parameters
 from prune_heads.errors import ExportError, NotFiniteError, first_line
 from prune_heads.files import new_directory, write_json

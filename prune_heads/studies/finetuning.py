@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 
 from prune_heads.checkpoints import Checkpoint, fingerprint, write_pruned, write_tokenizer
-from prune_heads.checkpoints.to_finetune import load_to_finetune
+from prune_heads.checkpoints.loader import load_to_finetune
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.holding import held
