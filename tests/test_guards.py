@@ -12,7 +12,7 @@ READERS = {
     "migration/__init__.py": "looks for names in bytes before it reads",
     "execution/claims.py": "claims, which processes of ours write",
     "execution/owner.py": "what the system says of processes",
-    "studies/saves.py": "saves of a training that was killed, by their checksums",
+    "studies/training.py": "saves of a training that was killed, by their checksums",
     "checkpoints/fit.py": "tensors, as weights alone",
     "guide/__init__.py": "shipped with the package",
     "coverage/table.py": "shipped with the package",
