@@ -15,8 +15,8 @@ from prune_heads.cli.groups import Json, Words, grouped
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.pruning import finetune
 from prune_heads.errors import OptionError, UnfitError
-from prune_heads.execution.chains import Chain, run_chains
-from prune_heads.execution.holding import held
+from prune_heads.execution.claims import held
+from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.options import Conditions, Reproducing, Setup, options_of
 from prune_heads.options.choices import Reproduction
 from prune_heads.options.trials import placed, setup_of

@@ -1,6 +1,7 @@
 """What each command leaves in its output folder beside the record."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 TABLE_FILE = "table.md"
 HEADS_FILE = "heads.json"
-CURVES_FILE = "curves.csv"
-GRADIENTS_FILE = "gradients.safetensors"
-CHECKPOINT_FOLDER = "checkpoint"
 
 Record = dict[str, Any]
 
@@ -58,23 +56,17 @@ def bench_files(record: Record, removed: HeadMask) -> Files:
 def correlation_files(record: Record) -> Files:
     """The table, and a scatter a pair."""
     numbers = combinations(range(1, len(record["series"]) + 1), 2)
-    pairs = zip(numbers, record["correlations"], strict=True)
-    return {
-        TABLE_FILE: correlation_page(record).to_markdown(),
-        **{
-            f"scatter-{first}-{second}": _figure(figures.correlation_scatter(record, pair))
-            for (first, second), pair in pairs
-        },
+    scatters = {
+        f"scatter-{first}-{second}": _figure(figures.correlation_scatter(record, pair))
+        for (first, second), pair in zip(numbers, record["correlations"], strict=True)
     }
+    return {TABLE_FILE: correlation_page(record).to_markdown(), **scatters}
 
 
 def curve_files(record: Record) -> Files:
     """The table, the points and the figure."""
-    return {
-        TABLE_FILE: curve_page(record).to_markdown(),
-        CURVES_FILE: curve_csv(record),
-        "curve": _figure(figures.criteria_figure(record)),
-    }
+    figure = _figure(figures.criteria_figure(record))
+    return {TABLE_FILE: curve_page(record).to_markdown(), "curves.csv": curve_csv(record), "curve": figure}
 
 
 def finetuning_files(record: Record) -> Files:
@@ -84,26 +76,29 @@ def finetuning_files(record: Record) -> Files:
 
 def run_files(result: RunResult, *, checkpoint: bool = False) -> Files:
     """The heads, the table, the scores, the curve and, if asked, the pruned model."""
-    found = dict[str, Any]()
-    if result.scored is not None:
-        found |= score_files(result.scored, result.mask.descriptors())
+    found = dict[str, Any]() if result.scored is None else {**score_files(result.scored, result.mask.descriptors())}
     if result.record["curve"]:
         found["curve"] = _figure(figures.curve_figure(result.record))
-    if checkpoint:
-        found[CHECKPOINT_FOLDER] = _checkpoint(result.model, result.tokenizer)
-    return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: run_page(result.record).to_markdown(), **found}
+    kept = pruned_files(result.mask, result.model, result.tokenizer) if checkpoint else {}
+    return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: run_page(result.record).to_markdown(), **found, **kept}
 
 
 def score_files(scored: ScoreResult, pruned: Sequence[str] = ()) -> Files:
     """The scores, their heat map and, where there is one, the matrix of gradients they come from."""
     report = scored.report()
-    gradients = {} if scored.gradients is None else {GRADIENTS_FILE: _gradients(scored)}
+    gradients = {} if scored.gradients is None else {"gradients.safetensors": partial(_write_gradients, scored)}
     return {SCORES_FILE: report, "scores": _figure(figures.heat_map(report, pruned)), **gradients}
 
 
 def pruned_files(mask: HeadMask, model: PreTrainedModel, tokenizer: Tokenizer) -> Files:
     """The heads that are gone, and the checkpoint."""
-    return {HEADS_FILE: mask.to_json(), CHECKPOINT_FOLDER: _checkpoint(model, tokenizer)}
+
+    def write(path: Path) -> None:
+        path.mkdir()
+        write_pruned(model, path)
+        write_tokenizer(tokenizer, path)
+
+    return {HEADS_FILE: mask.to_json(), "checkpoint": write}
 
 
 def _figure(figure: "Figure") -> Callable[[Path], None]:
@@ -111,26 +106,12 @@ def _figure(figure: "Figure") -> Callable[[Path], None]:
     return lambda path: figures.save(figure, path.parent, path.name)
 
 
-def _checkpoint(model: PreTrainedModel, tokenizer: Tokenizer) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        path.mkdir()
-        write_pruned(model, path)
-        write_tokenizer(tokenizer, path)
-
-    return write
-
-
-def _gradients(scored: ScoreResult) -> Callable[[Path], None]:
+def _write_gradients(scored: ScoreResult, path: Path) -> None:
     """The matrix (examples x heads), in safetensors; its metadata name the heads of the columns, from 1."""
-    gradients = scored.gradients
+    gradients, names = scored.gradients, head_counts(scored.blocks).names()
     assert gradients is not None
-    names = head_counts(scored.blocks).names()
     heads = [
         f"{name}:{head + 1}" for name, block in zip(names, scored.blocks, strict=True) for head in block.original_heads
     ]
-    tensors: dict[str, NDArray[Any]] = {
-        "signed": gradients.signed,
-        "absolute": gradients.absolute,
-        "n_tokens": np.asarray(gradients.n_tokens),
-    }
-    return lambda path: save_file(tensors, path, metadata={"heads": " ".join(heads)})
+    arrays: dict[str, NDArray[Any]] = {name: getattr(gradients, name) for name in ("signed", "absolute")}
+    save_file({**arrays, "n_tokens": np.asarray(gradients.n_tokens)}, path, metadata={"heads": " ".join(heads)})
