@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from loading import load_classifier
+from loading import load_classifier, load_to_finetune
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from prune_heads.checkpoints.loader import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import NAME, Claims, Owner, held
 from prune_heads.objectives.batches import Batches

@@ -4,13 +4,11 @@ import json
 
 import pytest
 import torch
-from loading import load_language_model
+from loading import load_language_model, load_to_finetune
 from safetensors.torch import load_file, save_file
 from spoiled import QUERY, SHARDS, codes, edit, logits, refuse, rewrite, saved, shard
 from tiny import tiny_model
 from tiny_texts import save_language_model, tiny_language_model
-
-from prune_heads.checkpoints.loader import load_to_finetune
 
 
 @pytest.mark.parametrize(

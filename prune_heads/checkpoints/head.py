@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -57,15 +58,13 @@ HeadOf = Callable[[PreTrainedConfig, str], Head]
 
 CLASSIFICATION = Head("AutoModelForSequenceClassification")
 
+_language_model = partial(
+    Head, name="language-modelling head", unused=UNUSED, cure="Name the checkpoint as it was pretrained"
+)
 LANGUAGE_MODELS: Mapping[Objective, Head] = {
-    objective: Head(
-        auto, "language-modelling head", "text", token, UNUSED, "Name the checkpoint as it was pretrained", check
-    )
-    for objective, auto, token, check in (
-        ("causal", "AutoModelForCausalLM", None, check_causal),
-        ("masked", "AutoModelForMaskedLM", "mask", lambda model: None),
-        ("seq2seq", "AutoModelForSeq2SeqLM", "pad", check_start),
-    )
+    "causal": _language_model("AutoModelForCausalLM", token=None, prepare=check_causal),
+    "masked": _language_model("AutoModelForMaskedLM", token="mask", prepare=lambda model: None),
+    "seq2seq": _language_model("AutoModelForSeq2SeqLM", prepare=check_start),
 }
 
 

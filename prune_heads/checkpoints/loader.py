@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from prune_heads.anatomy import attention_blocks
 from prune_heads.anatomy.context import on_context
 from prune_heads.checkpoints.fit import check_class, read_config
-from prune_heads.checkpoints.head import CLASSIFICATION, Head, HeadOf
+from prune_heads.checkpoints.head import Head, HeadOf
 from prune_heads.checkpoints.language_model import Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading
 from prune_heads.checkpoints.pruned import heads_gone, load_pruned, read_model
-from prune_heads.checkpoints.tokenizer import TOKENIZER_FILES, check_tokenizer, no_tokenizer, random_texts, settle
+from prune_heads.checkpoints.tokenizer import TOKENIZER, TOKENIZER_FILES, check_tokenizer, lacking, random_texts, settle
 from prune_heads.errors import CheckpointError, first_line
 
 _PROBE_LENGTHS = (8, 6, 4)
@@ -88,6 +88,16 @@ class Checkpoint(NamedTuple):
         return sizes[0]
 
 
+class Learned(NamedTuple):
+    """What a model is fine-tuned for."""
+
+    labels: Sequence[str] | None
+    """By name; None for a score."""
+    problem: str = "single_label_classification"
+    """The `problem_type` of a head with labels."""
+
+
+# long: one checkpoint from its name to its last check
 def load_checkpoint(
     name: str,
     head: Head | HeadOf,
@@ -95,8 +105,9 @@ def load_checkpoint(
     task: str | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
+    learned: Learned | None = None,
 ) -> Checkpoint:
-    """Load a model that has a trained head.
+    """Load a model that has a trained head, or one to be fine-tuned.
 
     Args:
         name: A local folder (also one that `save_pruned` has written), a repository on the hub, or `mini`.
@@ -104,6 +115,9 @@ def load_checkpoint(
         task: The task's name, by which `mini` finds its checkpoint.
         dtype: Half-precision checkpoints are computed in float32 unless asked otherwise.
         trust_remote_code: Run code that a hub repository brings along.
+        learned: What the model is to be fine-tuned for. A head that it has for the same labels by name, in whatever
+            order, is kept; any other is drawn anew from PyTorch's generator, which the caller seeds. So is a pooler
+            that the checkpoint lacks.
 
     Raises:
         CheckpointError: Saying what the checkpoint lacks and what to do.
@@ -111,113 +125,71 @@ def load_checkpoint(
     source, shown = find(name, task)
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
         config, raw = read_config(source, shown, where)
-        head = head if isinstance(head, Head) else head(config, shown)
-        if head.prepare is None:
+        head = under = head if isinstance(head, Head) else head(config, shown)
+        draw = None
+        if learned is not None:
+            under, draw = _new_head(config, head, learned)
+        elif head.prepare is None:
             check_class(config, raw, shown, head)
-        reader = _read_preprocessor(source, shown, head, where)
-        if isinstance(source, Path) and heads_gone(source):
+        reader, drawn = _read_preprocessor(source, shown, head, where), set[str]()
+        if not isinstance(source, Path) or not heads_gone(source):
+            auto = getattr(transformers, head.auto)
+            model, drawn = read_model(auto, source, shown, config, under, dtype, where, draw=draw)
+        elif learned is None:
             model = load_pruned(source, dtype=dtype)
         else:
-            model, _ = read_model(getattr(transformers, head.auto), source, shown, config, head, dtype, where)
-    loaded = _finished(model, reader, source, shown, raw, head)
-    use_onednn(model)
-    if head.prepare is not None:
-        head.prepare(model)
-    elif not config.architectures:
-        note = f"config.json names no class in 'architectures'; {type(model).__name__} is taken"
-        loaded = loaded._replace(notes=(note, *loaded.notes))
-    return loaded
-
-
-def load_to_finetune(
-    name: str,
-    labels: Sequence[str] | None,
-    *,
-    head: Head = CLASSIFICATION,
-    problem: str = "single_label_classification",
-    task: str | None = None,
-    trust_remote_code: bool = False,
-) -> Checkpoint:
-    """Load a pretrained model, in float32, with a head for these labels.
-
-    A head that the checkpoint has for the same labels by name, in whatever order, is kept; any other is drawn anew
-    from PyTorch's generator, which the caller seeds. So is a pooler that the checkpoint lacks.
-
-    Args:
-        name: A local folder, a repository on the hub, or `mini`.
-        labels: Of the task, by name; None for a score.
-        head: Which head is trained.
-        problem: The `problem_type` of a head with labels.
-        task: The task's name, by which `mini` finds its checkpoint.
-        trust_remote_code: Run code that a hub repository brings along.
-
-    Raises:
-        CheckpointError: If the checkpoint cannot be loaded, lacks more than a head, or has had heads removed.
-    """
-    source, shown = find(name, task)
-    if isinstance(source, Path) and heads_gone(source):
-        raise CheckpointError(
-            f"fine-tuning must start from a whole model; {shown} has had heads removed. Fine-tune first, then prune"
-        )
-    problem = "regression" if labels is None else problem
-    with reading(source, shown, trust_remote_code=trust_remote_code) as where:
-        config, raw = read_config(source, shown, where)
-        reader = _read_preprocessor(source, shown, head, where)
-        keeps_head = _has_head_for(config, labels, head, problem)
-        if not keeps_head:
-            config.id2label = dict(enumerate(labels or ("score",)))
-            config.label2id = {label: index for index, label in config.id2label.items()}
-            config.problem_type = None if problem == "single_label_classification" else problem
-        pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
-        under = replace(head, name="model under its head", unused=(*head.unused, *_other_heads(config)))
-        model_class, draw = getattr(transformers, head.auto), partial(_draw, anew=not (keeps_head or pretrained))
-        model, drawn = read_model(model_class, source, shown, config, under, torch.float32, where, draw=draw)
-    return _finished(model, reader, source, shown, raw, head)._replace(drawn=tuple(sorted(drawn)))
+            gone = f"{shown} has had heads removed"
+            raise CheckpointError(f"fine-tuning must start from a whole model; {gone}. Fine-tune first, then prune")
+    folder, notes = folder_of(source), settle(model, reader, raw, pads=head.token is not None)
+    if head.reads == "text":
+        check_tokenizer(reader, model, shown, folder, head.token)
+    if learned is None:
+        use_onednn(model)
+        if head.prepare is not None:
+            head.prepare(model)
+        elif not config.architectures:
+            notes = (f"config.json names no class in 'architectures'; {type(model).__name__} is taken", *notes)
+    revision = folder.name if folder is not None and isinstance(source, str) else None
+    return Checkpoint(model.eval(), reader, shown, revision, notes, tuple(sorted(drawn)))
 
 
 def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:
     """The tokenizer or image processor, as it is."""
     is_image = head.reads == "image"
+    kind = transformers.AutoImageProcessor if is_image else transformers.AutoTokenizer
+    files = ("preprocessor_config.json",) if is_image else TOKENIZER_FILES
     try:
-        return (transformers.AutoImageProcessor if is_image else transformers.AutoTokenizer).from_pretrained(
-            source, **where
-        )
+        return kind.from_pretrained(source, **where)
     except Exception as error:
         if is_image and isinstance(error, ImportError):
             raise CheckpointError(
                 f"the image processor of {name} must be one that the installed packages can run; transformers says: "
                 f"{first_line(error)}. Install the torchvision that is made for your torch"
             ) from error
-        files = ("preprocessor_config.json",) if is_image else TOKENIZER_FILES
         if not isinstance(source, Path) or any((source / file).exists() for file in files):
             raise
-        if is_image:
-            raise CheckpointError(
-                f"a checkpoint must hold its image processor, preprocessor_config.json; {name} holds none. Copy the "
-                "file of the checkpoint that the model was trained from into the folder"
-            ) from error
-        raise no_tokenizer(name) from error
+        raise lacking(name, f"image processor, {files[0]}" if is_image else TOKENIZER) from error
 
 
-def _finished(
-    model: PreTrainedModel, reader: Any, source: Path | str, name: str, raw: Mapping[str, Any], head: Head
-) -> Checkpoint:
-    """The checkpoint in evaluation mode, with its tokenizer checked and what was left open settled."""
-    folder = folder_of(source)
-    notes = settle(model, reader, raw, pads=head.token is not None)
-    if head.reads == "text":
-        check_tokenizer(reader, model, name, folder=folder, token=head.token)
-    return Checkpoint(model.eval(), reader, name, folder.name if folder and folder != source else None, notes)
-
-
-def _has_head_for(config: Any, labels: Sequence[str] | None, head: Head, problem: str) -> bool:
-    has_it = not config.architectures or any(head.suffix in name for name in config.architectures)
-    if config.problem_type not in (None, problem):
-        return False
+def _new_head(
+    config: Any, head: Head, learned: Learned
+) -> tuple[Head, Callable[[PreTrainedModel, dict[str, Any]], set[str]]]:
+    """What must be there under a head that is fine-tuned, and what draws it; the configuration is set to its labels."""
+    labels, problem = learned.labels, "regression" if learned.labels is None else learned.problem
+    keeps_head = not config.architectures or any(head.suffix in name for name in config.architectures)
+    keeps_head &= config.problem_type in (None, problem)
     if labels is None:
-        return has_it and config.num_labels == 1
-    names = [str(name).casefold() for name in config.id2label.values()]
-    return has_it and sorted(names) == sorted(label.casefold() for label in labels)
+        keeps_head &= config.num_labels == 1
+    else:
+        names = [str(name).casefold() for name in config.id2label.values()]
+        keeps_head &= sorted(names) == sorted(label.casefold() for label in labels)
+    if not keeps_head:
+        config.id2label = dict(enumerate(labels or ("score",)))
+        config.label2id = {label: index for index, label in config.id2label.items()}
+        config.problem_type = None if problem == "single_label_classification" else problem
+    pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
+    under = replace(head, name="model under its head", unused=(*head.unused, *_other_heads(config)))
+    return under, partial(_draw, anew=not (keeps_head or pretrained))
 
 
 def _other_heads(config: PreTrainedConfig) -> list[str]:

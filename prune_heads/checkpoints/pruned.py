@@ -111,7 +111,7 @@ def read_model(
     dtype: torch.dtype | str,
     where: dict[str, Any],
     *,
-    draw: Callable[[PreTrainedModel, dict[str, Any]], set[str]] = lambda model, info: set(),
+    draw: Callable[[PreTrainedModel, dict[str, Any]], set[str]] | None = None,
     narrow: bool = False,
 ) -> tuple[PreTrainedModel, set[str]]:
     """A model whose weights fit, and the names of those that `draw` has drawn, given what transformers lacks."""
@@ -122,9 +122,9 @@ def read_model(
         source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
     )
     stored = stored or check_weight_files(folder_of(source), name)  # of the hub there are none before
-    drawn = draw(model, info)
+    drawn = draw(model, info) if draw is not None else set[str]()
     files = f"config.json and {HEADS_FILE}" if narrow else "config.json"
-    check_weights(model, info, name, head, stored=stored, drawn=drawn, files=files)
+    check_weights(model, info, name, head, stored, drawn=drawn, files=files)
     return model, drawn
 
 

@@ -18,6 +18,7 @@ TOKENIZER_FILES = (
     *("spiece.model", "sentencepiece.bpe.model", "spm.model"),
 )
 """One of them, at least, describes a tokenizer."""
+TOKENIZER = "tokenizer: tokenizer.json, or the files of its vocabulary"
 _PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 0}
 """Entries of a configuration that change what a forward pass is like and not what it computes: the values we need."""
 _NEEDED = {"pad": "a padding token, for batches", "mask": "a mask token, for the tokens to predict"}
@@ -45,7 +46,8 @@ def check_tokenizer(
     """
     files = tuple(getattr(type(tokenizer), "vocab_files_names", {}).values())
     if folder is not None and files and not any((folder / each).is_file() for each in (*TOKENIZER_FILES, *files)):
-        raise no_tokenizer(name, " and ".join(file for file in files if not file.startswith("tokenizer")))
+        own = " and ".join(file for file in files if not file.startswith("tokenizer"))
+        raise lacking(name, f"tokenizer: tokenizer.json, or {own}" if own else TOKENIZER)
     n_embeddings = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > n_embeddings:
         raise CheckpointError(f"the tokenizer of {name} has {len(tokenizer)} tokens, the model {n_embeddings}. {_OWN}")
@@ -71,12 +73,10 @@ def check_tokenizer(
             raise CheckpointError(f"{role}_token_id in config.json of {name} is {said}, {has}. {_OWN}, or correct it")
 
 
-def no_tokenizer(name: str, own: str = "") -> CheckpointError:
-    """The error where none of the files of a tokenizer is there."""
-    return CheckpointError(
-        f"a checkpoint must hold its tokenizer: tokenizer.json, or {own or 'the files of its vocabulary'}; {name} "
-        "holds none. Copy the files of the tokenizer that the model was trained with into the folder"
-    )
+def lacking(name: str, what: str) -> CheckpointError:
+    """The error where none of the files of a tokenizer or an image processor is there."""
+    cure = "Copy the files that the model was trained with into the folder"
+    return CheckpointError(f"a checkpoint must hold its {what}; {name} holds none. {cure}")
 
 
 def _check_class(tokenizer: Tokenizer, file: Path, name: str) -> None:
