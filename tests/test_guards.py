@@ -10,6 +10,7 @@ READERS = {
     "reading.py": "the reader itself",
     "store/objects.py": "bytes of the store, whose damage arrays.py sees by their checksum",
     "migration/__init__.py": "looks for names in bytes before it reads",
+    "migration/uses.py": "shipped with the package",
     "execution/claims.py": "claims, which processes of ours write, and what the system says of processes",
     "studies/training.py": "saves of a training that was killed, by their checksums",
     "checkpoints/fit.py": "tensors, as weights alone",

@@ -9,7 +9,7 @@ import pytest
 
 from prune_heads.errors import DataError
 from prune_heads.migration import examine, parse
-from prune_heads.migration.uses import MASKS, USES, Module
+from prune_heads.migration.uses import MASKS, Module, cures
 
 MASKED = "model(head_mask=1)"
 
@@ -48,7 +48,7 @@ def found(source):
 )
 def test_a_use_is_found(source, uses):
     assert sorted(use for _, use in found(source)) == sorted(uses)
-    assert set(uses) <= set(USES)
+    assert set(uses) <= set(cures())
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_file_that_cannot_be_parsed_does_not_stop_the_rest(tmp_path):
     (tmp_path / "k.py").write_bytes(b"# -*- coding: latin-1 -*-\nx = '\xff\\d'; model(head_mask=x)")
     report = examine([tmp_path])
     found = {"file": str(tmp_path / "k.py"), "cell": None, "line": 2, "use": "head_mask="}
-    assert report["findings"] == [found | USES["head_mask="]._asdict()]
+    assert report["findings"] == [found | cures()["head_mask="]]
     assert [row["file"] for row in report["unreadable"]] == [str(tmp_path / name) for name in broken]
     kinds = [row["reason"].partition(":")[0] for row in report["unreadable"]]
     assert kinds == ["not Python 3"] * 5 + ["not JSON"] * 3 + ["not a notebook"] * 2 + ["not TOML"]

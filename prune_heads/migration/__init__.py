@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import DataError
-from prune_heads.migration.uses import NAMES, PRUNED, USES, Module
+from prune_heads.migration.uses import NAMES, PRUNED, Module, cures
 from prune_heads.reading import json_of, read_bytes, text_of, toml_of
 
 _KINDS = {".py": "Python 3", ".ipynb": "a notebook", ".json": "JSON", ".toml": "TOML"}
@@ -74,7 +74,7 @@ def examine(paths: Sequence[Path]) -> dict[str, Any]:
         except ValueError as error:
             broken = [(None, f"not {_KINDS[file.suffix]}: {error}")]
         for cell, line, use in uses:
-            findings.append({"file": str(file), "cell": cell, "line": line, "use": use, **USES[use]._asdict()})
+            findings.append({"file": str(file), "cell": cell, "line": line, "use": use, **cures()[use]})
         unreadable += [{"file": str(file), "cell": cell, "reason": reason} for cell, reason in broken]
     return {"findings": findings, "unreadable": unreadable, "n_files": len(files)}
 

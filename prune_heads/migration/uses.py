@@ -1,4 +1,4 @@
-"""The uses that are looked for, what transformers 5 makes of each, what to write instead, and where a module has them.
+"""The uses that are looked for, what to write instead of each, and where a module has them.
 
 Seen: keyword arguments of calls, also by `**` with a dict that is written there or was filled under that name in the
 same file; calls of methods; the attribute `pruned_heads`; imports from transformers, and calls of what they bind.
@@ -14,8 +14,10 @@ methods that are not called at once, imports by `*`.
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
 
 MASKS = ("head_mask", "decoder_head_mask", "cross_attn_head_mask")
 """Keyword arguments of `forward`."""
@@ -31,58 +33,14 @@ NAMES = re.compile("|".join({*MASKS, PRUNED, *METHODS, *FUNCTIONS}).encode())
 """A file in whose bytes this finds nothing has no use, and need not be parsed."""
 
 
-class Use(NamedTuple):
-    """What transformers 5 does, and what to write with prune-heads."""
+@cache
+def cures() -> dict[str, dict[str, str]]:
+    """How a use is shown -> its effect, what transformers 5 does, and what to write instead."""
+    rows = tomllib.loads((resources.files("prune_heads.migration") / "cures.toml").read_text("utf-8"))["cure"]
+    return {
+        use: {"effect": effect, "instead": row["instead"]} for row in rows for use, effect in row["effects"].items()
+    }
 
-    effect: str
-    instead: str
-
-
-_IGNORED = "ignored: no head is masked"
-_DECODER_GATES = (
-    "with gated(model, gates): model(...), one gate for each of attention_blocks(model), whose stack and kind tell "
-    "decoder and cross-attention; 'prune-heads models' lists the types that are known"
-)
-_REMOVE = (
-    "remove_heads(model, {2: [0, 4]}), then save_pruned and load_pruned, or zero_heads, which keeps the shapes; "
-    "'prune-heads prune --heads \"3:1,5\"'"
-)
-_SURGERY = "remove_heads(model, {2: [0, 4]}), which narrows W_Q, W_K, W_V and W_O"
-
-USES: Mapping[str, Use] = {
-    "head_mask=": Use(
-        _IGNORED,
-        "with gated(model, gates_of(model, '3:1,5')): model(...); 'prune-heads evaluate --heads', or 'prune-heads "
-        "ablate' for every head on its own; 'prune-heads score' for the derivatives by the mask",
-    ),
-    "decoder_head_mask=": Use(_IGNORED, _DECODER_GATES),
-    "cross_attn_head_mask=": Use(_IGNORED, _DECODER_GATES),
-    **dict.fromkeys(
-        [f"generate({mask}=)" for mask in MASKS],
-        Use(
-            "ValueError: generate refuses it",
-            "with gated(model, gates): model.generate(...), where 'prune-heads models' lists the type",
-        ),
-    ),
-    ".prune_heads()": Use("AttributeError", _REMOVE),
-    ".get_head_mask()": Use("AttributeError", "gates_of(model, heads), which makes all that gated needs"),
-    "pruned_heads=": Use(
-        "ignored by a configuration: no head is removed; TypeError in a model's from_pretrained", _REMOVE
-    ),
-    ".pruned_heads = ...": Use("ignored: no head is removed", _REMOVE),
-    ".pruned_heads": Use(
-        "AttributeError, unless a configuration still carries it",
-        "original_heads of each of attention_blocks(model): the heads that are left",
-    ),
-    '"pruned_heads":': Use(
-        "ignored: no head is removed; RuntimeError where the weights are of the smaller shape",
-        'load_pruned("folder"), or --model folder of every command: both heed it',
-    ),
-    **{f"import {name}": Use("ImportError", _SURGERY) for name in FUNCTIONS},
-    "import prune_linear_layer": Use("ImportError", f"{_SURGERY}; or import it from transformers.pytorch_utils"),
-    **{f"{name}()": Use("AttributeError, or not reached: its import fails", _SURGERY) for name in FUNCTIONS},
-}
-"""How a use is shown -> what there is to say of it; tests/test_migration.py tries each with transformers."""
 
 _CATCHING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
@@ -122,7 +80,7 @@ class Module:
         self.defined = defined - variables  # these may be anything: a fixture here, a parameter there
 
     def uses(self) -> list[tuple[int, str]]:
-        """Line (from 1) and use, a key of `USES`, in order of lines; the same use once a line."""
+        """Line (from 1) and use, a key of `cures`, in order of lines; the same use once a line."""
         found, filled, splatted = list[tuple[int, str]](), list[tuple[str, int, str]](), set[str]()
         for node in self.nodes:
             match node:

@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
-from prune_heads.migration.uses import USES
 from prune_heads.tables import Table, columns
 from prune_heads.tables.terminal import line, titled
 
@@ -18,7 +17,7 @@ def doctor_table(report: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = []
     if findings:
         parts += [titled("what transformers 5 does"), _by_file(findings), line("")]
-        parts += [titled("what to write instead"), _instead(row["use"] for row in findings), line("")]
+        parts += [titled("what to write instead"), _instead(findings), line("")]
     if unreadable:
         places = (file["file"] + ("" if file["cell"] is None else f" cell {file['cell']}") for file in unreadable)
         reasons = zip(places, (file["reason"] for file in unreadable), strict=True)
@@ -39,11 +38,11 @@ def _place(row: Mapping[str, Any]) -> str:
     return str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
 
 
-def _instead(uses: Iterable[str]) -> RenderableType:
+def _instead(findings: Iterable[Mapping[str, Any]]) -> RenderableType:
     """Each text once, under all uses that it is for."""
-    texts: dict[str, list[str]] = {}
-    for use in sorted(set(uses), key=list(USES).index):
-        texts.setdefault(USES[use].instead, []).append(use)
+    texts: dict[str, dict[str, None]] = {}
+    for row in findings:
+        texts.setdefault(row["instead"], {})[row["use"]] = None
     return _indented((", ".join(of), text) for text, of in texts.items())
 
 
