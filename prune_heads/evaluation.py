@@ -131,7 +131,7 @@ class Subject:
         """Refuse to go on when masks are not applied in this model.
 
         Raises:
-            MaskNotAppliedError: See `prune_heads.probe`.
+            MaskNotAppliedError: See `prove_gates`.
             CheckpointError: If the model cannot compute at all.
         """
         some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))

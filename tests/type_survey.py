@@ -15,7 +15,7 @@ import torch
 from type_variants import variants
 
 from prune_heads.anatomy import FAMILIES
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage.tiny import Outcome, Padding, Sizes, all_types, inputs_for, row_of, tiny_model, try_model
 
 PADDINGS: tuple[Padding, ...] = ("right", "left", "none", "hole")

@@ -24,7 +24,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
 from prune_heads.anatomy import FAMILIES, UNKNOWN, attention_blocks
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage.mixing import mixers
 from prune_heads.errors import UnsupportedModelError, first_line
 from prune_heads.gating import gated, gates_of

@@ -1,7 +1,6 @@
 """What older scripts rely on and transformers 5 no longer has."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -9,19 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
-from prune_heads.migration import Report
-from prune_heads.migration.uses import USES
 from prune_heads.tables import Table, columns
 from prune_heads.tables.terminal import line, titled
-
-
-def doctor_report(report: Report) -> dict[str, Any]:
-    """An object a finding, with what transformers 5 does and what to write instead."""
-    return {
-        "findings": [{**asdict(found), **USES[found.use]._asdict()} for found in report.findings],
-        "unreadable": [asdict(file) for file in report.unreadable],
-        "n_files": report.n_files,
-    }
 
 
 def doctor_table(report: Mapping[str, Any]) -> RenderableType:
@@ -34,9 +22,9 @@ def doctor_table(report: Mapping[str, Any]) -> RenderableType:
         for file, rows in groupby(findings, key=itemgetter("file")):
             cells = ((f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"]) for row in rows)
             parts += [line(file), Table("", columns(["", "", ""]), tuple(cells))]
-        texts: dict[str, list[str]] = {}  # each once, under all uses that it is for
-        for use in sorted({row["use"] for row in findings}, key=list(USES).index):
-            texts.setdefault(USES[use].instead, []).append(use)
+        texts: dict[str, dict[str, None]] = {}  # each once, under all uses that it is for
+        for row in findings:
+            texts.setdefault(row["instead"], {})[row["use"]] = None
         parts += [line(""), titled("what to write instead")]
         parts += [*_indented((", ".join(of), text) for text, of in texts.items()), line("")]
     if unreadable:

@@ -1,7 +1,6 @@
 """What a model costs before and after heads are removed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -25,7 +24,7 @@ def info_report(name: str, budget: Budget, beside: Sequence[str] = ()) -> dict[s
 
     def counts(kind: str) -> dict[str, dict[str, int] | None]:
         parts = {stage: getattr(costs, kind) for stage, costs in stages.items()}
-        return {name: None if each is None else {**asdict(each), "total": each.total} for name, each in parts.items()}
+        return {name: None if each is None else {**each._asdict(), "total": each.total} for name, each in parts.items()}
 
     return {
         "model": name,
