@@ -69,8 +69,7 @@ class Piece(NamedTuple):
     positions: Positions
     name: str
     module: nn.Module
-    weights: list[Tensor]
-    """Those that no piece before it has."""
+    weights: list[Tensor]  # those that no piece before it has
 
 
 def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator[Piece]:

@@ -20,12 +20,9 @@ class Owned(NamedTuple):
     """What some heads own of one weight or bias."""
 
     module: nn.Module
-    name: str
-    """Of the tensor in the module."""
-    dim: int
-    """Dimension of the tensor, as it is stored, along which heads share it."""
-    indices: list[int]
-    """What is the heads' in that dimension."""
+    name: str  # of the tensor in the module
+    dim: int  # dimension of the tensor, as it is stored, along which heads share it
+    indices: list[int]  # what is the heads' in that dimension
 
     @property
     def tensor(self) -> Tensor:
@@ -48,10 +45,8 @@ class Projection:
     module: nn.Module
     heads: tuple[range, ...] = ()
     """For each head its outputs of W_Q, W_K and W_V, its inputs of W_O. W_K and W_V: for each key and value head."""
-    names: tuple[str, str] = ("weight", "bias")
-    """Of its weight and its bias in the module."""
-    turned: bool = False
-    """Whether the weight is kept as `(inputs, outputs)`."""
+    names: tuple[str, str] = ("weight", "bias")  # of its weight and its bias in the module
+    turned: bool = False  # whether the weight is kept as `(inputs, outputs)`
 
     @property
     def weight(self) -> Tensor:

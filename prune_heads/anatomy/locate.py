@@ -24,8 +24,7 @@ class RemovalRecord(NamedTuple):
 
     n_original_heads: int
     head_dim: int
-    heads: tuple[int, ...]
-    """Original indices (from 0) of the heads that are still there."""
+    heads: tuple[int, ...]  # original indices (from 0) of the heads that are still there
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:

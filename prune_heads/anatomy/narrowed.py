@@ -201,7 +201,7 @@ class _HeadOfZeros:
             for (module, name, dim), size in self.rows.items():
                 empty = getattr(module, name)
                 zeros = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
-                module._parameters[name] = zeros  # type: ignore[assignment]
+                module._parameters[name] = zeros
             for module, name, count in self.counters:
                 setattr(module, name, count)
             return self.forward(*args, **kwargs)

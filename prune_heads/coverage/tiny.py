@@ -185,14 +185,12 @@ CAN = ("gate", "zero", "remove")
 class Outcome(NamedTuple):
     """What a model showed."""
 
-    logits: Tensor
-    """Of the model as it is."""
+    logits: Tensor  # of the model as it is
     refused: Mapping[str, str]
     """One of `CAN` -> why the package does not do it; a type that is refused whole refuses all three."""
     faults: Mapping[str, str]
     """The same for what it does and should not: a wrong result or an error that is none of its own."""
-    mixers: tuple[str, ...]
-    """Where tokens see each other beside the heads."""
+    mixers: tuple[str, ...]  # where tokens see each other beside the heads
 
 
 def all_types() -> list[str]:
