@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prune_heads.checkpoints import how_it_writes, translate
+from prune_heads.checkpoints.head import how_it_writes, translate
 from prune_heads.objectives.base import Examples, Kept
 from prune_heads.objectives.batches import Batch, Batches
 from prune_heads.objectives.bleu import bleu_counts, bleu_signature

@@ -35,12 +35,8 @@ def finetune(
 ) -> tuple[Checkpoint, Record]:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
-    Args:
-        setup: Model, task and conditions.
-        recipe: How.
-        work: Where a killed process goes on; see `train`.
-        reporter: Told about stages and notes.
-        admit: Called with the identity before the long work; it may refuse by raising.
+    A killed process goes on in `work`; see `train`. `admit` is called with the identity before the long work; it may
+    refuse by raising.
 
     Raises:
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
