@@ -29,10 +29,7 @@ def vocabulary_size(model: Any) -> int:
 
 
 def objective_of(config: PreTrainedConfig | None, name: str | None = None) -> Objective | None:
-    """What a class was trained to predict, by default the one that a configuration names.
-
-    None for a class of no language model.
-    """
+    """What a class, by default the one that a configuration names, was trained to predict; None for other classes."""
     name = name or (getattr(config, "architectures", None) or [""])[0]
     if name in _SEQ2SEQ:  # BART's is among the masked ones too
         return "seq2seq"
@@ -41,12 +38,8 @@ def objective_of(config: PreTrainedConfig | None, name: str | None = None) -> Ob
     return "causal" if name in CAUSAL else "masked" if name in _MASKED else None
 
 
-def check_start(model: Any) -> None:
-    """Refuse an encoder-decoder whose targets begin with no token of its vocabulary.
-
-    Raises:
-        CheckpointError: If its configuration does not name one.
-    """
+def _check_start(model: Any) -> None:
+    """Refuse an encoder-decoder whose targets begin with no token of its vocabulary."""
     shift = getattr(model, "prepare_decoder_input_ids_from_labels", lambda targets: targets)
     try:
         ids = shift(torch.ones(1, 2, dtype=torch.long, device=model.device))
@@ -61,12 +54,8 @@ def check_start(model: Any) -> None:
 
 
 @torch.no_grad()
-def check_causal(model: PreTrainedModel) -> None:
-    """Refuse a model that is to predict the next token and sees it: another last token changes the logits before it.
-
-    Raises:
-        CheckpointError: If they change by more than rounding.
-    """
+def _check_causal(model: PreTrainedModel) -> None:
+    """Refuse a model that is to predict the next token and sees it: another last token changes the logits before it."""
     ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 2]], device=model.device) % vocabulary_size(model)
     logits = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, :-1].float()
     apart = float((logits[0] - logits[1]).abs().max())
@@ -74,8 +63,7 @@ def check_causal(model: PreTrainedModel) -> None:
     if apart > tolerance * max(1.0, float(logits.abs().max())):
         raise CheckpointError(
             f"a causal language model must not see the tokens that it predicts; this {type(model).__name__} does: its "
-            f"logits change by {apart:.2g} with a later token. Set is_decoder in its config.json if it was trained as "
-            "a decoder"
+            f"logits change by {apart:.2g} with a later token. Set is_decoder in config.json if it was trained so"
         )
 
 
@@ -131,9 +119,9 @@ _language_model = partial(
     Head, name="language-modelling head", unused=UNUSED, cure="Name the checkpoint as it was pretrained"
 )
 LANGUAGE_MODELS: Mapping[Objective, Head] = {
-    "causal": _language_model("AutoModelForCausalLM", token=None, prepare=check_causal),
+    "causal": _language_model("AutoModelForCausalLM", token=None, prepare=_check_causal),
     "masked": _language_model("AutoModelForMaskedLM", token="mask", prepare=lambda model: None),
-    "seq2seq": _language_model("AutoModelForSeq2SeqLM", prepare=check_start),
+    "seq2seq": _language_model("AutoModelForSeq2SeqLM", prepare=_check_start),
 }
 
 
@@ -178,8 +166,7 @@ def how_it_writes(model: nn.Module) -> str:
             f"a translation must be written by a model that has generate(); {type(model).__name__} has none. Take "
             "--task seq2seq, which asks how likely it finds the target"
         )
-    said: str = model.generation_config.to_json_string(ignore_metadata=True)
-    return said
+    return str(model.generation_config.to_json_string(ignore_metadata=True))
 
 
 @torch.no_grad()
@@ -206,5 +193,4 @@ def translate(
     choice = {"num_beams": beams, "do_sample": False, "max_length": None, "max_new_tokens": n_max, "use_cache": True}
     with quiet_transformers():  # it warns of each setting of the checkpoint that has no part in ours
         ids = cast(Any, model).generate(**given, **choice)
-    texts: list[str] = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    return texts
+    return list(tokenizer.batch_decode(ids, skip_special_tokens=True))

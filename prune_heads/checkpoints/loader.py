@@ -84,13 +84,8 @@ class Checkpoint(NamedTuple):
         return sizes[0]
 
 
-class Learned(NamedTuple):
-    """What a model is fine-tuned for."""
-
-    labels: Sequence[str] | None
-    """By name; None for a score."""
-    problem: str = "single_label_classification"
-    """The `problem_type` of a head with labels."""
+Learned = tuple[Sequence[str] | None, str]
+"""What a model is fine-tuned for: labels by name (None for a score), and the `problem_type` of a head with labels."""
 
 
 # long: one checkpoint from its name to its last check
@@ -167,7 +162,7 @@ def _new_head(
     config: Any, head: Head, learned: Learned
 ) -> tuple[Head, Callable[[PreTrainedModel, dict[str, Any]], set[str]]]:
     """What must be there under a head that is fine-tuned, and what draws it; the configuration is set to its labels."""
-    labels, problem = learned.labels, "regression" if learned.labels is None else learned.problem
+    labels, problem = learned[0], "regression" if learned[0] is None else learned[1]
     classes = config.architectures or ()
     names = sorted(str(name).casefold() for name in config.id2label.values())
     fits = config.num_labels == 1 if labels is None else names == sorted(label.casefold() for label in labels)

@@ -1,7 +1,6 @@
 """Checkpoints of models whose heads have been removed: safetensors, and `heads.json` that says which; and back."""
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,9 @@ _README = """# A model with attention heads removed
 
 Heads removed (layer:heads, from 1): {heads}
 
-Its attention layers are narrower than its `config.json` says, so plain `from_pretrained` fails with a size
-mismatch. Load it with
-
-    from prune_heads import load_pruned
-    model = load_pruned("this folder")
-
-or name this folder as `--model` of `prune-heads evaluate`. `heads.json` says which heads are gone.
+Its attention layers are narrower than its `config.json` says, so plain `from_pretrained` fails with a size mismatch.
+Load it with `prune_heads.load_pruned("this folder")`, or name this folder as `--model` of `prune-heads evaluate`.
+`heads.json` says which heads are gone.
 """
 
 
@@ -104,19 +99,16 @@ def read_model(
     folder = source if isinstance(source, Path) else None
     stored, files = check_weight_files(folder, name), "config.json"
     heads = {} if folder is None else heads_gone(folder)
-    model_class = made = getattr(transformers, head.auto, None)
+    model_class: Any = getattr(transformers, head.auto, None)
     if heads or not head.auto:
-        names = config.architectures or []
-        model_class = made = getattr(transformers, names[0], None) if names else None
+        named = (config.architectures or [""])[0]
+        model_class = getattr(transformers, named, None)
         if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
-            must = f"config.json of {name} must name its class in 'architectures'"
-            raise CheckpointError(f"{must}; got {json.dumps(names)}")
+            raise CheckpointError(f"config.json of {name} must name its class in 'architectures'; got {named!r}")
     if heads:
-        if not stored:
-            raise CheckpointError(f"the checkpoint {name} must hold safetensors; there are none")
         vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
-        made, files = _without(model_class, heads), f"{files} and {HEADS_FILE}"
-    model, info = made.from_pretrained(
+        files = f"{files} and {HEADS_FILE}"
+    model, info = (_without(model_class, heads) if heads else model_class).from_pretrained(
         source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
     )
     if heads:

@@ -41,8 +41,8 @@ def check_tokenizer(
     """
     files = tuple(getattr(type(tokenizer), "vocab_files_names", {}).values())
     if folder is not None and files and not any((folder / each).is_file() for each in (*TOKENIZER_FILES, *files)):
-        own = " and ".join(file for file in files if not file.startswith("tokenizer"))
-        raise lacking(name, f"tokenizer: tokenizer.json, or {own}" if own else TOKENIZER)
+        vocabulary = " and ".join(file for file in files if not file.startswith("tokenizer"))
+        raise lacking(name, f"tokenizer: tokenizer.json, or {vocabulary}" if vocabulary else TOKENIZER)
     n_embeddings = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > n_embeddings:
         raise CheckpointError(f"the tokenizer of {name} has {len(tokenizer)} tokens, the model {n_embeddings}. {_OWN}")

@@ -67,14 +67,15 @@ def _onnx(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Pat
 
 
 class Target(NamedTuple):
-    """What a model can be written as."""
+    """What a model can be written as.
+
+    `write(model, heads to prune, batches, folder)` gives the model as written, and what the file gives for each batch.
+    Its logits may be so far from the model's own, of the largest logit or of 1. The libraries must be installed.
+    """
 
     write: Callable[[PreTrainedModel, HeadMask, Batches, Path], tuple[PreTrainedModel, Logits]]
-    """(model, heads to prune, batches, folder) -> the model as written, and what the file gives for each batch."""
     tolerance: float
-    """How far its logits may be from the model's own, of the largest logit or of 1."""
     libraries: tuple[str, ...] = ()
-    """What must be installed besides."""
 
 
 TARGETS: Mapping[str, Target] = {"dense": Target(_dense, 1e-5), "onnx": Target(_onnx, 1e-4, ONNX_LIBRARIES)}

@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-from prune_heads.checkpoints import Checkpoint, Learned, fingerprint, load_checkpoint, write_pruned, write_tokenizer
+from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint, write_pruned, write_tokenizer
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
@@ -54,7 +54,7 @@ def finetune(
     if setup.dtype == "float16" and device.type == "cpu":
         raise PruneHeadsError("--dtype float16 needs a GPU to train on; take bfloat16 or float32 on a CPU")
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
-    learned, trust = Learned(task.spec.labels, objective.problem), setup.trust_remote_code
+    learned, trust = (task.spec.labels, objective.problem), setup.trust_remote_code
     start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
     for note in start.notes:
         reporter.note(note)
