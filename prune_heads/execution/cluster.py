@@ -117,7 +117,7 @@ class Shards:
 
     def run(
         self,
-        begin: Callable[[int], Callable[[Part], Found]],
+        begin: Callable[[int, int], Callable[[Part], Found]],
         parts: Sequence[Part],
         tell: Callable[[Part, Found], None] = lambda part, found: None,
         *,
@@ -126,8 +126,8 @@ class Shards:
         """Do all parts; what was found of each, in their order.
 
         Args:
-            begin: Called once in each worker with the number of its threads, for what does a part. It, the parts and
-                what is found travel as pickles.
+            begin: Called once in each worker with the number of its threads and its own, for what does a part. It, the
+                parts and what is found travel as pickles.
             parts: See `do_all`.
             tell: See `do_all`.
             gpus: Whether the workers share the GPUs of the cluster, where it has some.
@@ -144,12 +144,8 @@ class Shards:
             threads = max(1, int(cpus))
             if "OMP_NUM_THREADS" in os.environ:  # the user has said how many
                 threads = min(threads, int(os.environ["OMP_NUM_THREADS"]))
-            with Actors(ray, partial(_begin, begin, threads), n, cpus=cpus, gpus=share) as pool:
+            with Actors(ray, partial(begin, threads), n, cpus=cpus, gpus=share) as pool:
                 return do_all(pool, parts, _DIED, tell)
-
-
-def _begin(begin: Callable[[int], Any], threads: int, number: int) -> Any:
-    return begin(threads)
 
 
 def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> tuple[float, float]:

@@ -177,7 +177,6 @@ def do_all(
     lost: str,
     tell: Callable[[Any, Any], None] = lambda unit, found: None,
     *,
-    deaths: int = MOST_DEATHS,
     at_once: bool = False,
 ) -> list[Any]:
     """What the workers find of each unit, in the order of the units; a unit whose worker dies is the next one again.
@@ -185,10 +184,9 @@ def do_all(
     Args:
         pool: Whose workers have begun.
         units: Best those that take longest first.
-        lost: What is said where `deaths` workers have died of a `{unit}`, the last one by `{how}`.
+        lost: What is said where `MOST_DEATHS` workers have died of a `{unit}`, the last one by `{how}`.
         tell: Called here, of each unit that is done.
-        deaths: Workers that may die of one unit.
-        at_once: An error ends all. Else the error is that of the first unit that fails, as one process would meet it.
+        at_once: An error or a death ends all. Else the error is that of the first unit that fails, as in one process.
 
     Raises:
         RunError: If too many workers died of a unit, or do not start.
@@ -206,7 +204,7 @@ def do_all(
         for i, answer in pool.wait(seconds=1):
             if isinstance(answer, LostError):
                 n_lost[i] += 1
-                if n_lost[i] >= deaths:
+                if at_once or n_lost[i] >= MOST_DEATHS:
                     raise RunError(lost.format(unit=f"{i + 1} of {len(units)}", how=answer)) from answer
                 heapq.heappush(waiting, i)
             elif isinstance(answer, PruneHeadsError) and not at_once:
@@ -248,7 +246,7 @@ def run_chains(chains: Sequence[Chain], jobs: int, *, share_threads: bool = True
         "The same command goes on; take fewer --jobs"
     )
     with Pool(partial(_begin, jobs if share_threads else None), min(jobs, len(chains))) as pool:
-        do_all(pool, chains, lost, deaths=1, at_once=True)
+        do_all(pool, chains, lost, at_once=True)
 
 
 def _begin(jobs: int | None, number: int) -> Callable[[Chain], None]:

@@ -6,21 +6,18 @@ to its place, and an object store takes an object in one piece. So no locks are 
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
 from prune_heads.errors import StoreError, first_line
 from prune_heads.files import write_bytes
 
-T = TypeVar("T")
 _PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
 """Named like a file that an interrupted writer leaves, so that clearing takes it."""
-_AT_ONCE = 16  # readings under way together; each takes tens of milliseconds, most of them waiting
 
 
 class Objects:
@@ -65,10 +62,6 @@ class Objects:
             StoreError: If we may not.
         """
         return 0, 0
-
-    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """What a function that reads gives for each name, in order; several at once where that is faster."""
-        return map(function, names)
 
     def check_writable(self) -> None:
         """Put an object and remove it, before long work.
@@ -187,11 +180,6 @@ class Remote(Objects):
                     with suppress(FileNotFoundError):
                         self.files.rm_file(path)
         return len(sizes), sum(sizes.values())
-
-    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """See `Objects`."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from pool.map(function, names)
 
     @contextmanager
     def _telling(self, what: str, *passed: type[Exception]) -> Iterator[None]:
