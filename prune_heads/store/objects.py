@@ -165,7 +165,8 @@ class Remote(Objects):
             self.files.invalidate_cache()  # others write there too
             found = self.files.find(start, detail=True)
         sizes = {path.removeprefix(self.root).lstrip("/"): about["size"] for path, about in sorted(found.items())}
-        return {name: size for name, size in sizes.items() if _matches(name.split("/"), parts)}
+        of_depth = {name: size for name, size in sizes.items() if name.count("/") == len(parts) - 1}
+        return {name: size for name, size in of_depth.items() if all(map(re.fullmatch, parts, name.split("/")))}
 
     def remove(self, pattern: str) -> tuple[int, int]:
         """See `Objects`; many by one request where the file system can."""
@@ -226,14 +227,11 @@ def objects_at(place: Path | str | None) -> Objects:
 def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
     """What matches below a folder; of the folders on the way, each after what is in it."""
     first, *rest = parts
-    literal = re.escape(first) == first
-    for path in [folder / first] if literal else _listed(folder):
-        if not re.fullmatch(first, path.name):
-            continue
+    paths = [folder / first] if re.escape(first) == first else _listed(folder)
+    for path in [path for path in paths if re.fullmatch(first, path.name)]:
         if rest and path.is_dir():
             yield from _matching(path, rest)
-            yield path
-        elif not rest and (not literal or path.exists()):
+        if path.is_dir() if rest else os.path.lexists(path):
             yield path
 
 
@@ -258,10 +256,6 @@ def _size(path: Path) -> int | None:
         return None
     except OSError:  # a link that leads to itself: whoever reads it is told
         return path.lstat().st_size
-
-
-def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
-    return len(name) == len(pattern) and all(map(re.fullmatch, pattern, name))
 
 
 def _shown(url: str) -> str:
