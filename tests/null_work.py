@@ -51,7 +51,10 @@ class Here(Pool):
         self.answers.append(partial(self.work, unit))
 
     def receive(self):
-        return self.answers.pop(0)()
+        try:
+            return self.answers.pop(0)()
+        except Exception as error:
+            return error
 
     def kill(self):
         pass

@@ -89,9 +89,9 @@ class _Actor:
         try:
             return pickle.loads(self.ray.get(reference))
         except self.ray.exceptions.RayTaskError as error:
-            raise error.cause from error
+            return error.cause
         except self.ray.exceptions.RayError as error:  # its process, its node or its answer is gone
-            raise LostError(first_line(error)) from error
+            return LostError(first_line(error))
 
     def kill(self) -> None:
         self.ray.kill(self.actor)

@@ -39,7 +39,7 @@ class Pool:
     """So many workers, which are processes of this machine. Use it in a `with` block, which ends them all.
 
     Others live elsewhere: the link to each has `number`, `send(unit)`, `receive()`, `kill()`. The first answer is that
-    it has loaded; then it answers each unit. `receive` raises what the worker raised, or `LostError`.
+    it has loaded; then it answers each unit. An answer may be what the worker raised, or `LostError`.
     """
 
     def __init__(self, begin: Begin, n: int) -> None:
@@ -85,16 +85,12 @@ class Pool:
         ended: list[tuple[Any, Any]] = []
         for link in self.heard(seconds):
             name, self.doing[link] = self.doing[link], None
-            try:
-                answer = link.receive()
-            except LostError as lost:
-                self._replace(link, lost, was_loading=name == _LOADING)
-                answer = lost
-            except Exception as error:
-                if name == _LOADING:
-                    said = f"workers must start; one says {type(error).__name__}: {first_line(error)}"
-                    raise error if isinstance(error, PruneHeadsError) else RunError(said) from error
-                answer = error
+            answer = link.receive()
+            if isinstance(answer, LostError):
+                self._replace(link, answer, was_loading=name == _LOADING)
+            elif isinstance(answer, Exception) and name == _LOADING:
+                said = f"workers must start; one says {type(answer).__name__}: {first_line(answer)}"
+                raise answer if isinstance(answer, PruneHeadsError) else RunError(said) from answer
             if name != _LOADING:
                 ended.append((name, answer))
         return ended
@@ -129,13 +125,10 @@ class _Process:
 
     def receive(self) -> Any:
         try:
-            value, error = self.ear.recv()
-        except (EOFError, OSError) as died:
+            return self.ear.recv()
+        except (EOFError, OSError):
             self.process.join()
-            raise LostError(f"exit code {self.process.exitcode}") from died
-        if error is not None:
-            raise error
-        return value
+            return LostError(f"exit code {self.process.exitcode}")
 
     def kill(self) -> None:
         self.process.kill()
@@ -150,19 +143,20 @@ def _work(mouth: Connection, begin: Begin, number: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     with suppress(BrokenPipeError, EOFError):  # the parent has closed the pipe, or is gone
-        work, error = _outcome(begin, number)
-        mouth.send((None, error))
-        while error is None:
+        work = _outcome(begin, number)
+        mouth.send(work if isinstance(work, Exception) else None)
+        while not isinstance(work, Exception):
             mouth.send(_outcome(work, mouth.recv()))
 
 
-def _outcome(function: Callable[[Any], Any], argument: Any) -> tuple[Any, Exception | None]:
+def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:
+    """What a function gives, or raises."""
     try:
-        return function(argument), None
+        return function(argument)
     except Exception as error:
         if not isinstance(error, PruneHeadsError):  # a pipe does not carry where it came from
             error.add_note("".join(traceback.format_exception(error)))
-        return None, error
+        return error
 
 
 def _end_with_parent() -> None:
