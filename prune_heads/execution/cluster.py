@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from prune_heads.errors import RunError, first_line
-from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool, do_all
+from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool, do_all, outcome
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
@@ -88,8 +88,6 @@ class _Actor:
         reference, self.awaited = self.awaited, None
         try:
             return pickle.loads(self.ray.get(reference))
-        except self.ray.exceptions.RayTaskError as error:
-            return error.cause
         except self.ray.exceptions.RayError as error:  # its process, its node or its answer is gone
             return LostError(first_line(error))
 
@@ -101,11 +99,11 @@ class _Remote:
     """A worker in a process of Ray's."""
 
     def load(self, begin: bytes, number: int) -> bytes:
-        self.work = pickle.loads(begin)(number)
-        return pickle.dumps(None)
+        self.work = outcome(pickle.loads(begin), number)
+        return pickle.dumps(self.work if isinstance(self.work, Exception) else None)
 
     def do(self, unit: bytes) -> bytes:
-        return pickle.dumps(self.work(pickle.loads(unit)))
+        return pickle.dumps(outcome(self.work, pickle.loads(unit)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import heapq
 import io
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -143,20 +144,24 @@ def _work(mouth: Connection, begin: Begin, number: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     with suppress(BrokenPipeError, EOFError):  # the parent has closed the pipe, or is gone
-        work = _outcome(begin, number)
+        work = outcome(begin, number)
         mouth.send(work if isinstance(work, Exception) else None)
         while not isinstance(work, Exception):
-            mouth.send(_outcome(work, mouth.recv()))
+            mouth.send(outcome(work, mouth.recv()))
 
 
-def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:
-    """What a function gives, or raises."""
+def outcome(function: Callable[[Any], Any], argument: Any) -> Any:
+    """What a function gives, or what it raises, with a note of where that came from, which no pipe carries."""
     try:
         return function(argument)
     except Exception as error:
-        if not isinstance(error, PruneHeadsError):  # a pipe does not carry where it came from
-            error.add_note("".join(traceback.format_exception(error)))
-        return error
+        told, raised = "".join(traceback.format_exception(error)), error
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # a library may raise what no pipe carries either
+            raised = RunError(f"{type(error).__name__}: {first_line(error)}")
+        raised.add_note(told)
+        return raised
 
 
 def _end_with_parent() -> None:
