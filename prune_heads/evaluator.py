@@ -29,8 +29,8 @@ from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
 from prune_heads.studies import steps as studies
-from prune_heads.studies.ablating import ablated, table
-from prune_heads.studies.curves import Measured, Order, line_of
+from prune_heads.studies.ablating import Measured, ablated, table
+from prune_heads.studies.curves import Order, line_of
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
 from prune_heads.studies.setup import load_model, resolve_device
@@ -202,7 +202,7 @@ class Evaluator:
         asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
         chosen = None if chosen_on is None else ablated(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(ablated(self._predictions, asked), chosen))
+        return Ablations(task=task, **table(asked, ablated(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.

@@ -3,14 +3,11 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prune_heads.ablation import predict_masks
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
@@ -21,7 +18,8 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Admit, Study, anyone
 from prune_heads.selection import alone, lowest_first, select, step_counts
-from prune_heads.statistics import area_under_curve, correlate, metric_interval
+from prune_heads.statistics import area_under_curve, correlate
+from prune_heads.studies.ablating import Measured
 from prune_heads.studies.scoring import examples_to_score_on, note_oracle, score
 from prune_heads.studies.setup import identify, identify_split, load_splits, load_subject, predictions_of
 from prune_heads.surgery import removed_heads
@@ -44,24 +42,6 @@ class Order(NamedTuple):
     """Of all heads, before any is pruned; of several draws, the first."""
     draws: Sequence[Sequence[HeadMask]]
     """The masks at each step of the curve; one draw, but for the criterion `random`."""
-
-
-class Measured:
-    """What a model answers on a split under the masks of curves; what is asked for twice is computed once."""
-
-    def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int) -> None:
-        """Under masks that hold the heads that are gone; `seed` is of the bootstrap."""
-        self.predictions, self.kept = predictions, predict_masks(predictions, masks)
-        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))
-        """The headline metric."""
-        self.interval = cache(
-            lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
-        )
-        """Its 95% interval, by the bootstrap."""
-
-    def answers(self, mask: HeadMask) -> NDArray[Any]:
-        """What is predicted."""
-        return self.predictions.answers(self.kept[mask])
 
 
 # long: one study from its options to its record, a stage a paragraph

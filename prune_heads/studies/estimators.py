@@ -13,7 +13,8 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
 from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate
-from prune_heads.studies.curves import Measured, areas, point_of
+from prune_heads.studies.ablating import Measured
+from prune_heads.studies.curves import areas, point_of
 from prune_heads.studies.scoring import examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_split, load_split, load_subject, predictions_of
 
