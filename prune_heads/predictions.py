@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from prune_heads.canonical import canonical
 from prune_heads.checkpoints import fingerprint
 from prune_heads.errors import DataError, StoreError
 from prune_heads.evaluation import Subject, predict
+from prune_heads.files import canonical
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
@@ -133,7 +133,7 @@ class Predictions:
             if there is not None:
                 progress(len(there))
                 return there
-            self.store.check_writable()
+            self.store.objects.check_writable()
             gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
             kept = predict(self.subject.model, self.batches, gates, progress=progress)
             self.keep(mask, kept)

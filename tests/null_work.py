@@ -1,11 +1,13 @@
 """A worker on a sweep of null trials, in this process."""
 
+from functools import partial
+
 from null_trial import KNOWN, begin
 
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.pool import Pool
 from prune_heads.execution.spec import sweep_of
-from prune_heads.execution.worker import Job, Worker
+from prune_heads.execution.worker import Worker, begin_trials
 
 
 def sweep(**content):
@@ -18,12 +20,11 @@ def started(log):
     return {name: names.count(name) for name in names}
 
 
-def work(root, sweep, policy=(), stopping=lambda: False, **options):
+def work(root, sweep, stopping=lambda: False, **options):
     events = []
     folder = SweepFolder.open(root, sweep)
     workers = options.pop("workers", here)
-    job = Job(folder, sweep.trials, begin, **dict(policy))
-    Worker(job, workers, events.append, stopping, **options).work()
+    Worker(folder, sweep.trials, begin, workers, events.append, stopping, **options).work()
     return folder, events
 
 
@@ -36,30 +37,25 @@ def bytes_of(root):
     return {path.relative_to(root): path.read_bytes() for path in files}
 
 
-class Here:
-    """A crew of one worker in this process, and the link to it: a double of processes, which take their time."""
-
-    def __init__(self, begin):
-        self.begin = begin
-        self.answers = []
+class Here(Pool):
+    """A worker in this process, and the link to it: a double of processes, which take their time."""
 
     def start(self, number):
-        self.work = self.begin(number)
-        self.answers = [None]
+        self.number, self.work, self.answers = number, self.begin(number), [lambda: None]
         return self
 
-    def wait(self, links, seconds):
-        return links if self.answers else ()
+    def heard(self, seconds):
+        return [self] if self.answers else ()
 
     def send(self, unit):
-        self.answers.append(self.work(unit))
+        self.answers.append(partial(self.work, unit))
 
     def receive(self):
-        return self.answers.pop(0)
+        return self.answers.pop(0)()
 
     def kill(self):
         pass
 
 
 def here(begin, n):
-    return Pool(Here(begin), 1)
+    return Here(partial(begin_trials, begin, None, ()), 1)

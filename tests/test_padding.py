@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.checkpoints import Checkpoint
-from prune_heads.coverage.table import committed_table
+from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import END, PAD, VOCABULARY, tiny_config
 from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import DataError, UnsupportedModelError
@@ -21,7 +21,7 @@ from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.importance import gate_gradients
 from prune_heads.objectives.batches import Batches, Fixed, Ragged
-from prune_heads.objectives.single_label import SingleLabel
+from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.padding import n_positions, unseen
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent

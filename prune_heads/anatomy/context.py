@@ -1,19 +1,22 @@
 """The input of W_O, what the heads of a block send onwards: where it can be seen and changed.
 
 Most models call W_O as a module, and a pre-hook on it sees its input. Others compute with its weights; they are
-made to pass by here for as long as someone wants to look.
+made to pass by here for as long as someone wants to look. The forward of `torch.nn.MultiheadAttention` hands the
+weights of `out_proj` to one function, in evaluation even past its layer's forward (the fast path), and takes
+`embed_dim / num_heads` for the size of a head; here it is computed step by step.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from prune_heads.anatomy.block import AttentionBlock
-from prune_heads.anatomy.multihead import step_by_step
 from prune_heads.errors import MaskNotAppliedError
 
 Hook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]
@@ -22,7 +25,143 @@ Hook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]
 
 def on_context(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
     """Call the hook with the input of W_O at every forward pass, until the function that is returned is called."""
-    return _WAYS[block.layout.context](block, hook)
+    undo, way = ExitStack(), block.layout.context
+    if way == "post_attention":
+        undo.callback(_on_post_attention(block.module, hook))
+        return undo.close
+    if way == "multihead":
+        undo.callback(_step_by_step(block.module))
+
+    def turned(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        changed = hook(module, (args[0].transpose(0, 1), *args[1:]))
+        return None if changed is None else (changed[0].transpose(0, 1), *changed[1:])
+
+    undo.callback(block.output.module.register_forward_pre_hook(turned if way == "batch second" else hook).remove)
+    return undo.close
+
+
+def _on_post_attention(module: nn.Module, hook: Hook) -> Callable[[], None]:
+    """The module's `post_attention` (XLNet) takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
+    before: Any = module.post_attention
+    outer = vars(module).get("post_attention")  # of another hook
+
+    def after_hook(h: Tensor, attn_vec: Tensor, residual: bool = True) -> Any:
+        changed = hook(module, (attn_vec.transpose(0, 1).flatten(-2),))
+        if changed is not None:
+            attn_vec = changed[0].unflatten(-1, attn_vec.shape[-2:]).transpose(0, 1)
+        return before(h, attn_vec, residual)
+
+    def remove() -> None:
+        del module.__dict__["post_attention"]
+        if outer is not None:
+            module.__dict__["post_attention"] = outer
+
+    module.__dict__["post_attention"] = after_hook
+    return remove
+
+
+def _step_by_step(module: nn.Module) -> Callable[[], None]:
+    """Let a `MultiheadAttention` compute so from now on, until the function that is returned is called."""
+    if "forward" in vars(module):
+        return lambda: None
+    module.__dict__["forward"] = _StepByStep(cast(nn.MultiheadAttention, module))
+    handle = module.register_forward_pre_hook(_nothing)  # a layer with a hook inside does not take the fast path
+
+    def undo() -> None:
+        handle.remove()
+        del module.__dict__["forward"]
+
+    return undo
+
+
+def keep_heads(module: nn.Module, places: list[int]) -> None:
+    """From now on compute with the heads at these places only; to be called before their weights are removed."""
+    _step_by_step(module)
+    forward = cast(_StepByStep, module.forward)
+    forward.heads = [forward.heads[i] for i in places]
+
+
+def stay_dense(model: nn.Module) -> Callable[[], None]:
+    """Keep the stacks of a model from packing padded texts into nested tensors, which only the fast path can read."""
+    packing = [m for m in model.modules() if isinstance(m, nn.TransformerEncoder) and m.use_nested_tensor]
+    for encoder in packing:
+        encoder.use_nested_tensor = False
+
+    def undo() -> None:
+        for encoder in packing:
+            encoder.use_nested_tensor = True
+
+    return undo
+
+
+def _nothing(module: nn.Module, args: tuple[object, ...]) -> None:
+    """A hook that does nothing."""
+
+
+class _StepByStep:
+    """In place of `MultiheadAttention.forward`; arguments and results as there."""
+
+    def __init__(self, module: nn.MultiheadAttention) -> None:
+        self.module = module
+        self.heads = list(range(module.num_heads))
+        """Original indices of the heads that are there, for masks that differ between heads."""
+        self.n_original = module.num_heads
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        if is_causal and attn_mask is None:
+            raise ValueError("is_causal is a hint about attn_mask, which must be given; got none")
+        module, batched, second = self.module, query.ndim == 3, not self.module.batch_first
+        inputs = [x[None] if not batched else x.transpose(0, 1) if second else x for x in (query, key, value)]
+        if key_padding_mask is not None:  # (batch, heads, queries, keys)
+            key_padding_mask = (key_padding_mask if batched else key_padding_mask[None])[:, None, None]
+        if attn_mask is not None and attn_mask.ndim == 3:  # (batch * heads there were, queries, keys)
+            attn_mask = attn_mask.unflatten(0, (-1, self.n_original))[:, self.heads]
+        masks = [_added(each, query.dtype) for each in (attn_mask, key_padding_mask) if each is not None]
+        mask = sum(masks[1:], masks[0]) if masks else None
+        weight, bias = cast(Tensor, module.in_proj_weight), module.in_proj_bias
+        biases = (None,) * 3 if bias is None else bias.chunk(3)
+        heads = (len(self.heads), module.head_dim)
+        query, key, value = (  # (batch, heads, tokens, dimensions)
+            functional.linear(x, w, b).unflatten(-1, heads).transpose(1, 2)
+            for x, w, b in zip(inputs, weight.chunk(3), biases, strict=True)
+        )
+        dropout, weights = module.dropout if module.training else 0.0, None
+        if not self.heads:
+            context = query
+        elif need_weights:
+            scores = query @ key.transpose(-2, -1) / math.sqrt(module.head_dim)
+            weights = functional.dropout((scores if mask is None else scores + mask).softmax(dim=-1), dropout)
+            context = weights @ value
+        else:
+            context = functional.scaled_dot_product_attention(query, key, value, mask, dropout)
+        output = cast(Tensor, module.out_proj(context.transpose(1, 2).flatten(-2)))
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(dim=1)
+        if not batched:
+            return output[0], None if weights is None else weights[0]
+        return output.transpose(0, 1) if second else output, weights
+
+
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask of truth values, true where nothing may be seen, as numbers to add to the scores."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, -torch.inf)
+
+
+_LOCK = Lock()
+_STANCES: list[Any] = []
+"""One a with-block. The stance belongs to the process: the first block sets it, the last one restores it."""
 
 
 @contextmanager
@@ -36,15 +175,13 @@ def uncompiled() -> Iterator[None]:
         MaskNotAppliedError: Inside code that is being compiled, where this cannot be changed.
     """
     with _LOCK:
-        if not _STANCES:
-            try:
-                stance: Any = torch.compiler.set_stance("force_eager")
-            except RuntimeError as error:
-                raise MaskNotAppliedError(
-                    "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
-                    "got a compiled function that sets them. Compile the model alone"
-                ) from error
-        _STANCES.append(_STANCES[-1] if _STANCES else stance)
+        try:
+            _STANCES.append(_STANCES[-1] if _STANCES else torch.compiler.set_stance("force_eager"))
+        except RuntimeError as error:
+            raise MaskNotAppliedError(
+                "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
+                "got a compiled function that sets them. Compile the model alone"
+            ) from error
     try:
         yield
     finally:
@@ -52,63 +189,3 @@ def uncompiled() -> Iterator[None]:
             stance = _STANCES.pop()
             if not _STANCES:
                 stance.__exit__(None, None, None)
-
-
-_LOCK = Lock()
-_STANCES: list[Any] = []
-"""One a with-block. The stance belongs to the process: the first block sets it, the last one restores it."""
-
-
-def _on_module(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
-    return block.output.module.register_forward_pre_hook(hook).remove
-
-
-def _on_batch_second(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
-    """W_O is called as a module, with `(tokens, batch, n_heads * head_dim)`."""
-
-    def turned(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        changed = hook(module, (args[0].transpose(0, 1), *args[1:]))
-        return None if changed is None else (changed[0].transpose(0, 1), *changed[1:])
-
-    return block.output.module.register_forward_pre_hook(turned).remove
-
-
-def _on_multihead(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
-    undo, handle = step_by_step(block.module), block.output.module.register_forward_pre_hook(hook)
-
-    def remove() -> None:
-        handle.remove()
-        undo()
-
-    return remove
-
-
-def _on_post_attention(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
-    """The module's `post_attention` (XLNet) takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
-    module = block.module
-    before: Any = module.post_attention
-    was_there = "post_attention" in vars(module)
-
-    def after_hook(h: Tensor, attn_vec: Tensor, residual: bool = True) -> Any:
-        changed = hook(module, (attn_vec.transpose(0, 1).flatten(-2),))
-        if changed is not None:
-            attn_vec = changed[0].unflatten(-1, attn_vec.shape[-2:]).transpose(0, 1)
-        return before(h, attn_vec, residual)
-
-    module.__dict__["post_attention"] = after_hook
-
-    def remove() -> None:
-        del module.__dict__["post_attention"]
-        if was_there:
-            module.__dict__["post_attention"] = before
-
-    return remove
-
-
-_WAYS: Mapping[str, Callable[[AttentionBlock, Hook], Callable[[], None]]] = {
-    "": _on_module,
-    "batch second": _on_batch_second,
-    "multihead": _on_multihead,
-    "post_attention": _on_post_attention,
-}
-"""`Layout.context` -> how the input of W_O is reached."""

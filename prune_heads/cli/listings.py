@@ -29,7 +29,7 @@ def info(
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
-    from prune_heads.coverage.table import beside_heads
+    from prune_heads.coverage import beside_heads
     from prune_heads.reporting.info import info_report, info_table
     from prune_heads.studies.pruning import read_heads
     from prune_heads.studies.setup import load_model
@@ -65,7 +65,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the model types whose heads can be gated, zeroed and removed, and why others cannot."""
-    from prune_heads.coverage.table import committed_table
+    from prune_heads.coverage import committed_table
     from prune_heads.reporting.listings import model_table
 
     if try_now:
@@ -91,9 +91,9 @@ def doctor(paths: Paths, as_json: Json = False) -> None:
     Exit code 1 when something was found, or a file that mentions it cannot be read; 0 otherwise.
     """
     from prune_heads.migration import examine
-    from prune_heads.reporting.doctor import doctor_report, doctor_table
+    from prune_heads.reporting.doctor import doctor_table
 
-    report = doctor_report(examine(paths))
+    report = examine(paths)
     show(report, doctor_table(report), as_json=as_json)
     if report["findings"] or report["unreadable"]:
         raise typer.Exit(FOUND)

@@ -15,8 +15,8 @@ from prune_heads.cli.groups import Json, Words, grouped
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.pruning import finetune
 from prune_heads.errors import OptionError, UnfitError
-from prune_heads.execution.chains import Chain, run_chains
-from prune_heads.execution.holding import held
+from prune_heads.execution.claims import held
+from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.options import Conditions, Reproducing, Setup, options_of
 from prune_heads.options.choices import Reproduction
 from prune_heads.options.trials import placed, setup_of
@@ -123,7 +123,7 @@ def chains(plans: Mapping[str, Sequence[PlannedSubject]], output: Path) -> list[
         found.setdefault((subject.setup.model, subject.setup.task), []).append(subject)
     longest_first = sorted(found.items(), key=lambda each: not any(one.lacks_model() for one in each[1]))
     return [
-        Chain(
+        (
             f"{Path(model).name} on {Path(task).stem}",
             [
                 *(subject.finetune for subject in to_finetune(subjects)),

@@ -3,7 +3,7 @@
 import os
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, BadParameter, Option
@@ -92,20 +92,21 @@ def run(
         )
     check_criteria(read.trials, spec.resolve().parent)
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.execution.worker import Job, Worker, actors, processes
+    from prune_heads.execution.worker import Worker, actors, processes, turned
     from prune_heads.reporting.progress import display
-    from prune_heads.reporting.sweep import end_table, status_report
+    from prune_heads.reporting.sweep import status_report, status_table
 
     folder = SweepFolder.open(output.resolve(), read)
-    job = Job(folder, read.trials, BeginTrials(folder.root, spec.resolve().parent, place.store), retries, stop_after)
+    begin = BeginTrials(folder.root, spec.resolve().parent, place.store)
     workers = processes(jobs or 1, _threads(), _gpus())
     if executor == "ray":
         workers = actors(address, jobs, cpus or 1.0, gpus or 0.0)
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if worker else None
     with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
-        job = job.turned(_own_number()) if worker else job
-        own = Worker(job, workers, tell, stopping, waits=not worker)
+        trials = turned(read.trials, _own_number()) if worker else read.trials
+        limits: dict[str, Any] = {"retries": retries, "stop_after": stop_after, "waits": not worker}
+        own = Worker(folder, trials, begin, workers, tell, stopping, **limits)
         own.work()
         was_stopped = stopping()
     report = status_report(folder)
@@ -114,7 +115,7 @@ def run(
     if as_json:
         show({"event": "end", **report, **about}, None, as_json=True)
     else:
-        show(report, end_table(report), as_json=False)
+        show(report, status_table(report, is_end=True), as_json=False)
     if (own.n_failed or was_stopped) if worker else (report["failed"] or report["left"]):
         raise typer.Exit(1)
 

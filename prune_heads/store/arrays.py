@@ -2,16 +2,15 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from prune_heads.canonical import canonical
+from prune_heads.files import canonical
 from prune_heads.reading import text_of, value_of
 
 SUFFIX = ".safetensors"
@@ -19,16 +18,14 @@ _ARRAY, _ABOUT = "values", "prune_heads"
 _LENGTH_BYTES = 8
 """A safetensors file is the length of the header (little-endian), the header (JSON), and the arrays' bytes."""
 
-HEADER_BYTES = 8192
-"""In which the header of nearly every array of ours ends; see `header_of`."""
+_HEADER_BYTES = 8192  # in which the header of nearly every array of ours ends
 
 
 class DamagedError(ValueError):
     """A file is not what was written; the message says in a few words why."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What an array file says of itself."""
 
     about: dict[str, Any]
@@ -45,9 +42,8 @@ def to_bytes(values: NDArray[np.float32], about: Mapping[str, Any]) -> bytes:
     if values.dtype != np.float32:
         raise ValueError(f"values must be float32; got {values.dtype}")
     values = np.ascontiguousarray(values)
-    checksum = _checksum(about, values)
     # One piece of metadata alone: safetensors writes several in a random order.
-    text = canonical({"about": dict(about), "sha256": checksum})
+    text = canonical({"about": dict(about), "sha256": _checksum(about, values)})
     return save({_ARRAY: values}, metadata={_ABOUT: text})
 
 
@@ -57,7 +53,7 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
     Raises:
         DamagedError: If a bit of either is not what was written.
     """
-    header = header_of(content, len(content))
+    header = header_of(lambda n: content[:n], len(content))
     try:
         values: NDArray[np.float32] = load(content)[_ARRAY]
     except SafetensorError as error:
@@ -67,24 +63,21 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
     return header.about, values
 
 
-def header_end(start: bytes) -> int:
-    """How many bytes `header_of` must be given, by the first eight."""
-    return _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
-
-
-def header_of(start: bytes, n_bytes: int) -> Header:
+def header_of(read: Callable[[int], bytes], n_bytes: int) -> Header:
     """What an array says of itself; of the values, only the length is checked.
 
     Args:
-        start: Its first bytes, at least to the end of the header.
+        read: Gives so many of its first bytes; asked for those to the end of the header, mostly at once.
         n_bytes: How many it has in all.
 
     Raises:
         DamagedError: If the header cannot be read or the array has another length than it says.
     """
-    end = header_end(start)
+    start = read(min(_HEADER_BYTES, n_bytes)) if n_bytes else b""  # an object store gives no part of nothing
+    end = _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
     if not _LENGTH_BYTES < end <= n_bytes:
         raise DamagedError("truncated, or not an array file")
+    start = start if end <= len(start) else read(end)
     try:
         header = _json(start[_LENGTH_BYTES:end])
         array = header[_ARRAY]

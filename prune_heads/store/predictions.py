@@ -9,23 +9,22 @@ size, device and library.
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.canonical import digest
 from prune_heads.errors import StoreError
+from prune_heads.files import digest
 from prune_heads.heads import HeadMask
 from prune_heads.store import journal
-from prune_heads.store.arrays import HEADER_BYTES, SUFFIX, DamagedError, from_bytes, header_end, header_of, to_bytes
-from prune_heads.store.folder import objects_at
-from prune_heads.store.objects import is_url
+from prune_heads.store.arrays import SUFFIX, DamagedError, from_bytes, header_of, to_bytes
+from prune_heads.store.objects import is_url, objects_at
 
-FORMAT = 2
-"""Part of every key: an entry of another format is one that is not there."""
+FORMAT = 2  # part of every key: an entry of another format is one that is not there
 
 _NAME = rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}"
 _ENTRIES = f"[0-9a-f]{{2}}/{_NAME}"
@@ -54,26 +53,15 @@ def default_root() -> Path | str:
 class PredictionKey:
     """All that logits depend on."""
 
-    model: str
-    """Fingerprint of weights and configuration."""
-    data: str
-    """Fingerprint of texts, labels, their order, and tokens."""
+    model: str  # fingerprint of weights and configuration
+    data: str  # fingerprint of texts, labels, their order, and tokens
     mask: HeadMask
-    dtype: str
-    """In which the model ran, e.g. `"bfloat16"`; stored is always float32."""
-    objective: str = ""
-    """Name, code and settings of what is predicted, as JSON."""
+    dtype: str  # In which the model ran, e.g. `"bfloat16"`; stored is always float32.
+    objective: str = ""  # name, code and settings of what is predicted, as JSON
 
     def to_json(self) -> dict[str, Any]:
         """The key as it stands in the entry."""
-        return {
-            "format": FORMAT,
-            "model": self.model,
-            "data": self.data,
-            "mask": self.mask.to_json(),
-            "dtype": self.dtype,
-            "objective": self.objective,
-        }
+        return {"format": FORMAT, **vars(self), "mask": self.mask.to_json()}
 
     @property
     def digest(self) -> str:
@@ -86,17 +74,13 @@ class Entry:
     """A row of the list of what is stored."""
 
     digest: str
-    name: str
-    """Path in the store."""
+    name: str  # path in the store
     n_bytes: int
-    about: Mapping[str, str]
-    """For people: model, task, split."""
-    heads_pruned: tuple[str, ...]
-    """Descriptors, from 1."""
-    dtype: str | None
-    n_examples: int | None
-    damaged: str | None = None
-    """What is wrong with it; of a damaged entry the rest may be unknown."""
+    about: Mapping[str, str] = field(default_factory=dict)  # for people: model, task, split
+    heads_pruned: tuple[str, ...] = ()  # descriptors, from 1
+    dtype: str | None = None
+    n_examples: int | None = None
+    damaged: str | None = None  # what is wrong with it; of a damaged entry the rest may be unknown
 
 
 class PredictionStore:
@@ -113,14 +97,6 @@ class PredictionStore:
         self.objects = objects_at(root)
         self.keeps = root is not None
         self.on_damage = on_damage
-
-    def check_writable(self) -> None:
-        """To be called before long work.
-
-        Raises:
-            StoreError: If the store cannot be written, or made where it is not there yet.
-        """
-        self.objects.check_writable()
 
     def get(self, key: PredictionKey) -> NDArray[np.float32] | None:
         """The logits, `(n_examples, n_labels)`; None if they must be computed, damaged entries included.
@@ -186,33 +162,23 @@ class PredictionStore:
         except OSError as error:
             raise DamagedError(f"cannot be read: {error.strerror or error}") from error
 
-    def _start(self, name: str, n_bytes: int) -> bytes:
-        """The first bytes of an entry, to the end of its header at least."""
-        if not n_bytes:  # an object store refuses to give a part of nothing
-            return b""
-        start = self._read(name, min(HEADER_BYTES, n_bytes))
-        end = min(header_end(start), n_bytes)
-        return start if end <= len(start) else self._read(name, end)
-
     def _entry(self, name: str, n_bytes: int, thorough: bool) -> Entry | None:
         """A row of the list; None if another process has just cleared it."""
         stem = name.rpartition("/")[2].removesuffix(SUFFIX)
         try:
-            content = self._read(name) if thorough else self._start(name, n_bytes)
-            header = header_of(content, len(content) if thorough else n_bytes)
             if thorough:
-                from_bytes(content)
-            key, about = header.about.get("key"), header.about.get("for_people")
+                from_bytes(self._read(name))
+            about, shape, _ = header_of(partial(self._read, name), n_bytes)
+            key, for_people = about.get("key"), about.get("for_people")
             if not (isinstance(key, dict) and digest(key) == stem and name == _name(stem)):
                 raise DamagedError("it holds another key")
-            if not (isinstance(about, dict) and len(header.shape) == 2):
+            if not (isinstance(for_people, dict) and len(shape) == 2):
                 raise DamagedError("it holds no logits")
         except FileNotFoundError:
             return None
         except DamagedError as error:
-            return Entry(stem, name, n_bytes, {}, (), None, None, damaged=str(error))
-        heads = tuple(key["mask"]["heads_pruned"])
-        return Entry(stem, name, n_bytes, about, heads, key["dtype"], header.shape[0])
+            return Entry(stem, name, n_bytes, damaged=str(error))
+        return Entry(stem, name, n_bytes, for_people, tuple(key["mask"]["heads_pruned"]), key["dtype"], shape[0])
 
 
 def _name(of_key: str) -> str:

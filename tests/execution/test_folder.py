@@ -12,7 +12,7 @@ from null_work import bytes_of, here, kinds, started, sweep, work
 from prune_heads.errors import RunError
 from prune_heads.execution import folder as folder_module
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.worker import Job, Worker
+from prune_heads.execution.worker import Worker
 from prune_heads.reporting.sweep import status_report
 
 
@@ -39,7 +39,7 @@ def test_a_full_disk_stops_it_and_blames_no_trial(grid, tmp_path, monkeypatch):
 
     monkeypatch.setattr(folder_module, "write_json", full)
     with pytest.raises(RunError, match="No space left on device"):
-        Worker(Job(folder, grid.trials, begin), here).work()
+        Worker(folder, grid.trials, begin, here).work()
     monkeypatch.undo()
     assert list(folder.failed()) == list(folder.done()) == []
     assert not list((tmp_path / "s").rglob("*.partial"))
@@ -136,7 +136,7 @@ def test_what_trials_share_is_computed_once_and_again_if_it_is_damaged(tmp_path)
             next((tmp_path / "shared").rglob("*.json")).write_text(damage)
         asked.clear()
         for _ in range(2):
-            assert folder.shared({"a": 1}, how, folder.shared_claims()) == {"scores": [0.1]}
+            assert folder.shared({"a": 1}, how) == {"scores": [0.1]}
         assert len(asked) == 1
 
 
@@ -149,7 +149,7 @@ def test_what_trials_share_is_no_running_trial(tmp_path, grid):
         running.append(status_report(folder)["running"])
         return {}
 
-    folder.shared({"a": 1}, how, folder.shared_claims())
+    folder.shared({"a": 1}, how)
     assert running == [1]
 
 
