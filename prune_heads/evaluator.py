@@ -30,7 +30,7 @@ from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
 from prune_heads.studies import steps as studies
 from prune_heads.studies.ablating import Measured, ablated, table
-from prune_heads.studies.curves import Order, line_of
+from prune_heads.studies.curves import line_of
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
 from prune_heads.studies.setup import load_model, resolve_device
@@ -219,7 +219,8 @@ class Evaluator:
         self._predictions.check_defined()
         masks = lowest_first(scores, self._predictions.gone, steps)
         made = scores if isinstance(scores, Scores) else Scores(())
-        order = Order(made.criterion or None, made.estimator, made.split, False, scores, [masks])
+        about = {"criterion": made.criterion or None, "estimator": made.estimator, "rescored": False}
+        order = {**about, "scored_on": made.split}, scores, [masks]
         return Curve(**line_of(order, [Measured(self._predictions, masks, self.seed)], steps))
 
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:
