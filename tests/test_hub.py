@@ -62,7 +62,7 @@ def test_two_commands_from_a_hub_model_and_a_glue_download_to_table_3(hub, onlin
     done = online.run("reproduce", "table3", *shown, home=tmp_path / "hf")
     assert done.code == 0, done.stderr
     rows = json.loads(done.stdout)["table3"]["rows"]
-    assert [row["published"][0] for row in rows] == published()["table3"]["delta_pp"]
+    assert [row["published"][0] for row in rows] == published()["table3"]["delta"][""]
     assert [row["here"] is None for row in rows] == 6 * [False] + 6 * [True]
 
 

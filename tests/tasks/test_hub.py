@@ -144,9 +144,9 @@ def test_labels_are_matched_by_name(answers):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (lambda: sst2(names=["bad", "good"]), "the labels must be negative, positive, got ['bad', 'good']"),
-        (lambda: sst2({"validation": [("x", -1), ("y", -1)]}), "every row must have a label, got -1"),
-        (lambda: sst2(column="text"), "the column sentence must be there, got the columns text, label"),
+        (lambda: sst2(names=["bad", "good"]), "row 1: the label must be one of negative, positive, got 'bad'"),
+        (lambda: sst2({"validation": [("x", -1), ("y", -1)]}), "the label must be one of negative, positive, got -1"),
+        (lambda: sst2(column="text"), "the column sentence must be there once, got the columns text, label"),
         (lambda: {"README.md": b""}, "pass --data-dir FOLDER"),
     ],
 )

@@ -8,9 +8,9 @@ import datasets
 import pyarrow.parquet
 import pytest
 
+from prune_heads.tasks.hub import N_TRAIN
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
-from prune_heads.tasks.wmt import N_TRAIN
 
 pytestmark = pytest.mark.xdist_group("hub")  # one process asks it
 SHA = "c" * 40
