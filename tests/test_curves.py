@@ -256,7 +256,7 @@ def test_nothing_is_evaluated_twice(setup, forwards):
     assert forwards == []
 
     options = RunOptions(curve=True)
-    points = run(Lab(setup, Silent()), Scoring("magnitude"), Choice(), options).record["curve"]
+    points = run(Lab(setup, Silent()), Choice(), Scoring("magnitude"), options).record["curve"]
     assert sum(forwards) < 2 * 30  # the model after surgery, and a few examples that prove the gates
     values = {point["percent"]: point["value"] for point in line(first, "magnitude")["points"]}
     assert {point["percent"]: point["accuracy"] for point in points} == values

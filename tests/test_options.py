@@ -98,7 +98,7 @@ def other(option, value):
         return ("other",)
     if option.kind is bool:
         return not value
-    return {str: "other", Path: Path("other.csv")}.get(option.kind) or (value or option.say.low or 0) + 1
+    return {str: "other", Path: Path("other.csv")}.get(option.kind) or (value or option.low or 0) + 1
 
 
 def instance(group):
@@ -113,9 +113,9 @@ def test_what_reaches_the_result_is_in_the_configuration(group, name):
     option, before = options_of(group)[name], instance(group)
     after = replace(before, **{name: other(option, getattr(before, name))})
     changed = after.configuration() != before.configuration()
-    if option.say.reach == "record":
+    if option.reach == "record":
         assert changed
-    elif option.say.reach == "nothing":
+    elif option.reach == "nothing":
         assert not changed
 
 
@@ -143,7 +143,7 @@ SCORES = {"scores"}
 
 def test_what_reaches_by_its_content_has_a_case():
     studied = [each for each in GROUPS if each is not groups.Conditions]  # which become options of studies
-    every = {n for each in studied for n, option in options_of(each).items() if option.say.reach == "content"}
+    every = {n for each in studied for n, option in options_of(each).items() if option.reach == "content"}
     assert every == CONTENT.keys() | SCORES
 
 
@@ -158,7 +158,7 @@ def test_what_reaches_by_its_content_changes_the_identity(name, identity_of):
 class Wider(Scoring):
     """Scoring with one more option."""
 
-    smooth: float = option("Added later.", low=0, since="later", default=0.5)
+    smooth: float = option("Added later.", 0.5, low=0, since="later")
 
 
 def test_an_option_that_is_added_later_leaves_records_and_hashes_at_its_default(monkeypatch):
@@ -212,8 +212,8 @@ def test_words_become_values():
 def test_every_option_says_what_it_is():
     for group in GROUPS:
         for name, each in options_of(group).items():
-            assert each.say.help.endswith((".", ")")), (group, name)
-            assert each.say.help[0].isupper(), (group, name)
+            assert each.help.endswith((".", ")")), (group, name)
+            assert each.help[0].isupper(), (group, name)
 
 
 def test_options_are_read_without_torch_and_without_the_command_line():

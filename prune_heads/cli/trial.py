@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.execution.spec import Known, Trial
-from prune_heads.options.trials import check, clash, draws, spelled, trial_of, trial_options
+from prune_heads.options import Choice, RunOptions, Scoring, Setup
+from prune_heads.options.trials import check, clash, draws, trial_options
+from prune_heads.tasks.spec import task_name
 
 if TYPE_CHECKING:
     from prune_heads.execution.worker import RunTrial
@@ -16,8 +18,10 @@ def known() -> Known:
     """What a trial may set."""
     options = trial_options()
     words = {name: option.word for name, option in options.items()}
-    always = frozenset(name for name, option in options.items() if option.say.since != "later")
-    return Known(words, check, clash, draws, always, spelled)
+    always = frozenset(name for name, option in options.items() if option.since != "later")
+    return Known(
+        words, check, clash, draws, always, lambda name, word: task_name(str(word)) if name == "task" else word
+    )
 
 
 def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
@@ -61,12 +65,14 @@ class BeginTrials:
 
         def run_trial(trial: Trial) -> Mapping[str, Any]:
             nonlocal lab
-            asked = trial_of(trial.values, self.relative_to, self.store)
+            options = trial_options()
+            words = {name: options[name].placed(word, self.relative_to) for name, word in trial.values.items()}
+            setup = Setup.of({**words, "store": self.store})
             reporter.notes.clear()
-            if lab is None or lab.setup != asked.setup:
+            if lab is None or lab.setup != setup:
                 lab = None  # two models at once may be one too many
-                lab = Lab(asked.setup, reporter, share=share, reused=True)
-            record = run(lab, asked.scoring, asked.choice, asked.run).record
+                lab = Lab(setup, reporter, share=share, reused=True)
+            record = run(lab, Choice.of(words), Scoring.of(words), RunOptions.of(words)).record
             del record["seconds"], record["provenance"]["date"]  # they differ between two runs of the same
             return {"trial": {"digest": trial.digest, "values": dict(trial.values)}, **record}
 

@@ -1,22 +1,22 @@
-"""What a trial of a sweep may set: the options of a run, checked and read as those of the command line are."""
+# ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
+"""What a trial of a sweep may set, which is what a run takes, and how a sweep is run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from prune_heads.errors import PruneHeadsError
-from prune_heads.options.fields import Group, Opt, options_of
-from prune_heads.options.heads import Choice, RunOptions, Scoring
+from prune_heads.options.choices import Executor
+from prune_heads.options.fields import Group, Opt, option, options_of
 from prune_heads.options.setup import Setup
-from prune_heads.tasks.spec import task_name
-
-Words = Mapping[str, Any]
-"""Option -> value, as TOML and JSON have them."""
+from prune_heads.options.studies import Choice, RunOptions, Scoring
 
 GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
+
+_nowhere = partial(option, reach="nothing")
 
 
 @cache
@@ -33,10 +33,10 @@ def check(name: str, word: Any) -> None:
         OptionError: Saying what it takes.
     """
     if word is not None:
-        trial_options()[name].read(word)
+        trial_options()[name].value(word)
 
 
-def clash(words: Words) -> str | None:
+def clash(words: Mapping[str, Any]) -> str | None:
     """Why the options of a trial contradict each other; None where they do not."""
     try:
         for group in GROUPS:
@@ -46,48 +46,37 @@ def clash(words: Words) -> str | None:
     return None
 
 
-def spelled(name: str, word: Any) -> Any:
-    """A word as the hash of a trial has it: one spelling of each task."""
-    return task_name(word) if name == "task" and isinstance(word, str) else word
-
-
-def draws(words: Words) -> bool:
+def draws(words: Mapping[str, Any]) -> bool:
     """Whether what is pruned in a trial, or its curve, depends on the seed."""
     draws_scores = words["criterion"] == "random" or ":" in words["criterion"]  # one's own may
     return draws_scores and (words["heads"] is None or words["curve"])
 
 
 @dataclass(frozen=True)
-class Trial:
-    """The options of a trial, in their groups."""
+class Sweeping(Group):
+    """How the trials of a sweep are run, and where they are kept."""
 
-    setup: Setup
-    choice: Choice
-    scoring: Scoring
-    run: RunOptions
+    output: Path | None = _nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
+    dry_run: bool = _nowhere("List the trials without running them.", False)
+    executor: Executor = _nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
+    jobs: int | None = _nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
+    worker: bool = _nowhere(
+        "Run as one of many processes of an array job, and end without waiting for the trials of the others.", False
+    )
+    address: str | None = _nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
+    cpus: float | None = _nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
+    gpus: float | None = _nowhere("GPUs of a Ray worker. (default: 0)", low=0)
+    retries: int = _nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
+    stop_after: int | None = _nowhere("Start no more trials after this many have failed.", low=1)
 
-
-def trial_of(words: Words, folder: Path, store: str | None) -> Trial:
-    """The groups of a trial; paths in a file are relative to its folder.
-
-    Raises:
-        OptionError: If an option does not take its word, or options contradict each other.
-    """
-    found = placed(words, folder)
-    setup = Setup.of({**found, "store": store})
-    return Trial(setup, Choice.of(found), Scoring.of(found), RunOptions.of(found))
-
-
-def setup_of(words: Words, folder: Path, store: str | None) -> Setup:
-    """A setup of options as they stand in a file in a folder.
-
-    Raises:
-        OptionError: If an option does not take its word, or options contradict each other.
-    """
-    return Setup.of({**placed(words, folder), "store": store})
-
-
-def placed(words: Words, folder: Path) -> dict[str, Any]:
-    """Words of a file in a folder, seen from the working directory: paths that are relative are so to the folder."""
-    options = trial_options()
-    return {name: options[name].placed(word, folder) for name, word in words.items() if name in options}
+    @classmethod
+    def clash(cls, given: Mapping[str, Any]) -> str | None:
+        """A worker is a process of its own, and only Ray's have an address."""
+        is_ray = given.get("executor") == "ray"
+        if not is_ray and given.keys() & {"address", "cpus", "gpus"}:
+            return "--address, --cpus, --gpus belong to --executor ray"
+        if given.get("worker") and is_ray:
+            return "--worker and --executor ray exclude each other"
+        if "output" not in given and not given.get("dry_run"):
+            return "--output must name the folder of the sweep (or ask for --dry-run)"
+        return None

@@ -70,7 +70,7 @@ def _curves(setup: Setup, asked: Conditions, *criteria: str) -> Curves:
 
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
     half = Choice(0.5)
-    return time_heads(setup, half, Bench(runs=asked.runs, seed=asked.seed), reporter, admit=admit)[0]
+    return time_heads(setup, half, Bench(runs=asked.runs, seed=asked.seed), reporter, admit=admit).record
 
 
 def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:

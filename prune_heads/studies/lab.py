@@ -7,7 +7,7 @@ runs came before.
 from collections.abc import Callable, Hashable
 from copy import deepcopy
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from transformers import PreTrainedModel
@@ -18,7 +18,7 @@ from prune_heads.importance import criterion_of
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
-from prune_heads.studies.scoring import ScoreResult, examples_to_score_on, score
+from prune_heads.studies.scoring import Scored, examples_to_score_on, score, scored
 from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
 Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
@@ -67,13 +67,10 @@ class Lab:
             return None
         # Whatever else is asked for may decide which examples they are.
         key = ("examples", replace(scoring, criterion="", estimator="", normalize="", seed=0))
+        load = partial(examples_to_score_on, self.subject, self.setup, scoring, self.reporter)
+        return self._once(key, lambda: self._noted(load()))
 
-        def load() -> Predictions | None:
-            return self._noted(examples_to_score_on(self.subject, self.setup, scoring, self.reporter))
-
-        return self._once(key, load)
-
-    def scored(self, scoring: Scoring) -> ScoreResult:
+    def scored(self, scoring: Scoring) -> Scored:
         """The scores, computed once. Those that another process has found come without their gradients."""
         if not criterion_of(scoring.criterion).draws:
             scoring = replace(scoring, seed=0)  # of the bootstrap alone
@@ -88,27 +85,25 @@ class Lab:
         model = self.subject.classifier.model
         return deepcopy(model) if self.reused else model
 
-    def _score(self, scoring: Scoring) -> ScoreResult:
+    def _score(self, scoring: Scoring) -> Scored:
         examples, found, notes = self.examples(scoring), [], len(self.reporter.notes)
 
         def how() -> dict[str, Any]:
             found.append(score(self.subject, scoring, examples))
-            return {**found[0].scores.to_json(), "notes": self.reporter.notes[notes:]}
+            return {**HeadScores.to_json(found[0].scores), "notes": self.reporter.notes[notes:]}
 
         shared = how() if self.share is None else self.share(self._identity(scoring, examples), how)
         if found:
             return found[0]
         for note in shared["notes"]:
             self.reporter.note(note)
-        split = None if examples is None else examples.split
-        scores, row = HeadScores.from_json(shared), criterion_of(scoring.criterion)
-        return ScoreResult(scoring, row, self.subject.blocks, scores, None, split)
+        row = criterion_of(scoring.criterion)
+        return scored(HeadScores.from_json(shared), None, scoring, row, self.subject, examples)
 
     def _identity(self, scoring: Scoring, examples: Predictions | None) -> dict[str, Any]:
         """All that was asked for, and fingerprints of what was found: an option that is added later is in it, too."""
         found = None if examples is None else (examples.key(examples.gone), identify_split(examples.split))
-        is_own = ":" in scoring.criterion
-        source = criterion_of(scoring.criterion).source if is_own else None
+        source = criterion_of(scoring.criterion).source if ":" in scoring.criterion else None
         return {
             "scores_of": model_key(self.subject.model),
             "setup": repr(replace(self.setup, store=None)),
@@ -128,8 +123,8 @@ class Lab:
             value, notes = self._kept[key]
             for note in notes:
                 self.reporter.note(note)
-        else:
-            n = len(self.reporter.notes)
-            value = load()
-            self._kept[key] = (value, self.reporter.notes[n:])
+            return value
+        n = len(self.reporter.notes)
+        value = load()
+        self._kept[key] = (value, self.reporter.notes[n:])
         return value

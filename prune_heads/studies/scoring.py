@@ -2,46 +2,47 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from prune_heads.anatomy import AttentionBlock
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject
-from prune_heads.heads import NUMBERING, HeadMask, HeadScores
+from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
 from prune_heads.importance.criteria import asked_masks
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
+from prune_heads.results import Scores
 from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.setup import load_split, predictions_of
 from prune_heads.studies.spreading import Spread
 from prune_heads.tasks.task import Split
 
 
-@dataclass(frozen=True)
-class ScoreResult:
-    """Scores with what they were made from."""
+class Scored(NamedTuple):
+    """Scores, and the gradients they come from, of a criterion that takes some."""
 
-    scoring: Scoring
-    criterion: Criterion
-    blocks: list[AttentionBlock]
-    """As they were when they were scored."""
-    scores: HeadScores
+    scores: Scores
     gradients: GateGradients | None
-    split: Split | None
 
-    def report(self) -> dict[str, Any]:
-        """The JSON contract of `prune-heads score`. Rows are layers; heads in order from the first."""
-        return {
-            "criterion": self.criterion.name or self.scoring.criterion,
-            "estimator": self.scoring.estimator if self.criterion.looks_at == "gradients" else None,
-            "normalize": self.scoring.normalize,
-            "split": None if self.split is None else self.split.name,
-            "n_examples": 0 if self.split is None else len(self.split),
-            "numbering": NUMBERING,
-            "blocks": [block.describe() for block in self.blocks],
-            **self.scores.to_json(),
-        }
+
+@dataclass(frozen=True)
+class Found:
+    """What a study leaves: its record, and what its files are made of."""
+
+    record: dict[str, Any]
+    report: dict[str, Any] | None = None
+    """What `--json` prints; None for the record."""
+    mask: HeadMask | None = None
+    """Heads that are pruned or masked."""
+    scored: Scored | None = None
+    checkpoint: Checkpoint | None = None
+    """After pruning."""
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return self.record if self.report is None else self.report
 
 
 def examples_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> Predictions | None:
@@ -81,7 +82,7 @@ def score(
     criterion: Criterion | None = None,
     masked: HeadMask | None = None,
     spread: Spread | None = None,
-) -> ScoreResult:
+) -> Scored:
     """Score the heads by the criterion; heads that have been removed before score 0.
 
     Args:
@@ -107,15 +108,30 @@ def score(
             spread.answers([(examples, asked_masks(examples, masked))])
     elif examples is not None:
         subject.prove_gates(examples.batches)
-    asked = Examples(
-        subject.model, examples, masked, scoring.estimator, scoring.seed, None if spread is None else spread.gradients
-    )
+    gradients = None if spread is None else spread.gradients
+    asked = Examples(subject.model, examples, masked, scoring.estimator, scoring.seed, gradients)
     scores = NORMALIZERS[scoring.normalize].apply(criterion.score(asked))
-    return ScoreResult(
-        scoring,
-        criterion,
-        subject.blocks,
-        scores,
-        vars(asked).get("gradients"),
-        None if examples is None else examples.split,
+    return scored(scores, vars(asked).get("gradients"), scoring, criterion, subject, examples)
+
+
+def scored(
+    scores: HeadScores,
+    gradients: GateGradients | None,
+    scoring: Scoring,
+    criterion: Criterion,
+    subject: Subject,
+    examples: Predictions | None,
+) -> Scored:
+    """Scores with what they were made from."""
+    found = Scores(
+        scores.values,
+        scores.standard_error,
+        scores.gone,
+        criterion=criterion.name or scoring.criterion,
+        estimator=scoring.estimator if criterion.looks_at == "gradients" else None,
+        normalize=scoring.normalize,
+        split=None if examples is None else examples.split.name,
+        n_examples=0 if examples is None else len(examples.split),
+        blocks=tuple(block.describe() for block in subject.blocks),
     )
+    return Scored(found, gradients)
