@@ -9,8 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
-from prune_heads.anatomy.parts import is_in_layers, is_linear, linear_weights, pieces
-from prune_heads.costs import head_parameters, head_weights
+from prune_heads.costs import head_parameters, head_weights, is_in_layers, is_linear, linear_weights, pieces
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 

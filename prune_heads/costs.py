@@ -1,12 +1,26 @@
-"""What heads cost: parameters and multiply-adds, counted from shapes alone."""
+"""What heads and the other parts of a model cost: parameters and multiply-adds, counted from shapes alone."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal, NamedTuple, cast
 
-from torch import nn
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy.block import AttentionBlock
-from prune_heads.anatomy.parts import owned_besides
+from prune_heads.anatomy import AttentionBlock
 from prune_heads.heads import HeadMask
+
+_READ_ALL = ("ForTokenClassification", "ForQuestionAnswering")
+"""How the names of classes end whose head reads every token."""
+
+_EMBEDDING_MAPS = ("embeddings_project", "embedding_hidden_mapping_in", "embedding_transformation", "map_inputs_layer")
+"""Names of linear maps from embeddings to layers, which every token goes through."""
+
+
+def n_parameters(model: nn.Module) -> int:
+    """All parameters of the model."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def head_parameters(block: AttentionBlock, places: Collection[int]) -> int:
@@ -18,22 +32,85 @@ def head_parameters(block: AttentionBlock, places: Collection[int]) -> int:
     return sum(owned.n_parameters for owned in block.owned(places))
 
 
+def pruned_parameters(blocks: Sequence[AttentionBlock], mask: HeadMask) -> int:
+    """Parameters owned by the heads of the mask that are still in the model."""
+    pairs = zip(blocks, mask.by_block(), strict=True)
+    return sum(head_parameters(block, block.places(pruned)) for block, pruned in pairs if block.depth == 0)
+
+
 def head_weights(block: AttentionBlock, places: Collection[int]) -> int:
     """The same without biases, of W_Q, W_K, W_V and W_O alone: the weights of linear maps that tokens go through."""
-    besides = {id(tensor) for tensor in owned_besides(block)}
+    besides = _besides(block)
     weights = (each for each in block.owned(places) if each.tensor.ndim > 1 and id(each.tensor) not in besides)
     return sum(each.n_parameters for each in weights)
 
 
-def pruned_parameters(blocks: Sequence[AttentionBlock], mask: HeadMask) -> int:
-    """Parameters owned by the heads of the mask that are still in the model."""
-    return sum(
-        head_parameters(block, [i for i, head in enumerate(block.original_heads) if head in pruned])
-        for block, pruned in zip(blocks, mask.by_block(), strict=True)
-        if block.depth == 0
-    )
+def linear_weights(block: AttentionBlock) -> int:
+    """Weights of the linear maps in the block that tokens go through."""
+    besides = _besides(block)
+    weights = (cast(Tensor, module.weight) for module in block.module.modules() if is_linear(module))
+    return sum(weight.numel() for weight in weights if id(weight) not in besides)
 
 
-def n_parameters(model: nn.Module) -> int:
-    """All parameters of the model."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def _besides(block: AttentionBlock) -> set[int]:
+    """Identities of the weights that heads own beside W_Q, W_K, W_V and W_O; these see no tokens."""
+    return {id(owned.tensor) for owned in block.besides()}
+
+
+class Piece(NamedTuple):
+    """One module with weights of its own."""
+
+    part: Literal["attention", "feed_forward", "embeddings", "rest"]
+    positions: Literal["every", "one"] | None
+    """Tokens that a linear map works on; None where that is not known, or is none of a text."""
+    name: str
+    module: nn.Module
+    weights: list[Tensor]
+    """Those that no piece before it has."""
+
+
+def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator[Piece]:
+    """All modules of a classifier that have weights, each weight once.
+
+    Attention is the matrices in the blocks and whatever heads own; feed-forward is all other matrices in the layers;
+    embeddings are tables; the rest is norms, pooler, classifier.
+    """
+    attention = {module for block in blocks for module in block.module.modules()}
+    owned = {each for block in blocks for each in _besides(block)}
+    late = getattr(model.config, "classifier_pooling", None) == "late"
+    of_tokens = type(model).__name__.endswith(_READ_ALL)
+    every = of_tokens or late or all(block.stack == "decoder" for block in blocks)  # which then take one
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        weights: list[Tensor] = [w for w in module.parameters(recurse=False) if id(w) not in seen]
+        if not weights:
+            continue
+        seen.update(map(id, weights))
+        matrix = is_linear(module) or any(w.ndim > 1 for w in weights)
+        if any(id(w) in owned for w in weights):  # if it is a linear map, then of positions or entities
+            yield Piece("attention", None, name, module, weights)
+        elif isinstance(module, nn.Embedding):
+            yield Piece("embeddings", None, name, module, weights)
+        elif matrix and module in attention:
+            yield Piece("attention", "every", name, module, weights)
+        elif matrix and is_in_layers(name, blocks):
+            yield Piece("feed_forward", "every", name, module, weights)
+        elif name.endswith(_EMBEDDING_MAPS):
+            yield Piece("rest", "every", name, module, weights)
+        elif "pooler" in name:
+            yield Piece("rest", "one", name, module, weights)
+        elif not name.startswith(f"{model.base_model_prefix}."):
+            yield Piece("rest", "every" if every or name.startswith("score") else "one", name, module, weights)
+        else:
+            yield Piece("rest", None, name, module, weights)
+
+
+def is_in_layers(name: str, blocks: Sequence[AttentionBlock]) -> bool:
+    """Whether what has this path is a part of something numbered, below what holds the layers of the blocks."""
+    stacks = {re.split(r"\.\d+(?:\.|$)", block.name)[0].rpartition(".")[0] for block in blocks}
+    return any(re.match(rf"{re.escape(stack)}\.(.*\.)?\d+(\.|$)", name) for stack in stacks)
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is a linear map of transformers."""
+    return isinstance(module, nn.Linear | Conv1D)

@@ -120,18 +120,11 @@ class Subject:
         return split.at(kept.tolist())
 
     def batches(self, split: Split) -> Batches:
-        """The split, prepared for this model and padded as it takes it; see `prune_heads.padding`.
-
-        Raises: as `tokens` and `unseen`.
-        """
+        """The split, prepared for this model and padded as it takes it; see `prune_heads.padding`."""
         return unseen(self.model, self.tokens(split))
 
     def tokens(self, split: Split) -> Batches:
-        """The split, prepared for this model; see `Objective.batches`.
-
-        Raises:
-            DataError: If an example cannot be asked about.
-        """
+        """The split, prepared for this model; see `Objective.batches`."""
         return self.objective.batches(split, self.classifier.tokenizer, batch_size=self.batch_size, n_max=self.n_max)
 
     def prove_gates(self, batches: Batches) -> None:
@@ -162,17 +155,16 @@ def predict(
         NotFiniteError: If a number is NaN or infinite.
     """
     device = next(model.parameters()).device
-    rows: list[tuple[NDArray[np.int64], Kept]] = []
+    found: Kept = np.empty(0, dtype=np.float32)
     with evaluating(model), gated(model, gates) if gates is not None else nullcontext():
         for batch in batches:
             kept = batches.objective.kept(model, batch.to(device)).float().cpu().numpy()
             check_finite(kept, batch.index, "logits")
-            rows.append((batch.index, kept))
+            if not found.size:
+                found = np.empty((batches.n_examples, kept.shape[1]), dtype=np.float32)
+            found[batch.index] = kept
             progress(len(kept))
-    index = np.concatenate([index for index, _ in rows])
-    result: Kept = np.empty((len(index), rows[0][1].shape[1]), dtype=np.float32)
-    result[index] = np.concatenate([kept for _, kept in rows])
-    return result
+    return found
 
 
 def check_finite(values: NDArray[np.floating], index: NDArray[np.int64], what: str) -> None:

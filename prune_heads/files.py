@@ -1,5 +1,9 @@
-"""Files are written whole or not at all: under a temporary name in the same folder, then renamed."""
+"""Files are written whole or not at all: under a temporary name in the same folder, then renamed.
 
+JSON that is the same for equal values, and its hash, name what is kept by its content.
+"""
+
+import hashlib
 import json
 import os
 import secrets
@@ -21,6 +25,16 @@ _SHOWN_NAME = 50
 """Characters of a name in that of the temporary folder beside it, which must not be too long either."""
 _ATTEMPTS = 10
 """Times that others may remove the folder under a writer before it gives up."""
+
+
+def canonical(value: Mapping[str, Any]) -> str:
+    """JSON that is the same for equal values, in whatever order their keys stand."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 @contextmanager
@@ -155,12 +169,7 @@ def _prefix(target: Path) -> str:
 
 def _open_up(folder: Path) -> None:
     """Give the folder and what is in it the usual permissions; temporary files are for their owner only."""
-    mask = _umask()
-    for path in (folder, *folder.rglob("*")):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
-
-
-def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_heads.anatomy.block import AttentionBlock, head_counts
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
+from prune_heads.anatomy.block import written
 from prune_heads.anatomy.context import on_context, uncompiled
-from prune_heads.anatomy.locate import attention_blocks
 from prune_heads.anatomy.multihead import stay_dense
-from prune_heads.anatomy.projection import written
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.heads import Heads, as_mask
 
@@ -49,48 +48,37 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
                 f"gates of {block.name} must have shape (n_heads,), (batch, n_heads) or (batch, tokens, "
                 f"n_heads) with n_heads={block.n_heads}; got {tuple(gate.shape)}"
             )
-    every = _by_module(blocks, gates)
+    every: dict[nn.Module, _Gates] = {}  # one hook a W_O; layers that share theirs are its calls in a forward pass
+    for block, gate in zip(blocks, gates, strict=True):
+        if block.n_heads:
+            every.setdefault(block.output.module, _Gates()).calls.append((block, gate))
     with ExitStack() as hooks:
         hooks.enter_context(uncompiled())
         hooks.callback(stay_dense(model))
-        for calls in every:
-            hooks.callback(on_context(calls.blocks[0], calls))
-            for module in {block.module for block in calls.blocks}:
-                hooks.callback(module.register_forward_hook(calls.attended).remove)
-            if len(calls.gates) > 1:
-                hooks.callback(written(model).register_forward_pre_hook(calls.start_over).remove)
+        for hook in every.values():
+            hooks.callback(on_context(hook.calls[0][0], hook))
+            for module in {block.module for block, _ in hook.calls}:
+                hooks.callback(module.register_forward_hook(hook.attended).remove)
+            if len(hook.calls) > 1:
+                hooks.callback(written(model).register_forward_pre_hook(hook.start_over).remove)
         yield model
-    if passed_by := [name for calls in every for name in calls.passed_by()]:
+    if passed_by := [name for hook in every.values() for name in hook.passed_by()]:
         raise MaskNotAppliedError(
             f"the attention of a block must call its W_O, where its gates are applied; that of {', '.join(passed_by)} "
             "ran without it, so its gates were ignored. Call W_O as a module, not its weights by a function"
         )
 
 
-def _by_module(blocks: Sequence[AttentionBlock], gates: Sequence[Tensor]) -> "list[_Gates]":
-    """One hook a W_O; layers that share theirs are its calls in a forward pass. Blocks without heads need none."""
-    hooks: dict[nn.Module, _Gates] = {}
-    for block, gate in zip(blocks, gates, strict=True):
-        if block.n_heads:
-            hooks.setdefault(block.output.module, _Gates()).add(block, gate)
-    return list(hooks.values())
-
-
 class _Gates:
     """The pre-hook of one W_O: the gates of its calls, in turn."""
 
     def __init__(self) -> None:
-        self.blocks: list[AttentionBlock] = []
-        self.gates: list[Tensor] = []
+        self.calls: list[tuple[AttentionBlock, Tensor]] = []
+        """In a forward pass: each block, and its gates."""
         self.n_calls = 0
         self.is_met = False
         """Whether W_O was called since its attention last ended."""
         self.was_passed_by = False
-
-    def add(self, block: AttentionBlock, gate: Tensor) -> None:
-        """One more call in a forward pass."""
-        self.blocks.append(block)
-        self.gates.append(gate)
 
     def start_over(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """At the start of a forward pass, also after one that was broken off."""
@@ -103,17 +91,15 @@ class _Gates:
 
     def passed_by(self) -> list[str]:
         """The names of blocks whose gates matter and were not applied."""
-        if not self.was_passed_by:
-            return []
-        matters = [gate.requires_grad or bool((gate != 1).any()) for gate in self.gates]
-        return [block.name for block, does in zip(self.blocks, matters, strict=True) if does]
+        matter = (block.name for block, gate in self.calls if gate.requires_grad or bool((gate != 1).any()))
+        return list(matter) if self.was_passed_by else []
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Args: `args[0]` is the input of W_O, `(batch, tokens, n_heads * head_dim)`."""
         self.is_met = True
         context = args[0]
-        i = self.n_calls % len(self.gates)
-        block, gate = self.blocks[i], self.gates[i].to(context.device, context.dtype)
+        block, gate = self.calls[self.n_calls % len(self.calls)]
+        gate = gate.to(context.device, context.dtype)
         self.n_calls += 1
         if gate.ndim == 2:
             gate = gate[:, None, :]  # a gate per example holds for all its tokens

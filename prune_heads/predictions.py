@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from prune_heads.canonical import canonical
 from prune_heads.checkpoints import fingerprint
-from prune_heads.errors import StoreError
+from prune_heads.errors import DataError, StoreError
 from prune_heads.evaluation import Subject, predict
+from prune_heads.files import canonical
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
@@ -45,10 +45,7 @@ class Predictions:
         """Of a split, which is tokenised when it is needed, unless its batches are given."""
         if batches is not None:
             self.tokens = self.batches = batches
-        self.subject = subject
-        self.split = split
-        self.store = store
-        self.reporter = reporter
+        self.subject, self.split, self.store, self.reporter = subject, split, store, reporter
         self._held: PredictionKey | None = None
 
     @property
@@ -74,12 +71,12 @@ class Predictions:
     @property
     def objective(self) -> Objective:
         """What is predicted."""
-        return self._given.objective
+        return self.tokens.objective
 
     @property
     def references(self) -> NDArray[Any]:
         """`(n_examples,)`: what the metrics compare with, in file order."""
-        return self._given.references
+        return self.tokens.references
 
     @property
     def measure(self) -> Metric:
@@ -158,17 +155,36 @@ class Predictions:
         """All metrics, the headline first."""
         return self.objective.metrics(kept, self.references)
 
-    @property
-    def _given(self) -> Batches:
-        """What the model is given, for which it need not run: padding is no part of a key."""
-        given: Batches = vars(self).get("batches", self.tokens)
-        return given
+    def check_defined(self) -> None:
+        """Refuse a split on which the headline metric says nothing, before any work.
+
+        Raises:
+            DataError: Saying why, e.g. that all its labels are alike.
+        """
+        if reason := self.measure.why_undefined(self.references):
+            raise DataError(
+                f"{self.metric} must be defined on {self.split.name} ({len(self.references)} examples): {reason} "
+                "(files are often sorted by label: --sample N). Take another split, or more examples"
+            )
+
+    def warn_if_below_chance(self, base: Kept) -> None:
+        """A base metric under that of chance most often means that labels are swapped, or tokens are."""
+        objective, split = self.objective, self.split.name
+        if why := objective.says_little(self.references):
+            self.reporter.note(f"{split}: {why}")
+            return
+        value, chance = self.metric_of(base), objective.chance(self.references)
+        if chance is not None and value < chance:
+            what, check = objective.below_chance
+            self.reporter.note(
+                f"{split}: the base {self.metric} {value:.4f} is below that of {what} ({chance:.4f}): {check}"
+            )
 
     @cached_property
     def _data(self) -> str:
-        """Texts, labels and their order, and the tokens that the model was given of them."""
+        """Texts, labels and their order, and the tokens that the model was given of them; padding is no part."""
         digest = hashlib.sha256(f"{self.split.fingerprint}\n{EACH_ALONE}\n".encode())
-        for name, array in self._given.arrays():
+        for name, array in self.tokens.arrays():
             digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()

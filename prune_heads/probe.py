@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from prune_heads.anatomy.block import AttentionBlock
+from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import uncompiled
-from prune_heads.anatomy.locate import attention_blocks
 from prune_heads.errors import MaskNotAppliedError, NotFiniteError, UnsupportedModelError
 from prune_heads.gating import gated, gates_of
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from prune_heads.canonical import digest
 from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
-from prune_heads.files import check_place, new_directory, read_json, write_json, write_text
+from prune_heads.files import check_place, digest, new_directory, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
 from prune_heads.options import Folder, NewFolder
 from prune_heads.progress import Reporter

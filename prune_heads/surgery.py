@@ -8,22 +8,20 @@ taken out by whole groups.
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy.biases import select_biases
-from prune_heads.anatomy.block import AttentionBlock, gone_from, head_counts, units
-from prune_heads.anatomy.locate import attention_blocks, leave_record, models_inside
-from prune_heads.anatomy.multihead import keep_heads, stay_dense
-from prune_heads.anatomy.skip import skip_attention
-from prune_heads.anatomy.stand_in import keep_a_head_of_zeros
-from prune_heads.anatomy.writable import check_writable
+from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, units
+from prune_heads.anatomy.locate import leave_record, models_inside
+from prune_heads.anatomy.multihead import stay_dense
+from prune_heads.anatomy.narrowed import Count, OwnCounts, compute_with
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
 
@@ -39,7 +37,8 @@ def zero_heads(model: nn.Module, heads: Heads) -> nn.Module:
 
     Raises:
         UnsupportedModelError: If the model's type is unknown; or if weights to be written are not plain parameters of
-            their block (see `check_writable`). Nothing is written then.
+            their block: computed from others at every forward pass (pruning masks, weight norms, parametrisations,
+            adapters), kept elsewhere, or of another block too. Nothing is written then.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     with torch.no_grad():
@@ -87,12 +86,9 @@ def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[i
             f"layers of this model share their weights, so heads go at every depth: {mask}, where {named} were named",
             stacklevel=3,
         )
-    places = [
-        (block, [i for i, head in enumerate(block.original_heads) if head in pruned])
-        for block, pruned in zip(blocks, mask.by_block(), strict=True)
-        if block.depth == 0
-    ]
-    check_writable(blocks, [block for block, heads in places if heads])
+    pairs = zip(blocks, mask.by_block(), strict=True)
+    places = [(block, block.places(pruned)) for block, pruned in pairs if block.depth == 0]
+    _check_writable(blocks, [block for block, chosen in places if chosen])
     return places
 
 
@@ -101,7 +97,7 @@ def _check(block: AttentionBlock, places: list[int]) -> None:
         raise UnsupportedModelError(
             f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.stays}"
         )
-    size = block.n_heads // block.n_kv_heads
+    size = block.group_size
     if len(places) != size * len(block.inputs_of(places)[0][1]):
         numbers = [head + 1 for head in block.original_heads]
         groups = [numbers[start : start + size] for start in range(0, block.n_heads, size)]
@@ -112,89 +108,22 @@ def _check(block: AttentionBlock, places: list[int]) -> None:
         )
 
 
-def _take_out(block: AttentionBlock, places: list[int]) -> None:
+def _take_out(block: AttentionBlock, places: Collection[int]) -> None:
     """Narrow a block by the heads at these places (from 0)."""
     kept = [i for i in range(block.n_heads) if i not in places]
     gone: dict[tuple[nn.Module, str, int], list[int]] = {}
     for owned in block.owned(places):
         gone.setdefault(owned[:3], []).extend(owned.indices)
     counters = list(_counters(block))
-    if block.layout.context == "multihead":
-        keep_heads(block.module, kept)
-    elif not kept and not block.layout.pattern:
-        keep_a_head_of_zeros(block, counters)
+    compute_with(block, kept, counters)
     for (module, name, dim), indices in gone.items():
         _narrow(module, name, dim, set(indices))
     for module, name, count in counters:
         setattr(module, name, count * len(kept) // block.n_heads)
-    if block.layout.config_counters:  # read at every call
-        counts = dict.fromkeys(block.layout.config_counters, len(kept))
-        vars(block.module)["config"] = _OwnCounts(block.module.config, counts)
-    select_biases(block, kept)
-    if not kept:
-        skip_attention(block)
     leave_record(block, tuple(block.original_heads[i] for i in kept))
 
 
-class _OwnCounts:
-    """A model's configuration as one block reads it: the counts are the block's."""
-
-    def __init__(self, config: Any, counts: dict[str, int]) -> None:
-        vars(self).update(counts, config=vars(config).get("config", config))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked for by copy and pickle, before there is a configuration
-            raise AttributeError(name)
-        return getattr(vars(self)["config"], name)
-
-
-def _note(model: nn.Module) -> None:
-    """Let the configuration say which heads are gone, block -> heads from 0, as transformers 4 did.
-
-    Each model of transformers notes its own, also where several are inside another module.
-    """
-    blocks = attention_blocks(model)
-    for path, part in (models_inside(model) or {"": model}).items():
-        own = [block for block in blocks if not path or block.name.startswith(f"{path}.")]
-        before, gone = getattr(part, "config", None), gone_from(own)
-        if not gone or not isinstance(before, PreTrainedConfig):
-            continue
-        config = copy.copy(before)  # other models may have been built from the same one
-        config.pruned_heads = {block: list(heads) for block, heads in enumerate(gone.by_block()) if heads}
-        for module in part.modules():
-            held = vars(module).get("config")
-            holder = vars(held) if isinstance(held, _OwnCounts) else vars(module)
-            if holder.get("config") is before:
-                holder["config"] = config
-        # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
-        vars(part)["_keys_to_ignore_on_save"] = None
-
-
-@contextmanager
-def _all_or_nothing(model: nn.Module) -> Iterator[None]:
-    """If the block raises, the modules get back what they held; it may replace weights but not change them."""
-    before = [(state, state.copy()) for state in _states(model)]
-    try:
-        yield
-    except BaseException:
-        for state, held in before:
-            state.clear()
-            state.update(held)
-        raise
-
-
-def _states(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """The dictionaries that hold what `remove_heads` sets: of the modules and of our own objects on them."""
-    for module in model.modules():
-        yield vars(module)
-        for value in vars(module).values():
-            if isinstance(value, dict):
-                yield value
-            elif type(value).__module__.startswith("prune_heads.") and hasattr(value, "__dict__"):
-                yield vars(value)
-
-
-def _counters(block: AttentionBlock) -> Iterator[tuple[nn.Module, str, int]]:
+def _counters(block: AttentionBlock) -> Iterator[Count]:
     """Attributes that count heads or their dimensions, each with its value: all are in proportion to the heads."""
     counts = {block.n_heads, block.n_kv_heads}
     counts |= {n * size for n in counts for size in (len(block.query.heads[0]), block.head_dim)}
@@ -214,3 +143,97 @@ def _narrow(module: nn.Module, name: str, dim: int, gone: set[int]) -> None:
     if name == "weight" and isinstance(module, nn.Linear | Conv1D):
         names = ("nx", "nf") if isinstance(module, Conv1D) else ("out_features", "in_features")
         vars(module).update(zip(names, narrow.shape, strict=True))
+
+
+def _note(model: nn.Module) -> None:
+    """Let the configuration say which heads are gone, block -> heads from 0, as transformers 4 did.
+
+    Each model of transformers notes its own, also where several are inside another module.
+    """
+    blocks = attention_blocks(model)
+    for path, part in (models_inside(model) or {"": model}).items():
+        gone = gone_from([block for block in blocks if not path or block.name.startswith(f"{path}.")])
+        before = getattr(part, "config", None)
+        if not gone or not isinstance(before, PreTrainedConfig):
+            continue
+        config = copy.copy(before)  # other models may have been built from the same one
+        config.pruned_heads = {block: list(heads) for block, heads in enumerate(gone.by_block()) if heads}
+        for module in part.modules():
+            held = vars(module).get("config")
+            holder = vars(held) if isinstance(held, OwnCounts) else vars(module)
+            if holder.get("config") is before:
+                holder["config"] = config
+        # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+        vars(part)["_keys_to_ignore_on_save"] = None
+
+
+@contextmanager
+def _all_or_nothing(model: nn.Module) -> Iterator[None]:
+    """If the block raises, the modules get back what they held; it may replace weights but not change them."""
+    states: list[dict[str, Any]] = []  # what holds all that `remove_heads` sets: modules, and objects of ours on them
+    for module in model.modules():
+        values = list(vars(module).values())
+        states += [vars(module), *(value for value in values if isinstance(value, dict))]
+        states += [vars(x) for x in values if type(x).__module__.startswith("prune_heads.") and hasattr(x, "__dict__")]
+    before = [state.copy() for state in states]
+    try:
+        yield
+    except BaseException:
+        for state, held in zip(states, before, strict=True):
+            state.clear()
+            state.update(held)
+        raise
+
+
+def _check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[AttentionBlock]) -> None:
+    """Refuse blocks whose weights cannot be zeroed or narrowed for good, before anything is written."""
+    weights = {block.name: [(each.module, each.name) for each in block.owned(())] for block in blocks}
+    for block in chosen:
+        if reason := next(filter(None, (_why_not(*weight) for weight in weights[block.name])), ""):
+            raise UnsupportedModelError(
+                f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}. Gate "
+                "the heads, or make the weights plain first (torch.nn.utils.prune.remove, remove_weight_norm, "
+                "parametrize.remove_parametrizations, merging the adapter, loading without offloading)"
+            )
+    written = {block.module for block in chosen}
+    owners: dict[int, AttentionBlock] = {}
+    for block in blocks:
+        for module, name in weights[block.name]:
+            owner = owners.setdefault(id(module._parameters.get(name, block)), block)
+            if owner.module is not block.module and written & {owner.module, block.module}:
+                raise UnsupportedModelError(
+                    f"{block.name} must have weights of its own to be zeroed or removed; its {name} is that of "
+                    f"{owner.name}. Gate the heads, or give each block a copy"
+                )
+
+
+def _why_not(module: nn.Module, name: str) -> str:
+    """Why a weight that is written would not be what the module computes with; empty where it would."""
+    weight, kind = module._parameters.get(name), type(module).__name__
+    if weight is None or getattr(module, name) is not weight:
+        return f"the {name} of a {kind} is computed anew from other weights"
+    if type(weight.data) is not Tensor:
+        return f"the {name} of a {kind} is a {type(weight.data).__name__}"
+    if weight.is_meta:  # offloaded, unless the model is just being built and its weights are still to come
+        return f"the {name} of a {kind} is kept elsewhere (on the meta device)" if hasattr(module, "_hf_hook") else ""
+    if weight.is_inference() and not torch.is_inference_mode_enabled():
+        return f"the {name} of a {kind} was made in inference mode, which forbids to write"
+    if name != "weight" or not isinstance(module, nn.Linear | Conv1D):
+        return ""
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    if besides := [other for other, _ in tensors if other not in ("weight", "bias")]:
+        return f"a {kind} also computes with {', '.join(besides)}"
+    if "forward" not in vars(module) and type(module).forward in (nn.Linear.forward, Conv1D.forward):
+        return ""
+    return "" if _is_linear(module) else f"the forward of a {kind} is not that of its weights"
+
+
+@torch.no_grad()
+def _is_linear(module: nn.Linear | Conv1D) -> bool:
+    """Whether a forward of its own computes what weight and bias say, on one input."""
+    weight = module.weight.T if isinstance(module, Conv1D) else module.weight
+    x = torch.linspace(-1, 2, weight.shape[1], device=weight.device).to(weight.dtype)[None]
+    wanted, got = functional.linear(x, weight, module.bias), module.forward(x)
+    tolerance = 1e-4 if weight.dtype in (torch.float32, torch.float64) else 5e-2
+    apart = (got - wanted).abs().max() if got.numel() else torch.tensor(0.0)
+    return bool(got.shape == wanted.shape and apart <= tolerance * wanted.abs().max().clamp(min=1))

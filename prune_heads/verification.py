@@ -9,7 +9,6 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +31,22 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` has proved."""
+    """What came of each way to take heads away: `gate`, `zero`, `remove`, `load`."""
 
     heads: HeadMask
     """The heads that were taken away."""
-    differences: Mapping[str, float]
-    """`gate`, `zero`, `remove`, `load` -> how far the outputs are from those of columns of W_O zeroed by hand, as a
-    share of the largest output or of 1; `TOLERANCE` at most."""
-    refused: Mapping[str, str] = field(default_factory=dict)
-    """The same names -> why the package refuses to do so with this model."""
+    differences: dict[str, float] = field(default_factory=dict)
+    """How far the outputs are from those of columns of W_O zeroed by hand, as a share of the largest output or of 1;
+    `TOLERANCE` at most."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why the package refuses to do so with this model."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """A wrong result, or an error that is none of the package's own; none where `verify` returns."""
 
     def to_json(self) -> dict[str, Any]:
         """For a record; heads as `["3:1,5", ...]`."""
-        return {
-            "heads": self.heads.descriptors(),
-            "n_heads": self.heads.n_total,
-            "differences": dict(self.differences),
-            "tolerance": TOLERANCE,
-            "refused": dict(self.refused),
-        }
+        heads = {"heads": self.heads.descriptors(), "n_heads": self.heads.n_total}
+        return {**heads, "differences": self.differences, "tolerance": TOLERANCE, "refused": self.refused}
 
     def __repr__(self) -> str:
         proved = (f"{name} ({apart:.0e})" for name, apart in self.differences.items())
@@ -80,16 +76,20 @@ def verify(model: nn.Module, inputs: Inputs, heads: Heads | None = None, *, seed
     """
     model = copy.deepcopy(model).eval()
     prove_gates(model, inputs)
-    inputs = {name: _float(value) for name, value in inputs.items() if name != "labels"}
+    inputs = {
+        name: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in inputs.items()
+        if name != "labels"
+    }
     blocks = attention_blocks(model)
     chosen = some_heads(blocks, seed) if heads is None else as_mask(heads, head_counts(blocks))
-    trial = try_heads(model.float(), inputs, chosen.with_whole(units(blocks, groups=True)))
-    if trial.faults:
+    found = try_heads(model.float(), inputs, chosen.with_whole(units(blocks, groups=True)))
+    if found.faults:
         raise NotExactError(
             "heads that are gated, zeroed, removed or loaded back must give the same outputs; "
-            f"{'; '.join(trial.faults.values())}. Compare versions with 'prune-heads models --try'"
+            f"{'; '.join(found.faults.values())}. Compare versions with 'prune-heads models --try'"
         )
-    return Verification(trial.heads, trial.differences, trial.refused)
+    return found
 
 
 def some_heads(blocks: Sequence[AttentionBlock], seed: int) -> HeadMask:
@@ -102,41 +102,39 @@ def some_heads(blocks: Sequence[AttentionBlock], seed: int) -> HeadMask:
     return HeadMask(head_counts(blocks), frozenset().union(*chosen))
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What came of each way to take heads away."""
-
-    heads: HeadMask
-    differences: dict[str, float] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    """What an error of the package says."""
-    faults: dict[str, str] = field(default_factory=dict)
-    """A wrong result, or an error that is none of the package's own."""
-
-
-def try_heads(model: nn.Module, inputs: Inputs, heads: HeadMask, *, load: bool = True) -> Trial:
+def try_heads(model: nn.Module, inputs: Inputs, heads: HeadMask, *, load: bool = True) -> Verification:
     """Take heads away in each way, on copies of a model in float32 and in evaluation mode.
 
     `load` says whether a checkpoint is written to a temporary folder and loaded back, too.
     """
-    trial, truth = Trial(heads), outputs(_zeroed_by_hand(model, heads), inputs)
+    zeroed_by_hand = copy.deepcopy(model)
+    with torch.no_grad():
+        for block, named in zip(attention_blocks(zeroed_by_hand), heads.by_block(), strict=True):
+            block.output.weight[:, block.output.dimensions(block.places(named))] = 0
+    found, truth = Verification(heads), outputs(zeroed_by_hand, inputs)
     if _apart(truth, outputs(model, inputs)) <= TOLERANCE:
-        trial.faults["gate"] = f"the heads {heads} change nothing"
-    ways: dict[str, Callable[[], list[Tensor]]] = {"gate": partial(_gated, model, inputs, heads)}
-    for name, change in {"zero": zero_heads, "remove": remove_heads}.items():
-        ways[name] = partial(_changed, model, inputs, heads, change)
-    if load:
-        ways["load"] = partial(_loaded, model, inputs, heads)
-    for name, way in ways.items():
+        found.faults["gate"] = f"the heads {heads} change nothing"
+
+    def gate() -> list[Tensor]:
+        with gated(model, gates_of(model, heads)):
+            return outputs(model, inputs)
+
+    ways: dict[str, Callable[[], list[Tensor]]] = {
+        "gate": gate,
+        "zero": lambda: outputs(zero_heads(copy.deepcopy(model), heads), inputs),
+        "remove": lambda: outputs(remove_heads(copy.deepcopy(model), heads), inputs),
+        "load": lambda: outputs(_loaded(model, heads), inputs),
+    }
+    for name in ways if load else list(ways)[:-1]:
         try:
-            trial.differences[name] = apart = _apart(way(), truth)
+            found.differences[name] = apart = _apart(ways[name](), truth)
             if not apart <= TOLERANCE:
-                trial.faults[name] = f"{name} is not as zeroed columns of W_O"
+                found.faults[name] = f"{name} is not as zeroed columns of W_O"
         except PruneHeadsError as error:
-            trial.refused[name] = first_line(error).rsplit(": ", 1)[-1]
+            found.refused[name] = first_line(error).rsplit(": ", 1)[-1]
         except Exception as error:  # a forward that does not take its new shapes raises whatever it stumbles over
-            trial.faults[name] = f"{name}: {type(error).__name__}: {first_line(error)}"
-    return trial
+            found.faults[name] = f"{name}: {type(error).__name__}: {first_line(error)}"
+    return found
 
 
 @torch.no_grad()
@@ -155,19 +153,8 @@ def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
         torch.backends.mha.set_fastpath_enabled(is_fast)
 
 
-def _gated(model: nn.Module, inputs: Inputs, heads: HeadMask) -> list[Tensor]:
-    with gated(model, gates_of(model, heads)):
-        return outputs(model, inputs)
-
-
-def _changed(
-    model: nn.Module, inputs: Inputs, heads: HeadMask, change: Callable[[nn.Module, Heads], nn.Module]
-) -> list[Tensor]:
-    return outputs(change(copy.deepcopy(model), heads), inputs)
-
-
-def _loaded(model: nn.Module, inputs: Inputs, heads: HeadMask) -> list[Tensor]:
-    """Without the heads, or with zeroed ones where they cannot be removed."""
+def _loaded(model: nn.Module, heads: HeadMask) -> nn.Module:
+    """Saved without the heads, or with zeroed ones where they cannot be removed, and loaded back."""
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedModelError("only models of transformers are saved and loaded")
     pruned = copy.deepcopy(model)
@@ -179,16 +166,7 @@ def _loaded(model: nn.Module, inputs: Inputs, heads: HeadMask) -> list[Tensor]:
         save_pruned(pruned, Path(folder) / "model")
         loaded = load_pruned(Path(folder) / "model")
     loaded.set_attn_implementation(model.config._attn_implementation)
-    return outputs(loaded.to(model.device), inputs)
-
-
-@torch.no_grad()
-def _zeroed_by_hand(model: nn.Module, heads: HeadMask) -> nn.Module:
-    model = copy.deepcopy(model)
-    for block, named in zip(attention_blocks(model), heads.by_block(), strict=True):
-        places = [i for i, head in enumerate(block.original_heads) if head in named]
-        block.output.weight[:, block.output.dimensions(places)] = 0
-    return model
+    return loaded.to(model.device)
 
 
 def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
@@ -197,7 +175,3 @@ def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
         return float("inf")
     scale = max(1.0, *(float(y.abs().max()) for y in b))
     return max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True)) / scale
-
-
-def _float(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -45,7 +45,3 @@ def wait_for(file: Path, seconds: float = 120) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{file.name} was not written in {seconds} seconds")
         time.sleep(0.05)
-
-
-def at_once(jobs):
-    """Instead of importing torch, whose threads these steps do not take."""

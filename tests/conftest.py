@@ -1,5 +1,8 @@
 """Shared fixtures: the folder of real data, and tiny seeded models built from configurations (no download)."""
 
+import functools
+import gc
+import itertools
 import os
 import shutil
 import signal
@@ -28,6 +31,7 @@ from suite_times import SuiteTimes
 
 if TYPE_CHECKING:
     from forked import Ended
+    from typer import Typer
     from typer.testing import Result
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -36,6 +40,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(SuiteTimes())
+
+
+def pytest_collection_finish() -> None:
+    """What torch, transformers and the tests' modules consist of stays: no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -56,10 +66,17 @@ def one_thread() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Places for stores, which whoever writes to them makes: most tests need none."""
+    numbers, stores = itertools.count(), tmp_path_factory.mktemp("stores")
+    return lambda: stores / str(next(numbers))
+
+
 @pytest.fixture(autouse=True)
-def own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_store(new_store: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty store of predictions for each test, where none is named: nobody's cache is read or written."""
-    folder = tmp_path_factory.mktemp("store") / "predictions"
+    folder = new_store()
     monkeypatch.setenv("PRUNE_HEADS_STORE", str(folder))
     return folder
 
@@ -139,12 +156,23 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "Ended"]:
     return run
 
 
+@functools.cache
+def _command(app: "Typer") -> object:
+    """Made once: all commands with all their options take as long as a short test."""
+    from typer.main import get_command
+
+    return get_command(app)
+
+
 @pytest.fixture
-def invoke() -> Callable[..., "Result"]:
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., "Result"]:
     """The command line in this process, which has torch imported already; an unforeseen error is raised."""
+    from typer import testing
     from typer.testing import CliRunner
 
     from prune_heads.cli.app import app
+
+    monkeypatch.setattr(testing, "_get_command", _command)
 
     def run(*words: object, **env: str) -> "Result":
         return CliRunner(env={"COLUMNS": "200"} | env).invoke(

@@ -78,7 +78,7 @@ def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
     """A row a size: seconds to read and resolve the file, of one worker a trial, and of `sweep status`."""
     from prune_heads.execution.folder import SweepFolder
     from prune_heads.execution.spec import read_sweep
-    from prune_heads.execution.worker import Job, Worker, processes
+    from prune_heads.execution.worker import Worker, processes
     from prune_heads.reporting.sweep import status_report
     from tests.null_trial import KNOWN, begin
 
@@ -89,7 +89,7 @@ def sweep(sizes: Sequence[int] = SIZES) -> list[Row]:
             file.write_text(f"seeds = {list(range(n))}\n")
             resolve_seconds, read = _timed(read_sweep, file, KNOWN)
             at = SweepFolder.open(Path(folder) / "sweep", read)
-            work_seconds, _ = _timed(Worker(Job(at, read.trials, begin), processes(1)).work)
+            work_seconds, _ = _timed(Worker(at, read.trials, begin, processes(1)).work)
             status_seconds, status = _timed(status_report, at)
         rows.append(
             {

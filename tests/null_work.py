@@ -3,9 +3,9 @@
 from null_trial import KNOWN, begin
 
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.pool import Pool
+from prune_heads.execution.pool import Link, Pool
 from prune_heads.execution.spec import sweep_of
-from prune_heads.execution.worker import Job, Worker
+from prune_heads.execution.worker import Worker
 
 
 def sweep(**content):
@@ -18,12 +18,11 @@ def started(log):
     return {name: names.count(name) for name in names}
 
 
-def work(root, sweep, policy=(), stopping=lambda: False, **options):
+def work(root, sweep, stopping=lambda: False, **options):
     events = []
     folder = SweepFolder.open(root, sweep)
     workers = options.pop("workers", here)
-    job = Job(folder, sweep.trials, begin, **dict(policy))
-    Worker(job, workers, events.append, stopping, **options).work()
+    Worker(folder, sweep.trials, begin, workers, events.append, stopping, **options).work()
     return folder, events
 
 
@@ -36,30 +35,32 @@ def bytes_of(root):
     return {path.relative_to(root): path.read_bytes() for path in files}
 
 
-class Here:
-    """A crew of one worker in this process, and the link to it: a double of processes, which take their time."""
-
-    def __init__(self, begin):
-        self.begin = begin
-        self.answers = []
+class Here(Pool):
+    """A worker in this process, and the link to it: a double of processes, which take their time."""
 
     def start(self, number):
-        self.work = self.begin(number)
+        self.work, self.link = self.begin(number), Link(number)
         self.answers = [None]
-        return self
+        self.link.send = lambda unit: self.answers.append(self.outcome(unit))
+        self.link.receive = self.receive
+        self.link.kill = lambda: None
+        return self.link
 
-    def wait(self, links, seconds):
-        return links if self.answers else ()
+    def heard(self, seconds):
+        return self.links if self.answers else ()
 
-    def send(self, unit):
-        self.answers.append(self.work(unit))
+    def outcome(self, unit):
+        try:
+            return self.work(unit)
+        except Exception as error:
+            return error
 
     def receive(self):
-        return self.answers.pop(0)
-
-    def kill(self):
-        pass
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def here(begin, n):
-    return Pool(Here(begin), 1)
+    return Here(begin, 1)

@@ -58,15 +58,15 @@ def paired(*paths):
 def test_a_table_is_a_series_and_so_is_a_file_of_scores(ablation, scores):
     folder = ablation("mine", {"matched": DELTAS, "mismatched": OTHER})
     series = read_all([folder, scores("grads", SCORES) / "scores.json"])
-    assert [(each.name, each.source, each.kind, each.n_heads) for each in series] == [
+    assert [tuple(each[key] for key in ("name", "source", "kind", "n_heads")) for each in series] == [
         ("bert matched without-one", "mine", "ablation", 4),
         ("bert mismatched without-one", "mine", "ablation", 5),
         ("gradient (example) on train", "grads/scores.json", "scores", 5),
     ]
-    assert [each.values for each in series] == [DELTAS, OTHER, SCORES]
-    assert read_series(folder / "record.json")[0].values == DELTAS
-    assert {each.fingerprint for each in series} == {"sha of bert"}
-    json.dumps([each.to_json() for each in series], allow_nan=False)
+    assert [each["values"] for each in series] == [DELTAS, OTHER, SCORES]
+    assert read_series(folder / "record.json")[0]["values"] == DELTAS
+    assert {each["fingerprint"] for each in series} == {"sha of bert"}
+    json.dumps(series, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_table_is_a_series_and_so_is_a_file_of_scores(ablation, scores):
     ],
 )
 def test_scores_are_named_by_how_they_were_made(changes, name, scores):
-    assert [series.name for series in read_series(scores("s", SCORES, **changes))] == [name]
+    assert [series["name"] for series in read_series(scores("s", SCORES, **changes))] == [name]
 
 
 def test_two_ablations_are_correlated_as_they_are(ablation):
@@ -143,7 +143,7 @@ def test_a_file_of_scores_without_its_record_has_no_model(scores, ablation):
     folder = scores("s", SCORES)
     (folder / "record.json").unlink()
     (series,) = read_series(folder)
-    assert (series.model, series.fingerprint) == (None, None)
+    assert (series["model"], series["fingerprint"]) == (None, None)
     assert paired(folder, ablation("a", {"a": DELTAS}))[1] == []
 
 

@@ -11,7 +11,6 @@ from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
-from prune_heads.studies.measuring import warn_if_below_chance
 from prune_heads.tasks.task import load_task
 
 
@@ -106,9 +105,9 @@ def test_a_score_below_the_majority_is_said(task):
     predictions = Predictions(subject_of(task), split, None, reporter)
     truth = np.asarray(split.dataset["label"])
     wrong = np.eye(2, dtype=np.float32)[1 - truth]
-    warn_if_below_chance(predictions, wrong)
+    predictions.warn_if_below_chance(wrong)
     assert "check the labels" in reporter.notes[0]
-    warn_if_below_chance(predictions, 1 - wrong)
+    predictions.warn_if_below_chance(1 - wrong)
     assert len(reporter.notes) == 1
 
 

@@ -17,7 +17,7 @@ from prune_heads.checkpoints import onnx as onnx_module
 from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx, write_onnx
 from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.coverage.table import committed_table
+from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.errors import CheckpointError, ExportError, NotFiniteError
 from prune_heads.heads import HeadMask

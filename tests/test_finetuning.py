@@ -12,8 +12,7 @@ from transformers import AutoModelForSequenceClassification, get_linear_schedule
 
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
-from prune_heads.execution.claims import Claims, Owner
-from prune_heads.execution.holding import NAME, held
+from prune_heads.execution.claims import NAME, Claims, Owner, held
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Silent

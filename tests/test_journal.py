@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from prune_heads.store import objects_at
-from prune_heads.store.folder import Folder
 from prune_heads.store.journal import Journal, clear, unfinished
+from prune_heads.store.objects import Folder
 
 JOB = {"model": "m1", "masks": ["1:1", "1:2"], "n_batches": 3}
 VALUES = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7
@@ -135,7 +135,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import numpy as np
 from prune_heads.store import Journal
-from prune_heads.store.folder import Folder
+from prune_heads.store.objects import Folder
 
 N_STEPS, store = 10_000, Folder(Path(sys.argv[1]))
 values = lambda step: np.random.default_rng(step).standard_normal((50_000,), dtype=np.float32)

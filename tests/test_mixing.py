@@ -7,8 +7,8 @@ import torch
 
 from prune_heads import attention_blocks, gated
 from prune_heads.anatomy import head_counts
+from prune_heads.coverage import beside_heads
 from prune_heads.coverage.mixing import mixers
-from prune_heads.coverage.table import beside_heads
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.heads import HeadMask
 from prune_heads.progress import Silent

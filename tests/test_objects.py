@@ -7,8 +7,7 @@ from object_store import serving
 
 from prune_heads.errors import StoreError
 from prune_heads.store import is_url, objects_at
-from prune_heads.store.folder import Folder
-from prune_heads.store.remote import Remote
+from prune_heads.store.objects import Folder, Remote
 
 NAMES = ("ab/1.x", "ab/2.x", "cd/1.x", "jobs/1/0/7", "jobs/1/all", "jobs/2/all")
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.checkpoints import Checkpoint
-from prune_heads.coverage.table import committed_table
+from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import END, PAD, VOCABULARY, tiny_config
 from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import DataError, UnsupportedModelError

@@ -133,7 +133,7 @@ class _Side:
         memory = DEFAULT_MEMORY[subject.device.type]
         self.run = ManyMasks(self.predictions, [self.predictions.gone, *self.masks], memory, compiled=compiled)
         together = self.run.together
-        self.reads_one_position = together is not None and together.read_out is not None
+        self.reads_one_position = together is not None and together.plan.position is not None
         batches = list(self.predictions.batches)
         start = time.perf_counter()
         for batch in (batches[0], batches[-1], batches[len(batches) // 2]):

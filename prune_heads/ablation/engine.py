@@ -1,6 +1,6 @@
 """What is kept under many masks, batch after batch, into the store: exact, resumable, nothing computed twice."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prune_heads.ablation.compiled import with_compiled_layers
-from prune_heads.ablation.forward import VariantForward
+from prune_heads.ablation.forward import VariantForward, with_compiled_layers
 from prune_heads.ablation.plan import plan
-from prune_heads.ablation.written import written
 from prune_heads.anatomy import attention_blocks
 from prune_heads.anatomy.context import uncompiled
+from prune_heads.descriptors import Head
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import check_finite
 from prune_heads.gating import gated, gates_of
@@ -25,12 +24,34 @@ from prune_heads.objectives.batches import Batch
 from prune_heads.predictions import Predictions
 from prune_heads.store import Journal, unfinished
 
-MEBIBYTE = 2**20
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
 """MiB of activations a pass. On a CPU larger passes leave the cache and are slower."""
 
 _CHECKED = 4
-"""Examples on which the plan is proved."""
+"""Examples on which the plan is proved, from the longest to the shortest."""
+
+KINDS: Mapping[str, Callable[[Head, Head], bool]] = {
+    "without-one": lambda head, other: other == head,
+    "only-one": lambda head, other: other != head and other[0] == head[0],
+}
+"""`--kind` -> whether another head is masked to ask about a head: itself (paper, section 3.2), or all others of its
+layer (section 3.3)."""
+
+
+def ablations(kind: str, gone: HeadMask, blocks: Sequence[int] | None = None) -> dict[Head, HeadMask]:
+    """The mask that asks about each head that is there, in order.
+
+    Args:
+        kind: Key of `KINDS`.
+        gone: Heads that the model has lost before; part of every mask.
+        blocks: The attention blocks to ask about, from 0; None for all.
+    """
+    there, is_masked = list(~gone), KINDS[kind]
+    return {
+        head: HeadMask(gone.n_heads, frozenset(other for other in there if is_masked(head, other))) | gone
+        for head in there
+        if blocks is None or head[0] in blocks
+    }
 
 
 def predict_masks(
@@ -72,21 +93,20 @@ def _compute(
     memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
     journal, masks = _journal(predictions, wanted, missing, memory, compiled)
     run = ManyMasks(predictions, masks, memory, compiled=compiled)
-    index, rows = [], []
+    found = np.empty((len(masks), batches.n_examples, 0), dtype=np.float32)
     with reporter.stage("masks", batches.n_examples * len(masks)) as progress:
         for step, batch in enumerate(batches):
             kept = journal.read(step)
             if kept is None:
                 kept = run.logits(batch)
                 journal.write(step, kept)
-            index.append(batch.index)
-            rows.append(kept)
+            if not found.size:
+                found = np.empty((*found.shape[:2], kept.shape[-1]), dtype=np.float32)
+            found[:, batch.index] = kept
             progress(len(batch.index) * len(masks))
-    every = np.concatenate(rows, axis=1)[:, np.argsort(np.concatenate(index))]
-    for mask, one in zip(masks, every, strict=True):
+    for mask, one in zip(masks, found, strict=True):
         predictions.keep(mask, one)
-    journal.close()
-    return dict(zip(masks, every, strict=True))
+    return dict(zip(masks, found, strict=True))
 
 
 def _journal(
@@ -136,24 +156,32 @@ class ManyMasks:
     def __init__(
         self, predictions: Predictions, masks: Sequence[HeadMask], memory: int, *, compiled: bool = False
     ) -> None:
-        model = predictions.subject.model
-        self.model = model
+        """For a split; `memory` is in MiB."""
+        model, batches = predictions.subject.model, predictions.batches
+        self.model, self.masks, self.objective = model, masks, batches.objective
         self.device = next(model.parameters()).device
-        self.masks = masks
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
-        self.objective = predictions.batches.objective
+        self.groups: dict[int | None, list[int]] = {}
+        """First gated block -> its masks, by number; None: no block is gated."""
+        for i, mask in enumerate(masks):
+            first = min((block for block, _ in mask - predictions.gone), default=None)
+            self.groups.setdefault(first, []).append(i)
         writes = self.objective.generates  # token by token, so that layers run many times
         # Where an example is seen in what another gets, so is a row of one mask in that of another.
-        self.mixes = predictions.batches.side == "none"
-        proposal = None if writes or self.mixes else plan(model, _examples(predictions).inputs, self.objective.reads)
-        if proposal is None and not writes:
+        self.mixes = batches.side == "none"
+        self.together: VariantForward | None = None
+        if not writes and not self.mixes:
+            by_length = np.argsort(-batches.n_tokens, kind="stable")
+            few = np.unique(np.linspace(0, len(by_length) - 1, _CHECKED).astype(int))
+            inputs = batches.batch(by_length[few]).to(self.device).inputs
+            if proposal := plan(model, inputs, self.objective.reads):
+                self.together = proposal.forward(model, self.objective.reads)
+        if self.together is None and not writes:
             predictions.reporter.note("the masks run one at a time: this model's layers could not be shared exactly")
-        self.together = None if proposal is None else proposal.forward(model, self.objective.reads)
         if compiled and self.together is not None:
             self.together = with_compiled_layers(self.together)
-        self.groups = _by_first_gated(self.gates)
-        self.bytes = memory * MEBIBYTE
-        self.bytes_per_token = _bytes_per_token(model) + (_cached_bytes(model) if writes else 0)
+        self.bytes = memory * 2**20
+        self.bytes_per_token = _bytes_per_token(model, writes)
 
     @uncompiled()
     @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
@@ -165,18 +193,31 @@ class ManyMasks:
         """
         batch = batch.to(self.device)
         if self.objective.generates:
-            rows = list(written(self.model, batch, self.gates, self.objective, self._masks_a_pass))
-        elif self.together is None:
-            rows = [self._alone(i, batch) for i in range(len(self.masks))]
-        else:
+            rows = self._written(batch, self.objective)
+        elif self.together is not None:
             rows = self._together(self.together, batch)
+        else:
+            rows = []
+            for i in range(len(self.masks)):
+                with gated(self.model, [gate[i] for gate in self.gates]):
+                    rows.append(self.objective.kept(self.model, batch))
         kept = stacked(rows)
         check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
         return kept
 
-    def _alone(self, i: int, batch: Batch) -> Tensor:
-        with gated(self.model, [gate[i] for gate in self.gates]):
-            return self.objective.kept(self.model, batch)
+    def _written(self, batch: Batch, objective: Any) -> list[Tensor]:
+        """Texts are written under many masks at once: a row of the batch is one (mask, example), with its own gates."""
+        blocks, n_examples = attention_blocks(self.model), len(batch.index)
+        n_tokens = batch.inputs["input_ids"].numel() + n_examples * objective.n_max
+        size = self._masks_a_pass(objective.beams * n_tokens)
+        found: list[Tensor] = []
+        for start in range(0, len(self.masks), size):
+            # A decoder has a row a hypothesis, those of an example together.
+            n_rows = [n_examples * (objective.beams if block.stack == "decoder" else 1) for block in blocks]
+            some = [gate[start : start + size] for gate in self.gates]
+            with gated(self.model, [gate.repeat_interleave(n, dim=0) for gate, n in zip(some, n_rows, strict=True)]):
+                found += objective.kept(self.model, batch.repeated(len(some[0]))).split(n_examples)
+        return found
 
     def _together(self, forward: VariantForward, batch: Batch) -> list[Tensor]:
         recording = forward.record(batch.inputs)
@@ -201,35 +242,15 @@ class ManyMasks:
                 yield first, part.tolist()
 
 
-def _by_first_gated(gates: Sequence[Tensor]) -> dict[int | None, list[int]]:
-    """The masks, by number, of each first gated block; None: no block is gated."""
-    closed = torch.stack([(gate == 0).any(dim=1) for gate in gates], dim=1).tolist()
-    groups: dict[int | None, list[int]] = {}
-    for i, row in enumerate(closed):
-        groups.setdefault(next((block for block, is_gated in enumerate(row) if is_gated), None), []).append(i)
-    return groups
-
-
-def _examples(predictions: Predictions) -> Batch:
-    """A few examples from the longest to the shortest."""
-    by_length = np.argsort(-predictions.batches.n_tokens, kind="stable")
-    few = np.unique(np.linspace(0, len(by_length) - 1, _CHECKED).astype(int))
-    device = next(predictions.subject.model.parameters()).device
-    return predictions.batches.batch(by_length[few]).to(device)
-
-
-def _bytes_per_token(model: nn.Module) -> int:
+def _bytes_per_token(model: nn.Module, writes: bool) -> int:
     """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound.
 
-    Of a language model, the logits of its vocabulary and their softmax in float32 besides.
+    Of a language model, the logits of its vocabulary and their softmax in float32 besides; where it writes, the keys
+    and values of a token that its decoder keeps.
     """
-    linears = attention_blocks(model)[0].linears()
+    blocks, size = attention_blocks(model), next(model.parameters()).element_size()
     head: Any = getattr(model, "get_output_embeddings", lambda: None)()
     n_choices = 0 if head is None else len(head.weight)
-    return max(1, sum(sum(m.weight.shape) * m.weight.element_size() for m in linears) + 8 * n_choices)
-
-
-def _cached_bytes(model: nn.Module) -> int:
-    """The keys and values of a token that a decoder keeps while it writes."""
-    blocks = [block for block in attention_blocks(model) if block.stack == "decoder"]
-    return sum(2 * block.n_heads * block.head_dim for block in blocks) * next(model.parameters()).element_size()
+    linears = sum(sum(m.weight.shape) * m.weight.element_size() for m in blocks[0].linears())
+    cached = sum(2 * block.n_heads * block.head_dim for block in blocks if block.stack == "decoder") * size
+    return max(1, linears + 8 * n_choices) + (cached if writes else 0)

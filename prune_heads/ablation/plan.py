@@ -7,14 +7,14 @@ and the last one, against `gated` one mask at a time. A gain that is not proved 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prune_heads.ablation.forward import VariantForward
-from prune_heads.ablation.readout import Position, ReadOut, position_index
+from prune_heads.ablation.forward import Plan, Position, VariantForward, position_index
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.gating import gated
@@ -25,34 +25,6 @@ TOLERANCE = 1e-5
 
 Logits of each token, of which there are many, may be as far of the size of the largest.
 """
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What has been found, by module names, so that it holds for the model in any precision."""
-
-    embeddings: str | None
-    broadcast: bool
-    position: Position | None
-    """Of the one token that the classifier reads; None: it reads more, or nothing could be proved."""
-    norm: str | None
-    """Between the last layer's input and its attention, where there is one."""
-    attentions: tuple[str, ...] | None
-    """Of each layer, the module that ends just before or just after W_O."""
-
-    def forward(self, model: nn.Module, reads: Sequence[str] = ("logits",)) -> VariantForward:
-        """The plan, applied to a model."""
-        blocks = attention_blocks(model)
-        norm = None if self.norm is None else model.get_submodule(self.norm)
-        return VariantForward(
-            model,
-            blocks,
-            reads,
-            embeddings=None if self.embeddings is None else model.get_submodule(self.embeddings),
-            broadcast=self.broadcast,
-            attentions=None if self.attentions is None else [model.get_submodule(a) for a in self.attentions],
-            read_out=None if self.position is None else ReadOut(blocks[-1], self.position, norm),
-        )
 
 
 @uncompiled()
@@ -83,77 +55,39 @@ def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("l
     return None
 
 
+@torch.no_grad()
 def _candidates(
     model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any], reads: Sequence[str]
 ) -> Iterator[Plan]:
-    embeddings, norm, attends = _structure(model, blocks, inputs)
-    attentions = _attentions(model, blocks, inputs)
-    position = _read_position(model, blocks[-1], inputs, reads) if attends and blocks[-1].is_plain else None
-    for shared in (attentions, None) if attentions else (None,):
-        for one in (position, None) if position else (None,):
-            for broadcast in (True, False):
-                yield Plan(embeddings, broadcast, one, norm if one else None, shared)
+    """What can be shared to what can not, by what the modules are given and give in one pass."""
+    gave: list[tuple[str, nn.Module, Any]] = []
+    given: dict[nn.Module, Any] = {}
 
+    def keep(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        given[module] = args[0] if args else next(iter(kwargs.values()), None)
+        gave.append((name, module, output[0] if isinstance(output, tuple) else output))
 
-@torch.no_grad()
-def _structure(
-    model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any]
-) -> tuple[str | None, str | None, bool]:
-    """The names of the embeddings and of the norm before the last attention; False if that sees something else."""
-    gave: list[tuple[str, Any, Any]] = []
-    seen: dict[str, Any] = {}
-
-    def gives(name: str) -> Any:
-        return lambda module, args, output: gave.append((name, args[0] if args else None, output))
-
-    def sees(name: str) -> Any:
-        def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[name] = args[0] if args else next(iter(kwargs.values()))
-
-        return keep
-
-    first, last = blocks[0].layer_module, blocks[-1].layer_module
     with ExitStack() as hooks:
         for name, module in model.named_modules():
-            hooks.callback(module.register_forward_hook(gives(name)).remove)
-        for name, module in (("first", first), ("last", last), ("attention", blocks[-1].key.module)):
-            hooks.callback(module.register_forward_pre_hook(sees(name), with_kwargs=True).remove)
+            hooks.enter_context(module.register_forward_hook(partial(keep, name), with_kwargs=True))
         model(**inputs)
-    embeddings = [name for name, _, output in gave if output is seen["first"]]
-    norms = [name for name, given, output in gave if given is seen["last"] and output is seen["attention"]]
-    attends = seen["attention"] is seen["last"] or bool(norms)
-    return (embeddings[-1] if embeddings else None, norms[-1] if norms else None, attends)
-
-
-@torch.no_grad()
-def _attentions(model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """In each layer, the name of the innermost module around W_Q, W_K and W_V that gives W_O's input or output."""
-    names = {module: name for name, module in model.named_modules()}
-    gave: dict[nn.Module, Any] = {}
-    around_output: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-
-    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        gave[module] = output[0] if isinstance(output, tuple) else output
-
-    def keep_both(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        around_output[module] = (args[0], output)
-
-    with ExitStack() as hooks:
-        for block in blocks:
-            hooks.callback(block.output.module.register_forward_hook(keep_both).remove)
-            for module in block.layer_module.modules():
-                if {p.module for p in (block.query, block.key, block.value)} <= set(module.modules()):
-                    hooks.callback(module.register_forward_hook(keep).remove)
-        model(**inputs)
-    found = []
+    first, last, seen = blocks[0].layer_module, blocks[-1].layer_module, given[blocks[-1].key.module]
+    embeddings = [name for name, _, output in gave if output is given[first]]
+    norms = [name for name, module, output in gave if output is seen and given[module] is given[last]]
+    attends = seen is given[last] or norms
+    position = _read_position(model, blocks[-1], inputs, reads) if attends and blocks[-1].is_plain else None
+    attentions = []  # of each layer, the innermost module around W_Q, W_K and W_V that gives W_O's input or output
     for block in blocks:
-        inner = [
-            m for m in block.layer_module.modules() if any(gave.get(m) is x for x in around_output[block.output.module])
-        ]
-        if not inner:
-            return None
-        found.append(names[inner[-1]])
-    return tuple(found)
+        inside, own = set(block.layer_module.modules()), {p.module for p in (block.query, block.key, block.value)}
+        around = given[block.output.module], next(x for _, module, x in gave if module is block.output.module)
+        attentions += [
+            name
+            for name, module, output in gave
+            if module in inside and own <= set(module.modules()) and any(output is x for x in around)
+        ][:1]
+    shared = tuple(attentions) if len(attentions) == len(blocks) else None
+    for names, one, broadcast in product(dict.fromkeys([shared, None]), dict.fromkeys([position, None]), (True, False)):
+        yield Plan(embeddings[-1] if embeddings else None, broadcast, one, norms[-1] if one and norms else None, names)
 
 
 def _read_position(

@@ -1,18 +1,89 @@
-"""One attention block of a model, as found by `attention_blocks`."""
+"""One attention block of a model, as found by `attention_blocks`, and the four projections that its heads share."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy.layout import Kind, Layout, Stack
-from prune_heads.anatomy.projection import Owned, Projection
+from prune_heads.anatomy.families import Kind, Layout, Stack
 from prune_heads.descriptors import Head, HeadCounts, letter_of
 from prune_heads.heads import HeadMask
 
 Unit = frozenset[Head]
 """Heads (block, head), from 0, in the original numbering."""
+
+
+class Owned(NamedTuple):
+    """What some heads own of one weight or bias."""
+
+    module: nn.Module
+    name: str
+    """Of the tensor in the module."""
+    dim: int
+    """Dimension of the tensor, as it is stored, along which heads share it."""
+    indices: list[int]
+    """What is the heads' in that dimension."""
+
+    @property
+    def tensor(self) -> Tensor:
+        """The whole weight."""
+        return cast(Tensor, getattr(self.module, self.name))
+
+    @property
+    def n_parameters(self) -> int:
+        """Elements of the weight that are these heads'."""
+        return len(self.indices) * self.tensor.numel() // self.tensor.shape[self.dim] if self.indices else 0
+
+
+@dataclass(frozen=True)
+class Projection:
+    """W_Q, W_K, W_V or W_O of a block: a linear map, or a parameter of the attention module itself.
+
+    Several projections may be one module, where a model fuses them.
+    """
+
+    module: nn.Module
+    heads: tuple[range, ...] = ()
+    """For each head its outputs of W_Q, W_K and W_V, its inputs of W_O. W_K and W_V: for each key and value head."""
+    names: tuple[str, str] = ("weight", "bias")
+    """Of its weight and its bias in the module."""
+    turned: bool = False
+    """Whether the weight is kept as `(inputs, outputs)`."""
+
+    @property
+    def weight(self) -> Tensor:
+        """`(outputs, inputs)`; a view, also of one that is kept the other way round, or head by head."""
+        weight = cast(Tensor, getattr(self.module, self.names[0])).flatten(1)
+        return weight.T if self.turned else weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """`(outputs,)`, where there is one."""
+        return cast(Tensor | None, getattr(self.module, self.names[1], None))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the module is this projection and nothing else, head after head."""
+        size = self.heads[0].stop if self.heads else 0
+        in_turn = all(dims == range(i * size, (i + 1) * size) for i, dims in enumerate(self.heads))
+        return isinstance(self.module, nn.Linear) and in_turn and len(self.heads) * size in self.weight.shape
+
+    def dimensions(self, heads: Iterable[int]) -> Tensor:
+        """What these heads (places, from 0) own together, in order: `(n,)` indices."""
+        return torch.tensor([i for head in heads for i in self.heads[head]], device=self.weight.device).long()
+
+    def owned(self, heads: Collection[int], *, inputs: bool = False) -> Iterator[Owned]:
+        """What these heads own: outputs with their biases; inputs of W_O."""
+        weight, bias = self.names
+        stored, dims = cast(Tensor, getattr(self.module, weight)), [i for head in heads for i in self.heads[head]]
+        # A weight of three dimensions is `(width, heads, dimensions)`.
+        yield Owned(self.module, weight, int(inputs ^ self.turned), list(heads) if stored.ndim == 3 else dims)
+        if not inputs and self.bias is not None:
+            yield Owned(self.module, bias, 0, dims)
 
 
 @dataclass(frozen=True)
@@ -59,6 +130,11 @@ class AttentionBlock:
         return len(self.key.heads)
 
     @property
+    def group_size(self) -> int:
+        """Heads that share keys and values; 1 for a block without heads."""
+        return self.n_heads // self.n_kv_heads if self.n_kv_heads else 1
+
+    @property
     def is_plain(self) -> bool:
         """Whether W_Q, W_K, W_V and W_O are modules of their own, and each head has its own keys and values."""
         parts = (self.query, self.key, self.value, self.output)
@@ -68,6 +144,10 @@ class AttentionBlock:
     def letter(self) -> str:
         """The paper's: E (encoder), A (encoder-decoder attention), D (decoder self-attention)."""
         return letter_of(self.kind, self.stack)
+
+    def places(self, heads: Collection[int]) -> list[int]:
+        """Where those of these heads (original numbering, from 0) are that are still there, from 0."""
+        return [place for place, head in enumerate(self.original_heads) if head in heads]
 
     def gated(self, context: Tensor, gates: Tensor) -> Tensor:
         """The input of W_O, `(..., n_heads * head_dim)`, each head times its gate.
@@ -85,12 +165,10 @@ class AttentionBlock:
         Of keys and values that several heads share, what no other head needs. Where W_Q and W_K of a head cannot be
         told apart from others', W_V alone.
         """
-        size = self.n_heads // self.n_kv_heads if self.n_kv_heads else 1
-        groups = [g for g in range(self.n_kv_heads) if set(range(g * size, (g + 1) * size)) <= set(places)]
-        parts = [(self.value, groups)]
-        if not self.layout.coupled:
-            parts += [(self.key, groups), (self.query, sorted(places))]
-        return parts
+        size = self.group_size
+        groups = [g for g in range(self.n_kv_heads) if {*range(g * size, (g + 1) * size)} <= {*places}]
+        parts = [(self.value, groups), (self.key, groups), (self.query, sorted(places))]
+        return parts[:1] if self.layout.coupled else parts
 
     def owned(self, places: Collection[int]) -> Iterator[Owned]:
         """All that the heads at these places (from 0) own: what `zero_heads` zeroes and `remove_heads` takes out.
@@ -102,7 +180,7 @@ class AttentionBlock:
             yield from projection.owned(own)
         yield from self.besides(places)
 
-    def besides(self, places: Collection[int]) -> Iterator[Owned]:
+    def besides(self, places: Collection[int] = ()) -> Iterator[Owned]:
         """The part of `owned` that the layout names beside W_Q, W_K, W_V and W_O; all heads have equal shares."""
         for path, dim in self.layout.also:
             parent, _, name = path.rpartition(".")
@@ -116,18 +194,14 @@ class AttentionBlock:
                     yield Owned(module, each, dim, indices)
 
     def linears(self) -> list[Projection]:
-        """The linear maps of the whole layer, feed-forward included."""
-        return [Projection.of(m) for m in self.layer_module.modules() if isinstance(m, nn.Linear | Conv1D)]
+        """The linear maps of the whole layer, feed-forward included, whoever owns their dimensions."""
+        maps = [module for module in self.layer_module.modules() if isinstance(module, nn.Linear | Conv1D)]
+        return [Projection(module, turned=isinstance(module, Conv1D)) for module in maps]
 
     def describe(self) -> dict[str, object]:
         """The block for reports: name, kind, stack, layer (from 1), n_heads (before removal)."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "stack": self.stack,
-            "layer": self.layer + 1,
-            "n_heads": self.n_original_heads,
-        }
+        described = {"name": self.name, "kind": self.kind, "stack": self.stack}
+        return {**described, "layer": self.layer + 1, "n_heads": self.n_original_heads}
 
 
 def head_counts(blocks: Sequence[AttentionBlock]) -> HeadCounts:
@@ -138,7 +212,7 @@ def head_counts(blocks: Sequence[AttentionBlock]) -> HeadCounts:
 def gone_from(blocks: Sequence[AttentionBlock]) -> HeadMask:
     """The heads that have been removed from the blocks, in the original numbering."""
     there = frozenset((b, head) for b, block in enumerate(blocks) for head in block.original_heads)
-    return HeadMask.all(head_counts(blocks)) - HeadMask(head_counts(blocks), there)
+    return ~HeadMask(head_counts(blocks), there)
 
 
 def units(blocks: Sequence[AttentionBlock], *, groups: bool = False) -> tuple[Unit, ...]:
@@ -156,18 +230,29 @@ def units(blocks: Sequence[AttentionBlock], *, groups: bool = False) -> tuple[Un
     found = []
     for places in sharing.values():
         block = blocks[places[0]]
-        size = block.n_heads // block.n_kv_heads if groups and block.n_kv_heads else 1
+        size = block.group_size if groups else 1
         for start in range(0, block.n_heads, size):
             heads = block.original_heads[start : start + size]
             found.append(frozenset((place, head) for place in places for head in heads))
     return tuple(found)
 
 
-def has_groups(blocks: Sequence[AttentionBlock]) -> bool:
-    """Whether several heads share keys and values in some block."""
-    return any(block.n_heads > block.n_kv_heads for block in blocks)
+def written(module: nn.Module) -> nn.Module:
+    """The module that torch.compile has put a wrapper around; the module itself where there is none."""
+    # Not getattr: a missing attribute of a module takes longer than all else that is done with it here.
+    return cast(nn.Module, module._orig_mod if "_orig_mod" in vars(module).get("_modules", ()) else module)
 
 
-def shares_layers(blocks: Sequence[AttentionBlock]) -> bool:
-    """Whether several layers share their weights."""
-    return any(block.n_depths > 1 for block in blocks)
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a model under the names that they have before anything is compiled; wrappers are left out."""
+    for name, module in model.named_modules():
+        if written(module) is module:
+            yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
+
+
+def at(module: nn.Module, path: str) -> object:
+    """What stands at a path of a module; None where there is nothing."""
+    try:
+        return attrgetter(path)(module) if path else None
+    except AttributeError:
+        return None

@@ -1,33 +1,37 @@
 """`attention_blocks`: the attention blocks of a model, in order, or a refusal. Never a guess."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from operator import itemgetter
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy.block import AttentionBlock
-from prune_heads.anatomy.families import FAMILIES, UNKNOWN
+from prune_heads.anatomy.block import AttentionBlock, Projection, at, named_modules, written
+from prune_heads.anatomy.families import FAMILIES, UNKNOWN, Layout
 from prune_heads.anatomy.heads_of import owned_dimensions
-from prune_heads.anatomy.layout import Layout
 from prune_heads.anatomy.own import own_layout
-from prune_heads.anatomy.projection import find_projection, has, named_modules, there, written
 from prune_heads.descriptors import letter_of
 from prune_heads.errors import UnsupportedModelError
 
 _RECORD = "prune_heads_record"
 
 
-@dataclass(frozen=True)
-class RemovalRecord:
+class RemovalRecord(NamedTuple):
     """Left on an attention module by `remove_heads`, so that the original numbering stays valid."""
 
     n_original_heads: int
     head_dim: int
     heads: tuple[int, ...]
     """Original indices (from 0) of the heads that are still there."""
+
+
+def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
+    """Note on the module which original heads (from 0) are left in it."""
+    setattr(block.module, _RECORD, RemovalRecord(block.n_original_heads, block.head_dim, heads))
 
 
 def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
@@ -48,16 +52,18 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
         raise UnsupportedModelError(
             f"the model must be the transformers model itself; got {type(model).__name__} around it. Take model.module"
         )
-    parts = models_inside(model)
-    if "" in parts or not parts:
-        blocks = _blocks(model)
-    else:
-        paths = tuple(f"{path}." for path in parts)
-        own = _of_own(model, outside=paths)
-        blocks = _joined([*map(_blocks, parts.values(), paths), own])
+    parts: Mapping[str, nn.Module] = models_inside(model) or {"": model}
+    prefixes = _within(parts)
+    groups = [list(_of_type(part, prefix)) for part, prefix in zip(parts.values(), prefixes, strict=True)]
+    if "" not in parts:
+        groups.append(list(_of_own(model, outside=prefixes)))
+    blocks: list[AttentionBlock] = []
+    for group in groups:  # the layers of each model are counted on from those of its kind before it
+        n_layers = {block.letter: block.layer + 1 for block in blocks}
+        blocks += [replace(block, layer=block.layer + n_layers.get(block.letter, 0)) for block in group]
     if blocks:
         return blocks
-    types = [part.config.model_type for part in parts.values()] or [_type(model) or type(model).__name__]
+    types = (_type(part) or type(part).__name__ for part in parts.values())
     raise UnsupportedModelError(
         f"the model must be of a known type, or hold one as a submodule; got {', '.join(map(repr, types))}. "
         "'prune-heads models' lists the types; describe an attention class of your own with describe_attention"
@@ -66,13 +72,16 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
 
 def models_inside(model: nn.Module) -> dict[str, PreTrainedModel]:
     """Path -> model of transformers, the outermost ones; the path is empty for the model itself."""
-    if isinstance(itself := written(model), PreTrainedModel):
-        return {"": itself}
     found: dict[str, PreTrainedModel] = {}
     for name, module in named_modules(model):
-        if isinstance(module, PreTrainedModel) and not f"{name}.".startswith(tuple(f"{path}." for path in found)):
+        if isinstance(module, PreTrainedModel) and not f"{name}.".startswith(_within(found)):
             found[name] = module
     return found
+
+
+def _within(paths: Iterable[str]) -> tuple[str, ...]:
+    """How the paths of modules inside those at these paths begin."""
+    return tuple(f"{path}." if path else "" for path in paths)
 
 
 def _type(model: nn.Module) -> str:
@@ -81,134 +90,107 @@ def _type(model: nn.Module) -> str:
     return model_type if isinstance(model_type, str) else ""
 
 
-def _blocks(model: nn.Module, prefix: str = "") -> list[AttentionBlock]:
+def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
     """Those of one model of a family, or outside transformers; `prefix` is its path. None if it has none."""
     model_type, config = _type(model), getattr(model, "config", None)
     if model_type in UNKNOWN:
         raise UnsupportedModelError(f"the heads of a {model_type!r} model are not understood: {UNKNOWN[model_type]}")
     if model_type not in FAMILIES:
-        return _of_own(model, prefix, described_only=bool(model_type))
+        yield from _of_own(model, prefix, described_only=bool(model_type))
+        return
     if getattr(config, "add_cross_attention", False):
         raise UnsupportedModelError(
             f"a {model_type!r} model must have self-attention only; this one has cross-attention, whose heads are "
             "not known here (add_cross_attention in its configuration)"
         )
-    layouts = list(_that_hold(FAMILIES[model_type], config))
+    says = {name: getattr(config, name, None) for layout in FAMILIES[model_type] for name, _ in layout.when}
+    layouts = [x for x in FAMILIES[model_type] if all((says[name] or False) == value for name, value in x.when)]
     if not layouts:
-        names = dict.fromkeys(name for layout in FAMILIES[model_type] for name, _ in layout.when)
         raise UnsupportedModelError(
             f"the attention of a {model_type!r} model is not understood with "
-            f"{', '.join(f'{name}={getattr(config, name, None)!r}' for name in names)} in its configuration"
+            f"{', '.join(f'{name}={value!r}' for name, value in says.items())} in its configuration"
         )
-    return [block for layout in layouts for block in _of_layout(model, model_type, layout, prefix)]
-
-
-def _joined(groups: Iterable[Sequence[AttentionBlock]]) -> list[AttentionBlock]:
-    """The blocks of several models, the layers of each counted on from those of its kind before it."""
-    blocks: list[AttentionBlock] = []
-    for group in groups:
-        n_layers = {block.letter: block.layer + 1 for block in blocks}
-        blocks += [replace(block, layer=block.layer + n_layers.get(block.letter, 0)) for block in group]
-    return blocks
-
-
-def _that_hold(layouts: Iterable[Layout], config: object) -> Iterator[Layout]:
-    """Those for what the configuration says."""
     for layout in layouts:
-        if all((getattr(config, name, None) or False) == value for name, value in layout.when):  # absent is off
-            name, value, why = layout.not_removed_if or ("", object(), "")
-            refused = getattr(config, name, None) == value
-            yield replace(layout, not_removed=f"{why} ({name} in its configuration)") if refused else layout
+        name, value, why = layout.not_removed_if or ("", object(), "")
+        if getattr(config, name, None) == value:
+            layout = replace(layout, not_removed=f"{why} ({name} in its configuration)")
+        yield from _of_layout(model, model_type, layout, prefix)
 
 
 def _of_own(
     model: nn.Module, prefix: str = "", *, described_only: bool = False, outside: tuple[str, ...] = ()
-) -> list[AttentionBlock]:
+) -> Iterator[AttentionBlock]:
     """Attention outside the families: encoder, encoder-decoder, decoder, each in the order of the modules."""
     found: dict[str, list[AttentionBlock]] = {"E": [], "A": [], "D": []}
     for name, module in named_modules(model):
         if f"{name}.".startswith(outside):
             continue
-        if at := own_layout(model, name, module, described_only=described_only):
-            layout, whole = at
+        if described := own_layout(model, name, module, described_only=described_only):
+            layout, whole = described
             of_kind = found[letter_of(layout.kind, layout.stack)]
             shown = f"{prefix}{name}" or type(module).__name__
             of_kind.append(_block(shown, len(of_kind), module, whole, layout))
-    return [block for blocks in found.values() for block in blocks]
-
-
-def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
-    """Note on the module which original heads (from 0) are left in it."""
-    record = RemovalRecord(block.n_original_heads, block.head_dim, heads)
-    setattr(block.module, _RECORD, record)
+    for blocks in found.values():
+        yield from blocks
 
 
 def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -> Iterator[AttentionBlock]:
     ends_with = re.compile(rf"(?:^|\.){layout.pattern}$")
-    found = sorted(
-        (
-            (
-                tuple(map(int, match.groups())),
-                name,
-                module,
-                written(model.get_submodule(name[: match.end(match.lastindex or 0)])),
-            )
-            for name, module in named_modules(model)
-            if (match := ends_with.search(name)) and (has(module, layout.output) or not layout.some_layers)
-        ),
-        key=lambda row: row[0],
-    )
+    found = []
+    for name, module in named_modules(model):
+        match = ends_with.search(name)
+        if match and (not layout.some_layers or at(module, layout.output) is not None):
+            whole = written(model.get_submodule(name[: match.end(match.lastindex or 0)]))
+            found.append((tuple(map(int, match.groups())), name, module, whole))
+    found.sort(key=itemgetter(0))
     layers = [layer for layer, *_ in found]
-    in_turn = len(layers[0]) > 1 or layers == [(i,) for i in range(len(found))] if found else False
+    in_turn = bool(found) and (len(layers[0]) > 1 or layers == [(i,) for i in range(len(found))])
     if not found or not (in_turn or layout.some_layers):
         raise UnsupportedModelError(
             f"a {model_type!r} model must have its layers at '...{layout.pattern}', numbered from 0; "
             f"found {[name for _, name, *_ in found] or 'none'}"
         )
     blocks = [
-        (numbers, _block(prefix + name, numbers[0] if len(numbers) == 1 else i, module, whole, layout))
+        _block(prefix + name, numbers[0] if len(numbers) == 1 else i, module, whole, layout)
         for i, (numbers, name, module, whole) in enumerate(found)
     ]
     if layout.depths is None:
-        yield from (block for _, block in blocks)
-    else:
-        yield from _in_calls(blocks, int(getattr(model.config, layout.depths)))
-
-
-def _in_calls(blocks: list[tuple[tuple[int, ...], AttentionBlock]], n_layers: int) -> Iterator[AttentionBlock]:
-    """ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls."""
-    n_groups = len({numbers[0] for numbers, _ in blocks})
+        yield from blocks
+        return
+    # ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls.
+    n_layers, n_groups = int(getattr(model.config, layout.depths)), len({group for group, *_ in layers})
     group_of = [int(i / (n_layers / n_groups)) for i in range(n_layers)]  # as transformers' AlbertTransformer
     layer = 0
     for i, group in enumerate(group_of):
-        depth, n_depths = i - group_of.index(group), group_of.count(group)
-        for numbers, block in blocks:
-            if numbers[0] == group:
-                yield replace(block, layer=layer, depth=depth, n_depths=n_depths)
+        for (of, *_), block in zip(layers, blocks, strict=True):
+            if of == group:
+                yield replace(block, layer=layer, depth=i - group_of.index(group), n_depths=group_of.count(group))
                 layer += 1
 
 
 def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:
-    paths = layout.qkv.split() if " " in layout.qkv else [layout.qkv] * 3
-    held_by = {part: there(module, path) for part, path in zip("QKV", paths, strict=True)}
-    inputs = {path: find_projection(module, path, name) for path in held_by.values()}
-    output = find_projection(module, layout.output, name, gives_output=True)
+    held_by = {}
+    for part, paths in zip("QKV", layout.qkv.split() if " " in layout.qkv else [layout.qkv] * 3, strict=True):
+        *first, last = paths.split("|")
+        held_by[part] = next((path for path in first if at(module, path) is not None), last)
+    inputs = {path: _projection(module, path, name) for path in held_by.values()}
+    output = _projection(module, layout.output, name, gives_output=True)
     width = output.weight.shape[1]
     record: RemovalRecord | None = getattr(module, _RECORD, None)
     if record is None:
         n_heads = _n_heads(module, layout, width, name)
         record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
     sizes = {path: projection.weight.shape[0] for path, projection in inputs.items()}
-    n_heads = len(record.heads)
+    n_heads, d = len(record.heads), record.head_dim
     try:
         owned = owned_dimensions(held_by, sizes, n_heads, width, interleaved=layout.interleaved)
-        if width != n_heads * record.head_dim:
+        if width != n_heads * d:
             raise ValueError(f"the input of W_O is {width} wide")
     except ValueError as error:
         raise UnsupportedModelError(
-            f"{name} has {n_heads} heads of {record.head_dim} dimensions, and its weights must fit them; {error}"
+            f"{name} has {n_heads} heads of {d} dimensions, and its weights must fit them; {error}"
         ) from error
-    d = record.head_dim
+    query, key, value = (replace(inputs[held_by[part]], heads=owned[part]) for part in "QKV")
     return AttentionBlock(
         name=name,
         kind=layout.kind,
@@ -219,9 +201,9 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         n_original_heads=record.n_original_heads,
         module=module,
         layer_module=whole,
-        query=replace(inputs[held_by["Q"]], heads=owned["Q"]),
-        key=replace(inputs[held_by["K"]], heads=owned["K"]),
-        value=replace(inputs[held_by["V"]], heads=owned["V"]),
+        query=query,
+        key=key,
+        value=value,
         output=replace(output, heads=tuple(range(i * d, (i + 1) * d) for i in range(n_heads))),
         layout=layout,
     )
@@ -229,13 +211,44 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
 
 def _n_heads(module: nn.Module, layout: Layout, width: int, name: str) -> int:
     """As the module itself says, by its number of heads or by the dimensions of one."""
-    try:
-        count = layout.n_heads or attrgetter(layout.counted_by)(module)
-    except AttributeError:
-        count = None
+    count = layout.n_heads or at(module, layout.counted_by)
     if not isinstance(count, int) or count < 1 or width % count:
         raise UnsupportedModelError(
             f"{name}.{layout.counted_by or 'n_heads'} must be a whole number that divides W_O's input ({width}); "
             f"got {count}"
         )
     return width // count if layout.counts_dimensions else count
+
+
+def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:
+    """What stands at a path of an attention module, without the heads that own it.
+
+    Args:
+        block: The attention module.
+        path: A linear map, or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or
+            `(width, heads, dimensions)`.
+        name: Of the attention module, for errors.
+        gives_output: Whether it is W_O, whose inputs are the heads' dimensions.
+
+    Raises:
+        UnsupportedModelError: If there is something else, or nothing.
+    """
+    thing = at(block, path)
+    thing = written(thing) if isinstance(thing, nn.Module) else thing
+    if isinstance(thing, Tensor) and thing.ndim in (2, 3):
+        holder, _, own = path.rpartition(".")
+        names = (own, own.replace("weight", "bias") if "weight" in own else "")
+        return Projection(block.get_submodule(holder), names=names, turned=thing.ndim == 3 and not gives_output)
+    weight = getattr(thing, "weight", None)
+    if not isinstance(thing, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
+        came = "nothing" if thing is None else f"{type(thing).__module__}.{type(thing).__name__}"
+        raise UnsupportedModelError(
+            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {came}. Merge adapters into the model, and "
+            "load it without quantisation"
+        )
+    if weight.ndim != 2 or not weight.is_floating_point():
+        raise UnsupportedModelError(
+            f"{name}.{path} must have a plain matrix as its weight; got {type(weight).__name__} of {weight.dtype}, "
+            f"{tuple(weight.shape)}. Load the model without quantisation"
+        )
+    return Projection(thing, turned=isinstance(thing, Conv1D))

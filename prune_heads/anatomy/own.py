@@ -5,9 +5,8 @@ from dataclasses import replace
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from prune_heads.anatomy.layout import Kind, Layout, Stack
-from prune_heads.anatomy.multihead import why_not_plain
-from prune_heads.anatomy.projection import written
+from prune_heads.anatomy.block import written
+from prune_heads.anatomy.families import Kind, Layout, Stack
 from prune_heads.errors import UnsupportedModelError
 
 _TORCH = Layout(
@@ -93,8 +92,13 @@ def own_layout(
             f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose forward "
             "may be another. Describe it with describe_attention"
         )
-    if reason := why_not_plain(module):
-        raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {reason}")
+    other = ""
+    if module.in_proj_weight is None:
+        other = "its keys or values have another width than its queries (kdim, vdim)"
+    elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
+        other = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
+    if other:
+        raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {other}")
     parent = written(model.get_submodule(name.rpartition(".")[0]) if name else model)
     if not isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
         return _TORCH, module

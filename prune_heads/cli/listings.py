@@ -29,7 +29,7 @@ def info(
     """Count parameters and multiply-adds."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
-    from prune_heads.coverage.table import beside_heads
+    from prune_heads.coverage import beside_heads
     from prune_heads.reporting.info import info_report, info_table
     from prune_heads.studies.pruning import read_heads
     from prune_heads.studies.setup import load_model
@@ -64,7 +64,7 @@ def models(
     ] = False,
 ) -> Shown:
     """List the model types."""
-    from prune_heads.coverage.table import committed_table
+    from prune_heads.coverage import committed_table
     from prune_heads.reporting.listings import model_table
 
     table = committed_table()

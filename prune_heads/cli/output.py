@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.cli import STARTED
-from prune_heads.progress import Progress
+from prune_heads.progress import Progress, Reporter
 from prune_heads.reporting.layout import console, print_json, speaking
 from prune_heads.tables.terminal import line
 from prune_heads.visible import visible
@@ -41,12 +41,12 @@ def say_duration(work: float) -> None:
     say(f"took {time.perf_counter() - STARTED:.1f} s, {work - STARTED:.1f} s of it to start")
 
 
-class TerminalReporter:
+class TerminalReporter(Reporter):
     """Draws progress with the time left on stderr, and says each note once."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.console = console(stderr=True)
-        self.notes: list[str] = []
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Progress]:

@@ -14,8 +14,8 @@ from prune_heads.cli.groups import Given, Shown, read_words, words_of
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.studies import finetune
 from prune_heads.errors import OptionError, UnfitError
-from prune_heads.execution.chains import Chain, run_chains
-from prune_heads.execution.holding import held
+from prune_heads.execution.claims import held
+from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
 from prune_heads.options.choices import Reproduction
 from prune_heads.options.fields import option

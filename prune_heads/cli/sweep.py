@@ -3,7 +3,7 @@
 import os
 import platform
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -46,14 +46,13 @@ def run(
         )
     check_criteria(read.trials, spec.resolve().parent)
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.execution.worker import Job, Worker, actors, processes
+    from prune_heads.execution.worker import Worker, actors, processes, turned
     from prune_heads.reporting.progress import display
-    from prune_heads.reporting.sweep import end_table, status_report
+    from prune_heads.reporting.sweep import status_report, status_table
 
     assert options.output is not None  # see `Sweeping.clash`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
     begin = BeginTrials(folder.root, spec.resolve().parent, place.store)
-    job = Job(folder, read.trials, begin, options.retries, options.stop_after)
     threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     workers = processes(options.jobs or 1, threads, _gpus())
     if options.executor == "ray":
@@ -61,13 +60,14 @@ def run(
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if is_worker else None
     with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
-        job = job.turned(_own_number()) if is_worker else job
-        own = Worker(job, workers, tell, stopping, waits=not is_worker)
+        trials = turned(read.trials, _own_number()) if is_worker else read.trials
+        limits: dict[str, Any] = {"retries": options.retries, "stop_after": options.stop_after, "waits": not is_worker}
+        own = Worker(folder, trials, begin, workers, tell, stopping, **limits)
         own.work()
         was_stopped = stopping()
     report = status_report(folder)
     about = {"worker": {"host": host, "pid": pid, "done": own.n_done, "failed": own.n_failed}} if is_worker else {}
-    show({"event": "end", **report, **about}, end_table(report), as_json=as_json)
+    show({"event": "end", **report, **about}, status_table(report, is_end=True), as_json=as_json)
     if (own.n_failed or was_stopped) if is_worker else (report["failed"] or report["left"]):
         raise typer.Exit(1)
 

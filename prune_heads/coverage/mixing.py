@@ -1,13 +1,14 @@
 """Which parts of a model let tokens see each other when no head is left: tried by changing another token."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prune_heads.anatomy.locate import attention_blocks
+from prune_heads.anatomy import attention_blocks
 from prune_heads.gating import gated
 
 _ROWS = 7
@@ -35,21 +36,43 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
     if pair is None:
         return None
     blocks = attention_blocks(model)
+    names = [block.name for block in blocks]
+    mixing: list[str] = []
+    not_reached = set(names)
+    # A decoder's texts are its encoder's, a token later.
     shifts = bool(getattr(model.config, "is_encoder_decoder", False))
-    search = _Search([block.name for block in blocks], shifts)
-    hooks = [
-        module.register_forward_hook(search.watch(path), with_kwargs=True)
-        for path, module in model.named_modules()
-        if not search.is_inside(path)
-    ]
+
+    def watch(path: str) -> Callable[..., None]:
+        """A forward hook, after those of the module's parts; it looks at the first thing that the module gives."""
+
+        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+            given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
+            if given:
+                not_reached.discard(path)
+            new = next(_tensors(output), None)
+            if new is None or new.ndim < 3 or not new.is_floating_point():
+                return
+            if shifts and _holds(path, names):
+                given |= {i + 1 for i in given}
+            if _changed(new) - given:
+                mixing.append(path)
+            if _ROWS in new.shape[:2]:
+                rows = new if new.shape[0] == _ROWS else new.transpose(0, 1)
+                others = [i for i in range(rows.shape[1]) if i not in given]
+                rows[1, others] = rows[0, others]  # what is left of it, however small
+
+        return hook
+
     device = next(model.parameters()).device
-    try:
-        with gated(model, [torch.zeros(block.n_heads, device=device) for block in blocks]):
-            model(**pair)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return search.named(model) if search.mixing or not search.not_reached else None
+    with ExitStack() as stack:
+        for path, module in model.named_modules():
+            if not path.startswith(tuple(f"{name}." for name in names)):  # a part of a block comes before its gates
+                stack.callback(module.register_forward_hook(watch(path), with_kwargs=True).remove)
+        stack.enter_context(gated(model, [torch.zeros(block.n_heads, device=device) for block in blocks]))
+        model(**pair)
+    if not mixing and not_reached:
+        return None
+    return list(dict.fromkeys(_shown(model, path, names) for path in mixing))
 
 
 def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -71,64 +94,25 @@ def _pair(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor] |
     return pair
 
 
-class _Search:
-    """In what each module's inputs and outputs differ between the first two rows of a batch."""
+def _holds(path: str, blocks: Sequence[str]) -> bool:
+    """Whether a block is a part of what has this path, or is it."""
+    return any(not path or f"{block}.".startswith(f"{path}.") for block in blocks)
 
-    def __init__(self, blocks: list[str], shifts: bool) -> None:
-        self.blocks, self.shifts = blocks, shifts
-        self.mixing: list[str] = []
-        self.not_reached = set(blocks)
 
-    def is_inside(self, path: str) -> bool:
-        """Whether it is a part of a block, before its gates."""
-        return any(path.startswith(f"{block}.") for block in self.blocks)
-
-    def holds_blocks(self, path: str) -> bool:
-        """Whether a block is a part of it, or is it."""
-        return any(not path or f"{block}.".startswith(f"{path}.") for block in self.blocks)
-
-    def watch(self, path: str) -> Any:
-        """A forward hook, after those of the module's parts; it looks at the first thing that the module gives."""
-
-        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
-            if given:
-                self.not_reached.discard(path)
-            new = next(_tensors(output), None)
-            if new is None or new.ndim < 3 or not new.is_floating_point():
-                return
-            if self.shifts and self.holds_blocks(path):
-                given |= {i + 1 for i in given}  # a decoder's texts are its encoder's, a token later
-            mixed = sorted(_changed(new) - given)
-            if mixed:
-                self.mixing.append(path)
-            if _ROWS in new.shape[:2]:
-                rows = new if new.shape[0] == _ROWS else new.transpose(0, 1)
-                others = [i for i in range(rows.shape[1]) if i not in given]
-                rows[1, others] = rows[0, others]  # what is left of it, however small
-
-        return hook
-
-    def named(self, model: nn.Module) -> list[str]:
-        """The largest parts of the model that hold what mixes and no block; of layers, the sublayer."""
-        names = []
-        for path in self.mixing:
-            parts = path.split(".")
-            above = [".".join(parts[: i + 1]) for i in range(len(parts))]
-            free = [name for name in above if not self.holds_blocks(name)]
-            chosen = next((name for name in free if not name.rpartition(".")[2].isdigit()), path)
-            kind = type(model.get_submodule(chosen)).__name__
-            names.append(f"{re.sub(r'(?<=[.])[0-9]+(?=[.]|$)', '*', chosen)} ({kind})".strip())
-        return list(dict.fromkeys(names))
+def _shown(model: nn.Module, path: str, blocks: Sequence[str]) -> str:
+    """The largest part of the model that holds what mixes and no block; of layers, the sublayer."""
+    parts = path.split(".")
+    above = [".".join(parts[: i + 1]) for i in range(len(parts)) if not parts[i].isdigit()]
+    chosen = next((name for name in above if not _holds(name, blocks)), path)
+    kind = type(model.get_submodule(chosen)).__name__
+    return f"{re.sub(r'(?<=[.])[0-9]+(?=[.]|$)', '*', chosen)} ({kind})".strip()
 
 
 def _tensors(thing: Any) -> Iterator[Tensor]:
     if isinstance(thing, Tensor):
         yield thing
-    elif isinstance(thing, Mapping):
-        yield from _tensors(list(thing.values()))
-    elif isinstance(thing, list | tuple):
-        for part in thing:
+    elif isinstance(thing, Mapping | list | tuple):
+        for part in thing.values() if isinstance(thing, Mapping) else thing:
             yield from _tensors(part)
 
 

@@ -1,14 +1,13 @@
 """The table of model types, made by trying a tiny random model of each: what is exact, and what is refused and why."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import CONFIG_MAPPING, PreTrainedModel
-from transformers.models.auto import modeling_auto
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
 from prune_heads.anatomy import FAMILIES, UNKNOWN, attention_blocks
 from prune_heads.checkpoints.quiet import quiet_transformers
@@ -22,24 +21,22 @@ from prune_heads.verification import outputs, some_heads, try_heads
 CAN = ("gate", "zero", "remove")
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a model showed."""
 
     logits: Tensor
     """Of the model as it is."""
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str]
     """One of `CAN` -> why the package does not do it; a type that is refused whole refuses all three."""
-    faults: dict[str, str] = field(default_factory=dict)
+    faults: Mapping[str, str]
     """The same for what it does and should not: a wrong result or an error that is none of its own."""
-    mixers: tuple[str, ...] = ()
+    mixers: tuple[str, ...]
     """Where tokens see each other beside the heads."""
 
 
 def all_types() -> list[str]:
     """Those with a sequence classifier in the installed transformers, and whatever else has a row."""
-    known = {*modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, *FAMILIES}
-    return sorted(name for name in known if name in CONFIG_MAPPING)
+    return sorted(name for name in {*CLASSIFIERS, *FAMILIES} if name in CONFIG_MAPPING)
 
 
 def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]:
@@ -75,12 +72,13 @@ def try_model(model: PreTrainedModel, inputs: Mapping[str, Tensor], *, seed: int
     try:
         heads = some_heads(attention_blocks(model), seed)
     except UnsupportedModelError as error:
-        return Outcome(plain, dict.fromkeys(CAN, first_line(error).rsplit(": ", 1)[-1]))
-    trial = try_heads(model, inputs, heads, load=False)
+        return Outcome(plain, dict.fromkeys(CAN, first_line(error).rsplit(": ", 1)[-1]), {}, ())
+    tried = try_heads(model, inputs, heads, load=False)
+    faults = dict(tried.faults)
     with gated(model, gates_of(model, {})):
         if not torch.equal(outputs(model, inputs)[0], plain):
-            trial.faults["gate"] = "gates of 1 change the logits"
-    return Outcome(plain, trial.refused, trial.faults, tuple(mixers(model, inputs) or ()))
+            faults["gate"] = "gates of 1 change the logits"
+    return Outcome(plain, tried.refused, faults, tuple(mixers(model, inputs) or ()))
 
 
 def row_of(model_type: str, outcome: Outcome | None) -> dict[str, Any]:
@@ -94,11 +92,10 @@ def row_of(model_type: str, outcome: Outcome | None) -> dict[str, Any]:
     if outcome is None:
         unbuilt = "transformers does not build or run a tiny model of it"
         reason = unbuilt if model_type in FAMILIES else UNKNOWN.get(model_type, "it is not in the table")
-        can, beside = dict.fromkeys(CAN, False), []
+        cannot = dict.fromkeys(CAN, reason)
     else:
         cannot = {**outcome.refused, **outcome.faults}
-        can, beside = {name: name not in cannot for name in CAN}, list(outcome.mixers)
-        reason = "; ".join(dict.fromkeys(cannot.values()))
-    is_classifier = model_type in modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-    about = {"classifier": is_classifier, "reason": reason, "variants": [], "refused": {}, "mixers": beside}
-    return {"type": model_type, **can, **about}
+    reason = "; ".join(dict.fromkeys(cannot.values()))
+    about = {"classifier": model_type in CLASSIFIERS, "reason": reason, "variants": [], "refused": {}}
+    can = {name: name not in cannot for name in CAN}
+    return {"type": model_type, **can, **about, "mixers": list(outcome.mixers) if outcome else []}

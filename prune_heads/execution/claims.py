@@ -1,4 +1,4 @@
-"""Claims on trials: files that only one process can make, with a heartbeat that says that it is alive.
+"""Claims on trials and folders: files that only one process can make, with a heartbeat that says that it is alive.
 
 No lock is held and no clock is compared. A claim is the file `<trial>.<generation>`, made with O_EXCL. Its owner
 writes another number into it every few seconds. A process that has watched a claim for a while by its own clock and
@@ -11,17 +11,22 @@ itself is killed, by a user or with its machine, no trial is to blame.
 
 import json
 import os
+import platform
 import re
+import secrets
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from prune_heads.execution.owner import Owner, lives
+from prune_heads.errors import RunError
 from prune_heads.files import write_bytes, writing_into
+from prune_heads.progress import Reporter
 
 BEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
@@ -30,21 +35,52 @@ DEAD_AFTER_SECONDS = 60.0
 LATELY_SECONDS = 30.0
 """How long a beat counts as a sign of life."""
 
+NAME = "0" * 64
+"""Of the claim on a folder; a trial's claim has its digest."""
+
 _LOOK_SECONDS = 0.2
 _SHARD = re.compile("[0-9a-f]{2}")
 _CLAIM = re.compile("[0-9a-f]{64}[.][1-9][0-9]{0,9}")
 
 
-@dataclass(frozen=True)
-class _Look:
-    """The last look at the claim of another process, by our clock."""
+class Owner(NamedTuple):
+    """A process, told apart from all others on all machines."""
 
-    content: bytes
-    since: float
-    """When this content was first seen."""
-    at: float
-    is_beat: bool
-    """Whether it was another content than at a look shortly before."""
+    host: str
+    """Processes with the same host can see whether the others are alive; see `machine`."""
+    pid: int
+    token: str
+
+    @classmethod
+    def me(cls) -> "Owner":
+        """This process."""
+        return cls(machine(), os.getpid(), secrets.token_hex(8))
+
+
+@cache
+def machine() -> str:
+    """Where process numbers mean the same; two hosts or containers of one name differ in boot or namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux
+        return f"{platform.node()} {uuid.getnode():x}"
+
+
+def lives(pid: object) -> bool:
+    """Whether this machine has a process of that number that has not ended."""
+    if not isinstance(pid, int):
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:  # on Linux; a killed process that nobody waits for stays as a zombie, as in many containers
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
+    except OSError:
+        return True
 
 
 @dataclass
@@ -54,8 +90,8 @@ class Claims:
     folder: Path
     owner: Owner = field(default_factory=Owner.me)
     clock: Callable[[], float] = time.monotonic
-    _watched: dict[str, _Look] = field(default_factory=dict)
-    """File name of a claim -> the last look at it."""
+    _watched: dict[str, tuple[bytes, float, bool]] = field(default_factory=dict)
+    """File name of another's claim -> its content, when that was first seen, and whether another was shortly before."""
     _held: dict[str, Path] = field(default_factory=dict)
     _deaths: dict[str, int] = field(default_factory=dict)
     """Trial that is ours -> how many workers have died of it."""
@@ -68,16 +104,12 @@ class Claims:
         Raises:
             RunError: If the folder cannot be written to.
         """
-        there = self._generations(trial)
-        n_deaths = 0
-        if there:
-            latest = there[max(there)]
-            content = _content_of(latest)
-            if not self._is_dead(latest.name, content):
-                return False
-            said = _parsed(content).get("n_deaths")
-            n_deaths = said if isinstance(said, int) else 0
-        mine = self._path(trial, max(there, default=0) + 1)
+        there = self._on(trial)
+        content, about = _read(there)
+        if there and not self._is_dead(there[-1].name, content, about):
+            return False
+        n_deaths = about["n_deaths"] if isinstance(about.get("n_deaths"), int) else 0
+        mine = self.folder / trial[:2] / f"{trial}.{max(map(_generation, there), default=0) + 1}"
         with writing_into("the folder of a sweep", self.folder):
             mine.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -87,15 +119,14 @@ class Claims:
                 return False  # another was faster
         with self._lock:
             self._held[trial], self._deaths[trial] = mine, n_deaths
-        for old in there.values():
+        for old in there:
             with suppress(OSError):  # gone, or nothing of ours
                 old.unlink()
         return True
 
     def holds(self, trial: str) -> bool:
         """Whether the claim is still ours; it is not if another process took us for dead."""
-        mine = self._held.get(trial)
-        return mine is not None and mine.exists() and max(self._generations(trial), default=0) == _generation(mine)
+        return trial in self._held and self._on(trial)[-1:] == [self._held[trial]]
 
     def n_deaths(self, trial: str) -> int:
         """Of a trial whose claim is ours: how many workers have died of it in a row."""
@@ -106,9 +137,8 @@ class Claims:
 
         That a process of that number lives on this machine proves nothing: the system reuses numbers.
         """
-        there = self._generations(trial)
-        look = self._watched.get(there[max(there)].name) if there else None
-        return look is not None and look.is_beat and self.clock() - look.since < LATELY_SECONDS
+        names = [claim.name for claim in self._on(trial)[-1:] if claim.name in self._watched]
+        return any(self._watched[name][2] and self._age(name) < LATELY_SECONDS for name in names)
 
     def give_back(self, trial: str) -> None:
         """End the claim; nothing happens if it is not ours any more."""
@@ -116,11 +146,6 @@ class Claims:
             mine = self._held.pop(trial, None)
         if mine is not None:
             mine.unlink(missing_ok=True)
-
-    def give_back_all(self) -> None:
-        """End all claims that are ours."""
-        for trial in list(self._held):
-            self.give_back(trial)
 
     def count_death(self, trial: str) -> None:
         """Note that one more worker has died of a trial whose claim is ours."""
@@ -130,7 +155,7 @@ class Claims:
 
     @contextmanager
     def beating(self, seconds: float = BEAT_SECONDS) -> Iterator[None]:
-        """Beat for all claims that are held, from a thread of its own, until the block ends."""
+        """Beat for all claims that are held, from a thread of its own; when the block ends, give them back."""
         stop = threading.Event()
 
         def beat() -> None:
@@ -144,6 +169,8 @@ class Claims:
         finally:
             stop.set()
             thread.join()
+            for trial in list(self._held):
+                self.give_back(trial)
 
     def beat(self) -> None:
         """Say once that we are alive."""
@@ -154,10 +181,10 @@ class Claims:
                     if mine.exists():  # not if someone has taken us for dead
                         write_bytes(mine, self._content(self._deaths[trial]))
 
-    def running(self) -> Iterator[str]:
+    def running(self) -> list[str]:
         """Digests of the trials that are claimed by any process, alive or dead."""
-        for shard in shards(self.folder):
-            yield from sorted({path.name.partition(".")[0] for path in shard.iterdir() if _is_claim(path)})
+        paths = (path for shard in shards(self.folder) for path in shard.iterdir())
+        return sorted({path.stem for path in paths if _CLAIM.fullmatch(path.name)})
 
     def alive(self, sleep: Callable[[float], None] = time.sleep) -> list[str]:
         """Digests of the trials whose owner is alive: a process of this machine that exists, or one that beats.
@@ -165,55 +192,43 @@ class Claims:
         Waits for the owners on other machines, for at most twice the time between two beats.
         """
         found: list[str] = []
-        others: dict[str, tuple[Path, bytes]] = {}
-        for claim, about in self._claims():
-            trial = claim.name.partition(".")[0]
-            if about.get("host") != self.owner.host:
-                others[trial] = claim, _content_of(claim)
-            elif lives(about.get("pid")):
-                found.append(trial)
+        others: dict[str, bytes] = {}
+        for trial in self.running():
+            content, about = _read(self._on(trial))
+            if about.get("host") == self.owner.host:
+                found += [trial] * lives(about.get("pid"))
+            elif content:  # it was given back otherwise
+                others[trial] = content
         end = self.clock() + 2 * BEAT_SECONDS
         while others and self.clock() < end:
             sleep(_LOOK_SECONDS)
-            for trial, (claim, content) in list(others.items()):
-                if (now := _content_of(claim)) != content:
-                    del others[trial]
-                    found += [trial] * bool(now)  # not if it was given back meanwhile
+            now = {trial: _read(self._on(trial))[0] for trial in others}
+            found += [trial for trial in others if now[trial] not in (others[trial], b"")]
+            others = {trial: content for trial, content in others.items() if now[trial] == content}
         return sorted(found)
 
-    def _claims(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """The last claim of each trial, and what it says."""
-        for trial in self.running():
-            if there := self._generations(trial):
-                claim = there[max(there)]
-                yield claim, _parsed(_content_of(claim))
-
-    def _generations(self, trial: str) -> dict[int, Path]:
+    def _on(self, trial: str) -> list[Path]:
+        """The claims on a trial by generation; the last one counts."""
         shard = self.folder / trial[:2]
-        if not shard.is_dir():
-            return {}
-        return {
-            _generation(path): path for path in shard.iterdir() if _is_claim(path) and path.name.startswith(f"{trial}.")
-        }
-
-    def _path(self, trial: str, generation: int) -> Path:
-        return self.folder / trial[:2] / f"{trial}.{generation}"
+        paths = shard.iterdir() if shard.is_dir() else ()
+        return sorted((path for path in paths if _CLAIM.fullmatch(path.name) and path.stem == trial), key=_generation)
 
     def _content(self, n_deaths: int) -> bytes:
-        owner = {"host": self.owner.host, "pid": self.owner.pid, "token": self.owner.token}
-        return json.dumps({**owner, "n_deaths": n_deaths, "beat": self._beats}).encode()
+        return json.dumps({**self.owner._asdict(), "n_deaths": n_deaths, "beat": self._beats}).encode()
 
-    def _is_dead(self, name: str, content: bytes) -> bool:
-        about = _parsed(content)
+    def _is_dead(self, name: str, content: bytes, about: dict[str, Any]) -> bool:
         if about.get("host") == self.owner.host and not lives(about.get("pid")):
             return True
-        now, before = self.clock(), self._watched.get(name)
-        if before is None or before.content != content:
-            is_beat = before is not None and now - before.at < LATELY_SECONDS
-            self._watched[name] = _Look(content, now, now, is_beat)
+        before = self._watched.get(name)
+        if before is None or before[0] != content:
+            is_beat = before is not None and self._age(name) < LATELY_SECONDS
+            self._watched[name] = content, self.clock(), is_beat
             return False
-        self._watched[name] = replace(before, at=now)
-        return now - before.since > DEAD_AFTER_SECONDS
+        return self._age(name) > DEAD_AFTER_SECONDS
+
+    def _age(self, name: str) -> float:
+        """Seconds since we have seen a claim change."""
+        return self.clock() - self._watched[name][1]
 
 
 def shards(folder: Path) -> list[Path]:
@@ -222,26 +237,49 @@ def shards(folder: Path) -> list[Path]:
     return [folder / name for name in names if _SHARD.fullmatch(name) and (folder / name).is_dir()]
 
 
-def _content_of(claim: Path) -> bytes:
-    """Empty if it cannot be read: it was just given back, or it is a stray folder, which never beats."""
-    try:
-        return claim.read_bytes()
-    except OSError:
-        return b""
+def _read(claims: list[Path]) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of the last of some claims, and what they say; empty if there is none, or it cannot be read.
 
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    """Empty for a claim whose owner died while it wrote: it does not beat, and is taken over in time."""
-    try:
+    It was just given back, or is a stray folder, or its owner died while it wrote: it does not beat, and is taken over.
+    """
+    content = b""
+    with suppress(OSError, ValueError, IndexError):
+        content = claims[-1].read_bytes()
         value = json.loads(content)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        return content, value if isinstance(value, dict) else {}
+    return content, {}
 
 
-def _is_claim(path: Path) -> bool:
-    return _CLAIM.fullmatch(path.name) is not None
+def _generation(claim: Path) -> int:
+    return int(claim.suffix[1:])
 
 
-def _generation(path: Path) -> int:
-    return int(path.name.partition(".")[2])
+@contextmanager
+def held(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Reserve a folder, which need not exist, for this process. The claim lies beside it until the block ends.
+
+    The claim of a process that was killed is taken over: at once if it ran on this machine, else after a while without
+    a heartbeat.
+
+    Raises:
+        RunError: If another process holds the folder and is alive, or nothing can be written beside it.
+    """
+    claims = Claims(folder.resolve().with_name(f".{folder.resolve().name}.held"))
+    made = [each for each in (claims.folder, *claims.folder.parents) if not each.exists()]
+    start = claims.clock()
+    while not claims.take(NAME):
+        if claims.has_beaten(NAME) or claims.clock() > start + 2 * DEAD_AFTER_SECONDS:
+            raise RunError(
+                f"one process alone can work on {folder}; another one does so now. Wait for it, or name another "
+                "--output"
+            )
+        if claims.clock() > start + BEAT_SECONDS:
+            reporter.note(f"waiting to see whether the process that worked on {folder.name} is still alive")
+        time.sleep(_LOOK_SECONDS)
+    try:
+        with claims.beating(seconds=1):  # so that a second process soon sees that the first is alive
+            yield
+    finally:
+        for each in (claims.folder / NAME[:2], *(made or [claims.folder])):
+            with suppress(OSError):  # someone else may have put something there
+                each.rmdir()

@@ -1,13 +1,25 @@
-"""Workers that are actors on a Ray cluster (the optional extra `ray`)."""
+"""Workers that are actors on a Ray cluster (the optional extra `ray`), for trials or for the parts of one job."""
 
 import logging
+import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 from prune_heads.errors import RunError, first_line
-from prune_heads.execution.pool import Begin, LostError
+from prune_heads.execution.pool import MOST_DEATHS, Begin, Link, LostError, Pool, do_all
+
+Part = TypeVar("Part")
+Found = TypeVar("Found")
+_DIGITS = 10_000
+"""Ray counts shares of a core or a GPU in ten-thousandths."""
+_DIED = (
+    f"a part of the work must not end its worker; part {{unit}} has ended {MOST_DEATHS}, the last one by: {{how}}. "
+    "If memory was short, take fewer --shards or a lower --batch-size"
+)
 
 
 @contextmanager
@@ -42,35 +54,34 @@ def connected(address: str | None) -> Iterator[Any]:
             ray.shutdown()
 
 
-class Actors:
-    """See `Crew`. A worker that finds no room on the cluster yet keeps no unit waiting."""
+class Actors(Pool):
+    """See `Pool`. A worker that finds no room on the cluster yet keeps no unit waiting."""
 
-    def __init__(self, ray: Any, begin: Begin, *, cpus: float, gpus: float) -> None:
+    def __init__(self, ray: Any, begin: Begin, n: int, *, cpus: float, gpus: float) -> None:
         """Each actor takes so many cores and GPUs."""
+        super().__init__(begin, n)
         self.ray = ray
-        self.begin = ray.put(pickle.dumps(begin))  # once, however many load it
-        self.remote = ray.remote(_Actor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        self.stored = ray.put(pickle.dumps(begin))  # once, however many load it
+        self.remote = ray.remote(_Remote).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
 
-    def start(self, number: int) -> "_Link":
+    def start(self, number: int) -> "_Actor":
         """Start an actor."""
-        return _Link(self, number)
+        return _Actor(self, number)
 
-    def wait(self, links: Sequence["_Link"], seconds: float) -> list["_Link"]:
-        """See `Crew`."""
-        awaited = {link.awaited: link for link in links if link.awaited is not None}
-        if not awaited:
-            return []
-        ready, _ = self.ray.wait(list(awaited), timeout=seconds)
+    def heard(self, seconds: float) -> list["_Actor"]:
+        """See `Pool`."""
+        awaited = {link.awaited: link for link in self.links if link.awaited is not None}
+        ready = self.ray.wait(list(awaited), timeout=seconds)[0] if awaited else ()
         return [awaited[reference] for reference in ready]
 
 
-class _Link:
-    """See `Link`. Units and answers travel as bytes, which stay whole when the cluster is left."""
+class _Actor(Link):
+    """Units and answers travel as bytes, which stay whole when the cluster is left."""
 
-    def __init__(self, crew: Actors, number: int) -> None:
-        self.ray = crew.ray
-        self.actor = crew.remote.remote()
-        self.awaited: Any = self.actor.load.remote(crew.begin, number)
+    def __init__(self, pool: Actors, number: int) -> None:
+        super().__init__(number)
+        self.ray, self.actor = pool.ray, pool.remote.remote()
+        self.awaited: Any = self.actor.load.remote(pool.stored, number)
 
     def send(self, unit: Any) -> None:
         self.awaited = self.actor.do.remote(pickle.dumps(unit))
@@ -88,7 +99,7 @@ class _Link:
         self.ray.kill(self.actor)
 
 
-class _Actor:
+class _Remote:
     """A worker in a process of Ray's."""
 
     def load(self, begin: bytes, number: int) -> bytes:
@@ -97,3 +108,72 @@ class _Actor:
 
     def do(self, unit: bytes) -> bytes:
         return pickle.dumps(self.work(pickle.loads(unit)))
+
+
+@dataclass(frozen=True)
+class Shards:
+    """So many workers on a cluster, which share the parts of one job."""
+
+    n: int
+    address: str | None = None
+    """See `connected`."""
+
+    def run(
+        self,
+        begin: Callable[[int], Callable[[Part], Found]],
+        parts: Sequence[Part],
+        tell: Callable[[Part, Found], None] = lambda part, found: None,
+        *,
+        gpus: bool = False,
+    ) -> list[Found]:
+        """Do all parts; what was found of each, in their order.
+
+        Args:
+            begin: Called once in each worker with the number of its threads, for what does a part. It, the parts and
+                what is found travel as pickles.
+            parts: See `do_all`.
+            tell: See `do_all`.
+            gpus: Whether the workers share the GPUs of the cluster, where it has some.
+
+        Raises:
+            RunError: If Ray is not installed, there is no such cluster, or workers die again and again.
+            PruneHeadsError: What a worker raises; of several parts that fail, the first one's.
+        """
+        if not parts:
+            return []
+        with connected(self.address) as ray:
+            n = min(self.n, len(parts))
+            cpus, share = shares_of([node["Resources"] for node in ray.nodes() if node["Alive"]], n, gpus=gpus)
+            threads = max(1, int(cpus))
+            if "OMP_NUM_THREADS" in os.environ:  # the user has said how many
+                threads = min(threads, int(os.environ["OMP_NUM_THREADS"]))
+            with Actors(ray, partial(_begin, begin, threads), n, cpus=cpus, gpus=share) as pool:
+                return do_all(pool, parts, _DIED, tell)
+
+
+def _begin(begin: Callable[[int], Any], threads: int, number: int) -> Any:
+    return begin(threads)
+
+
+def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> tuple[float, float]:
+    """Cores and GPUs of each of `n` workers: as many as let all of them run at once.
+
+    Args:
+        nodes: What Ray says that each has (`CPU`, `GPU`).
+        n: At least 1.
+        gpus: Whether GPUs are wanted. A worker computes on one at most.
+    """
+    with_gpus = [node for node in nodes if gpus and node.get("GPU", 0) >= 1]
+    cpus = _share([node.get("CPU", 0) for node in with_gpus or nodes], n)
+    return cpus, min(1.0, _share([node["GPU"] for node in with_gpus], n)) if with_gpus else 0.0
+
+
+def _share(rooms: Sequence[float], n: int) -> float:
+    """The most of which each of `n` can have as much: a whole number, or one that goes into 1 (rounded down)."""
+    whole_rooms = [int(room) for room in rooms if room >= 1]
+    if not whole_rooms:
+        return 1.0  # of a cluster that has nothing yet, but may grow
+    for amount in range(max(whole_rooms), 0, -1):
+        if sum(room // amount for room in whole_rooms) >= n:
+            return float(amount)
+    return _DIGITS // -(-n // sum(whole_rooms)) / _DIGITS

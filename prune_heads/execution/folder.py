@@ -20,11 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prune_heads.canonical import digest
 from prune_heads.errors import RunError
 from prune_heads.execution.claims import Claims, shards
 from prune_heads.execution.spec import Sweep, Trial, Values
-from prune_heads.files import clear_left_over, new_directory, read_json, write_json, writing_into
+from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 
 FORMAT = 3
 _OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}
@@ -50,15 +49,15 @@ class SweepFolder:
             RunError: If it holds another sweep or something else, or cannot be written to.
         """
         folder = cls(root)
-        about = {"format": FORMAT, "name": sweep.name, "digest": sweep.digest, "n_trials": len(sweep.trials)}
-        about |= {"axes": list(sweep.axes)}
-        file = root / SWEEP_FILE
-        is_strange = root.exists() and (not root.is_dir() or any(map(_is_strange, os.listdir(root))))
-        if not file.exists():  # asked after the look: others may be making the folder of this sweep, too
+        # What stands in a folder of a sweep that is being made, and a desktop's own files, are not strange.
+        is_strange = root.exists() and (
+            not root.is_dir() or any(name != SWEEP_FILE and not name.startswith(".") for name in os.listdir(root))
+        )
+        if not (root / SWEEP_FILE).exists():  # asked after the look: others may be making the folder of this sweep, too
             if is_strange:
                 raise RunError(f"the folder of a sweep must be new or that of the sweep; {root} holds something else")
-            with writing_into("the folder of a sweep", root):
-                write_json(file, about)
+            about = {"format": FORMAT, "name": sweep.name, "digest": sweep.digest, "n_trials": len(sweep.trials)}
+            folder._write(root / SWEEP_FILE, {**about, "axes": list(sweep.axes)})
         there = folder.about()
         if there.get("digest") != sweep.digest:
             same_name = " of the same name" if there.get("name") == sweep.name else f" ({there.get('name')})"
@@ -85,18 +84,22 @@ class SweepFolder:
 
     def trial(self, name: str) -> Path:
         """Where a finished trial is."""
-        return self.root / "trials" / name[:2] / name
+        return self._place("trials", name, "")
+
+    def record(self, digest: str) -> dict[str, Any]:
+        """The record of a finished trial.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        try:
+            return read_json(self.trial(digest) / RECORD_FILE, "the record of a trial")
+        except RunError as error:
+            raise RunError(f"{error}. 'prune-heads sweep run' runs the trial again") from error
 
     def is_done(self, digest: str) -> bool:
         """Whether a trial has finished and its record can be read."""
-        try:
-            return bool(self.record(digest))
-        except RunError:
-            return False
-
-    def has_record(self, digest: str) -> bool:
-        """Whether there is a record, readable or not."""
-        return (self.trial(digest) / RECORD_FILE).is_file()
+        return bool(_content(self.trial(digest) / RECORD_FILE))
 
     def finish(self, trial: Trial, record: Values, seconds: float) -> bool:
         """Keep the record of a trial, once: False if another process has done so already.
@@ -115,12 +118,8 @@ class SweepFolder:
             write_json(new / RECORD_FILE, record)
             finished = datetime.now(UTC).isoformat(timespec="seconds")
             write_json(new / TIMING_FILE, {"finished": finished, "seconds": round(seconds, 3)})
-        self._failure(trial.digest).unlink(missing_ok=True)
+        self._place("failures", trial.digest).unlink(missing_ok=True)
         return True
-
-    def clear_left_over(self, digest: str) -> None:
-        """Remove what a process has left half-written that died of, or in, this trial; the claim must be ours."""
-        clear_left_over(self.trial(digest))
 
     def fail(self, trial: Trial, error: str, traceback: str) -> int:
         """Note a failure; how many the trial has had.
@@ -130,16 +129,12 @@ class SweepFolder:
         """
         n = 1 + self.n_failures(trial.digest)
         about = {"values": dict(trial.values), "error": error, "traceback": traceback, "n_failures": n}
-        with writing_into("the folder of a sweep", self.root):
-            write_json(self._failure(trial.digest), about)
+        self._write(self._place("failures", trial.digest), about)
         return n
 
     def failure(self, digest: str) -> dict[str, Any]:
         """The last failure of a trial; empty if there is none, or it cannot be read: the trial is tried again."""
-        try:
-            return read_json(self._failure(digest), "a failure")
-        except RunError:
-            return {}
+        return _content(self._place("failures", digest))
 
     def n_failures(self, digest: str) -> int:
         """How many attempts of a trial have failed."""
@@ -150,7 +145,7 @@ class SweepFolder:
         """Remove the failures, so that their trials run again; gives their number."""
         failed = list(self.failed())
         for name in failed:
-            self._failure(name).unlink(missing_ok=True)
+            self._place("failures", name).unlink(missing_ok=True)
         return len(failed)
 
     def shared(self, what: Values, how: Callable[[], dict[str, Any]], claims: Claims) -> dict[str, Any]:
@@ -165,27 +160,25 @@ class SweepFolder:
             RunError: If it cannot be written.
         """
         name = digest(what)
-        file = self.root / "shared" / name[:2] / f"{name}.json"
-        while (value := _shared_value(file)) is None:
+        file = self._place("shared", name)
+        while not isinstance(value := _content(file).get("value"), dict):  # not there, or damaged
             if not claims.take(name):
                 time.sleep(_LOOK_SECONDS)
                 continue
             try:
-                if _shared_value(file) is None:
-                    content = {"what": dict(what), "value": how()}
-                    with writing_into("the folder of a sweep", self.root):
-                        write_json(file, content)
+                if not isinstance(_content(file).get("value"), dict):
+                    self._write(file, {"what": dict(what), "value": how()})
             finally:
                 claims.give_back(name)
         return value
 
     def done(self) -> Iterator[str]:
         """Digests of the finished trials, in order."""
-        return _entries(self.root / "trials", "")
+        return self._entries("trials", "")
 
     def failed(self) -> Iterator[str]:
         """Digests of the trials that have failed and not finished since, in order."""
-        return _entries(self.root / "failures", ".json")
+        return self._entries("failures", ".json")
 
     def claims(self) -> Claims:
         """The claims of this process, which is another owner for each call."""
@@ -195,38 +188,24 @@ class SweepFolder:
         """The same of what trials share."""
         return Claims(self.root / "shared_claims")
 
-    def record(self, digest: str) -> dict[str, Any]:
-        """The record of a finished trial.
+    def _place(self, kind: str, digest: str, suffix: str = ".json") -> Path:
+        return self.root / kind / digest[:2] / f"{digest}{suffix}"
 
-        Raises:
-            RunError: If it is missing or damaged.
-        """
-        try:
-            return read_json(self.trial(digest) / RECORD_FILE, "the record of a trial")
-        except RunError as error:
-            raise RunError(f"{error}. 'prune-heads sweep run' runs the trial again") from error
+    def _entries(self, kind: str, suffix: str) -> Iterator[str]:
+        """Digests in the 256 folders, in order; by one listing each, so that 100,000 take a fraction of a second."""
+        for shard in shards(self.root / kind):
+            for name in sorted(os.listdir(shard)):
+                if _DIGEST.fullmatch(name.removesuffix(suffix)) and name.endswith(suffix):
+                    yield name.removesuffix(suffix)
 
-    def _failure(self, digest: str) -> Path:
-        return self.root / "failures" / digest[:2] / f"{digest}.json"
-
-
-def _is_strange(name: str) -> bool:
-    """Whether it is nothing that stands in a folder of a sweep that is being made, nor a desktop's own file."""
-    return name != SWEEP_FILE and not name.startswith(".")
+    def _write(self, file: Path, content: Values) -> None:
+        with writing_into("the folder of a sweep", self.root):
+            write_json(file, content)
 
 
-def _entries(folder: Path, suffix: str) -> Iterator[str]:
-    """Digests in the 256 folders, in order; by one listing each, so that 100,000 take a fraction of a second."""
-    for shard in shards(folder):
-        for name in sorted(os.listdir(shard)):
-            if _DIGEST.fullmatch(name.removesuffix(suffix)) and name.endswith(suffix):
-                yield name.removesuffix(suffix)
-
-
-def _shared_value(file: Path) -> dict[str, Any] | None:
-    """What trials share; None if it is not there, or damaged."""
+def _content(file: Path) -> dict[str, Any]:
+    """Empty if it is not there, or damaged."""
     try:
-        value = read_json(file, "what trials share").get("value")
+        return read_json(file, "a file of a sweep")
     except RunError:
-        return None
-    return value if isinstance(value, dict) else None
+        return {}

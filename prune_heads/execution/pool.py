@@ -1,18 +1,28 @@
-"""Workers that do one unit of work after another, wherever they run; one that dies is replaced.
+"""Workers that do one unit of work after another in processes of their own; one that dies is replaced.
 
 A unit is whatever its workers take: a trial of a sweep, a shard of batches, a chain of steps.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+import heapq
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import Any, Self, TextIO
 
 from prune_heads.errors import PruneHeadsError, RunError, first_line
 
 Begin = Callable[[int], Callable[[Any], Any]]
 """Called once in each worker with its number, from 0; gives what does a unit. Importable by name, or a partial."""
-
-Name = TypeVar("Name", bound=Hashable)
 
 MOST_DEATHS = 3
 """Workers that may die of one unit, or in a row before they have loaded."""
@@ -22,119 +32,255 @@ class LostError(Exception):
     """A worker's process or node is gone; the message says how."""
 
 
-class Link(Protocol):
-    """The connection to one worker. The first answer is None: it has loaded. Then it answers each unit."""
+class Pool:
+    """So many workers, which are processes of this machine. Use it in a `with` block, which ends them all.
 
-    def send(self, unit: Any) -> None:
-        """Hand a unit to the worker."""
+    Others live elsewhere: of each a link has `send(unit)`, `receive()`, `kill()`, and what `Link` has. The first answer
+    is that it has loaded; then it answers each unit. `receive` raises what the worker raised, or `LostError`.
+    """
 
-    def receive(self) -> Any:
-        """Its answer, once `Crew.wait` has said that there is one.
+    def __init__(self, begin: Begin, n: int) -> None:
+        self.begin, self.n = begin, n
+        self.links: list[Any] = []
 
-        Raises:
-            LostError: If the worker is gone.
-            Exception: What the worker raised.
-        """
+    def start(self, number: int) -> Any:
+        """The link to a new worker, which loads by itself."""
+        return _Process(self.begin, number)
 
-    def kill(self) -> None:
-        """End the worker at once."""
-
-
-class Crew(Protocol):
-    """Where workers run."""
-
-    def start(self, number: int) -> Link:
-        """Start a worker; it loads by itself."""
-
-    def wait(self, links: Sequence[Any], seconds: float) -> Sequence[Any]:
-        """Those of the links that have an answer, or whose worker is gone."""
-
-
-@dataclass
-class _Slot(Generic[Name]):
-    number: int
-    link: Link
-    is_ready: bool = False
-    doing: Name | None = None
-    n_deaths: int = 0
-    """In a row, before it was ready."""
-
-
-class Pool(Generic[Name]):
-    """So many workers. Use it in a `with` block, which ends them all."""
-
-    def __init__(self, crew: Crew, n: int) -> None:
-        self.crew = crew
-        self.slots: list[_Slot[Name]] = []
-        self.n = n
+    def heard(self, seconds: float) -> Iterable[Any]:
+        """The links that have an answer, or whose worker is gone."""
+        ready = wait([link.ear for link in self.links], seconds)
+        return [link for link in self.links if link.ear in ready]
 
     def __enter__(self) -> Self:
         for number in range(self.n):
-            self.slots.append(_Slot(number, self.crew.start(number)))
+            self.links.append(self.start(number))
         return self
 
     def __exit__(self, *error: object) -> None:
-        for slot in self.slots:
-            slot.link.kill()
+        for link in self.links:
+            link.kill()
 
     @property
     def has_room(self) -> bool:
         """Whether a worker has loaded and has nothing to do."""
-        return any(slot.is_ready and slot.doing is None for slot in self.slots)
+        return any(link.is_ready and link.doing is None for link in self.links)
 
-    @property
-    def is_working(self) -> bool:
-        """Whether a unit is being done."""
-        return any(slot.doing is not None for slot in self.slots)
-
-    def submit(self, name: Name, unit: Any) -> None:
+    def submit(self, name: Hashable, unit: Any) -> None:
         """Hand a unit to a worker with nothing to do."""
-        slot = next(slot for slot in self.slots if slot.is_ready and slot.doing is None)
-        slot.doing = name
-        slot.link.send(unit)
+        link = next(link for link in self.links if link.is_ready and link.doing is None)
+        link.doing = name
+        link.send(unit)
 
-    def wait(self, seconds: float) -> list[tuple[Name, Any]]:
-        """The units that have ended, each with its answer or exception; `LostError` if its worker died.
+    def wait(self, seconds: float) -> list[tuple[Any, Any]]:
+        """The names of the units that have ended, each with its answer or exception; `LostError` if its worker died.
 
         Raises:
             RunError: If the last worker cannot be started.
             PruneHeadsError: What a worker raised as it loaded.
         """
-        slots = {id(slot.link): slot for slot in self.slots}
-        ended: list[tuple[Name, Any]] = []
-        for link in self.crew.wait([slot.link for slot in self.slots], seconds):
-            slot = slots[id(link)]
+        ended: list[tuple[Any, Any]] = []
+        for link in self.heard(seconds):
+            name, link.doing = link.doing, None
             try:
                 answer = link.receive()
+                link.is_ready = True
             except LostError as lost:
-                self._replace(slot, lost)
+                self._replace(link, lost)
                 answer = lost
             except Exception as error:
-                if not slot.is_ready:
-                    raise _not_loaded(error) from error
+                if not link.is_ready:
+                    said = f"workers must start; one says {type(error).__name__}: {first_line(error)}"
+                    raise error if isinstance(error, PruneHeadsError) else RunError(said) from error
                 answer = error
-            else:
-                slot.is_ready = True
-            if slot.doing is not None:
-                ended.append((slot.doing, answer))
-                slot.doing = None
+            if name is not None:
+                ended.append((name, answer))
         return ended
 
-    def _replace(self, slot: _Slot[Name], lost: LostError) -> None:
-        slot.link.kill()
-        slot.n_deaths = 0 if slot.is_ready else slot.n_deaths + 1
-        if slot.n_deaths < MOST_DEATHS:
-            slot.link, slot.is_ready = self.crew.start(slot.number), False
-            return
-        self.slots.remove(slot)
-        if not self.slots:
+    def _replace(self, link: Any, lost: LostError) -> None:
+        link.kill()
+        self.links.remove(link)
+        n_deaths = 0 if link.is_ready else link.n_deaths + 1
+        if n_deaths < MOST_DEATHS:
+            self.links.append(self.start(link.number))
+            self.links[-1].n_deaths = n_deaths
+        elif not self.links:
             raise RunError(
-                f"workers must start; worker {slot.number + 1} died {MOST_DEATHS} times in a row while it loaded "
+                f"workers must start; worker {link.number + 1} died {MOST_DEATHS} times in a row while it loaded "
                 f"({lost}). Each needs prune-heads, and memory for the model"
             ) from lost
 
 
-def _not_loaded(error: Exception) -> PruneHeadsError:
-    if isinstance(error, PruneHeadsError):
-        return error
-    return RunError(f"workers must start; one says {type(error).__name__}: {first_line(error)}")
+@dataclass(eq=False)
+class Link:
+    """What a pool knows of a worker."""
+
+    number: int
+    is_ready: bool = False
+    doing: Hashable = None
+    n_deaths: int = 0
+    """In a row, before it was ready."""
+
+
+class _Process(Link):
+    """A worker has a pipe of its own, so what it said before it was killed has arrived."""
+
+    def __init__(self, begin: Begin, number: int) -> None:
+        super().__init__(number)
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and no GPU
+        self.ear, mouth = context.Pipe()
+        self.process = context.Process(target=_work, args=(mouth, begin, number), name=f"worker-{number + 1}")
+        self.process.start()
+        mouth.close()  # the worker's copy alone keeps the pipe open, so that a death is noticed
+
+    def send(self, unit: Any) -> None:
+        with suppress(BrokenPipeError):  # it has just died, which `receive` tells
+            self.ear.send(unit)
+
+    def receive(self) -> Any:
+        try:
+            value, error = self.ear.recv()
+        except (EOFError, OSError) as died:
+            self.process.join()
+            raise LostError(f"exit code {self.process.exitcode}") from died
+        if error is not None:
+            raise error
+        return value
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.ear.close()
+
+
+def _work(mouth: Connection, begin: Begin, number: int) -> None:
+    """The body of a process, which ends with the one that started it, even by a kill."""
+    # The terminal sends Ctrl-C to all processes; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    with suppress(BrokenPipeError, EOFError):  # the parent has closed the pipe, or is gone
+        work, error = _outcome(begin, number)
+        mouth.send((None, error))
+        while error is None:
+            mouth.send(_outcome(work, mouth.recv()))
+
+
+def _outcome(function: Callable[[Any], Any], argument: Any) -> tuple[Any, Exception | None]:
+    try:
+        return function(argument), None
+    except Exception as error:
+        if not isinstance(error, PruneHeadsError):  # a pipe does not carry where it came from
+            error.add_note("".join(traceback.format_exception(error)))
+        return None, error
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def do_all(
+    pool: Pool,
+    units: Sequence[Any],
+    lost: str,
+    tell: Callable[[Any, Any], None] = lambda unit, found: None,
+    *,
+    deaths: int = MOST_DEATHS,
+    at_once: bool = False,
+) -> list[Any]:
+    """What the workers find of each unit, in the order of the units; a unit whose worker dies is the next one again.
+
+    Args:
+        pool: Whose workers have begun.
+        units: Best those that take longest first.
+        lost: What is said where `deaths` workers have died of a `{unit}`, the last one by `{how}`.
+        tell: Called here, of each unit that is done.
+        deaths: Workers that may die of one unit.
+        at_once: An error ends all. Else the error is that of the first unit that fails, as one process would meet it.
+
+    Raises:
+        RunError: If too many workers died of a unit, or do not start.
+        Exception: What a worker raised.
+    """
+    waiting = list(range(len(units)))  # a heap
+    found: dict[int, Any] = {}
+    n_lost: Counter[int] = Counter()
+    failed, error = len(units), None
+    while any(i not in found for i in range(failed)):  # after a failure only the units before it matter
+        while waiting and waiting[0] < failed and pool.has_room:
+            i = heapq.heappop(waiting)
+            pool.submit(i, units[i])
+        for i, answer in pool.wait(seconds=1):
+            if isinstance(answer, LostError):
+                n_lost[i] += 1
+                if n_lost[i] >= deaths:
+                    raise RunError(lost.format(unit=f"{i + 1} of {len(units)}", how=answer)) from answer
+                heapq.heappush(waiting, i)
+            elif isinstance(answer, PruneHeadsError) and not at_once:
+                failed, error = min((failed, error), (i, answer), key=lambda pair: pair[0])
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                found[i] = answer
+                tell(units[i], answer)
+    if error is not None:
+        raise error
+    return [found[i] for i in range(len(units))]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps, each of which needs what the ones before it leave: importable by name, or partials of such functions."""
+
+    name: str
+    """Stands before each line that its process writes to stderr."""
+    steps: Sequence[Callable[[], None]]
+
+    def run(self) -> None:
+        """Do all steps."""
+        with redirect_stderr(_Named(sys.stderr, self.name)) as said:
+            try:
+                for step in self.steps:
+                    step()
+            finally:
+                said.write("\n" * bool(said.rest))
+
+
+class _Named(io.TextIOBase):
+    """Writes whole lines with a name before each; no terminal, so no progress bars are drawn."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self.stream, self.name, self.rest = stream, name, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        self.stream.write("".join(f"{self.name}: {line}\n" for line in lines))
+        self.stream.flush()
+        return len(text)
+
+
+def run_chains(chains: Sequence[Chain], jobs: int, *, share_threads: bool = True) -> None:
+    """Work through independent chains in `jobs` processes, which share the threads of torch; the first error ends all.
+
+    The processes also end on Ctrl-C and when this one is killed, so that the same work can be started again.
+
+    Raises:
+        RunError: If a process was killed.
+        Exception: What a step raises; it must go through `pickle`.
+    """
+    lost = (
+        "the processes of --jobs must live until they are done; one was killed, often for memory. "
+        "The same command goes on; take fewer --jobs"
+    )
+    with Pool(partial(_begin, jobs if share_threads else None), min(jobs, len(chains))) as pool:
+        do_all(pool, chains, lost, deaths=1, at_once=True)
+
+
+def _begin(jobs: int | None, number: int) -> Callable[[Chain], None]:
+    if jobs:
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    return Chain.run

@@ -15,16 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prune_heads.canonical import canonical, digest
 from prune_heads.errors import SpecError
-from prune_heads.execution.counting import Turn, count, matches, signature
+from prune_heads.files import canonical, digest
 from prune_heads.reading import LARGEST_TOML, faults, read_bytes, text_of, toml_of
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")
 """Keys of the file that are no options of a run."""
 
 Values = Mapping[str, Any]
-"""Option -> value, as TOML and JSON have them."""
+"""Option -> value, as TOML and JSON have them; also what one place of an axis sets, and what a rule names."""
 
 MOST_TRIALS = 1_000_000
 """That a file may describe: a sweep's folder holds a folder for each. More are counted, and the first shown."""
@@ -117,28 +116,28 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     base = {key: value for key, value in content.items() if key not in RESERVED}
     reader.options(base, "", also=RESERVED)
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
-    joint = reader.together(_rows(reader, content, "together"))
-    extra = [reader.table(row, "include", i) for i, row in enumerate(_rows(reader, content, "include"))]
-    left_out = [reader.table(row, "exclude", i, lists=True) for i, row in enumerate(_rows(reader, content, "exclude"))]
+    joint, extra = reader.tables(content, "together"), reader.tables(content, "include")
+    left_out = reader.tables(content, "exclude", lists=True)
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
-    for where, key in [*(("grid", key) for key in axes), *(("together", key) for key in joint[0])]:
-        if key in base:
-            reader.faults.append(f"{where}.{key}: must not stand at the top too")
-        if where == "together" and key in axes:
-            reader.faults.append(f"together.{key}: must not stand in the grid too")
+    joint = joint or [{}]
+    for i, table in enumerate(joint, start=1):
+        if set(table) != set(joint[0]):
+            reader.faults.append(f"together[{i}]: must set what the first one sets: {', '.join(joint[0])}")
+    reader.faults += [f"grid.{key}: must not stand at the top too" for key in axes if key in base]
+    for place, keys in (("at the top", base), ("in the grid", axes)):
+        reader.faults += [f"together.{key}: must not stand {place} too" for key in joint[0] if key in keys]
     reader.stop(shown)
     seeds = [{"seed": seed} for seed in axes["seed"]] if "seeds" in content else [{}]
-    product: list[Sequence[Turn]] = [joint, *([{key: value} for value in axis] for key, axis in axes.items())]
+    product: list[Sequence[Values]] = [joint, *([{key: value} for value in axis] for key, axis in axes.items())]
     more = [{**row, **turn} for row in extra for turn in seeds]
-    are_all = len(more) + math.prod(map(len, product)) <= MOST_TRIALS
-    rows: Iterator[Turn] = itertools.chain(_rows_of(product), more)
-    if are_all:
+    rows: Iterator[Values] = itertools.chain(map(_merged, itertools.product(*product)), more)
+    if len(more) + math.prod(map(len, product)) <= MOST_TRIALS:
         trials, n_twice, n_undrawn = reader.trials(base, rows, left_out)
         n_more = 0
     else:  # what is included beside so many is not looked for among them
-        n, n_undrawn = count(product, {**known.defaults, **base}, left_out, known.draws, reader.agrees)
+        n, n_undrawn = reader.count(base, product, left_out)
         first, _, _ = reader.trials(base, itertools.islice(rows, _LOOKED_AT), left_out, are_all=False)
         trials, n_twice = first[:_SHOWN], 0
         n_more = n + len(more) - len(trials)
@@ -177,11 +176,9 @@ class _Reader:
         if not isinstance(grid, dict):
             self.faults.append(f"grid: must be a table of lists; got {grid!r}")
             grid = {}
-        axes = dict(grid)
-        if seeds is not None and "seed" in axes:
+        if seeds is not None and "seed" in grid:
             self.faults.append("seeds: must not stand beside grid.seed")
-        if seeds is not None:
-            axes["seed"] = seeds
+        axes = grid if seeds is None else {**grid, "seed": seeds}
         for key, axis in axes.items():
             shown = "seeds" if key == "seed" and seeds is not None else f"grid.{key}"
             if not isinstance(axis, list) or not axis:
@@ -193,23 +190,19 @@ class _Reader:
                 self.options({key: value}, "grid." if shown != "seeds" else "seeds: ")
         return axes
 
-    def table(self, row: Any, kind: str, i: int, *, lists: bool = False) -> Values:
-        where = f"{kind}[{i + 1}]."
-        if not isinstance(row, dict) or not row:
-            self.faults.append(f"{where[:-1]}: must be a table of options; got {row!r}")
-            return {}
-        for key, value in row.items():
-            for one in value if lists and isinstance(value, list) else [value]:
-                self.options({key: one}, where)
-        return row
-
-    def together(self, rows: Sequence[Any]) -> list[Values]:
-        """The values of the axis of options that vary together; one that sets nothing where there is none."""
-        tables = [self.table(row, "together", i) for i, row in enumerate(rows)]
-        for i, table in enumerate(tables):
-            if set(table) != set(tables[0]):
-                self.faults.append(f"together[{i + 1}]: must set what the first one sets: {', '.join(tables[0])}")
-        return tables or [{}]
+    def tables(self, content: Values, kind: str, *, lists: bool = False) -> list[Values]:
+        rows = content.get(kind, [])
+        if not isinstance(rows, list):
+            self.faults.append(f"{kind}: must be tables, written [[{kind}]]; got {rows!r}")
+            return []
+        for i, row in enumerate(rows, start=1):
+            if not isinstance(row, dict) or not row:
+                self.faults.append(f"{kind}[{i}]: must be a table of options; got {row!r}")
+            else:
+                for key, value in row.items():
+                    for one in value if lists and isinstance(value, list) else [value]:
+                        self.options({key: one}, f"{kind}[{i}].")
+        return [row for row in rows if isinstance(row, dict)]
 
     def trials(
         self, base: Values, rows: Iterable[Values], left_out: Sequence[Values], *, are_all: bool = True
@@ -223,7 +216,7 @@ class _Reader:
         used, n_twice, n_undrawn = set(), 0, 0
         for row in rows:
             values = {**self.known.defaults, **base, **row}
-            which = next((i for i, rule in enumerate(left_out) if matches(rule, values)), None)
+            which = next((i for i, rule in enumerate(left_out) if _matches(rule, values)), None)
             if which is not None:
                 used.add(which)
                 continue
@@ -240,15 +233,35 @@ class _Reader:
                     continue
                 seedless.add(name)
             trials[trial.digest] = trial
-        idle = (i for i in range(len(left_out)) if i not in used)
-        self.faults += [f"exclude[{i + 1}]: leaves no trial out" for i in idle if are_all]
-        if not trials and not self.faults and are_all:
-            self.faults.append("exclude: leaves all trials out")
+        if are_all:
+            self.faults += [f"exclude[{i + 1}]: leaves no trial out" for i in range(len(left_out)) if i not in used]
+            self.faults += ["exclude: leaves all trials out"] * (not trials and not self.faults)
         return tuple(trials.values()), n_twice, n_undrawn
+
+    def count(self, base: Values, axes: Sequence[Sequence[Values]], left_out: Sequence[Values]) -> tuple[int, int]:
+        """What `trials` finds in the product of the axes, without a list: how many, and how many for want of a draw.
+
+        Of the turns of an axis that the rules cannot tell apart one is looked at, and weighs as many as there are.
+        """
+        base = {**self.known.defaults, **base}
+        kinds = [_kinds(axis, left_out) for axis in axes if list(axis[0]) != ["seed"]]
+        of_seeds = [axis for axis in axes if list(axis[0]) == ["seed"]]
+        seeds = _kinds(of_seeds[0] if of_seeds else [{}], left_out)
+        found = n_undrawn = 0
+        for chosen in itertools.product(*kinds):
+            row = _merged(turn for turn, _ in chosen)
+            values = {**base, **row}
+            n_seeds = sum(n for turn, n in seeds if not any(_matches(rule, {**values, **turn}) for rule in left_out))
+            if n_seeds and self.agrees(values, row):
+                n = math.prod(weight for _, weight in chosen)
+                n_run = n_seeds if self.known.draws(values) else 1
+                found += n * n_run
+                n_undrawn += n * (n_seeds - n_run)
+        return found, n_undrawn
 
     def agrees(self, values: Values, row: Values) -> bool:
         """Whether values do not contradict each other; notes each contradiction once. `row` is what varies of them."""
-        name = signature(row)
+        name = _signature(row)
         if name not in self.clashes:
             self.clashes[name] = self.known.clash(values)
             if problem := self.clashes[name]:
@@ -265,14 +278,26 @@ def _spelled(value: Any, spelled: Callable[[str, Any], Any], key: str = "") -> A
     return spelled(key, value)
 
 
-def _rows(reader: _Reader, content: Values, kind: str) -> list[Any]:
-    rows = content.get(kind, [])
-    if isinstance(rows, list):
-        return rows
-    reader.faults.append(f"{kind}: must be tables, written [[{kind}]]; got {rows!r}")
-    return []
+def _merged(turns: Iterable[Values]) -> Values:
+    return {key: value for turn in turns for key, value in turn.items()}
 
 
-def _rows_of(axes: Sequence[Sequence[Turn]]) -> Iterator[Values]:
-    for turns in itertools.product(*axes):
-        yield {key: value for turn in turns for key, value in turn.items()}
+def _signature(turn: Values) -> str:
+    """What decides whether options contradict each other: a number does so only by being there."""
+    return canonical({key: 0 if type(value) in (int, float) else value for key, value in turn.items()})
+
+
+def _matches(rule: Values, values: Values) -> bool:
+    """Whether values are among those that a rule names, a list standing for each of its values."""
+    return all(
+        values[key] in wanted if isinstance(wanted, list) else values[key] == wanted for key, wanted in rule.items()
+    )
+
+
+def _kinds(axis: Sequence[Values], rules: Sequence[Values]) -> list[tuple[Values, int]]:
+    """One turn of each kind, and how many there are."""
+    kinds: dict[Any, list[Values]] = {}
+    for turn in axis:
+        hits = (_matches({key: rule[key] for key in rule if key in turn}, turn) for rule in rules)
+        kinds.setdefault((_signature(turn), *hits), []).append(turn)
+    return [(turns[0], len(turns)) for turns in kinds.values()]

@@ -11,20 +11,19 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any, Literal
 
 from prune_heads.errors import PruneHeadsError, first_line
-from prune_heads.execution.claims import Claims
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool
-from prune_heads.execution.processes import Processes
 from prune_heads.execution.spec import Trial, Values
+from prune_heads.files import clear_left_over
 
 RunTrial = Callable[[Trial], Mapping[str, Any]]
 """Trial -> record. Raises whatever goes wrong."""
-Workers = Callable[[Begin, int], AbstractContextManager[Pool[str]]]
+Workers = Callable[[Begin, int], AbstractContextManager[Pool]]
 """Starts the workers of a pool, for so many trials."""
 
 LOOK_SECONDS = 0.5
@@ -50,37 +49,12 @@ class Event:
 
 
 Tell = Callable[[Event], None]
-Stopping = Callable[[], bool]
-"""Whether no further trial is to be begun."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """Trials, and how they are run."""
-
-    folder: SweepFolder
-    trials: Sequence[Trial]
-    """All of the sweep, done or not."""
-    begin: Callable[[], RunTrial]
-    """Called once in each process, for what runs its trials; importable by name."""
-    retries: int = 0
-    """Further attempts of a trial that fails."""
-    stop_after: int | None = None
-    """Failures (for good, of this worker) after which no trial is begun; None: go on."""
-
-    def unsettled(self) -> list[Trial]:
-        """The trials that are neither done nor failed for good; of those that are done the records are read."""
-        listed = {*self.folder.done(), *self.folder.failed()}
-        return [trial for trial in self.trials if trial.digest not in listed or not self.is_settled(trial)]
-
-    def is_settled(self, trial: Trial) -> bool:
-        """Whether a trial is done or has failed for good."""
-        return self.folder.is_done(trial.digest) or self.folder.n_failures(trial.digest) > self.retries
-
-    def turned(self, number: int) -> "Job":
-        """The same trials from another place in the list on, so that workers of any numbers rarely meet."""
-        start = int(number * _GOLDEN % 1 * len(self.trials))
-        return replace(self, trials=[*self.trials[start:], *self.trials[:start]])
+def turned(trials: Sequence[Trial], number: int) -> list[Trial]:
+    """The same trials from another place in the list on, so that workers of any numbers rarely meet."""
+    start = int(number * _GOLDEN % 1 * len(trials))
+    return [*trials[start:], *trials[:start]]
 
 
 def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
@@ -92,7 +66,7 @@ def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
         gpus: As `CUDA_VISIBLE_DEVICES` names them: the jobs take them in turn.
     """
     limit = max(1, threads // jobs) if jobs > 1 else None
-    return lambda begin, n: Pool(Processes(partial(_begin_with, begin, limit, gpus)), min(jobs, n))
+    return lambda begin, n: Pool(partial(_begin_with, begin, limit, gpus), min(jobs, n))
 
 
 def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.0, gpus: float = 0.0) -> Workers:
@@ -107,12 +81,12 @@ def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.
     from prune_heads.execution.cluster import Actors, connected
 
     @contextmanager
-    def start(begin: Begin, n: int) -> Iterator[Pool[str]]:
+    def start(begin: Begin, n: int) -> Iterator[Pool]:
         with connected(address) as ray:
             there, wanted = ray.cluster_resources(), {"CPU": cpus, "GPU": gpus}
             room = min(int(there.get(name, 0) // amount) for name, amount in wanted.items() if amount)
-            crew = Actors(ray, partial(_begin_with, begin, max(1, int(cpus)), ()), cpus=cpus, gpus=gpus)
-            with Pool[str](crew, min(jobs or max(1, room), n)) as pool:
+            begin = partial(_begin_with, begin, max(1, int(cpus)), ())
+            with Actors(ray, begin, min(jobs or max(1, room), n), cpus=cpus, gpus=gpus) as pool:
                 yield pool
 
     return start
@@ -120,13 +94,22 @@ def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.
 
 @dataclass
 class Worker:
-    """Works through the trials of a job until none is left."""
+    """Works through the trials of a sweep until none is left."""
 
-    job: Job
+    folder: SweepFolder
+    trials: Sequence[Trial]
+    """All of the sweep, done or not."""
+    begin: Callable[[], RunTrial]
+    """Called once in each process, for what runs its trials; importable by name."""
     workers: Workers
     tell: Tell = lambda event: None
-    stopping: Stopping = lambda: False
+    stopping: Callable[[], bool] = lambda: False
     """Asked before a trial is begun."""
+    _: KW_ONLY
+    retries: int = 0
+    """Further attempts of a trial that fails."""
+    stop_after: int | None = None
+    """Failures (for good, of this worker) after which no trial is begun; None: go on."""
     waits: bool = True
     """For the trials of living others, to take over if they die."""
     sleep: Callable[[float], None] = time.sleep
@@ -134,10 +117,9 @@ class Worker:
     n_done: int = 0
     n_failed: int = 0
     """For good."""
-    claims: Claims = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claims = self.job.folder.claims()
+        self.claims = self.folder.claims()
         self._running: dict[str, tuple[Trial, float]] = {}
         self._not_before: dict[str, float] = {}
 
@@ -149,23 +131,16 @@ class Worker:
         Raises:
             RunError: If records cannot be kept (a full disk: no trial is to blame), or workers do not start.
         """
-        left = self.job.unsettled()
-        if not left:
-            return
-        with self.claims.beating():
-            try:
-                with self.workers(partial(_begin, self.job.begin), len(left)) as pool:
-                    self._work(deque(left), pool)
-            finally:  # after an error or a second Ctrl-C no trial is to blame
-                self.claims.give_back_all()
+        listed = {*self.folder.done(), *self.folder.failed()}  # the records of these alone are read
+        left = [trial for trial in self.trials if trial.digest not in listed or not self._is_settled(trial)]
+        if left:
+            with self.claims.beating(), self.workers(partial(_begin, self.begin), len(left)) as pool:
+                self._work(deque(left), pool)
 
-    def _work(self, waiting: deque[Trial], pool: Pool[str]) -> None:
-        n_passed = 0
-        """Trials in a row that are not for us now."""
+    def _work(self, waiting: deque[Trial], pool: Pool) -> None:
         while waiting or self._running:
-            while waiting and pool.has_room and n_passed < len(waiting):
-                if self._stops():
-                    break
+            n_passed = 0  # trials in a row that are not for us now
+            while waiting and pool.has_room and n_passed < len(waiting) and not self._stops():
                 trial = waiting.popleft()
                 if self._take(trial, pool):
                     n_passed = 0
@@ -181,11 +156,10 @@ class Worker:
                 if not self.waits and all(self._is_for_others(trial) for trial in waiting):
                     return
                 self.sleep(LOOK_SECONDS)
-            n_passed = 0
 
-    def _take(self, trial: Trial, pool: Pool[str]) -> bool:
+    def _take(self, trial: Trial, pool: Pool) -> bool:
         """Settle a trial, or have it run; False if it must wait, or someone else has it."""
-        if self._not_before.get(trial.digest, 0.0) > self.clock():
+        if self._rests(trial):
             return False
         if self._is_taken(trial):
             return True
@@ -194,7 +168,7 @@ class Worker:
         if self._is_taken(trial):  # by who held the claim before us
             self.claims.give_back(trial.digest)
             return True
-        self.job.folder.clear_left_over(trial.digest)
+        clear_left_over(self.folder.trial(trial.digest))  # of a process that died of, or in, this trial
         if self.claims.n_deaths(trial.digest) >= MOST_DEATHS:
             return not self._failed(trial, _OF_DEATHS, "", 0.0)
         self.tell(Event("started", trial.digest, trial.values))
@@ -202,8 +176,12 @@ class Worker:
         pool.submit(trial.digest, trial)
         return True
 
+    def _is_settled(self, trial: Trial) -> bool:
+        """Whether a trial is done or has failed for good."""
+        return self.folder.is_done(trial.digest) or self.folder.n_failures(trial.digest) > self.retries
+
     def _is_taken(self, trial: Trial) -> bool:
-        is_settled = self.job.is_settled(trial)
+        is_settled = self._is_settled(trial)
         if is_settled:
             self.tell(Event("taken", trial.digest, trial.values))
         return is_settled
@@ -215,11 +193,12 @@ class Worker:
         if isinstance(answer, LostError):
             self.claims.count_death(digest)
             return [trial]
+        if isinstance(answer, _FailedError):
+            said, told = answer.args
+            return self._failed(trial, said, told, seconds)
         if isinstance(answer, Exception):  # of the machinery: a record that no pipe carries
-            answer = _Failed(f"{type(answer).__name__}: {first_line(answer)}", "")
-        if isinstance(answer, _Failed):
-            return self._failed(trial, answer.error, answer.traceback, seconds)
-        kept = self.claims.holds(digest) and self.job.folder.finish(trial, answer, seconds)
+            return self._failed(trial, f"{type(answer).__name__}: {first_line(answer)}", "", seconds)
+        kept = self.claims.holds(digest) and self.folder.finish(trial, answer, seconds)
         self.n_done += kept
         self.claims.give_back(digest)
         self.tell(Event("done" if kept else "taken", digest, trial.values, seconds, result=answer))
@@ -227,33 +206,26 @@ class Worker:
 
     def _failed(self, trial: Trial, error: str, told: str, seconds: float) -> list[Trial]:
         """Keep a failure; the trial, if there is another attempt."""
-        n = self.job.folder.fail(trial, error, told)
+        n = self.folder.fail(trial, error, told)
         self.claims.give_back(trial.digest)
-        final = n > self.job.retries
+        final = n > self.retries
         self.n_failed += final
         self._not_before[trial.digest] = self.clock() + BACK_OFF_SECONDS * 2.0 ** (n - 1)
         self.tell(Event("failed" if final else "retried", trial.digest, trial.values, seconds, error))
         return [] if final else [trial]
 
+    def _rests(self, trial: Trial) -> bool:
+        return self._not_before.get(trial.digest, 0.0) > self.clock()
+
     def _is_for_others(self, trial: Trial) -> bool:
-        rests = self._not_before.get(trial.digest, 0.0) > self.clock()
-        return not rests and self.claims.has_beaten(trial.digest)
+        return not self._rests(trial) and self.claims.has_beaten(trial.digest)
 
     def _stops(self) -> bool:
-        stop_after = self.job.stop_after
-        return (stop_after is not None and self.n_failed >= stop_after) or self.stopping()
+        return (self.stop_after is not None and self.n_failed >= self.stop_after) or self.stopping()
 
 
-@dataclass(frozen=True)
-class _Failed:
-    """The answer of a trial that raised."""
-
-    error: str
-    traceback: str
-
-
-def _begin(begin: Callable[[], RunTrial], number: int) -> Callable[[Trial], Any]:
-    return partial(_attempt, begin())
+class _FailedError(Exception):
+    """What a trial has raised, in words that a pipe carries, and its traceback."""
 
 
 def _begin_with(begin: Begin, threads: int | None, gpus: Sequence[str], number: int) -> Any:
@@ -265,11 +237,15 @@ def _begin_with(begin: Begin, threads: int | None, gpus: Sequence[str], number: 
     return begin(number)
 
 
-def _attempt(run: RunTrial, trial: Trial) -> Mapping[str, Any] | _Failed:
+def _begin(begin: Callable[[], RunTrial], number: int) -> RunTrial:
+    return partial(_attempt, begin())
+
+
+def _attempt(run: RunTrial, trial: Trial) -> Mapping[str, Any]:
     """A trial may raise whatever its libraries do, also what no pipe carries; it must not stop the others."""
     try:
         return run(trial)
     except Exception as error:
         said = first_line(error)
         words = said if isinstance(error, PruneHeadsError) else f"{type(error).__name__}: {said}"
-        return _Failed(words, "".join(traceback.format_exception(error)))
+        raise _FailedError(words, "".join(traceback.format_exception(error))) from None

@@ -1,8 +1,14 @@
 """How important is each head? `CRITERIA` is the table; higher = more important, for every criterion."""
 
-from prune_heads.importance.criteria import CRITERIA, criterion_of
-from prune_heads.importance.criterion import Criterion, Examples, model_without
-from prune_heads.importance.estimators import ESTIMATORS, running_sum
-from prune_heads.importance.gradient import GateGradients, batch_rows, gate_gradients
-from prune_heads.importance.normalize import NORMALIZERS
-from prune_heads.importance.own import own_criterion
+from prune_heads.importance.criteria import (
+    CRITERIA,
+    Criterion,
+    Examples,
+    asked_masks,
+    criterion_of,
+    model_without,
+    own_criterion,
+    random_scores,
+)
+from prune_heads.importance.estimators import ESTIMATORS, NORMALIZERS, running_sum
+from prune_heads.importance.gradient import BatchRows, GateGradients, batch_rows, gate_gradients, in_file_order

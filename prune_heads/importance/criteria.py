@@ -1,20 +1,116 @@
-"""The table of criteria. One of one's own is a function like these; see `own`."""
+"""Criteria: what one is given, the table of ours, and one of one's own, a function `(Examples) -> scores`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, reduce
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
-from prune_heads.errors import CriterionError
+from prune_heads.errors import CriterionError, PruneHeadsError, first_line
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance.criterion import Criterion, Examples
 from prune_heads.importance.estimators import ESTIMATORS, standard_error
-from prune_heads.importance.own import named_criterion
+from prune_heads.importance.gradient import GateGradients, gate_gradients
+from prune_heads.objectives.base import Objective
+from prune_heads.objectives.batches import Batches
 from prune_heads.predictions import Predictions
-from prune_heads.surgery import removed_heads
+from prune_heads.reading import read_bytes
+from prune_heads.surgery import removed_heads, zero_heads
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All that a criterion may look at: a model, and examples that heads are scored on."""
+
+    whole: nn.Module
+    """The model as it is."""
+    given: Predictions | None = None
+    """Its predictions on the examples; None for a criterion that needs none."""
+    masked: HeadMask | None = None
+    """Heads that count as gone: a criterion scores the others as they are without."""
+    estimator: str = "example"
+    """Key of `ESTIMATORS`."""
+    seed: int = 0
+    differentiate: Callable[[Predictions, HeadMask | None], GateGradients] | None = None
+    """Gives the gradients of the examples where others compute them; None: they are computed here."""
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model; where heads are masked, a copy that lacks them."""
+        return model_without(self.whole, self.masked)
+
+    @property
+    def gone(self) -> HeadMask:
+        """Heads that have been removed before, and those that are masked: their score is 0."""
+        gone = removed_heads(self.whole)
+        return gone if self.masked is None else gone | self.masked
+
+    @property
+    def predictions(self) -> Predictions:
+        """What the model answers on the examples under any mask, `predictions.of(mask)`, beside the heads in `gone`."""
+        if self.given is None:
+            raise ValueError("a criterion that looks at data must be given examples")
+        return self.given
+
+    @property
+    def batches(self) -> Batches:
+        """The examples as the model takes them: an iterable of `Batch` with `index`, `inputs` and `targets`."""
+        return self.predictions.batches
+
+    @property
+    def objective(self) -> Objective:
+        """What is predicted: losses, what is kept of an example, and metrics."""
+        return self.batches.objective
+
+    @cached_property
+    def gradients(self) -> GateGradients:
+        """Derivatives of each example's loss by the gates; computed once, when they are first asked for."""
+        examples = self.predictions
+        if self.differentiate is not None:
+            return self.differentiate(examples, self.masked)
+        with examples.reporter.stage("scoring", self.batches.n_examples) as progress:
+            return gate_gradients(self.model, self.batches, progress=progress)
+
+
+def model_without(model: nn.Module, masked: HeadMask | None) -> nn.Module:
+    """The model, or where heads are masked a copy that lacks them."""
+    return zero_heads(deepcopy(model), masked) if masked else model
+
+
+class Criterion(NamedTuple):
+    """How heads are scored."""
+
+    score: Callable[[Examples], HeadScores]
+    """Not normalised; higher = more important."""
+    looks_at: Literal["weights", "gradients", "answers", "nothing", "examples"]
+    """Gradients, answers and examples need data; gradients have estimators, answers a metric."""
+    summary: str
+    name: str = ""
+    """Of one's own, as records name it: without the path that led to it."""
+    source: str | None = None
+    """Of one's own: SHA-256 of its source, where that is known."""
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether heads are scored on examples."""
+        return self.looks_at in ("gradients", "answers", "examples")
+
+    @property
+    def draws(self) -> bool:
+        """Whether the scores may depend on the seed."""
+        return self.looks_at in ("nothing", "examples")
 
 
 def gradient(examples: Examples) -> HeadScores:
@@ -85,16 +181,111 @@ CRITERIA: Mapping[str, Criterion] = {
 
 
 def criterion_of(name: str) -> Criterion:
-    """A row of `CRITERIA`, or one's own by `my_module:function` or `file.py:function`.
+    """A row of `CRITERIA`, or one's own by `my_module:function` or `path/to/file.py:function`, which is imported.
 
     Raises:
-        CriterionError: If there is none, or it cannot be imported.
+        CriterionError: If there is none, it cannot be imported, or is no function.
     """
     if name in CRITERIA:
         return CRITERIA[name]
-    if ":" in name:
-        return named_criterion(name)
-    raise CriterionError(
-        f"the criterion must be one of {', '.join(CRITERIA)}, or one's own as my_module:function or file.py:function; "
-        f"got {name!r}"
-    )
+    where, _, attribute = name.rpartition(":")
+    if not where:
+        raise CriterionError(
+            f"the criterion must be one of {', '.join(CRITERIA)}, or one's own as my_module:function or "
+            f"file.py:function; got {name!r}"
+        )
+    file = Path(where).expanduser() if where.endswith(".py") else None
+    shown = f"{file.name if file else where}:{attribute}"
+    folder = str(file.resolve().parent if file else Path.cwd())  # as for a script that is run
+    sys.path.insert(0, folder)
+    try:
+        module = _of_file(str(file.resolve()), _source(file)) if file else import_module(where)
+        if not hasattr(module, attribute.split(".")[0]):
+            there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+            raise CriterionError(f"the criterion {shown} must be there; got the functions {', '.join(there) or 'none'}")
+        function: Any = reduce(getattr, attribute.split("."), module)
+        origin = getattr(module, "__file__", None)
+        return own_criterion(function, shown, _source(Path(origin)) if origin else None)
+    except CriterionError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise CriterionError(
+            f"the criterion {shown} must be importable; got {type(error).__name__}: {first_line(error)}. Name it "
+            "my_module:function or path/to/file.py:function"
+        ) from error
+    finally:
+        sys.path.remove(folder)
+
+
+@cache
+def _of_file(file: str, source: bytes) -> ModuleType:
+    """The file as a module; one of the same content is imported once."""
+    module = ModuleType(f"own_{hashlib.sha256(source).hexdigest()[:16]}")
+    module.__file__ = file
+    sys.modules[module.__name__] = module  # where its dataclasses look for their names
+    exec(compile(source, file, "exec"), vars(module))
+    return module
+
+
+def _source(file: Path) -> bytes:
+    return read_bytes(file, "a criterion's file", CriterionError)
+
+
+def own_criterion(function: Callable[[Examples], Any], name: str = "", source: bytes | None = None) -> Criterion:
+    """A row for a function of one's own.
+
+    Args:
+        function: Gives `HeadScores`, or one number a head in the original numbering: flat, or one row a block. Heads
+            that are gone score 0.
+        name: As records name it; of a function by itself, its module and name.
+        source: What it was made from, where that is known already.
+
+    Raises:
+        CriterionError: If it cannot be called; from its row, if it fails or gives no scores of the heads.
+    """
+    if not callable(function):
+        kind = type(function).__name__
+        raise CriterionError(f"a criterion must be a function of examples; {name or 'this one'} is of type {kind}")
+    named = function if inspect.isroutine(function) else type(function)
+    name = name or f"{named.__module__}:{named.__qualname__}"
+    if source is None:
+        with suppress(OSError, TypeError):  # typed into an interpreter
+            source = inspect.getsource(named).encode()
+
+    def score(examples: Examples) -> HeadScores:
+        try:
+            return _fitted(function(examples), examples.gone, name)
+        except PruneHeadsError:
+            raise
+        except Exception as error:
+            raise CriterionError(
+                f"the criterion {name} must give the scores of the heads; it failed with {type(error).__name__}: "
+                f"{first_line(error)}"
+            ) from error
+
+    summary = (inspect.getdoc(function) or "a criterion of one's own").partition("\n")[0]
+    return Criterion(score, "examples", summary, name, hashlib.sha256(source).hexdigest() if source else None)
+
+
+def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:
+    """What a function gave as scores, heads that are gone at 0."""
+    shape = list(gone.n_heads)
+    if not isinstance(found, HeadScores):
+        values = found.detach().cpu().numpy() if isinstance(found, Tensor) else found
+        rows = [np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in values]
+        if [len(row) for row in rows] != shape and sum(map(len, rows)) == sum(shape):  # flat
+            rows = np.split(np.concatenate(rows), np.cumsum(shape)[:-1])
+        found = HeadScores(tuple(rows))
+    if list(found.n_heads) != shape:
+        raise CriterionError(
+            f"the criterion {name} must give a score for each head, {sum(shape)} of them, {shape} a block; got "
+            f"{sum(found.n_heads)}"
+        )
+    gone |= found.gone
+    there = np.concatenate([*gone.keep(), np.zeros(0, dtype=bool)])
+    errors = None if found.standard_error is None else np.concatenate(found.standard_error)[there]
+    scores = HeadScores.of_the_rest(found.flat()[there], gone, errors)
+    if bad := [head for head in ~gone if not np.isfinite(scores.values[head[0]][head[1]])]:
+        first = HeadMask(gone.n_heads, frozenset(bad[:1]))
+        raise CriterionError(f"the criterion {name} must give finite scores; that of head {first} is not")
+    return scores

@@ -1,9 +1,7 @@
-"""Scores from gate gradients: estimators that published work uses, computed from one matrix.
-
-All are functions `(GateGradients, batch_size) -> HeadScores` with a standard error of the mean.
-"""
+"""Scores from gate gradients by the estimators of published work, and the normalisation of any criterion's scores."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +14,18 @@ _Matrix = NDArray[np.float64]
 
 
 class Estimator(NamedTuple):
-    """One row of the table."""
+    """A row of `ESTIMATORS`."""
 
     score: Callable[[GateGradients, int], HeadScores]
+    """`(GateGradients, batch_size) -> HeadScores`, with a standard error of the mean."""
+    summary: str
+
+
+class Normalizer(NamedTuple):
+    """A row of `NORMALIZERS`."""
+
+    apply: Callable[[HeadScores], HeadScores]
+    """Standard errors are scaled as the scores are, taking the norm itself as exact."""
     summary: str
 
 
@@ -91,7 +98,31 @@ def running_sum(gradients: GateGradients) -> HeadScores:
 
 def standard_error(values: _Matrix) -> _Matrix | None:
     """Of the mean of the rows: `(total heads,)`; None when there is one row only, of which nothing can be estimated."""
-    if len(values) < 2:
-        return None
-    error: _Matrix = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return error
+    return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
+def l2(scores: HeadScores) -> HeadScores:
+    """Each layer divided by its l2 norm plus 1e-20, as the authors do (paper, section 4.1)."""
+    return _scaled(scores, 0.0, [np.sqrt(np.square(row).sum()) + 1e-20 for row in scores.values])
+
+
+def min_max(scores: HeadScores) -> HeadScores:
+    """All heads that are there mapped to 0 (least) to 1 (most important); equal scores all become 0."""
+    flat = scores.flat()[np.concatenate([*scores.gone.keep(), np.zeros(0, dtype=bool)])]
+    low, high = flat.min(initial=np.inf), flat.max(initial=-np.inf)
+    return _scaled(scores, low, [high - low if high > low else 1.0] * len(scores.values))
+
+
+def _scaled(scores: HeadScores, low: float, spans: list[float]) -> HeadScores:
+    """Those of each layer less `low`, in units of its span; heads that are gone stay at 0."""
+    rows = zip(scores.values, scores.gone.keep(), spans, strict=True)
+    errors = scores.standard_error and tuple(e / span for e, span in zip(scores.standard_error, spans, strict=True))
+    return replace(scores, values=tuple((row - low) * kept / span for row, kept, span in rows), standard_error=errors)
+
+
+NORMALIZERS: Mapping[str, Normalizer] = {
+    "none": Normalizer(lambda scores: scores, "as they are"),
+    "l2": Normalizer(l2, "each layer divided by its l2 norm (paper, section 4.1)"),
+    "min-max": Normalizer(min_max, "all heads together from 0 to 1"),
+}
+"""`--normalize` -> how the scores of any criterion are scaled."""

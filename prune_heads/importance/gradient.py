@@ -11,6 +11,7 @@ shorten the text between layers. So a block's gates are made when its W_O is giv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
-from prune_heads.anatomy.context import Hook, on_context, uncompiled
+from prune_heads.anatomy.context import on_context, uncompiled
 from prune_heads.anatomy.multihead import stay_dense
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import MaskNotAppliedError
@@ -99,8 +100,10 @@ def batch_rows(
         for batch in batches.numbered(steps):
             batch = batch.to(device)
             per_token = _per_token(model, blocks, batch, batches.objective)
-            signed = _heads([batch.by_example(gradient.sum(dim=1)) for gradient in per_token])
-            absolute = _heads([batch.by_example(gradient.abs().sum(dim=1)) for gradient in per_token])
+            signed, absolute = (
+                torch.cat([batch.by_example(gates.sum(dim=1)) for gates in each], dim=-1).cpu().numpy()
+                for each in (per_token, [gates.abs() for gates in per_token])
+            )
             check_finite(signed, batch.index, "gradients of the gates")
             yield BatchRows(batch.index, signed, absolute)
             progress(len(batch.index))
@@ -110,8 +113,7 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     """The rows of all batches, in whatever order they come, as one matrix."""
     blocks = attention_blocks(model)
     n_heads = tuple(block.n_heads for block in blocks)
-    shape = (batches.n_examples, sum(n_heads))
-    signed, absolute = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+    signed, absolute = (np.empty((batches.n_examples, sum(n_heads)), dtype=np.float32) for _ in range(2))
     for part in rows:
         signed[part.index], absolute[part.index] = part.signed, part.absolute
     n_tokens, gone = _n_tokens(model, batches, blocks), gone_from(blocks)
@@ -132,59 +134,46 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective) -> list[Tensor]:
     """`(rows, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
-    with _open_gates(model, blocks) as gates:
-        outputs = model(**batch.inputs)
-    losses = objective.losses(outputs, batch)
-    check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
-    if missed := [block.name for block, gate in zip(blocks, gates, strict=True) if gate is None and block.n_heads]:
-        raise MaskNotAppliedError(
-            f"the loss must be computed through the W_O of every block to be differentiated by gates there; "
-            f"{', '.join(missed)} ran without it, or did not run. Call W_O as a module, not its weights by a function"
-        )
-    there = [gate for gate in gates if gate is not None]
-    found = torch.autograd.grad(losses.sum(), there, materialize_grads=True) if there else ()
-    gradients = iter(found)
-    # A block without heads takes no part in the loss, and has no gates.
-    return [
-        losses.new_zeros(len(batch.targets), 1, block.n_heads)
-        if gate is None
-        # Windows of an image stand one after the other as rows of their own.
-        else next(gradients).float().reshape(len(batch.targets), -1, block.n_heads)
-        for block, gate in zip(blocks, gates, strict=True)
-    ]
-
-
-@contextmanager
-def _open_gates(model: nn.Module, blocks: Sequence[AttentionBlock]) -> Iterator[list[Tensor | None]]:
-    """Gates of 1 for the length of a forward pass, as `gated` applies them; in the list once W_O had its input."""
     gates: list[Tensor | None] = [None] * len(blocks)
     calls: dict[nn.Module, list[int]] = {}
     for i, block in enumerate(blocks):
         if block.n_heads:
             calls.setdefault(block.output.module, []).append(i)
-    with ExitStack() as hooks:
-        hooks.enter_context(uncompiled())
-        hooks.callback(stay_dense(model))
-        for places in calls.values():
-            hooks.callback(on_context(blocks[places[0]], _making(gates, blocks, places)))
-        yield gates
 
-
-def _making(gates: list[Tensor | None], blocks: Sequence[AttentionBlock], places: Sequence[int]) -> Hook:
-    """The hook of one W_O, which layers that share weights call in turn: a gate for each token of its input."""
-
-    def gate(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def gate(places: Sequence[int], module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Gates of 1, as `gated` applies them, for the tokens of W_O's input; layers that share it call in turn."""
         i = next((i for i in places if gates[i] is None), None)
         if i is None:
             raise MaskNotAppliedError(
                 f"W_O must be called once for each of its blocks; that of {blocks[places[0]].name} is called more often"
             )
-        block, context = blocks[i], args[0]
-        made = torch.ones(*context.shape[:-1], block.n_heads, device=context.device, requires_grad=True)
+        made = torch.ones(*args[0].shape[:-1], blocks[i].n_heads, device=args[0].device, requires_grad=True)
         gates[i] = made
-        return (block.gated(context, made), *args[1:])
+        return (blocks[i].gated(args[0], made), *args[1:])
 
-    return gate
+    with ExitStack() as hooks:
+        hooks.enter_context(uncompiled())
+        hooks.callback(stay_dense(model))
+        for places in calls.values():
+            hooks.callback(on_context(blocks[places[0]], partial(gate, places)))
+        outputs = model(**batch.inputs)
+    losses = objective.losses(outputs, batch)
+    check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
+    if missed := [block.name for block, made in zip(blocks, gates, strict=True) if made is None and block.n_heads]:
+        raise MaskNotAppliedError(
+            f"the loss must be computed through the W_O of every block to be differentiated by gates there; "
+            f"{', '.join(missed)} ran without it, or did not run. Call W_O as a module, not its weights by a function"
+        )
+    there = [made for made in gates if made is not None]
+    found = iter(torch.autograd.grad(losses.sum(), there, materialize_grads=True) if there else ())
+    # A block without heads takes no part in the loss, and has no gates.
+    return [
+        losses.new_zeros(len(batch.targets), 1, block.n_heads)
+        if made is None
+        # Windows of an image stand one after the other as rows of their own.
+        else next(found).float().reshape(len(batch.targets), -1, block.n_heads)
+        for block, made in zip(blocks, gates, strict=True)
+    ]
 
 
 def _n_tokens(model: nn.Module, batches: Batches, blocks: Sequence[AttentionBlock]) -> NDArray[np.int64]:
@@ -200,9 +189,3 @@ def _n_tokens(model: nn.Module, batches: Batches, blocks: Sequence[AttentionBloc
         return n_tokens
     of_stack = {"encoder": n_tokens, "decoder": n_decoded}
     return np.stack([of_stack[block.stack] for block in blocks], axis=1)
-
-
-def _heads(blocks: Sequence[Tensor]) -> NDArray[np.float32]:
-    """`(batch, total heads)` from `(batch, n_heads)` a block."""
-    array: NDArray[np.float32] = torch.cat(list(blocks), dim=-1).cpu().numpy()
-    return array

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 TABLE_FILE = "table.md"
 HEADS_FILE = "heads.json"
-CURVES_FILE = "curves.csv"
-GRADIENTS_FILE = "gradients.safetensors"
-CHECKPOINT_FOLDER = "checkpoint"
 
 Record = dict[str, Any]
 
@@ -64,11 +61,8 @@ def correlation_files(record: Record) -> Files:
 
 def curve_files(record: Record) -> Files:
     """The table, the points and the figure."""
-    return {
-        TABLE_FILE: curve_page(record).to_markdown(),
-        CURVES_FILE: curve_csv(record),
-        "curve": _figure(figures.criteria_figure(record)),
-    }
+    figure = _figure(figures.criteria_figure(record))
+    return {TABLE_FILE: curve_page(record).to_markdown(), "curves.csv": curve_csv(record), "curve": figure}
 
 
 def finetuning_files(record: Record) -> Files:
@@ -103,9 +97,9 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
         made[SCORES_FILE] = report = scored.scores.to_json()
         made["scores"] = _figure(figures.heat_map(report, mask.descriptors() if mask else ()))
         if scored.gradients is not None:
-            made[GRADIENTS_FILE] = partial(_save_gradients, scored.scores, scored.gradients)
+            made["gradients.safetensors"] = partial(_save_gradients, scored.scores, scored.gradients)
     if checkpoint and found.checkpoint is not None:
-        made[CHECKPOINT_FOLDER] = partial(_save_checkpoint, found.checkpoint)
+        made["checkpoint"] = partial(_save_checkpoint, found.checkpoint)
     return made
 
 

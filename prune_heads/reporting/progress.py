@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -36,20 +36,29 @@ def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool, worker: str | N
         yield lambda event: print_json(_json(event, sweep))
         return
     state, screen = _State(folder, sweep), console(stderr=True)
-    if worker or not screen.is_terminal:
-        lines = _Lines(state, screen, worker)
-        lines.begin()
-        yield lines.tell
-        lines.end()
+    is_live, last = screen.is_terminal and not worker, time.monotonic() if worker else 0.0
+
+    def say(text: str, style: str = "") -> None:
+        screen.print(line(f"{worker}: {text}" if worker else text, style), soft_wrap=True)
+
+    def tell(event: Event) -> None:
+        nonlocal last
+        state.count(event)
+        if event.error:
+            say(f"{event.digest[:10]} {event.kind}: {event.error}", "red" if is_live else "")
+        if not is_live and event.kind != "started" and time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            say("; ".join(state.lines()))
+
+    if is_live:
+        with Live(get_renderable=state.picture, console=screen, refresh_per_second=4, transient=True):
+            yield tell
         return
-    with Live(get_renderable=state.picture, console=screen, refresh_per_second=4, transient=True):
-
-        def tell(event: Event) -> None:
-            state.count(event)
-            if event.error:
-                screen.print(line(_failure(event), "red"), soft_wrap=True)
-
-        yield tell
+    if worker:
+        say(state.lines()[0])
+    yield tell
+    if worker:
+        say(f"ends: {state.own['done']:,} trials done here, {state.own['failed']:,} failed")
 
 
 class _State:
@@ -72,7 +81,7 @@ class _State:
             self.running.add(event.digest)
             return
         self.running.discard(event.digest)
-        if event.kind in ("done", "failed"):
+        if event.kind in self.own:
             (self.done if event.kind == "done" else self.failed).add(event.digest)
             self.own[event.kind] += 1
         if event.kind == "done" and event.result is not None:
@@ -94,7 +103,9 @@ class _State:
         seconds, n = now - self.start, settled - self.before
         times = [f"{_span(seconds)} so far"]
         if n and seconds >= 1:  # of less, they would be guesses
-            times += [_rate(n / seconds)]
+            units = (("a second", 1), ("a minute", 60), ("an hour", 3600))
+            unit, length = next((each for each in units if n / seconds * each[1] >= 1), units[-1])
+            times += [f"{n / seconds * length:.1f} {unit}"]
             times += [f"about {_span(n_left * seconds / n)} left"] if n_left else []
         best = (f"best of these on {task}: {words}" for task, (_, words) in self.best.items())
         return [", ".join(counts), ", ".join(times), *best]
@@ -119,54 +130,12 @@ class _State:
             self.best[record["task"]] = (row["pruned"], words)
 
 
-class _Lines:
-    """Plain lines: each failure, and now and then how far it is."""
-
-    def __init__(self, state: _State, console: Console, worker: str | None) -> None:
-        self.state, self.console, self.worker, self.last = state, console, worker, 0.0
-
-    def begin(self) -> None:
-        if self.worker:
-            self.last = time.monotonic()
-            self._print(self.state.lines()[0])
-
-    def tell(self, event: Event) -> None:
-        self.state.count(event)
-        if event.error:
-            self._print(_failure(event))
-        now = time.monotonic()
-        if event.kind != "started" and now - self.last >= _LINE_SECONDS:
-            self.last = now
-            self._print("; ".join(self.state.lines()))
-
-    def end(self) -> None:
-        if self.worker:
-            own = self.state.own
-            self._print(f"ends: {own['done']:,} trials done here, {own['failed']:,} failed")
-
-    def _print(self, text: str) -> None:
-        text = f"{self.worker}: {text}" if self.worker else text
-        self.console.print(line(text), soft_wrap=True)
-
-
-def _failure(event: Event) -> str:
-    return f"{event.digest[:10]} {event.kind}: {event.error}"
-
-
 def _json(event: Event, sweep: Sweep) -> dict[str, Any]:
     values = {axis: event.values[axis] for axis in sweep.axes}
     about: dict[str, Any] = {"event": event.kind, "trial": event.digest, "values": values}
     if event.kind != "started":
         about["seconds"] = round(event.seconds, 3)
     return about | ({"error": event.error} if event.error else {})
-
-
-def _rate(a_second: float) -> str:
-    """In the unit in which it is at least one."""
-    for unit, seconds in (("second", 1), ("minute", 60)):
-        if a_second * seconds >= 1:
-            return f"{a_second * seconds:.1f} a {unit}"
-    return f"{a_second * 3600:.1f} an hour"
 
 
 def _span(seconds: float) -> str:

@@ -14,33 +14,37 @@ from prune_heads.tables.terminal import line
 _WIDTH = 24
 _SHOWN = 200
 """Rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them."""
+_NAMES = ("model", "task", "split")
 
 
 def store_report(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> dict[str, Any]:
-    """Entries by what they are of, then by how many heads are pruned; unfinished jobs; totals."""
-    rows = sorted((_row(entry) for entry in entries), key=_order)
+    """Damaged entries, then the others by what they are of and how many heads are pruned; unfinished jobs; totals."""
+
+    def order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        names, heads = [str(row["about"].get(name, "")) for name in _NAMES], row["heads_pruned"]
+        return row["damaged"] is None, names, row["dtype"] or "", _n_heads(heads), heads, row["digest"]
+
     return {
-        "n_entries": len(rows),
-        "n_bytes": sum(row["n_bytes"] for row in rows) + sum(job.n_bytes for job in jobs),
-        "entries": rows,
+        "n_entries": len(entries),
+        "n_bytes": sum(entry.n_bytes for entry in entries) + sum(job.n_bytes for job in jobs),
+        "entries": sorted(map(_row, entries), key=order),
         "unfinished": [asdict(job) for job in jobs],
     }
 
 
 def store_table(report: Mapping[str, Any]) -> RenderableType:
     """The same for the terminal."""
-    n_jobs = len(report["unfinished"])
     total = f"{_count(report['n_entries'], 'entry', 'entries')}, {decimal(report['n_bytes'])}"
     parts: list[RenderableType] = []
     if report["entries"]:
-        heading = columns(["model", "task", "split", "heads pruned", "dtype"], ["examples", "size"])
+        heading = columns([*_NAMES, "heads pruned", "dtype"], ["examples", "size"])
         parts.append(Table("", heading, tuple(map(_entry, report["entries"][:_SHOWN]))))
     if (n_more := report["n_entries"] - _SHOWN) > 0:
         parts.append(line(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
-    if n_jobs:
+    if jobs := report["unfinished"]:
         heading = columns(["unfinished job", "what it is"], ["steps done", "size"])
-        parts.append(Table("", heading, tuple(map(_job, report["unfinished"]))))
-        total += f", {_count(n_jobs, 'unfinished job', 'unfinished jobs')} included"
+        parts.append(Table("", heading, tuple(map(_job, jobs))))
+        total += f", {_count(len(jobs), 'unfinished job', 'unfinished jobs')} included"
     return Group(*parts, line(total))
 
 
@@ -53,8 +57,8 @@ def verify_table(report: Mapping[str, Any]) -> RenderableType:
     """The damaged entries for the terminal, or that there are none."""
     if not report["damaged"]:
         return line(f"{_count(report['n_entries'], 'entry', 'entries')}, all sound")
-    rows = ((row["name"], row["damaged"]) for row in report["damaged"])
-    return Table("", columns(["damaged entry", "what is wrong"]), tuple(rows))
+    rows = tuple((row["name"], row["damaged"]) for row in report["damaged"])
+    return Table("", columns(["damaged entry", "what is wrong"]), rows)
 
 
 def cleared(n_entries: int, n_bytes: int) -> RenderableType:
@@ -66,38 +70,26 @@ def _row(entry: Entry) -> dict[str, Any]:
     return {**asdict(entry), "about": dict(entry.about), "heads_pruned": list(entry.heads_pruned)}
 
 
-def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    about, heads = row["about"], row["heads_pruned"]
-    names = tuple(str(about.get(name, "")) for name in ("model", "task", "split"))
-    return (row["damaged"] is None, *names, row["dtype"] or "", _n_heads(heads), heads, row["digest"])
-
-
 def _n_heads(descriptors: Sequence[str]) -> int:
     return sum(text.count(",") + 1 for text in descriptors)
 
 
 def _entry(row: Mapping[str, Any]) -> tuple[str, ...]:
-    size = decimal(row["n_bytes"])
+    """Of the heads `3:1,5 7:2`, `none`, or the first few and how many in all."""
+    size, heads = decimal(row["n_bytes"]), " ".join(row["heads_pruned"]) or "none"
     if row["damaged"]:
         return row["digest"][:12], "", "", "damaged", "", "", size
-    names = (str(row["about"].get(name, "")) for name in ("model", "task", "split"))
-    return *names, _heads(row["heads_pruned"]), row["dtype"], str(row["n_examples"]), size
+    if len(heads) > _WIDTH:
+        heads = f"{heads[: _WIDTH - 10]}... ({_n_heads(row['heads_pruned'])})"
+    return *(str(row["about"].get(name, "")) for name in _NAMES), heads, row["dtype"], str(row["n_examples"]), size
 
 
-def _heads(descriptors: Sequence[str]) -> str:
-    """`3:1,5 7:2`, `none`, or the first few and how many in all."""
-    text = " ".join(descriptors) or "none"
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 10]}... ({_n_heads(descriptors)})"
-
-
-def _job(job: Mapping[str, Any]) -> tuple[str, ...]:
-    what = "unknown: its manifest cannot be read" if job["job"] is None else _described(job["job"])
-    return job["name"][:12], what, str(job["n_steps"]), decimal(job["n_bytes"])
-
-
-def _described(job: Mapping[str, Any]) -> str:
+def _job(row: Mapping[str, Any]) -> tuple[str, ...]:
     """The words and numbers of a job; its lists are for the machine."""
-    return ", ".join(f"{name} {str(value)[:16]}" for name, value in sorted(job.items()) if isinstance(value, str | int))
+    what = "unknown: its manifest cannot be read"
+    if (job := row["job"]) is not None:
+        what = ", ".join(f"{key} {str(job[key])[:16]}" for key in sorted(job) if isinstance(job[key], str | int))
+    return row["name"][:12], what, str(row["n_steps"]), decimal(row["n_bytes"])
 
 
 def _count(number: int, one: str, many: str) -> str:

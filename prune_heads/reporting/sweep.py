@@ -1,35 +1,24 @@
 """Sweeps: what is planned, how far it is, and what came out, as tables, a figure and files (CSV, Parquet, Markdown)."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 
-from prune_heads.canonical import canonical
 from prune_heads.errors import RunError
-from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.folder import RECORD_FILE, SweepFolder
 from prune_heads.execution.spec import Sweep
-from prune_heads.files import write_bytes, write_json, write_text, writing_into
-from prune_heads.reporting.sweep_results import (
-    OF_A_PANEL,
-    Draws,
-    Panel,
-    Row,
-    panels,
-    result_rows,
-    seeds_sentence,
-    varying,
-)
+from prune_heads.files import canonical, write_bytes, write_json, writing_into
+from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, seeds_sentence, varying
 from prune_heads.tables import Page, Table, columns
 from prune_heads.tables.terminal import line, titled
 from prune_heads.tables.writers import written
 
 _SHOWN = 20
 """Trials of a plan, and failures, that the terminal shows; `--json` has all."""
-CSV_FILE, PARQUET_FILE, TABLE_FILE, FIGURE = "results.csv", "results.parquet", "table.md", "sweep"
 
 
 def plan_report(sweep: Sweep) -> dict[str, Any]:
@@ -65,35 +54,36 @@ def plan_table(report: Mapping[str, Any]) -> RenderableType:
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
     """Counts, and what the failures say; by listing folders, no record is opened. What the dead had is not running."""
-    about = folder.about()
-    failed = list(folder.failed())
-    done = sum(folder.has_record(name) for name in folder.done())
-    running = len(folder.claims().alive())
+    about, failed = folder.about(), list(folder.failed())
+    done = sum((folder.trial(name) / RECORD_FILE).is_file() for name in folder.done())
     errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
     return {
         "name": about["name"],
         "n_trials": about["n_trials"],
         "done": done,
         "failed": len(failed),
-        "running": running,
+        "running": len(folder.claims().alive()),
         "left": about["n_trials"] - done - len(failed),
         "errors": [{"error": error, "n_trials": n} for error, n in errors.most_common()],
     }
 
 
-def status_table(report: Mapping[str, Any]) -> RenderableType:
-    """The counts, and the errors from the most frequent."""
-    names = {"n_trials": "in all", **{name: name for name in ("done", "failed", "running", "left")}}
-    rows = tuple((words, f"{report[name]:,}") for name, words in names.items())
-    return Group(Table(report["name"], columns(["trials"], [""]), rows), *_errors(report))
-
-
-def end_table(report: Mapping[str, Any]) -> RenderableType:
-    """One line, and the errors."""
-    line = f"{report['name']}: {report['done']:,} of {report['n_trials']:,} trials done"
-    line += f", {report['failed']:,} failed" if report["failed"] else ""
-    line += f", {report['left']:,} left" if report["left"] else ""
-    return Group(titled(line), *_errors(report))
+def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> RenderableType:
+    """The counts, as one line at the end of a run, and the errors from the most frequent."""
+    head: RenderableType
+    if is_end:
+        counts = [f"{report['done']:,} of {report['n_trials']:,} trials done"]
+        counts += [f"{report[name]:,} {name}" for name in ("failed", "left") if report[name]]
+        head = titled(f"{report['name']}: {', '.join(counts)}")
+    else:
+        names = {"n_trials": "in all", **{name: name for name in ("done", "failed", "running", "left")}}
+        rows = tuple((words, f"{report[name]:,}") for name, words in names.items())
+        head = Table(report["name"], columns(["trials"], [""]), rows)
+    errors = [line(f"{row['n_trials']:,} failed: {row['error']}", style="red") for row in report["errors"][:_SHOWN]]
+    if errors:
+        said = "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again"
+        errors.append(line(said, style="dim"))
+    return Group(head, *errors)
 
 
 def results_table(report: Mapping[str, Any]) -> RenderableType:
@@ -111,13 +101,6 @@ def results_table(report: Mapping[str, Any]) -> RenderableType:
     return Table(said, columns([title, "metric"], ["trials", "base", "best", "heads"]), tuple(rows))
 
 
-def _errors(report: Mapping[str, Any]) -> Iterator[RenderableType]:
-    for row in report["errors"][:_SHOWN]:
-        yield line(f"{row['n_trials']:,} failed: {row['error']}", style="red")
-    if report["errors"]:
-        yield line("their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again", style="dim")
-
-
 def write_results(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
     """Write the tables of the trials that are done (CSV, Parquet, Markdown), and a record of the sweep.
 
@@ -129,16 +112,14 @@ def write_results(folder: SweepFolder, output: Path | None, draws: Draws = lambd
     Raises:
         RunError: If none is done, a record is damaged, or the folder cannot be written to.
     """
-    from prune_heads.runs import RECORD_FILE  # with torch, which `sweep status` does not need
-
-    rows = _rows(folder, draws)
-    target, record = output or folder.root, _record(folder)
+    rows, record, target = _rows(folder, draws), _record(folder), output or folder.root
+    page = results_page(record["name"], rows).to_markdown().encode()
+    contents = {"results.csv": results_csv(rows).encode(), "results.parquet": results_parquet(rows), "table.md": page}
     with writing_into("the folder of the table", target):
+        for name, content in contents.items():
+            write_bytes(target / name, content)
         write_json(target / RECORD_FILE, record)
-        write_text(target / CSV_FILE, results_csv(rows))
-        write_bytes(target / PARQUET_FILE, results_parquet(rows))
-        write_text(target / TABLE_FILE, results_page(record["name"], rows).to_markdown())
-    return {"name": record["name"], "files": [CSV_FILE, PARQUET_FILE, TABLE_FILE, RECORD_FILE], "rows": rows}
+    return {"name": record["name"], "files": [*contents, RECORD_FILE], "rows": rows}
 
 
 def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
@@ -153,16 +134,16 @@ def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda v
     target, name = output or folder.root, folder.about()["name"]
     with writing_into("the folder of the figure", target):
         target.mkdir(parents=True, exist_ok=True)
-        save(sweep_figure(name, rows), target, FIGURE)
-    return {"name": name, "files": [f"{FIGURE}.png", f"{FIGURE}.svg"], "n_trials": len({row["trial"] for row in rows})}
+        save(sweep_figure(name, rows), target, "sweep")
+    return {"name": name, "files": ["sweep.png", "sweep.svg"], "n_trials": len({row["trial"] for row in rows})}
 
 
-def results_csv(rows: Sequence[Row]) -> str:
+def results_csv(rows: Rows) -> str:
     """The rows as CSV, numbers in full."""
     return written(list(rows[0]) if rows else [], (tuple(row.values()) for row in rows))
 
 
-def results_parquet(rows: Sequence[Row]) -> bytes:
+def results_parquet(rows: Rows) -> bytes:
     """The rows as Parquet."""
     import pyarrow
     from pyarrow import parquet
@@ -173,21 +154,18 @@ def results_parquet(rows: Sequence[Row]) -> bytes:
     return content
 
 
-def results_page(name: str, rows: Sequence[Row]) -> Page:
+def results_page(name: str, rows: Rows) -> Page:
     """The headline metrics: a table a panel, heads pruned down, lines across."""
-    seeds = seeds_sentence(rows)
-    said = (f"{seeds[0].upper()}{seeds[1:]}.",) if seeds else ()
-    return Page(name, (*said, *map(_panel_table, panels(rows))))
-
-
-def _panel_table(panel: Panel) -> Table:
-    percents = sorted({at for points in panel.lines.values() for at in points})
-    lines = panel.lines.values()
-    return Table(
-        f"{panel.title}: {panel.metric}, {panel.n_examples} examples",
-        columns(["heads pruned", *(name or panel.metric for name in panel.lines)]),
-        tuple((f"{at:.0f}%", *(_mean_and_range(points.get(at, ())) for points in lines)) for at in percents),
-    )
+    seeds, parts = seeds_sentence(rows), list[Table | str]()
+    if seeds:
+        parts.append(f"{seeds[0].upper()}{seeds[1:]}.")
+    for panel in panels(rows):
+        lines = panel.lines.values()
+        percents = sorted({at for points in lines for at in points})
+        heading = columns(["heads pruned", *(name or panel.metric for name in panel.lines)])
+        cells = tuple((f"{at:.0f}%", *(_mean_and_range(points.get(at, ())) for points in lines)) for at in percents)
+        parts.append(Table(f"{panel.title}: {panel.metric}, {panel.n_examples} examples", heading, cells))
+    return Page(name, tuple(parts))
 
 
 def _mean_and_range(values: Sequence[float]) -> str:
@@ -203,8 +181,7 @@ def _record(folder: SweepFolder) -> dict[str, Any]:
 
     `records` is one SHA-256 over all records in order: two sweeps with the same have found the same, to the last bit.
     """
-    found, conditions = sha256(), {}
-    names = list(folder.done())
+    found, conditions, names = sha256(), {}, list(folder.done())
     for name in names:
         record = folder.record(name)
         found.update(canonical(record).encode())
@@ -219,7 +196,7 @@ def _record(folder: SweepFolder) -> dict[str, Any]:
     }
 
 
-def _rows(folder: SweepFolder, draws: Draws) -> list[Row]:
+def _rows(folder: SweepFolder, draws: Draws) -> list[dict[str, Any]]:
     rows = list(result_rows(folder, draws))
     if not rows:
         raise RunError(

@@ -8,31 +8,29 @@ panels: one a task, model and split, in it a line a criterion and whatever else 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
-from prune_heads.canonical import canonical
 from prune_heads.execution.folder import SweepFolder
+from prune_heads.files import canonical
 
-ALWAYS = ("model", "task")
-"""Options that stand in the table though they do not vary."""
 FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low", "high")
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
 """Of the model, of the examples of the split, and of those that heads were scored on (None: there were none)."""
 _DIGITS = 12
 """Of a fingerprint, which tell a few thousand apart."""
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
 Draws = Callable[[Mapping[str, Any]], bool]
 OF_A_PANEL = ("task", "model", "split")
-_SAME_IN_A_PANEL = (*OF_A_PANEL, "metric", "n_examples", *FINGERPRINTS[:2])
 _ALONG_A_LINE = ("trial", "seed", "fraction", "n_heads", "n_pruned", "headline")
 _OF_DATA = ("data_dir", "train_file", "validation_file", "max_examples")
 """Options that a panel implies: they name its lines only where they vary within one."""
+_Cell = tuple[Any, str, str]
 
-Rows = Sequence[Mapping[str, Any]]
 
-
-def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iterator[Row]:
+def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iterator[dict[str, Any]]:
     """The rows of the trials that are done, in the order of their digests.
 
     Columns: the trial's digest; model, task and what varies; heads pruned of all; split, metric, examples; the metric
@@ -40,23 +38,30 @@ def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iter
 
     Args:
         folder: Of the sweep.
-        draws: Whether a trial of these values depends on its seed. Of those that do not, one seed is taken: an older
-            sweep may have run them all.
+        draws: Whether a trial of these values depends on its seed. Of those that do not, one seed is taken, the least:
+            an older sweep may have run them all.
 
     Raises:
         RunError: If a record is damaged; names it.
     """
-    axes = tuple(dict.fromkeys([*ALWAYS, *folder.about()["axes"]]))
-    records = _once(((digest, folder.record(digest)) for digest in folder.done()), draws)
-    cells = [{axis: _cell(record, axis) for axis in axes} for _, record in records]
-    names = {axis: _names({each[axis] for each in cells if each[axis][1]}) for axis in axes}
-    for (digest, record), each in zip(records, cells, strict=True):
-        about = {"trial": digest} | {axis: names[axis].get(cell, cell[0]) for axis, cell in each.items()}
+    axes = dict.fromkeys(["model", "task", *folder.about()["axes"]])
+    records: dict[str, tuple[str, dict[str, Any]]] = {}
+    for digest in folder.done():
+        record = folder.record(digest)
+        values, prints = record["trial"]["values"], [each["fingerprint"] for each in (record["model"], *record["data"])]
+        same = digest if draws(values) else canonical({**values, "of": prints, "seed": None})
+        if same not in records or values["seed"] < records[same][1]["trial"]["values"]["seed"]:
+            records[same] = digest, record
+    every = sorted(records.values(), key=lambda each: each[0])
+    cells = {digest: {axis: _cell(record, axis) for axis in axes} for digest, record in every}
+    names = {axis: _names({each[axis] for each in cells.values() if each[axis][1]}) for axis in axes}
+    for digest, record in every:
+        about = {"trial": digest} | {axis: names[axis].get(cell, cell[0]) for axis, cell in cells[digest].items()}
         about |= {"n_pruned": record["n_pruned"], "n_heads": record["n_heads"]}
         data = {split["split"]: split["fingerprint"] for split in record["data"]}
         scored = record["scored_on"] and record["scored_on"]["fingerprint"]
         for row in record["rows"]:
-            prints = (record["model"]["fingerprint"], data[row["split"]], scored)
+            prints = [record["model"]["fingerprint"], data[row["split"]], scored]
             yield (
                 about
                 | {name: row[name] for name in FOUND}
@@ -65,19 +70,7 @@ def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iter
             )
 
 
-def _once(records: Iterator[tuple[str, dict[str, Any]]], draws: Draws) -> list[tuple[str, dict[str, Any]]]:
-    """Without those that differ from another in a seed alone that nothing is drawn by; the least seed stays."""
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for digest, record in records:
-        values = record["trial"]["values"]
-        about = {**values, "of": record["model"]["fingerprint"], "on": [each["fingerprint"] for each in record["data"]]}
-        name = digest if draws(values) else canonical(about | {"seed": None})
-        if name not in found or values["seed"] < found[name][1]["trial"]["values"]["seed"]:
-            found[name] = digest, record
-    return sorted(found.values(), key=lambda each: each[0])
-
-
-def _cell(record: Mapping[str, Any], axis: str) -> tuple[Any, str, str]:
+def _cell(record: Mapping[str, Any], axis: str) -> _Cell:
     """What is shown of an option; of texts what was written, which may be the path of what is shown; a fingerprint.
 
     Shown is what was meant, not what was written: no estimator where the criterion has none, heads as such. Lists are
@@ -90,22 +83,18 @@ def _cell(record: Mapping[str, Any], axis: str) -> tuple[Any, str, str]:
     return shown, path, record["model"]["fingerprint"] if axis == "model" else ""
 
 
-def _names(cells: Collection[tuple[Any, str, str]]) -> dict[tuple[Any, str, str], str]:
+def _names(cells: Collection[_Cell]) -> dict[_Cell, str]:
     """A name for each of these that no other has: the shortest end of its path, and a fingerprint where paths agree."""
     names = {cell[:2]: str(cell[0]) for cell in cells}
     for n in range(1, 1 + max((len(PurePath(path).parts) for _, path in names), default=0)):
         used = Counter(names.values())
-        names = {
-            key: PurePath(*PurePath(key[1]).parts[-n:]).as_posix() if used[name] > 1 else name
-            for key, name in names.items()
-        }
+        for shown, path in [key for key, name in names.items() if used[name] > 1]:
+            names[shown, path] = PurePath(*PurePath(path).parts[-n:]).as_posix()
     there = Counter(cell[:2] for cell in cells)
-    return {
-        cell: f"{names[cell[:2]]} ({cell[2][:_DIGITS]})" if there[cell[:2]] > 1 else names[cell[:2]] for cell in cells
-    }
+    return {cell: names[cell[:2]] + f" ({cell[2][:_DIGITS]})" * (there[cell[:2]] > 1) for cell in cells}
 
 
-def varying(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+def varying(rows: Rows, names: Sequence[str]) -> list[str]:
     """Of these columns, those that hold more than one value."""
     return [name for name in names if len({row.get(name) for row in rows}) > 1]
 
@@ -129,22 +118,25 @@ def panels(rows: Rows) -> list[Panel]:
         rows: As `result_rows` gives them.
     """
     rows = [row for row in rows if row["headline"]]
-    groups = _grouped(rows, _SAME_IN_A_PANEL)
+    groups = list(_grouped(rows, (*OF_A_PANEL, "metric", "n_examples", *FINGERPRINTS[:2])).values())
     options = [name for name in rows[0] if name not in (*OF_A_PANEL, *_ALONG_A_LINE, *FOUND, *FINGERPRINTS)]
-    within = {name for group in groups for name in varying(group, options)}
+    within = {*chain(*(varying(group, options) for group in groups))}
     by = [name for name in varying(rows, options) if name not in _OF_DATA or name in within]
-    names = _names_of_lines(rows, by)
+    names = _names_of_lines(_grouped(rows, by), by)
     found = []
     for title, group in zip(_titles(groups, options), groups, strict=True):
         lines: dict[str, Mapping[float, tuple[float, ...]]] = {}
-        for line in _grouped(group, (*options, *FINGERPRINTS)):
-            name = names[_values(line[0], by)]
+        for line in _grouped(group, (*options, *FINGERPRINTS)).values():
+            name = names[tuple(line[0].get(option) for option in by)]
             if name in lines:  # all that was asked for is the same: the examples to score on have changed
                 name += f" (scored on {line[0]['scored_fingerprint']})"
-            lines[name] = _points(line)
+            points: dict[float, set[tuple[Any, float]]] = {}  # two ways to ask for as many heads are one measurement
+            for row in line:
+                points.setdefault(100 * row["n_pruned"] / row["n_heads"], set()).add((row.get("seed"), row["pruned"]))
+            lines[name] = {at: tuple(sorted(value for _, value in points[at])) for at in sorted(points)}
         metric, n_examples = group[0]["metric"].replace("_", " "), group[0]["n_examples"]
-        found.append(Panel(title, metric, n_examples, {name: lines[name] for name in sorted(lines)}, group))
-    return sorted(found, key=lambda panel: (*_texts(panel.rows[0], OF_A_PANEL), panel.title))
+        found.append(Panel(title, metric, n_examples, dict(sorted(lines.items())), group))
+    return sorted(found, key=lambda panel: (*(str(panel.rows[0][name]) for name in OF_A_PANEL), panel.title))
 
 
 def seeds_sentence(rows: Rows) -> str:
@@ -154,59 +146,48 @@ def seeds_sentence(rows: Rows) -> str:
     if not several:
         return ""
     numbers = sorted({n for _, n in lines if n > 1})
-    n = str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    n = " to ".join(map(str, dict.fromkeys([numbers[0], numbers[-1]])))
     whose = f", of {', '.join(several)}" if len(several) < len({name for name, _ in lines}) else ""
     return f"mean over {n} seeds, from the least to the most{whose}"
-
-
-def _points(rows: Rows) -> dict[float, tuple[float, ...]]:
-    """Two ways to ask for as many heads are one measurement."""
-    points: dict[float, set[tuple[Any, float]]] = {}
-    for row in rows:
-        points.setdefault(100 * row["n_pruned"] / row["n_heads"], set()).add((row.get("seed"), row["pruned"]))
-    return {at: tuple(sorted(value for _, value in points[at])) for at in sorted(points)}
 
 
 def _titles(groups: Sequence[Rows], options: Sequence[str]) -> list[str]:
     """A title for each panel that no other has."""
     first = [group[0] for group in groups]
     shown = varying(first, OF_A_PANEL) or ["task"]
-    titles = [" / ".join(_texts(row, shown)) for row in first]
+    titles = [" / ".join(str(row[name]) for name in shown) for row in first]
     for name in (*options, "metric", "n_examples", *FINGERPRINTS[:2]):
-        used, values = Counter(titles), [_values(row, [name]) for row in first]
-        for title in [title for title in used if used[title] > 1]:
+        for title, n in Counter(titles).items():
             same = [i for i, each in enumerate(titles) if each == title]
-            if len({values[i] for i in same}) > 1 and not any(varying(groups[i], [name]) for i in same):
+            if (
+                n > 1
+                and varying([first[i] for i in same], [name])
+                and not any(varying(groups[i], [name]) for i in same)
+            ):
                 for i in same:
                     titles[i] += f" / {name} {first[i][name]}"
     return titles
 
 
-def _names_of_lines(rows: Rows, by: Sequence[str]) -> dict[tuple[Any, ...], str]:
+def _names_of_lines(there: Collection[tuple[Any, ...]], by: Sequence[str]) -> dict[tuple[Any, ...], str]:
     """What lines are called; an option that its criterion does not have is left out.
 
     Texts speak for themselves; numbers come with the option that they are of, and so does all where names would meet.
     """
-    there = {_values(row, by) for row in rows}
+    for is_full in (False, True):
+        names = {}
+        for values in there:
+            given = [(key, value) for key, value in zip(by, values, strict=True) if value is not None]
+            words = (f"{key} {value}" if is_full or not isinstance(value, str) else value for key, value in given)
+            names[values] = " / ".join(words)
+        if len({*names.values()}) == len(names):
+            break
+    return names
 
-    def name(values: tuple[Any, ...], *, is_full: bool) -> str:
-        given = [(key, value) for key, value in zip(by, values, strict=True) if value is not None]
-        return " / ".join(f"{key} {value}" if is_full or not isinstance(value, str) else value for key, value in given)
 
-    short = {values: name(values, is_full=False) for values in there}
-    return short if len(set(short.values())) == len(short) else {values: name(values, is_full=True) for values in there}
-
-
-def _grouped(rows: Rows, names: Sequence[str]) -> list[Rows]:
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+def _grouped(rows: Rows, names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+    """The values of these columns -> the rows that have them."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(_values(row, names), []).append(row)
-    return list(groups.values())
-
-
-def _values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(row.get(name) for name in names)
-
-
-def _texts(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in names)
+        groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    return groups

@@ -37,7 +37,7 @@ def interval(correlation: Mapping[str, Any], name: str, words: str = "95% interv
     """One of the two correlations of a pair, with its interval, or why there is none.
 
     Args:
-        correlation: `Correlation.to_json()`, or more.
+        correlation: What `correlate` gives, or more.
         name: `pearson` or `spearman`.
         words: Before the interval; none where a heading says it.
     """

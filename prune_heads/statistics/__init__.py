@@ -4,12 +4,8 @@ Nothing here knows of models or heads: arrays in, numbers out, with NumPy, and S
 a test needs a distribution. Whatever is random takes a seed and is a function of its arguments.
 """
 
-from prune_heads.statistics.corrections import benjamini_hochberg, holm
-from prune_heads.statistics.correlation import Correlation, Estimate, correlate
-from prune_heads.statistics.curves import area_under_curve, shares_pruned
 from prune_heads.statistics.differences import (
     N_RESAMPLES,
-    Difference,
     PairedTest,
     compare_areas,
     compare_paired,
@@ -18,3 +14,4 @@ from prune_heads.statistics.differences import (
     paired_bootstrap,
 )
 from prune_heads.statistics.metrics import METRICS, N_COUNTS, Metric, mean_of, metric_named
+from prune_heads.statistics.tables import area_under_curve, benjamini_hochberg, correlate, holm

@@ -1,17 +1,25 @@
-"""Intervals and tests of a metric, and of its difference between two predictions of the same examples."""
+"""Intervals and tests of a metric, and of its difference between two predictions of the same examples.
+
+All intervals are percentiles over bootstrap resamples, which are fast: a resample is a weight for each example. Drawing
+n of n examples with replacement gives them multinomial weights. A metric of labels depends only on how many examples
+have which labels, so examples that agree in their predictions and their truth are one cell, and a few cells are drawn
+instead of thousands of examples. Metrics of scores are sums over weighted examples.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from prune_heads.statistics.curves import area_under_curve
 from prune_heads.statistics.metrics import Array, Metric, metric_named
-from prune_heads.statistics.resampling import resampled_values
+from prune_heads.statistics.tables import area_under_curve
 
 N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
 still pass Holm's correction at the paper's level of 0.01."""
+
+CHUNK = 200_000
+"""Weights in memory at once, a megabyte or two: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,14 @@ def compare_paired(
         confidence: Share of resamples inside the interval.
 
     Raises:
-        ValueError: The metric is unknown, the lengths differ, there is no example, or a value is not finite.
+        NotFiniteError: If a value is not finite.
+        ValueError: If the metric is unknown, the lengths differ, or there is no example.
     """
     metric = metric_named(metric)
-    _check(metric, first, second, references)
+    observed = metric(second, references) - metric(first, references)
     test = "exact McNemar" if metric.is_share else "paired bootstrap"
     if np.array_equal(first, second):
         return PairedTest(0.0, 0.0, 0.0, 1.0, test)
-    observed = metric(second, references) - metric(first, references)
     before, after = resampled_values(metric, (first, second), references, seed=seed, n_resamples=n_resamples)
     differences = after - before
     if metric.is_share and metric.each is not None:
@@ -78,46 +86,6 @@ def compare_paired(
         as_far = np.abs(differences - observed) >= abs(observed) - 1e-12
         p_value = (1 + int(as_far.sum())) / (1 + n_resamples)
     return PairedTest(observed, *_percentiles(differences, confidence), p_value, test)
-
-
-def compare_areas(
-    metric: str | Metric,
-    fractions: Sequence[float],
-    first: Sequence[Array],
-    second: Sequence[Array],
-    references: Array,
-    *,
-    seed: int,
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
-) -> Difference:
-    """Difference of the areas under two curves over the same examples (`area_under_curve`), second minus first.
-
-    The interval is that of the percentiles; the predictions of all points are resampled together. The points stay what
-    they are: it does not say how much another sample would have changed the orders that the curves follow.
-
-    Args:
-        metric: As for `compare_paired`.
-        fractions: `(n_points,)` shares of heads pruned.
-        first: Predictions at each point, as `compare_paired` takes them.
-        second: The same of the other curve.
-        references: `(n_examples,)` true labels or scores.
-        seed: Of the resampling; the result is a pure function of the arguments.
-        n_resamples: Resamples.
-        confidence: Share of resamples inside the interval.
-
-    Raises:
-        ValueError: As for `compare_paired` and `area_under_curve`.
-    """
-    metric = metric_named(metric)
-    _check(metric, *first, *second, references)
-    observed = [area_under_curve(fractions, [metric(each, references) for each in one]) for one in (first, second)]
-    if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
-        return Difference(0.0, 0.0, 0.0)
-    values = resampled_values(metric, [*first, *second], references, seed=seed, n_resamples=n_resamples)
-    before, after = values[: len(first)], values[len(first) :]
-    differences = [area_under_curve(fractions, column) for column in (after - before).T]
-    return Difference(observed[1] - observed[0], *_percentiles(np.asarray(differences), confidence))
 
 
 def mcnemar(right: Array, also_right: Array) -> float:
@@ -136,26 +104,6 @@ def mcnemar(right: Array, also_right: Array) -> float:
     return float(scipy.stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
-def metric_interval(
-    metric: str | Metric,
-    predictions: Array,
-    references: Array,
-    *,
-    seed: int,
-    n_resamples: int = N_RESAMPLES,
-    confidence: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`.
-
-    Raises:
-        ValueError: As for `compare_paired`.
-    """
-    metric = metric_named(metric)
-    _check(metric, predictions, references)
-    (values,) = resampled_values(metric, (predictions,), references, seed=seed, n_resamples=n_resamples)
-    return _percentiles(values, confidence)
-
-
 def paired_bootstrap(
     metric: str | Metric,
     first: Array,
@@ -166,19 +114,10 @@ def paired_bootstrap(
     n_resamples: int = 1000,
     confidence: float = 0.95,
 ) -> Difference:
-    """Percentile interval of a difference, resampling examples: both predictions stay paired.
+    """The difference with its interval alone; arguments as for `compare_paired`.
 
     For a few comparisons: examples are drawn as `scipy.stats.bootstrap` draws them, and records of runs hold the
     numbers. `compare_paired` is for tables of heads.
-
-    Args:
-        metric: As for `compare_paired`.
-        first: Predictions, as for `compare_paired`.
-        second: Predictions of the same examples.
-        references: `(n_examples,)` true labels or scores.
-        seed: Of the resampling; the result is a pure function of the arguments.
-        n_resamples: Resamples.
-        confidence: Share of resamples inside the interval.
     """
     metric = metric_named(metric)
     observed = metric(second, references) - metric(first, references)
@@ -190,17 +129,110 @@ def paired_bootstrap(
     return Difference(observed, *_percentiles(after - before, confidence))
 
 
+def compare_areas(
+    metric: str | Metric,
+    counts: Sequence[float],
+    first: Sequence[Array],
+    second: Sequence[Array],
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Difference:
+    """Difference of the areas under two curves over the same examples (`area_under_curve`), second minus first.
+
+    The predictions of all points are resampled together. The points stay what they are: the interval does not say how
+    much another sample would have changed the orders that the curves follow. Other arguments as for `compare_paired`.
+
+    Args:
+        metric: A metric, or a key of `METRICS`.
+        counts: `(n_points,)` heads pruned.
+        first: Predictions at each point.
+        second: The same of the other curve.
+        references: `(n_examples,)`.
+        seed: Of the resampling.
+        n_resamples: Resamples.
+        confidence: Share of resamples inside the interval.
+    """
+    metric = metric_named(metric)
+    observed = [area_under_curve(counts, [metric(each, references) for each in one]) for one in (first, second)]
+    if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
+        return Difference(0.0, 0.0, 0.0)
+    values = resampled_values(metric, [*first, *second], references, seed=seed, n_resamples=n_resamples)
+    before, after = values[: len(first)], values[len(first) :]
+    differences = [area_under_curve(counts, column) for column in (after - before).T]
+    return Difference(observed[1] - observed[0], *_percentiles(np.asarray(differences), confidence))
+
+
+def metric_interval(
+    metric: str | Metric,
+    predictions: Array,
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`."""
+    metric = metric_named(metric)
+    metric.check(predictions, references)
+    (values,) = resampled_values(metric, (predictions,), references, seed=seed, n_resamples=n_resamples)
+    return _percentiles(values, confidence)
+
+
 def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def _check(metric: Metric, *arrays: Array) -> None:
-    """Predictions, then references."""
-    *predictions, references = arrays
-    found = sorted({array.shape for array in arrays})
-    wanted = (len(references), *(predictions[0].shape[1:] if metric.width is None else (metric.width,)))
-    if {array.shape for array in predictions} != {wanted} or not len(references):
-        raise ValueError(f"predictions and references must be of one length, and not empty, got {found}")
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError("predictions and references must be finite, got NaN or infinity")
+def resampled_values(
+    metric: Metric,
+    predictions: Sequence[Array],
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int,
+    by_cells: bool = True,
+) -> Array:
+    """A metric of several predictions on the same resamples of their examples.
+
+    Args:
+        metric: Which.
+        predictions: Of the same examples, `(n_examples,)` or `(n_examples, width)` each, which stay paired.
+        references: `(n_examples,)` true labels or scores.
+        seed: Of the resampling.
+        n_resamples: Resamples.
+        by_cells: Draw cells where the metric has some; else examples, which gives other draws of the same resampling.
+
+    Returns:
+        `(len(predictions), n_resamples)`.
+    """
+    rng, n, cell = np.random.default_rng(seed), len(references), metric.cell
+    columns, counts = [*predictions, references], None
+    if cell is None:
+        columns = [each.astype(np.float64) for each in columns]
+    elif by_cells:
+        cells, counts = joint_counts([cell(each, references) for each in columns])
+        columns = list(cells)
+    rows = max(1, CHUNK // len(columns[-1]))
+    values = []
+    for size in (min(rows, n_resamples - start) for start in range(0, n_resamples, rows)):
+        if counts is not None:
+            weights = rng.multinomial(n, counts / n, size=size)
+        else:  # counting what is drawn is faster for so many
+            drawn = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
+            weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        values.append([metric.weighted(each, columns[-1], weights.astype(np.float64)) for each in columns[:-1]])
+    return np.concatenate(values, axis=1)
+
+
+def joint_counts(columns: Sequence[Array]) -> tuple[Array, Array]:
+    """The combinations of labels that occur `(len(columns), n_cells)`, the most frequent first, and their counts."""
+    whole = np.stack([column.astype(np.int64) for column in columns])
+    codes = np.zeros(whole.shape[1], dtype=np.int64)
+    for column in whole:  # small numbers in the order of the combinations, however many columns there are
+        codes = np.unique(codes * (column.max() + 1) + column, return_inverse=True)[1]
+    _, places, counts = np.unique(codes, return_index=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")  # frequent cells first: what is left to draw is soon little
+    return whole[:, places[order]], counts[order]

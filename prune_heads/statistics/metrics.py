@@ -6,7 +6,6 @@ A metric of a split has weights of 1. Ties, constants and empty classes give 0, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,19 +36,25 @@ class Metric:
     """(references) -> why it means nothing on them, whatever is predicted."""
 
     def __call__(self, predictions: ArrayLike, references: ArrayLike) -> float:
-        """Of a split.
+        """Of a split. Raises as `check`."""
+        made, true = np.asarray(predictions), np.asarray(references)
+        self.check(made, true)
+        return float(self.weighted(made, true, np.ones((1, len(true))))[0])
+
+    def check(self, predictions: Array, references: Array) -> None:
+        """Refuse what it cannot be computed of.
 
         Raises:
             NotFiniteError: If a number is NaN or infinite.
-            ValueError: If the lengths differ, or there is no example.
+            ValueError: If the lengths differ, there is no example, or a prediction has another width.
         """
-        made, true = np.asarray(predictions), np.asarray(references)
-        if len(made) != len(true) or len(true) == 0:
-            raise ValueError(f"predictions and references must be as many, and some, got {len(made)} and {len(true)}")
-        for what, array in (("predictions", made), ("references", true)):
+        width = predictions.shape[1:] if self.width is None else (self.width,)
+        if not len(references) or predictions.shape != (len(references), *width):
+            shapes = f"{predictions.shape} and {references.shape}"
+            raise ValueError(f"predictions and references must be of one length, and not empty, got {shapes}")
+        for what, array in (("predictions", predictions), ("references", references)):
             if n_bad := array.size - int(np.isfinite(array).sum()):
                 raise NotFiniteError(f"{what} must be finite, got NaN or infinity in {n_bad} of {array.size}")
-        return float(self.weighted(made, true, np.ones((1, len(true))))[0])
 
     def why_undefined(self, references: Array) -> str | None:
         """Why it means nothing on these examples, whatever is predicted; None where it means something.
@@ -61,20 +66,13 @@ class Metric:
         return self.undefined(references)
 
 
-def _right(predictions: Array, references: Array) -> Array:
-    return np.asarray(predictions == references)
+def mean_of(name: str, each: Callable[[Array, Array], Array], **rest: Any) -> Metric:
+    """The mean of a number an example."""
 
-
-def _mean(each: Callable[[Array, Array], Array]) -> Callable[[Array, Array, Array], Array]:
     def weighted(predictions: Array, references: Array, weights: Array) -> Array:
         return np.asarray(weights @ each(predictions, references) / weights.sum(axis=1))
 
-    return weighted
-
-
-def mean_of(name: str, each: Callable[[Array, Array], Array], *, is_share: bool = False, **rest: Any) -> Metric:
-    """The mean of a number an example."""
-    return Metric(name, _mean(each), each=each, is_share=is_share, **rest)
+    return Metric(name, weighted, each=each, **rest)
 
 
 def _f1(predictions: Array, references: Array, weights: Array) -> Array:
@@ -167,26 +165,24 @@ def _alike(name: str, what: str) -> Callable[[Array], str | None]:
     return undefined
 
 
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            mean_of("accuracy", _right, is_share=True, cell=_right),
-            Metric("f1", _f1, cell=lambda labels, references: labels == 1, undefined=_no_positive),
-            Metric(
-                "matthews_correlation",
-                _matthews_correlation,
-                cell=lambda labels, references: labels,
-                undefined=_alike("matthews_correlation", "labels"),
-            ),
-            Metric("pearson", _pearson, undefined=_alike("pearson", "scores")),
-            Metric("spearmanr", _spearmanr, undefined=_alike("spearmanr", "scores")),
-            Metric("log_likelihood", _log_likelihood),
-            Metric("perplexity", _perplexity),
-            Metric("bleu", _bleu, N_COUNTS),
-        )
-    }
-)
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        mean_of("accuracy", np.equal, is_share=True, cell=np.equal),
+        Metric("f1", _f1, cell=lambda labels, references: labels == 1, undefined=_no_positive),
+        Metric(
+            "matthews_correlation",
+            _matthews_correlation,
+            cell=lambda labels, references: labels,
+            undefined=_alike("matthews_correlation", "labels"),
+        ),
+        Metric("pearson", _pearson, undefined=_alike("pearson", "scores")),
+        Metric("spearmanr", _spearmanr, undefined=_alike("spearmanr", "scores")),
+        Metric("log_likelihood", _log_likelihood),
+        Metric("perplexity", _perplexity),
+        Metric("bleu", _bleu, N_COUNTS),
+    )
+}
 """The metrics of the objectives that share them, by name.
 
 Of `log_likelihood` and `perplexity` a prediction is the sum of an example's log-likelihoods, its reference the number

@@ -3,15 +3,14 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from prune_heads.canonical import canonical
+from prune_heads.files import canonical
 from prune_heads.reading import text_of, value_of
 
 SUFFIX = ".safetensors"
@@ -27,8 +26,7 @@ class DamagedError(ValueError):
     """A file is not what was written; the message says in a few words why."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """What an array file says of itself."""
 
     about: dict[str, Any]
@@ -45,9 +43,8 @@ def to_bytes(values: NDArray[np.float32], about: Mapping[str, Any]) -> bytes:
     if values.dtype != np.float32:
         raise ValueError(f"values must be float32; got {values.dtype}")
     values = np.ascontiguousarray(values)
-    checksum = _checksum(about, values)
     # One piece of metadata alone: safetensors writes several in a random order.
-    text = canonical({"about": dict(about), "sha256": checksum})
+    text = canonical({"about": dict(about), "sha256": _checksum(about, values)})
     return save({_ARRAY: values}, metadata={_ABOUT: text})
 
 

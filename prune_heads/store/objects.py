@@ -4,27 +4,33 @@ An object appears whole or not at all, also where many processes, on many hosts,
 to its place, and an object store takes an object in one piece. So no locks are needed.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, TypeVar
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
-from prune_heads.errors import StoreError
+from prune_heads.errors import StoreError, first_line
+from prune_heads.files import write_bytes
 
 T = TypeVar("T")
-PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
+_PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
 """Named like a file that an interrupted writer leaves, so that clearing takes it."""
+_AT_ONCE = 16
+"""Readings under way together; each takes tens of milliseconds, most of them waiting."""
 
 
-class Objects(ABC):
-    """A place where objects are kept. An absent place is an empty one."""
+class Objects:
+    """A place where objects are kept. An absent place is an empty one. This one keeps nothing, and finds nothing."""
 
-    CURE: ClassVar[str]
-
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str = "") -> None:
         self.place = place
         """As another process would name it, in whatever folder that runs. May hold a password: not to be shown."""
 
-    @abstractmethod
     def read(self, name: str, n_bytes: int | None = None) -> bytes:
         """The object, or the first bytes of it.
 
@@ -33,8 +39,8 @@ class Objects(ABC):
             OSError: If this one cannot be read.
             StoreError: If nothing there can be read.
         """
+        raise FileNotFoundError(name)
 
-    @abstractmethod
     def write(self, name: str, content: bytes) -> None:
         """Put an object where it belongs, in the place of an older one if there is one.
 
@@ -42,7 +48,6 @@ class Objects(ABC):
             StoreError: If it cannot be written; nothing half-written stays.
         """
 
-    @abstractmethod
     def find(self, pattern: str) -> dict[str, int]:
         """The objects whose names match, sorted, with their bytes.
 
@@ -52,14 +57,15 @@ class Objects(ABC):
         Raises:
             StoreError: If nothing there can be read.
         """
+        return {}
 
-    @abstractmethod
     def remove(self, pattern: str) -> tuple[int, int]:
         """Remove the objects whose names match; gives their number and bytes. Others may do so at the same time.
 
         Raises:
             StoreError: If we may not.
         """
+        return 0, 0
 
     def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
         """What a function that reads gives for each name, in order; several at once where that is faster."""
@@ -71,12 +77,134 @@ class Objects(ABC):
         Raises:
             StoreError: If nothing can be written there, or the place cannot be made where it is not there yet.
         """
-        self.write(PROBE, b"\0" * 65536)
-        self.remove(PROBE.replace(".", r"\."))
+        self.write(_PROBE, b"\0" * 65536)
+        self.remove(re.escape(_PROBE))
 
-    def refused(self, what: str, shown: str, said: str) -> StoreError:
-        """The error for a store that is not `what` it must be."""
-        return StoreError(f"the store of predictions must be {what}; got {shown} ({said}). {self.CURE}")
+
+class Folder(Objects):
+    """In a folder, on a disk that all who use it share. Folders that become empty are removed."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(str(root.absolute()))
+        self.root = root
+
+    def read(self, name: str, n_bytes: int | None = None) -> bytes:
+        """See `Objects`."""
+        try:
+            with (self.root / name).open("rb") as file:
+                return file.read(n_bytes)
+        except IsADirectoryError as error:
+            raise StoreError(
+                f"an object of the store must be a file; {self.root / name} is a folder. Remove it, or name another "
+                "store with --store"
+            ) from error
+        except NotADirectoryError as error:  # below a file there is nothing; the first write says so
+            raise FileNotFoundError(str(error)) from error
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `Objects`."""
+        with self._changing():
+            write_bytes(self.root / name, content)
+
+    def find(self, pattern: str) -> dict[str, int]:
+        """See `Objects`; folders that do not match are not looked into."""
+        found = {path: _size(path) for path in _matching(self.root, pattern.split("/")) if not path.is_dir()}
+        return {path.relative_to(self.root).as_posix(): size for path, size in found.items() if size is not None}
+
+    def remove(self, pattern: str) -> tuple[int, int]:
+        """See `Objects`."""
+        sizes = []
+        for path in _matching(self.root, pattern.split("/")):
+            if path.is_dir():
+                with suppress(OSError):  # not empty: files of others, or of a writer that just came
+                    path.rmdir()
+                continue
+            sizes.append(_size(path) or 0)
+            with self._changing():
+                path.unlink(missing_ok=True)
+        return len(sizes), sum(sizes)
+
+    def check_writable(self) -> None:
+        """See `Objects`; folders that are made for it do not stay."""
+        made = [folder for folder in (self.root.absolute() / _PROBE).parents if not os.path.lexists(folder)]
+        try:
+            super().check_writable()
+        finally:
+            for folder in made:
+                with suppress(OSError):  # another process may have put something there
+                    folder.rmdir()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the store of predictions must be writable, on a disk with space left; got {self.root} "
+                f"({error.strerror or error}). Free space there, or name another folder with --store"
+            ) from error
+
+
+class Remote(Objects):
+    """On an object store, or any other file system of fsspec that serves and takes an object whole, by one request."""
+
+    def __init__(self, url: str, files: Any, root: str) -> None:
+        super().__init__(url)
+        self.files, self.root = files, root.rstrip("/")
+
+    def read(self, name: str, n_bytes: int | None = None) -> bytes:
+        """See `Objects`."""
+        span = {} if n_bytes is None else {"start": 0, "end": n_bytes}
+        with self._telling("readable", FileNotFoundError):
+            content: bytes = self.files.cat_file(f"{self.root}/{name}", **span)
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `Objects`."""
+        with self._telling("writable"):
+            self.files.pipe_file(f"{self.root}/{name}", content)
+
+    def find(self, pattern: str) -> dict[str, int]:
+        """See `Objects`; by one listing of all below what of the pattern is literal."""
+        parts = pattern.split("/")
+        start = "/".join((self.root, *takewhile(lambda part: re.escape(part) == part, parts[:-1])))
+        found: dict[str, dict[str, Any]] = {}
+        with suppress(FileNotFoundError), self._telling("readable", FileNotFoundError):
+            self.files.invalidate_cache()  # others write there too
+            found = self.files.find(start, detail=True)
+        sizes = {path.removeprefix(self.root).lstrip("/"): about["size"] for path, about in sorted(found.items())}
+        return {name: size for name, size in sizes.items() if _matches(name.split("/"), parts)}
+
+    def remove(self, pattern: str) -> tuple[int, int]:
+        """See `Objects`; many by one request where the file system can."""
+        sizes = self.find(pattern)
+        paths = [f"{self.root}/{name}" for name in sizes]
+        with self._telling("writable"):
+            try:
+                if paths:
+                    self.files.rm(paths)
+            except FileNotFoundError:  # another process was first, with one of them at least
+                for path in paths:
+                    with suppress(FileNotFoundError):
+                        self.files.rm_file(path)
+        return len(sizes), sum(sizes.values())
+
+    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
+        """See `Objects`."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from pool.map(function, names)
+
+    @contextmanager
+    def _telling(self, what: str, *passed: type[Exception]) -> Iterator[None]:
+        try:
+            yield
+        except passed:
+            raise
+        except Exception as error:  # each file system has errors of its own
+            raise StoreError(
+                f"the store of predictions must be {what}; got {_shown(self.place)} ({_said(error, self.place)}). "
+                "Check its address and your credentials for it, or name another with --store"
+            ) from error
 
 
 def is_url(place: str) -> bool:
@@ -84,28 +212,81 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-class Nowhere(Objects):
-    """Nothing is kept, and nothing is found."""
+def objects_at(place: Path | str | None) -> Objects:
+    """What is kept at a path or a URL; not looked at yet. None: nothing is.
 
-    CURE = ""
+    Raises:
+        StoreError: If the URL is of no known kind, its package is not installed, or it cannot be set up.
+    """
+    if place is None:
+        return Objects()
+    url = str(place)
+    if not is_url(url):
+        return Folder(Path(place))
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
 
-    def __init__(self) -> None:
-        super().__init__("")
+    try:
+        files, path = url_to_fs(url)
+    except Exception as error:  # each file system has errors of its own
+        what, cure = "the store must be a folder, or a URL that fsspec can open", ". Name another with --store"
+        if isinstance(error, ImportError):
+            what, cure = "the package for the store's file system must be installed", ""
+        raise StoreError(f"{what}; got {_shown(url)} ({_said(error, url)}){cure}") from error
+    return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(url, files, path)
 
-    def read(self, name: str, n_bytes: int | None = None) -> bytes:
-        """There is none."""
-        raise FileNotFoundError(name)
 
-    def write(self, name: str, content: bytes) -> None:
-        """It is gone at once."""
+def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """What matches below a folder; of the folders on the way, each after what is in it."""
+    first, *rest = parts
+    literal = re.escape(first) == first
+    for path in [folder / first] if literal else _listed(folder):
+        if not re.fullmatch(first, path.name):
+            continue
+        if rest and path.is_dir():
+            yield from _matching(path, rest)
+            yield path
+        elif not rest and (not literal or path.exists()):
+            yield path
 
-    def find(self, pattern: str) -> dict[str, int]:
-        """None."""
-        return {}
 
-    def remove(self, pattern: str) -> tuple[int, int]:
-        """None."""
-        return 0, 0
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, by name; nothing where there is none, or another process has just removed it."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(
+            f"the store must be a folder that can be read; got {folder} ({error.strerror or error}). "
+            "Name another with --store"
+        ) from error
 
-    def check_writable(self) -> None:
-        """It always is."""
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if another process has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+    except OSError:  # a link that leads to itself: whoever reads it is told
+        return path.lstat().st_size
+
+
+def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
+    return len(name) == len(pattern) and all(map(re.fullmatch, pattern, name))
+
+
+def _shown(url: str) -> str:
+    """A URL without what may be secret: who one is, and its query."""
+    return re.sub(r"(?<=://)[^/]*@", "***@", url.partition("?")[0])
+
+
+def _said(error: Exception, url: str) -> str:
+    """What a library says, as one line without the secrets of a URL, which some repeat."""
+    said = first_line(error)
+    users = re.findall(r"(?<=://)([^/]*)@", url)
+    secrets = [*users, *(user.partition(":")[2] for user in users), url.partition("?")[2]]
+    for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):  # longest first
+        said = said.replace(secret, "***")
+    return said

@@ -9,20 +9,19 @@ size, device and library.
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.canonical import digest
 from prune_heads.errors import StoreError
+from prune_heads.files import digest
 from prune_heads.heads import HeadMask
 from prune_heads.store import journal
 from prune_heads.store.arrays import HEADER_BYTES, SUFFIX, DamagedError, from_bytes, header_end, header_of, to_bytes
-from prune_heads.store.folder import objects_at
-from prune_heads.store.objects import is_url
+from prune_heads.store.objects import is_url, objects_at
 
 FORMAT = 2
 """Part of every key: an entry of another format is one that is not there."""
@@ -66,14 +65,7 @@ class PredictionKey:
 
     def to_json(self) -> dict[str, Any]:
         """The key as it stands in the entry."""
-        return {
-            "format": FORMAT,
-            "model": self.model,
-            "data": self.data,
-            "mask": self.mask.to_json(),
-            "dtype": self.dtype,
-            "objective": self.objective,
-        }
+        return {"format": FORMAT, **vars(self), "mask": self.mask.to_json()}
 
     @property
     def digest(self) -> str:
@@ -89,12 +81,12 @@ class Entry:
     name: str
     """Path in the store."""
     n_bytes: int
-    about: Mapping[str, str]
+    about: Mapping[str, str] = field(default_factory=dict)
     """For people: model, task, split."""
-    heads_pruned: tuple[str, ...]
+    heads_pruned: tuple[str, ...] = ()
     """Descriptors, from 1."""
-    dtype: str | None
-    n_examples: int | None
+    dtype: str | None = None
+    n_examples: int | None = None
     damaged: str | None = None
     """What is wrong with it; of a damaged entry the rest may be unknown."""
 
@@ -186,33 +178,29 @@ class PredictionStore:
         except OSError as error:
             raise DamagedError(f"cannot be read: {error.strerror or error}") from error
 
-    def _start(self, name: str, n_bytes: int) -> bytes:
-        """The first bytes of an entry, to the end of its header at least."""
-        if not n_bytes:  # an object store refuses to give a part of nothing
-            return b""
-        start = self._read(name, min(HEADER_BYTES, n_bytes))
-        end = min(header_end(start), n_bytes)
-        return start if end <= len(start) else self._read(name, end)
-
     def _entry(self, name: str, n_bytes: int, thorough: bool) -> Entry | None:
         """A row of the list; None if another process has just cleared it."""
         stem = name.rpartition("/")[2].removesuffix(SUFFIX)
         try:
-            content = self._read(name) if thorough else self._start(name, n_bytes)
-            header = header_of(content, len(content) if thorough else n_bytes)
             if thorough:
+                content = self._read(name)
+                n_bytes = len(content)
                 from_bytes(content)
-            key, about = header.about.get("key"), header.about.get("for_people")
+            else:  # an object store refuses to give a part of nothing
+                content = self._read(name, min(HEADER_BYTES, n_bytes)) if n_bytes else b""
+                if (end := min(header_end(content), n_bytes)) > len(content):
+                    content = self._read(name, end)
+            about, shape, _ = header_of(content, n_bytes)
+            key, for_people = about.get("key"), about.get("for_people")
             if not (isinstance(key, dict) and digest(key) == stem and name == _name(stem)):
                 raise DamagedError("it holds another key")
-            if not (isinstance(about, dict) and len(header.shape) == 2):
+            if not (isinstance(for_people, dict) and len(shape) == 2):
                 raise DamagedError("it holds no logits")
         except FileNotFoundError:
             return None
         except DamagedError as error:
-            return Entry(stem, name, n_bytes, {}, (), None, None, damaged=str(error))
-        heads = tuple(key["mask"]["heads_pruned"])
-        return Entry(stem, name, n_bytes, about, heads, key["dtype"], header.shape[0])
+            return Entry(stem, name, n_bytes, damaged=str(error))
+        return Entry(stem, name, n_bytes, for_people, tuple(key["mask"]["heads_pruned"]), key["dtype"], shape[0])
 
 
 def _name(of_key: str) -> str:

@@ -1,23 +1,41 @@
 """Mask each head, or all others of its layer, and measure: the paper's tables 1, 2, 3, 5 and 6, and its figure 2."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
-from typing import Any
+from itertools import chain, combinations, groupby
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prune_heads.ablation import predict_masks
-from prune_heads.heads import HeadMask
+from prune_heads.ablation import ablations, predict_masks
+from prune_heads.descriptors import Head, named_blocks
+from prune_heads.errors import HeadDescriptorError
+from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.options import Ablation, Setup
+from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
-from prune_heads.statistics import correlate
-from prune_heads.studies.measuring import Cells, ablated, check_defined, masks_of, table, warn_if_below_chance
+from prune_heads.statistics import N_RESAMPLES, PairedTest, benjamini_hochberg, compare_paired, correlate, holm
 from prune_heads.studies.setup import identify, identify_split, load_split, load_splits, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
+
+ALPHA = 0.01
+"""The paper's level of significance."""
+
+FLIP_SAMPLE = 64
+"""Examples, the first of the split, on which a reduced precision is compared with float32."""
+
+
+class Ablated(NamedTuple):
+    """The ablations of one kind on one split."""
+
+    predictions: Predictions
+    options: Ablation
+    masks: Mapping[Head, HeadMask]
+    """The mask that asks about each head."""
+    kept: Mapping[HeadMask, Kept]
+    """What is kept under each of them, and without a mask."""
 
 
 # long: one study from its options to its record, a stage a paragraph
@@ -34,56 +52,55 @@ def ablate(
         spread: The cluster that does what takes long; None to do it here.
 
     Raises:
-        PruneHeadsError: See `measure`.
+        PruneHeadsError: See `ablated`.
     """
     study, options = Study("ablate", reporter, admit), options.settled(setup.max_examples)
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)
-    chosen_on = None
+    every = [predictions_of(setup, subject, split, reporter) for split in splits]
+    choosing = None
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split
-        if not options.choose_examples:
-            same = [split for split in splits if split.name == name]
-            chosen_on = same[0] if same else load_split(setup, subject, name, reporter)
+        same = [each for each in every if each.split.name == name]
+        if options.choose_examples:
+            split = subject.task.load(name, options.choose_examples, seed=options.seed)
+            choosing = predictions_of(setup, subject, subject.measurable(split, reporter), reporter)
         else:
-            chosen_on = subject.task.load(name, options.choose_examples, seed=options.seed)
-            chosen_on = subject.measurable(chosen_on, reporter)
-        if name in [split.name for split in splits]:
+            choosing = (
+                same[0]
+                if same
+                else predictions_of(setup, subject, load_split(setup, subject, name, reporter), reporter)
+            )
+        if same:
             reporter.note(f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them")
     study.begin(
         configuration={**setup.configuration(), **options.configuration()},
         **identify(subject, splits),
-        chosen_on=None if chosen_on is None else identify_split(chosen_on),
+        chosen_on=None if choosing is None else identify_split(choosing.split),
     )
-    every = [predictions_of(setup, subject, split, reporter) for split in splits]
-    choosing = next((each for each in every if each.split is chosen_on), None)
-    to_choose = []
-    if choosing is None and chosen_on is not None:
-        choosing = predictions_of(setup, subject, chosen_on, reporter)
-        to_choose = [choosing]
-    for each in (*every, *to_choose):
-        check_defined(each)
+    asked = every if choosing is None or choosing in every else [*every, choosing]
+    for each in asked:
+        each.check_defined()
     study.lap("load")
 
     if spread is not None:
-        asked = [(each, (each.gone, *masks_of(each, options).values())) for each in (*to_choose, *every)]
-        spread.answers(asked, memory=options.memory, compiled=options.compiled)
-    chosen = None if choosing is None else ablated(choosing, options)
-    found = []
-    for each in every:
-        found.append(chosen if chosen is not None and each is choosing else ablated(each, options))
-        warn_if_below_chance(each, found[-1].kept[each.gone])
+        wanted = [(each, (each.gone, *masks_of(each, options).values())) for each in asked]
+        spread.answers(wanted, memory=options.memory, compiled=options.compiled)
+    found = {}
+    for each in asked:
+        found[each] = ablated(each, options)
+        if each in every:
+            each.warn_if_below_chance(found[each].kept[each.gone])
     study.lap("ablate")
-    tables = [table(options.kind, each, chosen) for each in found]
+    tables = [table(found[each], found[choosing] if choosing else None) for each in every]
     correlations = [
-        {"first": a["split"], "second": b["split"], **correlate(_flat(a["delta"]), _flat(b["delta"])).to_json()}
+        {"first": a["split"], "second": b["split"], **correlate([*chain(*a["delta"])], [*chain(*b["delta"])])}
         for a, b in combinations(tables, 2)
     ]
     study.lap("statistics")
     flipped = None
     if setup.dtype != "float32" and subject.objective.chooses:
-        first = found[0]
-        flipped = count_flips(setup, first.split, first.kept, reporter, memory=options.memory)
+        flipped = count_flips(setup, found[every[0]], reporter)
         study.lap("float32 sample")
     labels = subject.task.spec.labels
     return study.record(
@@ -104,44 +121,132 @@ def contract(record: dict[str, Any]) -> dict[str, Any]:
     return {**first, **{name: record[name] for name in ("task", "model", "tables", "correlations", "flips")}}
 
 
-def _flat(rows: Cells) -> NDArray[np.float64]:
-    return np.asarray([value for row in rows for value in row], dtype=np.float64)
+def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
+    """The mask that asks about each head, beside that of no head.
+
+    Raises:
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+    """
+    blocks = None if options.blocks is None else named_blocks(options.blocks, predictions.gone.n_heads)
+    if masks := ablations(options.kind, predictions.gone, blocks):
+        return masks
+    raise HeadDescriptorError(
+        "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "
+        "--blocks, or take a checkpoint that has heads"
+    )
 
 
-FLIP_SAMPLE = 64
-"""Examples, the first of the split, on which the two are compared."""
+def ablated(predictions: Predictions, options: Ablation) -> Ablated:
+    """The ablations of one kind on one split.
+
+    Raises:
+        DataError: If the metric is undefined on the split.
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+        PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
+    """
+    predictions.check_defined()
+    masks = masks_of(predictions, options)
+    wanted = [predictions.gone, *masks.values()]
+    kept = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
+    return Ablated(predictions, options, masks, kept)
 
 
-def count_flips(
-    setup: Setup, split: str, found: Mapping[HeadMask, Kept], reporter: Reporter, *, memory: int | None = None
-) -> dict[str, Any]:
+def table(found: Ablated, chosen: Ablated | None = None) -> dict[str, Any]:
+    """One split's table: metric and difference of each head, its interval, and p-values before and after correction.
+
+    The bootstrap is fine enough for the smallest p to survive a correction over all heads.
+
+    Args:
+        found: The ablations on the split.
+        chosen: The same ablations on other examples, by which each layer's best head is picked.
+    """
+    predictions, options, masks, kept = found
+    base = predictions.answers(kept[predictions.gone])
+    how = {"seed": options.seed, "n_resamples": max(N_RESAMPLES, int(1.5 * len(masks) / ALPHA))}
+    tests = {
+        head: compare_paired(predictions.measure, base, predictions.answers(kept[mask]), predictions.references, **how)
+        for head, mask in masks.items()
+    }
+    p_values = [test.p_value for test in tests.values()]
+
+    def cells(numbers: Sequence[float]) -> list[list[float | None]]:
+        """One row a block; None for a head that is not there or was not asked about."""
+        of = dict(zip(masks, numbers, strict=True))
+        return [[of.get((block, head)) for head in range(n)] for block, n in enumerate(predictions.gone.n_heads)]
+
+    return {
+        "split": predictions.split.name,
+        "kind": options.kind,
+        "metric": predictions.metric,
+        "base": predictions.metric_of(kept[predictions.gone]),
+        "n_examples": len(predictions.references),
+        "numbering": NUMBERING,
+        "blocks": [block.describe() for block in predictions.subject.blocks],
+        "value": cells([predictions.metric_of(kept[mask]) for mask in masks.values()]),
+        "delta": cells([test.value for test in tests.values()]),
+        "low": cells([test.low for test in tests.values()]),
+        "high": cells([test.high for test in tests.values()]),
+        "p_value": cells(p_values),
+        "p_adjusted": {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())},
+        "test": next(iter(tests.values())).test,
+        "alpha": ALPHA,
+        "best": None if chosen is None else _best(tests, chosen),
+    }
+
+
+def _best(tests: Mapping[Head, PairedTest], chosen: Ablated) -> list[dict[str, Any]]:
+    """Each layer's head that is best where it is chosen, and what it is worth here; corrected over the layers."""
+    predictions, _, masks, kept = chosen
+    base = predictions.metric_of(kept[predictions.gone])
+    there = {head: predictions.metric_of(kept[mask]) - base for head, mask in masks.items()}
+    names, rows = predictions.gone.n_heads.names(), list[dict[str, Any]]()
+    for block, group in groupby(tests, key=lambda head: head[0]):
+        heads = list(group)
+        pick = max(heads, key=there.__getitem__)  # the first of equals
+        flattering = max(heads, key=lambda head: tests[head].value)
+        rows.append(
+            {
+                "layer": int(names[block]) if names[block].isdecimal() else names[block],
+                "head": pick[1] + 1,
+                "chosen_on": predictions.split.name,
+                "chosen_examples": len(predictions.references),
+                "chosen_value": base + there[pick],
+                "chosen_base": base,
+                "delta": tests[pick].value,
+                "low": tests[pick].low,
+                "high": tests[pick].high,
+                "p_value": tests[pick].p_value,
+                "best_here": {"head": flattering[1] + 1, "delta": tests[flattering].value},
+            }
+        )
+    p_values = [row["p_value"] for row in rows]
+    adjusted = zip(holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
+    return [{**row, "p_holm": by_holm, "p_bh": by_bh} for row, (by_holm, by_bh) in zip(rows, adjusted, strict=True)]
+
+
+def count_flips(setup: Setup, found: Ablated, reporter: Reporter) -> dict[str, Any]:
     """How many predictions of the first examples differ from those of float32.
 
     Args:
         setup: In the reduced precision; of an objective that `chooses`.
-        split: Its name.
-        found: What is kept in the reduced precision, under each mask.
+        found: Under each mask, in the reduced precision.
         reporter: Told about stages and notes.
-        memory: MiB of activations a pass; None for the device's default.
-
-    Returns:
-        `{"dtype", "split", "n_examples", "n_masks", "n_predictions", "n_flipped"}`.
 
     Raises:
         PruneHeadsError: See `predict_masks`.
     """
-    n = min(FLIP_SAMPLE, *map(len, found.values()))
-    exact = replace(setup, dtype="float32")
+    n = min(FLIP_SAMPLE, len(found.predictions.references))
+    exact, split = replace(setup, dtype="float32"), found.predictions.split.name
     subject = load_subject(exact, reporter)
     sample = predictions_of(exact, subject, subject.task.load(split, n), reporter)
-    wanted = predict_masks(sample, list(found), memory=memory)
+    wanted = predict_masks(sample, list(found.kept), memory=found.options.memory)
     return {
         "dtype": setup.dtype,
         "split": split,
         "n_examples": n,
-        "n_masks": len(found),
-        "n_predictions": n * len(found),
-        "n_flipped": sum(n_flipped(subject.objective, kept[:n], wanted[mask]) for mask, kept in found.items()),
+        "n_masks": len(wanted),
+        "n_predictions": n * len(wanted),
+        "n_flipped": sum(n_flipped(subject.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items()),
     }
 
 

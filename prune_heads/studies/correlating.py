@@ -1,11 +1,17 @@
-"""Do two ablations, two criteria, or a criterion and what heads are worth agree? (paper, figure 2)."""
+"""Do two ablations, two criteria, or a criterion and what heads are worth agree? (paper, figure 2).
 
+A series is a number a head, from a file, as the record of `prune-heads correlate` holds it: `name`, `source` (of the
+file or folder, without its path), `kind` (`ablation` or `scores`), `n_heads` that were measured, `values` (one row a
+block; None for a head that was not measured), and of an ablation its `ablation` (key of `prune_heads.ablation.KINDS`),
+`metric` and `labels` (None for regression). `model` and `fingerprint` are None where the file does not know them.
+"""
+
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,47 +28,21 @@ LOSS = "loss without the head"
 ALONE = "difference with the head alone"
 """Of `only-one`, where the head that matters is the one that does well: as it is."""
 
-Rows = list[list[float | None]]
+Series = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Series:
-    """A number a head, from a file."""
+def correlate_files(paths: Sequence[Path], reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
+    """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
 
-    name: str
-    source: str
-    """Name of the file or folder, without its path."""
-    kind: Literal["ablation", "scores"]
-    n_heads: int
-    """Heads that were measured."""
-    values: Rows
-    """Differences or scores: one row a block; None for a head that was not measured."""
-    ablation: str | None = None
-    """Of an ablation: key of `prune_heads.ablation.KINDS`."""
-    metric: str | None = None
-    """Of an ablation."""
-    labels: tuple[str, ...] | None = None
-    """Of an ablation; None for regression too."""
-    model: str | None = None
-    fingerprint: str | None = None
-    """Of the model; None where the file does not know it."""
-
-    @property
-    def shape(self) -> list[int]:
-        """Heads of each block."""
-        return [len(row) for row in self.values]
-
-    def beside(self, other: "Series") -> str:
-        """What its numbers stand for when they are compared with another series."""
-        if self.kind == "scores":
-            return SCORE
-        if other.kind == "ablation":
-            return DIFFERENCE
-        return LOSS if self.ablation == "without-one" else ALONE
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields; layers and heads in order."""
-        return {**asdict(self), "labels": None if self.labels is None else list(self.labels)}
+    Raises:
+        PruneHeadsError: If a file cannot be read, or the series cannot be compared.
+    """
+    study = Study("correlate", reporter, admit)
+    series = read_all(paths)
+    study.begin(series=series)
+    correlations = correlate_all(series, reporter)
+    study.lap("correlate")
+    return study.record(torch.device("cpu"), correlations=correlations)
 
 
 def read_all(paths: Sequence[Path]) -> list[Series]:
@@ -71,11 +51,11 @@ def read_all(paths: Sequence[Path]) -> list[Series]:
     Raises:
         RunError: See `read_series`.
     """
-    found: list[Series] = []
-    times: dict[str, int] = {}
-    for series in (series for path in paths for series in read_series(path)):
-        n = times[series.name] = times.get(series.name, 0) + 1
-        found.append(series if n == 1 else replace(series, name=f"{series.name} ({n})"))
+    found, times = [series for path in paths for series in read_series(path)], Counter[str]()
+    for series in found:
+        times[series["name"]] += 1
+        if (n := times[series["name"]]) > 1:
+            series["name"] += f" ({n})"
     return found
 
 
@@ -88,169 +68,25 @@ def read_series(path: Path) -> list[Series]:
     Raises:
         RunError: If it is neither.
     """
-    source = path.resolve().name
+    file, source = path, path.resolve().name
     if path.is_file():  # several are called record.json
         source = f"{path.resolve().parent.name}/{source}"
-    file = path
-    if path.is_dir():
-        scores = path / SCORES_FILE
-        file = scores if scores.is_file() else path / RECORD_FILE
-        if not file.is_file():
+    elif path.is_dir():
+        there = [path / name for name in (SCORES_FILE, RECORD_FILE) if (path / name).is_file()]
+        if not there:
             raise RunError(_neither(f"{source} holds no {SCORES_FILE} and no {RECORD_FILE}"))
+        file = there[0]
     value = read_json(file, "a file to correlate")
     try:
         if value.get("command") == "ablate":
             return [_ablation(value, table, source) for table in value["tables"]]
         if "scores" in value:
-            return [_scores(value, _model_beside(file), source)]
+            record = file.resolve().with_name(RECORD_FILE)
+            model = read_json(record, "the record beside the scores").get("model") if record.is_file() else None
+            return [_scores(value, model if isinstance(model, dict) else {}, source)]
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(_neither(f"{source} is damaged ({type(error).__name__}: {error})")) from error
     raise RunError(_neither(f"{source} is of another command, or not of ours"))
-
-
-def correlate_files(paths: Sequence[Path], reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
-    """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
-
-    Raises:
-        PruneHeadsError: If a file cannot be read, or the series cannot be compared.
-    """
-    study = Study("correlate", reporter, admit)
-    series = read_all(paths)
-    study.begin(series=[each.to_json() for each in series])
-    correlations = correlate_all(series, reporter)
-    study.lap("correlate")
-    return study.record(torch.device("cpu"), correlations=correlations)
-
-
-def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str, Any]]:
-    """Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`.
-
-    Raises:
-        RunError: If the heads, or the metrics of two ablations, are not the same.
-        LabelError: If two ablations are of different labels.
-    """
-    pairs = list(combinations(series, 2))
-    for first, second in pairs:
-        _check(first, second)
-    _note_other_models(pairs, reporter)
-    return [
-        {
-            "first": first.name,
-            "second": second.name,
-            "first_measure": first.beside(second),
-            "second_measure": second.beside(first),
-            **correlate(_flat(first, second), _flat(second, first)).to_json(),
-        }
-        for first, second in pairs
-    ]
-
-
-def _check(first: Series, second: Series) -> None:
-    if first.shape != second.shape:
-        raise RunError(
-            f"all series must be of the same heads; {first.name} ({first.source}) has {first.shape} heads a layer, "
-            f"{second.name} ({second.source}) has {second.shape}. Correlate models of one shape"
-        )
-    if "scores" in (first.kind, second.kind):
-        return
-    if _sorted(first.labels) != _sorted(second.labels):
-        raise LabelError(
-            f"two ablations must be of the same labels; {first.name} has {_named(first.labels)}, {second.name} has "
-            f"{_named(second.labels)}. Correlate data sets of one kind of task"
-        )
-    if first.metric != second.metric:
-        raise RunError(
-            f"two ablations must be of the same metric; {first.name} is of {first.metric}, {second.name} of "
-            f"{second.metric}. Repeat one of them with the metric of the other"
-        )
-
-
-def _note_other_models(pairs: Sequence[tuple[Series, Series]], reporter: Reporter) -> None:
-    """One note for two models, of which there may be many series."""
-    told: set[frozenset[str | None]] = set()
-    for first, second in pairs:
-        models = frozenset([first.fingerprint, second.fingerprint])
-        if len(models) == 2 and None not in models and models not in told:
-            told.add(models)
-            reporter.note(
-                f"{first.name} and {second.name} are of different models: head 1:1 of one need have nothing to do "
-                "with head 1:1 of the other, unless they were fine-tuned from the same weights"
-            )
-
-
-def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Series:
-    name, labels = record["model"]["name"], record["labels"]
-    values = _rows(table["delta"])
-    if not _measured(values):
-        raise ValueError("no head was measured")
-    return Series(
-        f"{name} {table['split']} {table['kind']}",
-        source,
-        "ablation",
-        _measured(values),
-        values,
-        table["kind"],
-        table["metric"],
-        None if labels is None else tuple(map(str, labels)),
-        name,
-        record["model"]["fingerprint"],
-    )
-
-
-def _scores(scores: Mapping[str, Any], model: Mapping[str, Any], source: str) -> Series:
-    values = _rows(scores["scores"])
-    how = [scores["estimator"], None if scores["normalize"] == "none" else scores["normalize"]]
-    name = scores["criterion"]
-    if any(how):
-        name += f" ({', '.join(word for word in how if word)})"
-    if scores["split"] is not None:
-        name += f" on {scores['split']}"
-    return Series(
-        name, source, "scores", _measured(values), values, model=model.get("name"), fingerprint=model.get("fingerprint")
-    )
-
-
-def _model_beside(scores: Path) -> Mapping[str, Any]:
-    """The model, from the record that stands beside a file of scores; nothing where there is none."""
-    record = scores.resolve().with_name(RECORD_FILE)
-    if not record.is_file():
-        return {}
-    model = read_json(record, "the record beside the scores").get("model")
-    return model if isinstance(model, dict) else {}
-
-
-def _rows(rows: Any) -> Rows:
-    """Checked: lists of finite numbers or None.
-
-    Raises:
-        TypeError: If they are something else.
-        ValueError: If there is no head, or a number is not finite.
-    """
-    found = [[None if value is None else float(value) for value in row] for row in rows]
-    if not any(found):
-        raise ValueError("there are no heads")
-    if not all(value is None or isfinite(value) for row in found for value in row):
-        raise ValueError("a number is not finite")
-    return found
-
-
-def _flat(series: Series, other: Series) -> np.ndarray:
-    """`(total heads,)`, NaN where a head was not measured; larger for a head that matters more, beside scores."""
-    flat = np.asarray([value for row in series.values for value in row], dtype=np.float64)
-    return -flat if series.beside(other) == LOSS else flat
-
-
-def _measured(rows: Rows) -> int:
-    return sum(value is not None for row in rows for value in row)
-
-
-def _sorted(labels: tuple[str, ...] | None) -> list[str] | None:
-    """Their order is that of the file, and the metrics do not depend on it."""
-    return None if labels is None else sorted(labels)
-
-
-def _named(labels: tuple[str, ...] | None) -> str:
-    return "scores instead of labels" if labels is None else ", ".join(labels)
 
 
 def _neither(problem: str) -> str:
@@ -258,3 +94,108 @@ def _neither(problem: str) -> str:
         f"each input must be what 'prune-heads ablate --output' or 'prune-heads score --output' writes, the folder or "
         f"its {RECORD_FILE} or {SCORES_FILE}; {problem}. Name another"
     )
+
+
+def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Series:
+    model, labels = record["model"], record["labels"]
+    return _series(
+        table["delta"],
+        name=f"{model['name']} {table['split']} {table['kind']}",
+        source=source,
+        kind="ablation",
+        ablation=table["kind"],
+        metric=table["metric"],
+        labels=labels and [*map(str, labels)],
+        model=model["name"],
+        fingerprint=model["fingerprint"],
+    )
+
+
+def _scores(scores: Mapping[str, Any], model: Mapping[str, Any], source: str) -> Series:
+    how = [word for word in (scores["estimator"], scores["normalize"]) if word not in (None, "none")]
+    name = scores["criterion"] + (f" ({', '.join(how)})" if how else "")
+    if scores["split"] is not None:
+        name += f" on {scores['split']}"
+    about = {"model": model.get("name"), "fingerprint": model.get("fingerprint")}
+    of_ablations = dict.fromkeys(("ablation", "metric", "labels"))
+    return _series(scores["scores"], name=name, source=source, kind="scores", **of_ablations, **about)
+
+
+def _series(rows: Any, **about: Any) -> Series:
+    """Raises TypeError or ValueError if the rows are no lists of finite numbers or None, or all are None."""
+    values = [[None if value is None else float(value) for value in row] for row in rows]
+    measured = [value for value in chain(*values) if value is not None]
+    if not measured or not all(map(isfinite, measured)):
+        raise ValueError("a number is not finite" if measured else "no head was measured")
+    return {**about, "n_heads": len(measured), "values": values}
+
+
+def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str, Any]]:
+    """Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`.
+
+    Series of different models are noted, once for two models, of which there may be many series.
+
+    Raises:
+        RunError: If the heads, or the metrics of two ablations, are not the same.
+        LabelError: If two ablations are of different labels.
+    """
+    pairs = list(combinations(series, 2))
+    told: list[set[str | None]] = []
+    for first, second in pairs:
+        _check(first, second)
+    for first, second in pairs:
+        models = {first["fingerprint"], second["fingerprint"]}
+        if len(models) == 2 and None not in models and models not in told:
+            told.append(models)
+            reporter.note(
+                f"{first['name']} and {second['name']} are of different models: head 1:1 of one need have nothing to "
+                "do with head 1:1 of the other, unless they were fine-tuned from the same weights"
+            )
+    return [
+        {
+            "first": first["name"],
+            "second": second["name"],
+            "first_measure": _measure(first, second),
+            "second_measure": _measure(second, first),
+            **correlate(_flat(first, second), _flat(second, first)),
+        }
+        for first, second in pairs
+    ]
+
+
+def _check(first: Series, second: Series) -> None:
+    shapes = [[len(row) for row in each["values"]] for each in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise RunError(
+            f"all series must be of the same heads; {first['name']} ({first['source']}) has {shapes[0]} heads a layer, "
+            f"{second['name']} ({second['source']}) has {shapes[1]}. Correlate models of one shape"
+        )
+    if "scores" in (first["kind"], second["kind"]):
+        return
+    # The order of labels is that of the file, and the metrics do not depend on it.
+    if sorted(first["labels"] or ()) != sorted(second["labels"] or ()):
+        named = [", ".join(each["labels"] or ()) or "scores instead of labels" for each in (first, second)]
+        raise LabelError(
+            f"two ablations must be of the same labels; {first['name']} has {named[0]}, {second['name']} has "
+            f"{named[1]}. Correlate data sets of one kind of task"
+        )
+    if first["metric"] != second["metric"]:
+        raise RunError(
+            f"two ablations must be of the same metric; {first['name']} is of {first['metric']}, {second['name']} is "
+            f"of {second['metric']}. Repeat one of them with the metric of the other"
+        )
+
+
+def _measure(series: Series, other: Series) -> str:
+    """What its numbers stand for when they are compared with another series."""
+    if series["kind"] == "scores":
+        return SCORE
+    if other["kind"] == "ablation":
+        return DIFFERENCE
+    return LOSS if series["ablation"] == "without-one" else ALONE
+
+
+def _flat(series: Series, other: Series) -> np.ndarray:
+    """`(total heads,)`, NaN where a head was not measured; larger for a head that matters more, beside scores."""
+    flat = np.asarray([*chain(*series["values"])], dtype=np.float64)
+    return -flat if _measure(series, other) == LOSS else flat

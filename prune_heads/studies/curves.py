@@ -1,30 +1,128 @@
-"""Several criteria on one task: the metric as heads go in each one's order (paper, figure 3)."""
+"""The metric as heads go, in the orders of several criteria on one task (paper, figure 3)."""
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prune_heads.ablation import predict_masks
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
-from prune_heads.heads import HeadMask
+from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import criterion_of
 from prune_heads.options import Curves, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Admit, Study, anyone
-from prune_heads.statistics import area_under_curve, correlate, shares_pruned
-from prune_heads.studies.measuring import Measured, check_defined, warn_if_below_chance
-from prune_heads.studies.orders import Order, order_of
-from prune_heads.studies.scoring import examples_to_score_on, note_oracle
+from prune_heads.selection import alone, lowest_first, select, step_counts
+from prune_heads.statistics import area_under_curve, correlate, metric_interval
+from prune_heads.studies.scoring import examples_to_score_on, note_oracle, score
 from prune_heads.studies.setup import identify, identify_split, load_splits, load_subject, predictions_of
+from prune_heads.surgery import removed_heads
 
 _BAND = (0.025, 0.975)
 """What several draws are summed up by: 95% of them."""
+
+
+class Order(NamedTuple):
+    """What a criterion says of the heads of a model, and the masks that follow from it."""
+
+    criterion: str | None
+    """As records name it; None for scores of unknown origin."""
+    estimator: str | None
+    """None for a criterion that has none."""
+    scored_on: str | None
+    """The split; None for a criterion that looks at none."""
+    rescored: bool
+    scores: HeadScores
+    """Of all heads, before any is pruned; of several draws, the first."""
+    draws: Sequence[Sequence[HeadMask]]
+    """The masks at each step of the curve; one draw, but for the criterion `random`."""
+
+
+class Measured:
+    """What a model answers on a split under the masks of curves; what is asked for twice is computed once."""
+
+    def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int) -> None:
+        """Under masks that hold the heads that are gone; `seed` is of the bootstrap."""
+        self.predictions, self.kept = predictions, predict_masks(predictions, masks)
+        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))
+        """The headline metric."""
+        self.interval = cache(
+            lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
+        )
+        """Its 95% interval, by the bootstrap."""
+
+    def answers(self, mask: HeadMask) -> NDArray[Any]:
+        """What is predicted."""
+        return self.predictions.answers(self.kept[mask])
+
+
+# long: one study from its options to its record, a stage a paragraph
+def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
+    """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
+
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
+
+    Args:
+        setup: Model, task, conditions and store.
+        options: Which criteria, where.
+        reporter: Told about stages and notes.
+        admit: Called with the run's identity before the long work; it may refuse by raising.
+
+    Raises:
+        DataError: If the metric is undefined on a split.
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+        PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
+    """
+    rows = [criterion_of(name) for name in options.criterion]  # one's own that does not fit is refused before all else
+    study = Study("curve", reporter, admit)
+    subject = load_subject(setup, reporter)
+    splits = load_splits(setup, subject, options.split, reporter)
+    every = [predictions_of(setup, subject, split, reporter) for split in splits]
+    going = among(options, every[0].gone)
+    examples = _examples(subject, setup, options, every, reporter)
+    names = [row.name or name for row, name in zip(rows, options.criterion, strict=True)]
+    sources = {row.name: row.source for row in rows if row.name}  # of one's own
+    study.begin(
+        configuration={
+            **setup.configuration(),
+            **options.configuration(),
+            **({"criteria": names, "criterion_source": sources} if sources else {}),
+        },
+        **identify(subject, splits),
+        scored_on={name: identify_split(each.split) for name, each in examples.items()},
+    )
+    for each in every:
+        each.check_defined()
+    study.lap("load")
+    orders = [order_of(subject, options, name, examples.get(name), going) for name in options.criterion]
+    study.lap("score")
+    masks = [mask for order in orders for draw in order.draws for mask in draw]
+    measured = []
+    for each in every:
+        measured.append(Measured(each, masks, options.seed))
+        each.warn_if_below_chance(measured[-1].kept[each.gone])
+    study.lap("evaluate")
+    lines = [line_of(order, measured, options.steps) for order in orders]
+    study.lap("statistics")
+    there = ~np.concatenate((going - every[0].gone).keep())
+    scored = [(order.criterion, order.scores.flat()[there]) for order in orders if order.criterion != "random"]
+    return study.record(
+        subject.device,
+        task=subject.task.spec.name,
+        headline=every[0].metric,
+        lines=lines,
+        correlations=[
+            {"first": first, "second": second, **correlate(a, b)} for (first, a), (second, b) in combinations(scored, 2)
+        ],
+    )
 
 
 def among(options: Curves, gone: HeadMask) -> HeadMask:
@@ -46,147 +144,6 @@ def among(options: Curves, gone: HeadMask) -> HeadMask:
     return found
 
 
-# long: one study from its options to its record, a stage a paragraph
-def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
-    """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
-
-    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
-
-    Args:
-        setup: Model, task, conditions and store.
-        options: Which criteria, where.
-        reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
-
-    Raises:
-        DataError: If the metric is undefined on a split.
-        HeadDescriptorError: If a block is not there, or no head is left in them.
-        PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
-    """
-    for name in options.criterion:
-        criterion_of(name)  # one's own that does not fit is refused before all else
-    study = Study("curve", reporter, admit)
-    subject = load_subject(setup, reporter)
-    splits = load_splits(setup, subject, options.split, reporter)
-    every = [predictions_of(setup, subject, split, reporter) for split in splits]
-    going = among(options, every[0].gone)
-    examples = _examples(subject, setup, options, every, reporter)
-    study.begin(
-        configuration={**setup.configuration(), **options.configuration(), **_own_criteria(options)},
-        **identify(subject, splits),
-        scored_on={name: identify_split(each.split) for name, each in examples.items()},
-    )
-    for each in every:
-        check_defined(each)
-    study.lap("load")
-    orders = [
-        order_of(
-            subject,
-            options.by(name),
-            examples.get(name),
-            n_steps=options.steps,
-            n_draws=options.draws,
-            rescore=options.rescore,
-            among=going,
-        )
-        for name in options.criterion
-    ]
-    study.lap("score")
-    masks = [mask for order in orders for draw in order.draws for mask in draw]
-    measured = []
-    for each in every:
-        measured.append(Measured(each, predict_masks(each, masks), options.seed))
-        warn_if_below_chance(each, measured[-1].kept[each.gone])
-    study.lap("evaluate")
-    lines = [line_of(order, measured, options.steps) for order in orders]
-    study.lap("statistics")
-    return study.record(
-        subject.device,
-        task=subject.task.spec.name,
-        headline=every[0].metric,
-        lines=lines,
-        correlations=_correlations(orders, going - every[0].gone),
-    )
-
-
-def _own_criteria(options: Curves) -> dict[str, Any]:
-    """For records: the names and sources of criteria of one's own; nothing where all are of the table."""
-    rows = [criterion_of(name) for name in options.criterion]
-    names = [row.name or name for row, name in zip(rows, options.criterion, strict=True)]
-    own = {row.name: row.source for row in rows if row.name}
-    return {"criteria": names, "criterion_source": own} if own else {}
-
-
-def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[str, Any]:
-    """One criterion's curve on every split."""
-    points = [
-        {"split": each.split, "percent": _percent(step, n_steps), **_point(each, masks)}
-        for step, masks in enumerate(zip(*order.draws, strict=True))
-        for each in measured
-    ]
-    return {
-        "criterion": order.criterion,
-        "estimator": order.estimator,
-        "rescored": order.rescored,
-        "n_draws": len(order.draws),
-        "scored_on": order.scored_on,
-        "scores": None if len(order.draws) > 1 else order.scores.to_json()["scores"],
-        "areas": areas(points),
-        "points": points,
-    }
-
-
-def areas(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Split -> area under its points; of several draws that of their means, which is the mean of their areas."""
-    found = {}
-    for split in dict.fromkeys(point["split"] for point in points):
-        own = [point for point in points if point["split"] == split]
-        shares = shares_pruned([point["n_pruned"] for point in own])
-        found[split] = area_under_curve(shares, [point["value"] for point in own])
-    return found
-
-
-def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of format 1, whose areas are over the percent that was asked for, in today's."""
-    lines = [{**line, "areas": areas(line["points"])} for line in record["lines"]]
-    return {**record, "format": FORMATS["curve"], "lines": lines}
-
-
-def _point(measured: Measured, masks: Sequence[HeadMask]) -> dict[str, Any]:
-    """A single draw with the interval of its metric, or the mean of several and where 95% of them lie."""
-    values = [measured.value(mask) for mask in masks]
-    if len(masks) == 1:
-        low, high = measured.interval(masks[0])
-    else:
-        low, high = np.quantile(values, _BAND).tolist()
-    return {
-        "n_pruned": len(masks[0]),
-        "value": statistics.mean(values),  # exact: of equal numbers it is the number
-        "low": low,
-        "high": high,
-        "heads_pruned": masks[0].descriptors() if len(masks) == 1 else None,
-    }
-
-
-def _percent(step: int, n_steps: int) -> int | float:
-    percent = 100 * step / n_steps
-    return int(percent) if percent.is_integer() else percent
-
-
-def _correlations(orders: Sequence[Order], asked: HeadMask) -> list[dict[str, Any]]:
-    """How the scores of each two criteria agree, over the heads that can go; a random one agrees with none."""
-    there = ~np.concatenate(asked.keep())
-    scored = [order for order in orders if order.criterion != "random"]
-    return [
-        {
-            "first": a.criterion,
-            "second": b.criterion,
-            **correlate(a.scores.flat()[there], b.scores.flat()[there]).to_json(),
-        }
-        for a, b in combinations(scored, 2)
-    ]
-
-
 def _examples(
     subject: Subject, setup: Setup, options: Curves, every: Sequence[Predictions], reporter: Reporter
 ) -> dict[str, Predictions]:
@@ -203,3 +160,93 @@ def _examples(
     for name, each in found.items():
         note_oracle(name, each.split, [one.split for one in every], reporter)
     return found
+
+
+def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:
+    """Score the heads and put them in order, lowest score first; heads that are gone go first of all.
+
+    To score again is to do so at every step, with the heads masked that went before, as the authors' exact mode does.
+    A head that has gone stays so. Criteria that look at no data say the same of a head whatever the others do; they
+    are asked once. The criterion `random` draws with the seeds `options.seed`, `options.seed + 1`, ...
+
+    Args:
+        subject: The model on the task.
+        options: How heads are scored, in how many steps they go, and how often orders are drawn.
+        criterion: Its name.
+        examples: To score on; None for a criterion that looks at none.
+        going: The heads that may go.
+
+    Raises:
+        PruneHeadsError: See `score`.
+    """
+    scoring, n_steps = options.by(criterion), options.steps
+    gone = removed_heads(subject.model)
+    first = scores = score(subject, scoring, examples).scores
+    if rescored := options.rescore and examples is not None:
+        masks, counts = [gone], step_counts(gone, n_steps, going)
+        for n in counts[1:]:
+            before = masks[-1]
+            if before != gone and len(before) < n < counts[-1]:
+                scores = score(subject, scoring, examples, masked=before).scores
+            masks.append(select(scores, n, gone=before, units=alone(going)))
+        draws = [masks]
+    else:
+        others = range(1, options.draws if criterion == "random" else 1)
+        drawn = [score(subject, replace(scoring, seed=scoring.seed + i)).scores for i in others]
+        draws = [lowest_first(each, gone, n_steps, among=going) for each in (first, *drawn)]
+    asked = scoring.configuration()
+    on = None if examples is None else examples.split.name
+    return Order(asked["criterion"], asked["estimator"], on, rescored, first, draws)
+
+
+def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[str, Any]:
+    """One criterion's curve on every split: a single draw with intervals, or the mean of several and their band."""
+    points = []
+    for step, masks in enumerate(zip(*order.draws, strict=True)):
+        for each in measured:
+            point = point_of(each, masks[0], step, n_steps)
+            if len(masks) == 1:
+                low, high = each.interval(masks[0])
+            else:
+                values = [each.value(mask) for mask in masks]
+                low, high = np.quantile(values, _BAND).tolist()
+                mean = statistics.mean(values)  # exact: of equal numbers it is the number
+                point |= {"value": mean, "heads_pruned": None}
+            points.append({**point, "low": low, "high": high})
+    return {
+        "criterion": order.criterion,
+        "estimator": order.estimator,
+        "rescored": order.rescored,
+        "n_draws": len(order.draws),
+        "scored_on": order.scored_on,
+        "scores": None if len(order.draws) > 1 else order.scores.to_json()["scores"],
+        "areas": areas(points),
+        "points": points,
+    }
+
+
+def point_of(measured: Measured, mask: HeadMask, step: int, n_steps: int) -> dict[str, Any]:
+    """A point of a curve: the headline metric under a mask."""
+    percent = 100 * step / n_steps
+    return {
+        "split": measured.predictions.split.name,
+        "percent": int(percent) if percent.is_integer() else percent,
+        "n_pruned": len(mask),
+        "value": measured.value(mask),
+        "heads_pruned": mask.descriptors(),
+    }
+
+
+def areas(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Split -> area under its points; of several draws that of their means, which is the mean of their areas."""
+    found = {}
+    for split in dict.fromkeys(point["split"] for point in points):
+        own = [point for point in points if point["split"] == split]
+        found[split] = area_under_curve([point["n_pruned"] for point in own], [point["value"] for point in own])
+    return found
+
+
+def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of format 1, whose areas are over the percent that was asked for, in today's."""
+    lines = [{**line, "areas": areas(line["points"])} for line in record["lines"]]
+    return {**record, "format": FORMATS["curve"], "lines": lines}

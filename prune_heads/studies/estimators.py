@@ -1,22 +1,19 @@
 """The estimators of gate gradients against each other, and against the running sum that a script takes for one."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from prune_heads.ablation import predict_masks
-from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import ESTIMATORS, GateGradients, running_sum
+from prune_heads.heads import HeadMask
+from prune_heads.importance import ESTIMATORS, running_sum
 from prune_heads.options import Comparison, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
 from prune_heads.selection import count_for_fraction, lowest_first, select
-from prune_heads.statistics import compare_areas, correlate, shares_pruned
-from prune_heads.studies.curves import areas
-from prune_heads.studies.measuring import Measured, check_defined, warn_if_below_chance
+from prune_heads.statistics import compare_areas, correlate
+from prune_heads.studies.curves import Measured, areas, point_of
 from prune_heads.studies.scoring import examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_split, load_split, load_subject, predictions_of
 
@@ -25,24 +22,14 @@ REFERENCE = "example"
 """The estimator of the paper's equation 2, which the others are compared with."""
 
 
-@dataclass(frozen=True)
-class _Ordered:
-    """The heads in the order of one of the scores."""
-
-    scores: HeadScores
-    masks: Sequence[HeadMask]
-    """At each step of the curve."""
-    half: HeadMask
-    """With half of the heads gone."""
-
-
 # long: one study from its options to its record, a stage a paragraph
 def compare_estimators(
     setup: Setup, options: Comparison, reporter: Reporter, *, admit: Admit = anyone
 ) -> dict[str, Any]:
     """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
 
-    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
+    normalised.
 
     Args:
         setup: Model, task, conditions and store. Its batch size is that of the estimator `batch`.
@@ -58,7 +45,7 @@ def compare_estimators(
     subject = load_subject(setup, reporter)
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     predictions = predictions_of(setup, subject, split, reporter)
-    check_defined(predictions)
+    predictions.check_defined()
     scoring = Scoring(score_examples=options.score_examples, seed=options.seed)
     examples = examples_to_score_on(subject, setup, scoring, reporter)
     assert examples is not None
@@ -72,17 +59,53 @@ def compare_estimators(
     assert gradients is not None
     gone = predictions.gone
     n_half = max(len(gone), count_for_fraction(gone.n_total, 0.5))
-    orders = {
-        name: _Ordered(scores, lowest_first(scores, gone, options.steps), select(scores, n_half, gone=gone))
-        for name, scores in all_scores(gradients, subject.batch_size).items()
-    }
+    scores = {name: each.score(gradients, subject.batch_size) for name, each in ESTIMATORS.items()}
+    scores[RUNNING_SUM] = running_sum(gradients)
+    orders = {name: lowest_first(each, gone, options.steps) for name, each in scores.items()}
+    halves = {name: select(each, n_half, gone=gone) for name, each in scores.items()}
     study.lap("score")
-    masks = [mask for order in orders.values() for mask in (*order.masks, order.half)]
-    measured = Measured(predictions, predict_masks(predictions, masks), options.seed)
-    warn_if_below_chance(predictions, measured.kept[gone])
+    masks = [mask for name in scores for mask in (*orders[name], halves[name])]
+    measured = Measured(predictions, masks, options.seed)
+    predictions.warn_if_below_chance(measured.kept[gone])
     study.lap("evaluate")
-    lines = [_line(name, orders, measured, options) for name in orders]
-    pairs = [_pair(a, b, orders, gone) for a, b in combinations(orders, 2)]
+
+    def answers(order: list[HeadMask]) -> list[Any]:
+        return [measured.answers(mask) for mask in order]
+
+    lines = []
+    for name, order in orders.items():
+        points = [point_of(measured, mask, step, options.steps) for step, mask in enumerate(order)]
+        difference = compare_areas(
+            predictions.measure,
+            [len(mask) for mask in order],
+            answers(orders[REFERENCE]),
+            answers(order),
+            predictions.references,
+            seed=options.seed,
+        )
+        half = halves[name]
+        lines.append(
+            {
+                "estimator": name,
+                "scores": scores[name].to_json()["scores"],
+                "area": areas(points)[split.name],
+                "area_difference": asdict(difference),
+                "half": {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()},
+                "points": points,
+            }
+        )
+    there = np.concatenate(gone.keep())
+    pairs = []
+    for first, second in combinations(scores, 2):
+        chosen, also = (halves[name].pruned - gone.pruned for name in (first, second))
+        pairs.append(
+            {
+                "first": first,
+                "second": second,
+                **correlate(scores[first].flat()[there], scores[second].flat()[there]),
+                "overlap": len(chosen & also) / len(chosen) if chosen else None,
+            }
+        )
     study.lap("statistics")
     return study.record(
         subject.device,
@@ -93,59 +116,3 @@ def compare_estimators(
         lines=lines,
         pairs=pairs,
     )
-
-
-def all_scores(gradients: GateGradients, batch_size: int) -> Mapping[str, HeadScores]:
-    """By every estimator, and by `RUNNING_SUM`; none normalised."""
-    scores = {name: each.score(gradients, batch_size) for name, each in ESTIMATORS.items()}
-    return {**scores, RUNNING_SUM: running_sum(gradients)}
-
-
-def _line(name: str, orders: Mapping[str, _Ordered], measured: Measured, options: Comparison) -> dict[str, Any]:
-    """One of the scores: its curve, the area under it, and the metric with half of the heads."""
-    order = orders[name]
-    points = [
-        {
-            "split": measured.split,
-            "percent": 100 * step / options.steps,
-            "n_pruned": len(mask),
-            "value": measured.value(mask),
-            "heads_pruned": mask.descriptors(),
-        }
-        for step, mask in enumerate(order.masks)
-    ]
-    predictions = measured.predictions
-    difference = compare_areas(
-        predictions.measure,
-        shares_pruned([len(mask) for mask in order.masks]).tolist(),
-        [measured.answers(mask) for mask in orders[REFERENCE].masks],
-        [measured.answers(mask) for mask in order.masks],
-        predictions.references,
-        seed=options.seed,
-    )
-    return {
-        "estimator": name,
-        "scores": order.scores.to_json()["scores"],
-        "area": areas(points)[measured.split],
-        "area_difference": {"value": difference.value, "low": difference.low, "high": difference.high},
-        "half": {
-            "n_pruned": len(order.half),
-            "value": measured.value(order.half),
-            "heads_pruned": order.half.descriptors(),
-        },
-        "points": points,
-    }
-
-
-def _pair(first: str, second: str, orders: Mapping[str, _Ordered], gone: HeadMask) -> dict[str, Any]:
-    """How two of the scores agree, over the heads that the model has."""
-    there = np.concatenate(gone.keep())
-    a, b = orders[first], orders[second]
-    correlation = correlate(a.scores.flat()[there], b.scores.flat()[there])
-    chosen = a.half.pruned - gone.pruned
-    return {
-        "first": first,
-        "second": second,
-        **correlation.to_json(),
-        "overlap": len(chosen & b.half.pruned) / len(chosen) if chosen else None,
-    }

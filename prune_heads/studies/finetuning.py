@@ -14,7 +14,7 @@ from prune_heads.checkpoints import Checkpoint, fingerprint, write_pruned, write
 from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
-from prune_heads.execution.holding import held
+from prune_heads.execution.claims import held
 from prune_heads.files import new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import check_objective, serving
 from prune_heads.options import NewFolder, Recipe, Setup

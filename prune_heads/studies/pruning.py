@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prune_heads.anatomy import Unit, attention_blocks, has_groups, shares_layers, units
+from prune_heads.anatomy import Unit, attention_blocks, units
 from prune_heads.costs import n_parameters, pruned_parameters
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
@@ -64,10 +64,8 @@ def count_chosen(choice: Choice, shape: HeadMask) -> int:
     Raises:
         HeadDescriptorError: If so many cannot be pruned.
     """
-    wanted = choice.n_heads
-    if wanted is None:
-        wanted = count_for_fraction(shape.n_total, choice.fraction or 0.0)
-    wanted = max(wanted, len(shape))
+    asked = count_for_fraction(shape.n_total, choice.fraction or 0.0) if choice.n_heads is None else choice.n_heads
+    wanted = max(asked, len(shape))
     check_count(wanted, shape, choice.min_per_layer)
     return wanted
 
@@ -85,20 +83,20 @@ def going_together(model: nn.Module, choice: Choice, mode: Mode, reporter: Repor
             not asked for.
     """
     blocks = attention_blocks(model)
-    if has_groups(blocks) and mode == "remove" and choice.needs_scores and not choice.groups:
+    has_groups = any(block.group_size > 1 for block in blocks)
+    if has_groups and mode == "remove" and choice.needs_scores and not choice.groups:
         raise HeadDescriptorError(
             f"heads of this model share keys and values ({blocks[0].n_heads} heads, {blocks[0].n_kv_heads} of keys and "
             "values a layer) and are removed by whole groups: add --groups to choose groups by their mean score, or "
             "take --mode zero, which zeroes single heads"
         )
-    if shares_layers(blocks):
+    shares_layers = any(block.n_depths > 1 for block in blocks)
+    if shares_layers:
         reporter.note(
             f"layers of this model share their weights: a head goes from all {blocks[0].n_depths} of them at once"
             + (", by its mean score" if choice.needs_scores else "")
         )
-    if choice.groups or shares_layers(blocks):
-        return units(blocks, groups=choice.groups)
-    return None
+    return units(blocks, groups=choice.groups) if choice.groups or shares_layers else None
 
 
 def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
@@ -129,13 +127,18 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
         MaskNotAppliedError: If gates do nothing, or the logits after surgery are not those under gates.
     """
     prove_gates(model, inputs)
-    before, pruned = n_parameters(model), pruned_parameters(attention_blocks(model), mask)
-    with torch.inference_mode(), gated(model, gates_of(model, mask)):
-        expected = _compared(model, inputs)
+    parameters = {"before": n_parameters(model), "pruned": pruned_parameters(attention_blocks(model), mask)}
+
+    @torch.inference_mode()
+    def numbers() -> Tensor:
+        """All numbers of the output, `(n,)`."""
+        return torch.cat([tensor.float().flatten() for tensor in compared(model(**inputs))])
+
+    with gated(model, gates_of(model, mask)):
+        expected = numbers()
     SURGERY[mode](model, mask)
     try:
-        with torch.inference_mode():
-            got = _compared(model, inputs)
+        got = numbers()
     except RuntimeError as error:  # a forward that counts on heads that are gone
         raise MaskNotAppliedError(
             f"a model after --mode {mode} must still run; this one fails: {error}. Try --mode zero, or a newer "
@@ -148,34 +151,19 @@ def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Ten
             f"a model after --mode {mode} must give the logits that it gives under gates; they differ "
             f"by {difference:.3g}"
         )
-    return {"before": before, "pruned": pruned}
-
-
-def _compared(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """All numbers of the output, `(n,)`."""
-    return torch.cat([tensor.float().flatten() for tensor in compared(model(**inputs))])
+    return parameters
 
 
 def compare(predictions: Predictions, base: Kept, pruned: Kept, seed: int) -> list[dict[str, Any]]:
     """One row a metric: base, pruned, and their difference with its 95 % interval (paired bootstrap)."""
     before, after = predictions.metrics(base), predictions.metrics(pruned)
-    first, second = predictions.answers(base), predictions.answers(pruned)
-    references = predictions.references
+    answers, references = (predictions.answers(base), predictions.answers(pruned)), predictions.references
     rows = []
     for name, measure in predictions.objective.measures.items():
-        difference = paired_bootstrap(measure, first, second, references, seed=seed)
-        rows.append(
-            {
-                "split": predictions.split.name,
-                "metric": name,
-                "n_examples": len(references),
-                "base": before[name],
-                "pruned": after[name],
-                "difference": after[name] - before[name],
-                "low": difference.low,
-                "high": difference.high,
-            }
-        )
+        found = paired_bootstrap(measure, *answers, references, seed=seed)
+        about: dict[str, Any] = {"split": predictions.split.name, "metric": name, "n_examples": len(references)}
+        values = {"base": before[name], "pruned": after[name], "difference": after[name] - before[name]}
+        rows.append({**about, **values, "low": found.low, "high": found.high})
     return rows
 
 

@@ -9,7 +9,6 @@ from prune_heads.options import Choice, RunOptions, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
 from prune_heads.studies.lab import Lab
-from prune_heads.studies.measuring import warn_if_below_chance
 from prune_heads.studies.pruning import chosen, compare, count_chosen, counted, curve, going_together, prune
 from prune_heads.studies.scoring import Found, configuration_of, note_oracle
 from prune_heads.studies.setup import identify_metric, identify_split
@@ -72,7 +71,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions, *, admi
     with reporter.stage("base metric", n_examples) as progress:
         for each in every:
             base.append(each.of(gone, progress))
-            warn_if_below_chance(each, base[-1])
+            each.warn_if_below_chance(base[-1])
     study.lap("base")
     scored = None
     if scores_needed:

@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
-from prune_heads.importance.criteria import asked_masks
+from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, asked_masks, criterion_of
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.results import Scores
-from prune_heads.studies.measuring import check_defined
 from prune_heads.studies.setup import load_split, predictions_of
 from prune_heads.studies.spreading import Spread
 from prune_heads.tasks.task import Split
@@ -103,7 +101,7 @@ def score(
     if not criterion.needs_data:
         examples = None
     if examples is not None and criterion.looks_at == "answers":
-        check_defined(examples)  # the masks are proved where they are computed
+        examples.check_defined()  # the masks are proved where they are computed
         if spread is not None:
             spread.answers([(examples, asked_masks(examples, masked))])
     elif examples is not None:

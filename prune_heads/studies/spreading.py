@@ -18,15 +18,13 @@ import torch
 from prune_heads.ablation import predict_masks
 from prune_heads.checkpoints import BUILT_IN
 from prune_heads.errors import RunError
-from prune_heads.execution.cluster import connected
-from prune_heads.execution.shards import Shards
+from prune_heads.execution.cluster import Shards, connected
 from prune_heads.heads import HeadMask
-from prune_heads.importance import GateGradients, batch_rows, model_without
-from prune_heads.importance.gradient import BatchRows, in_file_order
+from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
 from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Reporter, Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionKey
 from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.tasks.task import Split
@@ -46,21 +44,14 @@ class _Part(NamedTuple):
     """For the progress."""
 
 
-class _Found(NamedTuple):
-    value: Any
-    notes: list[str]
-    device: str
-
-
 @contextmanager
 def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator["Spread | None"]:
     """Join a cluster for the time of a block; None for this process. Comes first: a cluster may be out of reach."""
     if cluster.shards is None:
         yield None
         return
-    spread = Spread(setup, Shards(cluster.shards, cluster.address), reporter)
     with connected(cluster.address):
-        yield spread
+        yield Spread(setup, Shards(cluster.shards, cluster.address), reporter)
 
 
 @dataclass(frozen=True)
@@ -133,49 +124,44 @@ class Spread:
                 begin, parts, lambda part, _: progress(part.n_examples), gpus=self.setup.device != "cpu"
             )
         here = every[0].subject.device.type
-        notes = [note for each in found for note in each.notes]
-        notes += [f"{stage}: computed on {each.device}" for each in found if each.device != here]
-        for note in dict.fromkeys(notes):
-            if note not in self.reporter.notes:
-                self.reporter.note(note)
-        return [each.value for each in found]
+        for note in [note for _, notes, _ in found for note in notes]:
+            self.reporter.note(note)
+        for device in [device for _, _, device in found if device != here]:
+            self.reporter.note(f"{stage}: computed on {device}")
+        return [value for value, _, _ in found]
 
 
 @dataclass(frozen=True)
 class _Begin:
-    """Loads in a worker what its parts need."""
+    """Loads in a worker the one model that its parts need."""
 
     setup: Setup
     splits: tuple[Split, ...]
     keys: tuple[PredictionKey, ...]
     """What the one who asks calls the predictions of each split without a mask."""
 
-    def __call__(self, threads: int) -> Callable[[_Part], _Found]:
+    def __call__(self, threads: int) -> Callable[[_Part], tuple[Any, list[str], str]]:
         os.environ.pop("OMP_NUM_THREADS", None)  # Ray's; a small model takes one thread, as it does alone
         torch.set_num_threads(threads)
-        return _Worker(self)
+        reporter = Reporter()
+        subject = load_subject(self.setup, reporter)
+        every = [predictions_of(self.setup, subject, each, reporter) for each in self.splits]
+        same = set[int]()
 
+        def do(part: _Part) -> tuple[Any, list[str], str]:
+            """What was found, the notes, and the type of the device."""
+            predictions = every[part.split]
+            if part.split not in same and predictions.key(predictions.gone) != self.keys[part.split]:
+                raise RunError(  # a folder or a name may stand for something else on another node
+                    "every node of the cluster must load the same model and tokenizer; one has others under the name "
+                    f"{subject.classifier.name}. Put them on a file system that all nodes share"
+                )
+            same.add(part.split)
+            reporter.notes.clear()
+            value = part.do(predictions)
+            return value, list(reporter.notes), subject.device.type
 
-class _Worker:
-    """Does parts, with one model."""
-
-    def __init__(self, begun: _Begin) -> None:
-        self.reporter, self.keys = Silent(), begun.keys
-        self.subject = load_subject(begun.setup, self.reporter)
-        self.every = [predictions_of(begun.setup, self.subject, each, self.reporter) for each in begun.splits]
-        self.same: set[int] = set()
-
-    def __call__(self, part: _Part) -> _Found:
-        predictions = self.every[part.split]
-        if part.split not in self.same and predictions.key(predictions.gone) != self.keys[part.split]:
-            raise RunError(  # a folder or a name may stand for something else on another node
-                "every node of the cluster must load the same model and tokenizer; one has others under the name "
-                f"{self.subject.classifier.name}. Put them on a file system that all nodes share"
-            )
-        self.same.add(part.split)
-        self.reporter.notes.clear()
-        value = part.do(predictions)
-        return _Found(value, list(self.reporter.notes), self.subject.device.type)
+        return do
 
 
 def _rows(

@@ -11,8 +11,7 @@ from prune_heads.coverage.mixing import mixers
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError
 from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import criterion_of
-from prune_heads.importance.criteria import random_scores
+from prune_heads.importance import criterion_of, random_scores
 from prune_heads.options import Ablation, Bench, Choice, Cluster, Masked, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -20,7 +19,6 @@ from prune_heads.runs import Admit, Study, anyone
 from prune_heads.statistics import compare_paired, metric_interval
 from prune_heads.studies.ablating import ablate, contract
 from prune_heads.studies.bench import bench, original_of
-from prune_heads.studies.measuring import warn_if_below_chance
 from prune_heads.studies.pruning import chosen, counted, going_together, prune, read_heads
 from prune_heads.studies.scoring import Found, configuration_of, examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_model, load_model, load_split, load_subject, predictions_of
@@ -44,7 +42,7 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
     with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
         logits = predictions.of(mask, progress)
     if not mask:
-        warn_if_below_chance(predictions, logits)
+        predictions.warn_if_below_chance(logits)
     answers, measures = predictions.answers(logits), predictions.objective.measures
     return {
         "task": subject.task.spec.name,

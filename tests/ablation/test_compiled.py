@@ -17,7 +17,7 @@ sys.path.insert(0, sys.argv[1])
 import torch
 from tiny import tiny_inputs, tiny_model
 from prune_heads import gated, gates_of
-from prune_heads.ablation.compiled import with_compiled_layers
+from prune_heads.ablation.forward import with_compiled_layers
 from prune_heads.ablation.plan import plan
 from prune_heads.errors import PruneHeadsError
 from prune_heads.heads import HeadMask

@@ -6,7 +6,8 @@ from tiny import ENCODERS, model_class, tiny_inputs, tiny_model
 
 from prune_heads import attention_blocks, gated, gates_of, remove_heads
 from prune_heads.ablation import KINDS, ablations
-from prune_heads.ablation.plan import TOLERANCE, Plan, plan
+from prune_heads.ablation.forward import Plan
+from prune_heads.ablation.plan import TOLERANCE, plan
 from prune_heads.heads import HeadMask
 from prune_heads.surgery import removed_heads
 

@@ -6,7 +6,7 @@ import torch
 from prune_heads import gated, gates_of
 from prune_heads.ablation import KINDS, ablations
 from prune_heads.ablation.plan import plan
-from prune_heads.coverage.table import committed_table
+from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.surgery import removed_heads
 

@@ -13,7 +13,7 @@ from forked import Forked
 from prune_heads.ablation import ManyMasks
 from prune_heads.predictions import Predictions
 from prune_heads.store import PredictionStore, unfinished
-from prune_heads.store.folder import Folder
+from prune_heads.store.objects import Folder
 
 N_EXAMPLES, BATCH_SIZE = 120, 4
 N_BATCHES = N_EXAMPLES // BATCH_SIZE

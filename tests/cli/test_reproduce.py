@@ -7,8 +7,7 @@ from typing import get_args
 
 import pytest
 
-from prune_heads.execution.claims import Claims, Owner
-from prune_heads.execution.holding import NAME, held
+from prune_heads.execution.claims import NAME, Claims, Owner, held
 from prune_heads.options import Conditions, Setup
 from prune_heads.options.choices import Reproduction
 from prune_heads.paper import default_subjects, default_task

@@ -5,7 +5,7 @@ import pytest
 
 from prune_heads.heads import HeadMask
 from prune_heads.store import Journal, PredictionKey, PredictionStore
-from prune_heads.store.folder import Folder
+from prune_heads.store.objects import Folder
 
 
 def put(root, heads="", *, model="bert", n_examples=5):

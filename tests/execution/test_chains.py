@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from chain_steps import append, at_once, die, fail, fail_after, say, stay, wait_for
+from chain_steps import append, die, fail, fail_after, say, stay, wait_for
 
 from prune_heads.errors import DataError, RunError
-from prune_heads.execution.chains import Chain, run_chains
+from prune_heads.execution.pool import Chain, run_chains
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -40,7 +40,7 @@ def test_a_chain_keeps_its_order_and_each_line_its_name(tmp_path, capfd):
             for file in files
         ],
         2,
-        at_once,
+        share_threads=False,
     )
     assert [file.read_text() for file in files] == ["0 1 2 3 4 "] * 3
     said = capfd.readouterr().err.splitlines()
@@ -59,7 +59,7 @@ def test_an_error_ends_the_others(tmp_path):
         run_chains(
             [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(fail_after, tmp_path / "pid")])],
             2,
-            at_once,
+            share_threads=False,
         )
     assert gone(int((tmp_path / "pid").read_text()))
 
@@ -67,7 +67,9 @@ def test_an_error_ends_the_others(tmp_path):
 def test_a_process_that_is_killed_is_an_error_with_its_cure(tmp_path):
     with pytest.raises(RunError, match=r"one was killed, often for memory.*take fewer --jobs"):
         run_chains(
-            [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(die, tmp_path / "pid")])], 2, at_once
+            [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(die, tmp_path / "pid")])],
+            2,
+            share_threads=False,
         )
     assert gone(int((tmp_path / "pid").read_text()))
 
@@ -77,11 +79,11 @@ def test_processes_end_with_who_started_them(number, tmp_path):
     script = (
         "import signal, sys; from functools import partial; from pathlib import Path\n"
         "from prune_heads.cli import signals\n"
-        "from chain_steps import at_once, stay; from prune_heads.execution.chains import Chain, run_chains\n"
+        "from chain_steps import stay; from prune_heads.execution.pool import Chain, run_chains\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it\n"
         "    signals.install()\n"
-        "    run_chains([Chain(n, [partial(stay, Path(sys.argv[1]) / n)]) for n in 'ab'], 2, at_once)\n"
+        "    run_chains([Chain(n, [partial(stay, Path(sys.argv[1]) / n)]) for n in 'ab'], 2, share_threads=False)\n"
     )
     (tmp_path / "parent.py").write_text(script)
     parent = subprocess.Popen(
@@ -98,5 +100,5 @@ def test_processes_end_with_who_started_them(number, tmp_path):
 
 def test_a_failure_in_the_first_step_leaves_the_rest(tmp_path):
     with pytest.raises(DataError):
-        run_chains([Chain("a", [fail, partial(append, tmp_path / "file", "x")])], 1, at_once)
+        run_chains([Chain("a", [fail, partial(append, tmp_path / "file", "x")])], 1, share_threads=False)
     assert not (tmp_path / "file").exists()

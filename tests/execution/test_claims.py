@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from prune_heads.execution import claims as claims_module
-from prune_heads.execution.claims import DEAD_AFTER_SECONDS, LATELY_SECONDS, Claims
-from prune_heads.execution.owner import Owner, machine
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, LATELY_SECONDS, Claims, Owner, machine
 
 TRIAL = "ab" + "0" * 62
 

@@ -14,7 +14,7 @@ from prune_heads.errors import RunError
 from prune_heads.execution.cluster import connected
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import sweep_of
-from prune_heads.execution.worker import Job, Worker, actors
+from prune_heads.execution.worker import Worker, actors
 
 pytestmark = on_ray
 SECONDS = 180
@@ -41,7 +41,7 @@ def test_every_trial_is_done_once_though_a_worker_and_a_node_are_lost(nodes, los
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    Worker(Job(folder, some.trials, begin), actors(nodes.address, jobs=4), events.append).work()
+    Worker(folder, some.trials, begin, actors(nodes.address, jobs=4), events.append).work()
     disturber.join()
     assert {trial.digest for trial in some.trials} == set(folder.done())
     assert list(folder.failed()) == []
@@ -58,7 +58,7 @@ def test_a_trial_that_kills_its_workers_fails_after_three_and_the_others_finish(
         {"log": str(tmp_path / "log"), "grid": {"criterion": ["dies", "a"]}}, KNOWN, name="s", shown="s.toml"
     )
     folder, events = SweepFolder.open(tmp_path / "s", some), []
-    Worker(Job(folder, some.trials, begin), actors(nodes.address, jobs=2), events.append).work()
+    Worker(folder, some.trials, begin, actors(nodes.address, jobs=2), events.append).work()
     assert [folder.failure(digest)["values"]["criterion"] for digest in folder.failed()] == ["dies"]
     assert [event.kind for event in events].count("failed") == 1
     assert sorted(path.name[:3] for path in (tmp_path / "log").iterdir()) == ["m-a", "m-d", "m-d", "m-d"]
@@ -66,9 +66,9 @@ def test_a_trial_that_kills_its_workers_fails_after_three_and_the_others_finish(
 
 def test_workers_that_do_not_start(nodes, tmp_path):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
-    job = Job(SweepFolder.open(tmp_path / "s", some), some.trials, broken)
+    folder = SweepFolder.open(tmp_path / "s", some)
     with pytest.raises(RunError, match=r"^workers must start; one says ValueError: no trials here$"):
-        Worker(job, actors(nodes.address, jobs=1), print).work()
+        Worker(folder, some.trials, broken, actors(nodes.address, jobs=1), print).work()
 
 
 @pytest.fixture
@@ -95,11 +95,11 @@ def test_a_cluster_that_is_not_there(tmp_path, asked):
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     folder = SweepFolder.open(tmp_path / "s", some)
     with pytest.raises(RunError, match="must be that of a running Ray cluster; got auto: Could not find any"):
-        Worker(Job(folder, some.trials, begin), actors("auto"), lambda event: None).work()
+        Worker(folder, some.trials, begin, actors("auto"), lambda event: None).work()
 
 
 def test_without_ray(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     some = sweep_of({}, KNOWN, name="s", shown="s.toml")
     with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
-        Worker(Job(SweepFolder.open(tmp_path, some), some.trials, begin), actors(), print).work()
+        Worker(SweepFolder.open(tmp_path, some), some.trials, begin, actors(), print).work()

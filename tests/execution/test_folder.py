@@ -12,7 +12,7 @@ from null_work import bytes_of, here, kinds, started, sweep, work
 from prune_heads.errors import RunError
 from prune_heads.execution import folder as folder_module
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.worker import Job, Worker
+from prune_heads.execution.worker import Worker
 from prune_heads.reporting.sweep import status_report
 
 
@@ -39,7 +39,7 @@ def test_a_full_disk_stops_it_and_blames_no_trial(grid, tmp_path, monkeypatch):
 
     monkeypatch.setattr(folder_module, "write_json", full)
     with pytest.raises(RunError, match="No space left on device"):
-        Worker(Job(folder, grid.trials, begin), here).work()
+        Worker(folder, grid.trials, begin, here).work()
     monkeypatch.undo()
     assert list(folder.failed()) == list(folder.done()) == []
     assert not list((tmp_path / "s").rglob("*.partial"))

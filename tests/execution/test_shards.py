@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from shard_work import Begin
 
 from prune_heads.errors import DataError, RunError
+from prune_heads.execution.cluster import Shards, shares_of
 from prune_heads.execution.pool import MOST_DEATHS
-from prune_heads.execution.shards import Shards, shares_of
 
 pytestmark = on_ray
 SECONDS = 180
@@ -114,7 +114,7 @@ def test_without_ray(monkeypatch):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(1, 40), st.booleans())
 def test_all_workers_fit_at_once(cores, n, gpus):
     nodes = [{"CPU": float(c), "GPU": float(c // 4)} if c // 4 else {"CPU": float(c)} for c in cores]
-    shares = shares_of(nodes, n, gpus=gpus)
+    shares = dict(zip(("CPU", "GPU"), shares_of(nodes, n, gpus=gpus), strict=True))
     has_gpus = gpus and any("GPU" in node for node in nodes)
     assert (0 < shares["GPU"] <= 1) == has_gpus
     assert shares["CPU"] > 0

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,11 +12,10 @@ from null_trial import begin, no_trials, no_trials_at_first
 from null_work import bytes_of, here, kinds, started, sweep, work
 
 from prune_heads.errors import RunError
-from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims
+from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims, Owner, machine
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.owner import Owner, machine
 from prune_heads.execution.pool import MOST_DEATHS
-from prune_heads.execution.worker import Job, Worker, processes
+from prune_heads.execution.worker import Worker, processes, turned
 from prune_heads.reporting.sweep import status_report
 
 
@@ -57,7 +55,7 @@ def test_new_attempts_wait_longer_each_time_and_do_not_hold_up_others(log, tmp_p
     some = sweep(
         log=str(log), grid={"model": ["a", "b"]}, include=[{"fail": 3, "model": "c"}], exclude=[{"model": "b"}]
     )
-    folder, events = work(tmp_path / "s", some, dict(retries=3), sleep=sleep, clock=lambda: now[0])
+    folder, events = work(tmp_path / "s", some, retries=3, sleep=sleep, clock=lambda: now[0])
     of_c = [event.kind for event in events if event.values["model"] == "c"]
     assert of_c == ["started", "retried"] * 3 + ["started", "done"]
     assert 1 + 2 + 4 <= sum(slept) <= 1 + 2 + 4 + 4 * 0.5
@@ -67,14 +65,14 @@ def test_new_attempts_wait_longer_each_time_and_do_not_hold_up_others(log, tmp_p
 
 def test_enough_failures_stop_it(log, tmp_path):
     some = sweep(log=str(log), fail=9, seeds=list(range(9)))
-    _, events = work(tmp_path / "s", some, dict(stop_after=3))
+    _, events = work(tmp_path / "s", some, stop_after=3)
     assert kinds(events) == ["started", "failed"] * 3
 
 
 def test_being_told_to_stop_lets_the_running_trial_finish(grid, tmp_path):
     told = []
     folder = SweepFolder.open(tmp_path / "s", grid)
-    Worker(Job(folder, grid.trials, begin), here, told.append, lambda: len(told) >= 3).work()
+    Worker(folder, grid.trials, begin, here, told.append, lambda: len(told) >= 3).work()
     assert kinds(told) == ["started", "done", "started", "done"]
     assert work(tmp_path / "s", grid)[1][-1].kind == "done"
     assert len(list(folder.done())) == 12
@@ -109,7 +107,7 @@ def test_who_does_not_wait_leaves_trials_to_the_living_and_takes_those_of_the_de
             other.beat()
 
     events = []
-    worker = Worker(Job(folder, grid.trials, begin), here, events.append, waits=False, sleep=sleep)
+    worker = Worker(folder, grid.trials, begin, here, events.append, waits=False, sleep=sleep)
     worker.claims.clock = lambda: now[0]
     worker.work()
     assert other.holds(first) == is_alive
@@ -120,17 +118,16 @@ def test_who_does_not_wait_leaves_trials_to_the_living_and_takes_those_of_the_de
 
 def test_who_does_not_wait_runs_the_new_attempts_of_its_own_trials(log, tmp_path):
     some = sweep(log=str(log), fail=1)
-    folder, events = work(tmp_path / "s", some, dict(retries=1), waits=False)
+    folder, events = work(tmp_path / "s", some, retries=1, waits=False)
     assert kinds(events) == ["started", "retried", "started", "done"]
     assert len(list(folder.done())) == 1
 
 
 @given(st.integers(1, 400), st.integers(0, 10**9))
 def test_neighbours_begin_far_apart_and_each_has_all_trials(n, number):
-    job = Job(SweepFolder(Path("s")), list(range(n)), begin)
-    a, b = job.turned(number), job.turned(number + 1)
-    assert sorted(a.trials) == sorted(b.trials) == list(range(n))
-    apart = (b.trials[0] - a.trials[0]) % n
+    a, b = turned(range(n), number), turned(range(n), number + 1)
+    assert sorted(a) == sorted(b) == list(range(n))
+    apart = (b[0] - a[0]) % n
     assert min(apart, n - apart) >= int(n * 0.38)
 
 
@@ -172,7 +169,7 @@ def test_three_deaths_are_one_failure_of_those_that_are_tried_again(log, tmp_pat
     folder = SweepFolder.open(tmp_path / "s", some)
     for _ in range(MOST_DEATHS):
         dies_of(folder, some.trials[0], gone)
-    _, events = work(tmp_path / "s", some, dict(retries=1))
+    _, events = work(tmp_path / "s", some, retries=1)
     assert kinds(events) == ["retried", "started", "done"]
 
 
@@ -206,14 +203,13 @@ def test_workers_that_do_not_start_end_the_sweep_with_one_line(grid, tmp_path):
     with pytest.raises(
         RunError, match=r"workers must start; worker \d died 3 times in a row while it loaded \(exit code 3\)"
     ):
-        Worker(Job(folder, grid.trials, no_trials), processes(2)).work()
+        Worker(folder, grid.trials, no_trials, processes(2)).work()
 
 
 def test_workers_that_die_as_they_start_are_replaced(grid, log, tmp_path):
     (tmp_path / "starts").mkdir()
     folder = SweepFolder.open(tmp_path / "s", grid)
-    job = Job(folder, grid.trials, partial(no_trials_at_first, tmp_path / "starts"))
-    Worker(job, processes(2)).work()
+    Worker(folder, grid.trials, partial(no_trials_at_first, tmp_path / "starts"), processes(2)).work()
     assert len(list(folder.done())) == 12
     assert set(started(log).values()) == {1}
     assert len(list((tmp_path / "starts").iterdir())) == 3
@@ -229,7 +225,7 @@ def test_jobs_share_threads_and_the_gpus_that_may_be_used(jobs, n_threads, share
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     pool = processes(jobs, threads=4, gpus=["7", "gpu-5"])(lambda number: dict(os.environ), 9)
     for number in range(pool.n):
-        there = pool.crew.begin(number)
+        there = pool.begin(number)
         assert there.get("OMP_NUM_THREADS") == n_threads
         assert there["CUDA_VISIBLE_DEVICES"] == shared[number % len(shared)]
     assert pool.n == jobs

@@ -26,10 +26,10 @@ def test_matched_and_mismatched_agree(replication):
         differences(replication / f"without-one_mnli-{name}.tsv") for name in ("matched", "mismatched")
     )
     got = correlate(matched, mismatched)
-    assert got.n_heads == 144
-    assert round(got.pearson.value, 2) == 0.81
-    assert 0.74 < got.pearson.low < 0.81 < got.pearson.high < 0.87
-    assert got.spearman.low < got.spearman.value < got.spearman.high
+    assert got["n_heads"] == 144
+    assert round(got["pearson"]["value"], 2) == 0.81
+    assert 0.74 < got["pearson"]["low"] < 0.81 < got["pearson"]["high"] < 0.87
+    assert got["spearman"]["low"] < got["spearman"]["value"] < got["spearman"]["high"]
 
 
 def test_what_the_matched_table_says(replication):

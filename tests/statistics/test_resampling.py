@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_heads.statistics import METRICS
-from prune_heads.statistics import resampling as resampling_module
-from prune_heads.statistics.resampling import joint_counts, resampled_values
+from prune_heads.statistics import differences as resampling_module
+from prune_heads.statistics.differences import joint_counts, resampled_values
 
 NAMES = sorted(METRICS)
 

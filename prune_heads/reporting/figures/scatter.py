@@ -45,7 +45,7 @@ class Pair:
     x: Side
     y: Side
     correlation: Mapping[str, Any]
-    """`Correlation.to_json()`, or more."""
+    """What `correlate` gives, or more."""
 
 
 def scatter(title: str, pairs: Sequence[Pair], names: Sequence[str] | None = None) -> "Figure":

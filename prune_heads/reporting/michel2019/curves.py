@@ -177,8 +177,8 @@ def _of_training(name: str, of_epochs: Mapping[int, Record], last: Record) -> li
     for epoch, record in of_epochs.items():
         line = record["lines"][0]
         values = values_of(line, splits(record)[0])
-        rank = correlate(_scores(record), _scores(last)).spearman
-        interval = None if record is last or rank.low is None else (rank.low, rank.high)
+        rank = correlate(_scores(record), _scores(last))["spearman"]
+        interval = None if record is last or rank["low"] is None else (rank["low"], rank["high"])
         rows.append(
             (
                 name,
@@ -186,7 +186,7 @@ def _of_training(name: str, of_epochs: Mapping[int, Record], last: Record) -> li
                 values[0],
                 *(values.get(share) for share in _SHARES),
                 prunable_percent(record, line) if values[0] > values[100] else None,
-                rank.value,
+                rank["value"],
                 interval,
             )
         )

@@ -153,7 +153,7 @@ def _correlations(record: Record, pair: Mapping[str, Any]) -> list[tuple[str, Ma
     if is_translation(record):
         deltas = {table["split"]: table["delta"] for table in _encoder(record)["tables"]}
         first, second = ([value for row in deltas[pair[side]] for value in row] for side in ("first", "second"))
-        found.append((_ENCODER, correlate(first, second).to_json()["pearson"]))
+        found.append((_ENCODER, correlate(first, second)["pearson"]))
     return found
 
 
