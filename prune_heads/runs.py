@@ -17,7 +17,7 @@ from prune_heads.errors import RunError
 from prune_heads.files import check_place, digest, new_directory, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
 from prune_heads.options import Folder, NewFolder
-from prune_heads.progress import Reporter
+from prune_heads.progress import Admit, Reporter
 
 RECORD_FILE = "record.json"
 SCORES_FILE = "scores.json"
@@ -37,19 +37,11 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     return digest(identity)
 
 
-Admit = Callable[[dict[str, Any]], None]
-"""Called with the identity of a run before its long work; it may refuse by raising."""
-
-
-def anyone(identity: dict[str, Any]) -> None:
-    """Admit every run."""
-
-
 class Study:
     """A study on its way to its record: who it is, and how many seconds each of its stages takes."""
 
-    def __init__(self, command: str, reporter: Reporter, admit: Admit = anyone) -> None:
-        self.command, self.reporter, self.admit = command, reporter, admit
+    def __init__(self, command: str, reporter: Reporter) -> None:
+        self.command, self.reporter = command, reporter
         self.identity: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
@@ -57,7 +49,7 @@ class Study:
     def begin(self, **identity: Any) -> None:
         """Say what makes this run this run: configuration, model and data."""
         self.identity = identity
-        self.admit(identity)
+        self.reporter.admit(identity)
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap on `stage`."""

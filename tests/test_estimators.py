@@ -136,4 +136,4 @@ def test_overlaps_are_counted_among_the_heads_that_go_at_half(record):
 def test_a_constant_metric_is_refused_before_anything_is_scored():
     setup = Setup("mini", "mini-acceptability", max_examples=1)
     with pytest.raises(DataError, match="must be defined on validation"):
-        compare_estimators(setup, Comparison(), Silent(), admit=lambda identity: pytest.fail("admitted"))
+        compare_estimators(setup, Comparison(), Silent(lambda identity: pytest.fail("admitted")))

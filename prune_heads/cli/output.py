@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.cli import STARTED
-from prune_heads.progress import Progress, Reporter
+from prune_heads.progress import Admit, Progress, Reporter
 from prune_heads.reporting.layout import console, print_json, speaking
 from prune_heads.tables.terminal import line
 from prune_heads.visible import visible
@@ -44,8 +44,8 @@ def say_duration(work: float) -> None:
 class TerminalReporter(Reporter):
     """Draws progress with the time left on stderr, and says each note once."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, admit: Admit = lambda identity: None) -> None:
+        super().__init__(admit)
         self.console = console(stderr=True)
 
     @contextmanager

@@ -23,7 +23,7 @@ def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder)
     """A command.
 
     Args:
-        at: Module in `prune_heads.studies` and function; it takes the groups, a reporter and `admit`, and gives
+        at: Module in `prune_heads.studies` and function; it takes the groups, and a reporter, and gives
             `Found` or a record.
         groups: In the order of `--help`.
         folder: Of the run.
@@ -36,7 +36,7 @@ def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder)
         module, _, name = at.partition(":")
         study = getattr(import_module(f"prune_heads.studies.{module}"), name)
         started = time.perf_counter()
-        found = study(*groups.values(), TerminalReporter(), admit=admission(folder))
+        found = study(*groups.values(), TerminalReporter(admission(folder)))
         found = found if isinstance(found, Found) else Found(found)
         yield from _kept(found, folder)
         if found.record["command"] == "run":
@@ -101,7 +101,7 @@ def correlate(
     from prune_heads.studies.correlating import correlate_files
     from prune_heads.studies.scoring import Found
 
-    record = correlate_files([first, second, *(more or [])], TerminalReporter(), admit=admission(folder))
+    record = correlate_files([first, second, *(more or [])], TerminalReporter(admission(folder)))
     yield from _kept(Found(record, {name: record[name] for name in ("series", "correlations")}), folder)
 
 

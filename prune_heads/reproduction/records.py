@@ -82,7 +82,8 @@ def study_record(
             file.parent.mkdir(parents=True, exist_ok=True)
 
     try:
-        record = STUDIES[study](setup, asked, reporter, admit)
+        reporter.admit = admit
+        record = STUDIES[study](setup, asked, reporter)
     except DoneBefore:
         assert there is not None
         reporter.note(f"{file.name} is there and is not computed again")

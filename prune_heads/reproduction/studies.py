@@ -15,38 +15,37 @@ from prune_heads.tasks.spec import TASKS, TaskSpec
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]
-Admit = Callable[[Record], None]
 
 
-def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return ablate(setup, Ablation("without-one", seed=asked.seed), reporter, admit=admit)
+def _without_one(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
+    return ablate(setup, Ablation("without-one", seed=asked.seed), reporter)
 
 
-def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+def _only_one(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
     """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
     options = Ablation("only-one", seed=asked.seed, choose_examples=asked.choose_examples)
     spec = spec_of(setup)
     if spec.kind == "translation":
         splits = splits_of("only-one", spec)
         options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)
-    return ablate(setup, options, reporter, admit=admit)
+    return ablate(setup, options, reporter)
 
 
-def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return curves(setup, _curves(setup, asked, "gradient"), reporter, admit=admit)
+def _curve(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
+    return curves(setup, _curves(setup, asked, "gradient"), reporter)
 
 
-def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return curves(setup, _curves(setup, asked, *asked.criterion), reporter, admit=admit)
+def _orders(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
+    return curves(setup, _curves(setup, asked, *asked.criterion), reporter)
 
 
-def _curve_of(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
+def _curve_of(kind: str) -> Callable[[Setup, Conditions, Reporter], Record]:
     """Of the heads of one kind of block, by its letter."""
 
-    def study(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    def study(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
         options = replace(_curves(setup, asked, "gradient"), blocks=(kind,))
         try:
-            return curves(setup, options, reporter, admit=admit)
+            return curves(setup, options, reporter)
         except HeadDescriptorError as error:  # raised before the long work
             raise UnfitError(
                 f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; "
@@ -68,17 +67,17 @@ def _curves(setup: Setup, asked: Conditions, *criteria: str) -> Curves:
     )
 
 
-def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
     half = Choice(0.5)
-    return time_heads(setup, half, Bench(runs=asked.runs, seed=asked.seed), reporter, admit=admit).record
+    return time_heads(setup, half, Bench(runs=asked.runs, seed=asked.seed), reporter).record
 
 
-def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+def _estimators(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
     options = Comparison(asked.steps, asked.score_examples, asked.seed)
-    return compare_estimators(setup, options, reporter, admit=admit)
+    return compare_estimators(setup, options, reporter)
 
 
-STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
+STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {
     "without-one": _without_one,
     "only-one": _only_one,
     "curve": _curve,

@@ -19,7 +19,7 @@ from prune_heads.importance import criterion_of
 from prune_heads.options import Curves, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import FORMATS, Admit, Study, anyone
+from prune_heads.runs import FORMATS, Study
 from prune_heads.selection import alone, lowest_first, select, step_counts
 from prune_heads.statistics import area_under_curve, correlate, metric_interval
 from prune_heads.studies.scoring import examples_to_score_on, note_oracle, score
@@ -65,7 +65,7 @@ class Measured:
 
 
 # long: one study from its options to its record, a stage a paragraph
-def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
+def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again.
@@ -74,7 +74,6 @@ def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = 
         setup: Model, task, conditions and store.
         options: Which criteria, where.
         reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
 
     Raises:
         DataError: If the metric is undefined on a split.
@@ -82,7 +81,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = 
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
     rows = [criterion_of(name) for name in options.criterion]  # one's own that does not fit is refused before all else
-    study = Study("curve", reporter, admit)
+    study = Study("curve", reporter)
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)
     every = [predictions_of(setup, subject, split, reporter) for split in splits]

@@ -122,7 +122,8 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
         PruneHeadsError: If the model or the heads cannot be read, or the folder holds something else.
     """
     require(options.to)
-    study = Study("export", reporter, admission(folder))
+    reporter.admit = admission(folder)
+    study = Study("export", reporter)
     classifier = load_model(options, reporter)
     if not classifier.reads_texts:
         raise ExportError(

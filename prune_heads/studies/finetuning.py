@@ -19,17 +19,7 @@ from prune_heads.files import new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import check_objective, serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import (
-    RECORD_FILE,
-    Admit,
-    DoneBefore,
-    Files,
-    Study,
-    anyone,
-    check_output,
-    identity_hash,
-    write_files,
-)
+from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, identity_hash, write_files
 from prune_heads.studies.saves import KEPT_FOLDER
 from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
 from prune_heads.studies.training import check_steps, train
@@ -50,7 +40,7 @@ class Finetuned:
 
 
 # long: one study from its options to its record, a stage a paragraph
-def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = anyone) -> Finetuned:
+def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> Finetuned:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
     Args:
@@ -58,12 +48,11 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, ad
         recipe: How.
         work: Where a killed process goes on; see `train`.
         reporter: Told about stages and notes.
-        admit: Called with the identity before the long work; it may refuse by raising.
 
     Raises:
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
     """
-    study = Study("finetune", reporter, admit)
+    study = Study("finetune", reporter)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     check_objective(task.spec, setup.objective)
     objective = serving(task.spec, setup.objective)[0]
@@ -146,7 +135,8 @@ def finetune_into(
             _claim(work, identity, folder.overwrite)
 
         try:
-            found = finetune(setup, recipe, work, reporter, admit=admit)
+            reporter.admit = admit
+            found = finetune(setup, recipe, work, reporter)
         except DoneBefore:
             reporter.note("this was done before and is not done again; --overwrite asks for it")
             return read_json(output / RECORD_FILE, "the record of an earlier run")

@@ -7,7 +7,7 @@ from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice, RunOptions, Scoring, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import Admit, Study, anyone
+from prune_heads.runs import Study
 from prune_heads.studies.lab import Lab
 from prune_heads.studies.pruning import chosen, compare, count_chosen, counted, curve, going_together, prune
 from prune_heads.studies.scoring import Found, configuration_of, note_oracle
@@ -16,15 +16,13 @@ from prune_heads.studies.steps import note_without_heads
 from prune_heads.surgery import removed_heads
 
 
-def run_alone(
-    setup: Setup, choice: Choice, scoring: Scoring, options: RunOptions, reporter: Reporter, *, admit: Admit = anyone
-) -> Found:
+def run_alone(setup: Setup, choice: Choice, scoring: Scoring, options: RunOptions, reporter: Reporter) -> Found:
     """As `run`, in a lab of its own."""
-    return run(Lab(setup, reporter), choice, scoring, options, admit=admit)
+    return run(Lab(setup, reporter), choice, scoring, options)
 
 
 # long: one study from its options to its record, a stage a paragraph
-def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions, *, admit: Admit = anyone) -> Found:
+def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Found:
     """Run the main job.
 
     Args:
@@ -32,14 +30,12 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions, *, admi
         choice: Which heads go.
         scoring: How heads are scored.
         options: How they go, and what to report.
-        admit: Called with the run's identity (configuration, model and data) before the long work starts; it
-            may refuse by raising.
 
     Raises:
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
     criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
-    study, subject, reporter = Study("run", lab.reporter, admit), lab.subject, lab.reporter
+    study, subject, reporter = Study("run", lab.reporter), lab.subject, lab.reporter
     every = [lab.predictions(name) for name in options.split or subject.task.spec.eval_splits]
     splits = [each.split for each in every]
     gone = removed_heads(subject.model)

@@ -15,7 +15,7 @@ from prune_heads.importance import criterion_of, random_scores
 from prune_heads.options import Ablation, Bench, Choice, Cluster, Masked, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import Admit, Study, anyone
+from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired, metric_interval
 from prune_heads.studies.ablating import ablate, contract
 from prune_heads.studies.bench import bench, original_of
@@ -97,14 +97,14 @@ def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
     predictions.reporter.note(said)
 
 
-def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter, *, admit: Admit) -> Found:
+def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
     """Score the heads, here or on a cluster.
 
     Raises:
         PruneHeadsError: If the heads cannot be scored.
     """
     criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
-    study = Study("score", reporter, admit)
+    study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
         subject = load_subject(setup, reporter)
         examples = examples_to_score_on(subject, setup, scoring, reporter)
@@ -121,14 +121,14 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     return Found(record, scored.scores.to_json(), scored=scored)
 
 
-def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, reporter: Reporter, *, admit: Admit) -> Found:
+def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, reporter: Reporter) -> Found:
     """See `ablate`, here or on a cluster."""
     with spread_over(setup, cluster, reporter) as spread:
-        record = ablate(setup, options, reporter, admit=admit, spread=spread)
+        record = ablate(setup, options, reporter, spread=spread)
     return Found(record, contract(record))
 
 
-def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter, *, admit: Admit) -> Found:
+def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
     """Zero or remove heads, named or chosen by a scores.json; no data are needed.
 
     Raises:
@@ -137,7 +137,7 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
     """
     if (options.scores is None) == (choice.heads is None):
         raise OptionError("heads must be named by --heads or chosen by --scores, one of the two")
-    study, mode = Study("prune", reporter, admit), options.mode
+    study, mode = Study("prune", reporter), options.mode
     classifier = load_model(model, reporter)
     gone = removed_heads(classifier.model)
     together = going_together(classifier.model, choice, mode, reporter)
@@ -153,13 +153,13 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
     return Found(record, mask=mask, checkpoint=classifier)
 
 
-def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter, *, admit: Admit) -> Found:
+def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
     """The task's metrics with heads masked.
 
     Raises:
         PruneHeadsError: If the model cannot be evaluated so.
     """
-    study = Study("evaluate", reporter, admit)
+    study = Study("evaluate", reporter)
     subject = load_subject(setup, reporter)
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
     split = load_split(setup, subject, options.split or subject.task.spec.eval_splits[0], reporter)
@@ -173,7 +173,7 @@ def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter, *, admit: 
     return Found(study.record(subject.device, **report), report, mask)
 
 
-def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter, *, admit: Admit = anyone) -> Found:
+def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> Found:
     """How fast the model is without some heads; those that it has lost before always go.
 
     Args:
@@ -181,7 +181,6 @@ def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter,
         choice: Which heads.
         options: What is timed, and by what heads are chosen.
         reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
 
     Raises:
         HeadDescriptorError: If no head is to go, so that there is nothing to compare.
@@ -190,7 +189,7 @@ def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter,
     """
     if options.scores is not None and choice.heads is not None:
         raise OptionError("--scores and --heads exclude each other")
-    study = Study("bench", reporter, admit)
+    study = Study("bench", reporter)
     subject = load_subject(setup, reporter)
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     gone, original = removed_heads(subject.model), original_of(subject)
