@@ -5,6 +5,7 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import version as installed
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,46 +14,17 @@ from typing import Any, NoReturn, TextIO
 import typer
 from typer.core import TyperGroup
 
-from prune_heads.cli import listings, signals, studies, sweep
+from prune_heads.cli import signals
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.output import say
-from prune_heads.cli.reproduce import reproduce
 from prune_heads.errors import OptionError, PipeClosedError, PruneHeadsError, SpecError, first_line
 from prune_heads.reading import read_toml
 from prune_heads.reporting.layout import speaking
 
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
 MISUSED = 2
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "run": studies.run,
-    "score": studies.score,
-    "prune": studies.prune,
-    "evaluate": studies.evaluate,
-    "export": studies.export,
-    "info": listings.info,
-    "ablate": studies.ablate,
-    "curve": studies.curve,
-    "correlate": studies.correlate,
-    "finetune": studies.finetune,
-    "reproduce": reproduce,
-    "tasks": listings.tasks,
-    "criteria": listings.criteria,
-    "models": listings.models,
-    "train-mini": studies.train_mini,
-    "bench": studies.bench,
-    "doctor": listings.doctor,
-    "guide": listings.guide,
-    "store list": listings.list_entries,
-    "store verify": listings.verify,
-    "store clear": listings.clear,
-    "sweep run": sweep.run,
-    "sweep status": sweep.status,
-    "sweep results": sweep.results,
-    "sweep plot": sweep.plot,
-    "sweep retry": sweep.retry,
-}
-HELP = read_toml(Path(__file__).with_name("commands.toml"), "the help of the commands")
-"""Command -> `help`, and two `examples`, which `--help` shows first."""
+COMMANDS = read_toml(Path(__file__).with_name("commands.toml"), "the table of commands")
+"""Command -> `at`, `help`, `examples`; of a group of commands its `help` alone."""
 
 _MOVED = {
     "benchmark": "prune-heads benchmark is now a script of the repository: python -m experiments.benchmark. "
@@ -172,15 +144,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _groups = {"": app}
-for _words, _function in COMMANDS.items():
+for _words, _about in COMMANDS.items():
+    _first, *_rest = (" ".join(each.split()) for each in _about["help"].split("\n\n"))
+    if "at" not in _about:
+        _groups[_words] = typer.Typer(help=_first)
+        _groups[_words].callback(invoke_without_command=True)(_help_alone)
+        app.add_typer(_groups[_words], name=_words)
+        continue
     _group, _, _name = _words.rpartition(" ")
-    if _group not in _groups:
-        _groups[_group] = typer.Typer(help=HELP[_group]["help"])
-        _groups[_group].callback(invoke_without_command=True)(_help_alone)
-        app.add_typer(_groups[_group], name=_group)
-    _first, *_rest = (" ".join(each.split()) for each in HELP[_words]["help"].split("\n\n"))
-    _help = "\n\n".join([_first, "\n".join(HELP[_words]["examples"]), *_rest])
-    _groups[_group].command(_name, help=_help)(grouped(_function))
+    _module, _, _function = _about["at"].partition(":")
+    _called = getattr(import_module(f"prune_heads.cli.{_module}"), _function)
+    _groups[_group].command(_name, help="\n\n".join([_first, "\n".join(_about["examples"]), *_rest]))(grouped(_called))
 
 
 @app.callback(invoke_without_command=True)
