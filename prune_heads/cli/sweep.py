@@ -11,10 +11,9 @@ from typer import Argument, Option
 from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import show
 from prune_heads.cli.signals import interruptible
-from prune_heads.cli.trial import BeginTrials, check_criteria, known
+from prune_heads.cli.trial import BeginTrials, Sweeping, check_criteria, draws, known
 from prune_heads.errors import SpecError
 from prune_heads.options import Place
-from prune_heads.options.trials import Sweeping, draws
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
 Output = Annotated[Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")]

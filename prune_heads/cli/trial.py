@@ -1,17 +1,89 @@
-"""The trials of a sweep take the options of `prune-heads run`, checked and read as there."""
+# ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
+"""The trials of a sweep take the options of `prune-heads run`, checked and read as there; and how a sweep is run."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from prune_heads.errors import PruneHeadsError
 from prune_heads.execution.spec import Known, Trial
-from prune_heads.options import Choice, RunOptions, Scoring, Setup
-from prune_heads.options.trials import check, clash, draws, trial_options
+from prune_heads.options import Choice, Group, Opt, RunOptions, Scoring, Setup, options_of
+from prune_heads.options.choices import Executor
+from prune_heads.options.fields import option
 from prune_heads.tasks.spec import task_name
 
 if TYPE_CHECKING:
     from prune_heads.execution.worker import RunTrial
+
+GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
+
+_nowhere = partial(option, reach="nothing")
+
+
+@cache
+def trial_options() -> Mapping[str, Opt]:
+    """By name; where predictions are kept is said of the sweep, not of a trial."""
+    every = {name: option for group in GROUPS for name, option in options_of(group).items()}
+    return MappingProxyType({name: option for name, option in every.items() if name != "store"})
+
+
+def check(name: str, word: Any) -> None:
+    """Refuse a word that an option does not take; None stands for its default.
+
+    Raises:
+        OptionError: Saying what it takes.
+    """
+    if word is not None:
+        trial_options()[name].value(word)
+
+
+def clash(words: Mapping[str, Any]) -> str | None:
+    """Why the options of a trial contradict each other; None where they do not."""
+    try:
+        for group in GROUPS:
+            group.of(words)
+    except PruneHeadsError as error:
+        return str(error).removesuffix(".")
+    return None
+
+
+def draws(words: Mapping[str, Any]) -> bool:
+    """Whether what is pruned in a trial, or its curve, depends on the seed."""
+    draws_scores = words["criterion"] == "random" or ":" in words["criterion"]  # one's own may
+    return draws_scores and (words["heads"] is None or words["curve"])
+
+
+@dataclass(frozen=True)
+class Sweeping(Group):
+    """How the trials of a sweep are run, and where they are kept."""
+
+    output: Path | None = _nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
+    dry_run: bool = _nowhere("List the trials without running them.", False)
+    executor: Executor = _nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
+    jobs: int | None = _nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
+    worker: bool = _nowhere(
+        "Run as one of many processes of an array job, and end without waiting for the trials of the others.", False
+    )
+    address: str | None = _nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
+    cpus: float | None = _nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
+    gpus: float | None = _nowhere("GPUs of a Ray worker. (default: 0)", low=0)
+    retries: int = _nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
+    stop_after: int | None = _nowhere("Start no more trials after this many have failed.", low=1)
+
+    @classmethod
+    def clash(cls, given: Mapping[str, Any]) -> str | None:
+        """A worker is a process of its own, and only Ray's have an address."""
+        is_ray = given.get("executor") == "ray"
+        if not is_ray and given.keys() & {"address", "cpus", "gpus"}:
+            return "--address, --cpus, --gpus belong to --executor ray"
+        if given.get("worker") and is_ray:
+            return "--worker and --executor ray exclude each other"
+        if "output" not in given and not given.get("dry_run"):
+            return "--output must name the folder of the sweep (or ask for --dry-run)"
+        return None
 
 
 def known() -> Known:

@@ -19,7 +19,6 @@ from prune_heads.options.studies import (
     Ablation,
     Bench,
     Choice,
-    Comparison,
     Conditions,
     Curves,
     Export,

@@ -63,8 +63,8 @@ class Opt:
     kind: type = str
     """`str`, `int`, `float`, `bool` or `Path`: what one word of it is on the command line."""
 
-    def of(self, name: str, hint: Any) -> "Opt":
-        """The same for a field of this name and type."""
+    def of(self, name: str, hint: Any, panel: str | None) -> "Opt":
+        """The same for a field of this name and type, in a group with this panel."""
         if get_origin(hint) in (Union, UnionType):
             hint = next(one for one in get_args(hint) if one is not type(None))
         is_many, choices = self.is_many, self.choices
@@ -73,8 +73,9 @@ class Opt:
         if get_origin(hint) is Literal:
             hint, choices = str, get_args(hint)
         kind = hint if self.read is None else str
-        flag = self.flag or f"--{name.replace('_', '-')}"
-        return replace(self, name=name, kind=kind, is_many=is_many, choices=choices, flag=flag, key=self.key or name)
+        named: dict[str, Any] = {"name": name, "kind": kind, "is_many": is_many, "choices": choices}
+        named |= {"flag": self.flag or f"--{name.replace('_', '-')}", "key": self.key or name}
+        return replace(self, **named, panel=self.panel or panel)
 
     @property
     def word(self) -> Any:
@@ -127,6 +128,8 @@ class Group:
     """Base of the dataclasses whose fields are options."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    panel: ClassVar[str | None] = None
+    """Of the options that name none."""
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Self:
@@ -168,10 +171,9 @@ class Group:
 
 
 def _options_of(group: Any) -> Mapping[str, Opt]:
-    hints = get_type_hints(group)
-    return MappingProxyType(
-        {each.name: each.metadata["option"].of(each.name, hints[each.name]) for each in fields(group)}
-    )
+    hints, panel = get_type_hints(group), group.panel
+    found = {each.name: each.metadata["option"].of(each.name, hints[each.name], panel) for each in fields(group)}
+    return MappingProxyType(found)
 
 
 options_of: Callable[[Any], Mapping[str, Opt]] = cache(_options_of)

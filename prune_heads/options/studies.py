@@ -21,26 +21,16 @@ BATCH_SIZES = (1, 4, 16, 64)
 _BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
 
 
-def criterion_name(text: str) -> str:
-    """A criterion of the table, or a function of the user as `my_module:function` or `file.py:function`.
-
-    Raises:
-        OptionError: If it is neither.
-    """
+def _criterion_name(text: str) -> str:
+    """A criterion of the table, or a function of the user as `my_module:function` or `file.py:function`."""
     if text not in CRITERIA and ":" not in text:
-        raise OptionError(
-            f"{text!r} is not one of {', '.join(map(repr, CRITERIA))}, nor your own as module:function or "
-            "file.py:function"
-        )
+        known = ", ".join(map(repr, CRITERIA))
+        raise OptionError(f"{text!r} is not one of {known}, nor your own as module:function or file.py:function")
     return text
 
 
-def block_names(text: str) -> tuple[str, ...]:
-    """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder.
-
-    Raises:
-        OptionError: If a name is none of a block.
-    """
+def _block_names(text: str) -> tuple[str, ...]:
+    """`"3, 1"` as `("1", "3")`, in order; `E:1` or `E` in an encoder-decoder."""
     parts = names(text)
     if not all(map(_BLOCK.fullmatch, parts)):
         raise OptionError(
@@ -50,42 +40,41 @@ def block_names(text: str) -> tuple[str, ...]:
     return tuple(sorted(set(parts), key=lambda part: (part[:1].isalpha(), len(part), part)))
 
 
-# Options that several groups have, each with its own help or default.
-_scoring, _order = partial(option, panel="Scoring"), partial(option, panel="Order of heads")
-_criterion = partial(option, read=criterion_name, is_path=ending(".py"), metavar=f"<{'|'.join(CRITERIA)}>")
-_OF_CRITERION = "Criterion, see 'prune-heads criteria'; or your own, as module:function or file.py:function"
+# Options that several groups have.
+_criterion = partial(option, read=_criterion_name, is_path=ending(".py"), metavar=f"<{'|'.join(CRITERIA)}>")
+_A_CRITERION = "Criterion, see 'prune-heads criteria'; or your own, as module:function or file.py:function"
 _estimator = partial(
-    _scoring,
+    option,
     "Estimator of the criterion 'gradient', see 'prune-heads criteria'.",
     "example",
     choices=ESTIMATORS,
     shown=lambda of: of.estimator if "gradient" in (of.criterion, *of.criterion) else None,
 )
-_normalize = partial(
-    _scoring,
-    "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads.",
-    "none",
-    choices=NORMALIZERS,
+_NORMALIZE = "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads."
+_SPLIT = "Split that heads are scored on. (default: the training split; for 'ablation' of a curve its first)"
+_blocks = partial(
+    option, "Only heads of layers: 1,3, from 1; in an encoder-decoder E:1,A,D:2. (default: all)", read=_block_names
 )
-_seed = partial(option, default=0, low=0)
-_OF_SEED = "Seed of the criterion 'random' and of the bootstrap."
 _heads = partial(option, reach="content", is_path=ending(".json"))  # records hold the heads, not the file that has them
-_HEADS = "counted from 1: '3:1,5 7:2'; or a heads.json."
+_scored = partial(option, "Score on the first N training examples only. (default: all)", low=1)
+_seed = partial(option, "Seed of random choices and of the bootstrap.", 0, low=0)
+_steps = partial(option, "Number of steps of a curve, from no pruned head to all of them.", 10, low=1)
+_runs = partial(option, "Number of timed runs of each model, taken in turn after a warm-up.", 6, low=6)
 _splits = partial(option, "Split to measure on; repeatable. (default: the task's validation splits)", (), key="splits")
 _mode = partial(option, "Set the weights of pruned heads to zero, or remove them.", "zero")
-_OF_BLOCKS = "only heads of these layers, from 1: 1,3; in an encoder-decoder E:1,A,D:2. (default: all)"
 
 
 @dataclass(frozen=True)
 class Scoring(Group):
     """How heads are scored."""
 
-    criterion: str = _criterion(f"{_OF_CRITERION}.", "gradient", panel="Scoring")
+    panel = "Scoring"
+    criterion: str = _criterion(f"{_A_CRITERION}.", "gradient")
     estimator: str = _estimator()
-    normalize: str = _normalize()
-    seed: int = _seed(_OF_SEED, panel="Scoring")
-    score_split: str | None = _scoring("Split that heads are scored on. (default: the task's training split)")
-    score_examples: int | None = _scoring("Score on the first N examples only.", low=1)
+    normalize: str = option(_NORMALIZE, "none", choices=NORMALIZERS)
+    seed: int = _seed()
+    score_split: str | None = option(_SPLIT)
+    score_examples: int | None = _scored()
     """None: as in the `Setup`."""
 
 
@@ -93,15 +82,13 @@ class Scoring(Group):
 class Choice(Group):
     """Which heads to prune: by exactly one of the first three; half of them where none is given."""
 
-    fraction: float | None = option("Share of heads to prune. (default: 0.5)", panel="Which heads", low=0, high=1)
-    n_heads: int | None = option("Number of heads to prune.", panel="Which heads", low=0)
-    heads: str | None = _heads(f"Heads to prune, {_HEADS}", panel="Which heads")
-    min_per_layer: int = option("Minimum number of heads that every layer keeps.", 0, panel="Which heads", low=0)
+    panel = "Which heads"
+    fraction: float | None = option("Share of heads to prune. (default: 0.5)", low=0, high=1)
+    n_heads: int | None = option("Number of heads to prune.", low=0)
+    heads: str | None = _heads("Heads to prune, counted from 1: '3:1,5 7:2'; or a heads.json.")
+    min_per_layer: int = option("Minimum number of heads that every layer keeps.", 0, low=0)
     groups: bool = option(
-        "Prune heads that share keys and values as one group. Models with such groups need it for --mode remove.",
-        False,
-        panel="Which heads",
-        since="sweeps",
+        "Prune heads that share keys and values as one group, which --mode remove needs.", False, since="sweeps"
     )
 
     def __post_init__(self) -> None:
@@ -134,34 +121,25 @@ class Curves(Group):
     """Curves of several criteria."""
 
     criterion: tuple[str, ...] = _criterion(
-        f"{_OF_CRITERION}; repeatable. (default: gradient, ablation, magnitude, random)",
-        CRITERIA,
-        panel="Order of heads",
-        key="criteria",
-        is_many=True,
+        f"{_A_CRITERION}; repeatable. (default: all of the table)", CRITERIA, key="criteria", is_many=True
     )
-    rescore: bool = _order(
-        "Score again at every step, with the heads masked that are pruned so far (the authors' exact mode). "
-        "This costs one more scoring per step for each criterion that uses data.",
-        False,
+    rescore: bool = option(
+        "Score again at every step, with the heads masked that went before (the authors' exact mode, slow).", False
     )
-    draws: int = _order(
+    draws: int = option(
         "Number of random orders for the criterion 'random', with seeds from --seed on.",
         20,
         low=1,
         shown=lambda of: of.draws if "random" in of.criterion else None,
     )
     estimator: str = _estimator()
-    normalize: str = _normalize()
-    seed: int = _seed(_OF_SEED, panel="Scoring")
-    score_split: str | None = _scoring(
-        "Split that heads are scored on. (default: the training split; for 'ablation' the curve's first)"
-    )
-    score_examples: int | None = _scoring(
-        "Score on the first N examples only; 'ablation' needs --score-split for that.", low=1
-    )
-    blocks: tuple[str, ...] | None = _order(f"Prune {_OF_BLOCKS}", read=block_names, since="sweeps")
-    steps: int = option("Number of steps from no pruned head to all of them.", 10, low=1)
+    normalize: str = option(_NORMALIZE, "none", choices=NORMALIZERS)
+    seed: int = _seed()
+    score_split: str | None = option(_SPLIT)
+    score_examples: int | None = _scored()
+    """For `ablation` together with a split."""
+    blocks: tuple[str, ...] | None = _blocks(since="sweeps")
+    steps: int = _steps()
     """The paper's figure 3 has steps of 10 %."""
     split: tuple[str, ...] = _splits()
 
@@ -175,7 +153,7 @@ class Ablation(Group):
     """Every head on its own."""
 
     kind: Kind = option("Mask one head at a time, or all other heads of its layer.", "without-one")
-    blocks: tuple[str, ...] | None = option(f"Mask {_OF_BLOCKS}", read=block_names)
+    blocks: tuple[str, ...] | None = _blocks()
     split: tuple[str, ...] = _splits()
     choose_split: str | None = option(
         "Split on which only-one chooses the best head of each layer. (default: the task's training split)",
@@ -187,13 +165,11 @@ class Ablation(Group):
         shown=lambda of: (of.choose_examples or None) if of.kind == "only-one" else None,
     )
     """None for as many as in the paper, but no more than are taken of any split; 0 for those that it is measured on."""
-    seed: int = _seed("Seed of these random examples and of the bootstrap.")
+    seed: int = _seed()
     memory: int | None = option(
         "MiB for the activations of one forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1
     )
-    compiled: bool = option(
-        "Compile the layers first, which takes tens of seconds.", False, flag="--compile", key="compile"
-    )
+    compiled: bool = option("Compile the layers first; it takes a while.", False, flag="--compile", key="compile")
 
     def settled(self, max_examples: int | None) -> "Ablation":
         """With a number of examples to choose on, where at most so many are taken of a split."""
@@ -210,29 +186,18 @@ class Ablation(Group):
 
 
 @dataclass(frozen=True)
-class Comparison(Group):
-    """Estimators of gradients against each other."""
-
-    steps: int = option("Number of steps of each curve, from no pruned head to all of them.", 10, low=1)
-    score_examples: int | None = option("The first N training examples to score on. (default: as the setup)", low=1)
-    seed: int = _seed("Seed of the bootstrap.")
-
-
-@dataclass(frozen=True)
 class Bench(Group):
     """What is timed, and by what heads are chosen."""
 
-    scores: Path | None = option(
-        "A scores.json; the heads with the lowest scores are pruned. (default: random heads)", reach="content"
-    )
-    seed: int = _seed("Seed of the random choice of heads.", reach="content")
+    scores: Path | None = option("A scores.json; the lowest go. (default: random heads)", reach="content")
+    seed: int = _seed(reach="content")
     batch_sizes: tuple[int, ...] | None = option(
         "Batch sizes, comma-separated. (default: 1,4,16,64, up to the number of examples)", read=numbers(1, "1,4,16,64")
     )
     length: int | None = option(
         "Tokens that texts are padded to; own lengths are timed too. (default: 128, or the model's limit)", low=4
     )
-    runs: int = option("Number of timed runs of each model, taken in turn after a warm-up.", 6, low=6)
+    runs: int = _runs()
 
     def sizes(self, n_examples: int) -> tuple[int, ...]:
         """The batch sizes, of so many examples."""
@@ -243,7 +208,7 @@ class Bench(Group):
 class Masked(Group):
     """What is evaluated."""
 
-    heads: str = _heads(f"Heads to mask, {_HEADS} (default: none)", "")
+    heads: str = _heads("Heads to mask, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)", "")
     split: str | None = option("Split to evaluate on. (default: the task's first validation split)", reach="content")
 
 
@@ -265,7 +230,7 @@ class Export(WrittenModel):
         MISSING,
         kw_only=True,
     )
-    heads: str = _heads(f"More heads to prune, {_HEADS} (default: none)", "")
+    heads: str = _heads("More heads to prune: '3:1,5 7:2', from 1; or a heads.json. (default: none)", "")
 
     @classmethod
     def clash(cls, given: Mapping[str, Any]) -> str | None:
@@ -308,18 +273,15 @@ class Recipe(Group):
     )
 
 
-_asked = partial(option, reach="content")  # each study records its own part
-
-
 @dataclass(frozen=True)
 class Conditions(Group):
-    """How a model on a task is studied for the paper's tables and figures."""
+    """How a model on a task is studied for the paper's tables and figures; each study records its own part."""
 
-    seed: int = _asked("Seed of random choices and of the bootstrap.", 0, low=0)
-    steps: int = _asked("Number of steps of a curve.", 10, low=1)
-    score_examples: int | None = _asked("Number of training examples that heads are scored on. (default: all)", low=1)
-    choose_examples: int | None = _asked(
-        "Number of training examples that table 6 chooses heads on. (default: 5000)", low=1
+    seed: int = _seed(reach="content")
+    steps: int = _steps(reach="content")
+    score_examples: int | None = _scored(reach="content")
+    choose_examples: int | None = option(
+        "Number of training examples that table 6 chooses heads on. (default: 5000)", reach="content", low=1
     )
     """None for as many as the paper, but no more than of any split."""
     criterion: tuple[str, ...] = _criterion(
@@ -328,18 +290,17 @@ class Conditions(Group):
         reach="content",
         is_many=True,
     )
-    runs: int = _asked("Number of timed runs of each model.", 6, low=6)
+    runs: int = _runs(reach="content")
+
+
+_nowhere = partial(option, reach="nothing")
 
 
 @dataclass(frozen=True)
 class Reproducing(Group):
     """Where a reproduction is kept, and how it is run."""
 
-    jobs: int = option(
-        "Number of models that are fine-tuned and studied at once, each in its own process.", 1, reach="nothing", low=1
-    )
-    output: Path = option("Folder for tables, figures and records.", Path("michel2019"), reach="nothing", short="-o")
-    from_records: bool = option("Write the tables and figures again, from the records alone.", False, reach="nothing")
-    form: tuple[Form, ...] = option(
-        "Format of the files; repeatable. (default: md, png)", ("md", "png"), reach="nothing"
-    )
+    jobs: int = _nowhere("Number of models that are studied at once, each in its own process.", 1, low=1)
+    output: Path = _nowhere("Folder for tables, figures and records.", Path("michel2019"), short="-o")
+    from_records: bool = _nowhere("Write the tables and figures again, from the records alone.", False)
+    form: tuple[Form, ...] = _nowhere("Format of the files; repeatable. (default: md, png)", ("md", "png"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from prune_heads.errors import HeadDescriptorError, UnfitError
-from prune_heads.options import Ablation, Bench, Choice, Comparison, Conditions, Curves, Setup
+from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import curves
@@ -73,8 +73,7 @@ def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
 
 
 def _estimators(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
-    options = Comparison(asked.steps, asked.score_examples, asked.seed)
-    return compare_estimators(setup, options, reporter)
+    return compare_estimators(setup, asked, reporter)
 
 
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, running_sum
-from prune_heads.options import Comparison, Scoring, Setup
+from prune_heads.options import Conditions, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import count_for_fraction, lowest_first, select
@@ -23,7 +23,7 @@ REFERENCE = "example"
 
 
 # long: one study from its options to its record, a stage a paragraph
-def compare_estimators(setup: Setup, options: Comparison, reporter: Reporter) -> dict[str, Any]:
+def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) -> dict[str, Any]:
     """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
@@ -47,7 +47,10 @@ def compare_estimators(setup: Setup, options: Comparison, reporter: Reporter) ->
     examples = examples_to_score_on(subject, setup, scoring, reporter)
     assert examples is not None
     study.begin(
-        configuration={**setup.configuration(), **options.configuration()},
+        configuration={
+            **setup.configuration(),
+            **{name: getattr(options, name) for name in ("steps", "score_examples", "seed")},
+        },
         **identify(subject, [split]),
         scored_on=identify_split(examples.split),
     )
