@@ -4,8 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-Progress = Callable[[int], None]
-"""Called with the number of examples done since the last call."""
+Progress = Callable[[int], None]  # called with the number of examples done since the last call
 
 Admit = Callable[[dict[str, Any]], None]
 """Called with what makes a run this run (configuration, model, data) before its long work; it may refuse by raising."""

@@ -19,8 +19,7 @@ from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, Examples, GateGradients, gate_gradients
 from prune_heads.importance.gradient import _per_token
 from prune_heads.objectives.batches import Batch
-from prune_heads.objectives.regression import Regression
-from prune_heads.objectives.single_label import SingleLabel
+from prune_heads.objectives.classifiers import Regression, SingleLabel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore

@@ -204,7 +204,7 @@ def test_a_record_says_how_translations_are_written_and_compared(setup, subject,
     assert "tok:13a" in about["translation"]["signature"]
     assert replace(setup, beams=4).configuration()["beams"] == 4
     assert "beams" not in setup.configuration()
-    with pytest.raises(TaskError, match="--beams must be given for translations only; got 2"):
+    with pytest.raises(TaskError, match="--beams must be given for translation only; got 2"):
         load_subject(replace(setup, task="mini-sentiment", beams=2), Silent())
 
 

@@ -19,7 +19,7 @@ from prune_heads.evaluation import check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.modes import evaluating
-from prune_heads.objectives.base import Kept, stacked
+from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import Batch
 from prune_heads.predictions import Predictions
 from prune_heads.store import Journal, unfinished
@@ -88,7 +88,7 @@ def _compute(
     predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int | None, compiled: bool
 ) -> dict[HeadMask, Kept]:
     batches, reporter = predictions.batches, predictions.reporter
-    predictions.store.check_writable()
+    predictions.store.objects.check_writable()
     predictions.subject.prove_gates(batches)
     memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
     journal, masks = _journal(predictions, wanted, missing, memory, compiled)
@@ -201,7 +201,7 @@ class ManyMasks:
             for i in range(len(self.masks)):
                 with gated(self.model, [gate[i] for gate in self.gates]):
                     rows.append(self.objective.kept(self.model, batch))
-        kept = stacked(rows)
+        kept: Kept = torch.stack(rows).float().cpu().numpy()
         check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
         return kept
 

@@ -85,9 +85,9 @@ def doctor(
 ) -> Shown:
     """Find head masks of transformers 4; exit code 1 where there are some."""
     from prune_heads.migration import examine
-    from prune_heads.reporting.doctor import doctor_report, doctor_table
+    from prune_heads.reporting.doctor import doctor_table
 
-    report = doctor_report(examine(paths))
+    report = examine(paths)
     yield report, doctor_table(report)
     if report["findings"] or report["unreadable"]:
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
 """The trials of a sweep take the options of `prune-heads run`, checked and read as there; and how a sweep is run."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -127,13 +127,8 @@ class BeginTrials:
         from prune_heads.studies.run import run
 
         folder = SweepFolder(self.sweep)
-        claims = folder.shared_claims()
         lab: Lab | None = None
         reporter = Silent()
-
-        def share(what: dict[str, Any], how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-            with claims.beating():
-                return folder.shared(what, how, claims)
 
         def run_trial(trial: Trial) -> Mapping[str, Any]:
             nonlocal lab
@@ -143,7 +138,7 @@ class BeginTrials:
             reporter.notes.clear()
             if lab is None or lab.setup != setup:
                 lab = None  # two models at once may be one too many
-                lab = Lab(setup, reporter, share=share, reused=True)
+                lab = Lab(setup, reporter, share=folder.shared, reused=True)
             record = run(lab, Choice.of(words), Scoring.of(words), RunOptions.of(words)).record
             del record["seconds"], record["provenance"]["date"]  # they differ between two runs of the same
             return {"trial": {"digest": trial.digest, "values": dict(trial.values)}, **record}

@@ -1,7 +1,6 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
 """The model, the task, the conditions under which they meet, and where predictions and results are kept."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from functools import cached_property, partial
@@ -12,7 +11,7 @@ from prune_heads.errors import OptionError
 from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.options.choices import Device, Dtype, Executor
 from prune_heads.options.fields import Group, ending, names, option
-from prune_heads.tasks.spec import OWN_METRICS, TASKS, task_name
+from prune_heads.tasks.spec import OWN_METRICS, TASKS, nearest, task_name
 
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
@@ -52,8 +51,7 @@ def task_word(value: str) -> str:
     """
     if task_name(value) in TASKS or value.endswith(".toml"):
         return task_name(value)
-    near = difflib.get_close_matches(value.lower(), TASKS, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = f" Did you mean {nearest(value)}?" if nearest(value) else ""
     raise OptionError(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
 
 
@@ -187,10 +185,10 @@ class Setup(WrittenModel):
         files = {split: file for split, file in given.items() if file is not None}
         if not files:
             return None
-        from prune_heads.tasks.own import own_texts
+        from prune_heads.tasks.own import OwnData
 
-        kind, name = (TASKS[self.task].kind, None) if self.task in _OF_TEXTS else ("labelled", "own")
-        return own_texts(kind, files, self.text_column, name, self.label_column, self.metric, self.labels)
+        kind = self.task if self.task in _OF_TEXTS else "labelled"
+        return OwnData(files, self.text_column, self.label_column or "", self.metric or "", self.labels, kind=kind)
 
     @classmethod
     def clash(cls, given: Mapping[str, Any]) -> str | None:
@@ -222,7 +220,7 @@ def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
     """The user's own files of a kind: no classes or metric to choose, and no column of labels where there are none."""
     row = rows_for(TASKS[task].kind)[0]
     refused = ("labels", "label_order", "metric") if row.label else ("label_column", "labels", "label_order", "metric")
-    of_labels = [f"--{name.replace('_', '-')}" for name in refused if name in given and not row.has_classes]
+    of_labels = [f"--{name.replace('_', '-')}" for name in refused if name in given and not row.classes]
     why = "it has no classes, and its metrics are always the same"
     if not row.label:
         why = f"texts have no labels, and the metric is {'BLEU' if task == 'translation' else 'their likelihood'}"

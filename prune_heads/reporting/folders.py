@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 from prune_heads.checkpoints import Checkpoint, write_pruned, write_tokenizer
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
-from prune_heads.reporting import figures
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.bench import bench_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
+from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.terminal import finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.scoring import Found
@@ -32,14 +32,14 @@ Record = dict[str, Any]
 def ablation_files(record: Record) -> Files:
     """Tables in three forms and, where heads were chosen, the best ones; maps of the differences."""
     best = {"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}
-    scatter = {"scatter": _figure(figures.ablation_scatter(record))} if record["correlations"] else {}
+    scatter = {"scatter": _figure(heads.ablation_scatter(record))} if record["correlations"] else {}
     return {
         TABLE_FILE: ablation_page(record).to_markdown(),
         "table.tex": ablation_latex(record),
         "ablations.csv": ablation_csv(record),
         **best,
-        "differences": _figure(figures.ablation_maps(record)),
-        "histogram": _figure(figures.ablation_histogram(record)),
+        "differences": _figure(heads.ablation_maps(record)),
+        "histogram": _figure(heads.ablation_histogram(record)),
         **scatter,
     }
 
@@ -55,13 +55,13 @@ def correlation_files(record: Record) -> Files:
     pairs = zip(numbers, record["correlations"], strict=True)
     return {
         TABLE_FILE: correlation_page(record).to_markdown(),
-        **{f"scatter-{a}-{b}": _figure(figures.correlation_scatter(record, pair)) for (a, b), pair in pairs},
+        **{f"scatter-{a}-{b}": _figure(heads.correlation_scatter(record, pair)) for (a, b), pair in pairs},
     }
 
 
 def curve_files(record: Record) -> Files:
     """The table, the points and the figure."""
-    figure = _figure(figures.criteria_figure(record))
+    figure = _figure(curves.criteria_figure(record))
     return {TABLE_FILE: curve_page(record).to_markdown(), "curves.csv": curve_csv(record), "curve": figure}
 
 
@@ -72,7 +72,7 @@ def finetuning_files(record: Record) -> Files:
 
 def run_files(record: Record) -> Files:
     """The table, and the curve."""
-    curve = {"curve": _figure(figures.curve_figure(record))} if record["curve"] else {}
+    curve = {"curve": _figure(curves.curve_figure(record))} if record["curve"] else {}
     return {TABLE_FILE: run_page(record).to_markdown(), **curve}
 
 
@@ -95,7 +95,7 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
         made[HEADS_FILE] = mask.to_json()
     if scored is not None:
         made[SCORES_FILE] = report = scored.scores.to_json()
-        made["scores"] = _figure(figures.heat_map(report, mask.descriptors() if mask else ()))
+        made["scores"] = _figure(heads.heat_map(report, mask.descriptors() if mask else ()))
         if scored.gradients is not None:
             made["gradients.safetensors"] = partial(_save_gradients, scored.scores, scored.gradients)
     if checkpoint and found.checkpoint is not None:
@@ -105,7 +105,7 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
 
 def _figure(figure: "Figure") -> Callable[[Path], None]:
     """As PNG and SVG."""
-    return lambda path: figures.save(figure, path.parent, path.name)
+    return lambda path: save(figure, path.parent, path.name)
 
 
 def _save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -117,10 +117,10 @@ def _save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 def _save_gradients(scores: HeadScores, gradients: GateGradients, path: Path) -> None:
     """The matrix (examples x heads), in safetensors; its metadata name the heads of the columns, from 1."""
     names = zip(scores.n_heads.names(), scores.gone.keep(), strict=True)
-    heads = [f"{name}:{head + 1}" for name, kept in names for head in np.flatnonzero(kept)]
+    columns = [f"{name}:{head + 1}" for name, kept in names for head in np.flatnonzero(kept)]
     matrices: dict[str, Any] = {
         "signed": gradients.signed,
         "absolute": gradients.absolute,
         "n_tokens": np.asarray(gradients.n_tokens),
     }
-    save_file(matrices, path, metadata={"heads": " ".join(heads)})
+    save_file(matrices, path, metadata={"heads": " ".join(columns)})
