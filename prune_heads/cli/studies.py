@@ -65,7 +65,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 def _table(found: "Found") -> Any:
     from prune_heads.reporting import ablation, bench, curves, terminal
 
-    record, scores = found.record, None if found.scored is None else found.scored.scores.to_json()
+    record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
         "run": lambda: terminal.run_report(record, scores),
         "score": lambda: terminal.score_table(found.shown),

@@ -94,7 +94,7 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
     if mask is not None:
         made[HEADS_FILE] = mask.to_json()
     if scored is not None:
-        made[SCORES_FILE] = report = scored.scores.to_json()
+        made[SCORES_FILE] = report = scored.report()
         made["scores"] = _figure(heads.heat_map(report, mask.descriptors() if mask else ()))
         if scored.gradients is not None:
             made["gradients.safetensors"] = partial(_save_gradients, scored.scores, scored.gradients)

@@ -90,7 +90,7 @@ class Lab:
 
         def how() -> dict[str, Any]:
             found.append(score(self.subject, scoring, examples))
-            return {**HeadScores.to_json(found[0].scores), "notes": self.reporter.notes[notes:]}
+            return {**found[0].scores.to_json(), "notes": self.reporter.notes[notes:]}
 
         shared = how() if self.share is None else self.share(self._identity(scoring, examples), how)
         if found:

@@ -6,22 +6,26 @@ from typing import Any, NamedTuple
 
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject
-from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, asked_masks, criterion_of
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.results import Scores
 from prune_heads.studies.setup import load_split, predictions_of
 from prune_heads.studies.spreading import Spread
 from prune_heads.tasks.task import Split
 
 
 class Scored(NamedTuple):
-    """Scores, and the gradients they come from, of a criterion that takes some."""
+    """Scores, the gradients they come from (of a criterion that takes some), and what else they were made from."""
 
-    scores: Scores
+    scores: HeadScores
     gradients: GateGradients | None
+    about: dict[str, Any]
+
+    def report(self) -> dict[str, Any]:
+        """The JSON contract of `prune-heads score`. Rows are layers; heads in order from the first."""
+        return {**self.about, "numbering": NUMBERING, **self.scores.to_json()}
 
 
 @dataclass(frozen=True)
@@ -121,15 +125,12 @@ def scored(
     examples: Predictions | None,
 ) -> Scored:
     """Scores with what they were made from."""
-    found = Scores(
-        scores.values,
-        scores.standard_error,
-        scores.gone,
-        criterion=criterion.name or scoring.criterion,
-        estimator=scoring.estimator if criterion.looks_at == "gradients" else None,
-        normalize=scoring.normalize,
-        split=None if examples is None else examples.split.name,
-        n_examples=0 if examples is None else len(examples.split),
-        blocks=tuple(block.describe() for block in subject.blocks),
-    )
-    return Scored(found, gradients)
+    about = {
+        "criterion": criterion.name or scoring.criterion,
+        "estimator": scoring.estimator if criterion.looks_at == "gradients" else None,
+        "normalize": scoring.normalize,
+        "split": None if examples is None else examples.split.name,
+        "n_examples": 0 if examples is None else len(examples.split),
+        "blocks": [block.describe() for block in subject.blocks],
+    }
+    return Scored(scores, gradients, about)

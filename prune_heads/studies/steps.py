@@ -118,7 +118,7 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     record = study.record(subject.device)
     if cluster.shards is not None and not criterion.needs_data:  # not in the record, which is the same wherever made
         reporter.note(f"{scoring.criterion} looks at no examples and is done at once: here, not on a cluster")
-    return Found(record, scored.scores.to_json(), scored=scored)
+    return Found(record, scored.report(), scored=scored)
 
 
 def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, reporter: Reporter) -> Found:
