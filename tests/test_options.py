@@ -16,9 +16,9 @@ from prune_heads.cli import trial as trials
 from prune_heads.cli.app import app
 from prune_heads.cli.trial import known
 from prune_heads.errors import OptionError
+from prune_heads.files import digest
 from prune_heads.options import Ablation, Choice, Curves, Export, Group, Scoring, Setup, options_of
 from prune_heads.options.fields import option
-from prune_heads.runs import identity_hash
 
 SAMPLE = json.loads(Path(__file__).with_name("identities.json").read_text())
 """Configurations and hashes that the program gave before options were fields."""
@@ -80,7 +80,7 @@ def test_records_and_hashes_are_as_they_were(case, identity_of):
     identity = identity_of(*case["words"])
     assert identity["configuration"] == case["configuration"]
     if not any("DATA" in word for word in case["words"]):
-        assert identity_hash(identity) == case["identity_hash"]
+        assert digest(identity) == case["identity_hash"]
 
 
 @pytest.mark.parametrize("case", SAMPLE["trials"], ids=lambda case: json.dumps(case["values"]))
@@ -152,7 +152,7 @@ def test_what_reaches_by_its_content_has_a_case():
 def test_what_reaches_by_its_content_changes_the_identity(name, identity_of):
     words, more = CONTENT[name]
     changed = more if more[0] == words[0] else (*words, *more)
-    assert identity_hash(identity_of(*words)) != identity_hash(identity_of(*changed))
+    assert digest(identity_of(*words)) != digest(identity_of(*changed))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
         return files_of(found, checkpoint=getattr(folder, "save_checkpoint", True))
 
     keep(folder, found.record, files)
-    yield found.shown, _table(found)
+    yield found.report or found.record, _table(found)
 
 
 def _table(found: "Found") -> Any:
@@ -68,7 +68,7 @@ def _table(found: "Found") -> Any:
     record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
         "run": lambda: terminal.run_report(record, scores),
-        "score": lambda: terminal.score_table(found.shown),
+        "score": lambda: terminal.score_table(scores or {}),
         "prune": lambda: terminal.pruned_table(record),
         "evaluate": lambda: terminal.evaluation_table(record),
         "ablate": lambda: ablation.ablation_page(record, narrow=True),

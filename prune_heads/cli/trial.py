@@ -123,8 +123,8 @@ class BeginTrials:
         """What runs a trial; of two in turn with the same model and task, the second loads nothing."""
         from prune_heads.execution.folder import SweepFolder
         from prune_heads.progress import Silent
-        from prune_heads.studies.lab import Lab
         from prune_heads.studies.run import run
+        from prune_heads.studies.scoring import Lab
 
         folder = SweepFolder(self.sweep)
         lab: Lab | None = None

@@ -14,11 +14,11 @@ from prune_heads.checkpoints import Checkpoint, Learned, fingerprint, load_check
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
-from prune_heads.files import new_directory, read_json, write_json, writing_into
+from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import check_objective, serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, identity_hash, write_files
+from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, write_files
 from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
 from prune_heads.studies.training import KEPT_FOLDER, train
 from prune_heads.tasks.task import load_task
@@ -118,7 +118,7 @@ def finetune_into(
             if is_first:
                 stack.enter_context(held(output, reporter))
             check(identity)  # again, for who held it before may have done it
-            _claim(work, identity_hash(identity), folder.overwrite)
+            _claim(work, digest(identity), folder.overwrite)
 
         try:
             reporter.admit = admit

@@ -8,9 +8,8 @@ from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice, RunOptions, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.studies.lab import Lab
 from prune_heads.studies.pruning import chosen, compare, count_chosen, counted, curve, going_together, prune
-from prune_heads.studies.scoring import Found, configuration_of, note_oracle
+from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
 from prune_heads.studies.setup import identify_metric, identify_split
 from prune_heads.studies.steps import note_without_heads
 from prune_heads.surgery import removed_heads
@@ -61,7 +60,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         scored_on=None if examples is None else identify_split(examples.split),
     )
     study.lap("load")
-    lab.prove_gates(every[0])
+    lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Kept] = []
     with reporter.stage("base metric", n_examples) as progress:

@@ -98,20 +98,15 @@ def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
 
 
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
-    """Score the heads, here or on a cluster.
-
-    Raises:
-        PruneHeadsError: If the heads cannot be scored.
-    """
+    """Score the heads, here or on a cluster."""
     criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
     study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
         subject = load_subject(setup, reporter)
         examples = examples_to_score_on(subject, setup, scoring, reporter)
-        study.begin(
-            configuration={**setup.configuration(), **configuration_of(scoring)},
-            **identify(subject, [] if examples is None else [examples.split]),
-        )
+        splits = [] if examples is None else [examples.split]
+        configuration = {**setup.configuration(), **configuration_of(scoring)}
+        study.begin(configuration=configuration, **identify(subject, splits))
         study.lap("load")
         scored = score(subject, scoring, examples, spread=spread)
     study.lap("score")
@@ -143,10 +138,8 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
     together = going_together(classifier.model, choice, mode, reporter)
     scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
     mask = chosen(choice, gone, scores, together)
-    study.begin(
-        configuration={"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype},
-        **identify_model(classifier),
-    )
+    configuration = {"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype}
+    study.begin(configuration=configuration, **identify_model(classifier))
     parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
     study.lap("prune")
     record = study.record(classifier.model.device, mode=mode, **counted(mask), parameters=parameters)
@@ -154,19 +147,13 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
 
 
 def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
-    """The task's metrics with heads masked.
-
-    Raises:
-        PruneHeadsError: If the model cannot be evaluated so.
-    """
+    """The task's metrics with heads masked."""
     study = Study("evaluate", reporter)
     subject = load_subject(setup, reporter)
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
     split = load_split(setup, subject, options.split or subject.task.spec.eval_splits[0], reporter)
-    study.begin(
-        configuration={**setup.configuration(), "heads": mask.descriptors(), "split": split.name},
-        **identify(subject, [split]),
-    )
+    configuration = {**setup.configuration(), "heads": mask.descriptors(), "split": split.name}
+    study.begin(configuration=configuration, **identify(subject, [split]))
     study.lap("load")
     report = evaluate(predictions_of(setup, subject, split, reporter), mask)
     study.lap("evaluate")
@@ -174,13 +161,7 @@ def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
 
 
 def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> Found:
-    """How fast the model is without some heads; those that it has lost before always go.
-
-    Args:
-        setup: Model, task and conditions; its validation texts are what is run.
-        choice: Which heads.
-        options: What is timed, and by what heads are chosen.
-        reporter: Told about stages and notes.
+    """How fast the model is without some heads, on validation texts; those that it has lost before always go.
 
     Raises:
         HeadDescriptorError: If no head is to go, so that there is nothing to compare.
@@ -219,12 +200,9 @@ def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
     try:
         scores = HeadScores.from_json(read_json(path, "a file of scores"))
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"a file of scores must be what 'prune-heads score --output' writes; {path.name} is not: {error}"
-        ) from error
+        what = "a file of scores must be what 'prune-heads score --output' writes"
+        raise RunError(f"{what}; {path.name} is not: {error}") from error
     if scores.n_heads != n_heads:
-        raise RunError(
-            f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has "
-            f"{list(scores.n_heads)}"
-        )
+        there = list(scores.n_heads)
+        raise RunError(f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has {there}")
     return scores
