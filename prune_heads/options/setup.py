@@ -23,7 +23,7 @@ _own = partial(option, panel="Your own data", reach="content")
 _compute = partial(option, panel="Computation")
 _nowhere = partial(option, reach="nothing")
 _cluster = partial(_nowhere, panel="Cluster")
-_FILES, _COLUMNS = {"train_file", "validation_file"}, {"text_column", "label_column", "metric", "labels"}
+_FILES = {"train_file", "validation_file"}
 _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
 
@@ -126,9 +126,7 @@ class Setup(WrittenModel):
     data_dir: Path | None = option(
         "Folder with the task's official GLUE TSV files.", shown=lambda of: of.data_dir and of.data_dir.resolve().name
     )
-    label_order: tuple[str, ...] | None = option(
-        "The task's labels, comma-separated, in the order of the model's outputs.", read=names
-    )
+    label_order: tuple[str, ...] | None = option("Labels, comma-separated, in the model's order.", read=names)
     max_examples: int | None = option("Use only the first N examples of every split, in file order.", low=1)
     sample: int | None = option(
         "Use N examples of every split, drawn at random; better for files that are sorted by label.",
@@ -148,16 +146,10 @@ class Setup(WrittenModel):
     metric: str | None = _own(
         "Metric for your own data. (default: accuracy, or the main metric of the kind of task)", choices=OWN_METRICS
     )
-    labels: tuple[str, ...] | None = _own(
-        "Label names, comma-separated. (default: those in the files, sorted)", read=names
-    )
-    skip_invalid: bool = _own(
-        "Skip invalid rows and count them. (default: stop with an error)", False, reach="record", since="later"
-    )
+    labels: tuple[str, ...] | None = _own("Label names, comma-separated. (default: the files', sorted)", read=names)
+    skip_invalid: bool = _own("Skip invalid rows, and count them.", False, reach="record", since="later")
     batch_size: int = _compute("Number of examples in a batch.", 32, low=1)
-    max_length: int = _compute(
-        "Maximum number of tokens; longer texts are cut, or split for question answering.", 128, low=4
-    )
+    max_length: int = _compute("Maximum number of tokens; longer texts are cut, or split into windows.", 128, low=4)
     device: Device = _compute("Where to compute.", "auto", reach="nothing")
     beams: int = _compute("Number of beams for translation; 1 decodes greedily.", 1, low=1, since="later")
     doc_stride: int | None = _compute(
@@ -194,37 +186,34 @@ class Setup(WrittenModel):
     def clash(cls, given: Mapping[str, Any]) -> str | None:
         """Refuse two ways to take examples, or a task beside files that are a task themselves."""
         task, model, files = given.get("task"), given.get("model", cls.model), given.keys() & _FILES
+        is_own_model = model != DEFAULT_MODEL
         if {"sample", "max_examples"} <= given.keys():
             return "--sample and --max-examples exclude each other"
         if "sample_seed" in given and "sample" not in given:
             return "--sample-seed belongs to --sample"
+        if task in _OF_TEXTS and not files:
+            return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
         if task in _OF_TEXTS:
-            return (
-                _clash_of_texts(task, given)
-                if files
-                else (f"--task {task} needs texts of your own: name --train-file, --validation-file, or both")
-            )
-        if not files and given.keys() & _COLUMNS:
-            return (
-                "--text-column, --label-column, --metric and --labels describe --train-file and --validation-file; "
-                "name at least one of these"
-            )
-        if task is None and not files and model != DEFAULT_MODEL:
+            return _clash_of_texts(task, given)
+        if not files and given.keys() & {"text_column", "label_column", "metric", "labels"}:
+            described = "--text-column, --label-column, --metric and --labels describe"
+            return f"{described} --train-file and --validation-file; name at least one of these"
+        if task is None and not files and is_own_model:
             return "--task must say which task the model is for; see 'prune-heads tasks'"
-        if task is not None and files and (model != DEFAULT_MODEL or task.endswith(".toml")):
+        if task is not None and files and (is_own_model or task.endswith(".toml")):
             return "--task and your own --train-file or --validation-file exclude each other"
         return None
 
 
 def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
     """The user's own files of a kind: no classes or metric to choose, and no column of labels where there are none."""
-    row = rows_for(TASKS[task].kind)[0]
-    refused = ("labels", "label_order", "metric") if row.label else ("label_column", "labels", "label_order", "metric")
-    of_labels = [f"--{name.replace('_', '-')}" for name in refused if name in given and not row.classes]
+    row, refused = rows_for(TASKS[task].kind)[0], ("label_column", "labels", "label_order", "metric")
+    names = [f"--{name.replace('_', '-')}" for name in refused[row.label is not None :] if name in given]
     why = "it has no classes, and its metrics are always the same"
     if not row.label:
         why = f"texts have no labels, and the metric is {'BLEU' if task == 'translation' else 'their likelihood'}"
-    return f"{' and '.join(of_labels)} must not be given beside --task {task}: {why}" if of_labels else None
+    is_fault = names and not row.classes
+    return f"{' and '.join(names)} must not be given beside --task {task}: {why}" if is_fault else None
 
 
 @dataclass(frozen=True)

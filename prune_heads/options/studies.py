@@ -88,7 +88,7 @@ class Choice(Group):
     heads: str | None = _heads("Heads to prune, counted from 1: '3:1,5 7:2'; or a heads.json.")
     min_per_layer: int = option("Minimum number of heads that every layer keeps.", 0, low=0)
     groups: bool = option(
-        "Prune heads that share keys and values as one group, which --mode remove needs.", False, since="sweeps"
+        "Prune heads that share keys and values as one group; --mode remove needs it for them.", False, since="sweeps"
     )
 
     def __post_init__(self) -> None:
@@ -166,9 +166,7 @@ class Ablation(Group):
     )
     """None for as many as in the paper, but no more than are taken of any split; 0 for those that it is measured on."""
     seed: int = _seed()
-    memory: int | None = option(
-        "MiB for the activations of one forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1
-    )
+    memory: int | None = option("MiB of activations a forward pass. (default: 96 on a CPU, 8192 on a GPU)", low=1)
     compiled: bool = option("Compile the layers first; it takes a while.", False, flag="--compile", key="compile")
 
     def settled(self, max_examples: int | None) -> "Ablation":
@@ -253,9 +251,7 @@ class Recipe(Group):
     epochs: int = option("Number of passes over the training split.", 3, low=1)
     learning_rate: float = option("Highest learning rate.", 2e-5, low=0)
     """Linear warm-up, then linear decay to 0."""
-    warmup: float = option(
-        "Share of the steps in which the learning rate rises.", 0.1, key="warmup_fraction", low=0, high=0.99
-    )
+    warmup: float = option("Share of steps of rising learning rate.", 0.1, key="warmup_fraction", low=0, high=0.99)
     weight_decay: float = option("Weight decay of matrices, by AdamW.", 0.01, low=0)
     """Biases and layer norms are left out."""
     seed: int = option("Seed of the new head, the order of examples and the dropout.", 42, low=0)
@@ -265,12 +261,8 @@ class Recipe(Group):
         flag="--group-by-length/--no-group-by-length",
     )
     keep_epochs: bool = option("Keep the checkpoint of each epoch, in epoch-1, epoch-2, and so on.", False)
-    keep_steps: tuple[int, ...] = option(
-        "Keep checkpoints after these steps: 0,50,100, where 0 is the start.", (), read=numbers(0, "0,50")
-    )
-    save_minutes: float = option(
-        "Minutes between two saves; a killed run continues from the last one.", 10.0, reach="nothing", low=0
-    )
+    keep_steps: tuple[int, ...] = option("Keep checkpoints of these steps; 0: the start.", (), read=numbers(0, "0,50"))
+    save_minutes: float = option("Minutes between saves, where a killed run continues.", 10.0, reach="nothing", low=0)
 
 
 @dataclass(frozen=True)
