@@ -123,9 +123,8 @@ def words_of(
         OptionError: Naming all faults.
     """
     faults = unknown([key for key in words if key not in others], [*known, *others])
-    placed = {**words}
-    for key in words.keys() & known.keys():
-        placed[key] = known[key].placed(words[key], file.parent)
+    placed = {key: known[key].placed(word, file.parent) if key in known else word for key, word in words.items()}
+    for key in [key for key in words if key in known]:
         try:
             known[key].value(placed[key])
         except OptionError as error:

@@ -1,7 +1,7 @@
 """`prune-heads reproduce`: a table or figure of the paper, published numbers beside one's own."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -89,14 +89,15 @@ def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, 
             raise OptionError(f"{file.name}: what is fine-tuned must name the folder of its model, too.")
         by = file.parent / words[_FINETUNE]
         known = {**options_of(Start), **options_of(Recipe), **options_of(NewFolder)}
+        del known["store"]
         made = {**words_of(read_words(by), by, known), "output": file.parent / values["model"]}
         recipe = (Start.of(made), Recipe.of(made), NewFolder.of(made))
     return Planned(name, Setup.of(words), Conditions.of(words), recipe)
 
 
-def to_finetune(subjects: Iterable[Planned]) -> list[Planned]:
-    """One subject for each model that has a recipe: what several tables want is made, or looked at, once."""
-    return list({subject.recipe: subject for subject in subjects if subject.recipe is not None}.values())
+def _recipes(subjects: Iterable[Planned]) -> list[Callable[[], None]]:
+    """What makes each model that has a recipe: what several tables want is made, or looked at, once."""
+    return [each.finetune for each in {each.recipe: each for each in subjects if each.recipe is not None}.values()]
 
 
 def chains(plans: Mapping[str, Sequence[Planned]], output: Path) -> list[Chain]:
@@ -111,10 +112,7 @@ def chains(plans: Mapping[str, Sequence[Planned]], output: Path) -> list[Chain]:
     return [
         (
             f"{Path(model).name} on {Path(task).stem}",
-            [
-                *(subject.finetune for subject in to_finetune(subjects)),
-                *(partial(subject.prepare, output) for subject in subjects),
-            ],
+            _recipes(subjects) + [partial(each.prepare, output) for each in subjects],
         )
         for (model, task), subjects in longest_first
     ]
@@ -158,8 +156,8 @@ def reproduce(
         if options.jobs > 1 and not options.from_records:
             run_chains(chains(plans, output), options.jobs)
         elif not options.from_records:
-            for subject in to_finetune(subject for subjects in plans.values() for subject in subjects):
-                subject.finetune()
+            for make in _recipes(subject for subjects in plans.values() for subject in subjects):
+                make()
         for each, subjects in plans.items():
             studied = [(subject.setup, subject.conditions) for subject in subjects]
             try:
