@@ -31,8 +31,7 @@ class Planned:
     name: str
     setup: Setup
     conditions: Conditions
-    recipe: tuple[Start, Recipe, NewFolder] | None
-    """By which its model is fine-tuned."""
+    recipe: tuple[Start, Recipe, NewFolder] | None  # by which its model is fine-tuned
 
     def finetune(self) -> None:
         """Make the model by its recipe, as `prune-heads finetune` does; what is done is not done again."""

@@ -30,26 +30,6 @@ def trial_options() -> Mapping[str, Opt]:
     return MappingProxyType({name: option for name, option in every.items() if name != "store"})
 
 
-def check(name: str, word: Any) -> None:
-    """Refuse a word that an option does not take; None stands for its default.
-
-    Raises:
-        OptionError: Saying what it takes.
-    """
-    if word is not None:
-        trial_options()[name].value(word)
-
-
-def clash(words: Mapping[str, Any]) -> str | None:
-    """Why the options of a trial contradict each other; None where they do not."""
-    try:
-        for group in GROUPS:
-            group.of(words)
-    except PruneHeadsError as error:
-        return str(error).removesuffix(".")
-    return None
-
-
 def draws(words: Mapping[str, Any]) -> bool:
     """Whether what is pruned in a trial, or its curve, depends on the seed."""
     draws_scores = words["criterion"] == "random" or ":" in words["criterion"]  # one's own may
@@ -89,11 +69,26 @@ class Sweeping(Group):
 def known() -> Known:
     """What a trial may set."""
     options = trial_options()
+
+    def check(name: str, word: Any) -> None:
+        if word is not None:  # which stands for the default
+            options[name].value(word)
+
+    def clash(words: Mapping[str, Any]) -> str | None:
+        try:
+            for group in GROUPS:
+                group.of(words)
+        except PruneHeadsError as error:
+            return str(error).removesuffix(".")
+        return None
+
     words = {name: option.word for name, option in options.items()}
     always = frozenset(name for name, option in options.items() if option.since != "later")
-    return Known(
-        words, check, clash, draws, always, lambda name, word: task_name(str(word)) if name == "task" else word
-    )
+    return Known(words, check, clash, draws, always, _spelled)
+
+
+def _spelled(key: str, word: Any) -> Any:
+    return task_name(word) if key == "task" and isinstance(word, str) else word
 
 
 def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
@@ -112,12 +107,9 @@ def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
 class BeginTrials:
     """Called once in each process: loads what trials need and gives what runs them."""
 
-    sweep: Path
-    """The folder of the sweep."""
-    relative_to: Path
-    """The folder that paths in the file are relative to."""
-    store: str | None
-    """A URL, or an absolute path."""
+    sweep: Path  # the folder of the sweep
+    relative_to: Path  # the folder that paths in the file are relative to
+    store: str | None  # a URL, or an absolute path
 
     def __call__(self) -> "RunTrial":
         """What runs a trial; of two in turn with the same model and task, the second loads nothing."""

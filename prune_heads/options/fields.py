@@ -37,22 +37,15 @@ class Opt:
     default: Any = None
     """`MISSING` where it must be given."""
     reach: Reach = "record"
-    panel: str | None = None
-    """Heading under which `--help` lists it."""
-    flag: str = ""
-    """How it is written on the command line: `--max-examples`; `--one/--other` says how not."""
-    short: str | None = None
-    """Its one letter: `-o`."""
-    key: str = ""
-    """Its key in records."""
+    panel: str | None = None  # heading under which `--help` lists it
+    flag: str = ""  # how it is written on the command line: `--max-examples`; `--one/--other` says how not
+    short: str | None = None  # its one letter: `-o`
+    key: str = ""  # its key in records
     low: float | None = None
     high: float | None = None
-    choices: tuple[str, ...] = ()
-    """Values that a text may have; those of a `Literal` follow from the type."""
-    read: Callable[[str], Any] | None = None
-    """Makes the value from its text; raises `OptionError`."""
-    is_many: bool = False
-    """Whether it may be given several times. A tuple is, unless it is read from one text."""
+    choices: tuple[str, ...] = ()  # values that a text may have; those of a `Literal` follow from the type
+    read: Callable[[str], Any] | None = None  # makes the value from its text; raises `OptionError`
+    is_many: bool = False  # whether it may be given several times. A tuple is, unless it is read from one text
     is_path: Callable[[str, Path], bool] | None = None
     """Of an option whose text may be a path: whether it is one, seen from a folder."""
     metavar: str | None = None
@@ -60,8 +53,7 @@ class Opt:
     """The value as it stands in records, of the group; None where the option has no meaning."""
     since: Since = "first"
     name: str = ""
-    kind: type = str
-    """`str`, `int`, `float`, `bool` or `Path`: what one word of it is on the command line."""
+    kind: type = str  # `str`, `int`, `float`, `bool` or `Path`: what one word of it is on the command line
 
     def of(self, name: str, hint: Any, panel: str | None) -> "Opt":
         """The same for a field of this name and type, in a group with this panel."""
@@ -128,8 +120,7 @@ class Group:
     """Base of the dataclasses whose fields are options."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
-    panel: ClassVar[str | None] = None
-    """Of the options that name none."""
+    panel: ClassVar[str | None] = None  # of the options that name none
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Self:

@@ -13,10 +13,8 @@ from prune_heads.options.choices import CRITERIA, ESTIMATORS, NORMALIZERS, Form,
 from prune_heads.options.fields import Group, ending, names, numbers, option
 from prune_heads.options.setup import WrittenModel
 
-CHOOSE_EXAMPLES = 5000
-"""As in the paper's table 6."""
-BATCH_SIZES = (1, 4, 16, 64)
-"""Those of the paper's table 4."""
+CHOOSE_EXAMPLES = 5000  # as in the paper's table 6
+BATCH_SIZES = (1, 4, 16, 64)  # those of the paper's table 4
 
 _BLOCK = re.compile(r"(?:[EAD]:)?0*[1-9][0-9]*|[EAD]")
 
@@ -74,8 +72,7 @@ class Scoring(Group):
     normalize: str = option(_NORMALIZE, "none", choices=NORMALIZERS)
     seed: int = _seed()
     score_split: str | None = option(_SPLIT)
-    score_examples: int | None = _scored()
-    """None: as in the `Setup`."""
+    score_examples: int | None = _scored()  # None: as in the `Setup`
 
 
 @dataclass(frozen=True)
@@ -136,11 +133,9 @@ class Curves(Group):
     normalize: str = option(_NORMALIZE, "none", choices=NORMALIZERS)
     seed: int = _seed()
     score_split: str | None = option(_SPLIT)
-    score_examples: int | None = _scored()
-    """For `ablation` together with a split."""
+    score_examples: int | None = _scored()  # for `ablation` together with a split
     blocks: tuple[str, ...] | None = _blocks(since="sweeps")
-    steps: int = _steps()
-    """The paper's figure 3 has steps of 10 %."""
+    steps: int = _steps()  # the paper's figure 3 has steps of 10 %
     split: tuple[str, ...] = _splits()
 
     def by(self, criterion: str) -> Scoring:
@@ -249,8 +244,7 @@ class Recipe(Group):
     """
 
     epochs: int = option("Number of passes over the training split.", 3, low=1)
-    learning_rate: float = option("Highest learning rate.", 2e-5, low=0)
-    """Linear warm-up, then linear decay to 0."""
+    learning_rate: float = option("Highest learning rate.", 2e-5, low=0)  # linear warm-up, then linear decay to 0
     warmup: float = option("Share of steps of rising learning rate.", 0.1, key="warmup_fraction", low=0, high=0.99)
     weight_decay: float = option("Weight decay of matrices, by AdamW.", 0.01, low=0)
     """Biases and layer norms are left out."""

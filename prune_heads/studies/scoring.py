@@ -41,13 +41,10 @@ class Found:
     """What a study leaves: its record, and what its files are made of."""
 
     record: dict[str, Any]
-    report: dict[str, Any] | None = None
-    """What `--json` prints; None for the record."""
-    mask: HeadMask | None = None
-    """Heads that are pruned or masked."""
+    report: dict[str, Any] | None = None  # what `--json` prints; None for the record
+    mask: HeadMask | None = None  # heads that are pruned or masked
     scored: Scored | None = None
-    checkpoint: Checkpoint | None = None
-    """After pruning."""
+    checkpoint: Checkpoint | None = None  # after pruning
 
 
 def examples_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> Predictions | None:

@@ -20,8 +20,7 @@ from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import Split, load_task
 
-_SMALL = 2_000_000
-"""Parameters below which one thread is enough; BERT-base has 110 million."""
+_SMALL = 2_000_000  # parameters below which one thread is enough; BERT-base has 110 million
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
 
