@@ -183,7 +183,7 @@ def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, mon
     seen = []
     monkeypatch.setattr(paper_studies, "ablate", lambda setup, options, *rest, **more: seen.append(options))
     setup = Setup("mini", "mini-inference", max_examples=cap)
-    STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent(), lambda identity: None)
+    STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent())
     assert [options.settled(cap).choose_examples for options in seen] == [n], "settled by the study itself"
 
 
