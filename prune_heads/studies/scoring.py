@@ -112,7 +112,7 @@ def score(
         subject.prove_gates(examples.batches)
     gradients = None if spread is None else spread.gradients
     asked = Examples(subject.model, examples, masked, scoring.estimator, scoring.seed, gradients)
-    scores = NORMALIZERS[scoring.normalize].apply(criterion.score(asked))
+    scores = NORMALIZERS[scoring.normalize].score(criterion.score(asked))
     return Scored(scores, vars(asked).get("gradients"), _about(scoring, criterion, subject, examples))
 
 
