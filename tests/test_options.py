@@ -182,7 +182,7 @@ def test_an_option_that_is_added_later_leaves_records_and_hashes_at_its_default(
         (Scoring, {"seed": 1.5}, "'--seed' must be a whole number; got 1.5"),
         (Scoring, {"seed": True}, "'--seed' must be a whole number; got true"),
         (Scoring, {"seed": -1}, "'--seed' must be at least 0; got -1"),
-        (Scoring, {"estimator": "luck"}, "'--estimator' 'luck' is not one of 'example', 'token'"),
+        (Scoring, {"estimator": "luck"}, "'--estimator' must be one of 'example', 'token'"),
         (Scoring, {"criterion": 5}, "'--criterion' must be a text; got 5"),
         (Choice, {"fraction": float("nan")}, "'--fraction' must be between 0 and 1; got nan"),
         (Choice, {"fraction": 0.5, "n_heads": 2}, "--fraction and --n-heads exclude each other."),

@@ -100,7 +100,7 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
     from prune_heads.reporting.layout import console
 
     if topic is not None and topic not in TOPICS:
-        raise OptionError(f"TOPIC {topic!r} is not one of {', '.join(TOPICS)}.")
+        raise OptionError(f"TOPIC must be one of {', '.join(TOPICS)}; got {topic!r}")
     text = (
         page(topic).rstrip() if topic else "\n".join(f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
     )

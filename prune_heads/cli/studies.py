@@ -131,7 +131,7 @@ def finetune(
 
 def _task(value: str) -> str:
     if task_name(value) not in MINI:
-        raise OptionError(f"'--task' {value!r} is not one of {', '.join(MINI)}.")
+        raise OptionError(f"'--task' must be one of {', '.join(MINI)}; got {value!r}")
     return task_name(value)
 
 

@@ -101,7 +101,7 @@ class Opt:
         if not isinstance(word, _TAKES.get(self.kind, self.kind)) or (isinstance(word, bool) and self.kind is not bool):
             raise OptionError(f"must be {_NAMES[self.kind]}; got {json.dumps(word, default=str)}")
         if self.choices and word not in self.choices:
-            raise OptionError(f"{word!r} is not one of {', '.join(map(repr, self.choices))}")
+            raise OptionError(f"must be one of {', '.join(map(repr, self.choices))}; got {word!r}")
         low, high = self.low, self.high
         if self.kind in (int, float) and (
             isnan(word) or (low is not None and word < low) or (high is not None and word > high)

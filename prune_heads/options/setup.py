@@ -51,8 +51,8 @@ def task_word(value: str) -> str:
     """
     if task_name(value) in TASKS or value.endswith(".toml"):
         return task_name(value)
-    hint = f" Did you mean {nearest(value)}?" if nearest(value) else ""
-    raise OptionError(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
+    hint = f". Did you mean {nearest(value)}?" if nearest(value) else ""
+    raise OptionError(f"must be one of {', '.join(TASKS)}, or a .toml file; got {value!r}{hint}")
 
 
 def store_place(value: str) -> str:

@@ -23,7 +23,7 @@ def _criterion_name(text: str) -> str:
     """A criterion of the table, or a function of the user as `my_module:function` or `file.py:function`."""
     if text not in CRITERIA and ":" not in text:
         known = ", ".join(map(repr, CRITERIA))
-        raise OptionError(f"{text!r} is not one of {known}, nor your own as module:function or file.py:function")
+        raise OptionError(f"must be one of {known}, or your own as module:function or file.py:function; got {text!r}")
     return text
 
 

@@ -312,7 +312,7 @@ def test_estimators_refuse_a_constant_metric(refused, tmp_path):
         ("dtype = 'half'", "'half'"),
         ("steps = 'ten'", "'--steps' must be a whole number; got \"ten\""),
         ("runs = 2", "'--runs' must be at least 6; got 2"),
-        ("criterion = ['gradient', 'luck']", "'--criterion' 'luck' is not one of 'gradient'"),
+        ("criterion = ['gradient', 'luck']", "'--criterion' must be one of 'gradient'"),
     ],
 )
 def test_faults_of_a_file(text, said, tmp_path, refused):
