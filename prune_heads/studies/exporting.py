@@ -25,12 +25,12 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.padding import n_positions
-from prune_heads.probe import compared, prove_gates
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study, admission
 from prune_heads.studies.pruning import chosen, going_together
 from prune_heads.studies.setup import identify_model, load_model
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
+from prune_heads.verification import compared, prove_gates
 
 Batches = Sequence[Mapping[str, Tensor]]
 Logits = list[list[NDArray[np.float32]]]
