@@ -29,14 +29,13 @@ from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
 from prune_heads.studies import steps as studies
-from prune_heads.studies.ablating import ablated, table
-from prune_heads.studies.curves import Measured, Order, line_of
+from prune_heads.studies.ablating import Measured, ablated, table
+from prune_heads.studies.curves import line_of
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
 from prune_heads.studies.setup import load_model, resolve_device
-from prune_heads.tasks.in_memory import NAME, task_of_labels, task_of_rows
 from prune_heads.tasks.spec import METRIC_NAMES
-from prune_heads.tasks.task import Task, load_task
+from prune_heads.tasks.task import NAME, Split, Task, load_task, task_of_labels, task_of_rows
 
 
 class Evaluator:
@@ -110,12 +109,14 @@ class Evaluator:
         where = resolve_device(device) if device else next(self.model.parameters()).device
         self.model.to(where)
         batches: Batches | None = None
+        given: Split | None = None
         if task is None and _is_rows(data):
             task = _task_of(checkpoint, data, objective, columns)
         if task is None:
             own = objective if isinstance(objective, Objective) else None
             batches = loaded(cast(Iterable[Any], data), self.model, own)
-            task, objective = (task_of_labels(batches.references, batches.objective.headline.name), batches.objective)
+            task, given = task_of_labels(batches.references, batches.objective.headline.name)
+            objective = batches.objective
         elif checkpoint.tokenizer is None:
             raise DataError("texts need the model's tokenizer, and images its image processor, tokenizer=...; got none")
         subject = Subject.of(
@@ -126,7 +127,7 @@ class Evaluator:
             subject = replace(subject, objective=replace(subject.objective, metric=chosen_metric))
         if subject.objective.note:
             reporter.note(subject.objective.note)
-        chosen = task.load(split or task.spec.eval_splits[0], max_examples)
+        chosen = given or task.load(split or task.spec.eval_splits[0], max_examples)
         if batches is None:
             chosen = subject.measurable(chosen, reporter)
         else:
@@ -202,7 +203,7 @@ class Evaluator:
         asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
         chosen = None if chosen_on is None else ablated(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(ablated(self._predictions, asked), chosen))
+        return Ablations(task=task, **table(asked, ablated(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.
@@ -218,7 +219,8 @@ class Evaluator:
         self._predictions.check_defined()
         masks = lowest_first(scores, self._predictions.gone, steps)
         made = scores if isinstance(scores, Scores) else Scores(())
-        order = Order(made.criterion or None, made.estimator, made.split, False, scores, [masks])
+        about = {"criterion": made.criterion or None, "estimator": made.estimator, "rescored": False}
+        order = {**about, "scored_on": made.split}, scores, [masks]
         return Curve(**line_of(order, [Measured(self._predictions, masks, self.seed)], steps))
 
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:
@@ -256,7 +258,7 @@ def _task_of(
         )
     named = objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint))
     kind = _kind(named)
-    classes = rows_for(kind)[0].load().classes
+    classes = rows_for(kind)[0].classes
     names = [str(config.id2label[i]) for i in sorted(config.id2label)] if classes else []
     labels = names if classes == "many" or len(names) > 1 else None
     row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]

@@ -14,7 +14,7 @@ from prune_heads import remove_heads, save_pruned
 from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, n_positions
 from prune_heads.progress import Silent
-from prune_heads.tasks.own import own_texts
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 
@@ -22,7 +22,7 @@ from prune_heads.tasks.task import load_task
 def texts(tmp_path):
     def write(content, **options):
         (tmp_path / "texts.txt").write_text(content, encoding="utf-8")
-        return load_task("lm", own=own_texts("lm", {"train": tmp_path / "texts.txt"}))
+        return load_task("lm", own=OwnData({"train": tmp_path / "texts.txt"}, kind="lm"))
 
     return write
 

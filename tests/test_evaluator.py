@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from prune_heads import Evaluator, HeadMask, HeadScores, attention_blocks, gate_gradients, load_task, select
-from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, LabelError, StoreError, TaskError
+from prune_heads.errors import CriterionError, DataError, HeadDescriptorError, StoreError, TaskError
 from prune_heads.importance import CRITERIA, criterion_of
-from prune_heads.objectives.single_label import SingleLabel
+from prune_heads.objectives.classifiers import SingleLabel
 
 draw = random.Random(0)
 ROWS = [{"text": " ".join(draw.choices(WORDS, k=draw.randint(1, 9))), "label": draw.randint(0, 1)} for _ in range(30)]
@@ -154,8 +154,8 @@ def test_a_batch_of_another_kind_is_refused_by_its_number(model, batch, said):
     ("data", "error", "said"),
     [
         ([], DataError, "must give a batch; got none"),
-        ([{"sentence": "a", "label": 0}], DataError, "a column 'text'; got sentence, label"),
-        ([{"text": "a", "label": 2}], LabelError, "one of LABEL_0, LABEL_1, or its index from 0; got 2"),
+        ([{"sentence": "a", "label": 0}], DataError, "column text must be there once, got the columns sentence, label"),
+        ([{"text": "a", "label": 2}], DataError, "example 1: the label must be one of LABEL_0, LABEL_1, got '2'"),
         ([{"text": "a", "label": 0}, {"text": "", "label": 0}], DataError, "example 2: the text must not be"),
         ([{"text": "a", "label": 0}, {"text": 3, "label": 0}], DataError, "each column of one type"),
     ],

@@ -14,7 +14,7 @@ from prune_heads.anatomy.context import uncompiled
 from prune_heads.errors import MaskNotAppliedError, UnsupportedModelError
 from prune_heads.importance.gradient import _per_token
 from prune_heads.objectives.batches import Batch
-from prune_heads.objectives.single_label import SingleLabel
+from prune_heads.objectives.classifiers import SingleLabel
 
 INPUTS = tiny_inputs()
 A, B = {0: [0, 1, 2, 3], 1: [2]}, {1: [0, 1], 2: [3]}

@@ -24,7 +24,7 @@ from prune_heads.objectives.images import Picture
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore
-from prune_heads.tasks.own import own_texts
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 KIND = "image-classification"
@@ -54,7 +54,7 @@ def as_data_set(files):
 
 
 def subject_of(model, file, **options):
-    task = load_task(KIND, own=own_texts(KIND, {"validation": file}, **options))
+    task = load_task(KIND, own=OwnData({"validation": file}, **options, kind=KIND))
     return Subject.of(loaded_vit(model), task, batch_size=3)
 
 
@@ -134,7 +134,7 @@ def test_the_evaluator_takes_a_checkpoint_by_its_name_and_columns_by_theirs(mode
     ev = Evaluator(str(model), data, columns={"image": "img", "label": "fine"})
     assert len(ev.score().values) == 3
     assert ev.ablate().n_examples == N
-    with pytest.raises(DataError, match="must have a column 'image'; got img, fine"):
+    with pytest.raises(DataError, match="the column image must be there once, got the columns img, fine"):
         Evaluator(str(model), data)
     with pytest.raises(DataError, match="images its image processor"):
         Evaluator(loaded_vit(model).model, as_data_set(files))
@@ -210,9 +210,9 @@ def test_derivatives_by_gates_are_those_of_differences(model_type, folder, tmp_p
 
 def test_bfloat16_is_given_its_own_pixels(model, folder):
     from prune_heads.checkpoints import load_checkpoint
-    from prune_heads.objectives.image_classification import ImageClassification
+    from prune_heads.objectives.images import ImageClassification
 
-    task = load_task(KIND, own=own_texts(KIND, {"validation": folder}))
+    task = load_task(KIND, own=OwnData({"validation": folder}, kind=KIND))
     half = load_checkpoint(str(model), ImageClassification.head_of, dtype=torch.bfloat16)
     batches = Subject.of(half, task).batches(task.load("validation"))
     assert batches.batch(np.arange(2)).inputs["pixel_values"].dtype == torch.bfloat16
@@ -265,7 +265,7 @@ def test_folders_that_hold_something_else_are_refused(model, files, tmp_path):
     with pytest.raises(DataError, match="which is no file"):
         subject_of(model, tmp_path / "nowhere.csv")
     (tmp_path / "images.csv").write_text("image,label\ngone.png,cat\n,dog\n")
-    task = load_task(KIND, own=own_texts(KIND, {"validation": tmp_path / "images.csv"}))
+    task = load_task(KIND, own=OwnData({"validation": tmp_path / "images.csv"}, kind=KIND))
     with pytest.raises(DataError, match=r"row 1: the image must be a readable file; got .*gone\.png \(No such file"):
         task.load("validation")
 

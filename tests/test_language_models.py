@@ -20,7 +20,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore
 from prune_heads.surgery import removed_heads
-from prune_heads.tasks.own import own_texts
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 TYPES = list(AUTO)
@@ -40,7 +40,7 @@ def folder(model_type, tmp_path_factory):
 @pytest.fixture(scope="module")
 def task(model_type, tmp_path_factory):
     _, name, _, train, _, validation = write_texts(tmp_path_factory.mktemp("texts"), model_type, n_train=20, n_dev=9)
-    return load_task(name, own=own_texts(name, {"train": train, "validation": validation}))
+    return load_task(name, own=OwnData({"train": train, "validation": validation}, kind=name))
 
 
 def subject_of(folder, model_type, task, **options):
@@ -149,7 +149,7 @@ def test_gradients_are_the_slope_of_minus_the_log_likelihood(smooth, tmp_path):
     """Central differences in float64, by one gate of each kind of block; of models without kinks and float32 norms."""
     _, name, _, train, *_ = write_texts(tmp_path, smooth, n_train=5, n_dev=1)
     folder = save_language_model(tmp_path / "model", tiny_language_model(smooth))
-    subject = subject_of(folder, smooth, load_task(name, own=own_texts(name, {"train": train})))
+    subject = subject_of(folder, smooth, load_task(name, own=OwnData({"train": train}, kind=name)))
     batches = subject.batches(subject.measurable(subject.task.load("train"), Silent()))
     gradients = gate_gradients(subject.model, batches)
     model, batch = plain(folder, smooth).double(), batches.batch(np.arange(5))

@@ -7,8 +7,8 @@ from tiny import WORDS
 from tiny_texts import text_tokenizer, topic_texts
 
 from prune_heads.objectives.batches import IGNORED
-from prune_heads.objectives.masked_lm import MaskedLM, masked
-from prune_heads.tasks.own import own_texts
+from prune_heads.objectives.likelihood import MaskedLM, masked
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 TOKENIZER = text_tokenizer()
@@ -25,7 +25,7 @@ def test_a_mask_depends_on_the_text_and_on_nothing_else(tmp_path):
     found = []
     for i, order in enumerate(orders):
         (tmp_path / f"{i}.txt").write_text("\n".join(order))
-        split = load_task("lm", own=own_texts("lm", {"train": tmp_path / f"{i}.txt"})).load("train")
+        split = load_task("lm", own=OwnData({"train": tmp_path / f"{i}.txt"}, kind="lm")).load("train")
         batches = MaskedLM("log_likelihood").batches(split, TOKENIZER, batch_size=1 + i, n_max=128)
         rows = [batches.batch(np.array([j])) for j in range(len(order))]
         found.append(

@@ -19,8 +19,8 @@ from prune_heads import Evaluator
 from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.execution import worker
-from prune_heads.objectives.multi_label import METRICS
-from prune_heads.tasks.own import own_texts
+from prune_heads.objectives.classifiers import METRICS
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 LABELS = ("joy", "deep grief", "anger")
@@ -62,7 +62,7 @@ def json_of(done):
 
 
 def read(path, **options):
-    return load_task("multi-label", own=own_texts("multi-label", {"validation": path}, **options))
+    return load_task("multi-label", own=OwnData({"validation": path}, **options, kind="multi-label"))
 
 
 def subject(model, path, **options):
@@ -382,7 +382,7 @@ def test_what_a_file_says_in_toml(model, file, invoke, tmp_path):
 def test_beams_are_refused(model, file, invoke):
     on = ("--model", model, "--task", "multi-label", "--validation-file", file)
     done = invoke("evaluate", *on, "--beams", "2")
-    assert "--beams must be given for translations only" in done.stderr
+    assert "--beams must be given for translation only" in done.stderr
     done = invoke("evaluate", *on, "--objective", "regression")
     assert "the objective must be one of multi-label, got regression" in done.stderr
     done = invoke("evaluate", *on, "--metric", "f1")

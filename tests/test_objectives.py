@@ -25,7 +25,7 @@ from prune_heads.objectives.base import source_hash
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore
-from prune_heads.tasks.own import OwnData, own_texts
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 MODELS = {"causal-lm": "gpt2", "masked-lm": "bert", "seq2seq": "t5", "translation": "bart"}
@@ -57,7 +57,7 @@ def multi_label(folder):
     (model / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
     rows = [f"{text},{('', 'red', 'good|red')[i % 3]}" for i, text in enumerate(topic_texts(17, 0))]
     (folder / "labels.csv").write_text("\n".join(["text,labels", *rows]) + "\n")
-    task = load_task("multi-label", own=own_texts("multi-label", {"validation": folder / "labels.csv"}))
+    task = load_task("multi-label", own=OwnData({"validation": folder / "labels.csv"}, kind="multi-label"))
     return Subject.of(load_classifier(str(model)), task, batch_size=4)
 
 
@@ -66,21 +66,21 @@ def of_texts(name):
         _, task, _, _, _, file = write_texts(folder, MODELS[name], n_train=2, n_dev=9)
         kind = "translation" if name == "translation" else task
         model = save_language_model(folder / "model", tiny_language_model(MODELS[name]))
-        task = load_task(kind, own=own_texts(kind, {"validation": file}))
+        task = load_task(kind, own=OwnData({"validation": file}, kind=kind))
         return Subject.of(loaded(model, MODELS[name]), task, batch_size=4, max_length=12)
 
     return make
 
 
 def image_classification(folder):
-    own = own_texts("image-classification", {"validation": save_images(folder / "images", 11)})
+    own = OwnData({"validation": save_images(folder / "images", 11)}, kind="image-classification")
     task = load_task("image-classification", own=own)
     return Subject.of(loaded_vit(save_vit(folder / "model")), task, batch_size=4)
 
 
 def tagger(folder):
     file = write_conll(folder / "validation.conll", 9)
-    task = load_task("token-classification", own=own_texts("token-classification", {"validation": file}))
+    task = load_task("token-classification", own=OwnData({"validation": file}, kind="token-classification"))
     return Subject.of(tagger_of(save_tagger(folder / "model")), task, batch_size=4)
 
 

@@ -21,7 +21,7 @@ from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.importance import gate_gradients
 from prune_heads.objectives.batches import Batches, Fixed, Ragged
-from prune_heads.objectives.single_label import SingleLabel
+from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.padding import n_positions, unseen
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent

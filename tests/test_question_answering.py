@@ -24,7 +24,7 @@ from prune_heads.errors import CheckpointError, DataError
 from prune_heads.evaluation import predict
 from prune_heads.objectives.question_answering import QuestionAnswering, exact_and_f1, right_answers
 from prune_heads.objectives.windows import LONGEST_ANSWER
-from prune_heads.tasks.own import own_texts
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 LONG = "we saw the red cat and the very good dog and it was not a dull film and the dog sleeps"
@@ -197,7 +197,7 @@ def test_all_files_hold_the_same(tmp_path):
             tmp_path / "rows.json",
             parquet,
         ]
-        tasks = [load_task(TASK, own=own_texts(TASK, {"validation": file})) for file in files]
+        tasks = [load_task(TASK, own=OwnData({"validation": file}, kind=TASK)) for file in files]
         assert len({task.load("validation").fingerprint for task in tasks}) == 1
 
 
@@ -218,11 +218,11 @@ def test_all_files_hold_the_same(tmp_path):
 )
 def test_a_row_at_fault_is_named(change, said, tmp_path):
     file = write_questions(tmp_path / "rows.jsonl", [SOME, {**SOME, **change}])
-    task = load_task(TASK, own=own_texts(TASK, {"validation": file}))
+    task = load_task(TASK, own=OwnData({"validation": file}, kind=TASK))
     with pytest.raises(DataError, match=r"rows\.jsonl line 2: ") as refused:
         task.load("validation")
     assert said in str(refused.value)
-    left = load_task(TASK, own=own_texts(TASK, {"validation": file}), skip_invalid=True).load("validation")
+    left = load_task(TASK, own=OwnData({"validation": file}, kind=TASK), skip_invalid=True).load("validation")
     assert (len(left), len(left.left_out)) == (1, 1)
 
 
@@ -238,7 +238,7 @@ def test_a_row_at_fault_is_named(change, said, tmp_path):
 )
 def test_a_file_at_fault_is_named(content, said, tmp_path):
     (tmp_path / "dev.json").write_text(content)
-    task = load_task(TASK, own=own_texts(TASK, {"validation": tmp_path / "dev.json"}))
+    task = load_task(TASK, own=OwnData({"validation": tmp_path / "dev.json"}, kind=TASK))
     with pytest.raises(DataError, match=re.escape(said)):
         task.load("validation")
 
@@ -347,7 +347,7 @@ def test_multiply_adds_are_those_that_torch_counts(on):
         (("finetune", "--output", "out"), "question-answering"),
         (("evaluate", "--objective", "causal-lm"), "the objective must be one of question-answering, got causal-lm"),
         (("evaluate", "--metric", "f1"), "--metric must not be given beside --task question-answering"),
-        (("evaluate", "--beams", "2"), "--beams must be given for translations only"),
+        (("evaluate", "--beams", "2"), "--beams must be given for translation only"),
         (("evaluate", "--text-column", "question"), "two text columns must be named, got 1"),
         (("evaluate", "--text-column", "asked", "--text-column", "context"), "the column asked must be there once"),
         (("evaluate", "--label-column", "right"), "the column right must be there once"),
@@ -366,6 +366,6 @@ def test_models_and_tasks_of_other_kinds_are_refused(on, checkpoint, invoke):
     done = invoke("evaluate", *on[:2], "--task", "mini-inference")
     assert "BertForQuestionAnswering" in done.stderr
     done = invoke("evaluate", "--task", "mini-inference", "--doc-stride", "2")
-    assert "--doc-stride is for other tasks" in done.stderr
+    assert "--doc-stride must be given for question-answering only" in done.stderr
     done = invoke("evaluate", *on[:2], "--task", TASK)
     assert "needs texts of your own" in done.stderr

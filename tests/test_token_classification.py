@@ -3,7 +3,6 @@
 import copy
 import json
 import warnings
-from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -24,10 +23,11 @@ from prune_heads.budget import budget
 from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.objectives.batches import IGNORED
+from prune_heads.objectives.rows import Split
 from prune_heads.objectives.texts import tokenize
 from prune_heads.objectives.token_classification import entities
 from prune_heads.progress import Silent
-from prune_heads.tasks.own import own_texts
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 KIND = "token-classification"
@@ -69,7 +69,7 @@ def written(folder, rows):
 
 def subject_of(checkpoint, path, **options):
     chosen = {name: options.pop(name) for name in ("label_order", "max_length") if name in options}
-    return Subject.of(checkpoint, load_task(KIND, own=own_texts(KIND, {"validation": path}, **options)), **chosen)
+    return Subject.of(checkpoint, load_task(KIND, own=OwnData({"validation": path}, **options, kind=KIND)), **chosen)
 
 
 # Entities
@@ -172,7 +172,7 @@ def test_words_without_a_token_are_not_counted_and_a_text_without_any_is_left_ou
     assert kept[0, 4] == 1
 
 
-WORDS_ALONE = SimpleNamespace(name="own", source="own", columns={"tokens": [["ab", "b"]]})
+WORDS_ALONE = Split("own", {"tokens": [["ab", "b"]]}, "own", "", 1)
 
 
 def test_words_stay_apart_where_a_tokenizer_marks_spaces():
@@ -250,16 +250,16 @@ def test_conll_files(tmp_path):
     path = tmp_path / "a.conll"
     for text, words in ((CONLL, "good film"), (CONLL.replace("good film", "the").replace("\t", " "), "the")):
         path.write_bytes(text.replace("\n", "\r\n").encode())
-        split = load_task(KIND, own=own_texts(KIND, {"train": path})).load("train")
+        split = load_task(KIND, own=OwnData({"train": path}, kind=KIND)).load("train")
         assert split.columns["tokens"] == [["film", words], ["is"]]
         assert split.columns["label"] == [[0, 1], [2]]
-    by_number = load_task(KIND, own=own_texts(KIND, {"train": path}, ["1"], label_column="2"))
+    by_number = load_task(KIND, own=OwnData({"train": path}, ["1"], label_column="2", kind=KIND))
     assert by_number.spec.labels == ("NN", "VB")
     assert by_number.load("train").columns["label"] == [[0, 0], [1]]
     same = tmp_path / "a.jsonl"
     same.write_text(json.dumps([{"w": ["film", "the"], "t": ["B-PER", "I-PER"]}, {"w": ["is"], "t": ["O"]}]))
-    of_json = load_task(KIND, own=own_texts(KIND, {"train": same}, ["w"], label_column="t")).load("train")
-    split = load_task(KIND, own=own_texts(KIND, {"train": path})).load("train")
+    of_json = load_task(KIND, own=OwnData({"train": same}, ["w"], label_column="t", kind=KIND)).load("train")
+    split = load_task(KIND, own=OwnData({"train": path}, kind=KIND)).load("train")
     assert of_json.fingerprint == split.fingerprint
 
 
@@ -273,14 +273,14 @@ def test_parquet_of_datasets_names_the_labels(tmp_path):
     )
     rows = {"tokens": [["film", "is"], ["good"]], "tags": [[1, 0], [4]]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
-    assert load_task(KIND, own=own_texts(KIND, {"train": path})).spec.labels == ("B-PER", "I-LOC", "O")
+    assert load_task(KIND, own=OwnData({"train": path}, kind=KIND)).spec.labels == ("B-PER", "I-LOC", "O")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.conll", "a NN O\nb O\n", r"a\.conll line 2: 3 columns must be there, as before, got 2"),
-        ("a.conll", "a\nb\n", r"a\.conll: columns of a CoNLL file are named by their number, here 1 to 1"),
+        ("a.conll", "a\nb\n", r"a\.conll: the column tags must be there once, got the columns 1, tokens; --label"),
         ("a.txt", "\n \n", r"a\.txt: at least one example must be there, got none"),
         ("a.jsonl", '{"tokens": ["a"]}', r"the column tags must be there once.*--label-column"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", 7]}\n{"tokens": [], "tags": []}', "line 2: a list of words"),
@@ -293,13 +293,13 @@ def test_parquet_of_datasets_names_the_labels(tmp_path):
 def test_bad_files_are_refused_by_line(name, text, message, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
-        load_task(KIND, own=own_texts(KIND, {"train": tmp_path / name})).load("train")
+        load_task(KIND, own=OwnData({"train": tmp_path / name}, kind=KIND)).load("train")
 
 
 def test_sentences_at_fault_may_be_left_out_whole(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text("a O\nb\nc O\n\nd O\ne B-X\n")
-    split = load_task(KIND, own=own_texts(KIND, {"train": path}), skip_invalid=True).load("train")
+    split = load_task(KIND, own=OwnData({"train": path}, kind=KIND), skip_invalid=True).load("train")
     assert split.columns["tokens"] == [["d", "e"]]
     assert split.left_out == ("a.conll line 2: 2 columns must be there, as before, got 1",)
 
@@ -416,9 +416,9 @@ def test_the_evaluator_takes_rows_and_data_sets(model, checkpoint):
     assert whole.metrics["entity_f1"] == pytest.approx(f1_score(true, pred))
     assert ways[0].score("gradient").values[0].shape == (4,)
     assert ways[0].ablate().metric == "entity_f1"
-    with pytest.raises(LabelError, match="example 1: the label must be one of O, B-PER"):
+    with pytest.raises(DataError, match="example 1: word 1: the label must be one of O, B-PER"):
         Evaluator(str(model), [{"tokens": ["film"], "tags": ["B-ORG"]}])
-    with pytest.raises(DataError, match="the data must have a column 'tokens'"):
+    with pytest.raises(DataError, match="the column tokens must be there once"):
         Evaluator(str(model), [{"text": "film", "tags": ["O"]}])
 
 

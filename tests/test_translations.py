@@ -10,7 +10,7 @@ import torch
 
 from prune_heads import attention_blocks, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
 from prune_heads.ablation import ManyMasks, ablations, predict_masks
-from prune_heads.checkpoints import translate
+from prune_heads.checkpoints.head import translate
 from prune_heads.errors import TaskError
 from prune_heads.evaluation import predict
 from prune_heads.gating import gated
@@ -204,7 +204,7 @@ def test_a_record_says_how_translations_are_written_and_compared(setup, subject,
     assert "tok:13a" in about["translation"]["signature"]
     assert replace(setup, beams=4).configuration()["beams"] == 4
     assert "beams" not in setup.configuration()
-    with pytest.raises(TaskError, match="--beams must be given for translations only; got 2"):
+    with pytest.raises(TaskError, match="--beams must be given for translation only; got 2"):
         load_subject(replace(setup, task="mini-sentiment", beams=2), Silent())
 
 

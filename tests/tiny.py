@@ -13,8 +13,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from prune_heads.objectives.regression import Regression
-from prune_heads.objectives.single_label import SingleLabel
+from prune_heads.objectives.classifiers import Regression, SingleLabel
 
 WORDS = (
     *("the", "a", "cat", "dog", "film", "is", "was", "good", "bad", "dull"),

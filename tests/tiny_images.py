@@ -8,7 +8,7 @@ from PIL import Image
 
 from prune_heads.checkpoints import Checkpoint, load_checkpoint
 from prune_heads.coverage.tiny import tiny_model
-from prune_heads.objectives.image_classification import ImageClassification
+from prune_heads.objectives.images import ImageClassification
 
 ANIMALS = ("cat", "dog", "fish")
 

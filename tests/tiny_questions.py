@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForQuestionAnswering
 from prune_heads.checkpoints import load_checkpoint
 from prune_heads.evaluation import Subject
 from prune_heads.objectives.question_answering import QuestionAnswering
-from prune_heads.tasks.own import own_texts
+from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
 TASK = "question-answering"
@@ -68,5 +68,5 @@ def answering(folder: Path, rows: list[dict] | None = None, *, max_length: int =
     file = write_questions(folder / "validation.jsonl", questions(13) if rows is None else rows)
     model = folder / "model"
     checkpoint = load_checkpoint(str(model if model.exists() else save_answering(model)), QuestionAnswering.head)
-    task = load_task(TASK, own=own_texts(TASK, {"validation": file}))
+    task = load_task(TASK, own=OwnData({"validation": file}, kind=TASK))
     return Subject.of(checkpoint, task, batch_size=4, max_length=max_length, **options)

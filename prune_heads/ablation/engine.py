@@ -19,7 +19,7 @@ from prune_heads.evaluation import check_finite
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.modes import evaluating
-from prune_heads.objectives.base import Kept, stacked
+from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import Batch
 from prune_heads.predictions import Predictions
 from prune_heads.store import Journal, unfinished
@@ -88,7 +88,7 @@ def _compute(
     predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int | None, compiled: bool
 ) -> dict[HeadMask, Kept]:
     batches, reporter = predictions.batches, predictions.reporter
-    predictions.store.check_writable()
+    predictions.store.objects.check_writable()
     predictions.subject.prove_gates(batches)
     memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
     journal, masks = _journal(predictions, wanted, missing, memory, compiled)
@@ -117,19 +117,9 @@ def _journal(
     A process that was killed while it put entries into the store has left fewer missing than it began with; its
     batches are all there, and its masks are found by what was wished for.
     """
-    key = predictions.key(wanted[0])
-    wish = {
-        "task": predictions.subject.task.spec.name,
-        "split": predictions.split.name,
-        "model": key.model,
-        "data": key.data,
-        "dtype": key.dtype,
-        "batch_size": predictions.batches.batch_size,
-        "memory": memory,
-        "compiled": compiled,
-        "n_heads": list(wanted[0].n_heads),
-        "wanted": [str(mask) for mask in wanted],
-    }
+    about = {"task": predictions.subject.task.spec.name, "split": predictions.split.name}
+    how = {"batch_size": predictions.batches.batch_size, "memory": memory, "compiled": compiled}
+    wish = {**predictions.key(wanted[0]).to_json(), **about, **how, "wanted": [str(mask) for mask in wanted]}
     for begun in unfinished(predictions.store.objects):
         if begun.job is not None and {k: v for k, v in begun.job.items() if k != "masks"} == wish:
             masks = [HeadMask.parse(text, wanted[0].n_heads) for text in begun.job["masks"]]
@@ -140,8 +130,7 @@ def _journal(
 
 def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> None:
     """Remove journals whose masks are all stored: their process was killed before it could."""
-    key = predictions.key(predictions.gone)
-    same = {"model": key.model, "data": key.data, "dtype": key.dtype}
+    same = {name: value for name, value in predictions.key(predictions.gone).to_json().items() if name != "mask"}
     stored = {str(mask) for mask in found}
     with suppress(StoreError):  # in a store that may only be read they do no harm
         for begun in unfinished(predictions.store.objects):
@@ -201,7 +190,7 @@ class ManyMasks:
             for i in range(len(self.masks)):
                 with gated(self.model, [gate[i] for gate in self.gates]):
                     rows.append(self.objective.kept(self.model, batch))
-        kept = stacked(rows)
+        kept: Kept = torch.stack(rows).float().cpu().numpy()
         check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
         return kept
 
@@ -221,7 +210,8 @@ class ManyMasks:
 
     def _together(self, forward: VariantForward, batch: Batch) -> list[Tensor]:
         recording = forward.record(batch.inputs)
-        n_tokens = max(context.shape[:-1].numel() for context in recording.contexts)
+        contexts = [recording.calls[block.output.module].given for block in forward.blocks]
+        n_tokens = max(context.shape[:-1].numel() for context in contexts)
         found: dict[int, Tensor] = {}
         for first, group in self._passes(n_tokens):
             if first is None:

@@ -1,4 +1,4 @@
-"""What can be predicted: a kind a file, a kind a row. Nothing else in the package asks which kind it is.
+"""What can be predicted: a kind a row. Nothing else in the package asks which kind it is.
 
 An objective says how rows become a batch, the loss of each example, what is kept of it, the metrics over any weighting
 of examples, and what a model must have. Importing this table imports nothing heavy.
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from prune_heads.errors import LabelError, PruneHeadsError, TaskError
+from prune_heads.errors import TaskError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
     from prune_heads.checkpoints import Checkpoint, Head, HeadOf
-    from prune_heads.objectives.base import Asked, Objective
+    from prune_heads.objectives.base import Objective
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,13 @@ class Row:
     """How many of them there may be."""
     label: str | None = None
     """What they call the column of labels, by default; None where there is none."""
-    has_classes: bool = False
-    """Whether labels of a kind that `--task` names are classes, so that names, order and metric may be chosen."""
-    summary: str | None = None
-    """Of the task for files of one's own; None where `--task` does not name it."""
+    classes: Literal["one", "many"] | None = None
+    """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
+
+    @property
+    def summary(self) -> str:
+        """Of the task for files of one's own, where `--task` names it."""
+        return _SUMMARIES.get(self.kind, "")
 
     def load(self) -> "type[Objective]":
         """The class."""
@@ -48,80 +51,105 @@ class Row:
 
 
 _LABELS = {"accuracy": ("accuracy",), "f1": ("f1", "accuracy"), "matthews_correlation": ("matthews_correlation",)}
+_SCORES = {"pearson": ("pearson", "spearmanr")}
+_MANY = {"micro_f1": ("micro_f1", "macro_f1"), "macro_f1": ("macro_f1", "micro_f1")}
+_TAGS = {
+    "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
+    "token_accuracy": ("token_accuracy",),
+}
 _LIKELIHOOD = {"log_likelihood": ("log_likelihood", "perplexity")}
-_TEXTS = "your own texts: how likely does a causal or masked language model find them?"
+_BLEU = {"bleu": ("bleu",)}
+_SPAN = {"exact_match": ("exact_match", "f1")}
+_PAIR = ("source", "target")
 
 OBJECTIVES: Mapping[str, Row] = MappingProxyType(
     {
-        "single-label": Row("single_label:SingleLabel", "labelled", _LABELS, n_columns=(1, 2), label="label"),
-        "regression": Row(
-            "regression:Regression", "labelled", {"pearson": ("pearson", "spearmanr")}, n_columns=(1, 2), label="label"
+        "single-label": Row(
+            "classifiers:SingleLabel", "labelled", _LABELS, n_columns=(1, 2), label="label", classes="one"
         ),
+        "regression": Row("classifiers:Regression", "labelled", _SCORES, n_columns=(1, 2), label="label"),
         "multi-label": Row(
-            "multi_label:MultiLabel",
-            "multi-label",
-            {"micro_f1": ("micro_f1", "macro_f1"), "macro_f1": ("macro_f1", "micro_f1")},
-            n_columns=(1, 2),
-            label="labels",
-            has_classes=True,
-            summary="your own texts with any number of labels each: which of them does a classifier give?",
+            "classifiers:MultiLabel", "multi-label", _MANY, n_columns=(1, 2), label="labels", classes="many"
         ),
-        "causal-lm": Row("causal_lm:CausalLM", "lm", _LIKELIHOOD, summary=_TEXTS),
-        "masked-lm": Row("masked_lm:MaskedLM", "lm", _LIKELIHOOD, summary=_TEXTS),
-        "seq2seq": Row(
-            "seq2seq:Seq2Seq",
-            "seq2seq",
-            _LIKELIHOOD,
-            ("source", "target"),
-            (2,),
-            summary="your own pairs: how likely does an encoder-decoder find the target, given the source?",
-        ),
-        "translation": Row(
-            "translation:Translation",
-            "translation",
-            {"bleu": ("bleu",)},
-            ("source", "target"),
-            (2,),
-            summary="your own pairs: how much of the target does an encoder-decoder write, given the source?",
-        ),
+        "causal-lm": Row("likelihood:CausalLM", "lm", _LIKELIHOOD),
+        "masked-lm": Row("likelihood:MaskedLM", "lm", _LIKELIHOOD),
+        "seq2seq": Row("seq2seq:Seq2Seq", "seq2seq", _LIKELIHOOD, _PAIR, (2,)),
+        "translation": Row("seq2seq:Translation", "translation", _BLEU, _PAIR, (2,)),
         "question-answering": Row(
             "question_answering:QuestionAnswering",
             "question-answering",
-            {"exact_match": ("exact_match", "f1")},
+            _SPAN,
             ("question", "context"),
             (2,),
-            "answers",
-            summary="your own questions, also SQuAD's files: which part of the context answers the question?",
+            label="answers",
         ),
         "token-classification": Row(
             "token_classification:TokenClassification",
             "token-classification",
-            {
-                "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
-                "token_accuracy": ("token_accuracy",),
-            },
+            _TAGS,
             ("tokens",),
             label="tags",
-            has_classes=True,
-            summary="your own lists of words: which label has each? (named entities, parts of speech)",
+            classes="many",
         ),
         "image-classification": Row(
-            "image_classification:ImageClassification",
-            "image-classification",
-            _LABELS,
-            ("image",),
-            label="label",
-            has_classes=True,
-            summary="your own images: what does each show? A folder a class, a data set, or a table of paths",
+            "images:ImageClassification", "image-classification", _LABELS, ("image",), label="label", classes="one"
         ),
     }
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
 
+_SUMMARIES = {
+    "multi-label": "your own texts with any number of labels each: which of them does a classifier give?",
+    "lm": "your own texts: how likely does a causal or masked language model find them?",
+    "seq2seq": "your own pairs: how likely does an encoder-decoder find the target, given the source?",
+    "translation": "your own pairs: how much of the target does an encoder-decoder write, given the source?",
+    "question-answering": "your own questions, also SQuAD's files: which part of the context answers the question?",
+    "token-classification": "your own lists of words: which label has each? (named entities, parts of speech)",
+    "image-classification": "your own images: what does each show? A folder a class, a data set, or a table of paths",
+}
+
 METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {metric: names for row in OBJECTIVES.values() for metric, names in row.metrics.items()}
 )
 """Metric -> the values it gives; the first is the one that tables and curves show."""
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a task is, without its data."""
+
+    name: str
+    """`mnli`, `mini-inference`, or the name in one's own TOML."""
+    text_columns: tuple[str, ...]
+    """What the model is given, as the hub or the user's own files name it; see `Row.columns`."""
+    labels: tuple[str, ...] | None
+    """Label names in the hub's order; None for scores, and where texts alone are modelled."""
+    metric: str
+    """Key of `METRIC_NAMES`."""
+    summary: str = ""
+    """One line for a list of tasks."""
+    kind: str = "labelled"
+    """`Row.kind` of its objectives."""
+    score_split: str = "train"
+    """The split that importance is estimated on."""
+    eval_splits: tuple[str, ...] = ("validation",)
+    """The splits that results are reported on; the first is the default."""
+    more_splits: tuple[str, ...] = ()
+    """Splits that are reported on when they are named."""
+    digit_labels: bool = False
+    """Whether the official files write label i as the digit i, so that checkpoints may do so too."""
+    label_column: str = "label"
+    """Where there are labels."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it stands for files of one's own, which must be named."""
+        return self.name == self.kind
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """All splits whose answers are known."""
+        return (self.score_split, *self.eval_splits, *self.more_splits)
 
 
 def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> list[Row]:
@@ -133,12 +161,12 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
     ]
 
 
-def serving(spec: "Asked", name: str | None = None) -> "list[type[Objective]]":
+def serving(spec: TaskSpec, name: str | None = None) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone."""
     return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
 
 
-def check_objective(spec: "Asked", name: str | None) -> None:
+def check_objective(spec: TaskSpec, name: str | None) -> None:
     """Refuse an objective that is not for the task; None is the one that the model's head names.
 
     Raises:
@@ -165,26 +193,20 @@ def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
     return choose
 
 
-def check_options(spec: "Asked", options: Mapping[str, Any]) -> None:
+def check_options(spec: TaskSpec, options: Mapping[str, Any]) -> None:
     """Refuse an option that no objective for the task takes; None counts as not given.
 
     Raises:
-        PruneHeadsError: Naming the option.
+        TaskError: Naming the option, and the objectives that take it.
     """
     taken = {option for cls in serving(spec) for option in cls.options}
     for name, value in options.items():
         if value is not None and name not in taken:
-            refused, why = _REFUSED.get(name, (TaskError, "is for other tasks"))
-            raise refused(f"{spec.name}: --{name.replace('_', '-')} {why}; got {value}")
+            those = ", ".join(key for key, row in OBJECTIVES.items() if name in row.load().options)
+            raise TaskError(f"{spec.name}: --{name.replace('_', '-')} must be given for {those} only; got {value}")
 
 
-_REFUSED: Mapping[str, tuple[type[PruneHeadsError], str]] = {
-    "label_order": (LabelError, "must not be given, for texts have no labels"),
-    "beams": (TaskError, "must be given for translations only"),
-}
-
-
-def bound(checkpoint: "Checkpoint", spec: "Asked", name: str | None = None, **options: Any) -> "Objective":
+def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **options: Any) -> "Objective":
     """The objective of a model on a task.
 
     Args:

@@ -9,10 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -20,53 +19,14 @@ from transformers import PreTrainedConfig
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
 from prune_heads.modes import logits_of
-from prune_heads.objectives import METRIC_NAMES, values
+from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
 from prune_heads.objectives.batches import Batch, Batches
 from prune_heads.objectives.formats import Reader
+from prune_heads.objectives.rows import Split
 from prune_heads.statistics.metrics import Metric, metric_named
 
 Kept = NDArray[np.float32]
 """`(n_examples, width)`: what is stored of each example, in file order. All metrics follow from it."""
-
-
-class Asked(Protocol):
-    """What an objective looks at of a task."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def kind(self) -> str:
-        """Of `Row.kind`."""
-
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """Their names, in the order of the task."""
-
-    @property
-    def metric(self) -> str:
-        """Key of `METRIC_NAMES`."""
-
-    @property
-    def digit_labels(self) -> bool:
-        """Whether checkpoints may write label i as the digit i."""
-
-
-class Examples(Protocol):
-    """What an objective looks at of a split."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def source(self) -> str:
-        """For messages."""
-
-    @property
-    def columns(self) -> Mapping[str, Sequence[Any]]:
-        """Values as `input_of` and `label_of` give them, in file order."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +47,6 @@ class Objective(ABC):
     """What a model must have, and how it is loaded."""
     inputs: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     """Names of the columns that the model is given; the last may be missing. The column of labels is `label`."""
-    classes: ClassVar[Literal["one", "many"] | None] = None
-    """Whether a label names one class, or many in a list; None where it names none."""
     separator: ClassVar[str | None] = None
     """Stands between the labels of a row where a file holds them as one text, as CSV does."""
     readers: ClassVar[Mapping[str, Reader]] = {}
@@ -119,7 +77,7 @@ class Objective(ABC):
         Raises:
             ValueError: With the fault.
         """
-        return values.text(value, may_be_empty=may_be_empty)
+        return rows.text(value, may_be_empty=may_be_empty)
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> Any:
@@ -132,8 +90,8 @@ class Objective(ABC):
 
     @classmethod
     def named(cls, value: Any, names: Sequence[str]) -> Any:
-        """A label of rows in memory by names, those of the data or of the model's outputs; raises as `label_of`."""
-        return values.by_name(value, names)
+        """A label of rows in memory by name; `names` are those of the model's outputs. What is none stays."""
+        return rows.named(value, names)
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
@@ -156,7 +114,7 @@ class Objective(ABC):
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
         """Whether the model has its head."""
-        return type(checkpoint.model).__name__.endswith(f"For{cls.head.suffix}")
+        return f"For{cls.head.suffix}" in type(checkpoint.model).__name__
 
     @classmethod
     def is_named_by(cls, checkpoint: Checkpoint) -> bool:
@@ -170,7 +128,7 @@ class Objective(ABC):
 
     @classmethod
     @abstractmethod
-    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
         """For this model and task.
 
         Raises:
@@ -178,7 +136,7 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """The rows of a split as the model takes them, none longer than `n_max` tokens.
 
         Raises:
@@ -189,9 +147,9 @@ class Objective(ABC):
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """`(batch,)`: the loss of each example, differentiable, by the tensors that it `reads`."""
 
-    @abstractmethod
     def read(self, outputs: Any, batch: Batch) -> Tensor:
-        """`(batch, width)`: what one forward pass says of each example."""
+        """`(batch, width)`: what one forward pass says of each example, by default its logits."""
+        return logits_of(outputs)
 
     def kept(self, model: nn.Module, batch: Batch) -> Tensor:
         """`(batch, width)`: what is kept of each example, of the model as it is gated now."""
@@ -249,38 +207,32 @@ class Objective(ABC):
         return {"name": self.name, "source": source_hash(type(self)), "settings": self.settings(model)}
 
 
+@cache
 def source_hash(cls: type) -> str:
-    """SHA-256 (hex) of the code of a class and its bases, each with its module, but for comments."""
+    """SHA-256 (hex) of the code of a class and its bases, each with its module, but for comments and docstrings.
+
+    Raises:
+        PruneHeadsError: If the code is not known, as of a class that was typed into an interpreter.
+    """
     digest = hashlib.sha256()
     for each in cls.__mro__:
-        if each not in (Objective, ABC, object):
-            digest.update(_code(each))
+        if each in (Objective, ABC, object):
+            continue
+        try:
+            source = inspect.getsource(each if each.__module__ == "__main__" else sys.modules[each.__module__])
+        except (OSError, TypeError) as error:
+            raise PruneHeadsError(
+                f"the source of {each.__qualname__} must be known, since what is stored depends on it; got: {error}. "
+                "Define it in a file or a notebook"
+            ) from error
+        tree = ast.parse(textwrap.dedent(source))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
-
-
-@cache
-def _code(cls: type) -> bytes:
-    module = sys.modules[cls.__module__]
-    try:
-        source = inspect.getsource(cls if cls.__module__ == "__main__" else module)
-    except (OSError, TypeError) as error:
-        raise PruneHeadsError(
-            f"the source of {cls.__qualname__} must be known, since what is stored depends on it; got: {error}. Define "
-            "it in a file or a notebook"
-        ) from error
-    tree = ast.parse(textwrap.dedent(source))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree).encode()
 
 
 def read_off(output: Any, reads: Sequence[str]) -> dict[str, Tensor]:
     """The tensors of a model's output that an objective reads, `(rows, ...)` each."""
     return {name: logits_of(output) if name == "logits" else getattr(output, name) for name in reads}
-
-
-def stacked(rows: Sequence[Tensor]) -> NDArray[np.float32]:
-    """Tensors of one shape as an array in float32."""
-    array: NDArray[np.float32] = torch.stack(list(rows)).float().cpu().numpy()
-    return array

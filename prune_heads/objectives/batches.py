@@ -4,6 +4,7 @@ Sorting keeps padding small (GLUE sentences have 10 to 40 tokens, the published 
 on the right, whatever the tokenizer says: there an absolute position is that of the example alone. See `padding`.
 Whoever consumes the batches puts results back into file order by `Batch.index`.
 """
+# ruff: noqa: D102 -- `Field` says what each method of a field gives
 
 from __future__ import annotations
 
@@ -59,15 +60,17 @@ class Ragged:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """See `Field`."""
         return np.diff(self.offsets)
 
     def row(self, i: int) -> NDArray[np.int32]:
         """`(positions,)` of row i."""
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
+    def cut(self, part: slice, fill: int) -> Ragged:
+        """A part of each row."""
+        return Ragged.of([self.row(i)[part] for i in range(len(self.sizes))], fill)
+
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
-        """See `Field`."""
         found = [self.row(i) for i in rows]
         width = max([pad_to or 0, *map(len, found)])
         filled = np.full((len(found), width), self.fill, dtype=np.int64)
@@ -77,7 +80,6 @@ class Ragged:
         return torch.from_numpy(filled)
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        """See `Field`."""
         yield self.values
         yield self.offsets
 
@@ -91,15 +93,13 @@ class Fixed:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """See `Field`: nothing that is padded."""
+        """Nothing that is padded."""
         return np.zeros(len(self.values), dtype=np.int64)
 
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
-        """See `Field`."""
         return torch.from_numpy(self.values[rows])
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        """See `Field`."""
         yield self.values
 
 

@@ -1,4 +1,4 @@
-"""Files of one's own as columns: CSV, TSV, JSON lines, Parquet, and plain text with one text a line.
+"""Files of one's own as tables: CSV, TSV, JSON lines, Parquet, and plain text with one text a line.
 
 Nothing here trusts a file: pyarrow's reader of JSON, for one, ends the process on lines that are nested deeply.
 """
@@ -6,59 +6,27 @@ Nothing here trusts a file: pyarrow's reader of JSON, for one, ends the process 
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from prune_heads.errors import DataError, first_line
-from prune_heads.reading import json_of, read_bytes, text_of, value_of
+from prune_heads.objectives.rows import Table, class_names
+from prune_heads.reading import json_of, read_bytes, text_of
 from prune_heads.visible import brief
 
-PLAIN_TEXT = ".txt"
-"""The ending of files that hold texts and nothing else, one a line; their column is called `text`."""
-
-Wanted = Mapping[str, str]
-"""Name of a column -> the option that names another."""
+Reader = Callable[[Path, Table, Sequence[str]], None]
+"""(file, table to fill, columns that are wanted)"""
 
 
-@dataclass
-class Columns:
-    """Rows of a file, in file order, as columns."""
-
-    names: list[str]
-    """Of all columns that the file has."""
-    rows: list[Sequence[object]] = field(default_factory=list)
-    """The wanted columns of each row."""
-    places: list[str] = field(default_factory=list)
-    """Where the user finds each row."""
-    left_out: list[str] | None = None
-    """What is wrong with the rows that are left out; None where none may be."""
-    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Names of the classes that a column gives by number."""
-
-    def fault(self, said: str) -> None:
-        """A row that is none.
-
-        Raises:
-            DataError: Unless it may be left out.
-        """
-        if self.left_out is None:
-            raise DataError(said)
-        self.left_out.append(said)
-
-    def column(self, i: int) -> list[object]:
-        """The values of the wanted column `i`."""
-        return [row[i] for row in self.rows]
-
-
-def read_columns(path: Path, wanted: Wanted, *, more: "Mapping[str, Reader]", skip_invalid: bool = False) -> Columns:
+def read_file(
+    path: Path, wanted: Mapping[str, str], more: Mapping[str, Reader], *, skip_invalid: bool = False
+) -> Table:
     """A file's rows, in file order; the columns that are wanted are there.
 
     Args:
         path: A file, or a folder where `more` reads one.
-        wanted: The columns.
-        more: Readers beside `READERS`.
+        wanted: Name of a column -> the option that names another.
+        more: Readers beside `READERS`; an empty ending is for a folder.
         skip_invalid: Leave out rows that are at fault.
 
     Raises:
@@ -68,43 +36,43 @@ def read_columns(path: Path, wanted: Wanted, *, more: "Mapping[str, Reader]", sk
     is_folder = path.is_dir() and "" in more
     if not path.is_file() and not is_folder:
         raise DataError(f"the data file must be there, got {path}, which is no file")
-    if path.is_file() and path.stat().st_size == 0:
+    table = Table(path.name, left_out=[] if skip_invalid else None)
+    if is_folder or path.stat().st_size:
+        {**READERS, **more}["" if is_folder else path.suffix](path, table, list(wanted))
+        for name, option in wanted.items():
+            table.require(name, f"{option} names another")
+    if not table.rows and not table.left_out:
         raise DataError(f"{path.name}: at least one example must be there, got none")
-    read = {**READERS, **more}["" if is_folder else path.suffix]
-    found = read(path, wanted, [] if skip_invalid else None)
-    if not found.rows and not found.left_out:
-        raise DataError(f"{path.name}: at least one example must be there, got none")
-    return found
+    return table
 
 
-def _text(path: Path) -> str:
+def text_at(path: Path) -> str:
+    """The content of a file in UTF-8; `DataError` where it is in another encoding."""
     return text_of(read_bytes(path, path.name, DataError), path.name, DataError)
 
 
-def _read_csv(path: Path, wanted: Wanted, left_out: list[str] | None, delimiters: str = ",;\t") -> Columns:
+def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str = ",;\t") -> None:
     r"""Every field is text: else "007" would become 7, and "NA" nothing at all.
 
     A `.csv` may be separated by semicolons or tabs: by what its header is separated.
     """
-    text = _text(path)
-    with _long_fields():
+    text, limit = text_at(path), csv.field_size_limit(2**31 - 1)  # 128 KiB by default, for the whole process
+    try:
         headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
-        mark = max(delimiters, key=lambda mark: (wanted.keys() <= set(headers[mark]), len(headers[mark])))
-        found = Columns(checked(headers[mark], wanted, path), left_out=left_out)
-        places = [found.names.index(name) for name in wanted]
-        for number, fields in enumerate(_records(path, text, mark)):
+        mark = max(delimiters, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
+        table.names = names = headers[mark]
+        for number, fields in enumerate(islice(_records(path, text, mark), 1, None), 1):
             place = f"{path.name} row {number}"
-            if number and len(fields) == len(found.names):
-                found.rows.append([fields[i] for i in places])
-                found.places.append(place)
-            elif number:
-                names = ", ".join(found.names)
-                found.fault(f"{place}: {len(found.names)} fields must be there ({names}), got {len(fields)}")
-    return found
+            if len(fields) == len(names):
+                table.add(place, dict(zip(names, fields, strict=True)))
+            else:
+                table.fault(f"{place}: {len(names)} fields must be there ({', '.join(names)}), got {len(fields)}")
+    finally:
+        csv.field_size_limit(limit)
 
 
-def _read_tsv(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
-    return _read_csv(path, wanted, left_out, "\t")
+def _read_tsv(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    _read_csv(path, table, wanted, "\t")
 
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
@@ -112,7 +80,7 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
     lines = io.StringIO(text, newline="")  # split at line ends alone, as str.splitlines is not
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        yield from (fields for fields in reader if fields)
+        yield from filter(None, reader)
     except csv.Error as error:
         raise DataError(
             f"{path.name}: the file cannot be read: line {reader.line_num}: {error}; a quotation mark within a field "
@@ -120,131 +88,59 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
         ) from error
 
 
-def _read_json(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
+def read_json(path: Path, table: Table, wanted: Sequence[str]) -> None:
     """An object a line, or one list of objects."""
-    text = _text(path)
-    found, names = Columns([], left_out=left_out), dict[str, None]()
+    text = text_at(path)
     first, _, rest = text.strip().partition("\n")
     if first.startswith("[") and not (rest and first.rstrip().endswith("]")):  # else a line that is no object
         values = json_of(text, f"{path.name}: the file cannot be read", DataError)
-        objects = [(f"{path.name} row {i}", each) for i, each in enumerate(values, start=1)]
+        found = [(f"{path.name} row {i}", each) for i, each in enumerate(values, start=1)]
     else:
-        objects = list(_objects(path, text, found))
-    for place, each in objects:
-        if isinstance(each, dict):
-            names |= dict.fromkeys(each)
-            found.rows.append([each.get(name) for name in wanted])
-            found.places.append(place)
-        else:
-            found.fault(f"{place}: it must be a JSON object, got {brief(each)}")
-    found.names = checked(list(names), wanted, path)
-    return found
-
-
-def _objects(path: Path, text: str, found: Columns) -> Iterator[tuple[str, object]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
+        found = []
+        for number, line in enumerate(text.split("\n"), start=1):
             place = f"{path.name} line {number}"
+            is_not = f"{place}: the file cannot be read, it must hold one JSON object a line"
             try:
-                yield (
-                    place,
-                    json_of(line, f"{place}: the file cannot be read, it must hold one JSON object a line", DataError),
-                )
+                found += [(place, json_of(line, is_not, DataError))] if line.strip() else []
             except DataError as error:
-                found.fault(str(error))
+                table.fault(str(error))
+    for place, each in found:
+        if isinstance(each, dict):
+            table.add(place, each)
+        else:
+            table.fault(f"{place}: it must be a JSON object, got {brief(each)}")
+    table.names = list(dict.fromkeys(name for row in table.rows for name in row))
 
 
-def _read_parquet(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
-    import pyarrow
+def _read_parquet(path: Path, table: Table, wanted: Sequence[str]) -> None:
     from pyarrow import parquet
 
     try:
         file = parquet.ParquetFile(path)
-        found = Columns(checked(file.schema_arrow.names, wanted, path), left_out=left_out)
-        columns = file.read(list(wanted)).to_pydict()
-        about = (file.schema_arrow.metadata or {}).get(b"huggingface")
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        table.names = file.schema_arrow.names
+        table.rows = file.read([name for name in wanted if table.names.count(name) == 1]).to_pylist()
+        if b"huggingface" in (file.schema_arrow.metadata or {}):
+            from datasets import Features  # takes a second
+
+            table.classes = class_names(Features.from_arrow_schema(file.schema_arrow))
+    except Exception as error:  # of what kind depends on what is damaged
         raise DataError(f"{path.name}: the file cannot be read: {first_line(error)}") from error
-    found.rows = list(zip(*(columns[name] for name in wanted), strict=True))
-    found.places = [f"{path.name} row {i}" for i in range(1, len(found.rows) + 1)]
-    found.classes = {} if about is None else _classes(about, path)
-    return found
+    table.places = [f"{path.name} row {i}" for i in range(1, len(table.rows) + 1)]
 
 
-def _classes(about: bytes, path: Path) -> dict[str, Sequence[str]]:
-    """What `datasets` writes beside its columns."""
-    is_not = f"{path.name}: what it says of its columns cannot be read"
-    features: Any = value_of(text_of(about, path.name, DataError), is_not, DataError)
-    for key in ("info", "features"):
-        features = features.get(key) if isinstance(features, dict) else None
-    each = features.items() if isinstance(features, dict) else ()
-    inner = {name: _item(feature) for name, feature in each}
-    return {name: feature["names"] for name, feature in inner.items() if _is_class(feature)}
-
-
-def _item(feature: object) -> Any:
-    """What a list is of, or the feature itself."""
-    return feature.get("feature", feature) if isinstance(feature, dict) else feature
-
-
-def _is_class(feature: object) -> bool:
-    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
-        return False
-    names = feature.get("names")
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
-
-
-def read_text(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
-    """Lines that are not blank, as they are; split at line feeds alone, for texts may hold other separators."""
-    found = Columns(checked(["text"], wanted, path), left_out=left_out)
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+def read_text(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    """A column `text` of the lines that are not blank; split at line feeds alone, for texts may hold others."""
+    table.names = ["text"]
+    for number, line in enumerate(text_at(path).split("\n"), start=1):
         if line.strip():
-            found.rows.append([line.removesuffix("\r")])
-            found.places.append(f"{path.name} line {number}")
-    return found
+            table.add(f"{path.name} line {number}", {"text": line.removesuffix("\r")})
 
-
-Reader = Callable[[Path, Wanted, list[str] | None], Columns]
-"""(file, wanted columns, what is wrong with rows that may be left out, or None) -> the columns."""
 
 READERS: Mapping[str, Reader] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
-    ".jsonl": _read_json,
-    ".json": _read_json,
+    ".jsonl": read_json,
+    ".json": read_json,
     ".parquet": _read_parquet,
 }
 """Ending of a table -> how it is read; `Objective.readers` has more."""
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Python's limit of 128 KiB a field is for the whole process."""
-    before = csv.field_size_limit(2**31 - 1)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def encoded(data: Any) -> Any:
-    """A `datasets.Dataset` that gives images and the like as they are stored, not decoded."""
-    for name, feature in data.features.items():
-        if getattr(feature, "decode", False):
-            data = data.cast_column(name, replace(feature, decode=False))
-    return data
-
-
-def checked(there: Sequence[str], wanted: Wanted, path: Path) -> list[str]:
-    """The columns that a file has.
-
-    Raises:
-        DataError: Unless each that is wanted is there once.
-    """
-    for name, option in wanted.items():
-        if there.count(name) != 1:
-            raise DataError(
-                f"{path.name}: the column {name} must be there once, got the columns "
-                f"{', '.join(there[:20]) or 'none'}; {option} names another"
-            )
-    return list(there)

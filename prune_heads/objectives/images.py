@@ -1,21 +1,27 @@
-"""Images: where they are, how they are read, and their pixels as a model takes them, a batch at a time."""
+"""One label an image: where images are, how they are read, and their pixels as a model takes them."""
+# ruff: noqa: D102 -- `Objective` and `Field` say what each method gives
 
 import hashlib
 import importlib.util
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
+from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import DataError, TaskError, first_line
-from prune_heads.objectives.batches import Side
-from prune_heads.objectives.formats import READERS, Columns, Reader, Wanted, checked, encoded
+from prune_heads.objectives import TaskSpec
+from prune_heads.objectives.batches import Batches, Fixed, Side
+from prune_heads.objectives.classifiers import SingleLabel
+from prune_heads.objectives.formats import READERS, Reader
+from prune_heads.objectives.rows import Split, Table
 from prune_heads.reading import read_bytes
 from prune_heads.visible import brief
 
@@ -112,11 +118,11 @@ class Pixels:
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """See `Field`: nothing that is padded."""
+        """Nothing that is padded."""
         return np.zeros(len(self.pictures), dtype=np.int64)
 
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
-        """`(len(rows), channels, height, width)`; see `Field`.
+        """`(len(rows), channels, height, width)`.
 
         Raises:
             DataError: If an image is damaged, or they do not come out in one size.
@@ -142,57 +148,96 @@ class Pixels:
         yield np.frombuffer(hashes, dtype=np.uint8).reshape(-1, 32)
 
 
-def read_folder(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
+def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
     """A folder of classes, or a data set as `save_to_disk` of `datasets` writes it."""
     if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        return _read_saved(path, wanted, left_out)
+        return _read_saved(path, table, wanted)
     classes = [each for each in sorted(path.iterdir()) if each.is_dir() and not each.name.startswith(".")]
-    found = Columns(["image", "label"], left_out=left_out)
+    table.names = ["image", "label"]
     for folder in classes:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in ENDINGS and not file.name.startswith("."):
-                found.rows.append(tuple({"label": folder.name}.get(name, file) for name in wanted))
-                found.places.append(f"{path.name}/{file.relative_to(path).as_posix()}")
-    if not found.rows:
+                place = f"{path.name}/{file.relative_to(path).as_posix()}"
+                table.add(place, {"image": file, "label": folder.name})
+    if not table.rows:
         there = ", ".join(each.name for each in classes[:10]) or "no folder"
         raise DataError(
             f"{path.name}: a folder of images must hold a folder for each class with its images "
             f"({path.name}/cat/1.jpg), or be what save_to_disk of datasets writes; got {there}, without images "
             f"({', '.join(sorted(ENDINGS))})"
         )
-    return found
 
 
-def _read_saved(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
+def _read_saved(path: Path, table: Table, wanted: Sequence[str]) -> None:
     import datasets
 
     if (path / "dataset_dict.json").is_file():
         splits = ", ".join(f"{path.name}/{each.name}" for each in sorted(path.iterdir()) if each.is_dir())
         raise DataError(f"{path.name}: one split of the data set must be named ({splits}), got all of them")
     try:
-        data = encoded(datasets.load_from_disk(str(path)))
+        table.add_dataset(datasets.load_from_disk(str(path)), wanted, f"{path.name} example")
     except Exception as error:  # damaged files raise errors of any class
         raise DataError(f"{path.name}: the data set cannot be read: {first_line(error)}") from error
-    found = Columns(checked(data.column_names, wanted, path), left_out=left_out)
-    found.rows = list(zip(*(data[name] for name in wanted), strict=True))
-    found.places = [f"{path.name} example {i}" for i in range(1, len(found.rows) + 1)]
-    named = {name: getattr(data.features[name], "names", None) for name in wanted}
-    found.classes = {name: names for name, names in named.items() if names}
-    return found
 
 
 def _beside(read: Reader) -> Reader:
     """A table whose first column names files by paths from its own folder."""
 
-    def reader(path: Path, wanted: Wanted, left_out: list[str] | None) -> Columns:
-        found = read(path, wanted, left_out)
-        found.rows = [
-            (path.parent / row[0] if isinstance(row[0], str) and row[0] else row[0], *row[1:]) for row in found.rows
-        ]
-        return found
+    def reader(path: Path, table: Table, wanted: Sequence[str]) -> None:
+        read(path, table, wanted)
+        for i, row in enumerate(table.rows):
+            if isinstance(named := row.get(wanted[0]), str) and named:
+                table.rows[i] = {**row, wanted[0]: path.parent / named}
 
     return reader
 
 
-IMAGE_READERS: Mapping[str, Reader] = {**{ending: _beside(read) for ending, read in READERS.items()}, "": read_folder}
-"""As `READERS`, for tables of paths, and for folders."""
+@dataclass(frozen=True)
+class ImageClassification(SingleLabel):
+    """As `SingleLabel`, of images."""
+
+    processing: Mapping[str, Any] = field(default_factory=dict)
+    """How images become pixels."""
+    dtype: torch.dtype = torch.float32
+    """Of the model."""
+
+    name = "image-classification"
+    head = Head("AutoModelForImageClassification", "image classification head", reads="image", token=None)
+    inputs = ("image",)
+    readers: ClassVar[Mapping[str, Reader]] = {
+        **{ending: _beside(read) for ending, read in READERS.items()},
+        "": read_folder,
+    }
+    reads_one_token = False
+
+    @classmethod
+    def input_of(cls, value: object, *, may_be_empty: bool = False) -> Picture:
+        return Picture.of(value)
+
+    @classmethod
+    def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
+        require_pillow()
+        return cls.head
+
+    @classmethod
+    def fits(cls, checkpoint: Checkpoint) -> bool:
+        """A classifier of images; DeiT's with a teacher is one too."""
+        return f"For{cls.head.suffix}" in type(checkpoint.model).__name__
+
+    @classmethod
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+        """Match the labels by name."""
+        bound = super().bind(checkpoint, spec, **options)
+        processor = checkpoint.tokenizer
+        processing = {"class": type(processor).__name__, **processor.to_dict()}
+        return replace(bound, processing=processing, dtype=checkpoint.model.dtype)
+
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row an image; `tokenizer` is the image processor."""
+        targets, references = self.truth(split.columns["label"])
+        pixels = Pixels(split.columns["image"], tokenizer, self.dtype, split.source)
+        return Batches(self, {"pixel_values": pixels}, Fixed(targets), references, batch_size)
+
+    def settings(self, model: nn.Module) -> dict[str, Any]:
+        """The image processor; one of torchvision gives other pixels than one of Pillow, and has another class."""
+        return {"processing": self.processing}

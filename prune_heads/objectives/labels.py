@@ -1,37 +1,24 @@
 """Which logit of a checkpoint stands for which label of a task: matched by name, never by position unsaid."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prune_heads.errors import LabelError
+from prune_heads.objectives import TaskSpec
 
-if TYPE_CHECKING:
-    from prune_heads.objectives.base import Asked
-
-
-@dataclass(frozen=True)
-class LabelMap:
-    """How to read a checkpoint's logits as the task's labels."""
-
-    model_index: tuple[int, ...]
-    """`model_index[t]` is the index of the logit that stands for the task's label t."""
-    note: str | None
-    """Said to the user where the names say nothing and an order had to be taken."""
+Index = tuple[int, ...]
+"""Of the logit that stands for each of some labels."""
+_CURE = "give --label-order with the task's names in the order of the checkpoint's outputs"
 
 
-# long: the rules of matching, in their order
 def match_labels(
-    task: Asked, id2label: Mapping[int, str], *, label_order: Sequence[str] | None = None, some: bool = False
-) -> LabelMap:
-    """Match the labels of a task with those of a checkpoint.
+    task: TaskSpec, id2label: Mapping[int, str], *, label_order: Sequence[str] | None = None, some: bool = False
+) -> tuple[Index, str | None]:
+    """The logit that stands for each label of a task, and what people must know of it.
 
-    Names are compared without regard to case, spaces, hyphens and underscores. A task whose official files
-    code labels by digits also matches by these digits. Names that say nothing (`LABEL_0`, digits elsewhere)
-    are taken in the hub's order, with a note.
+    The first rule that fits is taken. Names are the same: case, spaces, hyphens and underscores do not count. Names
+    are numbers alone (`LABEL_0` or `0`): they count the labels in the order of the task, which is noted unless the
+    official files of the task write digits too.
 
     Args:
         task: The task; a regression task needs a checkpoint with one output.
@@ -42,61 +29,49 @@ def match_labels(
     Raises:
         LabelError: The names or their number do not match; the message shows both lists and the cure.
     """
-    names = [str(id2label[i]) for i in sorted(id2label)]
     if sorted(id2label) != list(range(len(id2label))):
         raise LabelError(f"the checkpoint's id2label must count 0, 1, 2, ..., got {sorted(id2label)}")
-    if task.labels is None:
+    names, labels = [str(id2label[i]) for i in sorted(id2label)], task.labels
+    shown = ", ".join(names)
+    if labels is None:
         if label_order is not None:
             raise LabelError(f"{task.name}: --label-order must not be given, for the label is a score")
         if len(names) != 1:
             raise LabelError(
-                f"{task.name}: the checkpoint must have one output, a score, got {len(names)} "
-                f"({', '.join(names)}); use a checkpoint fine-tuned for regression"
+                f"{task.name}: the checkpoint must have one output, a score, got {len(names)} ({shown}); use a "
+                "checkpoint fine-tuned for regression"
             )
-        return LabelMap((0,), None)
-    if some and (found := _some(task.labels, names, label_order or names)) is not None:
-        return LabelMap(found, None)
-    if some and label_order is not None:
-        raise LabelError(
-            f"{task.name}: --label-order must name a label for each of the {len(names)} outputs of the checkpoint, "
-            f"{', '.join(task.labels)} among them, got {', '.join(label_order)}"
-        )
-    if some and (len(names) != len(task.labels) or _by_number(names) is None):
-        lacking = [label for label in task.labels if _by_name([label], names, some=True) is None]
-        raise LabelError(_mismatch(task, names, f"must have all labels of the data, and lacks {', '.join(lacking)}"))
-    if len(names) != len(task.labels):
-        raise LabelError(_mismatch(task, names, f"must have {len(task.labels)} labels, got {len(names)}"))
+        return (0,), None
+    wanted = ", ".join(labels)
+    both = f"the task has {wanted}; the checkpoint has {shown}; use a checkpoint fine-tuned for this task, or {_CURE}"
+    if len(names) != len(labels) and not some:
+        raise LabelError(f"{task.name}: the checkpoint must have {len(labels)} labels, got {len(names)}: {both}")
+    order, numbers = label_order or names, _numbers(label_order or names)
+    if len(order) == len(names):
+        if (index := _by_name(labels, order, some=some)) is not None:
+            return index, None
+        if some and numbers and all(label.isdecimal() and int(label) < len(names) for label in labels):
+            return tuple(numbers[int(label)] for label in labels), None
     if label_order is not None:
-        index = _by_name(task.labels, label_order)
-        if index is None:
-            raise LabelError(
-                f"{task.name}: --label-order must name each of {', '.join(task.labels)} once, "
-                f"in the order of the checkpoint's outputs, got {', '.join(label_order)}"
-            )
-        return LabelMap(index, None)
-    index = _by_name(task.labels, names)
-    if index is not None:
-        return LabelMap(index, None)
-    index = _by_number(names)
-    if index is None:
-        raise LabelError(_mismatch(task, names, "must name the same labels"))
+        raise LabelError(
+            f"{task.name}: --label-order must name a label for each of the {len(names)} outputs of the checkpoint, and "
+            f"each of {wanted} once, got {', '.join(label_order)}"
+        )
+    if numbers is None or len(names) != len(labels):
+        lacking = ", ".join(label for label in labels if _by_name([label], names, some=True) is None)
+        said = f"have all labels of the data, and lacks {lacking}" if some else "name the same labels"
+        raise LabelError(f"{task.name}: the checkpoint must {said}: {both}")
     if task.digit_labels and all(name.strip().isdigit() for name in names):
-        return LabelMap(index, None)
-    return LabelMap(index, _note(task, names, index))
+        return numbers, None
+    taken = ", ".join(f"{names[i]} = {label}" for label, i in zip(labels, numbers, strict=True))
+    return numbers, (
+        f"the checkpoint's label names say nothing, so they are taken in the order of the task: {taken}; if that is "
+        f"wrong, {_CURE}"
+    )
 
 
-def _some(labels: Sequence[str], names: Sequence[str], order: Sequence[str]) -> tuple[int, ...] | None:
-    """The index of each label in the order, or by its number where the checkpoint has numbers alone."""
-    if len(order) != len(names):
-        return None
-    numbered = _by_number(order)
-    if numbered and all(label.isdecimal() and int(label) < len(names) for label in labels):
-        return tuple(numbered[int(label)] for label in labels)
-    return _by_name(labels, order, some=True)
-
-
-def _by_name(labels: Sequence[str], names: Sequence[str], *, some: bool = False) -> tuple[int, ...] | None:
-    """The index of each label among the names; None unless they are the same set, or `some` of it, each once."""
+def _by_name(labels: Sequence[str], names: Sequence[str], *, some: bool) -> Index | None:
+    """None unless labels and names are the same set, or the labels are `some` of the names, each once."""
     fold = _fold if all(len(set(map(_fold, each))) == len(each) for each in (labels, names)) else str
     folded = [fold(name) for name in names]
     if (set(map(fold, labels)) - set(folded)) if some else (sorted(folded) != sorted(map(fold, labels))):
@@ -104,30 +79,14 @@ def _by_name(labels: Sequence[str], names: Sequence[str], *, some: bool = False)
     return tuple(folded.index(fold(label)) for label in labels)
 
 
-def _by_number(names: Sequence[str]) -> tuple[int, ...] | None:
-    """The same for names that are only numbers, `LABEL_0` or `0`; None unless they count 0, 1, 2, ..."""
+def _numbers(names: Sequence[str]) -> Index | None:
+    """The place of each number, of names that are numbers alone; None unless they count 0, 1, 2, ..."""
     matches = [re.fullmatch(r"(?:label)?([0-9]+)", _fold(name)) for name in names]
     numbers = [int(match[1]) for match in matches if match]
     if sorted(numbers) != list(range(len(names))):
         return None
-    return tuple(numbers.index(label) for label in range(len(names)))
+    return tuple(map(numbers.index, range(len(names))))
 
 
 def _fold(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).casefold()
-
-
-def _mismatch(task: Asked, names: Sequence[str], what: str) -> str:
-    return (
-        f"{task.name}: the checkpoint {what}: the task has {', '.join(task.labels or ())}; "
-        f"the checkpoint has {', '.join(names)}; use a checkpoint fine-tuned for this task, "
-        "or give --label-order with the task's names in the order of the checkpoint's outputs"
-    )
-
-
-def _note(task: Asked, names: Sequence[str], index: tuple[int, ...]) -> str:
-    taken = ", ".join(f"{names[i]} = {label}" for label, i in zip(task.labels or (), index, strict=True))
-    return (
-        f"the checkpoint's label names say nothing, so they are taken in the order of the task: {taken}; "
-        "if that is wrong, give --label-order with the task's names in the order of the checkpoint's outputs"
-    )

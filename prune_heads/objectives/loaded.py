@@ -18,8 +18,6 @@ from prune_heads.objectives import OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batch, Batches, Fixed, Side
 
-_LABELS = ("labels", "label")
-
 
 @dataclass(frozen=True)
 class Given:
@@ -44,7 +42,7 @@ class Given:
         return pad_sequence(found, batch_first=True) if found[0].ndim else torch.stack(found)
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        """See `Field`; padding is part of it, for it is not known which it is."""
+        """With the padding, for it is not known which it is."""
         return (part.numpy() for part in self.parts)
 
 
@@ -96,8 +94,7 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
         labels.append(wanted)
     if not labels:
         raise DataError("the DataLoader must give a batch; got none. One that was a generator can be read once only")
-    truth = torch.cat(labels).numpy()
-    sizes = np.concatenate([_lengths(part) for part in inputs])
+    truth, sizes = torch.cat(labels).numpy(), np.concatenate([_lengths(part) for part in inputs])
     return LoadedBatches(
         objective or _objective(model, inputs[0], labels[0]),
         {name: Given(tuple(part[name] for part in inputs), sizes) for name in inputs[0]},
@@ -113,9 +110,8 @@ def _objective(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -
     device = next(model.parameters()).device
     with evaluating(model):
         logits = logits_of(model(**{name: value[:1].to(device) for name, value in inputs.items()}))
-    found = [row.load().of_labels(labels, logits.shape[-1]) for row in OBJECTIVES.values()]
-    for objective in found:
-        if objective is not None:
+    for row in OBJECTIVES.values():
+        if (objective := row.load().of_labels(labels, logits.shape[-1])) is not None:
             return objective
     raise DataError(
         f"labels must be an index or a score an example, or a 0 or 1 for each of the model's {logits.shape[-1]} "
@@ -126,7 +122,7 @@ def _objective(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -
 def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
     if isinstance(given, Mapping):
         inputs = dict(given)
-        names = [name for name in _LABELS if name in inputs]
+        names = [name for name in ("labels", "label") if name in inputs]
         if len(names) != 1:
             raise ValueError(f"got the fields {', '.join(map(str, inputs))}")
         labels = inputs.pop(names[0])

@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -19,31 +20,25 @@ from torch import Tensor, nn
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
-from prune_heads.objectives.base import Asked, Examples, Kept, Objective
+from prune_heads.objectives import TaskSpec
+from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.squad import answers_of, read_squad
-from prune_heads.objectives.windows import (
-    END,
-    FIELDS,
-    LONGEST_ANSWER,
-    START,
-    best_spans,
-    fields_of,
-    offsets_of,
-    targets_of,
-    windows_of,
-)
+from prune_heads.objectives.formats import read_json, text_at
+from prune_heads.objectives.rows import Split, Table, text
+from prune_heads.objectives.texts import fill
+from prune_heads.objectives.windows import END, LONGEST_ANSWER, START, best_spans, context_of, targets_of, windows_of
+from prune_heads.reading import json_of
 from prune_heads.statistics.metrics import Metric, mean_of
 from prune_heads.visible import brief
+
+_FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
+"""What a model is given -> how the tokenizers library calls it."""
 
 
 def normalized(answer: str) -> str:
     """As SQuAD's script compares answers: lower case, without punctuation, articles and double spaces."""
-    lower = "".join(char for char in answer.lower() if char not in _PUNCTUATION)
+    lower = answer.lower().translate(dict.fromkeys(map(ord, string.punctuation)))
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", lower).split())
-
-
-_PUNCTUATION = frozenset(string.punctuation)
 
 
 def exact_and_f1(answer: str, right: Sequence[str]) -> tuple[float, float]:
@@ -70,12 +65,31 @@ def _f1(given: list[str], right: list[str]) -> float:
 
 _METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "exact_match": mean_of(
-            "exact_match", lambda made, references: made[:, 0].astype(float), is_share=True, width=2
-        ),
-        "f1": mean_of("f1", lambda made, references: made[:, 1].astype(float), width=2),
+        "exact_match": mean_of("exact_match", lambda made, true: made[:, 0].astype(float), is_share=True, width=2),
+        "f1": mean_of("f1", lambda made, true: made[:, 1].astype(float), width=2),
     }
 )
+
+
+def read_squad(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    """SQuAD's own JSON, 1.1 and 2.0: articles, their paragraphs, and the questions of each. Other JSON as elsewhere."""
+    content = text_at(path)
+    if not re.match(r'\s*\{\s*"(data|version)"\s*:', content):
+        return read_json(path, table, wanted)
+    is_not = f"{path.name}: the file cannot be read"
+    squad: Any = json_of(content, is_not, DataError)
+    table.names = ("question", "context", "answers", "id")
+    try:
+        for article in squad["data"]:
+            for paragraph in article["paragraphs"]:
+                for asked in paragraph["qas"]:
+                    place = f"{path.name} question {len(table.rows) + 1}"
+                    table.add(place, {"context": paragraph["context"], "answers": [], **asked})
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f'{is_not}: it must be SQuAD\'s JSON, {{"data": [{{"paragraphs": [{{"context": ..., "qas": [...]}}]}}]}}; '
+            f"after {len(table.rows)} questions it is not ({type(error).__name__}: {error})"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ class QuestionAnswering(Objective):
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
-        """Each answer must stand in its context, at its place; see `Objective`."""
+        """Each answer must stand in its context, at its place."""
         _, context, found = row
         for said, start in zip(found["text"], found["answer_start"], strict=True):
             if context[start : start + len(said)] != said:
@@ -121,16 +135,23 @@ class QuestionAnswering(Objective):
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> dict[str, list[Any]]:
-        """See `answers_of` and `Objective`."""
-        return answers_of(value)
+        """The right answers as `datasets` hold them: `text` and `answer_start` of each; also as in SQuAD's files."""
+        if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+            value = {key: [each.get(key) for each in value] for key in ("text", "answer_start")}
+        found = value if isinstance(value, dict) else {}
+        texts, starts = found.get("text"), found.get("answer_start")
+        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)) or not all(
+            type(start) is int and start >= 0 for start in starts
+        ):
+            raise ValueError(
+                'the answers must be {"text": [...], "answer_start": [...]} or a list of {"text": ..., "answer_start": '
+                f"...}}, empty for a question without an answer; got {brief(value)}"
+            )
+        return {"text": [text(each) for each in texts], "answer_start": starts}
 
     @classmethod
-    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
-        """See `Objective`.
-
-        Raises:
-            CheckpointError: If the tokenizer does not say where in a text its tokens are.
-        """
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+        """Raises `CheckpointError` if the tokenizer does not say where in a text its tokens are."""
         if checkpoint.tokenizer is not None and not getattr(checkpoint.tokenizer, "is_fast", False):
             raise CheckpointError(
                 f"for question answering a tokenizer must say where its tokens stand in a text; "
@@ -138,8 +159,8 @@ class QuestionAnswering(Objective):
             )
         return cls(spec.metric, doc_stride=options.get("doc_stride"))
 
-    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
-        """A row a window: the question, and a part of the context; see `Objective`.
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row a window: the question, and a part of the context.
 
         Raises:
             DataError: If a question leaves no room for its context, or an answer has no token.
@@ -147,7 +168,8 @@ class QuestionAnswering(Objective):
         answers = split.columns["label"]
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
         none_ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
-        fields: dict[str, list[list[int]]] = {name: [] for name in fields_of(tokenizer)}
+        names = [name for name in _FIELDS if name in (*tokenizer.model_input_names, "attention_mask")]
+        fields: dict[str, list[NDArray[np.int32]]] = {name: [] for name in names}
         windows, targets = [], []
         for i, (question, context) in enumerate(zip(split.columns["question"], split.columns["context"], strict=True)):
             try:
@@ -156,13 +178,12 @@ class QuestionAnswering(Objective):
             except ValueError as fault:
                 raise DataError(f"{split.source}: example {i + 1} of {split.name}: {fault}") from None
             for name, values in fields.items():
-                values += [getattr(window, FIELDS[name]) for window in made]
-            windows.append([offsets_of(window) for window in made])
+                values += [np.asarray(getattr(window, _FIELDS[name]), dtype=np.int32) for window in made]
+            windows.append([context_of(window)[1] for window in made])
         has_answer = np.asarray([bool(answer["text"]) for answer in answers], dtype=np.int64)
-        fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
         return Batches(
             replace(self, doc_stride=stride, may_be_none=not has_answer.all()),
-            {name: Ragged.of(values, fill.get(name, 0)) for name, values in fields.items()},
+            {name: Ragged.of(values, fill(tokenizer, name)) for name, values in fields.items()},
             Ragged.of(targets, IGNORED),
             has_answer,
             batch_size,
@@ -175,11 +196,7 @@ class QuestionAnswering(Objective):
         )
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """See `Objective`.
-
-        Raises:
-            UnsupportedModelError: If the logits are not of the tokens.
-        """
+        """Raises `UnsupportedModelError` if the logits are not of the tokens."""
         there = batch.targets != IGNORED
         total = torch.zeros(len(batch.index), device=batch.targets.device)
         for logits, bit in zip(self._logits(outputs, batch), (START, END), strict=True):
@@ -190,7 +207,7 @@ class QuestionAnswering(Objective):
         return total
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
-        """Of the best span; see `Objective`."""
+        """Of the best span."""
         answers = self._answers(outputs, batch)
         scores = [exact_and_f1(*each) for each in zip(answers, batch.beside["answers"], strict=True)]
         likelihood = -self.losses(outputs, batch)[:, None]
@@ -206,14 +223,12 @@ class QuestionAnswering(Objective):
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """How contexts are cut, and which spans are answers."""
-        about = {"doc_stride": self.doc_stride, "may_be_none": self.may_be_none}
-        return {**about, "longest_answer": LONGEST_ANSWER}
+        return {"doc_stride": self.doc_stride, "may_be_none": self.may_be_none, "longest_answer": LONGEST_ANSWER}
 
     def about(self, n_max: int) -> dict[str, Any]:
         """How contexts are cut."""
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
-        said = {"doc_stride": stride, "max_tokens": n_max, "longest_answer": LONGEST_ANSWER}
-        return {"question_answering": said}
+        return {"question_answering": {"doc_stride": stride, "max_tokens": n_max, "longest_answer": LONGEST_ANSWER}}
 
     def _logits(self, outputs: Any, batch: Batch) -> list[Tensor]:
         """Of starts and of ends, `(rows, tokens)` each, in float32."""

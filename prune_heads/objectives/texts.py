@@ -1,21 +1,22 @@
 """Texts and pairs of texts, tokenised once and held as flat arrays."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prune_heads.errors import CheckpointError
-from prune_heads.objectives.base import Examples
 from prune_heads.objectives.batches import Ragged
+from prune_heads.objectives.rows import Split
 
 CHUNK = 1000
 """Texts that are given to a tokeniser at once."""
 
 
 def tokenize(
-    split: Examples, tokenizer: Any, *, n_max: int, of: Mapping[str, str], words: bool = False
+    split: Split, tokenizer: Any, *, n_max: int, of: Mapping[str, str], words: bool = False
 ) -> tuple[dict[str, Ragged], NDArray[np.bool_]]:
     """The tokenizer's fields of each example, and which examples were longer, `(n_examples,)`, and are cut.
 
@@ -29,42 +30,36 @@ def tokenize(
     Raises:
         CheckpointError: If the tokenizer does not say which words its tokens are of.
     """
-    chunks: dict[str, list[NDArray[np.int32]]] = {}
-    lengths: list[int] = []
-    cut: list[NDArray[np.bool_]] = []
-    for encoded, longer in _encoded(split, tokenizer, min(n_max, tokenizer.model_max_length), of, words):
-        cut.append(longer)
-        lengths += [len(ids) for ids in encoded["input_ids"]]
-        for name, values in encoded.items():
-            chunks.setdefault(name, []).append(np.concatenate([np.asarray(v, dtype=np.int32) for v in values]))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0)}
-    fields = {name: Ragged(np.concatenate(values), offsets, fill.get(name, 0)) for name, values in chunks.items()}
-    return fields, np.concatenate(cut)
-
-
-def _encoded(
-    split: Examples, tokenizer: Any, n_max: int, of: Mapping[str, str], words: bool
-) -> Iterator[tuple[dict[str, list[list[int]]], NDArray[np.bool_]]]:
-    """The tokenizer's fields, cut, and which examples were longer; the mask of padding is always among them."""
-    columns = {argument: split.columns[name] for argument, name in of.items() if name in split.columns}
+    n_max = min(n_max, tokenizer.model_max_length)
     options = {"return_attention_mask": True, **({"is_split_into_words": True} if words else {})}
     space = " " if words and _glues(tokenizer) else ""
-    for start in range(0, len(next(iter(columns.values()))), CHUNK):
-        texts = {argument: list(column[start : start + CHUNK]) for argument, column in columns.items()}
+    fields: dict[str, list[NDArray[np.int32]]] = defaultdict(list)
+    cut: list[bool] = []
+    for start in range(0, len(split), CHUNK):
+        places = slice(start, start + CHUNK)
+        texts = {argument: list(split.columns[name][places]) for argument, name in of.items() if name in split.columns}
         if space:
             texts = {argument: [[f"{space}{word}" for word in each] for each in texts[argument]] for argument in texts}
         # verbose=False: it warns of texts that are too long, though none of them reaches the model whole.
-        whole = tokenizer(**texts, **options, verbose=False)
-        longer = np.asarray([len(ids) > n_max for ids in whole["input_ids"]])
-        if longer.any():
-            whole = tokenizer(**texts, **options, truncation=True, max_length=n_max)
-        found = dict(whole)
+        encoded = tokenizer(**texts, **options, verbose=False)
+        longer = [len(ids) > n_max for ids in encoded["input_ids"]]
+        if any(longer):
+            encoded = tokenizer(**texts, **options, truncation=True, max_length=n_max)
+        found = dict(encoded)
         if words:
             found["word_ids"] = [
-                [-1 if word is None else word for word in whole.word_ids(i)] for i in range(len(longer))
+                [-1 if word is None else word for word in encoded.word_ids(i)] for i in range(len(longer))
             ]
-        yield found, longer
+        for name, rows in found.items():
+            fields[name] += [np.asarray(row, dtype=np.int32) for row in rows]
+        cut += longer
+    return {name: Ragged.of(rows, fill(tokenizer, name)) for name, rows in fields.items()}, np.asarray(cut)
+
+
+def fill(tokenizer: Any, name: str) -> int:
+    """What stands in the padding of a field."""
+    token = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}.get(name, "")
+    return getattr(tokenizer, token, None) or 0
 
 
 def _glues(tokenizer: Any) -> bool:

@@ -1,9 +1,11 @@
 """One label a word, such as named entities or parts of speech."""
+# ruff: noqa: D102 -- `Objective` says what each method gives
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -15,12 +17,13 @@ from torch.nn import functional
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.modes import logits_of
-from prune_heads.objectives.base import Asked, Examples, Kept, Objective
+from prune_heads.objectives import TaskSpec
+from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.conll import read_conll
+from prune_heads.objectives.formats import text_at
 from prune_heads.objectives.labels import match_labels
+from prune_heads.objectives.rows import Split, Table, index, text
 from prune_heads.objectives.texts import tokenize
-from prune_heads.objectives.values import index, text
 from prune_heads.statistics.metrics import Metric
 from prune_heads.visible import brief
 
@@ -40,9 +43,8 @@ def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any
 
 
 def _no_entity(references: NDArray[Any]) -> str | None:
-    if references.any():
-        return None
-    return f"entity_f1 needs entities, and none of the {len(references)} examples has one"
+    said = f"entity_f1 needs entities, and none of the {len(references)} examples has one"
+    return None if references.any() else said
 
 
 _METRICS = (
@@ -68,6 +70,7 @@ def boundaries(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
         `(n_tags,)`: the number of the tag's type.
     """
     parts = [(tag[0], tag[1:].split("-", maxsplit=1)[-1] or "_") for tag in tags]
+    closed = ("BB", "BS", "BO", "IB", "IS", "IO")
     begins = [
         [
             tag in "BS" or before + tag in ("EE", "EI", "SE", "SI", "OE", "OI") or (tag not in "O." and old != kind)
@@ -77,9 +80,7 @@ def boundaries(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
     ]
     ends = [
         [
-            before in "ES"
-            or before + tag in ("BB", "BS", "BO", "IB", "IS", "IO")
-            or (before not in "O." and old != kind)
+            before in "ES" or before + tag in closed or (before not in "O." and old != kind)
             for tag, kind in [*parts, ("O", "_")]
         ]
         for before, old in parts
@@ -109,6 +110,36 @@ def entities(labels: Tensor, rows: Tensor, tags: tuple[str, ...]) -> tuple[Tenso
     return ends[labels, after], since, kinds[labels]
 
 
+def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    """Sentences of a CoNLL file: a word a line, blank lines between sentences, lines of `-DOCSTART-` left out.
+
+    Columns are separated by tabs where the first line has one, else by white space. They are called by their number,
+    from 1; `tokens` is the first too, and `tags` the last.
+
+    Raises:
+        DataError: If a line has more or fewer columns than the first, unless its sentence may be left out.
+    """
+    sentence: list[list[str]] = []
+    separator, start, fault, last = "", 0, "", 0
+    for number, line in enumerate([*text_at(path).split("\n"), ""], 1):
+        if not line.strip() or line.startswith("-DOCSTART-"):
+            if fault:
+                table.fault(fault)
+            elif sentence:
+                columns = {str(i): list(words) for i, words in enumerate(zip(*sentence, strict=True), 1)}
+                table.add(f"{path.name} line {start}", columns | {"tokens": columns["1"], "tags": columns[str(last)]})
+            sentence, fault = [], ""
+            continue
+        separator = separator or (r"\t" if "\t" in line else "[ \t]+")
+        words = re.split(separator, line.removesuffix("\r").strip(" "))
+        last = last or len(words)
+        if len(words) != last and not fault:
+            fault = f"{path.name} line {number}: {last} columns must be there, as before, got {len(words)}"
+        start = start if sentence else number
+        sentence.append(words)
+    table.names = [*map(str, range(1, last + 1)), "tokens", *(["tags"] if last != 1 else [])]
+
+
 @dataclass(frozen=True)
 class TokenClassification(Objective):
     """Cross-entropy, summed over the words of an example; the first token of a word carries its label.
@@ -126,7 +157,6 @@ class TokenClassification(Objective):
     name = "token-classification"
     head = Head("AutoModelForTokenClassification", "token classification head")
     inputs = ("tokens",)
-    classes = "many"
     chooses = True
     trains = True
     options = frozenset({"label_order"})
@@ -135,56 +165,56 @@ class TokenClassification(Objective):
 
     @classmethod
     def input_of(cls, value: object, *, may_be_empty: bool = False) -> list[str]:
-        """A list of words; see `Objective`."""
+        """A list of words."""
         return _each(value, "words", text)
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> list[int]:
-        """A list of labels; see `Objective`."""
+        """A list of labels."""
         return _each(value, "labels", lambda label: index(label, codes))
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
-        """As many labels as words; see `Objective`."""
+        """As many labels as words."""
         words, *labels = row
         for each in labels:
             if len(each) != len(words):
                 raise ValueError(f"there must be a label for each word, got {len(words)} words, {len(each)} labels")
 
     @classmethod
-    def bind(cls, checkpoint: Checkpoint, spec: Asked, **options: Any) -> Self:
-        """Match the labels by name, of which the task may have some; see `Objective` and `match_labels`."""
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+        """Match the labels by name, of which the task may have some; see `match_labels`."""
         id2label = checkpoint.model.config.id2label
-        order = options.get("label_order")
-        found = match_labels(spec, id2label, label_order=order, some=True)
+        index, note = match_labels(spec, id2label, label_order=options.get("label_order"), some=True)
         tags = [str(id2label[i]) for i in sorted(id2label)]
-        for label, i in zip(spec.labels or (), found.model_index, strict=True):
+        for label, i in zip(spec.labels or (), index, strict=True):
             tags[i] = label
-        notes = [found.note, _other_tags(tags)]
-        return cls(spec.metric, "; ".join(filter(None, notes)) or None, tuple(tags), found.model_index)
+        notes = [note] if note else []
+        if others := [tag for tag in tags if not re.fullmatch("[BIES]-.+|[BIESO]", tag)]:
+            notes.append(
+                f"{len(others)} of {len(tags)} labels are no tags of entities (B-, I-, E-, S- and a type, or O), such "
+                f"as {others[0]}: entity_f1 counts runs of them as seqeval does; or take --metric token_accuracy"
+            )
+        return cls(spec.metric, "; ".join(notes) or None, tuple(tags), index)
 
-    def batches(self, split: Examples, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
-        """A row a list of words; see `Objective`."""
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row a list of words."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "tokens"}, words=True)
-        word, labels = inputs.pop("word_ids"), split.columns["label"]
-        of_task = np.asarray(self.model_index)
-        targets = [_targets(word.row(i), of_task[each]) for i, each in enumerate(labels)]
-        return Batches(
-            self,
-            inputs,
-            Ragged.of(targets, IGNORED),
-            np.asarray([self._count(each) for each in targets]),
-            batch_size,
-            n_cut=int(cut.sum()),
-        )
+        word, of_task = inputs.pop("word_ids"), np.asarray(self.model_index)
+        targets, counts = [], []
+        for i, labels in enumerate(split.columns["label"]):
+            places = word.row(i)  # the word of each token, -1 for none
+            is_first = (places >= 0) & (places != np.concatenate([[-1], places[:-1]]))
+            targets.append(np.where(is_first, of_task[labels][places], IGNORED).astype(np.int32))
+            true = torch.from_numpy(targets[-1][is_first].astype(np.int64))
+            counts.append(int(entities(true, torch.zeros_like(true), self.tags)[0].sum()))
+        return Batches(self, inputs, Ragged.of(targets, IGNORED), np.asarray(counts), batch_size, n_cut=int(cut.sum()))
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
-        """See `Objective`."""
         logits = logits_of(outputs).float().transpose(1, 2)
         return functional.cross_entropy(logits, batch.targets, ignore_index=IGNORED, reduction="none").sum(dim=1)
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
-        """See `Objective`."""
         rows, places = (batch.targets != IGNORED).nonzero(as_tuple=True)
         true = batch.targets[rows, places]
         made = logits_of(outputs)[rows, places].argmax(dim=-1)
@@ -213,11 +243,6 @@ class TokenClassification(Objective):
         """Entities depend on how the labels are called."""
         return {"tags": list(self.tags)}
 
-    def _count(self, targets: NDArray[np.int32]) -> int:
-        """Entities among the targets of one example."""
-        labels = torch.from_numpy(targets[targets != IGNORED].astype(np.int64))
-        return int(entities(labels, torch.zeros_like(labels), self.tags)[0].sum())
-
 
 def _each(value: object, what: str, read: Callable[[object], Any]) -> list[Any]:
     if not isinstance(value, list | tuple) or not value:
@@ -229,20 +254,3 @@ def _each(value: object, what: str, read: Callable[[object], Any]) -> list[Any]:
         except ValueError as fault:
             raise ValueError(f"word {i}: {fault}") from None
     return made
-
-
-def _targets(words: NDArray[np.int32], labels: NDArray[np.int64]) -> NDArray[np.int32]:
-    """The label of each token that is the first of its word; `words` says of which word a token is, -1 for none."""
-    is_first = (words >= 0) & (words != np.concatenate([[-1], words[:-1]]))
-    return np.where(is_first, labels[words], IGNORED).astype(np.int32)
-
-
-def _other_tags(tags: Sequence[str]) -> str | None:
-    """What to say of labels that no scheme of entities has."""
-    others = [tag for tag in tags if not re.fullmatch("[BIES]-.+|[BIESO]", tag)]
-    if not others:
-        return None
-    return (
-        f"{len(others)} of {len(tags)} labels are no tags of entities (B-, I-, E-, S- and a type, or O), such as "
-        f"{others[0]}: entity_f1 counts runs of them as seqeval does; or take --metric token_accuracy"
-    )

@@ -18,14 +18,6 @@ CONTEXT, START, END, NONE = 1, 2, 4, 8
 LONGEST_ANSWER = 30
 """Tokens of an answer, at most: the default of BERT's `run_squad.py` and of transformers' `run_qa.py`."""
 
-FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
-"""What a model is given -> how the tokenizers library calls it."""
-
-
-def fields_of(tokenizer: Any) -> list[str]:
-    """Those that the tokenizer is for; the mask of padding is always among them."""
-    return [name for name in FIELDS if name in (*tokenizer.model_input_names, "attention_mask")]
-
 
 def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: int) -> list[Encoding]:
     """The question with each part of its context.
@@ -47,55 +39,48 @@ def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: 
     return found
 
 
-def offsets_of(window: Encoding) -> NDArray[np.int64]:
-    """`(tokens of the context, 2)`: where each begins and ends in it."""
-    pairs = zip(window.offsets, window.sequence_ids, strict=True)
-    return np.asarray([offset for offset, of in pairs if of == 1], dtype=np.int64).reshape(-1, 2)
+def context_of(window: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tokens of the context, `(n,)`, and where each begins and ends in it, `(n, 2)`."""
+    places = np.asarray([i for i, of in enumerate(window.sequence_ids) if of == 1], dtype=np.int64)
+    return places, np.asarray([window.offsets[i] for i in places], dtype=np.int64).reshape(-1, 2)
 
 
 def targets_of(
     windows: Sequence[Encoding], none_ids: Sequence[int | None], answer: Mapping[str, Any]
-) -> list[list[int]]:
+) -> list[NDArray[np.int32]]:
     """What is right in each window, in bits a token.
 
     Raises:
         ValueError: If no token is of the answer.
     """
-    marked = [[CONTEXT if of == 1 else 0 for of in window.sequence_ids] for window in windows]
+    marked, spans = [np.zeros(len(window), dtype=np.int32) for window in windows], []
     for window, bits in zip(windows, marked, strict=True):
-        place = next((window.ids.index(each) for each in none_ids if each in window.ids), 0)
-        bits[place] |= NONE if answer["text"] else NONE | START | END
+        places, offsets = context_of(window)
+        bits[places] = CONTEXT
+        none = next((window.ids.index(each) for each in none_ids if each in window.ids), 0)
+        bits[none] |= NONE if answer["text"] else NONE | START | END
+        spans.append((places, offsets))
     if not answer["text"]:
         return marked
     begin = answer["answer_start"][0]
     end = begin + len(answer["text"][0])
-    every = [
-        [
-            i
-            for i, ((a, b), of) in enumerate(zip(window.offsets, window.sequence_ids, strict=True))
-            if of == 1 and a < end and b > begin
-        ]
-        for window in windows
-    ]
-    if not any(every):
+    inside = [(offsets[:, 0] < end) & (offsets[:, 1] > begin) for _, offsets in spans]
+    within = np.concatenate([offsets[there] for (_, offsets), there in zip(spans, inside, strict=True)])
+    if not len(within):
         raise ValueError(
             f"the answer must have a token, got {brief(answer['text'][0])}, of which the tokenizer has none"
         )
-    begin = min(window.offsets[tokens[0]][0] for window, tokens in zip(windows, every, strict=True) if tokens)
-    end = max(window.offsets[tokens[-1]][1] for window, tokens in zip(windows, every, strict=True) if tokens)
-    ends: list[dict[int, int | None]] = [
-        {
-            START: tokens[0] if tokens and window.offsets[tokens[0]][0] == begin else None,
-            END: tokens[-1] if tokens and window.offsets[tokens[-1]][1] == end else None,
-        }
-        for window, tokens in zip(windows, every, strict=True)
-    ]
-    whole = [None not in places.values() for places in ends]
-    for bits, places, is_whole in zip(marked, ends, whole, strict=True):
-        for bit, token in places.items():
-            # An answer may be longer than what windows share; then its start and its end are in different ones.
-            if token is not None and (is_whole or not any(whole)):
-                bits[token] |= bit
+    begin, end = within[:, 0].min(), within[:, 1].max()  # a token may be more than the answer
+    ends = []
+    for (places, offsets), there in zip(spans, inside, strict=True):
+        starts, stops = places[there & (offsets[:, 0] == begin)], places[there & (offsets[:, 1] == end)]
+        ends.append((starts[:1], stops[-1:]))
+    whole = [len(starts) and len(stops) for starts, stops in ends]
+    for bits, (starts, stops), is_whole in zip(marked, ends, whole, strict=True):
+        # An answer may be longer than what windows share; then its start and its end are in different ones.
+        if is_whole or not any(whole):
+            bits[starts] |= START
+            bits[stops] |= END
     return marked
 
 

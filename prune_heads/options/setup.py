@@ -1,6 +1,5 @@
 """The model, the task and the conditions under which they meet."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +10,7 @@ from prune_heads.errors import OptionError
 from prune_heads.objectives import OBJECTIVES, rows_for
 from prune_heads.options.choices import Device, Dtype
 from prune_heads.options.fields import Group, Say, folder_or_name, folder_or_url, names, option, toml_file
-from prune_heads.tasks.spec import OWN_METRICS, TASKS, task_name
+from prune_heads.tasks.spec import OWN_METRICS, TASKS, nearest, task_name
 
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
@@ -31,8 +30,7 @@ def task_word(value: str) -> str:
     """
     if task_name(value) in TASKS or value.endswith(".toml"):
         return task_name(value)
-    near = difflib.get_close_matches(value.lower(), TASKS, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = f" Did you mean {nearest(value)}?" if nearest(value) else ""
     raise OptionError(f"{value!r} is not one of {', '.join(TASKS)}, nor a .toml file.{hint}")
 
 
@@ -202,24 +200,10 @@ class Setup(Group):
         files = {split: file for split, file in given.items() if file is not None}
         if not files:
             return None
-        from prune_heads.tasks.own import OwnData, own_texts
+        from prune_heads.tasks.own import OwnData
 
-        if self.task in _OF_TEXTS:
-            return own_texts(
-                TASKS[self.task].kind,
-                files,
-                self.text_column,
-                label_column=self.label_column,
-                metric=self.metric,
-                labels=self.labels,
-            )
-        return OwnData(
-            files=files,
-            text_columns=self.text_column or ("text",),
-            label_column=self.label_column or "label",
-            metric=self.metric or "accuracy",
-            labels=self.labels,
-        )
+        kind = self.task if self.task in _OF_TEXTS else "labelled"
+        return OwnData(files, self.text_column, self.label_column or "", self.metric or "", self.labels, kind=kind)
 
     def configuration(self) -> dict[str, Any]:
         """For records: everything that can change a result; folders by their names only."""
@@ -255,7 +239,7 @@ def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
         return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
     row = rows_for(TASKS[task].kind)[0]
     refused = ("labels", "label_order", "metric") if row.label else ("label_column", "labels", "label_order", "metric")
-    of_labels = [name for name in refused if name in given and not row.has_classes]
+    of_labels = [name for name in refused if name in given and not row.classes]
     if not of_labels:
         return None
     said = " and ".join(f"--{name.replace('_', '-')}" for name in of_labels)

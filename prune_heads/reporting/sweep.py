@@ -17,8 +17,7 @@ from prune_heads.tables import Page, Table, columns
 from prune_heads.tables.terminal import line, titled
 from prune_heads.visible import csv_of
 
-_SHOWN = 20
-"""Trials of a plan, and failures, that the terminal shows; `--json` has all."""
+_SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json` has all
 
 
 def plan_report(sweep: Sweep) -> dict[str, Any]:

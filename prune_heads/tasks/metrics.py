@@ -13,25 +13,25 @@ import numpy as np
 
 from prune_heads.statistics.metrics import METRICS as VALUES
 from prune_heads.statistics.metrics import N_COUNTS
-from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS, TEXT_METRIC, TRANSLATION_METRIC
+from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS
 
 _ABOUT = {
     "accuracy": "Fraction of examples whose label is right (SST-2, MNLI, QNLI, RTE, WNLI).",
     "f1": "F1 of label 1, and accuracy (MRPC, QQP); F1 is 0 where label 1 is neither predicted nor there.",
     "matthews_correlation": "Matthews correlation (CoLA); 0 where the predictions or the labels are all alike.",
     "pearson": "Pearson and Spearman correlation (STS-B); 0 where the predictions or the scores are all alike.",
-    TEXT_METRIC: "Log-likelihood in nats a predicted token, and perplexity. A prediction is the sum of an example's "
-    "log-likelihoods, its reference the number of tokens that were predicted.",
-    TRANSLATION_METRIC: "Corpus BLEU as a share. A prediction is the `bleu_counts` of a translation, which are of its "
+    "log_likelihood": "Log-likelihood in nats a predicted token, and perplexity. A prediction is the sum of an "
+    "example's log-likelihoods, its reference the number of tokens that were predicted.",
+    "bleu": "Corpus BLEU as a share. A prediction is the `bleu_counts` of a translation, which are of its "
     "reference too: references are not used.",
 }
 
 
 def _class_of(metric: str, about: str) -> type[evaluate.Metric]:
     """The format is not "numpy": that would round float64 to float32 on the way."""
-    is_score = metric in (*REGRESSION_METRICS, TEXT_METRIC, TRANSLATION_METRIC)
+    is_score = metric in (*REGRESSION_METRICS, "log_likelihood", "bleu")
     value = datasets.Value("float64" if is_score else "int64")
-    predicted = datasets.List(value, length=N_COUNTS) if metric == TRANSLATION_METRIC else value
+    predicted = datasets.List(value, length=N_COUNTS) if metric == "bleu" else value
 
     def _info(self: evaluate.Metric) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

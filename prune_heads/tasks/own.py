@@ -1,15 +1,33 @@
-"""One's own data: files with text columns and, unless a language model is to read them, a label column."""
+"""One's own data: files with text columns and, unless a language model is to read them, a label column.
 
+They are described by options, or by a small TOML file:
+
+name = "reviews"
+text_columns = ["text"]
+label_column = "label"
+metric = "accuracy"
+labels = ["negative", "positive"]   # optional
+
+[files]                             # relative to this file
+train = "train.csv"
+validation = "validation.csv"
+
+With `task = "lm"` or another kind that `--task` names, what is left out is as that kind has it.
+"""
+
+import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
 from prune_heads.objectives import Row, rows_for
-from prune_heads.objectives.formats import READERS, Columns, read_columns
-from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import REGRESSION_METRICS, TASKS, TaskSpec
+from prune_heads.objectives.formats import READERS, read_file
+from prune_heads.objectives.rows import Table
+from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, REGRESSION_METRICS, TASKS, TaskSpec
 from prune_heads.visible import brief
 
 _LONG = 19
@@ -18,105 +36,136 @@ _LONG = 19
 
 @dataclass(frozen=True)
 class OwnData:
-    """Files of one's own and how to read them; importance is scored on `train`, results are of the others."""
+    """Files of one's own and how to read them; importance is scored on `train`, results are of the others.
+
+    What is empty is as the `Row` of the kind has it.
+    """
 
     files: Mapping[str, Path]
     """Split name -> file; the ending says the format. One may be missing until it is asked for."""
-    text_columns: tuple[str, ...]
-    """What the model is given: one, or two for pairs; see `Row.columns`."""
-    label_column: str | None
-    """None where there are no labels."""
-    metric: str
+    text_columns: tuple[str, ...] = ()
+    """What the model is given; see `Row.columns`."""
+    label_column: str = ""
+    """Empty in the end where there are no labels."""
+    metric: str = ""
     """Key of `Row.metrics`."""
     labels: tuple[str, ...] | None = None
     """Label names in the order of the task; for None, all that any of the files holds, sorted."""
-    name: str = "own"
+    name: str = ""
     kind: str = "labelled"
     skip_invalid: bool = False
     """Whether rows that are at fault are left out and counted, instead of refused."""
+
+    def __post_init__(self) -> None:
+        row = rows_for(self.kind)[0]
+        for name, value in (
+            ("text_columns", tuple(self.text_columns) or row.columns),
+            ("label_column", (self.label_column or row.label) if row.label else ""),
+            ("metric", self.metric or next(iter(row.metrics))),
+            ("name", self.name or ("own" if self.kind == "labelled" else self.kind)),
+        ):
+            object.__setattr__(self, name, value)
+        if faults := list(_faults(self)):
+            raise TaskError("; ".join(faults))
 
     @property
     def row(self) -> Row:
         """What its files hold."""
         return rows_for(self.kind, self.metric)[0]
 
-    def __post_init__(self) -> None:
-        faults = own_faults(
-            self.files, self.text_columns, self.label_column, self.metric, self.labels, self.name, self.kind
-        )
-        if faults:
-            raise TaskError(f"{self.name}: {'; '.join(faults)}")
+
+def _faults(own: OwnData) -> Iterator[str]:
+    rows = rows_for(own.kind)
+    endings = dict.fromkeys([*READERS, *rows[0].load().readers])
+    if not own.files:
+        yield "at least one file must be named, e.g. for the split validation"
+    for split, path in own.files.items():
+        if path.suffix not in endings and not (path.is_dir() and "" in endings):
+            shown = ", ".join(ending or "nothing (a folder)" for ending in endings)
+            yield f"the {split} file must end with {shown}, got {path.name}"
+    allowed, labels = rows[0].n_columns, own.labels
+    if len(own.text_columns) not in allowed:
+        said = " or ".join(("one", "two", "three")[n - 1] for n in allowed)
+        noun = "column" if allowed == (1,) else "columns"
+        yield f"{said} text {noun} must be named, got {len(own.text_columns)}"
+    for what, names in (("text and label columns", (*own.text_columns, own.label_column)), ("labels", labels or ())):
+        if twice := [name for name, n in Counter(names).items() if n > 1]:
+            yield f"{what} must differ, got {twice[0]} twice"
+    metrics = [each for row in rows for each in row.metrics]
+    if own.metric not in metrics:
+        yield f"the metric must be one of {', '.join(metrics)}, got {own.metric!r}"
+    if labels is not None and own.metric in REGRESSION_METRICS:
+        yield f"labels must not be named for the metric {own.metric}, which is of scores"
+    elif labels is not None and len(labels) < 2 and not (labels and rows[0].classes == "many"):
+        yield f"at least two labels must be named, got {len(labels)}"
+    if own.metric == "f1" and len(labels or ()) > 2:
+        yield f"the metric f1 is of the second of two labels, got {len(labels or ())} labels"
+    if own.name in TASKS and own.name != own.kind:
+        yield f"the name must not be that of a task that is built in, got {own.name}"
 
 
-def own_texts(
-    kind: str,
-    files: Mapping[str, Path],
-    text_columns: Sequence[str] | None = None,
-    name: str | None = None,
-    label_column: str | None = None,
-    metric: str | None = None,
-    labels: tuple[str, ...] | None = None,
-) -> OwnData:
-    """Files of one's own of a kind of tasks; the columns are called as its `Row` says unless they are named.
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) and all(_is_text(each) or isinstance(each, int) for each in value)
+
+
+_KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
+_REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
+_KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("name must be a text", _is_text),
+    "text_columns": (
+        "text_columns must be a list of texts",
+        lambda value: isinstance(value, list) and bool(value) and all(map(_is_text, value)),
+    ),
+    "label_column": ("label_column must be a text", _is_text),
+    "metric": ("metric must be a text", _is_text),
+    "files": (
+        "[files] must give one file name a split",
+        lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+    ),
+    "labels": ("labels must be a list of texts, whole numbers or booleans", _is_list),
+    "task": (f"task must be one of {', '.join(_KINDS)}, or be left out", _KINDS.__contains__),
+}
+"""Key of the TOML file -> what its value must be, and whether it is."""
+
+
+def read_toml(path: Path) -> OwnData:
+    """Read a description of one's own data.
 
     Raises:
-        TaskError: Something in the description is wrong; the message lists every fault.
+        TaskError: The file is missing or no TOML, or something in it is wrong; the message lists every fault.
     """
-    row = rows_for(kind)[0]
-    metric = metric or next(iter(row.metrics))
-    label = row.label and (label_column or row.label)
-    return OwnData(files, tuple(text_columns or row.columns), label, metric, labels, name or kind, kind)
-
-
-def own_faults(
-    files: Mapping[str, Path] | None,
-    text_columns: Sequence[str] | None,
-    label_column: str | None,
-    metric: str | None,
-    labels: Sequence[str] | None,
-    name: str | None,
-    kind: str = "labelled",
-) -> list[str]:
-    """All that is wrong with a description of one's own data; what is None is not looked at."""
-    faults, rows = [], rows_for(kind)
-    endings = dict.fromkeys([*READERS, *rows[0].load().readers])
-    if files is not None:
-        if not files:
-            faults.append("at least one file must be named, e.g. for the split validation")
-        for split, path in files.items():
-            if path.suffix not in endings and not (path.is_dir() and "" in endings):
-                shown = ", ".join(ending or "nothing (a folder)" for ending in endings)
-                faults.append(f"the {split} file must end with {shown}, got {path.name}")
-    if text_columns is not None:
-        allowed = rows[0].n_columns
-        if len(text_columns) not in allowed:
-            said = " or ".join(("one", "two", "three")[n - 1] for n in allowed)
-            noun = "column" if allowed == (1,) else "columns"
-            faults.append(f"{said} text {noun} must be named, got {len(text_columns)}")
-        columns = [*text_columns, *([] if label_column is None else [label_column])]
-        if twice := _twice(columns):
-            faults.append(f"text and label columns must differ, got {twice} twice")
-    metrics = [each for row in rows for each in row.metrics]
-    if metric is not None and metric not in metrics:
-        faults.append(f"the metric must be one of {', '.join(metrics)}, got {metric!r}")
-    if labels is not None:
-        faults += _label_faults(metric, labels, rows[0].load().classes == "many")
-    if name in TASKS and name != kind:
-        faults.append(f"the name must not be that of a task that is built in, got {name}")
-    return faults
-
-
-def _label_faults(metric: str | None, labels: Sequence[str], is_many: bool) -> list[str]:
+    raw = reading.read_toml(path, "the task file", TaskError)
     faults = []
-    if metric in REGRESSION_METRICS:
-        faults.append(f"labels must not be named for the metric {metric}, which is of scores")
-    elif len(labels) < 2 and not (labels and is_many):
-        faults.append(f"at least two labels must be named, got {len(labels)}")
-    if metric == "f1" and len(labels) > 2:
-        faults.append(f"the metric f1 is of the second of two labels, got {len(labels)} labels")
-    if twice := _twice(labels):
-        faults.append(f"labels must differ, got {twice} twice")
-    return faults
+    for key in raw.keys() - _KEYS.keys():
+        near = difflib.get_close_matches(key, _KEYS, n=1)
+        cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
+        faults.append(f"the key {key} is unknown; {cure}")
+    good = {key: raw[key] for key, (_, fits) in _KEYS.items() if key in raw and fits(raw[key])}
+    faults += [f"{must}, got {raw[key]!r}" for key, (must, _) in _KEYS.items() if key in raw and key not in good]
+    kind, metric = good.get("task", "labelled"), good.get("metric", "")
+    row = rows_for(kind)[0]
+    required = _REQUIRED if kind == "labelled" else ("name", "files")
+    faults += [f"the key {key} must be there" for key in required if key not in raw]
+    refused = () if row.classes else ("labels", "metric") if row.label else ("label_column", "labels", "metric")
+    faults += [f"{key} must not be named beside task = {kind!r}" for key in refused if key in raw]
+    if "task" not in raw and metric in METRIC_NAMES and metric not in LABEL_METRICS:
+        others = {each: rows_for(each)[0] for each in _KINDS if rows_for(each, metric)}
+        place = "beside" if any(other.classes for other in others.values()) else "in place of"
+        faults.append(f"task = {' or '.join(map(repr, others))} must stand {place} the metric {metric}")
+    files = {split: path.parent / file for split, file in good.get("files", {}).items()}
+    labels = tuple(map(str, good["labels"])) if "labels" in good else None
+    columns, label_column = tuple(good.get("text_columns", ())), good.get("label_column", "")
+    try:
+        own = OwnData(files, columns, label_column, metric, labels, good.get("name", ""), kind)
+    except TaskError as error:
+        faults.append(str(error))
+    if faults:
+        raise TaskError(f"{path.name}: {'; '.join(faults)}")
+    return own
 
 
 def spec_of(own: OwnData) -> TaskSpec:
@@ -129,13 +178,11 @@ def spec_of(own: OwnData) -> TaskSpec:
         DataError: A file cannot be read, or too few or too many labels are in the files.
     """
     labels = own.labels
-    if labels is None and own.label_column is not None and own.row.load().classes:
-        found = {label for path in own.files.values() for label in _labels_in(own, path)}
-        by_value = all(
-            isinstance(label, str) and len(label) < _LONG and label.removeprefix("-").isdecimal() for label in found
-        )
-        labels = tuple(sorted(map(str, found), key=lambda label: (int(label) if by_value else 0, label)))
-        least, most = 1 if own.row.load().classes == "many" else 2, 2 if own.metric == "f1" else len(labels)
+    if labels is None and own.row.classes:
+        found = {label for split in own.files for label in _labels_in(own, read_own(own, split))}
+        by_value = all(len(label) < _LONG and label.removeprefix("-").isdecimal() for label in found)
+        labels = tuple(sorted(found, key=lambda label: (int(label) if by_value else 0, label)))
+        least, most = 1 if own.row.classes == "many" else 2, 2 if own.metric == "f1" else len(labels)
         if not least <= len(labels) <= most:
             needed = "two labels" if own.metric == "f1" else f"at least {('one label', 'two labels')[least - 1]}"
             files = ", ".join(path.name for path in own.files.values())
@@ -144,58 +191,21 @@ def spec_of(own: OwnData) -> TaskSpec:
                 f"{files}: {needed} must be in the column {own.label_column}, got "
                 f"{', '.join(labels[:10]) or 'none'}{rest}. Name all labels with --labels, or another column"
             )
-    eval_splits = tuple(split for split in own.files if split != "train") or ("validation",)
-    summary = f"one's own: {', '.join(path.name for path in own.files.values())}"
     return TaskSpec(
-        own.name, own.text_columns, labels, own.metric, eval_splits=eval_splits, summary=summary, kind=own.kind
-    )
-
-
-def read_own(own: OwnData, spec: TaskSpec, split: str) -> Rows:
-    """Read one split of one's own data.
-
-    Raises:
-        DataError: The file is missing or unreadable, lacks a column, or a row is at fault; rows count from 1,
-            a CSV's header and blank lines not counted.
-    """
-    path = own.files[split]
-    found, labels = _read(own, path)
-    return assemble(
-        [found.column(i) for i in range(len(own.text_columns))],
+        own.name,
+        own.text_columns,
         labels,
-        spec=spec,
-        codes={label: i for i, label in enumerate(spec.labels or ())},
-        place=lambda i: found.places[i],
-        source=path.name,
-        left_out=found.left_out,
+        own.metric,
+        summary=f"one's own: {', '.join(path.name for path in own.files.values())}",
+        kind=own.kind,
+        eval_splits=tuple(split for split in own.files if split != "train") or ("validation",),
+        label_column=own.label_column,
     )
 
 
-def _read(own: OwnData, path: Path) -> tuple[Columns, list[object] | None]:
-    """The columns, and the labels if there are any: classes as text where they are one, else as they came."""
-    wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
-    objective = own.row.load()
-    if own.label_column is not None:
-        wanted[own.label_column] = "--label-column (label_column in a TOML file)"
-    found = read_columns(path, wanted, more=objective.readers, skip_invalid=own.skip_invalid)
-    if own.label_column is None:
-        return found, None
-    labels = found.column(-1) if found.rows else []
-    if objective.classes:
-        names = found.classes.get(own.label_column)
-        labels = [
-            [_as_text(each, names) for each in label]
-            if objective.classes == "many" and isinstance(label, list)
-            else _as_text(label, names)
-            for label in (_split(label, objective.separator) for label in labels)
-        ]
-    return found, labels
-
-
-def _labels_in(own: OwnData, path: Path) -> Iterator[str]:
-    found, labels = _read(own, path)
-    is_many = own.row.load().classes == "many"
-    for place, value in zip(found.places, labels or (), strict=True):
+def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
+    is_many = own.row.classes == "many"
+    for place, value in zip(table.places, table.labels(own.label_column), strict=True):
         for label in value if is_many and isinstance(value, list) else [value]:
             if isinstance(label, str) and label:
                 yield label
@@ -203,19 +213,20 @@ def _labels_in(own: OwnData, path: Path) -> Iterator[str]:
                 raise DataError(f"{place}: the label must be text, a whole number, true or false, got {brief(label)}")
 
 
-def _as_text(label: object, names: Sequence[str] | None) -> object:
-    """`positive`, `1`, `True`; what is no label as it is."""
-    if names is None:
-        return str(label) if isinstance(label, int) else label
-    return names[label] if isinstance(label, int) and 0 <= label < len(names) else label
+def read_own(own: OwnData, split: str) -> Table:
+    """Read one split of one's own data.
 
-
-def _split(label: object, separator: str | None) -> object:
-    """The labels of a row that are one text; an empty text holds none."""
-    if separator is None or not isinstance(label, str):
-        return label
-    return [each.strip() for each in label.split(separator)] if label.strip() else []
-
-
-def _twice(names: Sequence[str]) -> str | None:
-    return next((name for name, n in Counter(names).items() if n > 1), None)
+    Raises:
+        DataError: The file is missing or unreadable, or lacks a column; rows count from 1, a CSV's header and blank
+            lines not counted.
+    """
+    wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
+    if own.label_column:
+        wanted[own.label_column] = "--label-column (label_column in a TOML file)"
+    objective = own.row.load()
+    table = read_file(own.files[split], wanted, objective.readers, skip_invalid=own.skip_invalid)
+    for i, row in enumerate(table.rows) if objective.separator and own.label_column else ():
+        if isinstance(text := row.get(own.label_column), str):  # an empty one holds no label
+            labels = [each.strip() for each in text.split(objective.separator)] if text.strip() else []
+            table.rows[i] = {**row, own.label_column: labels}
+    return table

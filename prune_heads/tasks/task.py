@@ -1,64 +1,28 @@
-"""Tasks with their data: one interface for the built-in tasks, GLUE folders, the hub and one's own files."""
+"""Tasks with their data: one interface for the built-in tasks, GLUE folders, the hub, one's own files and rows."""
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prune_heads import mini
-from prune_heads.errors import DataError, TaskError
-from prune_heads.tasks.glue import GLUE
-from prune_heads.tasks.hub import read_hub
-from prune_heads.tasks.own import OwnData, read_own, spec_of
-from prune_heads.tasks.own_toml import read_toml
-from prune_heads.tasks.rows import Rows, assemble
-from prune_heads.tasks.spec import TASKS, TaskSpec, task_name
-from prune_heads.tasks.tsv import read_tsv
-from prune_heads.tasks.wmt import CONFIGURATIONS, read_wmt
+from prune_heads.errors import DataError, TaskError, first_line
+from prune_heads.objectives import rows_for
+from prune_heads.objectives.rows import Split as Split
+from prune_heads.objectives.rows import Table, fingerprint
+from prune_heads.tasks.glue import GLUE, read_tsv
+from prune_heads.tasks.hub import CONFIGURATIONS, read_glue, read_wmt
+from prune_heads.tasks.own import OwnData, read_own, read_toml, spec_of
+from prune_heads.tasks.spec import TASKS, TaskSpec, nearest, task_name
 
 if TYPE_CHECKING:
     import datasets
 
-
-@dataclass(frozen=True)
-class Split:
-    """The examples of one split, as a model can be asked about them."""
-
-    name: str
-    columns: Mapping[str, Sequence[Any]]
-    """As in `Rows`, in file order; a label is the index of the task's label, or a score."""
-    source: str
-    """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
-    fingerprint: str
-    """SHA-256 over label names, texts and labels: the same for the same examples from whatever source."""
-    n_available: int
-    """Examples that the source has, of which these may be some."""
-    left_out: tuple[str, ...] = ()
-    """What is wrong with each row of the source that is no example; see `load_task`."""
-    n_cut: int = 0
-    """Examples that were longer than the model is given, once that is known."""
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    @cached_property
-    def dataset(self) -> "datasets.Dataset":
-        """The columns as a data set in memory; no file is written."""
-        import datasets  # takes a second
-
-        kinds = {"text": "string", "text_pair": "string"}
-        first = next(iter(self.columns.get("label", ())), None)
-        if isinstance(first, int | float):
-            kinds["label"] = "float32" if isinstance(first, float) else "int64"
-        features = {name: datasets.Value(kinds[name]) for name in self.columns if name in kinds}
-        whole = features.keys() == self.columns.keys()
-        return datasets.Dataset.from_dict(dict(self.columns), features=datasets.Features(features) if whole else None)
-
-    def at(self, places: Sequence[int]) -> "Split":
-        """The examples at these places alone."""
-        return replace(self, columns={name: [c[i] for i in places] for name, c in self.columns.items()})
+NAME = "own"
+"""Of a task of rows in memory, and of a split that has no name."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +30,7 @@ class Task:
     """A task and where its data come from."""
 
     spec: TaskSpec
-    read: Callable[[str, int | None], Rows]
+    read: Callable[[str, int | None], Table]
     """Split name and how many rows are needed, None for all -> these rows or more."""
     splits: tuple[str, ...]
     """The splits there are."""
@@ -87,20 +51,52 @@ class Task:
             raise TaskError(self._no_such_split(split))
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
-        rows = self.read(split, max_examples if seed is None else None)
-        chosen = rows.first(max_examples) if seed is None or max_examples is None else rows.sample(max_examples, seed)
-        there = len(rows) if rows.n_there is None else rows.n_there
-        fingerprint = chosen.fingerprint(self.spec.labels)
-        return Split(split, chosen.columns, rows.source, fingerprint, there, rows.left_out)
+        table = self.read(split, max_examples if seed is None else None)
+        columns = self._checked(table)
+        n = len(next(iter(columns.values())))
+        places = np.arange(n) if seed is None else np.random.default_rng(seed).permutation(n)
+        there = n if table.n_there is None else table.n_there
+        every = Split(split, columns, table.source, "", there, tuple(table.left_out or ()))
+        chosen = every.at(sorted(places[:max_examples].tolist()))
+        return replace(chosen, fingerprint=fingerprint(self.spec.labels, chosen.columns))
+
+    def _checked(self, table: Table) -> dict[str, list[Any]]:
+        """The columns of a split, each cell as the task's objective says.
+
+        Raises:
+            DataError: No row; or a row is at fault, unless it may be left out.
+        """
+        spec, row = self.spec, rows_for(self.spec.kind, self.spec.metric)[0]
+        objective, n_given = row.load(), len(self.spec.text_columns)
+        codes = table.codes or {name: i for i, name in enumerate(spec.labels or ())}
+        labels = (
+            table.labels(spec.label_column) if row.classes else [each.get(spec.label_column) for each in table.rows]
+        )
+        kept: list[tuple[Any, ...]] = []
+        for place, given, label in zip(table.places, table.rows, labels, strict=True):
+            try:
+                texts = [
+                    objective.input_of(given.get(name), may_be_empty=table.may_be_empty) for name in spec.text_columns
+                ]
+                cells = (*texts, *([objective.label_of(label, codes)] if row.label else []))
+                objective.check_row(cells)
+                kept.append(cells)
+            except ValueError as fault:
+                table.fault(f"{place}: {fault}")
+        if not kept:
+            out = table.left_out
+            why = f"; {len(out)} rows were left out, the first: {out[0]}" if out else ""
+            raise DataError(f"{table.source}: at least one example must be there, got none{why}")
+        names = [*objective.inputs[:n_given], *(["label"] if row.label else [])]
+        return dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
 
     def _no_such_split(self, split: str) -> str:
-        there = f"the split must be one of {', '.join(self.splits)}, got {split!r}"
+        there = f"{self.spec.name}: the split must be one of {', '.join(self.splits)}, got {split!r}"
         if self.spec.name in GLUE and split.startswith("test"):
-            return f"{self.spec.name}: {there}; GLUE publishes no labels for its test splits"
+            return f"{there}; GLUE publishes no labels for its test splits"
         if split in self.spec.splits:
-            cure = f"name a file for it (--{split}-file, or {split} = ... under [files])"
-            return f"{self.spec.name}: {there}; {cure}"
-        return f"{self.spec.name}: {there}"
+            return f"{there}; name a file for it (--{split}-file, or {split} = ... under [files])"
+        return there
 
 
 def load_task(
@@ -127,49 +123,102 @@ def load_task(
         raise TaskError(
             f"{own.name if own else task}: a data folder must be given only for a GLUE task: {', '.join(GLUE)}"
         )
-    if skip_invalid and own is None:
-        raise TaskError(f"{task}: --skip-invalid must be given for files of one's own only")
     if own is not None:
-        own = replace(own, skip_invalid=skip_invalid)
-        spec = spec_of(own)
-        return Task(spec, partial(_whole, partial(read_own, own, spec)), tuple(own.files))
+        described = replace(own, skip_invalid=skip_invalid)
+        return Task(spec_of(described), lambda split, n: read_own(described, split), tuple(own.files))
+    if skip_invalid:
+        raise TaskError(f"{task}: --skip-invalid must be given for files of one's own only")
     if task not in TASKS:
-        raise TaskError(_unknown(task))
+        near = f"; did you mean {nearest(task)}?" if nearest(task) else ""
+        raise TaskError(
+            f"the task must be one of {', '.join(TASKS)}, or a path to a .toml file that describes one's own data, got "
+            f"{task!r}{near}"
+        )
     spec = TASKS[task]
     if spec.is_own:
         raise TaskError(f"{task}: files with texts must be named (--train-file, --validation-file), got none")
-    if task in CONFIGURATIONS:
-        return Task(spec, partial(read_wmt, spec), spec.splits)
-    if task not in GLUE:
-        read = partial(_read_mini, spec)
-    elif data_dir is None:
-        read = partial(read_hub, spec)
-    else:
-        read = partial(read_tsv, spec, data_dir=data_dir)
-    return Task(spec, partial(_whole, read), spec.splits)
+
+    def read(split: str, n: int | None) -> Table:
+        if task in CONFIGURATIONS:
+            return read_wmt(spec, split, n)
+        if task not in GLUE:
+            return _read_mini(spec, split)
+        return read_glue(spec, split) if data_dir is None else read_tsv(spec, split, data_dir)
+
+    return Task(spec, read, spec.splits)
 
 
-def _whole(read: Callable[[str], Rows], split: str, n: int | None) -> Rows:
-    """Of sources that are small."""
-    return read(split)
+def _read_mini(spec: TaskSpec, split: str) -> Table:
+    columns = mini.read(spec.name, split)
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    places = [f"{spec.name} {split} row {i}" for i in range(1, len(rows) + 1)]
+    return Table("mini grammar", list(columns), list(rows), places, classes={"label": spec.labels or ()})
 
 
-def _unknown(task: str) -> str:
-    near = difflib.get_close_matches(task.lower(), TASKS, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return (
-        f"the task must be one of {', '.join(TASKS)}, "
-        f"or a path to a .toml file that describes one's own data, got {task!r}{hint}"
+def task_of_rows(
+    data: "datasets.Dataset | Sequence[Mapping[str, Any]]",
+    *,
+    kind: str,
+    metric: str,
+    labels: Sequence[str] | None,
+    columns: Mapping[str, str] | None = None,
+) -> Task:
+    """A task with one split, the rows.
+
+    Args:
+        data: Rows with `text`, for pairs of texts `text_pair`, and unless texts alone are modelled `label`: a name, an
+            index, or a score.
+        kind: What is measured.
+        metric: Key of `METRIC_NAMES`.
+        labels: Names, in the order of the model's outputs; None for scores and texts. Where the Dataset's own
+            `ClassLabel` names them, indices are of those names.
+        columns: How `text`, `text_pair` and `label` are called in the rows, where they are called otherwise.
+
+    Raises:
+        DataError: A column is not there.
+    """
+    import datasets  # with pyarrow, takes a second
+
+    row = rows_for(kind, metric)[0]
+    objective = row.load()
+    names = {**{role: role for role in objective.inputs}, "label": row.label or "label", **(columns or {})}
+    if not isinstance(data, datasets.Dataset):
+        try:
+            data = datasets.Dataset.from_list([dict(each) for each in data])
+        except Exception as error:  # pyarrow raises errors of any class
+            raise DataError(
+                f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
+            ) from error
+    there = [n for n in row.n_columns if names[objective.inputs[n - 1]] in data.column_names]
+    texts = objective.inputs[: max([row.n_columns[0], *there])]
+    table = Table(NAME)
+    table.add_dataset(data, list(names.values()), "example")
+    for role in (*texts, *(["label"] if row.label else [])):
+        table.require(names[role], f"name yours with columns={{{role!r}: ...}}")
+    label = names["label"]
+    if labels is not None and row.label:
+        if label in table.classes:
+            labels = table.classes[label]
+        else:
+            table.rows = [{**each, label: objective.named(each[label], labels)} for each in table.rows]
+    split = NAME if data.split is None else str(data.split)
+    spec = TaskSpec(
+        NAME,
+        tuple(names[role] for role in texts),
+        None if labels is None else tuple(labels),
+        metric,
+        kind=kind,
+        score_split=split,
+        eval_splits=(split,),
+        label_column=label,
     )
+    return Task(spec, lambda split, n: table, (split,))
 
 
-def _read_mini(spec: TaskSpec, split: str) -> Rows:
-    columns, names = mini.read(spec.name, split), spec.labels
-    return assemble(
-        [columns[name] for name in spec.text_columns],
-        None if names is None else [names[label] for label in columns["label"]],
-        spec=spec,
-        codes={name: i for i, name in enumerate(names or ())},
-        place=lambda i: f"{spec.name} {split} row {i + 1}",
-        source="mini grammar",
-    )
+def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:
+    """A task of examples that the model is given as they are, of which labels or scores alone are known here."""
+    labels = None if values.dtype.kind == "f" else tuple(map(str, range(int(values.max()) + 1)))
+    spec = TaskSpec(NAME, (), labels, metric, score_split=NAME, eval_splits=(NAME,))
+    columns = {"text": [""] * len(values), "label": values.tolist()}
+    split = Split(NAME, columns, NAME, fingerprint(labels, columns), len(values))
+    return Task(spec, lambda split, n: Table(NAME), (NAME,)), split

@@ -21,7 +21,7 @@ from prune_heads import attention_blocks, load_pruned
 from prune_heads.anatomy import head_counts
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.objectives.batches import IGNORED
-from prune_heads.objectives.masked_lm import masked
+from prune_heads.objectives.likelihood import masked
 
 pytestmark = pytest.mark.slow
 TYPES = ["gpt2", "bert", "t5", pytest.param("bart", marks=pytest.mark.thorough)]

@@ -98,7 +98,7 @@ def test_misuse(files, refused, out):
     said = refused("evaluate", "--model", "x", "--task", "translation", *own, "--metric", "f1", code=2)
     assert said.endswith("texts have no labels, and the metric is BLEU.")
     said = refused("evaluate", "--task", "mini-sentiment", "--beams", "2")
-    assert "--beams must be given for translations only; got 2" in said
+    assert "--beams must be given for translation only; got 2" in said
     (files / "bad.toml").write_text(
         'name = "bad"\nmetric = "bleu"\ntext_columns = ["a", "b"]\n[files]\ntest = "test.csv"\n'
     )

@@ -1,8 +1,7 @@
 import pytest
 
 from prune_heads.errors import TaskError
-from prune_heads.tasks.own import OwnData, own_texts
-from prune_heads.tasks.own_toml import read_toml
+from prune_heads.tasks.own import OwnData, read_toml
 from prune_heads.tasks.task import load_task
 
 GOOD = """
@@ -81,7 +80,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         ('"reviews"', "3", "name must be a text, got 3"),
         ('"reviews"', '""', "name must be a text, got ''"),
         ('"reviews"', '"mnli"', "must not be that of a task that is built in, got mnli"),
-        ('["review"]', "[]", "one or two text columns must be named, got 0"),
+        ('["review"]', "[]", r"text_columns must be a list of texts, got \[\]"),
         ('["review"]', '["review", 1]', "text_columns must be a list of texts"),
         ('["bad", "good"]', "[0.5, 1.0]", "labels must be a list of texts, whole numbers or booleans"),
         ('"dev.jsonl"', '["dev.jsonl"]', r"\[files\] must give one file name a split"),
@@ -106,7 +105,7 @@ validation = "dev.jsonl"
 
 def test_texts_for_a_language_model(tmp_path):
     files = {"train": tmp_path / "train.txt", "validation": tmp_path / "dev.jsonl"}
-    assert read_toml(write(tmp_path, TEXTS)) == own_texts("lm", files, ["text"], "wiki")
+    assert read_toml(write(tmp_path, TEXTS)) == OwnData(files, ["text"], name="wiki", kind="lm")
     named = TEXTS.replace("[files]", 'text_columns = ["body"]\n[files]')
     assert read_toml(write(tmp_path, named)).text_columns == ("body",)
     pairs = TEXTS.replace('"lm"', '"seq2seq"').replace("train.txt", "train.csv")

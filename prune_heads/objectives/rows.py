@@ -1,0 +1,172 @@
+"""Rows of data: a cell, rows as a source writes them (`Table`), and as a model is asked about them (`Split`)."""
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from prune_heads.errors import DataError
+from prune_heads.reading import is_encodable
+from prune_heads.visible import brief
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass
+class Table:
+    """Rows as a source writes them, in its order; `Task.load` checks them."""
+
+    source: str
+    """For records and messages, such as `SST-2/dev.tsv`: never an absolute path."""
+    names: Sequence[str] = ()
+    """Of all columns that the source has."""
+    rows: list[Mapping[str, object]] = field(default_factory=list)
+    """Column -> cell, of the columns that are wanted at least."""
+    places: list[str] = field(default_factory=list)
+    """Where the user finds each row, e.g. `SST-2/dev.tsv line 2`."""
+    left_out: list[str] | None = None
+    """What is wrong with the rows that are left out; None where none may be."""
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names of the classes that a column gives by number."""
+    codes: Mapping[str, int] | None = None
+    """How it writes a label -> its index in the task; None for the task's own names."""
+    may_be_empty: bool = False
+    """Whether empty texts are known and let through."""
+    n_there: int | None = None
+    """Rows that the source has, where more than these are known of."""
+
+    def add(self, place: str, row: Mapping[str, object]) -> None:
+        """One more row."""
+        self.rows.append(row)
+        self.places.append(place)
+
+    def add_dataset(self, data: "datasets.Dataset", wanted: Sequence[str], place: str) -> None:
+        """All rows of a data set as it stores them, so that images are not decoded; `place` goes before a number."""
+        self.names = data.column_names
+        rows = data.select_columns([name for name in wanted if name in self.names]).to_list()
+        self.rows, self.places = rows, [f"{place} {i}" for i in range(1, len(rows) + 1)]
+        self.classes = class_names(data.features)
+
+    def labels(self, column: str) -> list[object]:
+        """Of each row, by name; see `named`."""
+        return [named(row.get(column), self.classes.get(column)) for row in self.rows]
+
+    def fault(self, said: str) -> None:
+        """A row that is none.
+
+        Raises:
+            DataError: Unless it may be left out.
+        """
+        if self.left_out is None:
+            raise DataError(said)
+        self.left_out.append(said)
+
+    def require(self, name: str, cure: str) -> None:
+        """Refuse a table without a column.
+
+        Raises:
+            DataError: Unless it is there once.
+        """
+        if self.names.count(name) != 1:
+            there = ", ".join(self.names[:20]) or "none"
+            raise DataError(f"{self.source}: the column {name} must be there once, got the columns {there}; {cure}")
+
+
+def class_names(features: Any) -> dict[str, Sequence[str]]:
+    """Names of the classes of each column of `datasets.Features` that has some, also in lists."""
+    inner = {name: getattr(feature, "feature", feature) for name, feature in features.items()}
+    return {name: feature.names for name, feature in inner.items() if getattr(feature, "names", None)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The examples of one split, as a model can be asked about them."""
+
+    name: str
+    columns: Mapping[str, Sequence[Any]]
+    """In file order: the objective's inputs by name, such as `text` and `text_pair`, as `Objective.input_of` gives
+    them; and `label`, where there are labels: the index of the task's label, or what else `label_of` gives."""
+    source: str
+    """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
+    fingerprint: str
+    """See `fingerprint`."""
+    n_available: int
+    """Examples that the source has, of which these may be some."""
+    left_out: tuple[str, ...] = ()
+    """What is wrong with each row of the source that is no example; see `load_task`."""
+    n_cut: int = 0
+    """Examples that were longer than the model is given, once that is known."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @cached_property
+    def dataset(self) -> "datasets.Dataset":
+        """The columns as a data set in memory; no file is written."""
+        import datasets  # takes a second
+
+        return datasets.Dataset.from_dict(dict(self.columns))
+
+    def at(self, places: Sequence[int]) -> "Split":
+        """The examples at these places alone."""
+        return replace(self, columns={name: [c[i] for i in places] for name, c in self.columns.items()})
+
+
+def fingerprint(labels: Sequence[str] | None, columns: Mapping[str, Sequence[Any]]) -> str:
+    """SHA-256 over label names, texts and labels: the same for the same rows from whatever source.
+
+    A cell that JSON does not hold, such as an image, has a `fingerprint`.
+    """
+    digest = hashlib.sha256(json.dumps(labels).encode())
+    for row in zip(*columns.values(), strict=True):  # a JSON array ends unmistakably: no separator is needed
+        digest.update(json.dumps(row, default=attrgetter("fingerprint")).encode())
+    return digest.hexdigest()
+
+
+def text(value: object, *, may_be_empty: bool = False) -> str:
+    """A text; `ValueError` with the fault if it is none, as in the functions below."""
+    if not isinstance(value, str):
+        raise ValueError(f"the text must be text, got {brief(value)}")
+    if not may_be_empty and not value.strip():
+        raise ValueError("the text must not be empty")
+    if not is_encodable(value):
+        raise ValueError(f"the text must be valid Unicode, got half a surrogate pair in {brief(value)}")
+    return value
+
+
+def index(value: object, codes: Mapping[str, int]) -> int:
+    """The index of a label, by how the source writes it."""
+    if not isinstance(value, str) or value not in codes:
+        raise ValueError(f"the label must be one of {', '.join(codes)}, got {brief(value)}")
+    return codes[value]
+
+
+def score(value: object) -> float:
+    """A finite number, in single precision as the hub stores it: else the same file would give two fingerprints."""
+    try:
+        (found,) = struct.unpack("<f", struct.pack("<f", float(value)))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"the score must be a finite number, got {brief(value)}")
+    return float(found)
+
+
+def named(value: object, names: Sequence[str] | None) -> object:
+    """A label as text, or each of a list: a whole number is a place among the names, without names a name itself.
+
+    What is no label stays as it is.
+    """
+    if isinstance(value, list):
+        return [named(each, names) for each in value]
+    if names is None:
+        return str(value) if isinstance(value, int) else value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return names[value]
+    return value
