@@ -80,7 +80,7 @@ def _table(found: "Found") -> Any:
 
 
 run = _study(
-    "run:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
+    "pruning:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
 )
 score = _study("steps:score_heads", options.Setup, options.Scoring, options.Cluster)
 prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)

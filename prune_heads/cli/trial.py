@@ -115,7 +115,7 @@ class BeginTrials:
         """What runs a trial; of two in turn with the same model and task, the second loads nothing."""
         from prune_heads.execution.folder import SweepFolder
         from prune_heads.progress import Silent
-        from prune_heads.studies.run import run
+        from prune_heads.studies.pruning import run
         from prune_heads.studies.scoring import Lab
 
         folder = SweepFolder(self.sweep)
