@@ -103,7 +103,7 @@ def run(lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admi
     record = study.record(
         subject.device,
         task=subject.task.spec.name,
-        headline=every[0].metric,
+        headline=every[0].measure.name,
         mode=options.mode,
         **counted(mask),
         parameters=parameters,
