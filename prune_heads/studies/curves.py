@@ -16,10 +16,10 @@ from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
-from prune_heads.options import Comparison, Curves, Scoring, Setup
+from prune_heads.options import Conditions, Curves, Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import FORMATS, Admit, Study, anyone
+from prune_heads.runs import FORMATS, Study
 from prune_heads.selection import alone, count_for_fraction, lowest_first, select, step_counts
 from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.studies.ablating import Measured
@@ -40,7 +40,7 @@ heads before any is pruned, and the masks at each step of the curve: of one draw
 
 
 # long: one study from its options to its record, a stage a paragraph
-def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
+def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Arguments as for
@@ -52,7 +52,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = 
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
     rows = [criterion_of(name) for name in options.criterion]  # one's own that does not fit is refused before all else
-    study = Study("curve", reporter, admit)
+    study = Study("curve", reporter)
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)
     every = [predictions_of(setup, subject, split, reporter) for split in splits]
@@ -216,9 +216,7 @@ def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # long: one study from its options to its record, a stage a paragraph
-def compare_estimators(
-    setup: Setup, options: Comparison, reporter: Reporter, *, admit: Admit = anyone
-) -> dict[str, Any]:
+def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) -> dict[str, Any]:
     """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
@@ -229,7 +227,7 @@ def compare_estimators(
         DataError: If the metric is undefined on the split.
         PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
     """
-    study = Study("estimators", reporter, admit)
+    study = Study("estimators", reporter)
     subject = load_subject(setup, reporter)
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     predictions = predictions_of(setup, subject, split, reporter)
@@ -238,7 +236,10 @@ def compare_estimators(
     examples = examples_to_score_on(subject, setup, scoring, reporter)
     assert examples is not None
     study.begin(
-        configuration={**setup.configuration(), **options.configuration()},
+        configuration={
+            **setup.configuration(),
+            **{name: getattr(options, name) for name in ("steps", "score_examples", "seed")},
+        },
         **identify(subject, [split]),
         scored_on=identify_split(examples.split),
     )
