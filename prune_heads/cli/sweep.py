@@ -85,7 +85,7 @@ def run(
         raise BadParameter("--worker and --executor ray exclude each other.")
     if output is None:
         raise BadParameter("--output must name the folder of the sweep (or ask for --dry-run).")
-    if read.n_more:
+    if read.n_trials > len(read.trials):
         raise BadParameter(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
             f"{read.n_trials + read.n_undrawn:,}."
