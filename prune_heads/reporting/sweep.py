@@ -194,7 +194,5 @@ def _record(folder: SweepFolder) -> dict[str, Any]:
 def _rows(folder: SweepFolder, draws: Draws) -> list[dict[str, Any]]:
     rows = list(result_rows(folder, draws))
     if not rows:
-        raise RunError(
-            f"a table needs trials that are done; {folder.root.name} has none yet. 'prune-heads sweep status' says why"
-        )
+        raise RunError(f"no trial of {folder.root.name} is done yet, as a table needs; see 'prune-heads sweep status'")
     return rows

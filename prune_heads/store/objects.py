@@ -89,7 +89,7 @@ class Objects:
 class Folder(Objects):
     """In a folder, on a disk that all who use it share. Folders that become empty are removed."""
 
-    cure = "Free space there, or name another folder with --store"
+    cure = "Make room or allow it there, or name another folder with --store"
 
     def __init__(self, root: Path) -> None:
         super().__init__(str(root.absolute()))
@@ -102,8 +102,7 @@ class Folder(Objects):
                 return file.read(n_bytes)
         except IsADirectoryError as error:
             raise StoreError(
-                f"an object of the store must be a file; {self.root / name} is a folder. Remove it, or name another "
-                "store with --store"
+                f"{self.root / name} must be a file, not a folder. Remove it, or name another --store"
             ) from error
         except NotADirectoryError as error:  # below a file there is nothing; the first write says so
             raise FileNotFoundError(str(error)) from error
@@ -115,13 +114,13 @@ class Folder(Objects):
 
     def find(self, pattern: str) -> dict[str, int]:
         """See `Objects`; folders that do not match are not looked into."""
-        found = {path: _size(path) for path in _matching(self.root, pattern.split("/")) if not path.is_dir()}
+        found = {path: _size(path) for path in self._matching(self.root, pattern.split("/")) if not path.is_dir()}
         return {path.relative_to(self.root).as_posix(): size for path, size in found.items() if size is not None}
 
     def remove(self, pattern: str) -> tuple[int, int]:
         """See `Objects`."""
         sizes = []
-        for path in _matching(self.root, pattern.split("/")):
+        for path in self._matching(self.root, pattern.split("/")):
             if path.is_dir():
                 with suppress(OSError):  # not empty: files of others, or of a writer that just came
                     path.rmdir()
@@ -140,6 +139,20 @@ class Folder(Objects):
             for folder in made:
                 with suppress(OSError):  # another process may have put something there
                     folder.rmdir()
+
+    def _matching(self, folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+        """What matches below a folder, by name; of the folders on the way, each after what is in it."""
+        first, *rest = parts
+        paths = [folder / first]
+        if re.escape(first) != first:
+            paths = []
+            with suppress(FileNotFoundError), self._telling("a folder that can be read", FileNotFoundError):
+                paths = sorted(folder.iterdir())
+        for path in [path for path in paths if re.fullmatch(first, path.name)]:
+            if rest and path.is_dir():
+                yield from self._matching(path, rest)
+            if path.is_dir() if rest else os.path.lexists(path):
+                yield path
 
 
 class Remote(Objects):
@@ -217,30 +230,6 @@ def objects_at(place: Path | str | None) -> Objects:
             what, cure = "the package for the store's file system must be installed", ""
         raise StoreError(f"{what}; got {_shown(url)} ({_said(error, url)}){cure}") from error
     return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(url, files, path)
-
-
-def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """What matches below a folder; of the folders on the way, each after what is in it."""
-    first, *rest = parts
-    paths = [folder / first] if re.escape(first) == first else _listed(folder)
-    for path in [path for path in paths if re.fullmatch(first, path.name)]:
-        if rest and path.is_dir():
-            yield from _matching(path, rest)
-        if path.is_dir() if rest else os.path.lexists(path):
-            yield path
-
-
-def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, by name; nothing where there is none, or another process has just removed it."""
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(
-            f"the store must be a folder that can be read; got {folder} ({error.strerror or error}). "
-            "Name another with --store"
-        ) from error
 
 
 def _size(path: Path) -> int | None:

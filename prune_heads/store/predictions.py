@@ -45,10 +45,8 @@ def default_root() -> Path | str:
         cache = os.environ.get("XDG_CACHE_HOME")
         return (Path(cache) if cache else Path.home() / ".cache") / "prune-heads" / "predictions"
     except RuntimeError as error:
-        raise StoreError(
-            f"the home folder must be known to find the store; got: {error} Name a folder with --store or "
-            "PRUNE_HEADS_STORE"
-        ) from error
+        said = f"the home folder of the store must be known; got: {error} Name one with --store or PRUNE_HEADS_STORE"
+        raise StoreError(said) from error
 
 
 @dataclass(frozen=True)
