@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prune_heads.checkpoints import Checkpoint, how_it_writes, translate
-from prune_heads.checkpoints.head import LANGUAGE_MODELS
+from prune_heads.checkpoints import Checkpoint
+from prune_heads.checkpoints.head import LANGUAGE_MODELS, how_it_writes, translate
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
