@@ -1,15 +1,23 @@
-"""What heads and the other parts of a model cost: parameters and multiply-adds, counted from shapes alone."""
+"""What heads and the other parts of a model cost: parameters and multiply-adds, counted from shapes alone.
 
+The model may be on the meta device.
+"""
+
+import copy
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy import AttentionBlock
-from prune_heads.heads import HeadMask
+from prune_heads.anatomy import AttentionBlock, attention_blocks, units
+from prune_heads.anatomy.block import gone_from
+from prune_heads.heads import HeadMask, Heads, as_mask
 
 _READ_ALL = ("ForTokenClassification", "ForQuestionAnswering")
 """How the names of classes end whose head reads every token."""
@@ -38,18 +46,12 @@ def pruned_parameters(blocks: Sequence[AttentionBlock], mask: HeadMask) -> int:
     return sum(head_parameters(block, block.places(pruned)) for block, pruned in pairs if block.depth == 0)
 
 
-def head_weights(block: AttentionBlock, places: Collection[int]) -> int:
-    """The same without biases, of W_Q, W_K, W_V and W_O alone: the weights of linear maps that tokens go through."""
+def _weights_left(block: AttentionBlock, places: Collection[int]) -> int:
+    """Weights of the linear maps in the block that tokens go through, without those of the heads at these places."""
     besides = _besides(block)
-    weights = (each for each in block.owned(places) if each.tensor.ndim > 1 and id(each.tensor) not in besides)
-    return sum(each.n_parameters for each in weights)
-
-
-def linear_weights(block: AttentionBlock) -> int:
-    """Weights of the linear maps in the block that tokens go through."""
-    besides = _besides(block)
-    weights = (cast(Tensor, module.weight) for module in block.module.modules() if is_linear(module))
-    return sum(weight.numel() for weight in weights if id(weight) not in besides)
+    maps = (cast(Tensor, module.weight) for module in block.module.modules() if is_linear(module))
+    gone = (each for each in block.owned(places) if each.tensor.ndim > 1 and id(each.tensor) not in besides)
+    return sum(each.numel() for each in maps if id(each) not in besides) - sum(each.n_parameters for each in gone)
 
 
 def _besides(block: AttentionBlock) -> set[int]:
@@ -114,3 +116,130 @@ def is_in_layers(name: str, blocks: Sequence[AttentionBlock]) -> bool:
 def is_linear(module: nn.Module) -> bool:
     """Whether it is a linear map of transformers."""
     return isinstance(module, nn.Linear | Conv1D)
+
+
+class Parts(NamedTuple):
+    """A count for each part of a model."""
+
+    attention: int = 0  # linear maps of the attention blocks, what else heads own, and products between tokens
+    feed_forward: int = 0  # all other matrices inside the layers
+    embeddings: int = 0  # tables that are looked up, which takes no multiply-add
+    rest: int = 0  # norms, pooler, classifier
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return sum(self)
+
+
+class Costs(NamedTuple):
+    """Of a model with or without some of its heads."""
+
+    parameters: Parts
+    multiply_adds: Parts | None
+    """Of linear maps and attention, for one example; None where the attention is of another kind."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What removing heads saves, and the most that it could."""
+
+    blocks: tuple[AttentionBlock, ...]  # before anything was removed
+    removed: HeadMask
+    n_tokens: int
+    before: Costs
+    after: Costs  # without the heads of `removed`
+    without_heads: Costs
+    uncounted: tuple[str, ...]
+    """What the multiply-adds leave out, in words: they are a lower bound. Empty where they are exact."""
+    not_counted_because: str = ""  # why there are no multiply-adds at all; empty where there are
+    not_removed: str = ""  # why the heads cannot be taken out; empty where they can
+
+    @property
+    def speedup(self) -> float | None:
+        """Multiply-adds before over those after: the most that removing these heads can give."""
+        return _ratio(self.before, self.after)
+
+    @property
+    def ceiling(self) -> float | None:
+        """The same without any head."""
+        return _ratio(self.before, self.without_heads)
+
+
+def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Budget:
+    """What the model costs with all its heads, without those that are gone already or named, and without any.
+
+    Args:
+        model: Of a known type, also one that has lost heads; never run.
+        heads: Counted as if `remove_heads` had taken them, in the original numbering.
+        n_tokens: Of the one example; a decoder beside an encoder gets as many.
+
+    Raises:
+        UnsupportedModelError: If the type is unknown.
+        HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
+    """
+    gone = gone_from(attention_blocks(model))
+    if gone:  # the shapes of a block without heads do not tell what they were
+        with torch.device("meta"):
+            model = type(model)(copy.deepcopy(model.config))
+    blocks = attention_blocks(model)
+    removed = (as_mask(heads, gone.n_heads) | gone).with_whole(units(blocks))
+    return Budget(
+        blocks=tuple(blocks),
+        removed=removed,
+        n_tokens=n_tokens,
+        before=costs(model, HeadMask(removed.n_heads), n_tokens),
+        after=costs(model, removed, n_tokens),
+        without_heads=costs(model, HeadMask.all(gone.n_heads), n_tokens),
+        uncounted=tuple(_uncounted(model, blocks)),
+        not_counted_because=next(
+            (block.layout.other_attention for block in blocks if block.layout.other_attention), ""
+        ),
+        not_removed=next(filter(None, (block.layout.stays for block in blocks)), ""),
+    )
+
+
+def costs(model: PreTrainedModel, removed: HeadMask, n_tokens: int) -> Costs:
+    """What an intact model costs as if the heads of the mask were removed.
+
+    A linear map takes tokens * weights; attention tokens^2 * (dimensions of the queries + dimensions of the values),
+    causal or not, as PyTorch computes it. Layers that share weights have them once, and use them at every depth.
+    """
+    blocks = attention_blocks(model)
+    calls = {m: block.n_depths for block in blocks for m in block.layer_module.modules()}
+    parameters, multiply_adds = Counter[str](), Counter[str]()
+    for piece in pieces(model, blocks):
+        parameters[piece.part] += sum(weight.numel() for weight in piece.weights)
+        if piece.part != "attention" and piece.positions and is_linear(piece.module):
+            positions = n_tokens if piece.positions == "every" else 1
+            multiply_adds[piece.part] += positions * calls.get(piece.module, 1) * piece.weights[0].numel()
+    for block, places in zip(blocks, removed.by_block(), strict=True):
+        if block.depth == 0:
+            parameters["attention"] -= head_parameters(block, places)
+        if n_left := block.n_heads - len(places):  # without heads the whole block is skipped
+            dims = len(block.query.heads[0]) + len(block.value.heads[0])
+            multiply_adds["attention"] += n_tokens**2 * n_left * dims
+            multiply_adds["attention"] += n_tokens * _weights_left(block, places)
+    is_counted = not any(block.layout.other_attention for block in blocks)
+    return Costs(Parts(**parameters), Parts(**multiply_adds) if is_counted else None)
+
+
+def _ratio(before: Costs, after: Costs) -> float | None:
+    if before.multiply_adds is None or after.multiply_adds is None:
+        return None
+    return before.multiply_adds.total / after.multiply_adds.total
+
+
+def _uncounted(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator[str]:
+    """What takes multiply-adds and is no linear map of known use."""
+    if any(weight.ndim > 2 for name, weight in model.named_parameters() if is_in_layers(name, blocks)):
+        yield "weights of more than two dimensions in the layers (experts, convolutions)"
+    if any(block.layout.some_layers for block in blocks):
+        yield "what layers without heads do beside their linear maps"
+    unknown = [
+        piece.name
+        for piece in pieces(model, blocks)
+        if piece.part == "rest" and piece.positions is None and is_linear(piece.module)
+    ]
+    if unknown:
+        yield f"linear maps outside the layers, whose use is not known ({len(unknown)}, the first {unknown[0]})"

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertForQuestionAnswering
 
 from prune_heads import Evaluator
-from prune_heads.budget import budget
+from prune_heads.costs import budget
 from prune_heads.errors import CheckpointError, DataError
 from prune_heads.evaluation import predict
 from prune_heads.objectives.question_answering import QuestionAnswering, exact_and_f1, right_answers

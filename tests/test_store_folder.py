@@ -168,7 +168,7 @@ def test_a_store_below_a_file_is_refused_before_the_work(tmp_path, below):
     (tmp_path / "file").write_text("1")
     store = PredictionStore(tmp_path / "file" / below)
     for write in (store.objects.check_writable, lambda: store.put(KEY, LOGITS, about=ABOUT)):
-        with pytest.raises(StoreError, match=r"must be writable.*file.* \((Not a directory|File exists)\)\. Free"):
+        with pytest.raises(StoreError, match=r"must be writable.*file.* \((Not a directory|File exists)\)\. Make room"):
             write()
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 

@@ -28,7 +28,7 @@ def info(
 ) -> None:
     """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
     from prune_heads.anatomy import attention_blocks, head_counts
-    from prune_heads.budget import budget
+    from prune_heads.costs import budget
     from prune_heads.coverage import beside_heads
     from prune_heads.reporting.listings import info_report, info_table
     from prune_heads.studies.pruning import read_heads
