@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedTokenizerFast
 
 from prune_heads import Evaluator
-from prune_heads.costs import budget
+from prune_heads.budget import budget
 from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.objectives.batches import IGNORED

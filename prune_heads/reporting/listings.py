@@ -13,7 +13,7 @@ from prune_heads.tables.terminal import line, spans, titled
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
 if TYPE_CHECKING:
-    from prune_heads.costs import Budget
+    from prune_heads.budget import Budget
 
 
 def task_rows() -> list[dict[str, Any]]:

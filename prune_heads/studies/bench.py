@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.head import objective_of
 from prune_heads.checkpoints.pruned import dense_model
-from prune_heads.costs import budget
 from prune_heads.errors import DataError, UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
