@@ -56,10 +56,9 @@ def finetune(
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
     learned, trust = (task.spec.labels, objective.problem), setup.trust_remote_code
     start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
-    for note in start.notes:
+    drawn = [f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}"] if start.drawn else []
+    for note in (*start.notes, *drawn):
         reporter.note(note)
-    if start.drawn:
-        reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
     subject = Subject.of(
         start, task, objective=setup.objective, batch_size=setup.batch_size, max_length=setup.max_length, device=device
@@ -77,17 +76,15 @@ def finetune(
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")
-    labels = task.spec.labels
-    record = study.record(
+    return start, study.record(
         device,
         task=task.spec.name,
-        labels=None if labels is None else list(labels),
+        labels=task.spec.labels and list(task.spec.labels),
         drawn=list(start.drawn),
         epochs=epochs,
         metrics=epochs[-1]["metrics"],
         finetuned=fingerprint(subject.model),
     )
-    return start, record
 
 
 def finetune_into(
