@@ -102,7 +102,7 @@ class Module:
                     line, origin, name = function.end_lineno or 0, self._origin(function), getattr(function, "attr", "")
                     if _is_gone(origin):
                         found.append((line, f"{origin.rpartition('.')[2]}()"))
-                    elif name in METHODS and getattr(function.value, "id", None) not in self.imported:
+                    elif name in METHODS and getattr(getattr(function, "value", None), "id", "") not in self.imported:
                         found.append((line, f".{name.removeprefix('_')}()"))
                     found += _passed(node)
                     splatted |= {k.value.id for k in node.keywords if not k.arg and isinstance(k.value, ast.Name)}

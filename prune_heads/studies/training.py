@@ -37,6 +37,7 @@ _EPOCH = "prune_heads_epoch"
 """Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
 
 
+# long: what the trainer is told, an argument a line
 def train(
     subject: Subject,
     batches: Batches,
