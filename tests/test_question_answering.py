@@ -280,6 +280,7 @@ def on(tmp_path_factory):
     return ("--model", save_answering(folder / "model"), "--task", TASK, *files)
 
 
+@pytest.mark.slow
 def test_scores_ablations_curves_and_runs(on, invoke, tmp_path):
     for words in (
         ("score", *on),

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, write_tokenizer
 from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.checkpoints.tokenizer import random_texts
-from prune_heads.costs import n_parameters
 from prune_heads.errors import ExportError, NotFiniteError, first_line
 from prune_heads.files import new_directory, write_json
 from prune_heads.gating import gated, gates_of
@@ -97,7 +97,8 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
             f"--to {options.to} needs {', '.join(wanted)}; not installed: {', '.join(missing)}. "
             f"pip install 'prune-heads[{options.to}]'"
         )
-    study = Study("export", reporter, admission(folder))
+    reporter.admit = admission(folder)
+    study = Study("export", reporter)
     classifier = load_model(options, reporter)
     model = classifier.model
     if not classifier.reads_texts:
