@@ -22,7 +22,7 @@ from prune_heads.cli.reproduce import reproduce
 from prune_heads.cli.store import store
 from prune_heads.cli.sweep import sweep
 from prune_heads.errors import PipeClosedError, PruneHeadsError, first_line
-from prune_heads.reporting.layout import speaking
+from prune_heads.tables.terminal import speaking
 
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
 

@@ -113,7 +113,7 @@ def guide(
     """Read the guide in the terminal, a topic at a time; without a topic, list them."""
     from rich.markdown import Markdown
 
-    from prune_heads.reporting.layout import console, speaking
+    from prune_heads.tables.terminal import console, speaking
 
     listed = (f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
     text = page(topic).rstrip() if topic else "\n".join(listed)
