@@ -25,12 +25,9 @@ Count = tuple[nn.Module, str, int]
 
 
 def compute_with(block: AttentionBlock, kept: list[int], counters: Iterable[Count]) -> None:
-    """Let a block compute with some of its heads, before the weights of the others are taken out.
+    """Let a block compute with the heads at these places (from 0), before the weights of the others are taken out.
 
-    Args:
-        block: As it is.
-        kept: Places of the heads that stay, from 0.
-        counters: Of the block as it is.
+    The counters are those of the block as it is.
     """
     layout, own = block.layout, vars(block.module)
     if layout.config_counters:  # read at every call
