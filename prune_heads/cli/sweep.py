@@ -11,9 +11,13 @@ from typer import Argument, Option
 from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import show
 from prune_heads.cli.signals import interruptible
-from prune_heads.cli.trial import BeginTrials, Sweeping, check_criteria, draws, known
+from prune_heads.cli.trial import BeginTrials, Sweeping, draws, known, trial_options
 from prune_heads.errors import SpecError
+from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.spec import MOST_TRIALS, read_sweep
 from prune_heads.options import Place
+from prune_heads.reporting import sweep as tables
+from prune_heads.tables.terminal import titled
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
 Output = Annotated[Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")]
@@ -30,24 +34,21 @@ def run(
     ] = False,
 ) -> None:
     """Run the trials that are not done yet."""
-    from prune_heads.execution.spec import MOST_TRIALS, read_sweep
-
     read = read_sweep(spec, known())
     if options.dry_run:
-        from prune_heads.reporting.sweep import plan_report, plan_table
-
-        report = plan_report(read)
-        return show(report, plan_table(report), as_json=as_json)
+        report = tables.plan_report(read)
+        return show(report, tables.plan_table(report), as_json=as_json)
     if read.n_more:
         raise SpecError(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
             f"{read.n_trials + read.n_undrawn:,}."
         )
-    check_criteria(read.trials, spec.resolve().parent)
-    from prune_heads.execution.folder import SweepFolder
+    for criterion in {trial.values["criterion"] for trial in read.trials if ":" in trial.values["criterion"]}:
+        from prune_heads.importance import criterion_of  # torch, which starting workers need not wait for
+
+        criterion_of(trial_options()["criterion"].placed(criterion, spec.resolve().parent))  # before any trial is run
     from prune_heads.execution.worker import Worker, actors, processes, turned
     from prune_heads.reporting.progress import display
-    from prune_heads.reporting.sweep import status_report, status_table
 
     assert options.output is not None  # see `Sweeping.clash`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
@@ -64,46 +65,33 @@ def run(
         own = Worker(folder, trials, begin, workers, tell, stopping, **limits)
         own.work()
         was_stopped = stopping()
-    report = status_report(folder)
+    report = tables.status_report(folder)
     about = {"worker": {"host": host, "pid": pid, "done": own.n_done, "failed": own.n_failed}} if is_worker else {}
-    show({"event": "end", **report, **about}, status_table(report, is_end=True), as_json=as_json)
+    show({"event": "end", **report, **about}, tables.status_table(report, is_end=True), as_json=as_json)
     if (own.n_failed or was_stopped) if is_worker else (report["failed"] or report["left"]):
         raise typer.Exit(1)
 
 
 def status(folder: Folder) -> Shown:
     """Count the trials that are done, failed, running and left."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import status_report, status_table
-
-    report = status_report(SweepFolder(folder))
-    yield report, status_table(report)
+    report = tables.status_report(SweepFolder(folder))
+    yield report, tables.status_table(report)
 
 
 def results(folder: Folder, output: Output = None) -> Shown:
     """Write the tables of the trials that are done."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import results_table, write_results
-
-    report = write_results(SweepFolder(folder), output, draws)
-    yield report, results_table(report)
+    report = tables.write_results(SweepFolder(folder), output, draws)
+    yield report, tables.results_table(report)
 
 
 def plot(folder: Folder, output: Output = None) -> Shown:
     """Draw them."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import write_plot
-    from prune_heads.tables.terminal import titled
-
-    report = write_plot(SweepFolder(folder), output, draws)
+    report = tables.write_plot(SweepFolder(folder), output, draws)
     yield report, titled(", ".join(report["files"]))
 
 
 def retry(folder: Folder) -> Shown:
     """Forget the failures."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.tables.terminal import titled
-
     opened = SweepFolder(folder)
     opened.about()
     n = opened.forget_failures()

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
 """The trials of a sweep take the options of `prune-heads run`, checked and read as there; and how a sweep is run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -89,18 +89,6 @@ def known() -> Known:
 
 def _spelled(key: str, word: Any) -> Any:
     return task_name(word) if key == "task" and isinstance(word, str) else word
-
-
-def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
-    """Import the criteria of one's own, which a file in this folder names, before any trial is run.
-
-    Raises:
-        CriterionError: See `criterion_of`.
-    """
-    for name in {trial.values["criterion"] for trial in trials if ":" in trial.values["criterion"]}:
-        from prune_heads.importance import criterion_of  # torch, which starting workers need not wait for
-
-        criterion_of(trial_options()["criterion"].placed(name, folder))
 
 
 @dataclass(frozen=True)
