@@ -10,7 +10,7 @@ from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import TerminalReporter
 from prune_heads.errors import OptionError, StoreError
 from prune_heads.guide import TOPICS, page, title
-from prune_heads.options import NamedModel, Place, WrittenModel
+from prune_heads.options import Place, WrittenModel
 from prune_heads.reporting import listings as tables
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def info(
-    setup: NamedModel,
+    model: WrittenModel,
     heads: Annotated[
         str, Option(help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",
@@ -34,7 +34,7 @@ def info(
     from prune_heads.studies.pruning import read_heads
     from prune_heads.studies.setup import load_model
 
-    classifier = load_model(WrittenModel(setup.model, setup.task), TerminalReporter())
+    classifier = load_model(model, TerminalReporter())
     n_heads = head_counts(attention_blocks(classifier.model))
     costs = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
     report = tables.info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))

@@ -84,8 +84,8 @@ class Place(Group):
 
 
 @dataclass(frozen=True)
-class NamedModel(Group):
-    """A model alone."""
+class WrittenModel(Group):
+    """A model alone, in a precision."""
 
     model: str = _model(
         "A checkpoint folder, with or without removed heads; a model on the hub; or 'mini', the built-in checkpoint.",
@@ -97,12 +97,6 @@ class NamedModel(Group):
         reach="content",
         read=task_word,
     )
-
-
-@dataclass(frozen=True)
-class WrittenModel(NamedModel):
-    """A model that is loaded in a precision."""
-
     dtype: Dtype = _compute("Precision of the weights and the computation; ONNX is always float32.", "float32")
     trust_remote_code: bool = _compute("Run the code that comes with a model on the hub.", False, reach="nothing")
 
