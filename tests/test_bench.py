@@ -12,9 +12,8 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from prune_heads import load_pruned, remove_heads, save_pruned
-from prune_heads.budget import budget
+from prune_heads.budget import budget, n_parameters
 from prune_heads.checkpoints import linear_maps
-from prune_heads.costs import n_parameters
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.coverage.tiny import tiny_model as tiny_of
 from prune_heads.errors import DataError, HeadDescriptorError, UnsupportedModelError

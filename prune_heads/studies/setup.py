@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import torch
 
+from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
-from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
 from prune_heads.objectives import check_objective, check_options, head_for
