@@ -17,6 +17,7 @@ READERS = {
     "guide/__init__.py": "shipped with the package",
     "coverage/__init__.py": "shipped with the package",
     "coverage/tiny.py": "shipped with the package",
+    "__init__.py": "shipped with the package",
     "anatomy/families.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",

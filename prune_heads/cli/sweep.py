@@ -38,7 +38,7 @@ def run(
 
         report = plan_report(read)
         return show(report, plan_table(report), as_json=as_json)
-    if read.n_more:
+    if read.n_trials > len(read.trials):
         raise SpecError(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
             f"{read.n_trials + read.n_undrawn:,}."
