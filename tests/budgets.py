@@ -69,7 +69,7 @@ class Figure:
     limit: float
     note: str = ""
     held: bool = True
-    """Whether a value above always fails; seconds are told unless `--hold-times` is given, for a machine may be busy."""
+    """Whether a value above always fails; seconds do with `--hold-times`, for another machine is slower or busy."""
 
     @property
     def kept(self) -> bool:
