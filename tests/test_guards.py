@@ -17,6 +17,7 @@ READERS = {
     "guide/__init__.py": "shipped with the package",
     "coverage/__init__.py": "shipped with the package",
     "coverage/tiny.py": "shipped with the package",
+    "__init__.py": "shipped with the package",
     "anatomy/families.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
@@ -25,14 +26,10 @@ READERS = {
 }
 """Module -> why it may open, read or parse without the reader."""
 PRINTERS = {
-    "reporting/layout.py": "the printer itself",
-    "tables/terminal.py": "its lines and tables",
+    "tables/terminal.py": "the printer itself, its lines and tables",
     "reporting/progress.py": "its live display, of lines that the printer made",
     "cli/output.py": "prints what the printer made",
     "cli/app.py": "help and version",
-    "cli/listings.py": "pages that are shipped with the package",
-    "cli/groups.py": "help",
-    "cli/pruning.py": "a note of names from a table",
     "cli/signals.py": "a note without names, within a signal handler",
 }
 READ = {"open", "read_text", "read_bytes", "load_file", "from_csv", "from_parquet"}

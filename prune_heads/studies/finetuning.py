@@ -14,34 +14,30 @@ from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint, wr
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
-from prune_heads.files import new_directory, read_json, write_json, writing_into
+from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import check_objective, serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, Admit, DoneBefore, Files, Study, check_output, identity_hash, write_files
+from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, write_files
 from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
 from prune_heads.studies.training import KEPT_FOLDER, train
 from prune_heads.tasks.task import load_task
 
 WEIGHTS_FILE = "model.safetensors"
-_IDENTITY_FILE = "identity.json"
 
 Record = dict[str, Any]
 
 
 # long: one study from its options to its record, a stage a paragraph
-def finetune(
-    setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = lambda identity: None
-) -> tuple[Checkpoint, Record]:
+def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tuple[Checkpoint, Record]:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
-    A killed process goes on in `work`; see `train`. `admit` is called with the identity before the long work; it may
-    refuse by raising.
+    A killed process goes on in `work`; see `train`.
 
     Raises:
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
     """
-    study = Study("finetune", reporter, admit)
+    study = Study("finetune", reporter)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     check_objective(task.spec, setup.objective)
     objective = serving(task.spec, setup.objective)[0]
@@ -56,10 +52,9 @@ def finetune(
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
     learned, trust = (task.spec.labels, objective.problem), setup.trust_remote_code
     start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
-    for note in start.notes:
+    drawn = [f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}"] if start.drawn else []
+    for note in (*start.notes, *drawn):
         reporter.note(note)
-    if start.drawn:
-        reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
     subject = Subject.of(
         start, task, objective=setup.objective, batch_size=setup.batch_size, max_length=setup.max_length, device=device
@@ -77,17 +72,15 @@ def finetune(
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")
-    labels = task.spec.labels
-    record = study.record(
+    return start, study.record(
         device,
         task=task.spec.name,
-        labels=None if labels is None else list(labels),
+        labels=task.spec.labels and list(task.spec.labels),
         drawn=list(start.drawn),
         epochs=epochs,
         metrics=epochs[-1]["metrics"],
         finetuned=fingerprint(subject.model),
     )
-    return start, record
 
 
 def finetune_into(
@@ -117,10 +110,19 @@ def finetune_into(
             if is_first:
                 stack.enter_context(held(output, reporter))
             check(identity)  # again, for who held it before may have done it
-            _claim(work, identity_hash(identity), folder.overwrite)
+            if folder.overwrite:
+                shutil.rmtree(work, ignore_errors=True)
+            file, name = work / "identity.json", digest(identity)
+            if not file.exists():
+                with writing_into("the folder of the output", work.parent):
+                    write_json(file, {"identity_hash": name})
+            elif read_json(file, "the work of a killed fine-tuning").get("identity_hash") != name:
+                other = f"{work.name} holds the work of a different fine-tuning that did not end"
+                raise RunError(f"{other}; name another --output, or replace it with --overwrite")
 
         try:
-            model, record = finetune(setup, recipe, work, reporter, admit=admit)
+            reporter.admit = admit
+            model, record = finetune(setup, recipe, work, reporter)
         except DoneBefore:
             reporter.note("this was done before and is not done again; --overwrite asks for it")
             return read_json(output / RECORD_FILE, "the record of an earlier run")
@@ -134,18 +136,3 @@ def finetune_into(
             write_files(made, {RECORD_FILE: record, **files(record)})
         shutil.rmtree(work, ignore_errors=True)
     return record
-
-
-def _claim(work: Path, name: str, overwrite: bool) -> None:
-    """Make the folder of the work of this identity, or take that of a killed process up again; refuse other work."""
-    if overwrite:
-        shutil.rmtree(work, ignore_errors=True)
-    file = work / _IDENTITY_FILE
-    if not file.exists():
-        with writing_into("the folder of the output", work.parent):
-            write_json(file, {"identity_hash": name})
-    elif read_json(file, "the work of a killed fine-tuning").get("identity_hash") != name:
-        raise RunError(
-            f"{work.name} holds the work of a different fine-tuning that did not end; name another --output, or "
-            "replace it with --overwrite"
-        )

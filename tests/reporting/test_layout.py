@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from prune_heads.reporting.figures import save
-from prune_heads.reporting.layout import console
-from prune_heads.tables import INTERVAL, Column, Page, Table, columns, number
-from prune_heads.tables.terminal import line, spans
+from prune_heads.tables import Column, Page, Table, columns
+from prune_heads.tables.terminal import console, line, spans
 from prune_heads.visible import csv_of, in_latex, visible
 
 HOSTILE = "[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"
@@ -110,7 +109,7 @@ def test_a_pipe_has_no_width_unless_it_is_said(monkeypatch, capsys):
 
 TABLE = Table(
     HOSTILE,
-    (Column("model"), Column("a|b", number(4)), Column("interval", INTERVAL)),
+    (Column("model"), Column("a|b", ".4f"), Column("interval", "+.2f to")),
     (("=1+1", 0.5, (-1.25, 0.5)), (HOSTILE, None, None), ("-0.5", -0.25, None)),
     (f"A note on {HOSTILE}.",),
 )
