@@ -125,21 +125,6 @@ def check_class(config: PreTrainedConfig, raw: Mapping[str, Any], name: str, suf
             )
 
 
-def check_problem(config: PreTrainedConfig, name: str, *, regression: bool) -> None:
-    """Refuse a head that was trained for another kind of answer than the task asks for.
-
-    Raises:
-        CheckpointError: Naming both.
-    """
-    problem = getattr(config, "problem_type", None)
-    if problem is not None and problem != ("regression" if regression else "single_label_classification"):
-        wanted = "a score" if regression else "one label an example"
-        raise CheckpointError(
-            f"the checkpoint's head must give {wanted}, as the task asks; problem_type in config.json of {name} is "
-            f"{problem}. Name a checkpoint that is fine-tuned for this task"
-        )
-
-
 def check_weights(
     model: PreTrainedModel,
     info: Mapping[str, Any],

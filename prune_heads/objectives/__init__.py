@@ -58,9 +58,8 @@ _TAGS = {
     "token_accuracy": ("token_accuracy",),
 }
 _LIKELIHOOD = {"log_likelihood": ("log_likelihood", "perplexity")}
-_BLEU = {"bleu": ("bleu",)}
-_SPAN = {"exact_match": ("exact_match", "f1")}
-_PAIR = ("source", "target")
+_BLEU, _SPAN = {"bleu": ("bleu",)}, {"exact_match": ("exact_match", "f1")}
+_PAIR, _QUESTION = ("source", "target"), ("question", "context")
 
 OBJECTIVES: Mapping[str, Row] = MappingProxyType(
     {
@@ -73,23 +72,13 @@ OBJECTIVES: Mapping[str, Row] = MappingProxyType(
         ),
         "causal-lm": Row("likelihood:CausalLM", "lm", _LIKELIHOOD),
         "masked-lm": Row("likelihood:MaskedLM", "lm", _LIKELIHOOD),
-        "seq2seq": Row("seq2seq:Seq2Seq", "seq2seq", _LIKELIHOOD, _PAIR, (2,)),
-        "translation": Row("seq2seq:Translation", "translation", _BLEU, _PAIR, (2,)),
+        "seq2seq": Row("likelihood:Seq2Seq", "seq2seq", _LIKELIHOOD, _PAIR, (2,)),
+        "translation": Row("likelihood:Translation", "translation", _BLEU, _PAIR, (2,)),
         "question-answering": Row(
-            "question_answering:QuestionAnswering",
-            "question-answering",
-            _SPAN,
-            ("question", "context"),
-            (2,),
-            label="answers",
+            "question_answering:QuestionAnswering", "question-answering", _SPAN, _QUESTION, (2,), "answers"
         ),
         "token-classification": Row(
-            "token_classification:TokenClassification",
-            "token-classification",
-            _TAGS,
-            ("tokens",),
-            label="tags",
-            classes="many",
+            "token_classification:TokenClassification", "token-classification", _TAGS, ("tokens",), (1,), "tags", "many"
         ),
         "image-classification": Row(
             "images:ImageClassification", "image-classification", _LABELS, ("image",), label="label", classes="one"
@@ -162,19 +151,15 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
 
 
 def serving(spec: TaskSpec, name: str | None = None) -> "list[type[Objective]]":
-    """The objectives for a task, of which the model's head decides; with a name, that one alone."""
-    return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
-
-
-def check_objective(spec: TaskSpec, name: str | None) -> None:
-    """Refuse an objective that is not for the task; None is the one that the model's head names.
+    """The objectives for a task, of which the model's head decides; with a name, that one alone.
 
     Raises:
-        TaskError: Naming those that are.
+        TaskError: If the one of that name is not for the task, naming those that are.
     """
-    known = [key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key)]
-    if name is not None and name not in known:
-        raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
+    if not (rows := rows_for(spec.kind, spec.metric, name)):
+        known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
+        raise TaskError(f"{spec.name}: the objective must be one of {known}, got {name}")
+    return [row.load() for row in rows]
 
 
 def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":

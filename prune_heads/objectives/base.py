@@ -65,6 +65,10 @@ class Objective(ABC):
     """Whether a prediction is a choice, which a lower precision can flip."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
+    compared: ClassVar[int | slice] = slice(None)
+    """Columns of what is kept that the metrics compare with the references."""
+    likely: ClassVar[int | None] = None
+    """The column that is the log-likelihood of the right answer."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
     """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""
     below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")
@@ -171,7 +175,7 @@ class Objective(ABC):
 
     def predictions(self, kept: Kept) -> NDArray[Any]:
         """`(n_examples,)` or `(n_examples, width)`: what the metrics compare with the references."""
-        return kept
+        return kept[:, self.compared]
 
     def metrics(self, kept: Kept, references: NDArray[Any]) -> dict[str, float]:
         """Each metric of a split; over weighted examples ask the `measures`."""
@@ -180,7 +184,7 @@ class Objective(ABC):
 
     def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64] | None:
         """`(n_examples,)`, in nats: of the right answer; None where it is not defined."""
-        return None
+        return None if self.likely is None else kept[:, self.likely].astype(np.float64)
 
     def chance(self, references: NDArray[Any]) -> float | None:
         """The headline metric of what needs no model; None where nothing stands for it."""

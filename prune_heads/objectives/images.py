@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import DataError, TaskError, first_line
 from prune_heads.objectives import TaskSpec
-from prune_heads.objectives.batches import Batches, Fixed, Side
+from prune_heads.objectives.batches import Batches, Field, Side
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.objectives.formats import READERS, Reader
 from prune_heads.objectives.rows import Split, Table
@@ -105,21 +105,15 @@ def _said(source: Path | bytes, error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """A `Field`: images of one shape, decoded when their batch is made."""
+class Pixels(Field):
+    """Images of one shape, `Picture` each, decoded when their batch is made."""
 
-    pictures: Sequence[Picture]
     processor: Any
     """The checkpoint's image processor: sizes, crops and scales."""
     dtype: torch.dtype
     """Of the model."""
     source: str
     """Of the images, for messages."""
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Nothing that is padded."""
-        return np.zeros(len(self.pictures), dtype=np.int64)
 
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
         """`(len(rows), channels, height, width)`.
@@ -130,7 +124,7 @@ class Pixels:
         images = []
         for row in rows:
             try:
-                images.append(self.pictures[row].decoded())
+                images.append(self.values[row].decoded())
             except ValueError as fault:
                 raise DataError(f"{self.source}: example {row + 1}: {fault}") from fault
         try:
@@ -144,7 +138,7 @@ class Pixels:
 
     def arrays(self) -> Iterator[NDArray[Any]]:
         """The files' hashes: with the processor's settings, which the objective keeps, they decide the pixels."""
-        hashes = b"".join(bytes.fromhex(picture.fingerprint) for picture in self.pictures)
+        hashes = b"".join(bytes.fromhex(picture.fingerprint) for picture in self.values)
         yield np.frombuffer(hashes, dtype=np.uint8).reshape(-1, 32)
 
 
@@ -236,7 +230,7 @@ class ImageClassification(SingleLabel):
         """A row an image; `tokenizer` is the image processor."""
         targets, references = self.truth(split.columns["label"])
         pixels = Pixels(split.columns["image"], tokenizer, self.dtype, split.source)
-        return Batches(self, {"pixel_values": pixels}, Fixed(targets), references, batch_size)
+        return Batches(self, {"pixel_values": pixels}, Field(targets), references, batch_size)
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """The image processor; one of torchvision gives other pixels than one of Pillow, and has another class."""

@@ -16,7 +16,7 @@ from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
 from prune_heads.files import new_directory, read_json, write_json, writing_into
-from prune_heads.objectives import check_objective, serving
+from prune_heads.objectives import serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import (
@@ -65,7 +65,6 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, ad
     """
     study = Study("finetune", reporter, admit)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
-    check_objective(task.spec, setup.objective)
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
         raise TaskError(

@@ -11,7 +11,7 @@ from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_objective, check_options, head_for
+from prune_heads.objectives import check_options, head_for, serving
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
@@ -39,7 +39,7 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
         "doc_stride": setup.doc_stride,
     }
     check_options(task.spec, options)
-    check_objective(task.spec, setup.objective)
+    serving(task.spec, setup.objective)
     classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
     limit_threads(classifier)
     subject = Subject.of(

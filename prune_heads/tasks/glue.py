@@ -10,16 +10,6 @@ from prune_heads.objectives.rows import Table
 from prune_heads.reading import read_bytes, text_of
 from prune_heads.tasks.spec import TaskSpec
 
-SPLIT_FILES: Mapping[str, str] = MappingProxyType(
-    {
-        "train": "train.tsv",
-        "validation": "dev.tsv",
-        "validation_matched": "dev_matched.tsv",
-        "validation_mismatched": "dev_mismatched.tsv",
-    }
-)
-"""The hub's name of a split -> its official file. `test.tsv` is not here: GLUE keeps its labels secret."""
-
 
 @dataclass(frozen=True)
 class GlueFiles:
@@ -58,6 +48,11 @@ GLUE: Mapping[str, GlueFiles] = MappingProxyType(
 """Task name, which is also the hub's configuration -> its official files."""
 
 
+def file_of(split: str) -> str:
+    """The official file of a split, which the hub names: `dev.tsv` of `validation`."""
+    return f"{split.replace('validation', 'dev')}.tsv"
+
+
 def label_codes(spec: TaskSpec) -> dict[str, int]:
     """How the official files write each label -> its index in the hub's order."""
     return {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
@@ -79,7 +74,7 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
         raise DataError(f"the data folder must be there, got {data_dir}, which is no folder")
     files = GLUE[spec.name]
     inner = data_dir / files.folder
-    path = (inner if inner.is_dir() else data_dir) / SPLIT_FILES[split]
+    path = (inner if inner.is_dir() else data_dir) / file_of(split)
     name = f"{path.parent.resolve().name}/{path.name}"
     lines = _lines(path, name)
     official = f"the file must be the official GLUE file of {files.folder}, unquoted TSV"

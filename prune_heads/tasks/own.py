@@ -108,25 +108,22 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list) and all(_is_text(each) or isinstance(each, int) for each in value)
+def _are(value: object, *kinds: type) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(each, kinds) and each != "" for each in value)
 
 
 _KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 _REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("name must be a text", _is_text),
-    "text_columns": (
-        "text_columns must be a list of texts",
-        lambda value: isinstance(value, list) and bool(value) and all(map(_is_text, value)),
-    ),
+    "text_columns": ("text_columns must be a list of texts", lambda value: _are(value, str)),
     "label_column": ("label_column must be a text", _is_text),
     "metric": ("metric must be a text", _is_text),
     "files": (
         "[files] must give one file name a split",
         lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
     ),
-    "labels": ("labels must be a list of texts, whole numbers or booleans", _is_list),
+    "labels": ("labels must be a list of texts, whole numbers or booleans", lambda value: _are(value, str, int)),
     "task": (f"task must be one of {', '.join(_KINDS)}, or be left out", _KINDS.__contains__),
 }
 """Key of the TOML file -> what its value must be, and whether it is."""
