@@ -2,23 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# What is imported is compiled once and kept, whatever the environment says: without that, each of the many processes of
+# the tests compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test thorough budgets lint ruff mypy import-contract experiments clean
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run
 
-# All tests; `pytest` alone leaves out those marked slow. One thread for each of two workers: more only wait for each other.
-# Tests of a group, such as those that share the one Ray cluster, go to one worker.
+# All tests; `pytest` alone leaves out those marked slow. Both take two workers, see tests/conftest.py.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup -m "not thorough"
+	$(BIN)/pytest -m "not thorough"
 
 # What takes too long for every change: all model types and their variants, long simulations. The types also with the
 # oldest transformers that pyproject.toml takes and with the newest there is, whose warnings are not ours.
 thorough: $(STAMP) .venv-oldest/.installed .venv-newest/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m thorough
+	$(BIN)/pytest -m thorough
 	for age in oldest newest; do \
-	  OMP_NUM_THREADS=1 .venv-$$age/bin/pytest --numprocesses 2 -W default -m thorough tests/test_coverage.py || exit 1; \
+	  .venv-$$age/bin/pytest --numprocesses 2 -W default -m thorough tests/test_coverage.py || exit 1; \
 	done
 
 # Lines, imports and times, each with its limit.

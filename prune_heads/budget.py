@@ -3,37 +3,33 @@
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedModel
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
+from prune_heads.anatomy import AttentionBlock, attention_blocks, units
+from prune_heads.anatomy.block import gone_from
 from prune_heads.costs import head_parameters, head_weights, is_in_layers, is_linear, linear_weights, pieces
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """A count for each part of a model."""
 
-    attention: int
-    """Linear maps of the attention blocks, what else heads own, and products between tokens."""
-    feed_forward: int
-    """All other matrices inside the layers."""
-    embeddings: int
-    """Tables that are looked up, which takes no multiply-add."""
-    rest: int
-    """Norms, pooler, classifier."""
+    attention: int = 0  # linear maps of the attention blocks, what else heads own, and products between tokens
+    feed_forward: int = 0  # all other matrices inside the layers
+    embeddings: int = 0  # tables that are looked up, which takes no multiply-add
+    rest: int = 0  # norms, pooler, classifier
 
     @property
     def total(self) -> int:
         """All parts together."""
-        return self.attention + self.feed_forward + self.embeddings + self.rest
+        return sum(self)
 
 
-@dataclass(frozen=True)
-class Costs:
+class Costs(NamedTuple):
     """Of a model with or without some of its heads."""
 
     parameters: Parts
@@ -45,20 +41,16 @@ class Costs:
 class Budget:
     """What removing heads saves, and the most that it could."""
 
-    blocks: tuple[AttentionBlock, ...]
-    """Before anything was removed."""
+    blocks: tuple[AttentionBlock, ...]  # before anything was removed
     removed: HeadMask
     n_tokens: int
     before: Costs
-    after: Costs
-    """Without the heads of `removed`."""
+    after: Costs  # without the heads of `removed`
     without_heads: Costs
     uncounted: tuple[str, ...]
     """What the multiply-adds leave out, in words: they are a lower bound. Empty where they are exact."""
-    not_counted_because: str = ""
-    """Why there are no multiply-adds at all; empty where there are."""
-    not_removed: str = ""
-    """Why the heads cannot be taken out; empty where they can."""
+    not_counted_because: str = ""  # why there are no multiply-adds at all; empty where there are
+    not_removed: str = ""  # why the heads cannot be taken out; empty where they can
 
     @property
     def speedup(self) -> float | None:
@@ -83,26 +75,24 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> Bu
         UnsupportedModelError: If the type is unknown.
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
-    now = attention_blocks(model)
-    n_heads = head_counts(now)
-    left = frozenset((b, head) for b, block in enumerate(now) for head in block.original_heads)
-    everything = HeadMask.all(n_heads)
-    gone = HeadMask(everything.n_heads, everything.pruned - left)
+    gone = gone_from(attention_blocks(model))
     if gone:  # the shapes of a block without heads do not tell what they were
         with torch.device("meta"):
             model = type(model)(copy.deepcopy(model.config))
     blocks = attention_blocks(model)
-    removed = (as_mask(heads, n_heads) | gone).with_whole(units(blocks))
+    removed = (as_mask(heads, gone.n_heads) | gone).with_whole(units(blocks))
     return Budget(
         blocks=tuple(blocks),
         removed=removed,
         n_tokens=n_tokens,
         before=costs(model, HeadMask(removed.n_heads), n_tokens),
         after=costs(model, removed, n_tokens),
-        without_heads=costs(model, everything, n_tokens),
+        without_heads=costs(model, HeadMask.all(gone.n_heads), n_tokens),
         uncounted=tuple(_uncounted(model, blocks)),
-        not_counted_because=_not_counted(blocks),
-        not_removed=next((block.layout.stays for block in blocks if block.layout.stays), ""),
+        not_counted_because=next(
+            (block.layout.other_attention for block in blocks if block.layout.other_attention), ""
+        ),
+        not_removed=next(filter(None, (block.layout.stays for block in blocks)), ""),
     )
 
 
@@ -127,16 +117,8 @@ def costs(model: PreTrainedModel, removed: HeadMask, n_tokens: int) -> Costs:
             dims = len(block.query.heads[0]) + len(block.value.heads[0])
             multiply_adds["attention"] += n_tokens**2 * n_left * dims
             multiply_adds["attention"] += n_tokens * (linear_weights(block) - head_weights(block, places))
-    return Costs(_parts(parameters), None if _not_counted(blocks) else _parts(multiply_adds))
-
-
-def _not_counted(blocks: Sequence[AttentionBlock]) -> str:
-    """How some attention is not one product of all tokens with all; empty where all is."""
-    return next((block.layout.other_attention for block in blocks if block.layout.other_attention), "")
-
-
-def _parts(count: Counter[str]) -> Parts:
-    return Parts(**{field.name: count[field.name] for field in fields(Parts)})
+    is_counted = not any(block.layout.other_attention for block in blocks)
+    return Costs(Parts(**parameters), Parts(**multiply_adds) if is_counted else None)
 
 
 def _ratio(before: Costs, after: Costs) -> float | None:

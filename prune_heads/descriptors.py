@@ -5,7 +5,6 @@ decoder to the encoder, D the decoder's self-attention.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -53,12 +52,7 @@ class HeadCounts(tuple[int, ...]):
         """What people call each block: `3`, or `E:3`, counted within its kind."""
         if not self.letters:
             return [str(block + 1) for block in range(len(self))]
-        seen: Counter[str] = Counter()
-        names = []
-        for letter in self.letters:
-            seen[letter] += 1
-            names.append(f"{letter}:{seen[letter]}")
-        return names
+        return [f"{letter}:{self.letters[: i + 1].count(letter)}" for i, letter in enumerate(self.letters)]
 
 
 def letter_of(kind: str, stack: str) -> str:
@@ -89,52 +83,43 @@ def parse_heads(text: str, counts: HeadCounts) -> set[Head]:
         HeadDescriptorError: Naming the first wrong character, from 1.
     """
     found: set[Head] = set()
+    letters = "".join(dict.fromkeys(counts.letters))
+
+    def fail(at: int, problem: str) -> NoReturn:
+        place = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
+        form = _LETTERED_FORM if letters else _FORM
+        raise HeadDescriptorError(f"heads {text!r}, at {place}: {problem}; {form}")
+
+    def number(digits: str, at: int) -> int:
+        if not re.fullmatch("[0-9]+", digits):
+            fail(at + len(re.match("[0-9]*", digits)[0]), "a number must be here")  # type: ignore[index]
+        return int(digits)
+
     for token in re.finditer(r"\S+", text):
-        at, letter = token.start(), _letter(text, token, counts)
-        start = at + 2 * len(letter)
-        layer, colon, heads = text[start : token.end()].partition(":")
+        letter, at = "", token.start()
+        if letters:
+            letter = token[0][0]
+            if letter not in letters:
+                fail(at, f"this model has several kinds of blocks, so {' or '.join(letters)} must come first")
+            if token[0][1:2] != ":":
+                fail(at + 1, f"':' and a layer must follow {letter}")
+            at += 2
+        elif token[0][0] in "EAD":
+            fail(at, "this model has blocks of one kind, which have no letter")
+        layer, colon, heads = text[at : token.end()].partition(":")
         blocks = [b for b in range(len(counts)) if letter in ("", counts.letters[b : b + 1])]
-        number = _number(text, layer, start, counts)
-        if not 1 <= number <= len(blocks):
-            _fail(text, start, f"layer {layer} must be between 1 and {len(blocks)}", counts)
+        if not 1 <= number(layer, at) <= len(blocks):
+            fail(at, f"layer {layer} must be between 1 and {len(blocks)}")
         if not colon:
-            _fail(text, token.end(), "':' and heads must follow the layer", counts)
-        block, at, named = blocks[number - 1], start + len(layer) + 1, set[Head]()
+            fail(token.end(), "':' and heads must follow the layer")
+        block, at, named = blocks[int(layer) - 1], at + len(layer) + 1, set[Head]()
         for part in heads.split(","):
-            head = _number(text, part, at, counts) - 1
+            head = number(part, at) - 1
             if not 0 <= head < counts[block]:
-                _fail(text, at, f"head {part} must be between 1 and {counts[block]} (layer {layer})", counts)
+                fail(at, f"head {part} must be between 1 and {counts[block]} (layer {layer})")
             if (block, head) in named:
-                _fail(text, at, f"head {part} is named twice", counts)
+                fail(at, f"head {part} is named twice")
             named.add((block, head))
             at += len(part) + 1
         found |= named
     return found
-
-
-def _letter(text: str, token: re.Match[str], counts: HeadCounts) -> str:
-    """The letter of one `layer:head,head`, where the blocks of the model have letters."""
-    letters, at, first = "".join(dict.fromkeys(counts.letters)), token.start(), token[0][0]
-    if not letters:
-        if first in "EAD":
-            _fail(text, at, "this model has blocks of one kind, which have no letter", counts)
-        return ""
-    if first not in letters:
-        kinds = " or ".join(letters)
-        _fail(text, at, f"this model has several kinds of blocks, so {kinds} must come first", counts)
-    if token[0][1:2] != ":":
-        _fail(text, at + 1, f"':' and a layer must follow {first}", counts)
-    return first
-
-
-def _number(text: str, digits: str, at: int, counts: HeadCounts) -> int:
-    wrong = next((i for i, char in enumerate(digits) if char not in "0123456789"), None)
-    if wrong is not None or not digits:
-        _fail(text, at + (wrong or 0), "a number must be here", counts)
-    return int(digits)
-
-
-def _fail(text: str, at: int, problem: str, counts: HeadCounts) -> NoReturn:
-    place = f"character {at + 1} ({text[at]!r})" if at < len(text) else "the end"
-    form = _LETTERED_FORM if counts.letters else _FORM
-    raise HeadDescriptorError(f"heads {text!r}, at {place}: {problem}; {form}")

@@ -19,12 +19,9 @@ from safetensors import SafetensorError
 from prune_heads.errors import RunError
 from prune_heads.reading import read_json as read_json
 
-_LONGEST_NAME = 255
-"""Bytes, on every common file system."""
-_SHOWN_NAME = 50
-"""Characters of a name in that of the temporary folder beside it, which must not be too long either."""
-_ATTEMPTS = 10
-"""Times that others may remove the folder under a writer before it gives up."""
+_LONGEST_NAME = 255  # bytes, on every common file system
+_SHOWN_NAME = 50  # characters of a name in that of the temporary folder beside it, which must not be too long either
+_ATTEMPTS = 10  # times that others may remove the folder under a writer before it gives up
 
 
 def canonical(value: Mapping[str, Any]) -> str:
@@ -56,22 +53,23 @@ def check_place(target: Path) -> None:
     Raises:
         RunError: If it cannot have this name, or its parent is not there and cannot be made, or not writable.
     """
-    cure = "Name another --output"
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in target.parts):
-        raise RunError(f"the name of the output folder must have at most {_LONGEST_NAME} bytes; got {target}. {cure}")
+    where = "must be in a folder that can be written to;"
     try:
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in target.parts):
+            raise RunError(f"its name must have at most {_LONGEST_NAME} bytes")
         target = target.resolve()
         if os.path.ismount(target):
-            raise RunError(f"the output must be a folder that can be replaced; {target} is a whole disk. {cure}")
+            raise RunError("it must be a folder that can be replaced, not a whole disk")
         nearest = next(folder for folder in target.parents if folder.exists())
         if not nearest.is_dir():
-            raise RunError(f"the output folder must be in a folder that can be written to; {nearest} is a file. {cure}")
+            raise RunError(f"{where} {nearest} is a file")
         os.rmdir(_temporary(nearest / target.name, ".partial"))
+    except RunError as error:
+        raise RunError(f"the output folder {error}; got {target}. Name another --output") from None
     except (OSError, RuntimeError) as error:  # pathlib has RuntimeError for a loop of links
         said = getattr(error, "strerror", None) or error
         raise RunError(
-            f"the output folder must be in a folder that can be written to; {target.parent} is not writable ({said}). "
-            f"{cure}"
+            f"the output folder {where} {target.parent} is not writable ({said}). Name another --output"
         ) from error
 
 
@@ -136,26 +134,24 @@ def write_bytes(target: Path, content: bytes) -> None:
     Raises:
         OSError: If the system does not let us write, or the disk is full; no temporary file stays.
     """
-    for _ in range(_ATTEMPTS - 1):
-        with suppress(FileNotFoundError, FileExistsError):  # mkdir says 'exists' of what has just gone
-            return _write_once(target, content)
-    _write_once(target, content)
+    for attempt in range(1, _ATTEMPTS + 1):
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(content)
+            return os.replace(temporary, target)
+        except (FileNotFoundError, FileExistsError):  # mkdir says 'exists' of what has just gone
+            if attempt == _ATTEMPTS:
+                raise
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_json(target: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object; numbers that JSON cannot hold (NaN) are refused."""
     write_text(target, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _write_once(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _temporary(target: Path, suffix: str) -> Path:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.anatomy.block import written
-from prune_heads.anatomy.context import on_context, uncompiled
-from prune_heads.anatomy.multihead import stay_dense
+from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.heads import Heads, as_mask
 

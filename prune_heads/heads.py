@@ -33,9 +33,12 @@ class HeadMask:
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_heads", HeadCounts.of(self.n_heads))
         object.__setattr__(self, "pruned", frozenset((int(b), int(h)) for b, h in self.pruned))
-        for block, head in sorted(self.pruned):
-            if problem := _out_of_range(block, head, self.n_heads):
-                raise HeadDescriptorError(problem)
+        for block, head in self:
+            if not 0 <= block < len(self.n_heads):
+                raise HeadDescriptorError(f"block index must be between 0 and {len(self.n_heads) - 1}; got {block}")
+            if not 0 <= head < self.n_heads[block]:
+                most = self.n_heads[block] - 1
+                raise HeadDescriptorError(f"head index must be between 0 and {most} in block {block}; got {head}")
 
     @classmethod
     def parse(cls, text: str, n_heads: Sequence[int]) -> "HeadMask":
@@ -50,8 +53,7 @@ class HeadMask:
     @classmethod
     def from_mapping(cls, heads: Mapping[int, Iterable[int]], n_heads: Sequence[int]) -> "HeadMask":
         """From block index -> head indices, both from 0."""
-        pruned = frozenset((block, head) for block, row in heads.items() for head in row)
-        return cls(HeadCounts.of(n_heads), pruned)
+        return cls(HeadCounts.of(n_heads), frozenset((block, head) for block, row in heads.items() for head in row))
 
     @classmethod
     def all(cls, n_heads: Sequence[int]) -> "HeadMask":
@@ -65,14 +67,14 @@ class HeadMask:
         Raises:
             HeadDescriptorError: If a key is missing or of the wrong type.
         """
-        n_heads, descriptors = value.get("n_heads"), value.get("heads_pruned")
-        letters = value.get("letters", "")
-        if not _is_list(n_heads, int) or not _is_list(descriptors, str) or not isinstance(letters, str):
-            raise HeadDescriptorError(
-                "a head mask in JSON must have 'n_heads' (list of integers) and 'heads_pruned' (list of "
-                f"descriptors such as '3:1,5'); got {dict(value)!r:.200}"
-            )
-        return cls.parse(" ".join(descriptors), HeadCounts(n_heads, letters))  # type: ignore[arg-type]
+        match value:
+            case {"n_heads": [*counts], "heads_pruned": [*heads]} if isinstance(value.get("letters", ""), str):
+                if all(isinstance(n, int) for n in counts) and all(isinstance(text, str) for text in heads):
+                    return cls.parse(" ".join(heads), HeadCounts(counts, value.get("letters", "")))
+        raise HeadDescriptorError(
+            "a head mask in JSON must have 'n_heads' (list of integers) and 'heads_pruned' (list of "
+            f"descriptors such as '3:1,5'); got {dict(value)!r:.200}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """`{"numbering": ..., "n_heads": [...], "heads_pruned": ["3:1,5", "7:2"]}`; descriptors count from 1.
@@ -80,8 +82,7 @@ class HeadMask:
         With `"letters": "EEAADD"` where there are several kinds of blocks.
         """
         letters = {"letters": self.n_heads.letters} if self.n_heads.letters else {}
-        heads = {"n_heads": list(self.n_heads), "heads_pruned": self.descriptors()}
-        return {"numbering": NUMBERING, **letters, **heads}
+        return {"numbering": NUMBERING, **letters, "n_heads": list(self.n_heads), "heads_pruned": self.descriptors()}
 
     def descriptors(self) -> list[str]:
         """One descriptor a block that loses heads, e.g. `["3:1,5", "7:2"]` or `["E:3:1,5"]`, from 1."""
@@ -116,9 +117,6 @@ class HeadMask:
     def __len__(self) -> int:
         return len(self.pruned)
 
-    def __bool__(self) -> bool:
-        return bool(self.pruned)
-
     def __iter__(self) -> Iterator[Head]:
         return iter(sorted(self.pruned))
 
@@ -131,30 +129,32 @@ class HeadMask:
         return HeadMask(self.n_heads, self.pruned.union(*whole))
 
     def __or__(self, other: "HeadMask") -> "HeadMask":
-        return self._with(other, self.pruned | other.pruned)
+        return HeadMask(self._shared(other), self.pruned | other.pruned)
 
     def __and__(self, other: "HeadMask") -> "HeadMask":
-        return self._with(other, self.pruned & other.pruned)
+        return HeadMask(self._shared(other), self.pruned & other.pruned)
 
     def __sub__(self, other: "HeadMask") -> "HeadMask":
-        return self._with(other, self.pruned - other.pruned)
+        return HeadMask(self._shared(other), self.pruned - other.pruned)
 
     def __xor__(self, other: "HeadMask") -> "HeadMask":
-        return self._with(other, self.pruned ^ other.pruned)
+        return HeadMask(self._shared(other), self.pruned ^ other.pruned)
+
+    def __le__(self, other: "HeadMask") -> bool:
+        self._shared(other)
+        return self.pruned <= other.pruned
 
     def __invert__(self) -> "HeadMask":
         return HeadMask.all(self.n_heads) - self
 
-    def __le__(self, other: "HeadMask") -> bool:
-        return self._with(other, self.pruned).pruned <= other.pruned
-
-    def _with(self, other: "HeadMask", pruned: frozenset[Head]) -> "HeadMask":
+    def _shared(self, other: "HeadMask") -> HeadCounts:
+        """The shape of both masks."""
         if self.n_heads != other.n_heads:
             raise HeadDescriptorError(
                 f"two head masks must be of the same model to be combined; got {list(self.n_heads)} and "
                 f"{list(other.n_heads)} heads a block"
             )
-        return HeadMask(self.n_heads if self.n_heads.letters else other.n_heads, pruned)
+        return self.n_heads if self.n_heads.letters else other.n_heads
 
 
 Heads = HeadMask | str | Mapping[int, Iterable[int]]
@@ -247,18 +247,6 @@ class HeadScores:
             None if errors is None else tuple(errors),
             HeadMask.from_json(gone) if gone else None,  # type: ignore[arg-type]
         )
-
-
-def _out_of_range(block: int, head: int, n_heads: tuple[int, ...]) -> str | None:
-    if not 0 <= block < len(n_heads):
-        return f"block index must be between 0 and {len(n_heads) - 1}; got {block}"
-    if not 0 <= head < n_heads[block]:
-        return f"head index must be between 0 and {n_heads[block] - 1} in block {block}; got {head}"
-    return None
-
-
-def _is_list(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
 
 def _rows(rows: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], ...]:

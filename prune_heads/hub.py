@@ -1,7 +1,4 @@
-"""Asks the Hugging Face hub for the commit of a repository, within seconds.
-
-The hub's own libraries retry for minutes when it cannot be reached.
-"""
+"""Asks the Hugging Face hub for the commit of a repository, within seconds."""
 
 import threading
 from queue import Empty, SimpleQueue
@@ -14,20 +11,19 @@ PATIENCE_SECONDS = 8.0
 
 
 def revision_of(repository: str, kind: Literal["model", "dataset"]) -> str:
-    """The present commit of a repository.
+    """The present commit of a repository; the hub's own libraries retry for minutes when it cannot be reached.
 
     Raises:
         Exception: What `huggingface_hub` raised, or TimeoutError.
     """
-    import huggingface_hub
+    from huggingface_hub import HfApi
 
     answers: SimpleQueue[str | Exception] = SimpleQueue()
 
     def ask() -> None:
         try:
-            api = huggingface_hub.HfApi()
-            ask_for = api.model_info if kind == "model" else api.dataset_info
-            answers.put(str(ask_for(repository, timeout=REQUEST_SECONDS, expand=["sha"]).sha))
+            found = HfApi().repo_info(repository, repo_type=kind, timeout=REQUEST_SECONDS, expand=["sha"])
+            answers.put(str(found.sha))
         except Exception as error:
             answers.put(error)
 

@@ -10,6 +10,7 @@ example at a time.
 
 import inspect
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -61,24 +62,36 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
     if not isinstance(ids, Ragged):
         return batches  # nothing is padded
     batches = _for_model(model, batches, ids)
-    size = batches.n_tokens
-    there = np.flatnonzero(size)
-    by_length = there[np.argsort(-size[there], kind="stable")]
+    there = np.flatnonzero(batches.n_tokens)
+    by_length = there[np.argsort(-batches.n_tokens[there], kind="stable")]
     few = by_length[np.unique(np.linspace(0, len(by_length) - 1, min(_TRIED, len(by_length))).astype(int))]
     if len(few) < 2:
         return batches
+    device = next(model.parameters()).device
+
+    def logits(batches: Batches, index: np.ndarray) -> Tensor:
+        """What one forward pass says of these examples."""
+        batch = batches.batch(index).to(device)
+        try:
+            return batches.objective.read(model(**batch.inputs), batch)
+        except torch.OutOfMemoryError:
+            raise
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise UnsupportedModelError(
+                f"a model must run on each example alone; {type(model).__name__} says: {first_line(error)}"
+            ) from error
+
+    def alone() -> Tensor:
+        return torch.cat([logits(batches, few[i : i + 1]) for i in range(1, len(few))])
+
     with evaluating(model):
-        alone = _alone(model, batches, few[1:])
+        expected = alone()
         for side in ("right", "left"):
             padded = replace(batches, side=side)
-            try:
-                if _near(_logits(model, padded, few)[1:], alone):
+            with suppress(UnsupportedModelError):  # it refuses such a batch, so the other side is tried
+                if _near(logits(padded, few)[1:], expected):
                     return padded
-            except torch.OutOfMemoryError:
-                raise
-            except (IndexError, RuntimeError, ValueError):
-                continue  # it refuses such a batch, so the other side is tried
-        if not _near(_alone(model, batches, few[1:]), alone):
+        if not _near(alone(), expected):
             raise UnsupportedModelError(
                 f"the logits of an example must be a function of the example; those of {type(model).__name__} depend "
                 "on what the model was given before. Where its configuration names another kind of attention, take that"
@@ -100,25 +113,8 @@ def _for_model(model: nn.Module, batches: Batches, ids: Ragged) -> Batches:
     return replace(batches, inputs=inputs)
 
 
-def _alone(model: nn.Module, batches: Batches, few: np.ndarray) -> Tensor:
-    try:
-        return torch.cat([_logits(model, batches, np.array([i])) for i in few])
-    except torch.OutOfMemoryError:
-        raise
-    except (IndexError, RuntimeError, ValueError) as error:
-        raise UnsupportedModelError(
-            f"a model must run on each example alone; {type(model).__name__} says: {first_line(error)}"
-        ) from error
-
-
-def _logits(model: nn.Module, batches: Batches, index: np.ndarray) -> Tensor:
-    """What one forward pass says of these examples."""
-    batch = batches.batch(index).to(next(model.parameters()).device)
-    return batches.objective.read(model(**batch.inputs), batch)
-
-
-def _near(logits: Tensor, alone: Tensor) -> bool:
+def _near(found: Tensor, expected: Tensor) -> bool:
     """Up to rounding, of the size of the logits. What is not finite is found where it is used."""
-    tolerance = 1e-4 if alone.dtype == torch.float32 else 5e-2
-    size = float(alone.nan_to_num(0, 0, 0).abs().max())
-    return torch.allclose(logits.float(), alone.float(), rtol=0, atol=tolerance * size, equal_nan=True)
+    tolerance = 1e-4 if expected.dtype == torch.float32 else 5e-2
+    size = float(expected.nan_to_num(0, 0, 0).abs().max())
+    return torch.allclose(found.float(), expected.float(), rtol=0, atol=tolerance * size, equal_nan=True)

@@ -133,7 +133,7 @@ class Predictions:
             if there is not None:
                 progress(len(there))
                 return there
-            self.store.check_writable()
+            self.store.objects.check_writable()
             gates = None if mask <= self.gone else gates_of(self.subject.model, mask)
             kept = predict(self.subject.model, self.batches, gates, progress=progress)
             self.keep(mask, kept)

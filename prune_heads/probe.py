@@ -4,7 +4,7 @@ transformers 5 accepts `head_mask` and `config.pruned_heads` and ignores them wi
 rely on them report that no head matters. Every command that masks runs this probe first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,16 +39,16 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
     """
     blocks = attention_blocks(model)
     deaf = {i for i, block in enumerate(blocks) if _has_output(block)}
+    gates = gates_of(model, {})
+
+    def run(example: Mapping[str, Any], closed: int | None = None) -> list[Tensor]:
+        with gated(model, [gate * (i != closed) for i, gate in enumerate(gates)]):
+            return compared(model(**example))
+
     for example in _examples(model, inputs):
-        gates = gates_of(model, {})
-
-        def run(*closed: int, example: Mapping[str, Any] = example, gates: list[Tensor] = gates) -> list[Tensor]:
-            with gated(model, [g * 0 if i in closed else g for i, g in enumerate(gates)]):
-                return compared(model(**example))
-
-        reference = run()
+        reference = run(example)
         if any(block.layout.context == "multihead" for block in blocks):
-            again = run()
+            again = run(example)
         else:
             with uncompiled():
                 again = compared(model(**example))
@@ -62,12 +62,12 @@ def prove_gates(model: nn.Module, inputs: Mapping[str, Any]) -> None:
                 "gates of 1 must leave the logits as they are, bit for bit, but they changed: the model is not "
                 "deterministic (is it in training mode?)"
             )
-        deaf -= {i for i in deaf if _differ(run(i), reference)}
+        deaf -= {i for i in deaf if _differ(run(example, i), reference)}
         if not deaf:
             return
     names = ", ".join(blocks[i].name for i in sorted(deaf))
-    parameter = next(model.parameters())
-    coarse = "" if parameter.dtype == torch.float32 else f", or {parameter.dtype} is too coarse: try --dtype float32"
+    dtype = next(model.parameters()).dtype
+    coarse = "" if dtype == torch.float32 else f", or {dtype} is too coarse: try --dtype float32"
     raise MaskNotAppliedError(
         f"closing the gates of a block must change the logits, but it does not for {names}: "
         f"masks are not applied in this model, so nothing is reported. The model's code may bypass its W_O{coarse}"
@@ -84,11 +84,9 @@ def _examples(model: nn.Module, inputs: Mapping[str, Any]) -> Iterator[Mapping[s
         yield given
         return
     n_examples = len(next(value for value in given.values() if isinstance(value, Tensor)))
+    rows = {name for name, x in given.items() if isinstance(x, Tensor) and x.ndim and len(x) == n_examples}
     for i in range(n_examples):
-        yield {
-            name: value[i : i + 1] if isinstance(value, Tensor) and value.ndim and len(value) == n_examples else value
-            for name, value in given.items()
-        }
+        yield {name: value[i : i + 1] if name in rows else value for name, value in given.items()}
 
 
 def compared(output: Any) -> list[Tensor]:
@@ -116,6 +114,14 @@ def _floats(thing: Any, seen: set[int]) -> Iterator[Tensor]:
             parts = [getattr(thing, name, None) for name in names]
         for part in parts:
             yield from _floats(part, seen)
+
+
+def apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """The largest difference, as a share of the largest value of `b` or of 1; infinite for other shapes."""
+    if [x.shape for x in a] != [y.shape for y in b]:
+        return float("inf")
+    scale = max(1.0, *(float(y.abs().max()) for y in b))
+    return max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True)) / scale
 
 
 def _differ(a: list[Tensor], b: list[Tensor]) -> bool:

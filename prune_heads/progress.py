@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-Progress = Callable[[int], None]
-"""Called with the number of examples done since the last call."""
+Progress = Callable[[int], None]  # called with the number of examples done since the last call
 
 
 def silent(done: int) -> None:
@@ -15,8 +14,7 @@ class Reporter:
     """Who is told what a study does. This one collects notes and draws nothing."""
 
     def __init__(self) -> None:
-        self.notes: list[str] = []
-        """What has been noted so far; records keep it."""
+        self.notes: list[str] = []  # what has been noted so far; records keep it
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
         """Begin a stage of `total` examples."""

@@ -8,17 +8,16 @@ import codecs
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import RunError
 
 _LARGEST_JSON = 1 << 28
-LARGEST_TOML = 1 << 20
+_LARGEST_TOML = 1 << 20
 _DEEPEST = 64
-_MOST_DOTS = 100
-"""Between two separators of TOML: the time tomllib takes grows with the square of a dotted key's parts."""
+_MOST_DOTS = 100  # between two separators of TOML: the time tomllib takes grows with the square of a dotted key's parts
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # begins as that of UTF-16 does
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -28,6 +27,7 @@ _MARKS = {
 _LONG = re.compile(r"[0-9][0-9_]{4000,}")
 """More digits than Python turns into a number; its error does not say where they are."""
 _KEY = re.compile(r"^\s*([^\s=#\[\]]+)\s*=", re.MULTILINE)
+_CONVERT = "convert it (iconv -t utf-8)"
 Error = type[Exception]
 
 
@@ -60,23 +60,16 @@ def text_of(content: bytes, name: str, error: Error = RunError) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
-        fault_at = fault.start + (len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0)
-        line = content.count(b"\n", 0, fault_at) + 1
+        at = fault.start + (len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0)
+        said = f"got the byte {content[at]:#04x}, as in Latin-1; {_CONVERT}"
         if fault.reason == "unexpected end of data":
-            raise error(
-                f"{name} line {line}: the file must be UTF-8, it ends within a character: it is cut, or Latin-1"
-            ) from None
-        raise error(
-            f"{name} line {line}: the file must be UTF-8, got the byte {content[fault_at]:#04x}, as in Latin-1; "
-            f"{_CONVERT}"
-        ) from None
+            said = "it ends within a character: it is cut, or Latin-1"
+        line = content.count(b"\n", 0, at) + 1
+        raise error(f"{name} line {line}: the file must be UTF-8, {said}") from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise error(f"{name} line {line}: the file must be text in UTF-8, got a null byte (is it UTF-16?)")
     return text
-
-
-_CONVERT = "convert it (iconv -t utf-8)"
 
 
 def json_of(text: str, is_not: str, error: Error = RunError) -> Any:
@@ -110,9 +103,7 @@ def value_of(text: str, is_not: str, error: Error = RunError) -> Any:
     Raises:
         Exception: Of the class `error`.
     """
-    value = json_of(text, is_not, error)
-    _check(value, is_not, error)
-    return value
+    return _checked(json_of(text, is_not, error), is_not, error)
 
 
 def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
@@ -122,9 +113,9 @@ def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any
         Exception: Of the class `error`, if the file is missing or holds anything else; `what` says what it
             should have been.
     """
-    text = text_of(read_bytes(source, what, error, _LARGEST_JSON), f"{what}: {source.name}", error)
-    value = json_of(text, f"{what} must be a JSON file; {source} is not", error)
-    _check(value, f"{what}: {source.name}", error)
+    name = f"{what}: {source.name}"
+    text = text_of(read_bytes(source, what, error, _LARGEST_JSON), name, error)
+    value = _checked(json_of(text, f"{what} must be a JSON file; {source} is not", error), name, error)
     if not isinstance(value, dict):
         raise error(f"{what} must hold a JSON object; {source} holds a {type(value).__name__}")
     return value
@@ -136,9 +127,11 @@ def read_toml(source: Path, what: str, error: Error = RunError) -> dict[str, Any
     Raises:
         Exception: Of the class `error`, if the file is missing or holds anything else.
     """
-    text = text_of(read_bytes(source, what, error, LARGEST_TOML), f"{what}: {source.name}", error)
-    table = toml_of(text, f"{what} must be a TOML file; {source.name} is not", error)
-    _check(table, f"{what}: {source.name}", error)
+    name = f"{what}: {source.name}"
+    text = text_of(read_bytes(source, what, error, _LARGEST_TOML), name, error)
+    table: dict[str, Any] = _checked(
+        toml_of(text, f"{what} must be a TOML file; {source.name} is not", error), name, error
+    )
     return table
 
 
@@ -152,37 +145,35 @@ def _parsed(parse: Callable[[str], Any], text: str, is_not: str, error: Error) -
         raise error(f"{is_not}: {said}") from fault
 
 
-def _check(value: Any, name: str, error: Error) -> None:
-    for key, fault in faults(value):
-        raise error(f"{name}: {key}{' ' if key else ''}{fault}")
+def _checked(value: Any, name: str, error: Error) -> Any:
+    """The value, without what JSON or TOML let through and nobody can compute with or write down.
 
-
-def faults(value: Any) -> Iterator[tuple[str, str]]:
-    """What JSON or TOML let through and nobody can compute with or write down, each with its path: `a.b[2].c`.
-
-    It does not recurse, since Python's depth is limited.
+    A fault is raised with its path: `a.b[2].c`. It does not recurse, since Python's depth is limited.
     """
-    left = [("", value, 0)]
-    while left:
+    left, fault = [("", value, 0)], ""
+    while left and not fault:
         at, each, depth = left.pop()
         if depth > _DEEPEST:
-            yield at, f"must be nested at most {_DEEPEST} deep"
+            fault = f"must be nested at most {_DEEPEST} deep"
         elif isinstance(each, dict):
-            left += [(at, name, depth) for name in each]
-            left += [(f"{at}.{name}".strip(".")[-80:], item, depth + 1) for name, item in each.items()]
+            left += [(at, key, depth) for key in each]
+            left += [(f"{at}.{key}".strip(".")[-80:], item, depth + 1) for key, item in each.items()]
         elif isinstance(each, list):
             left += [(f"{at}[{i}]", item, depth + 1) for i, item in enumerate(each, start=1)]
         elif isinstance(each, str):
             if "\0" in each or not is_encodable(each):
-                yield at, f"must be text; got {each[:80]!r}"
+                fault = f"must be text; got {each[:80]!r}"
         elif isinstance(each, int):
             if not -(2**63) <= each < 2**64:
-                yield at, f"must be a number of at most 64 bits; got one of {each.bit_length()}"
+                fault = f"must be a number of at most 64 bits; got one of {each.bit_length()}"
         elif isinstance(each, float):
             if each - each != 0:
-                yield at, f"must be a finite number; got {each}"
+                fault = f"must be a finite number; got {each}"
         elif each is not None:
-            yield at, f"must be a text, a number, true or false; got a {type(each).__name__}, {each}"
+            fault = f"must be a text, a number, true or false; got a {type(each).__name__}, {each}"
+    if fault:
+        raise error(f"{name}: {at}{' ' if at else ''}{fault}")
+    return value
 
 
 def is_encodable(text: str) -> bool:

@@ -1,13 +1,13 @@
 """What the Evaluator gives: plain values that show well in a terminal and in a notebook."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import NUMBERING, HeadScores
-from prune_heads.tables import POINTS, TEXT, Cell, Column, Form, Table, columns, number
+from prune_heads.reporting.ablation import KINDS, ablation_table, head_rows, subtitle
+from prune_heads.reporting.terminal import evaluation_table, score_table
+from prune_heads.tables import Form, Table, interval, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,8 @@ Row = dict[str, Any]
 Cells = list[list[float | None]]
 """One row a block; None for a head that is not there or was not asked about."""
 
-_INTERVAL = Form(lambda ends: f"{ends[0]:.4f} to {ends[1]:.4f}", (", low", ", high"))
+_FORMS = {"value": number(4), "first": number(4), "second": number(4), "difference": Form("{:+.4f}".format)}
+_FORMS |= {"95% interval": interval(".4f"), "p": Form("{:.3g}".format), "pruned": Form("{:g}%".format)}
 
 
 class Result:
@@ -69,17 +70,11 @@ class Evaluation(Result):
 
     def table(self) -> Table:
         """A row a metric."""
-        pruned = f"pruned: {' '.join(self.heads_pruned)}" if self.heads_pruned else "no head pruned"
-        return Table(
-            f"{self.task} {self.split}, {self.n_examples} examples, {pruned}",
-            (Column("metric"), Column("value", number(4)), Column("95% interval", _INTERVAL)),
-            tuple((name, value, tuple(self.intervals[name])) for name, value in self.metrics.items()),
-        )
+        return evaluation_table(self.to_json())
 
     def _rows(self) -> Iterator[Row]:
         for name, value in self.metrics.items():
-            low, high = self.intervals[name]
-            yield {"metric": name, "value": value, "low": low, "high": high}
+            yield {"metric": name, "value": value, **dict(zip(("low", "high"), self.intervals[name], strict=True))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,37 +92,19 @@ class Scores(Result, HeadScores):
 
     def to_json(self) -> dict[str, Any]:
         """As `prune-heads score --json` prints it."""
-        return {
-            "criterion": self.criterion,
-            "estimator": self.estimator,
-            "normalize": self.normalize,
-            "split": self.split,
-            "n_examples": self.n_examples,
-            "numbering": NUMBERING,
-            "blocks": list(self.blocks),
-            **HeadScores.to_json(self),
-        }
+        made = ("criterion", "estimator", "normalize", "split", "n_examples")
+        about = {name: getattr(self, name) for name in made}
+        return {**about, "numbering": NUMBERING, "blocks": list(self.blocks), **HeadScores.to_json(self)}
 
     def table(self) -> Table:
         """Layers down, heads across; heads that are gone have none."""
-        made = " / ".join(part for part in (self.criterion, self.estimator) if part)
-        on = f" on {self.n_examples} examples of {self.split}" if self.split else ""
-        norm = "" if self.normalize == "none" else f", normalised: {self.normalize}"
-        cells = [
-            [value if kept else None for value, kept in zip(*row, strict=True)]
-            for row in zip(self.values, self.gone.keep(), strict=True)
-        ]
-        largest = max((abs(value) for row in cells for value in row if value), default=1.0)
-        form = number(max(0, 3 - floor(log10(largest))))
-        return _grid(f"importance by {made}{on}{norm}", self.n_heads, cells, form)
+        return score_table(self.to_json())
 
     def _rows(self) -> Iterator[Row]:
-        errors = self.standard_error
-        for name, block, head in _heads(self.n_heads):
-            if (block, head) not in self.gone:
-                error = None if errors is None else float(errors[block][head])
-                value = float(self.values[block][head])
-                yield {"layer": name, "head": head + 1, "score": value, "standard_error": error}
+        for block, head in ~self.gone:
+            error = None if self.standard_error is None else float(self.standard_error[block][head])
+            place = {"layer": self.n_heads.names()[block], "head": head + 1}
+            yield {**place, "score": float(self.values[block][head]), "standard_error": error}
 
 
 @dataclass(frozen=True)
@@ -159,27 +136,11 @@ class Ablations(Result):
 
     def table(self) -> Table:
         """Differences in points, layers down and heads across."""
-
-        def cell(delta: float | None, p: float | None) -> Cell | None:
-            if delta is None or p is None:
-                return None
-            return Cell(100 * delta, "*" if p <= self.alpha else "")
-
-        holm = self.p_adjusted["holm"]
-        cells = [[cell(*pair) for pair in zip(*rows, strict=True)] for rows in zip(self.delta, holm, strict=True)]
-        note = f"* p <= {self.alpha} by the {self.test} test after Holm's correction over all heads"
-        how = "without each head" if self.kind == "without-one" else "with each head alone in its layer"
-        title = f"{self.metric} {how}, minus {self.base:.4f} with all heads, in points: {self.split}, "
-        title += f"{self.n_examples} examples"
-        return _grid(title, HeadCounts.described(self.blocks), cells, POINTS, note)
+        table = self.to_json()
+        return ablation_table(table, f"{self.metric} {KINDS[self.kind]}, difference in points: {subtitle(table)}")
 
     def _rows(self) -> Iterator[Row]:
-        for name, block, head in _heads(HeadCounts.described(self.blocks)):
-            if self.delta[block][head] is not None:
-                named = ("value", "delta", "low", "high", "p_value")
-                found = {key: getattr(self, key)[block][head] for key in named}
-                adjusted = {f"p_{key}": cells[block][head] for key, cells in self.p_adjusted.items()}
-                yield {"layer": name, "head": head + 1, **found, **adjusted}
+        return head_rows(self.to_json())
 
 
 @dataclass(frozen=True)
@@ -203,10 +164,13 @@ class Curve(Result):
 
     def table(self) -> Table:
         """A row a point."""
-        rows = [(f"{p['percent']:g}%", str(p["n_pruned"]), p["value"], (p["low"], p["high"])) for p in self.points]
-        shape = (*columns(right=("pruned", "heads")), Column("value", number(4)), Column("95% interval", _INTERVAL))
+        rows = (
+            {"pruned": point["percent"], "heads": point["n_pruned"], "value": point["value"]}
+            | {"95% interval": (point["low"], point["high"])}
+            for point in self.points
+        )
         title = f"heads pruned by {self.criterion or 'the scores given'}, lowest score first"
-        return Table(title, shape, tuple(rows), (f"area under the curve: {self.area:.4f}",))
+        return Table.of(title, rows, _FORMS, (f"area under the curve: {self.area:.4f}",))
 
     def _rows(self) -> Iterator[Row]:
         yield from ({**point, "heads_pruned": " ".join(point["heads_pruned"])} for point in self.points)
@@ -237,32 +201,14 @@ class Comparison(Result):
 
     def table(self) -> Table:
         """A row a metric."""
+        rows = (
+            {name: row[name] for name in ("metric", "first", "second", "difference")}
+            | {"95% interval": (row["low"], row["high"]), "p": row["p_value"], "test": row["test"]}
+            for row in self.rows
+        )
         first, second = (" ".join(heads) or "no head" for heads in (self.first, self.second))
-        four, difference = number(4), Form("{:+.4f}".format)
-        shape = (Column("metric"), Column("first", four), Column("second", four), Column("difference", difference))
-        tested = (Column("95% interval", _INTERVAL), Column("p", Form("{:.3g}".format)), Column("test", TEXT))
-        keys = ("metric", "first", "second", "difference")
-        rows = [(*(row[k] for k in keys), (row["low"], row["high"]), row["p_value"], row["test"]) for row in self.rows]
         pruned = f"first: {first} pruned, second: {second} pruned"
-        title = f"{self.task} {self.split}, {self.n_examples} examples; {pruned}"
-        return Table(title, shape + tested, tuple(rows))
+        return Table.of(f"{self.task} {self.split}, {self.n_examples} examples; {pruned}", rows, _FORMS)
 
     def _rows(self) -> Iterator[Row]:
         yield from self.rows
-
-
-def _heads(n_heads: HeadCounts) -> Iterator[tuple[str, int, int]]:
-    """Name of the block, its index, and the index of the head."""
-    for block, (name, n) in enumerate(zip(n_heads.names(), n_heads, strict=True)):
-        yield from ((name, block, head) for head in range(n))
-
-
-def _grid(title: str, n_heads: HeadCounts, cells: Sequence[Sequence[Any]], form: Form, *notes: str) -> Table:
-    width = max(n_heads, default=0)
-    shape = (Column("layer"), *(Column(str(head + 1), form, "right") for head in range(width)))
-    rows = [
-        (name, *row, *[None] * (width - len(row)))
-        for name, row in zip(n_heads.names(), cells, strict=True)
-        if any(cell is not None for cell in row)
-    ]
-    return Table(title, shape, tuple(rows), notes)

@@ -1,6 +1,5 @@
 """From scores to masks: which heads go first."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,24 +65,27 @@ def select(
         raise NotFiniteError("scores must be finite to be put in order; got NaN or infinity")
     gone = scores.gone if gone is None else gone | scores.gone
     check_count(n_pruned, gone, min_per_layer)
-    left = [n - len(row) for n, row in zip(gone.n_heads, gone.by_block(), strict=True)]
-    least = [min(min_per_layer, n) for n in left]
+    left = np.array([keep.sum() for keep in gone.keep()], dtype=int)
+    least = np.minimum(left, min_per_layer)
     pruned = set(gone)
-    for unit in _ranked(scores, [frozenset([head]) for head in ~gone] if units is None else units, gone):
+
+    def rank(unit: frozenset[Head]) -> tuple[float, Head]:
+        return float(np.mean([scores.values[block][head] for block, head in sorted(unit)])), min(unit)
+
+    there = (unit - gone.pruned for unit in (alone(~gone) if units is None else units))
+    for unit in sorted(filter(None, there), key=rank):
         if len(pruned) + len(unit) > n_pruned:
             break
-        losses = Counter(block for block, _ in unit)
-        if all(left[block] - n >= least[block] for block, n in losses.items()):
+        fewer = left - np.bincount([block for block, _ in unit], minlength=len(left))
+        if (fewer >= least).all():
             pruned |= unit
-            for block, n in losses.items():
-                left[block] -= n
+            left = fewer
     return HeadMask(gone.n_heads, frozenset(pruned))
 
 
-def _ranked(scores: HeadScores, units: Sequence[frozenset[Head]], gone: HeadMask) -> list[frozenset[Head]]:
-    """What is left of the units, lowest mean score first; ties in order of their first heads."""
-    there = [unit for unit in (unit - gone.pruned for unit in units) if unit]
-    return sorted(there, key=lambda unit: (np.mean([scores.values[b][h] for b, h in sorted(unit)]), min(unit)))
+def alone(heads: HeadMask) -> list[frozenset[Head]]:
+    """These heads as units of one."""
+    return [frozenset([head]) for head in heads]
 
 
 def step_counts(gone: HeadMask, n_steps: int, among: HeadMask | None = None) -> list[int]:
@@ -96,8 +98,7 @@ def step_counts(gone: HeadMask, n_steps: int, among: HeadMask | None = None) -> 
     """
     among = HeadMask.all(gone.n_heads) if among is None else among
     beside, lost = len(gone - among), len(gone & among)
-    fractions = (step / n_steps for step in range(n_steps + 1))
-    return [beside + max(lost, count_for_fraction(len(among), fraction)) for fraction in fractions]
+    return [beside + max(lost, count_for_fraction(len(among), step / n_steps)) for step in range(n_steps + 1)]
 
 
 def lowest_first(
@@ -115,17 +116,12 @@ def lowest_first(
         NotFiniteError: If a score is NaN or infinite.
     """
     gone = gone | scores.gone
-    most = _most(gone, min_per_layer)
-    counts = [n for n in step_counts(gone, n_steps, among) if n <= most]
-    units = alone(among) if units is None else units
+    counts = [n for n in step_counts(gone, n_steps, among) if n <= _most(gone, min_per_layer)]
+    if units is None and among is not None:
+        units = alone(among)
     return [select(scores, n, min_per_layer=min_per_layer, gone=gone, units=units) for n in counts]
 
 
-def alone(among: HeadMask | None) -> list[frozenset[Head]] | None:
-    """The heads that may go as units of one, for `select`; None for all."""
-    return None if among is None else [frozenset([head]) for head in among]
-
-
 def _most(gone: HeadMask, min_per_layer: int) -> int:
-    left = [n - len(row) for n, row in zip(gone.n_heads, gone.by_block(), strict=True)]
-    return gone.n_total - sum(min(min_per_layer, n) for n in left)
+    """Heads that can be pruned, those that are gone included."""
+    return gone.n_total - sum(min(min_per_layer, int(keep.sum())) for keep in gone.keep())

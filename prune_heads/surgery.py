@@ -19,8 +19,8 @@ from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, units
+from prune_heads.anatomy.context import stay_dense
 from prune_heads.anatomy.locate import leave_record, models_inside
-from prune_heads.anatomy.multihead import stay_dense
 from prune_heads.anatomy.narrowed import Count, OwnCounts, compute_with
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask

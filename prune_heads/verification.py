@@ -21,7 +21,7 @@ from prune_heads.checkpoints import load_pruned, save_pruned
 from prune_heads.errors import NotExactError, PruneHeadsError, UnsupportedModelError, first_line
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, Heads, as_mask
-from prune_heads.probe import compared, prove_gates
+from prune_heads.probe import apart, compared, prove_gates
 from prune_heads.surgery import remove_heads, zero_heads
 
 TOLERANCE = 1e-5
@@ -112,7 +112,7 @@ def try_heads(model: nn.Module, inputs: Inputs, heads: HeadMask, *, load: bool =
         for block, named in zip(attention_blocks(zeroed_by_hand), heads.by_block(), strict=True):
             block.output.weight[:, block.output.dimensions(block.places(named))] = 0
     found, truth = Verification(heads), outputs(zeroed_by_hand, inputs)
-    if _apart(truth, outputs(model, inputs)) <= TOLERANCE:
+    if apart(truth, outputs(model, inputs)) <= TOLERANCE:
         found.faults["gate"] = f"the heads {heads} change nothing"
 
     def gate() -> list[Tensor]:
@@ -127,8 +127,8 @@ def try_heads(model: nn.Module, inputs: Inputs, heads: HeadMask, *, load: bool =
     }
     for name in ways if load else list(ways)[:-1]:
         try:
-            found.differences[name] = apart = _apart(ways[name](), truth)
-            if not apart <= TOLERANCE:
+            found.differences[name] = apart(ways[name](), truth)
+            if not found.differences[name] <= TOLERANCE:
                 found.faults[name] = f"{name} is not as zeroed columns of W_O"
         except PruneHeadsError as error:
             found.refused[name] = first_line(error).rsplit(": ", 1)[-1]
@@ -167,11 +167,3 @@ def _loaded(model: nn.Module, heads: HeadMask) -> nn.Module:
         loaded = load_pruned(Path(folder) / "model")
     loaded.set_attn_implementation(model.config._attn_implementation)
     return loaded.to(model.device)
-
-
-def _apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """The largest difference, as a share of the largest value of `b` or of 1; infinite for other shapes."""
-    if [x.shape for x in a] != [y.shape for y in b]:
-        return float("inf")
-    scale = max(1.0, *(float(y.abs().max()) for y in b))
-    return max(float((x - y).abs().max()) for x, y in zip(a, b, strict=True)) / scale

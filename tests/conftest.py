@@ -6,16 +6,16 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+# Many tests start processes of the program: they keep what they compile, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Read by huggingface_hub when it is first imported: no test may reach out to a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Read by Ray: its workers step back behind everything else, which on two busy cores means that they hardly run.
@@ -31,8 +31,11 @@ from suite_times import SuiteTimes
 
 if TYPE_CHECKING:
     from forked import Ended
+    from hub_stub import HubAddress, Online
     from typer import Typer
     from typer.testing import Result
+
+sys.dont_write_bytecode = False
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -40,6 +43,23 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(SuiteTimes())
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers for all tests; files and tests that are named run in this process, where a debugger reaches them."""
+    return 2 if config.args == config.getini("testpaths") else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow begins first, and tests that share a fixture of their module go to one worker, which makes it once.
+
+    Without `--dist loadgroup` the groups mean nothing.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(fixture[-1].scope == "module" for fixture in fixtures) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 def pytest_collection_finish() -> None:
@@ -182,24 +202,21 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., "Result"]:
     return run
 
 
-@pytest.fixture
-def serve() -> Callable[..., AbstractContextManager[tuple[str, list[str]]]]:
-    """`with serve(files, sha) as (address, requests)`: a hub for the length of the block."""
-    from hub_stub import serve_repository
+@pytest.fixture(scope="session")
+def hub() -> Iterator["HubAddress"]:
+    """Where a hub can be served; else connections are refused."""
+    from hub_stub import HubAddress
 
-    return serve_repository
-
-
-@pytest.fixture
-def refusing() -> str:
-    """The address of a hub that refuses connections."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+    address = HubAddress()
+    yield address
+    address.close()
 
 
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """The address of a hub that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+@pytest.fixture(scope="session")
+def online(hub: "HubAddress", tmp_path_factory: pytest.TempPathFactory) -> Iterator["Online"]:
+    """Runs commands and scripts that know this hub: `online.run("run", home=folder)`."""
+    from hub_stub import Online
+
+    process = Online(tmp_path_factory.mktemp("online"), hub)
+    yield process
+    process.close()

@@ -26,15 +26,22 @@ class Ended:
 class Forked:
     """A running `prune-heads`."""
 
-    def __init__(self, streams: Path, *words: object, before: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        streams: Path,
+        *words: object,
+        before: Callable[[], None] = lambda: None,
+        program: Callable[[], None] = main,
+    ) -> None:
         """Start it.
 
         Args:
             streams: A new folder for what it prints.
             words: Its arguments.
             before: Called in the new process first, e.g. to limit it.
+            program: What runs instead.
         """
-        self.streams = streams
+        self.streams, self.program = streams, program
         streams.mkdir(parents=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of threads, a test worker's
@@ -66,7 +73,8 @@ class Forked:
         sys.argv = ["prune-heads", *map(str, words)]
         try:
             before()
-            main()
+            self.program()
+            return 0
         except SystemExit as end:
             return int(end.code or 0)
         except BaseException:

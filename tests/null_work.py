@@ -1,11 +1,13 @@
 """A worker on a sweep of null trials, in this process."""
 
+from functools import partial
+
 from null_trial import KNOWN, begin
 
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.pool import Link, Pool
+from prune_heads.execution.pool import Pool
 from prune_heads.execution.spec import sweep_of
-from prune_heads.execution.worker import Worker
+from prune_heads.execution.worker import Worker, begin_trials
 
 
 def sweep(**content):
@@ -39,28 +41,21 @@ class Here(Pool):
     """A worker in this process, and the link to it: a double of processes, which take their time."""
 
     def start(self, number):
-        self.work, self.link = self.begin(number), Link(number)
-        self.answers = [None]
-        self.link.send = lambda unit: self.answers.append(self.outcome(unit))
-        self.link.receive = self.receive
-        self.link.kill = lambda: None
-        return self.link
+        self.number, self.work, self.answers = number, self.begin(number), [lambda: None]
+        return self
 
     def heard(self, seconds):
-        return self.links if self.answers else ()
+        return [self] if self.answers else ()
 
-    def outcome(self, unit):
-        try:
-            return self.work(unit)
-        except Exception as error:
-            return error
+    def send(self, unit):
+        self.answers.append(partial(self.work, unit))
 
     def receive(self):
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return self.answers.pop(0)()
+
+    def kill(self):
+        pass
 
 
 def here(begin, n):
-    return Here(begin, 1)
+    return Here(partial(begin_trials, begin, None, ()), 1)

@@ -51,7 +51,7 @@ def calls(monkeypatch):
     """Every timing that is asked for; the sides take the seconds of `SECONDS` in turn."""
     asked, seconds = [], {name: itertools.cycle(each) for name, each in SECONDS.items()}
 
-    def timed(contest, race, name, n_passes, device):
+    def timed(contest, race, name, n_passes):
         asked.append((race.lengths, race.batch_size, name, n_passes))
         return next(seconds[name])
 
@@ -129,7 +129,7 @@ def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(contest, monkeyp
         model.register_forward_hook(lambda m, args, output: events.append(output.logits))
     for name in SIDES:
         events.clear()
-        assert module._seconds(contest, Race("real", 1, inputs), name, 2, torch.device("cpu")) == 1
+        assert module._seconds(contest, Race("real", 1, inputs), name, 2) == 1
         shown = [event if isinstance(event, str) else "pass" for event in events]
         assert shown == ["synchronise", "clock", *["pass"] * 4, "synchronise", "clock"]
         logits[name] = events[2:4]
@@ -166,7 +166,7 @@ def test_layers_without_heads_do_not_attend(contest, monkeypatch):
     for name in SIDES:
         counted.clear()
         race = Race("fixed", 2, [{"input_ids": torch.full((2, 5), 7)}])
-        module._seconds(contest, race, name, 1, torch.device("cpu"))
+        module._seconds(contest, race, name, 1)
         heads[name] = [shape[1] for shape in counted]
     assert heads == {"original": [4, 4, 4], "masked": [4, 4, 4], "removed": [3, 4]}
 
@@ -217,19 +217,19 @@ def test_no_ceiling_where_multiply_adds_are_not_known():
     ],
 )
 def test_what_ceilings_leave_out_is_noted(model_type, said):
-    reporter, model = Silent(), tiny_of(model_type)
-    module._note_ceilings(Contest(model, model, MASK), reporter)
-    assert len(reporter.notes) == bool(said)
-    assert said in "".join(reporter.notes)
+    model = tiny_of(model_type)
+    note = module.about_ceilings(Contest(model, model, MASK))
+    assert bool(note) == bool(said)
+    assert said in note
 
 
 def test_no_ceiling_for_a_language_model():
     model = AutoModelForCausalLM.from_config(tiny_config("gpt2")).eval()
-    contest, reporter = Contest(model, model, MASK), Silent()
+    contest = Contest(model, model, MASK)
     inputs = [{"input_ids": torch.ones(1, 9, dtype=torch.long)}]
     assert ceiling(contest, Race("fixed", 1, inputs)) is None
-    module._note_ceilings(contest, reporter)
-    assert reporter.notes == ["no ceilings: bench gives them for classifiers; prune-heads info counts a language model"]
+    said = "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
+    assert module.about_ceilings(contest) == said
 
 
 @pytest.mark.parametrize(

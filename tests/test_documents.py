@@ -19,7 +19,9 @@ from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
 from prune_heads.options import Setup
 from prune_heads.reporting import folders
-from prune_heads.reporting.figures import curve_figure, heat_map, save, sweep_figure
+from prune_heads.reporting.figures import save
+from prune_heads.reporting.figures.curves import curve_figure, sweep_figure
+from prune_heads.reporting.figures.heads import heat_map
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.sweep import results_csv, results_page
 from prune_heads.reporting.terminal import run_page

@@ -298,7 +298,7 @@ def test_results_show_in_a_terminal_a_notebook_and_pandas(ev):
         shown, html = printed(result), result._repr_html_()
         assert html.startswith("<table>")
         assert html.count("<tr>") == len(result.table().rows) + 1
-        assert result.table().rows[-1][0] in shown
+        assert result.table().texts()[-1][0] in shown
         assert len(result.to_pandas()) > 0
         json.dumps(result.to_json())
 

@@ -1,7 +1,6 @@
 """Checkpoints for other software: dense ones of every type that heads are removed from, and ONNX."""
 
 import copy
-import importlib.util
 
 import numpy as np
 import onnxruntime
@@ -14,15 +13,15 @@ from transformers import AutoModelForSequenceClassification
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
 from prune_heads.checkpoints import Checkpoint, fingerprint, linear_maps
 from prune_heads.checkpoints import onnx as onnx_module
-from prune_heads.checkpoints.dense import dense_model
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.checkpoints.onnx import ONNX_FILE, run_onnx, write_onnx
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.errors import CheckpointError, ExportError, NotFiniteError
 from prune_heads.heads import HeadMask
 from prune_heads.studies import exporting
-from prune_heads.studies.exporting import export, random_batches, require
+from prune_heads.studies.exporting import export, random_batches
 
 REMOVED = [row["type"] for row in committed_table()["models"] if row["remove"] and row["classifier"]]
 
@@ -285,15 +284,6 @@ def test_large_models_get_a_file_of_weights(tmp_path, monkeypatch):
     assert files[f"{ONNX_FILE}.data"] > files[ONNX_FILE]
     (got,) = run_onnx(tmp_path, [tiny_inputs()])
     assert np.abs(got - logits(model).numpy()).max() < 1e-4
-
-
-def test_what_is_not_installed_is_named(monkeypatch):
-    require("onnx")
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
-    with pytest.raises(ExportError, match=r"not installed: onnxruntime\. pip install 'prune-heads\[onnx\]'"):
-        require("onnx")
-    require("dense")
 
 
 def test_a_reloaded_checkpoint_is_as_good_as_the_model(tmp_path):

@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from loading import load_classifier
+from loading import load_classifier, load_to_finetune
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
 from prune_heads.execution.claims import NAME, Claims, Owner, held
 from prune_heads.objectives.batches import Batches
@@ -18,9 +17,8 @@ from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Silent
 from prune_heads.reporting.folders import finetuning_files
 from prune_heads.studies.finetuning import finetune, finetune_into
-from prune_heads.studies.saves import last_whole
 from prune_heads.studies.setup import load_split, load_subject
-from prune_heads.studies.training import _Order, _Watch
+from prune_heads.studies.training import _Order, _Watch, last_whole
 
 LABELS = ("negative", "positive")
 SETUP = Setup("mini", "mini-sentiment", max_examples=96)
@@ -84,11 +82,11 @@ def test_a_head_for_other_labels_is_drawn_and_named_by_them(sentiment, labels, n
 
 def test_a_model_without_a_head_gets_one_and_learns(headless, tmp_path):
     setup = Setup(str(headless), "mini-sentiment", max_examples=480)
-    found = finetune(setup, QUICK, tmp_path / "work", Silent())
-    assert found.record["drawn"] == ["classifier.bias", "classifier.weight"]
-    assert [epoch["epoch"] for epoch in found.record["epochs"]] == [1, 2]
-    assert found.record["epochs"][1]["loss"] < found.record["epochs"][0]["loss"]
-    assert found.record["metrics"]["validation"]["accuracy"] > 0.8
+    _, record = finetune(setup, QUICK, tmp_path / "work", Silent())
+    assert record["drawn"] == ["classifier.bias", "classifier.weight"]
+    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
+    assert record["epochs"][1]["loss"] < record["epochs"][0]["loss"]
+    assert record["metrics"]["validation"]["accuracy"] > 0.8
 
 
 def test_weights_that_are_no_head_must_be_there(headless):
@@ -112,7 +110,7 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
         return batch
 
     monkeypatch.setattr(Batches, "batch", spy)
-    trained = finetune(setup, recipe, tmp_path / "work", Silent()).classifier.model
+    trained = finetune(setup, recipe, tmp_path / "work", Silent())[0].model
     assert sorted(i for batch in seen[:4] for i in batch.index) == list(range(64))
     assert len(seen) == 8
     model = load_classifier("mini", task="mini-sentiment").model.train()

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from loading import load_classifier
+from loading import load_classifier, load_to_finetune
 from spoiled import edit, logits, refuse, saved
 from tiny import tiny_model
 from transformers import (
@@ -23,7 +23,6 @@ from transformers import (
     ModernBertForTokenClassification,
 )
 
-from prune_heads.checkpoints.to_finetune import load_to_finetune
 from prune_heads.errors import CheckpointError, PruneHeadsError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.tasks.task import load_task

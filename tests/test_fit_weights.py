@@ -4,13 +4,11 @@ import json
 
 import pytest
 import torch
-from loading import load_language_model
+from loading import load_language_model, load_to_finetune
 from safetensors.torch import load_file, save_file
 from spoiled import QUERY, SHARDS, codes, edit, logits, refuse, rewrite, saved, shard
 from tiny import tiny_model
 from tiny_texts import save_language_model, tiny_language_model
-
-from prune_heads.checkpoints.to_finetune import load_to_finetune
 
 
 @pytest.mark.parametrize(
@@ -58,10 +56,10 @@ def test_shards_must_all_be_there_and_hold_each_weight_once(checkpoint, copy):
     save_file(second | {QUERY: second.get(QUERY, torch.ones(32, 32))}, copy / SHARDS[1], {"format": "pt"})
     first = load_file(copy / SHARDS[0])
     save_file(first | {QUERY: torch.zeros(32, 32)}, copy / SHARDS[0], {"format": "pt"})
-    refuse(copy, rf"stored once; copy has {QUERY} in {SHARDS[0]} and in {SHARDS[1]}")
+    refuse(copy, rf"stored once.* copy has {QUERY} \({SHARDS[0]}, {SHARDS[1]}\) twice")
     (copy / SHARDS[1]).unlink()
-    refuse(copy, f"names must be in the folder; copy lacks {SHARDS[1]}")
-    for map_, said in (([1], "must say in 'weight_map'"), ({"foo": SHARDS[0]}, "no file holds: foo")):
+    refuse(copy, rf"in the file that .* names; copy has no .* \({SHARDS[1]}\)")
+    for map_, said in (([1], "must say in 'weight_map'"), ({"foo": SHARDS[0]}, "copy has no foo")):
         index.write_text(json.dumps({"metadata": {}, "weight_map": map_}))
         refuse(copy, said)
 

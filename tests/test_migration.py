@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel, GPT2LMHea
 import prune_heads
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.cli.app import app
-from prune_heads.migration.uses import FUNCTIONS, MASKS, STILL_THERE, USES
+from prune_heads.migration.uses import FUNCTIONS, MASKS, STILL_THERE, cures
 
 BERT = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 BERT |= {"intermediate_size": 16, "max_position_embeddings": 32}
@@ -140,7 +140,7 @@ def trials(tmp_path):
 
 
 def test_every_use_does_what_its_row_says(trials):
-    said = {use: re.findall(r"ignored|\w+Error", row.effect) for use, row in USES.items()}
+    said = {use: re.findall(r"ignored|\w+Error", row["effect"]) for use, row in cures().items()}
     tried = {use: [{outcome(trial) for trial in group} for group in groups] for use, groups in trials.items()}
     assert tried == {use: [{word} for word in words] for use, words in said.items()}
 
@@ -155,9 +155,9 @@ def test_what_is_still_there_is_there():
         assert callable(getattr(importlib.import_module(module), name))
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("use", cures())
 def test_what_to_write_instead_exists(use):
-    text = USES[use].instead
+    text = cures()[use]["instead"]
     known = {*prune_heads.__all__, *(field.name for field in dataclasses.fields(AttentionBlock))}
     assert set(re.findall(r"\b[a-z]+_[a-z_]+\b", text)) <= known | {"pytorch_utils"}
     commands = typer.main.get_command(app).commands

@@ -8,15 +8,14 @@ import time
 import pytest
 
 from prune_heads.errors import DataError
-from prune_heads.migration import Finding, examine
-from prune_heads.migration.syntax import parse, uses_in
-from prune_heads.migration.uses import MASKS, USES
+from prune_heads.migration import examine, parse
+from prune_heads.migration.uses import MASKS, Module, cures
 
 MASKED = "model(head_mask=1)"
 
 
 def found(source):
-    return uses_in(parse(source))
+    return Module(parse(source)).uses()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,7 @@ def found(source):
 )
 def test_a_use_is_found(source, uses):
     assert sorted(use for _, use in found(source)) == sorted(uses)
-    assert set(uses) <= set(USES)
+    assert set(uses) <= set(cures())
 
 
 @pytest.mark.parametrize(
@@ -93,9 +92,9 @@ def test_configurations_are_found_by_key_and_line(tmp_path):
     )
     (tmp_path / "empty.json").write_text('{"pruned_heads": {}, "x": NaN}')
     report = examine([tmp_path])
-    where = [(found.file.rpartition("/")[2], found.line, found.use) for found in report.findings]
+    where = [(found["file"].rpartition("/")[2], found["line"], found["use"]) for found in report["findings"]]
     assert where == [("a.toml", n, '"pruned_heads":') for n in (4, 5, 8)] + [("config.json", 2, '"pruned_heads":')]
-    assert (report.unreadable, report.n_files) == ([], 3)
+    assert (report["unreadable"], report["n_files"]) == ([], 3)
 
 
 def notebook(*sources):
@@ -115,9 +114,9 @@ def test_the_code_cells_of_a_notebook_are_one_module(tmp_path):
         )
     )
     report = examine([tmp_path])
-    places = [(found.cell, found.line, found.use) for found in report.findings]
+    places = [(found["cell"], found["line"], found["use"]) for found in report["findings"]]
     assert places == [(3, 3, "prune_layer()"), (5, 4, "head_mask=")]
-    assert [(broken.cell, broken.reason) for broken in report.unreadable] == [
+    assert [(broken["cell"], broken["reason"]) for broken in report["unreadable"]] == [
         (6, "not Python 3: line 1: '(' was never closed")
     ]
 
@@ -141,12 +140,13 @@ def test_a_file_that_cannot_be_parsed_does_not_stop_the_rest(tmp_path):
     (tmp_path / "harmless.py").write_bytes(b"print 'x'")
     (tmp_path / "k.py").write_bytes(b"# -*- coding: latin-1 -*-\nx = '\xff\\d'; model(head_mask=x)")
     report = examine([tmp_path])
-    assert report.findings == [Finding(str(tmp_path / "k.py"), None, 2, "head_mask=")]
-    assert [row.file for row in report.unreadable] == [str(tmp_path / name) for name in broken]
-    kinds = [row.reason.partition(":")[0] for row in report.unreadable]
+    found = {"file": str(tmp_path / "k.py"), "cell": None, "line": 2, "use": "head_mask="}
+    assert report["findings"] == [found | cures()["head_mask="]]
+    assert [row["file"] for row in report["unreadable"]] == [str(tmp_path / name) for name in broken]
+    kinds = [row["reason"].partition(":")[0] for row in report["unreadable"]]
     assert kinds == ["not Python 3"] * 5 + ["not JSON"] * 3 + ["not a notebook"] * 2 + ["not TOML"]
-    assert all("\n" not in row.reason for row in report.unreadable)
-    assert report.n_files == 13
+    assert all("\n" not in row["reason"] for row in report["unreadable"])
+    assert report["n_files"] == 13
 
 
 def test_folders_are_walked_in_order_and_environments_passed_by(tmp_path, monkeypatch):
@@ -160,17 +160,17 @@ def test_folders_are_walked_in_order_and_environments_passed_by(tmp_path, monkey
     (tmp_path / "conda/conda-meta").mkdir()
     (tmp_path / "b/loop").symlink_to(tmp_path)
     (tmp_path / "b/gone.py").symlink_to(tmp_path / "nowhere")
-    files = [found.file for found in examine([type(tmp_path)(".")]).findings]
+    files = [found["file"] for found in examine([type(tmp_path)(".")])["findings"]]
     assert files == ["a.py", "b/a.py", "b/z.py", "b/c/d.py"]
     twice = examine([type(tmp_path)("b/../a.py"), tmp_path / "a.py", type(tmp_path)("venv")])
-    assert [found.file for found in twice.findings] == ["b/../a.py", "venv/lib/a.py"]
+    assert [found["file"] for found in twice["findings"]] == ["b/../a.py", "venv/lib/a.py"]
 
 
 def test_a_large_file_is_searched_to_its_end_and_an_empty_one_at_all(tmp_path):
     (tmp_path / "a.py").write_text("#" * (5 << 20) + "\nmodel(head_mask=1)")
     (tmp_path / "b.py").touch()
     report = examine([tmp_path])
-    assert [(found.line, report.n_files) for found in report.findings] == [(2, 2)]
+    assert [(found["line"], report["n_files"]) for found in report["findings"]] == [(2, 2)]
 
 
 def test_paths_must_be_there_and_of_a_known_kind(tmp_path):

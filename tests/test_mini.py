@@ -17,7 +17,7 @@ from prune_heads.errors import CheckpointError
 from prune_heads.evaluator import Evaluator
 from prune_heads.mini import read
 from prune_heads.statistics import METRICS
-from prune_heads.studies.train_mini import N_EXAMPLES, _reshuffled, train
+from prune_heads.studies.train_mini import N_EXAMPLES, _shuffled, train
 from prune_heads.tasks.spec import MINI, TASKS
 
 LABELLED = [task for task in MINI if TASKS[task].labels]
@@ -149,11 +149,11 @@ def test_training_is_reproducible(tmp_path):
 
 def test_each_epoch_is_the_training_split_in_another_order():
     columns = cached("mini-paraphrase", "train")
-    examples = _reshuffled("mini-paraphrase", 0)
-    rows = [list(zip(*each.values(), strict=True)) for each in (columns, examples(0), examples(1))]
+    first, second = (_shuffled(columns, 0, epoch) for epoch in (0, 1))
+    rows = [list(zip(*each.values(), strict=True)) for each in (columns, first, second)]
     assert rows[0] != rows[1] != rows[2]
     assert sorted(rows[0]) == sorted(rows[1]) == sorted(rows[2])
-    assert examples(1) == _reshuffled("mini-paraphrase", 0)(1) != _reshuffled("mini-paraphrase", 1)(1)
+    assert second == _shuffled(columns, 0, 1) != _shuffled(columns, 1, 1)
 
 
 def test_training_writes_what_is_shipped(tmp_path):

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from prune_heads.checkpoints import Checkpoint
-from prune_heads.checkpoints.random_texts import random_texts
+from prune_heads.checkpoints.tokenizer import random_texts
 from prune_heads.coverage.tiny import tiny_model
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.studies import pruning

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, surgery, zero_heads
 from prune_heads.checkpoints import fingerprint, write_pruned
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import inputs_for, tiny_inputs, tiny_model
 from prune_heads.errors import CheckpointError, HeadDescriptorError, UnsupportedModelError

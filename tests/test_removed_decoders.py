@@ -11,7 +11,7 @@ from transformers.models.auto import modeling_auto
 
 from prune_heads import attention_blocks, load_pruned, remove_heads, save_pruned
 from prune_heads.anatomy import FAMILIES
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnsupportedModelError

@@ -208,7 +208,7 @@ def test_what_is_absent_is_an_empty_store(store):
 
 
 def test_a_store_that_can_be_written_is_not_made_by_asking(store, tmp_path):
-    store.check_writable()
+    store.objects.check_writable()
     assert (everything(store), list(tmp_path.iterdir())) == ({}, [])
 
 

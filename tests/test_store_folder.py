@@ -139,7 +139,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 key = PredictionKey("m", "d", HeadMask((4,)), "float32")
 store.put(key, np.zeros((9, 2), np.float32), about={})
 logits = np.ones((900, 2), np.float32)
-for write in (lambda: store.put(key, logits, about={}), lambda: journal.write(0, logits), store.check_writable):
+for write in (lambda: store.put(key, logits, about={}), lambda: journal.write(0, logits), store.objects.check_writable):
     try:
         write()
     except StoreError as error:
@@ -167,7 +167,7 @@ def test_no_space_is_one_line_and_leaves_what_was_there(store):
 def test_a_store_below_a_file_is_refused_before_the_work(tmp_path, below):
     (tmp_path / "file").write_text("1")
     store = PredictionStore(tmp_path / "file" / below)
-    for write in (store.check_writable, lambda: store.put(KEY, LOGITS, about=ABOUT)):
+    for write in (store.objects.check_writable, lambda: store.put(KEY, LOGITS, about=ABOUT)):
         with pytest.raises(StoreError, match=r"must be writable.*file.* \((Not a directory|File exists)\)\. Free"):
             write()
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
@@ -186,7 +186,7 @@ if os.getuid() == 0:
 key = PredictionKey("m", "d", HeadMask((4,)), "float32")
 for root in (Path(sys.argv[1]), Path(sys.argv[1]) / "new"):
     store = PredictionStore(root)
-    for write in (store.check_writable, lambda: store.put(key, np.ones((9, 2), np.float32), about={})):
+    for write in (store.objects.check_writable, lambda: store.put(key, np.ones((9, 2), np.float32), about={})):
         try:
             write()
         except StoreError as error:

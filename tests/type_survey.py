@@ -15,7 +15,7 @@ import torch
 from type_variants import variants
 
 from prune_heads.anatomy import FAMILIES
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage.tiny import Padding, Sizes, inputs_for, tiny_model
 from prune_heads.coverage.trial import Outcome, all_types, row_of, try_model
 

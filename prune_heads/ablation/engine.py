@@ -88,7 +88,7 @@ def _compute(
     predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int | None, compiled: bool
 ) -> dict[HeadMask, Kept]:
     batches, reporter = predictions.batches, predictions.reporter
-    predictions.store.check_writable()
+    predictions.store.objects.check_writable()
     predictions.subject.prove_gates(batches)
     memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
     journal, masks = _journal(predictions, wanted, missing, memory, compiled)

@@ -1,10 +1,12 @@
-"""`Layout`: where the attention of a model type is and what its heads own. The types are data, in `families.toml`."""
+"""`Layout`: where attention is and what its heads own, for model types (data, in `families.toml`) and own classes."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
+
+from torch import nn
 
 Kind = Literal["self", "cross"]
 Stack = Literal["encoder", "decoder"]
@@ -14,9 +16,6 @@ Stack = Literal["encoder", "decoder"]
 class Layout:
     """One kind of attention block of a family."""
 
-    pattern: str
-    """Regular expression that a module path must end with; its groups are the layer, from 0. Empty where modules are
-    found by their class."""
     qkv: str
     """Paths of W_Q, W_K and W_V from the block, each a linear map or a parameter; `a|b` for whichever is there. Equal
     paths mean that it holds several of them, in this order; one path alone, all three. A parameter of three dimensions
@@ -25,6 +24,9 @@ class Layout:
     """Path of W_O from the block."""
     counted_by: str
     """Path of the attribute that holds the number of heads, or their dimensions, as it is used."""
+    pattern: str = ""
+    """Regular expression that a module path must end with; its groups are the layer, from 0. Empty where modules are
+    found by their class."""
     n_heads: int | None = None
     """The number of heads, where no attribute holds it."""
     counts_dimensions: bool = False
@@ -99,3 +101,56 @@ FAMILIES: Mapping[str, tuple[Layout, ...]] = dict(
 
 UNKNOWN: Mapping[str, str] = _TABLE["unknown"]
 """Types with a sequence classifier whose heads are not understood, and why: refused, never guessed."""
+
+TORCH = next(_layouts({"like": "torch"}))
+"""Of `nn.MultiheadAttention`."""
+
+DESCRIBED: dict[type[nn.Module], Layout] = {}
+"""Attention classes of the user's own -> how they are laid out."""
+
+
+def describe_attention(
+    attention: type[nn.Module],
+    *,
+    query: str,
+    key: str,
+    value: str,
+    output: str,
+    n_heads: str | int,
+    n_kv_heads: str = "",
+    width: str = "",
+    interleaved: bool = False,
+    kind: Kind = "self",
+    stack: Stack = "encoder",
+) -> None:
+    """Describe where the heads of your own attention class are; all modules of exactly this class are then found.
+
+    W_O must be called as a module, with the heads' outputs side by side, `(batch, tokens, n_heads * head_dim)`.
+    To have heads removed, the forward must go by the attributes named here, which follow.
+
+    Args:
+        attention: The class; a second description replaces the first.
+        query: Path of W_Q, an `nn.Linear`, from the module. Equal paths for W_Q, W_K and W_V: one map that holds them
+            in this order.
+        key: Path of W_K.
+        value: Path of W_V.
+        output: Path of W_O.
+        n_heads: Attribute that holds the number of heads; or the number itself, then heads cannot be removed.
+        n_kv_heads: Attribute that holds the number of key and value heads, if heads share them by groups.
+        width: Attribute that holds `n_heads * head_dim`, if the forward needs it.
+        interleaved: Whether a map that holds several projections keeps them head by head.
+        kind: `cross` for attention to another sequence.
+        stack: `decoder` for blocks of a decoder beside an encoder.
+    """
+    counted = n_heads if isinstance(n_heads, str) else ""
+    DESCRIBED[attention] = Layout(
+        qkv=f"{query} {key} {value}",
+        output=output,
+        counted_by=counted,
+        n_heads=None if counted else int(n_heads),
+        counters=tuple(name for name in (counted, n_kv_heads, width) if name),
+        interleaved=interleaved,
+        kind=kind,
+        stack=stack,
+        not_removed="" if counted else "its number of heads was given as a number, which no attribute can follow",
+    )

@@ -7,13 +7,13 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.block import AttentionBlock, Projection, at, named_modules, written
-from prune_heads.anatomy.families import FAMILIES, UNKNOWN, Layout
+from prune_heads.anatomy.families import DESCRIBED, FAMILIES, TORCH, UNKNOWN, Kind, Layout, Stack
 from prune_heads.anatomy.heads_of import owned_dimensions
-from prune_heads.anatomy.own import own_layout
 from prune_heads.descriptors import letter_of
 from prune_heads.errors import UnsupportedModelError
 
@@ -125,13 +125,51 @@ def _of_own(
     for name, module in named_modules(model):
         if f"{name}.".startswith(outside):
             continue
-        if described := own_layout(model, name, module, described_only=described_only):
+        if described := _own_layout(model, name, module, described_only=described_only):
             layout, whole = described
             of_kind = found[letter_of(layout.kind, layout.stack)]
             shown = f"{prefix}{name}" or type(module).__name__
             of_kind.append(_block(shown, len(of_kind), module, whole, layout))
     for blocks in found.values():
         yield from blocks
+
+
+def _own_layout(
+    model: nn.Module, name: str, module: nn.Module, *, described_only: bool
+) -> tuple[Layout, nn.Module] | None:
+    """How an attention module outside the families is laid out, and the layer around it; None for any other module.
+
+    Args:
+        model: That holds it.
+        name: Its path there.
+        module: The module; the layer is itself where it is not known.
+        described_only: Leave PyTorch's own out.
+
+    Raises:
+        UnsupportedModelError: If it is one of PyTorch's of a kind that is not handled.
+    """
+    if layout := DESCRIBED.get(type_before_parametrizations(module)):
+        return layout, module
+    if described_only or not isinstance(module, nn.MultiheadAttention):
+        return None
+    if type(module) is not nn.MultiheadAttention:
+        raise UnsupportedModelError(
+            f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose forward "
+            "may be another. Describe it with describe_attention"
+        )
+    other = ""
+    if module.in_proj_weight is None:
+        other = "its keys or values have another width than its queries (kdim, vdim)"
+    elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
+        other = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
+    if other:
+        raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {other}")
+    parent = written(model.get_submodule(name.rpartition(".")[0]) if name else model)
+    if not isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        return TORCH, module
+    stack: Stack = "decoder" if isinstance(parent, nn.TransformerDecoderLayer) else "encoder"
+    kind: Kind = "cross" if name.endswith("multihead_attn") else "self"
+    return replace(TORCH, kind=kind, stack=stack), parent
 
 
 def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -> Iterator[AttentionBlock]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.block import AttentionBlock
-from prune_heads.anatomy.multihead import keep_heads
+from prune_heads.anatomy.context import keep_heads
 from prune_heads.errors import UnsupportedModelError
 
 Count = tuple[nn.Module, str, int]

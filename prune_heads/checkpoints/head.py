@@ -2,13 +2,30 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from prune_heads.checkpoints.fit import PRETRAINING, UNUSED
 from prune_heads.checkpoints.language_model import Objective, check_causal, check_start, objective_of
 from prune_heads.errors import CheckpointError
+
+UNUSED = (
+    r"(^|\.)pooler\.",  # the first token's state for other heads; a head that needs it would own it
+    # Computed from the configuration, as files of older versions hold it.
+    r"(^|\.)(position_ids|token_type_ids|inv_freq|relative_position_index|num_batches_tracked)$",
+    r"(^|\.)(attn(\.attention)?\.bias|masked_bias)$",  # the causal mask of GPT and GPT-Neo, as older files hold it
+    r"(^|\.)((encoder|decoder)\.version|embed_positions\.weights)$",  # a number of fairseq's, and sinusoidal positions
+    # Heads of pre-training that give no tokens.
+    r"^(cls\.seq_relationship|sop_classifier|discriminator_predictions|mask_predictions)\.",
+)
+"""Patterns of weights that a checkpoint may hold besides those of the model, which no head needs."""
+
+_PRETRAINING = (
+    # Heads of pre-training, whose place the classification head takes; the last is DistilBERT's.
+    r"^(cls|lm_head|lm_predictions|predictions|generator_predictions|generator_lm_head|lm_loss|pred_layer)\.",
+    r"^vocab_(transform|layer_norm|projector)\.",
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +40,7 @@ class Head:
     """What the model is given: decides between tokenizer and image processor."""
     token: str | None = "pad"
     """Special token that the tokenizer must have: `pad`, `mask` or none."""
-    unused: tuple[str, ...] = tuple(PRETRAINING)
+    unused: tuple[str, ...] = (*UNUSED, *_PRETRAINING)
     """Patterns of weights that a checkpoint may hold beside those of the model."""
     cure: str = "Fine-tune it on the task first, or name one that is"
     """For a checkpoint whose head was not trained."""
@@ -41,22 +58,13 @@ HeadOf = Callable[[PreTrainedConfig, str], Head]
 
 CLASSIFICATION = Head("AutoModelForSequenceClassification")
 
-
-def _language_model(auto: str, token: str | None, check: Callable[[PreTrainedModel], Any]) -> Head:
-    return Head(
-        auto,
-        "language-modelling head",
-        token=token,
-        unused=tuple(UNUSED),
-        cure="Name the checkpoint as it was pretrained",
-        prepare=check,
-    )
-
-
+_language_model = partial(
+    Head, name="language-modelling head", unused=UNUSED, cure="Name the checkpoint as it was pretrained"
+)
 LANGUAGE_MODELS: Mapping[Objective, Head] = {
-    "causal": _language_model("AutoModelForCausalLM", None, check_causal),
-    "masked": _language_model("AutoModelForMaskedLM", "mask", lambda model: None),
-    "seq2seq": _language_model("AutoModelForSeq2SeqLM", "pad", check_start),
+    "causal": _language_model("AutoModelForCausalLM", token=None, prepare=check_causal),
+    "masked": _language_model("AutoModelForMaskedLM", token="mask", prepare=lambda model: None),
+    "seq2seq": _language_model("AutoModelForSeq2SeqLM", prepare=check_start),
 }
 
 

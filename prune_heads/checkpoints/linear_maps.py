@@ -21,7 +21,8 @@ class OneDnnLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # nn.Linear's own name
         """`(..., in_features)` -> `(..., out_features)`."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_faster(input):
+        is_faster = input.device.type == "cpu" and input.dtype in _faster_dtypes() and input.numel() > 0
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not is_faster:
             return super().forward(input)
         mapped: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
         return mapped
@@ -44,14 +45,8 @@ def use_pytorch(model: nn.Module) -> None:
 
 def kernels() -> dict[str, str]:
     """Which library computes large linear maps of a loaded model on this machine's CPU, by precision."""
-    return {
-        str(dtype).removeprefix("torch."): "oneDNN" if dtype in _faster_dtypes() else "PyTorch"
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-
-
-def _is_faster(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in _faster_dtypes() and x.numel() > 0
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return {name: "oneDNN" if dtype in _faster_dtypes() else "PyTorch" for name, dtype in dtypes.items()}
 
 
 @cache
@@ -60,16 +55,11 @@ def _faster_dtypes() -> frozenset[torch.dtype]:
     ours = torch.ops.mkldnn
     if not torch.backends.mkldnn.is_available() or not hasattr(ours, "_linear_pointwise"):
         return frozenset()
-    faster = set()
-    if ours._is_mkldnn_bf16_supported():
-        faster.add(torch.bfloat16)
-    if torch.backends.cpu.get_cpu_capability() == "AVX512" and "AMD" in _cpu_name():
-        faster.add(torch.float32)
-    return frozenset(faster)
-
-
-def _cpu_name() -> str:
-    """Empty where this version of PyTorch cannot tell."""
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return ""
-    return str(torch.cpu.get_capabilities().get("cpu_name", ""))
+    # The older versions of PyTorch cannot tell the name.
+    about = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    is_amd = "AMD" in str(about.get("cpu_name", ""))
+    is_faster = {
+        torch.bfloat16: ours._is_mkldnn_bf16_supported(),
+        torch.float32: is_amd and torch.backends.cpu.get_cpu_capability() == "AVX512",
+    }
+    return frozenset(dtype for dtype, faster in is_faster.items() if faster)

@@ -1,7 +1,11 @@
-"""A checkpoint with its tokenizer: loaded by one function, whatever head its model has."""
+"""A checkpoint with its tokenizer: loaded with the head that it has, or with a new one to be fine-tuned."""
 
+import copy
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +17,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.anatomy.context import on_context
-from prune_heads.checkpoints.fit import check_class, check_weights, read_config
+from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf
 from prune_heads.checkpoints.language_model import Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
-from prune_heads.checkpoints.loading import find, folder_of, reading, revision_in_cache
-from prune_heads.checkpoints.pruned import has_removed_heads, load_pruned
-from prune_heads.checkpoints.random_texts import random_texts
-from prune_heads.checkpoints.tokenizer import check_tokenizer, load_tokenizer, settle
-from prune_heads.checkpoints.weight_files import check_weight_files
+from prune_heads.checkpoints.loading import find, folder_of, reading
+from prune_heads.checkpoints.pruned import heads_gone, load_pruned, read_model
+from prune_heads.checkpoints.tokenizer import TOKENIZER, TOKENIZER_FILES, check_tokenizer, lacking, random_texts, settle
 from prune_heads.errors import CheckpointError, first_line
 
 _PROBE_LENGTHS = (8, 6, 4)
@@ -86,6 +88,16 @@ class Checkpoint(NamedTuple):
         return sizes[0]
 
 
+class Learned(NamedTuple):
+    """What a model is fine-tuned for."""
+
+    labels: Sequence[str] | None
+    """By name; None for a score."""
+    problem: str = "single_label_classification"
+    """The `problem_type` of a head with labels."""
+
+
+# long: one checkpoint from its name to its last check
 def load_checkpoint(
     name: str,
     head: Head | HeadOf,
@@ -93,8 +105,9 @@ def load_checkpoint(
     task: str | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
+    learned: Learned | None = None,
 ) -> Checkpoint:
-    """Load a model that has a trained head.
+    """Load a model that has a trained head, or one to be fine-tuned.
 
     Args:
         name: A local folder (also one that `save_pruned` has written), a repository on the hub, or `mini`.
@@ -102,6 +115,9 @@ def load_checkpoint(
         task: The task's name, by which `mini` finds its checkpoint.
         dtype: Half-precision checkpoints are computed in float32 unless asked otherwise.
         trust_remote_code: Run code that a hub repository brings along.
+        learned: What the model is to be fine-tuned for. A head that it has for the same labels by name, in whatever
+            order, is kept; any other is drawn anew from PyTorch's generator, which the caller seeds. So is a pooler
+            that the checkpoint lacks.
 
     Raises:
         CheckpointError: Saying what the checkpoint lacks and what to do.
@@ -109,68 +125,105 @@ def load_checkpoint(
     source, shown = find(name, task)
     with reading(source, shown, trust_remote_code=trust_remote_code) as where:
         config, raw = read_config(source, shown, where)
-        wanted = head if isinstance(head, Head) else head(config, shown)
-        if wanted.prepare is None:
-            check_class(config, raw, shown, wanted.suffix, wanted.name)
-        reader = read_preprocessor(source, shown, wanted, where)
-        if isinstance(source, Path) and has_removed_heads(source):
+        head = under = head if isinstance(head, Head) else head(config, shown)
+        draw = None
+        if learned is not None:
+            under, draw = _new_head(config, head, learned)
+        elif head.prepare is None:
+            check_class(config, raw, shown, head)
+        reader, drawn = _read_preprocessor(source, shown, head, where), set[str]()
+        if not isinstance(source, Path) or not heads_gone(source):
+            auto = getattr(transformers, head.auto)
+            model, drawn = read_model(auto, source, shown, config, under, dtype, where, draw=draw)
+        elif learned is None:
             model = load_pruned(source, dtype=dtype)
         else:
-            model, info, stored = read_model(source, shown, config, wanted, dtype, where)
-            check_weights(model, info, shown, stored=stored, unused=wanted.unused, head=wanted.name, cure=wanted.cure)
-    loaded = finished(model, reader, source, shown, raw, wanted)
-    use_onednn(model)
-    if wanted.prepare is not None:
-        wanted.prepare(model)
-    elif not config.architectures:
-        note = f"config.json names no class in 'architectures'; {type(model).__name__} is taken"
-        loaded = loaded._replace(notes=(note, *loaded.notes))
-    return loaded
-
-
-def read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:
-    """The tokenizer or image processor, as it is."""
-    if head.reads == "image":
-        return _image_processor(source, name, where)
-    return load_tokenizer(source, name, where)
-
-
-def _image_processor(source: Path | str, name: str, where: dict[str, Any]) -> Any:
-    try:
-        return transformers.AutoImageProcessor.from_pretrained(source, **where)
-    except ImportError as error:
-        raise CheckpointError(
-            f"the image processor of {name} must be one that the installed packages can run; transformers says: "
-            f"{first_line(error)}. Install the torchvision that is made for your torch"
-        ) from error
-    except (OSError, ValueError) as error:
-        if isinstance(source, Path) and not (source / "preprocessor_config.json").is_file():
-            raise CheckpointError(
-                f"a checkpoint must hold its image processor, preprocessor_config.json; {name} holds none. Copy the "
-                "file of the checkpoint that the model was trained from into the folder"
-            ) from error
-        raise
-
-
-def read_model(
-    source: Path | str, name: str, config: PreTrainedConfig, head: Head, dtype: torch.dtype, where: dict[str, Any]
-) -> tuple[PreTrainedModel, dict[str, Any], dict[str, str]]:
-    """The model, what transformers reports of loading it, and the types of the tensors in the files: unchecked."""
-    stored = check_weight_files(source if isinstance(source, Path) else None, name)
-    model, info = getattr(transformers, head.auto).from_pretrained(
-        source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
-    )
-    return model, info, stored or check_weight_files(folder_of(source), name)
-
-
-def finished(
-    model: PreTrainedModel, reader: Any, source: Path | str, name: str, raw: Mapping[str, Any], head: Head
-) -> Checkpoint:
-    """The checkpoint in evaluation mode, with its tokenizer checked and what was left open settled."""
-    notes = settle(model, reader, raw, pads=head.token is not None)
+            gone = f"{shown} has had heads removed"
+            raise CheckpointError(f"fine-tuning must start from a whole model; {gone}. Fine-tune first, then prune")
+    folder, notes = folder_of(source), settle(model, reader, raw, pads=head.token is not None)
     if head.reads == "text":
-        check_tokenizer(reader, model, name, folder=folder_of(source), token=head.token)
-    return Checkpoint(model.eval(), reader, name, revision_in_cache(source), notes)
+        check_tokenizer(reader, model, shown, folder, head.token)
+    if learned is None:
+        use_onednn(model)
+        if head.prepare is not None:
+            head.prepare(model)
+        elif not config.architectures:
+            notes = (f"config.json names no class in 'architectures'; {type(model).__name__} is taken", *notes)
+    revision = folder.name if folder is not None and isinstance(source, str) else None
+    return Checkpoint(model.eval(), reader, shown, revision, notes, tuple(sorted(drawn)))
+
+
+def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[str, Any]) -> Any:
+    """The tokenizer or image processor, as it is."""
+    is_image = head.reads == "image"
+    kind = transformers.AutoImageProcessor if is_image else transformers.AutoTokenizer
+    files = ("preprocessor_config.json",) if is_image else TOKENIZER_FILES
+    try:
+        return kind.from_pretrained(source, **where)
+    except Exception as error:
+        if is_image and isinstance(error, ImportError):
+            raise CheckpointError(
+                f"the image processor of {name} must be one that the installed packages can run; transformers says: "
+                f"{first_line(error)}. Install the torchvision that is made for your torch"
+            ) from error
+        if not isinstance(source, Path) or any((source / file).exists() for file in files):
+            raise
+        raise lacking(name, f"image processor, {files[0]}" if is_image else TOKENIZER) from error
+
+
+def _new_head(
+    config: Any, head: Head, learned: Learned
+) -> tuple[Head, Callable[[PreTrainedModel, dict[str, Any]], set[str]]]:
+    """What must be there under a head that is fine-tuned, and what draws it; the configuration is set to its labels."""
+    labels, problem = learned.labels, "regression" if learned.labels is None else learned.problem
+    keeps_head = not config.architectures or any(head.suffix in name for name in config.architectures)
+    keeps_head &= config.problem_type in (None, problem)
+    if labels is None:
+        keeps_head &= config.num_labels == 1
+    else:
+        names = [str(name).casefold() for name in config.id2label.values()]
+        keeps_head &= sorted(names) == sorted(label.casefold() for label in labels)
+    if not keeps_head:
+        config.id2label = dict(enumerate(labels or ("score",)))
+        config.label2id = {label: index for index, label in config.id2label.items()}
+        config.problem_type = None if problem == "single_label_classification" else problem
+    pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
+    under = replace(head, name="model under its head", unused=(*head.unused, *_other_heads(config)))
+    return under, partial(_draw, anew=not (keeps_head or pretrained))
+
+
+def _other_heads(config: PreTrainedConfig) -> list[str]:
+    """Patterns of the head that the checkpoint has for what it was trained on, which is left out."""
+    found: list[str] = []
+    for named in config.architectures or ():
+        other: Any = getattr(transformers, named, None)
+        if isinstance(other, type) and issubclass(other, PreTrainedModel):
+            with torch.device("meta"):  # names alone
+                model = other(copy.deepcopy(config))
+            if model.base_model is not model:
+                found += [f"^{re.escape(key)}$" for key in model.state_dict() if not _is_inside(model, key)]
+    return found
+
+
+def _is_inside(model: PreTrainedModel, key: str) -> bool:
+    """Whether a weight is of the model under the head."""
+    return key.startswith(f"{model.base_model_prefix}.")
+
+
+@torch.no_grad()
+def _draw(model: PreTrainedModel, info: dict[str, Any], *, anew: bool) -> set[str]:
+    """What the checkpoint lacks outside the model proper or in its pooler, and the head, if that is drawn anew."""
+    lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    drawn = {key for key in lacking if not _is_inside(model, key) or ".pooler." in key}
+    for name, module in model.named_modules():
+        own = {f"{name}.{key}": weight for key, weight in module.named_parameters(recurse=False)}
+        if not anew or not name or _is_inside(model, f"{name}.") or own.keys() <= drawn:
+            continue
+        for weight in own.values():
+            weight._is_hf_initialized = False  # transformers guards what it has loaded
+        model._init_weights(module)
+        drawn |= own.keys()
+    return drawn
 
 
 def fingerprint(model: torch.nn.Module) -> str:

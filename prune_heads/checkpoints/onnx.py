@@ -3,8 +3,7 @@
 import copy
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,18 @@ ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 """The extra `onnx`."""
 _ONE_FILE_BYTES = 1_900_000_000
 """Weights beyond which a file of its own holds them: a protocol buffer ends at 2 GiB."""
+
+
+class _Logits(nn.Module):
+    """A model from the tensors of these inputs to those of these outputs, as the exporter wants it."""
+
+    def __init__(self, model: PreTrainedModel, takes: Sequence[str], gives: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.takes, self.gives = model, takes, gives
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        found = self.model(**dict(zip(self.takes, inputs, strict=True)))
+        return tuple(found[name] for name in self.gives)
 
 
 def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Path) -> None:
@@ -48,12 +59,14 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
     with torch.no_grad():
         found = model(**inputs)
     names = ["logits"] if "logits" in found else [name for name, each in found.items() if isinstance(each, Tensor)]
+    # It warns of operators and axes that no one asked for; what it wrote is checked.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         # Spelt out in plain products: PyTorch's fused attention fails in the exporter for some types, such as T5.
         model.set_attn_implementation("eager")
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             program: Any = torch.onnx.export(
-                _Logits(model, tuple(inputs), names),
+                _Logits(model, list(inputs), names),
                 tuple(inputs.values()),
                 input_names=list(inputs),
                 output_names=names,
@@ -67,8 +80,10 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
             program.save(folder / ONNX_FILE, external_data=n_bytes > _ONE_FILE_BYTES)
     except OSError:  # of the folder, which says so itself
         raise
-    except Exception as error:  # the exporter raises errors of any class
-        cause = _first_cause(error)
+    except Exception as error:  # of any class, the cause wrapped into advice to the exporter's own developers
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
         raise ExportError(
             f"PyTorch must be able to write a {model.config.model_type!r} model as ONNX; its exporter says "
             f"{type(cause).__name__}: {first_line(cause)}. Try --to dense, or a newer torch and transformers"
@@ -101,37 +116,3 @@ def joined(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     if len(outputs) == 1:
         return outputs[0]
     return np.concatenate([each.reshape(len(each), -1) for each in outputs], axis=1)
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    """What went wrong; the exporter wraps it into advice to its own developers."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-class _Logits(nn.Module):
-    """A model from tensors to tensors, as the exporter wants it."""
-
-    def __init__(self, model: PreTrainedModel, names: tuple[str, ...], gives: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.names, self.gives = model, names, gives
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The inputs in the order of their names, and the outputs in that of theirs."""
-        found = self.model(**dict(zip(self.names, inputs, strict=True)))
-        return tuple(found[name] for name in self.gives)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter without its warnings, of operators and axes that no one asked for: what it wrote is checked."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

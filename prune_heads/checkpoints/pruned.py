@@ -1,19 +1,20 @@
-"""Checkpoints of models whose heads have been removed: safetensors, and `heads.json` that says which."""
+"""Checkpoints of models whose heads have been removed: safetensors, and `heads.json` that says which; and back."""
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, head_counts
-from prune_heads.checkpoints.fit import check_weights, read_config
-from prune_heads.checkpoints.loading import reading
-from prune_heads.checkpoints.quiet import quiet_transformers
-from prune_heads.checkpoints.weight_files import check_weight_files
+from prune_heads.checkpoints.fit import check_weight_files, check_weights, read_config
+from prune_heads.checkpoints.head import UNUSED, Head
+from prune_heads.checkpoints.loading import folder_of, quiet_transformers, reading
 from prune_heads.errors import CheckpointError, HeadDescriptorError, PruneHeadsError
 from prune_heads.files import new_directory, read_json, write_json, write_text
 from prune_heads.heads import HeadMask, Heads
@@ -77,58 +78,67 @@ def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> P
     Raises:
         CheckpointError: If the folder, a file or a weight is missing, damaged, or does not fit the others.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise CheckpointError(f"a checkpoint must be an existing folder; there is none at {directory}")
+    folder = Path(directory)
+    if not folder.is_dir():
+        raise CheckpointError(f"a checkpoint must be an existing folder; there is none at {folder}")
     try:
-        with reading(directory, directory.name, trust_remote_code=False):
-            return _load(directory, dtype)
+        with reading(folder, folder.name) as where, torch.random.fork_rng(devices=[]):
+            heads, (config, _) = heads_gone(folder), read_config(folder, folder.name, where)
+            vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
+            names = config.architectures or []
+            model_class = getattr(transformers, names[0], None) if names else None
+            if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
+                raise CheckpointError(
+                    f"config.json of {folder.name} must name its class in 'architectures'; got {json.dumps(names)}"
+                )
+            head = Head(names[0], unused=UNUSED)
+            made = _without(model_class, heads) if heads else model_class  # also of types whose heads are not known
+            model, _ = read_model(made, folder, folder.name, config, head, dtype or "auto", where, narrow=bool(heads))
     except CheckpointError:
         raise
     except PruneHeadsError as error:
-        raise CheckpointError(f"the checkpoint {directory.name} cannot be loaded: {error}") from error
+        raise CheckpointError(f"the checkpoint {folder.name} cannot be loaded: {error}") from error
+    model.__class__ = model_class
+    return model.eval()
 
 
-def has_removed_heads(directory: Path) -> bool:
-    """Whether a checkpoint is narrower than its configuration: ours, or one that transformers 4 has pruned."""
-    return (directory / HEADS_FILE).exists() or bool(_heads_in_config(directory))
+def read_model(
+    model_class: Any,
+    source: Path | str,
+    name: str,
+    config: PreTrainedConfig,
+    head: Head,
+    dtype: torch.dtype | str,
+    where: dict[str, Any],
+    *,
+    draw: Callable[[PreTrainedModel, dict[str, Any]], set[str]] | None = None,
+    narrow: bool = False,
+) -> tuple[PreTrainedModel, set[str]]:
+    """A model whose weights fit, and the names of those that `draw` has drawn, given what transformers lacks."""
+    stored = check_weight_files(source if isinstance(source, Path) else None, name)
+    if narrow and not stored:
+        raise CheckpointError(f"the checkpoint {name} must hold safetensors; there are none")
+    model, info = model_class.from_pretrained(
+        source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
+    )
+    stored = stored or check_weight_files(folder_of(source), name)  # of the hub there are none before
+    drawn = draw(model, info) if draw is not None else set[str]()
+    files = f"config.json and {HEADS_FILE}" if narrow else "config.json"
+    check_weights(model, info, name, head, stored, drawn=drawn, files=files)
+    return model, drawn
 
 
-def _heads_in_config(directory: Path) -> dict[int, list[int]]:
-    """Block -> heads, both from 0: what `remove_heads` and transformers 4 note, and transformers 5 ignores."""
+def heads_gone(directory: Path) -> Heads:
+    """The heads without which a checkpoint is narrower than its configuration; empty where it is not.
+
+    By our file, or by what `remove_heads` and transformers 4 note (block -> heads, from 0) and transformers 5 ignores.
+    """
+    if (directory / HEADS_FILE).exists():
+        return HeadMask.from_json(read_json(directory / HEADS_FILE, "the list of removed heads"))
     if not (directory / "config.json").exists():
         return {}
     pruned = read_json(directory / "config.json", "the configuration").get("pruned_heads") or {}
     return {int(block): [int(head) for head in heads] for block, heads in pruned.items() if heads}
-
-
-def _removed_from(directory: Path) -> Heads:
-    if (directory / HEADS_FILE).exists():
-        return HeadMask.from_json(read_json(directory / HEADS_FILE, "the list of removed heads"))
-    return _heads_in_config(directory)
-
-
-def _load(directory: Path, dtype: torch.dtype | None) -> PreTrainedModel:
-    heads, (config, _) = _removed_from(directory), read_config(directory, directory.name, {})
-    vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
-    names = config.architectures or []
-    model_class = getattr(transformers, names[0], None) if names else None
-    if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
-        raise CheckpointError(
-            f"config.json of {directory.name} must name its class in 'architectures'; got {json.dumps(names)}"
-        )
-    stored = check_weight_files(directory, directory.name)
-    if not stored:
-        raise CheckpointError(f"the checkpoint {directory.name} must hold safetensors; there are none")
-    with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn, and refused below
-        model, info = _without(model_class, heads).from_pretrained(
-            directory, config=config, dtype=dtype or "auto", output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    model.__class__ = model_class
-    files = f"config.json and {HEADS_FILE}" if heads else "config.json"
-    check_weights(model, info, directory.name, stored=stored, files=files)
-    checked: PreTrainedModel = model.eval()
-    return checked
 
 
 def _without(model_class: type[PreTrainedModel], heads: Heads) -> type[PreTrainedModel]:
@@ -143,6 +153,63 @@ def _without(model_class: type[PreTrainedModel], heads: Heads) -> type[PreTraine
             )
         remove_heads(self, heads)
 
-    if not heads:  # also of types whose heads are not known
-        return model_class
     return type(model_class.__name__, (model_class,), {"__init__": build, "__module__": model_class.__module__})
+
+
+def dense_model(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of the original shapes that computes what a model with removed heads computes, for plain transformers.
+
+    Where an element of a narrow weight belongs is not worked out a second time: `remove_heads` takes the same heads
+    out of a model whose weights hold their own places, and the places that are left tell. So it holds for every
+    layout that heads are removed from.
+
+    Args:
+        model: With or without removed heads; it stays as it is.
+
+    Returns:
+        Another model, on the CPU and in evaluation mode, every weight of its old dtype; zero where heads were.
+
+    Raises:
+        CheckpointError: If a weight does not have the shape that removing these heads leaves.
+    """
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
+        dense = _whole(model)
+    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+    vars(dense)["_keys_to_ignore_on_save"] = None
+    places, narrow = _places(model), model.state_dict()
+    for name, tensor in dense.state_dict(keep_vars=True).items():
+        left = places.get(name)
+        wanted = tensor.shape if left is None else left.shape
+        came = narrow[name].cpu() if name in narrow else None
+        if came is None or came.shape != wanted:
+            raise CheckpointError(
+                f"the weights must have the shapes that removing heads leaves; {name} must be {tuple(wanted)}, got "
+                f"{None if came is None else tuple(came.shape)}. Name a checkpoint that 'prune-heads prune' has written"
+            )
+        wide = came.clone() if left is None else torch.zeros(tensor.shape, dtype=came.dtype)
+        if left is not None:
+            wide.view(-1)[left.flatten()] = came.flatten()
+        tensor.data = wide
+    return dense.eval()
+
+
+def _whole(model: PreTrainedModel) -> PreTrainedModel:
+    """Another model of the same configuration, with all heads."""
+    config = copy.deepcopy(model.config)
+    vars(config).pop("pruned_heads", None)
+    return type(model)(config)
+
+
+def _places(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Of each weight in the attention blocks, which elements are left: flat places in the original, narrow shape."""
+    with torch.device("meta"):  # nothing else of the model is needed, and heads own nothing outside the blocks
+        counted = _whole(model).to("meta")  # also what is put on the CPU by name
+    for block in attention_blocks(counted):
+        for module in block.module.modules():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                # A parameter must be floating-point to be narrowed as one; float64 counts to 2**53 without a gap.
+                count = torch.arange(weight.numel(), dtype=torch.float64, device="cpu").view(weight.shape)
+                setattr(module, name, nn.Parameter(count, requires_grad=False))
+    remove_heads(counted, removed_heads(model))
+    weights = counted.named_parameters(remove_duplicate=False)
+    return {name: weight.detach().long() for name, weight in weights if not weight.is_meta}

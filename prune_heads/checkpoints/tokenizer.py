@@ -1,57 +1,36 @@
-"""Checks that a tokenizer is the model's own, and settles what configuration and tokenizer leave open."""
+"""Checks that a tokenizer is the model's own, settles what configuration and tokenizer leave open, and random texts."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from prune_heads.errors import CheckpointError
 
-_PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 0}
-"""Entries of a configuration that change what a forward pass is like and not what it computes: the values we need."""
-
-_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
-
-_ANY_TOKENIZER = (
+TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.txt", "vocab.json"),
     *("spiece.model", "sentencepiece.bpe.model", "spm.model"),
 )
-
-_NONE = (
-    "a checkpoint must hold its tokenizer: tokenizer.json, or {own}; {name} holds none. Copy the files of the "
-    "tokenizer that the model was trained with into the folder"
-)
-
-_PROBE = "the film is good"
-
+"""One of them, at least, describes a tokenizer."""
+TOKENIZER = "tokenizer: tokenizer.json, or the files of its vocabulary"
+_PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 0}
+"""Entries of a configuration that change what a forward pass is like and not what it computes: the values we need."""
+_NEEDED = {"pad": "a padding token, for batches", "mask": "a mask token, for the tokens to predict"}
 _NO_LIMIT = 10**30
 """What transformers writes for a tokenizer without a longest text."""
-
 _SHORTEST = 4
 """Tokens of the shortest text that can be asked for: two of a text and two special ones."""
-
-
-def load_tokenizer(source: Path | str, name: str, where: Mapping[str, Any]) -> Tokenizer:
-    """A checkpoint's tokenizer, as it is.
-
-    Raises:
-        CheckpointError: If there are no files of one.
-    """
-    try:
-        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(source, **where)
-    except Exception as error:
-        if isinstance(source, Path) and not any((source / file).exists() for file in _ANY_TOKENIZER):
-            raise CheckpointError(_NONE.format(name=name, own="the files of its vocabulary")) from error
-        raise
-    return tokenizer
+_OWN = "It must be the model's own: save the one that the model was trained with into the folder"
 
 
 def check_tokenizer(
-    tokenizer: Tokenizer, model: PreTrainedModel, name: str, *, folder: Path | None, token: str | None
+    tokenizer: Tokenizer, model: PreTrainedModel, name: str, folder: Path | None, token: str | None
 ) -> None:
     """Refuse a tokenizer that no file describes, one of another model, or one without a token that is needed.
 
@@ -66,67 +45,51 @@ def check_tokenizer(
         CheckpointError: Saying what is wrong, and which files must be there.
     """
     files = tuple(getattr(type(tokenizer), "vocab_files_names", {}).values())
-    if folder is not None and files and not any((folder / each).is_file() for each in (*_ANY_TOKENIZER, *files)):
+    if folder is not None and files and not any((folder / each).is_file() for each in (*TOKENIZER_FILES, *files)):
         own = " and ".join(file for file in files if not file.startswith("tokenizer"))
-        raise CheckpointError(_NONE.format(name=name, own=own or "the files of its vocabulary"))
+        raise lacking(name, f"tokenizer: tokenizer.json, or {own}" if own else TOKENIZER)
     n_embeddings = model.get_input_embeddings().weight.shape[0]
-    cure = "Save the tokenizer that the model was trained with into the folder"
     if len(tokenizer) > n_embeddings:
-        raise CheckpointError(
-            f"the tokenizer must be the model's own; that of {name} has {len(tokenizer)} tokens, the model "
-            f"{n_embeddings}. {cure}"
-        )
+        raise CheckpointError(f"the tokenizer of {name} has {len(tokenizer)} tokens, the model {n_embeddings}. {_OWN}")
     if files and len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
-        raise CheckpointError(f"the tokenizer must have words; that of {name} has only special tokens. {cure}")
-    if "input_ids" not in tokenizer.model_input_names:
-        raise CheckpointError(
-            f"model_input_names in tokenizer_config.json of {name} must hold 'input_ids'; got "
-            f"{tokenizer.model_input_names}. Correct it"
-        )
-    _check_class(tokenizer, folder, name)
-    uses = {"pad": "a padding token, for batches", "mask": "a mask token, for the tokens to predict"}
+        raise CheckpointError(f"the tokenizer of {name} must have words; it has only special tokens. {_OWN}")
+    if "input_ids" not in (names := tokenizer.model_input_names):
+        entry = f"model_input_names in tokenizer_config.json of {name}"
+        raise CheckpointError(f"{entry} must hold 'input_ids'; got {names}. Correct it")
+    if folder is not None and (folder / "tokenizer.json").is_file():
+        _check_class(tokenizer, folder / "tokenizer.json", name)
     if token is not None and getattr(tokenizer, f"{token}_token") is None:
-        raise CheckpointError(
-            f"the tokenizer must have {uses[token]}; that of {name} has none. Set {token}_token in "
-            "its tokenizer_config.json"
-        )
-    _check_special(tokenizer, model.config, name, n_embeddings, pads=token == "pad")
-
-
-def _check_class(tokenizer: Tokenizer, folder: Path | None, name: str) -> None:
-    """Transformers builds some tokenizers anew, as a class is named: of another kind, it splits or drops words."""
-    if folder is None or not (folder / "tokenizer.json").is_file():
-        return
-    whole = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    before = whole.decode(whole.encode(_PROBE, add_special_tokens=False).ids)
-    after = str(tokenizer.decode(tokenizer(_PROBE, add_special_tokens=False)["input_ids"]))
-    if _letters(before) == _letters(_PROBE) != _letters(after):
-        raise CheckpointError(
-            f"the tokenizer must be of the class that its tokenizer.json is for; as {type(tokenizer).__name__} that of "
-            f"{name} makes {after!r} of {_PROBE!r}. Correct tokenizer_class in its tokenizer_config.json"
-        )
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, text.casefold()))
-
-
-def _check_special(tokenizer: Tokenizer, config: PreTrainedConfig, name: str, n_embeddings: int, *, pads: bool) -> None:
-    """Special tokens that configuration and tokenizer place differently tell that the tokenizer is another model's."""
+        cure = f"Set {token}_token in its tokenizer_config.json"
+        raise CheckpointError(f"the tokenizer of {name} must have {_NEEDED[token]}; it has none. {cure}")
+    # Special tokens that configuration and tokenizer place differently tell that the tokenizer is another model's.
     special = set(tokenizer.all_special_ids)
-    for role in _ROLES:
-        said, own = getattr(config, f"{role}_token_id", None), getattr(tokenizer, f"{role}_token_id", None)
+    for role in ("pad", "bos", "eos", "cls", "sep", "mask"):
+        said, own = getattr(model.config, f"{role}_token_id", None), getattr(tokenizer, f"{role}_token_id", None)
         ids = [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, int)]
         ids = [each for each in ids if each < n_embeddings]  # what is beyond was never set
-        if not ids or own in ids:
-            continue
-        if (own is not None and ((role == "pad" and pads) or not special & set(ids))) or min(ids) >= len(tokenizer):
-            there = "has none" if own is None else f"has {own}"
-            raise CheckpointError(
-                f"the tokenizer must be the model's own; {role}_token_id in config.json of {name} is {said}, the "
-                f"tokenizer {there}. Save the tokenizer that the model was trained with into the folder, or correct "
-                "config.json if it is this one"
-            )
+        is_other = own is not None and (role == token == "pad" or not special & set(ids))
+        if ids and own not in ids and (is_other or min(ids) >= len(tokenizer)):
+            has = f"the tokenizer has {'none' if own is None else own}"
+            raise CheckpointError(f"{role}_token_id in config.json of {name} is {said}, {has}. {_OWN}, or correct it")
+
+
+def lacking(name: str, what: str) -> CheckpointError:
+    """The error where none of the files of a tokenizer or an image processor is there."""
+    cure = "Copy the files that the model was trained with into the folder"
+    return CheckpointError(f"a checkpoint must hold its {what}; {name} holds none. {cure}")
+
+
+def _check_class(tokenizer: Tokenizer, file: Path, name: str) -> None:
+    """Transformers builds some tokenizers anew, as a class is named: of another kind, it splits or drops words."""
+    text, whole = "the film is good", tokenizers.Tokenizer.from_file(str(file))
+    before = whole.decode(whole.encode(text, add_special_tokens=False).ids)
+    after = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
+    wanted, read, rebuilt = ("".join(filter(str.isalnum, each.casefold())) for each in (text, before, after))
+    if read == wanted != rebuilt:
+        raise CheckpointError(
+            f"the tokenizer must be of the class that its tokenizer.json is for; as {type(tokenizer).__name__} that of "
+            f"{name} makes {after!r} of {text!r}. Correct tokenizer_class in its tokenizer_config.json"
+        )
 
 
 def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True) -> tuple[str, ...]:
@@ -158,15 +121,12 @@ def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pa
         notes.append("model_input_names in tokenizer_config.json lacks attention_mask, which is added")
     own = tokenizer.pad_token_id
     if pads and own not in (None, getattr(model.config, "pad_token_id", own)) and raw.get("pad_token_id") is None:
-        for config in (model.config, model.config.get_text_config()):
-            config.pad_token_id = own
+        model.config.pad_token_id = model.config.get_text_config().pad_token_id = own
         notes.append(f"config.json names no padding token; the tokenizer's is taken: {tokenizer.pad_token} ({own})")
     longest: Any = tokenizer.model_max_length
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest >= _SHORTEST:
-        notes.append(
-            f"model_max_length in tokenizer_config.json must be a number of tokens from {_SHORTEST} on; got "
-            f"{longest!r}, which is ignored"
-        )
+        must = f"model_max_length in tokenizer_config.json must be a number of tokens from {_SHORTEST} on"
+        notes.append(f"{must}; got {longest!r}, which is ignored")
         longest = _NO_LIMIT
     tokenizer.model_max_length = int(min(longest, _NO_LIMIT))
     return tuple(notes)
@@ -178,3 +138,39 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         backend.no_truncation()  # it remembers how it was last called, and would save that
         backend.no_padding()
     tokenizer.save_pretrained(folder)
+
+
+def random_texts(tokenizer: Tokenizer, lengths: Sequence[int], generator: np.random.Generator) -> dict[str, Tensor]:
+    """Texts of different random tokens, as the tokenizer would give them, padded on the right; for proofs.
+
+    A vocabulary may map a whole sentence to one repeated token. If all tokens are equal, a head gives the same output
+    whatever it attends to, so a proof would see nothing.
+
+    Args:
+        tokenizer: Gives the special tokens around a text, and the names of the fields.
+        lengths: Tokens of each text, special ones included; equal where the tokenizer cannot pad.
+        generator: Draws the tokens; those of a text differ while the vocabulary has others.
+
+    Returns:
+        `(n_texts, longest)` a field.
+    """
+    frame = tokenizer("a", return_special_tokens_mask=True)
+    is_special = frame.pop("special_tokens_mask")
+    around = {i for i, special in zip(frame["input_ids"], is_special, strict=True) if special}
+    everything = set(range(len(tokenizer)))
+    words = sorted(everything - around - set(tokenizer.all_special_ids)) or sorted(everything)
+    first = is_special.index(0) if 0 in is_special else len(is_special) // 2
+    last = len(is_special) - is_special[::-1].index(0) if 0 in is_special else first
+    rows = []
+    for length in lengths:
+        n_words = max(1, length - first - (len(is_special) - last))
+        row = {
+            name: [*all_[:first], *(all_[first : first + 1] or [1]) * n_words, *all_[last:]]
+            for name, all_ in frame.items()
+        }
+        row["input_ids"][first : first + n_words] = generator.choice(
+            words, n_words, replace=n_words > len(words)
+        ).tolist()
+        rows.append(row)
+    can_pad = tokenizer.pad_token is not None
+    return dict(tokenizer.pad(rows, padding=can_pad, padding_side="right", return_tensors="pt", verbose=False))

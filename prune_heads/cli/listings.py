@@ -91,9 +91,9 @@ def doctor(paths: Paths, as_json: Json = False) -> None:
     Exit code 1 when something was found, or a file that mentions it cannot be read; 0 otherwise.
     """
     from prune_heads.migration import examine
-    from prune_heads.reporting.doctor import doctor_report, doctor_table
+    from prune_heads.reporting.doctor import doctor_table
 
-    report = doctor_report(examine(paths))
+    report = examine(paths)
     show(report, doctor_table(report), as_json=as_json)
     if report["findings"] or report["unreadable"]:
         raise typer.Exit(FOUND)

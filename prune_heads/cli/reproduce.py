@@ -123,7 +123,7 @@ def chains(plans: Mapping[str, Sequence[PlannedSubject]], output: Path) -> list[
         found.setdefault((subject.setup.model, subject.setup.task), []).append(subject)
     longest_first = sorted(found.items(), key=lambda each: not any(one.lacks_model() for one in each[1]))
     return [
-        Chain(
+        (
             f"{Path(model).name} on {Path(task).stem}",
             [
                 *(subject.finetune for subject in to_finetune(subjects)),

@@ -1,6 +1,6 @@
 """The trials of a sweep take the options of `prune-heads run`, checked and read as there."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +51,8 @@ class BeginTrials:
         from prune_heads.studies.run import run
 
         folder = SweepFolder(self.sweep)
-        claims = folder.shared_claims()
         lab: Lab | None = None
         reporter = Silent()
-
-        def share(what: dict[str, Any], how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-            with claims.beating():
-                return folder.shared(what, how, claims)
 
         def run_trial(trial: Trial) -> Mapping[str, Any]:
             nonlocal lab
@@ -65,7 +60,7 @@ class BeginTrials:
             reporter.notes.clear()
             if lab is None or lab.setup != asked.setup:
                 lab = None  # two models at once may be one too many
-                lab = Lab(asked.setup, reporter, share=share, reused=True)
+                lab = Lab(asked.setup, reporter, share=folder.shared, reused=True)
             record = run(lab, asked.scoring, asked.choice, asked.run).record
             del record["seconds"], record["provenance"]["date"]  # they differ between two runs of the same
             return {"trial": {"digest": trial.digest, "values": dict(trial.values)}, **record}

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.errors import UnsupportedModelError
 
 _TABLE = tomllib.loads((resources.files("prune_heads.coverage") / "tiny.toml").read_text())

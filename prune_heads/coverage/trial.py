@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
 from prune_heads.anatomy import FAMILIES, UNKNOWN, attention_blocks
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.coverage.mixing import mixers
 from prune_heads.coverage.tiny import inputs_for, tiny_model
 from prune_heads.errors import UnsupportedModelError, first_line

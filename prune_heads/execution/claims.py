@@ -29,14 +29,11 @@ from prune_heads.files import write_bytes, writing_into
 from prune_heads.progress import Reporter
 
 BEAT_SECONDS = 5.0
-DEAD_AFTER_SECONDS = 60.0
-"""Without a beat. Twelve beats, so that a busy machine does not lose its trials."""
+DEAD_AFTER_SECONDS = 60.0  # Without a beat. Twelve beats, so that a busy machine does not lose its trials.
 
-LATELY_SECONDS = 30.0
-"""How long a beat counts as a sign of life."""
+LATELY_SECONDS = 30.0  # how long a beat counts as a sign of life
 
-NAME = "0" * 64
-"""Of the claim on a folder; a trial's claim has its digest."""
+NAME = "0" * 64  # of the claim on a folder; a trial's claim has its digest
 
 _LOOK_SECONDS = 0.2
 _SHARD = re.compile("[0-9a-f]{2}")
@@ -46,8 +43,7 @@ _CLAIM = re.compile("[0-9a-f]{64}[.][1-9][0-9]{0,9}")
 class Owner(NamedTuple):
     """A process, told apart from all others on all machines."""
 
-    host: str
-    """Processes with the same host can see whether the others are alive; see `machine`."""
+    host: str  # processes with the same host can see whether the others are alive; see `machine`
     pid: int
     token: str
 
@@ -92,9 +88,8 @@ class Claims:
     clock: Callable[[], float] = time.monotonic
     _watched: dict[str, tuple[bytes, float, bool]] = field(default_factory=dict)
     """File name of another's claim -> its content, when that was first seen, and whether another was shortly before."""
-    _held: dict[str, Path] = field(default_factory=dict)
-    _deaths: dict[str, int] = field(default_factory=dict)
-    """Trial that is ours -> how many workers have died of it."""
+    _held: dict[str, tuple[Path, int]] = field(default_factory=dict)
+    """Trial that is ours -> its claim, and how many workers have died of it."""
     _beats: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -118,7 +113,7 @@ class Claims:
             except FileExistsError:
                 return False  # another was faster
         with self._lock:
-            self._held[trial], self._deaths[trial] = mine, n_deaths
+            self._held[trial] = mine, n_deaths
         for old in there:
             with suppress(OSError):  # gone, or nothing of ours
                 old.unlink()
@@ -126,11 +121,11 @@ class Claims:
 
     def holds(self, trial: str) -> bool:
         """Whether the claim is still ours; it is not if another process took us for dead."""
-        return trial in self._held and self._on(trial)[-1:] == [self._held[trial]]
+        return trial in self._held and self._on(trial)[-1:] == [self._held[trial][0]]
 
     def n_deaths(self, trial: str) -> int:
         """Of a trial whose claim is ours: how many workers have died of it in a row."""
-        return self._deaths[trial] if trial in self._held else 0
+        return self._held[trial][1] if trial in self._held else 0
 
     def has_beaten(self, trial: str) -> bool:
         """Whether recent attempts to take it have shown that another process has it and is alive.
@@ -145,12 +140,13 @@ class Claims:
         with self._lock:
             mine = self._held.pop(trial, None)
         if mine is not None:
-            mine.unlink(missing_ok=True)
+            mine[0].unlink(missing_ok=True)
 
     def count_death(self, trial: str) -> None:
         """Note that one more worker has died of a trial whose claim is ours."""
         with self._lock:
-            self._deaths[trial] += 1
+            claim, n_deaths = self._held[trial]
+            self._held[trial] = claim, n_deaths + 1
         self.beat()
 
     @contextmanager
@@ -176,10 +172,10 @@ class Claims:
         """Say once that we are alive."""
         self._beats += 1
         with self._lock:
-            for trial, mine in self._held.items():
+            for claim, n_deaths in self._held.values():
                 with suppress(OSError):  # on a full disk the trial fails with the reason
-                    if mine.exists():  # not if someone has taken us for dead
-                        write_bytes(mine, self._content(self._deaths[trial]))
+                    if claim.exists():  # not if someone has taken us for dead
+                        write_bytes(claim, self._content(n_deaths))
 
     def running(self) -> list[str]:
         """Digests of the trials that are claimed by any process, alive or dead."""

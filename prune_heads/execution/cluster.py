@@ -10,12 +10,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from prune_heads.errors import RunError, first_line
-from prune_heads.execution.pool import MOST_DEATHS, Begin, Link, LostError, Pool, do_all
+from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool, do_all
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
-_DIGITS = 10_000
-"""Ray counts shares of a core or a GPU in ten-thousandths."""
+_DIGITS = 10_000  # Ray counts shares of a core or a GPU in ten-thousandths
 _DIED = (
     f"a part of the work must not end its worker; part {{unit}} has ended {MOST_DEATHS}, the last one by: {{how}}. "
     "If memory was short, take fewer --shards or a lower --batch-size"
@@ -70,17 +69,16 @@ class Actors(Pool):
 
     def heard(self, seconds: float) -> list["_Actor"]:
         """See `Pool`."""
-        awaited = {link.awaited: link for link in self.links if link.awaited is not None}
+        awaited = {link.awaited: link for link in self.doing if link.awaited is not None}
         ready = self.ray.wait(list(awaited), timeout=seconds)[0] if awaited else ()
         return [awaited[reference] for reference in ready]
 
 
-class _Actor(Link):
+class _Actor:
     """Units and answers travel as bytes, which stay whole when the cluster is left."""
 
     def __init__(self, pool: Actors, number: int) -> None:
-        super().__init__(number)
-        self.ray, self.actor = pool.ray, pool.remote.remote()
+        self.number, self.ray, self.actor = number, pool.ray, pool.remote.remote()
         self.awaited: Any = self.actor.load.remote(pool.stored, number)
 
     def send(self, unit: Any) -> None:
@@ -115,8 +113,7 @@ class Shards:
     """So many workers on a cluster, which share the parts of one job."""
 
     n: int
-    address: str | None = None
-    """See `connected`."""
+    address: str | None = None  # see `connected`
 
     def run(
         self,

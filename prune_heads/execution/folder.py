@@ -148,28 +148,24 @@ class SweepFolder:
             self._place("failures", name).unlink(missing_ok=True)
         return len(failed)
 
-    def shared(self, what: Values, how: Callable[[], dict[str, Any]], claims: Claims) -> dict[str, Any]:
+    def shared(self, what: Values, how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What trials share: computed by the first process that asks; the others wait and read it.
 
         Args:
             what: What it is (JSON); everything that it depends on.
             how: Computes it (JSON).
-            claims: `shared_claims`, which settle which process computes.
 
         Raises:
             RunError: If it cannot be written.
         """
-        name = digest(what)
+        name, claims = digest(what), Claims(self.root / "shared_claims")
         file = self._place("shared", name)
-        while not isinstance(value := _content(file).get("value"), dict):  # not there, or damaged
-            if not claims.take(name):
-                time.sleep(_LOOK_SECONDS)
-                continue
-            try:
-                if not isinstance(_content(file).get("value"), dict):
+        with claims.beating():
+            while not isinstance(value := _content(file).get("value"), dict):  # not there, or damaged
+                if claims.holds(name):
                     self._write(file, {"what": dict(what), "value": how()})
-            finally:
-                claims.give_back(name)
+                elif not claims.take(name):
+                    time.sleep(_LOOK_SECONDS)
         return value
 
     def done(self) -> Iterator[str]:
@@ -181,12 +177,8 @@ class SweepFolder:
         return self._entries("failures", ".json")
 
     def claims(self) -> Claims:
-        """The claims of this process, which is another owner for each call."""
+        """The claims of this process on trials; it is another owner for each call."""
         return Claims(self.root / "claims")
-
-    def shared_claims(self) -> Claims:
-        """The same of what trials share."""
-        return Claims(self.root / "shared_claims")
 
     def _place(self, kind: str, digest: str, suffix: str = ".json") -> Path:
         return self.root / kind / digest[:2] / f"{digest}{suffix}"

@@ -14,7 +14,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self, TextIO
@@ -24,8 +23,12 @@ from prune_heads.errors import PruneHeadsError, RunError, first_line
 Begin = Callable[[int], Callable[[Any], Any]]
 """Called once in each worker with its number, from 0; gives what does a unit. Importable by name, or a partial."""
 
-MOST_DEATHS = 3
-"""Workers that may die of one unit, or in a row before they have loaded."""
+Chain = tuple[str, Sequence[Callable[[], None]]]
+"""Steps, each of which needs what the ones before it leave: importable by name, or partials of such functions. The name
+stands before each line that their process writes to stderr."""
+
+MOST_DEATHS = 3  # workers that may die of one unit, or in a row before they have loaded
+_LOADING = "loading"
 
 
 class LostError(Exception):
@@ -35,13 +38,14 @@ class LostError(Exception):
 class Pool:
     """So many workers, which are processes of this machine. Use it in a `with` block, which ends them all.
 
-    Others live elsewhere: of each a link has `send(unit)`, `receive()`, `kill()`, and what `Link` has. The first answer
-    is that it has loaded; then it answers each unit. `receive` raises what the worker raised, or `LostError`.
+    Others live elsewhere: the link to each has `number`, `send(unit)`, `receive()`, `kill()`. The first answer is that
+    it has loaded; then it answers each unit. `receive` raises what the worker raised, or `LostError`.
     """
 
     def __init__(self, begin: Begin, n: int) -> None:
         self.begin, self.n = begin, n
-        self.links: list[Any] = []
+        self.doing: dict[Any, Hashable] = {}  # link -> the name of a unit; None: it waits for one
+        self.n_deaths: Counter[int] = Counter()  # number -> deaths in a row, before it had loaded
 
     def start(self, number: int) -> Any:
         """The link to a new worker, which loads by itself."""
@@ -49,27 +53,26 @@ class Pool:
 
     def heard(self, seconds: float) -> Iterable[Any]:
         """The links that have an answer, or whose worker is gone."""
-        ready = wait([link.ear for link in self.links], seconds)
-        return [link for link in self.links if link.ear in ready]
+        ready = wait([link.ear for link in self.doing], seconds)
+        return [link for link in self.doing if link.ear in ready]
 
     def __enter__(self) -> Self:
-        for number in range(self.n):
-            self.links.append(self.start(number))
+        self.doing = dict.fromkeys(map(self.start, range(self.n)), _LOADING)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for link in self.links:
+        for link in self.doing:
             link.kill()
 
     @property
     def has_room(self) -> bool:
         """Whether a worker has loaded and has nothing to do."""
-        return any(link.is_ready and link.doing is None for link in self.links)
+        return None in self.doing.values()
 
     def submit(self, name: Hashable, unit: Any) -> None:
         """Hand a unit to a worker with nothing to do."""
-        link = next(link for link in self.links if link.is_ready and link.doing is None)
-        link.doing = name
+        link = next(link for link, doing in self.doing.items() if doing is None)
+        self.doing[link] = name
         link.send(unit)
 
     def wait(self, seconds: float) -> list[tuple[Any, Any]]:
@@ -81,52 +84,39 @@ class Pool:
         """
         ended: list[tuple[Any, Any]] = []
         for link in self.heard(seconds):
-            name, link.doing = link.doing, None
+            name, self.doing[link] = self.doing[link], None
             try:
                 answer = link.receive()
-                link.is_ready = True
             except LostError as lost:
-                self._replace(link, lost)
+                self._replace(link, lost, was_loading=name == _LOADING)
                 answer = lost
             except Exception as error:
-                if not link.is_ready:
+                if name == _LOADING:
                     said = f"workers must start; one says {type(error).__name__}: {first_line(error)}"
                     raise error if isinstance(error, PruneHeadsError) else RunError(said) from error
                 answer = error
-            if name is not None:
+            if name != _LOADING:
                 ended.append((name, answer))
         return ended
 
-    def _replace(self, link: Any, lost: LostError) -> None:
+    def _replace(self, link: Any, lost: LostError, *, was_loading: bool) -> None:
         link.kill()
-        self.links.remove(link)
-        n_deaths = 0 if link.is_ready else link.n_deaths + 1
-        if n_deaths < MOST_DEATHS:
-            self.links.append(self.start(link.number))
-            self.links[-1].n_deaths = n_deaths
-        elif not self.links:
+        del self.doing[link]
+        self.n_deaths[link.number] = was_loading * (self.n_deaths[link.number] + 1)
+        if self.n_deaths[link.number] < MOST_DEATHS:
+            self.doing[self.start(link.number)] = _LOADING
+        elif not self.doing:
             raise RunError(
                 f"workers must start; worker {link.number + 1} died {MOST_DEATHS} times in a row while it loaded "
                 f"({lost}). Each needs prune-heads, and memory for the model"
             ) from lost
 
 
-@dataclass(eq=False)
-class Link:
-    """What a pool knows of a worker."""
-
-    number: int
-    is_ready: bool = False
-    doing: Hashable = None
-    n_deaths: int = 0
-    """In a row, before it was ready."""
-
-
-class _Process(Link):
+class _Process:
     """A worker has a pipe of its own, so what it said before it was killed has arrived."""
 
     def __init__(self, begin: Begin, number: int) -> None:
-        super().__init__(number)
+        self.number = number
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks, and no GPU
         self.ear, mouth = context.Pipe()
         self.process = context.Process(target=_work, args=(mouth, begin, number), name=f"worker-{number + 1}")
@@ -207,8 +197,9 @@ def do_all(
     waiting = list(range(len(units)))  # a heap
     found: dict[int, Any] = {}
     n_lost: Counter[int] = Counter()
-    failed, error = len(units), None
-    while any(i not in found for i in range(failed)):  # after a failure only the units before it matter
+    errors: dict[int, PruneHeadsError] = {}
+    # After a failure only the units before it matter.
+    while {*range(failed := min(errors, default=len(units)))} - found.keys():
         while waiting and waiting[0] < failed and pool.has_room:
             i = heapq.heappop(waiting)
             pool.submit(i, units[i])
@@ -219,33 +210,15 @@ def do_all(
                     raise RunError(lost.format(unit=f"{i + 1} of {len(units)}", how=answer)) from answer
                 heapq.heappush(waiting, i)
             elif isinstance(answer, PruneHeadsError) and not at_once:
-                failed, error = min((failed, error), (i, answer), key=lambda pair: pair[0])
+                errors[i] = answer
             elif isinstance(answer, Exception):
                 raise answer
             else:
                 found[i] = answer
                 tell(units[i], answer)
-    if error is not None:
-        raise error
+    if errors:
+        raise errors[min(errors)]
     return [found[i] for i in range(len(units))]
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Steps, each of which needs what the ones before it leave: importable by name, or partials of such functions."""
-
-    name: str
-    """Stands before each line that its process writes to stderr."""
-    steps: Sequence[Callable[[], None]]
-
-    def run(self) -> None:
-        """Do all steps."""
-        with redirect_stderr(_Named(sys.stderr, self.name)) as said:
-            try:
-                for step in self.steps:
-                    step()
-            finally:
-                said.write("\n" * bool(said.rest))
 
 
 class _Named(io.TextIOBase):
@@ -283,4 +256,14 @@ def _begin(jobs: int | None, number: int) -> Callable[[Chain], None]:
         import torch
 
         torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    return Chain.run
+    return _in_order
+
+
+def _in_order(chain: Chain) -> None:
+    name, steps = chain
+    with redirect_stderr(_Named(sys.stderr, name)) as said:
+        try:
+            for step in steps:
+                step()
+        finally:
+            said.write("\n" * bool(said.rest))

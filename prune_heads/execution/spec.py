@@ -17,10 +17,9 @@ from typing import Any
 
 from prune_heads.errors import SpecError
 from prune_heads.files import canonical, digest
-from prune_heads.reading import LARGEST_TOML, faults, read_bytes, text_of, toml_of
+from prune_heads.reading import read_toml
 
-RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")
-"""Keys of the file that are no options of a run."""
+RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")  # keys of the file that are no options of a run
 
 Values = Mapping[str, Any]
 """Option -> value, as TOML and JSON have them; also what one place of an axis sets, and what a rule names."""
@@ -34,10 +33,8 @@ _SHOWN, _LOOKED_AT = 20, 5_000
 class Known:
     """What a run takes, as the command line knows it."""
 
-    defaults: Values
-    """Every option that a trial may set, with its default."""
-    check: Callable[[str, Any], None]
-    """Raises `ValueError` if an option does not take a value."""
+    defaults: Values  # every option that a trial may set, with its default
+    check: Callable[[str, Any], None]  # raises `ValueError` if an option does not take a value
     clash: Callable[[Values], str | None]
     """Why values exclude each other, or lack one that they need; None where they do not. Of numbers it is only asked
     whether they are there."""
@@ -64,10 +61,8 @@ class Known:
 class Trial:
     """One run of a sweep."""
 
-    values: Values
-    """Every option, defaults included."""
-    digest: str
-    """See `Known.digest`; paths stand in the values as they are written in the file."""
+    values: Values  # every option, defaults included
+    digest: str  # see `Known.digest`; paths stand in the values as they are written in the file
 
 
 @dataclass(frozen=True)
@@ -75,16 +70,11 @@ class Sweep:
     """A file that has been read."""
 
     name: str
-    trials: tuple[Trial, ...]
-    """In order; none twice. Of more than `MOST_TRIALS` the first ones."""
-    axes: tuple[str, ...]
-    """Options that vary, in the order of the file."""
-    n_twice: int = 0
-    """Trials that the file describes more than once."""
-    n_undrawn: int = 0
-    """Trials that are not run, since they differ from others in a seed alone, and nothing is drawn."""
-    n_more: int = 0
-    """Trials that are not in `trials`."""
+    trials: tuple[Trial, ...]  # In order; none twice. Of more than `MOST_TRIALS` the first ones.
+    axes: tuple[str, ...]  # options that vary, in the order of the file
+    n_twice: int = 0  # trials that the file describes more than once
+    n_undrawn: int = 0  # trials that are not run, since they differ from others in a seed alone, and nothing is drawn
+    n_more: int = 0  # trials that are not in `trials`
 
     @property
     def n_trials(self) -> int:
@@ -103,21 +93,16 @@ def read_sweep(file: Path, known: Known) -> Sweep:
     Raises:
         SpecError: Naming every fault of the file, with the nearest valid key where a key is wrong.
     """
-    text = text_of(read_bytes(file, "a sweep", SpecError, LARGEST_TOML), f"a sweep: {file.name}", SpecError)
-    content = toml_of(text, f"a sweep must be a TOML file; {file.name} is not", SpecError)
-    return sweep_of(content, known, name=file.stem, shown=file.name)
+    return sweep_of(read_toml(file, "a sweep", SpecError), known, name=file.stem, shown=file.name)
 
 
 def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     """The same from what the file holds; `name` is for a file without a name in it, `shown` is the file's."""
-    reader = _Reader(known, [f"{at}: {said}" for at, said in faults(content)])
-    reader.stop(shown)
-    content = _spelled(content, known.spelled)
+    reader = _Reader(known, content := _spelled(content, known.spelled))
     base = {key: value for key, value in content.items() if key not in RESERVED}
     reader.options(base, "", also=RESERVED)
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
-    joint, extra = reader.tables(content, "together"), reader.tables(content, "include")
-    left_out = reader.tables(content, "exclude", lists=True)
+    joint, extra, left_out = (reader.tables(kind) for kind in ("together", "include", "exclude"))
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
@@ -125,24 +110,27 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     for i, table in enumerate(joint, start=1):
         if set(table) != set(joint[0]):
             reader.faults.append(f"together[{i}]: must set what the first one sets: {', '.join(joint[0])}")
-    reader.faults += [f"grid.{key}: must not stand at the top too" for key in axes if key in base]
     for place, keys in (("at the top", base), ("in the grid", axes)):
-        reader.faults += [f"together.{key}: must not stand {place} too" for key in joint[0] if key in keys]
+        both = [f"together.{key}" for key in joint[0] if key in keys]
+        both += [f"grid.{key}" for key in axes if key in base and keys is base]
+        reader.faults += [f"{key}: must not stand {place} too" for key in both]
     reader.stop(shown)
     seeds = [{"seed": seed} for seed in axes["seed"]] if "seeds" in content else [{}]
     product: list[Sequence[Values]] = [joint, *([{key: value} for value in axis] for key, axis in axes.items())]
     more = [{**row, **turn} for row in extra for turn in seeds]
     rows: Iterator[Values] = itertools.chain(map(_merged, itertools.product(*product)), more)
-    if len(more) + math.prod(map(len, product)) <= MOST_TRIALS:
-        trials, n_twice, n_undrawn = reader.trials(base, rows, left_out)
-        n_more = 0
+    vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
+    n_more = 0
+    are_all = len(more) + math.prod(map(len, product)) <= MOST_TRIALS
+    trials, n_twice, n_undrawn = reader.trials(base, rows if are_all else itertools.islice(rows, _LOOKED_AT), left_out)
+    if are_all:
+        idle = [f"exclude[{i}]: leaves no trial out" for i, rule in enumerate(left_out, 1) if i not in reader.used]
+        reader.faults += idle or ["exclude: leaves all trials out"] * (not trials and not reader.faults)
     else:  # what is included beside so many is not looked for among them
         n, n_undrawn = reader.count(base, product, left_out)
-        first, _, _ = reader.trials(base, itertools.islice(rows, _LOOKED_AT), left_out, are_all=False)
-        trials, n_twice = first[:_SHOWN], 0
+        trials, n_twice = trials[:_SHOWN], 0
         n_more = n + len(more) - len(trials)
     reader.stop(shown)
-    vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
     return Sweep(str(named), trials, vary, n_twice, n_undrawn, n_more)
 
 
@@ -151,9 +139,11 @@ class _Reader:
     """Reads the parts of a file and gathers what is wrong with them."""
 
     known: Known
+    content: Values
     faults: list[str] = field(default_factory=list)
     clashes: dict[str, str | None] = field(default_factory=dict)
     """What values are to contradictions -> why they exclude each other."""
+    used: set[int | None] = field(default_factory=set)  # rules, from 1, that have left a trial out
 
     def stop(self, shown: str) -> None:
         if self.faults:
@@ -162,12 +152,10 @@ class _Reader:
 
     def options(self, values: Values, where: str, also: Sequence[str] = ()) -> None:
         for key, value in values.items():
-            if key not in self.known.defaults:
-                near = difflib.get_close_matches(key, [*self.known.defaults, *also], n=1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                self.faults.append(f"{where}{key}: there is no such option{hint}")
-                continue
             try:
+                if key not in self.known.defaults:
+                    near = difflib.get_close_matches(key, [*self.known.defaults, *also], n=1)
+                    raise ValueError("there is no such option" + (f" (did you mean {near[0]}?)" if near else ""))
                 self.known.check(key, value)
             except ValueError as error:
                 self.faults.append(f"{where}{key}: {error}")
@@ -190,52 +178,44 @@ class _Reader:
                 self.options({key: value}, "grid." if shown != "seeds" else "seeds: ")
         return axes
 
-    def tables(self, content: Values, kind: str, *, lists: bool = False) -> list[Values]:
-        rows = content.get(kind, [])
+    def tables(self, kind: str) -> list[Values]:
+        rows = self.content.get(kind, [])
         if not isinstance(rows, list):
             self.faults.append(f"{kind}: must be tables, written [[{kind}]]; got {rows!r}")
             return []
         for i, row in enumerate(rows, start=1):
             if not isinstance(row, dict) or not row:
                 self.faults.append(f"{kind}[{i}]: must be a table of options; got {row!r}")
-            else:
-                for key, value in row.items():
-                    for one in value if lists and isinstance(value, list) else [value]:
-                        self.options({key: one}, f"{kind}[{i}].")
+                continue
+            for key, value in row.items():
+                for one in value if kind == "exclude" and isinstance(value, list) else [value]:
+                    self.options({key: one}, f"{kind}[{i}].")
         return [row for row in rows if isinstance(row, dict)]
 
     def trials(
-        self, base: Values, rows: Iterable[Values], left_out: Sequence[Values], *, are_all: bool = True
+        self, base: Values, rows: Iterable[Values], left_out: Sequence[Values]
     ) -> tuple[tuple[Trial, ...], int, int]:
-        """The trials, how many are described twice, and how many differ from others in a seed that nothing draws by.
-
-        Rows that are not all say nothing of rules that leave none out.
-        """
+        """The trials, how many are described twice, and how many differ from others in a seed that nothing draws by."""
         trials: dict[str, Trial] = {}
         seedless: set[str] = set()
-        used, n_twice, n_undrawn = set(), 0, 0
+        n_twice = n_undrawn = 0
         for row in rows:
             values = {**self.known.defaults, **base, **row}
-            which = next((i for i, rule in enumerate(left_out) if _matches(rule, values)), None)
-            if which is not None:
-                used.add(which)
-                continue
-            if not self.agrees(values, row):
+            rule = next((i for i, rule in enumerate(left_out, start=1) if _matches(rule, values)), None)
+            self.used.add(rule)
+            if rule is not None or not self.agrees(values, row):
                 continue
             trial = Trial(values, self.known.digest(values))
-            if trial.digest in trials:
-                n_twice += 1
-                continue
+            name = trial.digest
             if not self.known.draws(values):
                 name = self.known.digest({**values, "seed": self.known.defaults["seed"]})
-                if name in seedless:
-                    n_undrawn += 1
-                    continue
+            if trial.digest in trials:
+                n_twice += 1
+            elif name in seedless:
+                n_undrawn += 1
+            else:
                 seedless.add(name)
-            trials[trial.digest] = trial
-        if are_all:
-            self.faults += [f"exclude[{i + 1}]: leaves no trial out" for i in range(len(left_out)) if i not in used]
-            self.faults += ["exclude: leaves all trials out"] * (not trials and not self.faults)
+                trials[trial.digest] = trial
         return tuple(trials.values()), n_twice, n_undrawn
 
     def count(self, base: Values, axes: Sequence[Sequence[Values]], left_out: Sequence[Values]) -> tuple[int, int]:
@@ -243,14 +223,12 @@ class _Reader:
 
         Of the turns of an axis that the rules cannot tell apart one is looked at, and weighs as many as there are.
         """
-        base = {**self.known.defaults, **base}
         kinds = [_kinds(axis, left_out) for axis in axes if list(axis[0]) != ["seed"]]
-        of_seeds = [axis for axis in axes if list(axis[0]) == ["seed"]]
-        seeds = _kinds(of_seeds[0] if of_seeds else [{}], left_out)
+        seeds = next((_kinds(axis, left_out) for axis in axes if list(axis[0]) == ["seed"]), _kinds([{}], left_out))
         found = n_undrawn = 0
         for chosen in itertools.product(*kinds):
             row = _merged(turn for turn, _ in chosen)
-            values = {**base, **row}
+            values = {**self.known.defaults, **base, **row}
             n_seeds = sum(n for turn, n in seeds if not any(_matches(rule, {**values, **turn}) for rule in left_out))
             if n_seeds and self.agrees(values, row):
                 n = math.prod(weight for _, weight in chosen)

@@ -17,22 +17,18 @@ from typing import Any, Literal
 
 from prune_heads.errors import PruneHeadsError, first_line
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool
+from prune_heads.execution.pool import MOST_DEATHS, LostError, Pool
 from prune_heads.execution.spec import Trial, Values
 from prune_heads.files import clear_left_over
 
-RunTrial = Callable[[Trial], Mapping[str, Any]]
-"""Trial -> record. Raises whatever goes wrong."""
-Workers = Callable[[Begin, int], AbstractContextManager[Pool]]
-"""Starts the workers of a pool, for so many trials."""
+RunTrial = Callable[[Trial], Mapping[str, Any]]  # Trial -> record. Raises whatever goes wrong.
+BeginTrials = Callable[[], RunTrial]
+Workers = Callable[[BeginTrials, int], AbstractContextManager[Pool]]  # starts a pool of them, for so many trials
 
-LOOK_SECONDS = 0.5
-"""Between two looks at what others are working on."""
-BACK_OFF_SECONDS = 1.0
-"""Before the first new attempt of a trial that failed; doubled for each one after it."""
+LOOK_SECONDS = 0.5  # between two looks at what others are working on
+BACK_OFF_SECONDS = 1.0  # before the first new attempt of a trial that failed; doubled for each one after it
 _OF_DEATHS = f"{MOST_DEATHS} workers have died of it (exit code -9 is a kill, often for memory)"
-_GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples, without their whole parts, lie far apart, however many are taken."""
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples, without their whole parts, lie far apart, however many are taken
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
         gpus: As `CUDA_VISIBLE_DEVICES` names them: the jobs take them in turn.
     """
     limit = max(1, threads // jobs) if jobs > 1 else None
-    return lambda begin, n: Pool(partial(_begin_with, begin, limit, gpus), min(jobs, n))
+    return lambda begin, n: Pool(partial(begin_trials, begin, limit, gpus), min(jobs, n))
 
 
 def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.0, gpus: float = 0.0) -> Workers:
@@ -81,12 +77,12 @@ def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.
     from prune_heads.execution.cluster import Actors, connected
 
     @contextmanager
-    def start(begin: Begin, n: int) -> Iterator[Pool]:
+    def start(begin: BeginTrials, n: int) -> Iterator[Pool]:
         with connected(address) as ray:
             there, wanted = ray.cluster_resources(), {"CPU": cpus, "GPU": gpus}
             room = min(int(there.get(name, 0) // amount) for name, amount in wanted.items() if amount)
-            begin = partial(_begin_with, begin, max(1, int(cpus)), ())
-            with Actors(ray, begin, min(jobs or max(1, room), n), cpus=cpus, gpus=gpus) as pool:
+            in_one = partial(begin_trials, begin, max(1, int(cpus)), ())
+            with Actors(ray, in_one, min(jobs or max(1, room), n), cpus=cpus, gpus=gpus) as pool:
                 yield pool
 
     return start
@@ -97,26 +93,19 @@ class Worker:
     """Works through the trials of a sweep until none is left."""
 
     folder: SweepFolder
-    trials: Sequence[Trial]
-    """All of the sweep, done or not."""
-    begin: Callable[[], RunTrial]
-    """Called once in each process, for what runs its trials; importable by name."""
+    trials: Sequence[Trial]  # all of the sweep, done or not
+    begin: BeginTrials  # called once in each process, for what runs its trials; importable by name
     workers: Workers
     tell: Tell = lambda event: None
-    stopping: Callable[[], bool] = lambda: False
-    """Asked before a trial is begun."""
+    stopping: Callable[[], bool] = lambda: False  # asked before a trial is begun
     _: KW_ONLY
-    retries: int = 0
-    """Further attempts of a trial that fails."""
-    stop_after: int | None = None
-    """Failures (for good, of this worker) after which no trial is begun; None: go on."""
-    waits: bool = True
-    """For the trials of living others, to take over if they die."""
+    retries: int = 0  # further attempts of a trial that fails
+    stop_after: int | None = None  # failures (for good, of this worker) after which no trial is begun; None: go on
+    waits: bool = True  # for the trials of living others, to take over if they die
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     n_done: int = 0
-    n_failed: int = 0
-    """For good."""
+    n_failed: int = 0  # for good
 
     def __post_init__(self) -> None:
         self.claims = self.folder.claims()
@@ -134,7 +123,7 @@ class Worker:
         listed = {*self.folder.done(), *self.folder.failed()}  # the records of these alone are read
         left = [trial for trial in self.trials if trial.digest not in listed or not self._is_settled(trial)]
         if left:
-            with self.claims.beating(), self.workers(partial(_begin, self.begin), len(left)) as pool:
+            with self.claims.beating(), self.workers(self.begin, len(left)) as pool:
                 self._work(deque(left), pool)
 
     def _work(self, waiting: deque[Trial], pool: Pool) -> None:
@@ -153,7 +142,8 @@ class Worker:
                 for digest, answer in pool.wait(LOOK_SECONDS):
                     waiting.extend(self._ended(digest, answer))
             elif waiting:
-                if not self.waits and all(self._is_for_others(trial) for trial in waiting):
+                theirs = (not self._rests(trial) and self.claims.has_beaten(trial.digest) for trial in waiting)
+                if not self.waits and all(theirs):
                     return
                 self.sleep(LOOK_SECONDS)
 
@@ -161,12 +151,12 @@ class Worker:
         """Settle a trial, or have it run; False if it must wait, or someone else has it."""
         if self._rests(trial):
             return False
-        if self._is_taken(trial):
-            return True
-        if not (self.claims.holds(trial.digest) or self.claims.take(trial.digest)):
+        is_settled = self._is_settled(trial)
+        if not (is_settled or self.claims.holds(trial.digest) or self.claims.take(trial.digest)):
             return False
-        if self._is_taken(trial):  # by who held the claim before us
+        if is_settled or self._is_settled(trial):  # by who held the claim before us
             self.claims.give_back(trial.digest)
+            self.tell(Event("taken", trial.digest, trial.values))
             return True
         clear_left_over(self.folder.trial(trial.digest))  # of a process that died of, or in, this trial
         if self.claims.n_deaths(trial.digest) >= MOST_DEATHS:
@@ -179,12 +169,6 @@ class Worker:
     def _is_settled(self, trial: Trial) -> bool:
         """Whether a trial is done or has failed for good."""
         return self.folder.is_done(trial.digest) or self.folder.n_failures(trial.digest) > self.retries
-
-    def _is_taken(self, trial: Trial) -> bool:
-        is_settled = self._is_settled(trial)
-        if is_settled:
-            self.tell(Event("taken", trial.digest, trial.values))
-        return is_settled
 
     def _ended(self, digest: str, answer: Any) -> list[Trial]:
         """Keep what came of a trial; the trial, if it must be run again."""
@@ -217,9 +201,6 @@ class Worker:
     def _rests(self, trial: Trial) -> bool:
         return self._not_before.get(trial.digest, 0.0) > self.clock()
 
-    def _is_for_others(self, trial: Trial) -> bool:
-        return not self._rests(trial) and self.claims.has_beaten(trial.digest)
-
     def _stops(self) -> bool:
         return (self.stop_after is not None and self.n_failed >= self.stop_after) or self.stopping()
 
@@ -228,16 +209,12 @@ class _FailedError(Exception):
     """What a trial has raised, in words that a pipe carries, and its traceback."""
 
 
-def _begin_with(begin: Begin, threads: int | None, gpus: Sequence[str], number: int) -> Any:
-    """In a process of its own: first limit what it takes of the machine."""
+def begin_trials(begin: BeginTrials, threads: int | None, gpus: Sequence[str], number: int) -> RunTrial:
+    """What runs the trials of a process of its own; first limit what it takes of the machine."""
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    return begin(number)
-
-
-def _begin(begin: Callable[[], RunTrial], number: int) -> RunTrial:
     return partial(_attempt, begin())
 
 

@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
-from prune_heads.anatomy.context import on_context, uncompiled
-from prune_heads.anatomy.multihead import stay_dense
+from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.evaluation import check_finite

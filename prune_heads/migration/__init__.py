@@ -3,20 +3,21 @@
 Files are read by syntax tree; nothing of them is run or imported. Standard library only.
 """
 
+import ast
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import warnings
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import DataError
-from prune_heads.migration.syntax import describe, parse, uses_in
-from prune_heads.migration.uses import NAMES, PRUNED
+from prune_heads.migration.uses import NAMES, PRUNED, Module, cures
 from prune_heads.reading import json_of, read_bytes, text_of, toml_of
 
+_KINDS = {".py": "Python 3", ".ipynb": "a notebook", ".json": "JSON", ".toml": "TOML"}
 _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 _ENVIRONMENT = {"pyvenv.cfg", "conda-meta"}
 """A folder with one of these is a virtual environment."""
@@ -30,149 +31,106 @@ _TOML_KEY = re.compile(
     (?!=\s*(?:{{\s*}}|\[\s*\]))[=.\]]                        # but nothing empty""",
     re.M | re.X,
 )
-
 _LINE_MAGIC = re.compile(r"^([ \t]*+)(?:\w[\w, ]*+=[ \t]*+)?[%!?](?:\\\n|[^\n])*|^([ \t]*+)[^\n#]*\?[ \t]*$", re.M)
 """Possessive where it can be, so that the time grows with the length of a line, not with its square."""
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun"}
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One use, in one line."""
-
-    file: str
-    """As the user named it; relative stays relative."""
-    cell: int | None
-    """Of a notebook: which cell, counting all of them from 1."""
-    line: int
-    """From 1; in a notebook, within the cell."""
-    use: str
-    """A key of `USES`."""
+_Found = tuple[list[tuple[int | None, int, str]], list[tuple[int | None, str]]]
+"""Uses as (cell, line, use), and (cell, reason) of what cannot be parsed."""
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A file, or a cell of a notebook, that names a use and cannot be parsed."""
-
-    file: str
-    cell: int | None
-    reason: str
-
-
-@dataclass
-class Report:
-    """All of a run."""
-
-    findings: list[Finding] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
-    n_files: int = 0
-    """Files that were looked into."""
-
-
-def examine(paths: Sequence[Path]) -> Report:
+def examine(paths: Sequence[Path]) -> dict[str, Any]:
     """Read scripts (`*.py`, `*.ipynb`) and configurations (`*.json`, `*.toml`), and report each use in them.
 
     Of a folder, everything below it but hidden folders, virtual environments and caches. A file is parsed only if
     it mentions one of the names.
 
+    Returns:
+        What `prune-heads doctor` prints as JSON: findings, one a line and use (file, as the user named it; cell of a
+        notebook, counting all of them from 1; line, from 1, within the cell; use; effect; instead); unreadable, files
+        and cells that name a use and cannot be parsed (file, cell, reason); n_files that were looked into.
+
     Raises:
         DataError: If a path does not exist, or is a file of another kind.
     """
-    report = Report()
     for path in paths:
         if not path.exists():
             raise DataError(f"a path must be an existing file or folder; there is none at {path}")
-        if path.is_file() and path.suffix not in _READERS:
-            raise DataError(f"a file must be one of {', '.join(_READERS)}; got {path}. A folder may hold any files")
-    seen = set()
+        if path.is_file() and path.suffix not in _KINDS:
+            raise DataError(f"a file must be one of {', '.join(_KINDS)}; got {path}. A folder may hold any files")
+    files = dict[str, Path]()
     for file in (file for path in paths for file in _files(path)):
-        if (real := os.path.realpath(file)) in seen:
-            continue
-        seen.add(real)
-        report.n_files += 1
-        kind, reader = _READERS[file.suffix]
+        files.setdefault(os.path.realpath(file), file)
+    findings, unreadable = list[dict[str, Any]](), list[dict[str, Any]]()
+    for file in files.values():
+        uses, broken = list[tuple[int | None, int, str]](), list[tuple[int | None, str]]()
         try:
-            if _mentions(file):
-                reader(str(file), read_bytes(file, "what is looked into", OSError), report)
+            uses, broken = _look_into(file)
         except OSError as error:
-            report.unreadable.append(Unreadable(str(file), None, error.strerror or type(error).__name__))
+            broken = [(None, error.strerror or type(error).__name__)]
         except SyntaxError as error:
-            report.unreadable.append(Unreadable(str(file), None, describe(error)))
+            broken = [(None, _said(error))]
         except ValueError as error:
-            report.unreadable.append(Unreadable(str(file), None, f"not {kind}: {error}"))
-    return report
+            broken = [(None, f"not {_KINDS[file.suffix]}: {error}")]
+        for cell, line, use in uses:
+            findings.append({"file": str(file), "cell": cell, "line": line, "use": use, **cures()[use]})
+        unreadable += [{"file": str(file), "cell": cell, "reason": reason} for cell, reason in broken]
+    return {"findings": findings, "unreadable": unreadable, "n_files": len(files)}
 
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
-        return
     for folder, folders, names in os.walk(path):
         if Path(folder) != path and not _ENVIRONMENT.isdisjoint({*names, *folders}):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
-        for name in sorted(names):
-            if os.path.splitext(name)[1] in _READERS and (file := Path(folder, name)).is_file():
-                yield file
+        inside = (Path(folder, name) for name in sorted(names) if os.path.splitext(name)[1] in _KINDS)
+        yield from (file for file in inside if file.is_file())
 
 
-def _mentions(file: Path) -> bool:
-    """Whether any of the names is in its bytes, however many they are."""
-    with file.open("rb") as stream:
-        if not os.fstat(stream.fileno()).st_size:
-            return False
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return NAMES.search(content) is not None
+def _look_into(file: Path) -> _Found:
+    """Raises OSError, SyntaxError or ValueError where nothing can be said of the file."""
+    if not file.stat().st_size:
+        return [], []
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        if NAMES.search(mapped) is None:  # however many bytes they are
+            return [], []
+    content = read_bytes(file, "what is looked into", OSError)
+    if file.suffix == ".py":
+        return [(None, *use) for use in Module(parse(content)).uses()], []
+    text = text_of(content, file.name, ValueError)
+    if file.suffix == ".ipynb":
+        return _cells(json_of(text, "no JSON", ValueError))
+    key, well_formed = (_JSON_KEY, json_of) if file.suffix == ".json" else (_TOML_KEY, toml_of)
+    well_formed(text, "the value", ValueError)
+    breaks = [each.start() for each in re.finditer("\n", text)]
+    return [(None, bisect_left(breaks, each.end()) + 1, f'"{PRUNED}":') for each in key.finditer(text)], []
 
 
-def _read_python(file: str, content: bytes, report: Report) -> None:
-    report.findings += [Finding(file, None, line, use) for line, use in uses_in(parse(content))]
-
-
-def _read_notebook(file: str, content: bytes, report: Report) -> None:
-    uses, broken = _uses_in_notebook(content)
-    report.findings += [Finding(file, *use) for use in uses]
-    report.unreadable += [Unreadable(file, *cell) for cell in broken]
-
-
-def _uses_in_notebook(content: bytes) -> tuple[list[tuple[int, int, str]], list[tuple[int, str]]]:
-    """Uses as (cell, line, use), and cells that cannot be parsed with the reason; cells from 1, of all kinds.
-
-    All code cells are one module, since names that one imports are used in the next.
-
-    Raises:
-        ValueError: If the file is no notebook.
-    """
-    notebook = json_of(text_of(content, "notebook", ValueError), "no JSON", ValueError)
+def _cells(notebook: Any) -> _Found:
+    """All code cells are one module, since names that one imports are used in the next."""
     try:
         cells = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
     except (KeyError, TypeError) as error:
         raise ValueError("format 4 must have cells with cell_type and source") from error
-    lines: list[str] = []
-    places: list[tuple[int, int]] = []
-    broken = []
+    lines, places, broken = list[str](), list[tuple[int, int]](), list[tuple[int | None, str]]()
     for number, (kind, source) in enumerate(cells, start=1):
-        if kind != "code":
-            continue
         try:
-            own = _python(source).split("\n")
+            own = _python(source).split("\n") if kind == "code" else []
         except SyntaxError as error:
+            own = []
             if NAMES.search(source.encode(errors="replace")):
-                broken.append((number, describe(error)))
-            continue
+                broken.append((number, _said(error)))
         lines += own
         places += [(number, i) for i in range(1, len(own) + 1)]
-    return [(*places[line - 1], use) for line, use in uses_in(parse("\n".join(lines)))], broken
+    return [(*places[line - 1], use) for line, use in Module(parse("\n".join(lines))).uses()], broken
 
 
 def _python(source: str) -> str:
-    """The cell with as many lines, and without what IPython alone understands.
-
-    Raises:
-        SyntaxError: If that is not Python 3 either.
-    """
+    """The cell with as many lines, and without what IPython alone understands; SyntaxError if that is no Python."""
     if magic := _CELL_MAGIC.match(source):
         if magic[1] not in _PYTHON_MAGICS:
             return ""
@@ -185,19 +143,15 @@ def _python(source: str) -> str:
     return source
 
 
-def _read_keys(parsed: Callable[..., Any], key: re.Pattern[str], file: str, content: bytes, report: Report) -> None:
-    """The key in a configuration that is well-formed, where its value is not empty."""
-    text = text_of(content, Path(file).name, ValueError)
-    parsed(text, "the value", ValueError)
-    line, before = 1, 0
-    for match in key.finditer(text):
-        line, before = line + text.count("\n", before, match.end()), match.end()
-        report.findings.append(Finding(file, None, line, f'"{PRUNED}":'))
+def parse(source: str | bytes) -> ast.Module:
+    """The tree; SyntaxError if it is not Python 3. What Python says of odd escapes is for the author of the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except (ValueError, RecursionError, MemoryError) as error:  # null bytes; too many brackets in brackets
+            raise SyntaxError(str(error) or "nested too deeply") from error
 
 
-_READERS: Mapping[str, tuple[str, Callable[[str, bytes, Report], None]]] = {
-    ".py": ("Python 3", _read_python),
-    ".ipynb": ("a notebook", _read_notebook),
-    ".json": ("JSON", partial(_read_keys, json_of, _JSON_KEY)),
-    ".toml": ("TOML", partial(_read_keys, toml_of, _TOML_KEY)),
-}
+def _said(error: SyntaxError) -> str:
+    return f"not Python 3: {f'line {error.lineno}: ' if error.lineno else ''}{error.msg}"

@@ -1,68 +1,75 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from prune_heads.reporting.words import interval, metric_name, sentence
-from prune_heads.tables import Column, Page, Table, columns, number
-from prune_heads.tables.writers import written
+from prune_heads.reporting.words import interval, metric_name
+from prune_heads.tables import Form, Page, Table, number
+from prune_heads.visible import csv_of
 
-_LINE = ("criterion", "estimator", "rescored", "scored_on", "n_draws")
-_POINT = ("split", "percent", "n_pruned", "value", "low", "high")
-
-
-def lines_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The lines of a curve, however it was asked for: by `prune-heads curve`, or by `prune-heads run --curve`."""
-    if "lines" in record:
-        found: list[Mapping[str, Any]] = record["lines"]
-        return found
-    points = [{**point, "value": point[record["headline"]]} for point in record["curve"]]
-    return [{"points": points}] if points else []
+Record = Mapping[str, Any]
 
 
-def splits(record: Mapping[str, Any]) -> list[str]:
-    """The splits of the curves, in the record's order."""
-    return list(dict.fromkeys(point["split"] for line in lines_of(record) for point in line["points"]))
+@dataclass(frozen=True)
+class Line:
+    """A line of a curve, on one split."""
+
+    record: Record
+    about: Record
+    """What the record says of it: its points on all splits and, but for a run, criterion and estimator."""
+    split: str
+
+    @cached_property
+    def points(self) -> list[Record]:
+        """By share pruned."""
+        return sorted((p for p in self.about["points"] if p["split"] == self.split), key=lambda p: p["percent"])
+
+    @cached_property
+    def values(self) -> dict[float, float]:
+        """Share pruned, in percent -> the metric, by share."""
+        return {point["percent"]: point["value"] for point in self.points}
+
+    @property
+    def shares(self) -> list[float]:
+        """Where the points stand on an axis by share, in percent: by the heads that are gone there.
+
+        The percent that was asked for is rounded down to whole heads: 10% of 24 are 2, which stand at 8.3%. With
+        `--blocks` the share is of their heads.
+        """
+        counts = [point["n_pruned"] for point in self.points]
+        beside = counts[0] if self.record.get("configuration", {}).get("blocks") else 0
+        every = self.record.get("n_heads", counts[-1]) - beside
+        return [100 * (n - beside) / max(every, 1) for n in counts]
+
+    @property
+    def label(self) -> str:
+        """What to call it, e.g. `gradient (example), re-scored`, `random (20 draws)`.
+
+        Ablations are an oracle on the split that they were measured on; on another one it is said where they were.
+        """
+        line = self.about
+        details = [line["estimator"]] if line["estimator"] else []
+        if line["criterion"] == "ablation":
+            measured = line["scored_on"]
+            details.append("oracle" if measured == self.split else measured.removeprefix("validation_"))
+        if line["n_draws"] > 1:
+            details.append(f"{line['n_draws']} draws")
+        name = line["criterion"] + (f" ({', '.join(details)})" if details else "")
+        return f"{name}, re-scored" if line["rescored"] else name
 
 
-def points_of(line: Mapping[str, Any], split: str) -> list[Mapping[str, Any]]:
-    """The points of one line on one split, by share pruned."""
-    return sorted((p for p in line["points"] if p["split"] == split), key=lambda p: p["percent"])
+def lines(record: Record) -> dict[str, list[Line]]:
+    """Split -> its lines, in the record's order, of `prune-heads curve`, or of `prune-heads run --curve`."""
+    found = record.get("lines")
+    if found is None:
+        found = [{"points": [{**point, "value": point[record["headline"]]} for point in record["curve"]]}]
+    splits = dict.fromkeys(point["split"] for line in found for point in line["points"])
+    return {split: [Line(record, line, split) for line in found] for split in splits}
 
 
-def values_of(line: Mapping[str, Any], split: str) -> dict[float, float]:
-    """Share pruned, in percent -> the metric of one line on one split, by share."""
-    return {point["percent"]: point["value"] for point in points_of(line, split)}
-
-
-def shares(points: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> list[float]:
-    """Where points by share stand on an axis of it, in percent: by the heads that are gone there.
-
-    The percent that was asked for is rounded down to whole heads: 10% of 24 are 2, which stand at 8.3%. With `--blocks`
-    the share is of their heads.
-    """
-    counts = [point["n_pruned"] for point in points]
-    beside = counts[0] if record.get("configuration", {}).get("blocks") else 0
-    every = record.get("n_heads", counts[-1]) - beside
-    return [100 * (n - beside) / max(every, 1) for n in counts]
-
-
-def label(line: Mapping[str, Any], split: str) -> str:
-    """What to call a line on a split, e.g. `gradient (example), re-scored`, `random (20 draws)`.
-
-    Ablations are an oracle on the split that they were measured on; on another one it is said where they were.
-    """
-    details = [line["estimator"]] if line["estimator"] else []
-    if line["criterion"] == "ablation":
-        measured = line["scored_on"]
-        details.append("oracle" if measured == split else measured.removeprefix("validation_"))
-    if line["n_draws"] > 1:
-        details.append(f"{line['n_draws']} draws")
-    name = line["criterion"] + (f" ({', '.join(details)})" if details else "")
-    return f"{name}, re-scored" if line["rescored"] else name
-
-
-def pruned(record: Mapping[str, Any]) -> str:
+def pruned(record: Record) -> str:
     """What the share is of: `heads pruned`, or `heads of blocks E pruned` where only these go."""
     blocks = record.get("configuration", {}).get("blocks")
     if blocks is None:
@@ -71,78 +78,71 @@ def pruned(record: Mapping[str, Any]) -> str:
     return f"heads of {noun} {', '.join(blocks)} pruned"
 
 
-def curve_page(record: Mapping[str, Any]) -> Page:
+def curve_page(record: Record) -> Page:
     """A table a split of `prune-heads curve`: shares of heads down, criteria across, the area in the last row.
 
-    Below, how the scores of the criteria agree.
+    Below, how the scores of the criteria agree: undefined of fewer than four heads, or where one scores all alike.
     """
-    title = f"{record['model']['name']} on {record['task']}: {metric_name(record)} by {pruned(record)}"
-    tables = [_table(record, split) for split in splits(record)]
+    tables = []
+    for split, of_split in lines(record).items():
+        pruned_at = {point["percent"]: point["n_pruned"] for line in reversed(of_split) for point in line.points}
+        rows: list[Record] = [
+            {"pruned": f"{percent:g}%", "heads": pruned_at[percent]}
+            | {line.label: line.values.get(percent) for line in of_split}
+            for percent in sorted(pruned_at)
+        ]
+        rows.append({"pruned": "area"} | {line.label: line.about["areas"].get(split) for line in of_split})
+        tables.append(Table.of(split, rows, {line.label: number(4) for line in of_split}, n_foot=1))
     agreement = [
-        (f"{pair['first']} and {pair['second']}", str(pair["n_heads"]), *_estimates(pair))
+        {"scores": f"{pair['first']} and {pair['second']}", "heads": pair["n_heads"]}
+        | {
+            f"{words} (95% interval)": "undefined" if pair[name]["value"] is None else interval(pair, name, "")
+            for name, words in (("pearson", "Pearson r"), ("spearman", "Spearman"))
+        }
         for pair in record["correlations"]
     ]
-    heading = columns(["scores"], ["heads", "Pearson r (95% interval)", "Spearman (95% interval)"])
-    scores = Table("Correlation of the scores before any head goes", heading, tuple(agreement))
-    below = [scores] if agreement else []
-    return Page(f"{title}, lowest score first", (*tables, sentence(_note(record)), *below))
+    below = [Table.of("Correlation of the scores before any head goes", agreement)] if agreement else []
+    mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
+    note = f"Shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}."
+    title = f"{record['model']['name']} on {record['task']}: {metric_name(record)} by {pruned(record)}"
+    return Page(f"{title}, lowest score first", (*tables, note, *below))
 
 
-def correlation_page(report: Mapping[str, Any]) -> Page:
+def curve_table(record: Record) -> Table:
+    """The only line of a curve on each of its splits, a row a point: percent, heads, and the headline metric."""
+    of_splits = {split: line for split, (line,) in lines(record).items()}
+    points = next(iter(of_splits.values())).points
+    rows = (
+        {"pruned": point["percent"], "heads": point["n_pruned"]}
+        | {split: line.values[point["percent"]] for split, line in of_splits.items()}
+        for point in points
+    )
+    forms = {"pruned": Form("{}%".format), **dict.fromkeys(of_splits, number(4))}
+    return Table.of(f"{record['headline']} by heads pruned, lowest score first", rows, forms)
+
+
+def correlation_page(report: Record) -> Page:
     """The series, numbered from 1; the pairs, by these numbers, with what they stand for in a pair."""
     numbers = {series["name"]: number for number, series in enumerate(report["series"], start=1)}
-    series = [
-        (str(numbers[each["name"]]), each["name"], each["source"], str(each["n_heads"])) for each in report["series"]
-    ]
-    pairs = [
-        (
-            *(f"{numbers[pair[side]]}: {pair[f'{side}_measure']}" for side in ("first", "second")),
-            str(pair["n_heads"]),
-            interval(pair, "pearson", words=""),
-            interval(pair, "spearman", words=""),
-        )
-        for pair in report["correlations"]
-    ]
-    of_series = columns(["series", "what", "from"], ["heads"])
-    of_pairs = columns(["first", "second"], ["heads", "Pearson r (95%)", "Spearman (95%)"])
-    return Page(
-        "Correlation of measurements of the same heads",
-        (Table("", of_series, tuple(series)), Table("", of_pairs, tuple(pairs), n_keys=2)),
+    series = (
+        {"series": numbers[each["name"]], "what": each["name"], "from": each["source"], "heads": each["n_heads"]}
+        for each in report["series"]
     )
+    pairs = (
+        {side: f"{numbers[pair[side]]}: {pair[f'{side}_measure']}" for side in ("first", "second")}
+        | {"heads": pair["n_heads"], "Pearson r (95%)": interval(pair, "pearson", words="")}
+        | {"Spearman (95%)": interval(pair, "spearman", words="")}
+        for pair in report["correlations"]
+    )
+    return Page("Correlation of measurements of the same heads", (Table.of("", series), Table.of("", pairs, n_keys=2)))
 
 
-def curve_csv(record: Mapping[str, Any]) -> str:
+def curve_csv(record: Record) -> str:
     """In long form, numbers in full: one row a point; of several draws, `value` is the mean and the interval theirs."""
-    rows = [
-        (*(line[name] for name in _LINE), *(point[name] for name in _POINT))
+    of_line = ("criterion", "estimator", "rescored", "scored_on", "n_draws")
+    of_point = ("split", "percent", "n_pruned", "value", "low", "high")
+    return csv_of(
+        {name: line[name] for name in of_line} | {name: point[name] for name in of_point}
         for line in record["lines"]
         for point in line["points"]
-    ]
-    return written((*_LINE, *_POINT), rows)
-
-
-def _table(record: Mapping[str, Any], split: str) -> Table:
-    """One row a share of heads pruned, one column a line; a line that has no point at a share leaves its cell empty."""
-    lines = [{point["percent"]: point for point in points_of(line, split)} for line in record["lines"]]
-    rows = []
-    for percent in sorted({percent for line in lines for percent in line}):
-        there = [line.get(percent) for line in lines]
-        n_pruned = next(point["n_pruned"] for point in there if point)
-        rows.append((f"{percent:g}%", n_pruned, *(point and point["value"] for point in there)))
-    areas = (line["areas"].get(split) for line in record["lines"])
-    names = [label(line, split) for line in record["lines"]]
-    of_lines = (Column(name, number(4)) for name in names)
-    heading = (Column("pruned", align="right"), Column("heads"), *of_lines)
-    return Table(split, heading, (*rows, ("area", None, *areas)), n_foot=1)
-
-
-def _note(record: Mapping[str, Any]) -> str:
-    """What a column of several draws and the last row are."""
-    mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
-    return f"shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}"
-
-
-def _estimates(pair: Mapping[str, Any]) -> list[str]:
-    """Undefined of fewer than four heads, or where one criterion scores all alike."""
-    names = ("pearson", "spearman")
-    return ["undefined" if pair[name]["value"] is None else interval(pair, name, "") for name in names]
+    )

@@ -1,26 +1,15 @@
 """What older scripts rely on and transformers 5 no longer has."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
-from prune_heads.migration import Report
-from prune_heads.migration.uses import USES
 from prune_heads.tables import Table, columns
 from prune_heads.tables.terminal import line, titled
-
-
-def doctor_report(report: Report) -> dict[str, Any]:
-    """An object a finding, with what transformers 5 does and what to write instead."""
-    return {
-        "findings": [{**asdict(found), **USES[found.use]._asdict()} for found in report.findings],
-        "unreadable": [asdict(file) for file in report.unreadable],
-        "n_files": report.n_files,
-    }
 
 
 def doctor_table(report: Mapping[str, Any]) -> RenderableType:
@@ -28,49 +17,37 @@ def doctor_table(report: Mapping[str, Any]) -> RenderableType:
     findings, unreadable = report["findings"], report["unreadable"]
     parts: list[RenderableType] = []
     if findings:
-        parts += [titled("what transformers 5 does"), _by_file(findings), line("")]
-        parts += [titled("what to write instead"), _instead(row["use"] for row in findings), line("")]
+        parts.append(titled("what transformers 5 does"))
+        width = max(len(row["use"]) for row in findings)
+        for file, rows in groupby(findings, key=itemgetter("file")):
+            cells = ((f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"]) for row in rows)
+            parts += [line(file), Table("", columns(["", "", ""]), tuple(cells))]
+        texts: dict[str, dict[str, None]] = {}  # each once, under all uses that it is for
+        for row in findings:
+            texts.setdefault(row["instead"], {})[row["use"]] = None
+        parts += [line(""), titled("what to write instead")]
+        parts += [*_indented((", ".join(of), text) for text, of in texts.items()), line("")]
     if unreadable:
         places = (file["file"] + ("" if file["cell"] is None else f" cell {file['cell']}") for file in unreadable)
-        reasons = zip(places, (file["reason"] for file in unreadable), strict=True)
-        parts += [titled("mention it, but cannot be read"), _indented(reasons), line("")]
-    return Group(*parts, line(_summary(report)))
-
-
-def _by_file(findings: Sequence[Mapping[str, Any]]) -> RenderableType:
-    width = max(len(row["use"]) for row in findings)
-    parts: list[RenderableType] = []
-    for file, rows in groupby(findings, key=lambda row: row["file"]):
-        cells = ((f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"]) for row in rows)
-        parts += [line(file), Table("", columns(["", "", ""]), tuple(cells))]
-    return Group(*parts)
+        parts.append(titled("mention it, but cannot be read"))
+        parts += [*_indented(zip(places, (file["reason"] for file in unreadable), strict=True)), line("")]
+    n_files = _count(report["n_files"], "file")
+    n_with, n_broken = (len({row["file"] for row in rows}) for rows in (findings, unreadable))
+    summary = f"{_count(len(findings), 'use')} in {n_with} of {n_files}" if findings else f"nothing in {n_files}"
+    if n_broken:
+        summary += f"; {_count(n_broken, 'file')} cannot be read in whole"
+    return Group(*parts, line(summary))
 
 
 def _place(row: Mapping[str, Any]) -> str:
     return str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
 
 
-def _instead(uses: Iterable[str]) -> RenderableType:
-    """Each text once, under all uses that it is for."""
-    texts: dict[str, list[str]] = {}
-    for use in sorted(set(uses), key=list(USES).index):
-        texts.setdefault(USES[use].instead, []).append(use)
-    return _indented((", ".join(of), text) for text, of in texts.items())
-
-
-def _indented(rows: Iterable[tuple[str, str]]) -> RenderableType:
+def _indented(rows: Iterable[tuple[str, str]]) -> Iterator[RenderableType]:
     """What it is about, and below it what there is to say."""
-    return Group(*(part for about, text in rows for part in (line(about), Padding.indent(line(text), 4))))
-
-
-def _summary(report: Mapping[str, Any]) -> str:
-    findings = report["findings"]
-    n_with = len({row["file"] for row in findings})
-    n_files = _count(report["n_files"], "file")
-    text = f"{_count(len(findings), 'use')} in {n_with} of {n_files}" if findings else f"nothing in {n_files}"
-    if n_unreadable := len({row["file"] for row in report["unreadable"]}):
-        text += f"; {_count(n_unreadable, 'file')} cannot be read in whole"
-    return text
+    for about, text in rows:
+        yield line(about)
+        yield Padding.indent(line(text), 4)
 
 
 def _count(number: int, one: str) -> str:

@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from prune_heads.anatomy import head_counts
 from prune_heads.checkpoints import write_pruned, write_tokenizer
 from prune_heads.heads import HeadMask
-from prune_heads.reporting import figures
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.bench import bench_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
+from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.terminal import finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.run import RunResult
@@ -36,14 +36,14 @@ Record = dict[str, Any]
 def ablation_files(record: Record) -> Files:
     """Tables in three forms and, where heads were chosen, the best ones; maps of the differences."""
     best = {"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}
-    scatter = {"scatter": _figure(figures.ablation_scatter(record))} if record["correlations"] else {}
+    scatter = {"scatter": _figure(heads.ablation_scatter(record))} if record["correlations"] else {}
     return {
         TABLE_FILE: ablation_page(record).to_markdown(),
         "table.tex": ablation_latex(record),
         "ablations.csv": ablation_csv(record),
         **best,
-        "differences": _figure(figures.ablation_maps(record)),
-        "histogram": _figure(figures.ablation_histogram(record)),
+        "differences": _figure(heads.ablation_maps(record)),
+        "histogram": _figure(heads.ablation_histogram(record)),
         **scatter,
     }
 
@@ -57,7 +57,7 @@ def correlation_files(record: Record) -> Files:
     """The table, and a scatter a pair."""
     numbers = combinations(range(1, len(record["series"]) + 1), 2)
     scatters = {
-        f"scatter-{first}-{second}": _figure(figures.correlation_scatter(record, pair))
+        f"scatter-{first}-{second}": _figure(heads.correlation_scatter(record, pair))
         for (first, second), pair in zip(numbers, record["correlations"], strict=True)
     }
     return {TABLE_FILE: correlation_page(record).to_markdown(), **scatters}
@@ -65,7 +65,7 @@ def correlation_files(record: Record) -> Files:
 
 def curve_files(record: Record) -> Files:
     """The table, the points and the figure."""
-    figure = _figure(figures.criteria_figure(record))
+    figure = _figure(curves.criteria_figure(record))
     return {TABLE_FILE: curve_page(record).to_markdown(), "curves.csv": curve_csv(record), "curve": figure}
 
 
@@ -78,7 +78,7 @@ def run_files(result: RunResult, *, checkpoint: bool = False) -> Files:
     """The heads, the table, the scores, the curve and, if asked, the pruned model."""
     found = dict[str, Any]() if result.scored is None else {**score_files(result.scored, result.mask.descriptors())}
     if result.record["curve"]:
-        found["curve"] = _figure(figures.curve_figure(result.record))
+        found["curve"] = _figure(curves.curve_figure(result.record))
     kept = pruned_files(result.mask, result.model, result.tokenizer) if checkpoint else {}
     return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: run_page(result.record).to_markdown(), **found, **kept}
 
@@ -87,7 +87,7 @@ def score_files(scored: ScoreResult, pruned: Sequence[str] = ()) -> Files:
     """The scores, their heat map and, where there is one, the matrix of gradients they come from."""
     report = scored.report()
     gradients = {} if scored.gradients is None else {"gradients.safetensors": partial(_write_gradients, scored)}
-    return {SCORES_FILE: report, "scores": _figure(figures.heat_map(report, pruned)), **gradients}
+    return {SCORES_FILE: report, "scores": _figure(heads.heat_map(report, pruned)), **gradients}
 
 
 def pruned_files(mask: HeadMask, model: PreTrainedModel, tokenizer: Tokenizer) -> Files:
@@ -103,15 +103,15 @@ def pruned_files(mask: HeadMask, model: PreTrainedModel, tokenizer: Tokenizer) -
 
 def _figure(figure: "Figure") -> Callable[[Path], None]:
     """As PNG and SVG."""
-    return lambda path: figures.save(figure, path.parent, path.name)
+    return lambda path: save(figure, path.parent, path.name)
 
 
 def _write_gradients(scored: ScoreResult, path: Path) -> None:
     """The matrix (examples x heads), in safetensors; its metadata name the heads of the columns, from 1."""
     gradients, names = scored.gradients, head_counts(scored.blocks).names()
     assert gradients is not None
-    heads = [
+    columns = [
         f"{name}:{head + 1}" for name, block in zip(names, scored.blocks, strict=True) for head in block.original_heads
     ]
     arrays: dict[str, NDArray[Any]] = {name: getattr(gradients, name) for name in ("signed", "absolute")}
-    save_file({**arrays, "n_tokens": np.asarray(gradients.n_tokens)}, path, metadata={"heads": " ".join(heads)})
+    save_file({**arrays, "n_tokens": np.asarray(gradients.n_tokens)}, path, metadata={"heads": " ".join(columns)})

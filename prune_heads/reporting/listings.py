@@ -35,20 +35,19 @@ def criterion_rows() -> dict[str, list[dict[str, str]]]:
     """The three tables of scoring, an object a row."""
     from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
 
+    tables: dict[str, Any] = {"criteria": CRITERIA, "estimators": ESTIMATORS, "normalizations": NORMALIZERS}
     return {
-        "criteria": [{"name": name, "summary": row.summary} for name, row in CRITERIA.items()],
-        "estimators": [{"name": name, "summary": row.summary} for name, row in ESTIMATORS.items()],
-        "normalizations": [{"name": name, "summary": row.summary} for name, row in NORMALIZERS.items()],
+        title: [{"name": name, "summary": row.summary} for name, row in rows.items()] for title, rows in tables.items()
     }
 
 
 def criterion_table() -> RenderableType:
     """The three tables of scoring for the terminal."""
-    options = {"criteria": "--criterion", "estimators": "--estimator", "normalizations": "--normalize"}
+    tables = zip(("--criterion", "--estimator", "--normalize"), criterion_rows().values(), strict=True)
     return Group(
         *(
-            Table("", columns([options[title], "what it is"]), tuple((row["name"], row["summary"]) for row in rows))
-            for title, rows in criterion_rows().items()
+            Table("", columns([option, "what it is"]), tuple(tuple(row.values()) for row in rows))
+            for option, rows in tables
         )
     )
 

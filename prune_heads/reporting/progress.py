@@ -16,8 +16,7 @@ from prune_heads.execution.worker import Event, Tell
 from prune_heads.reporting.layout import console, print_json
 from prune_heads.tables.terminal import line, titled
 
-_LINE_SECONDS = 10.0
-"""Between two plain lines."""
+_LINE_SECONDS = 10.0  # between two plain lines
 _LOOK_SECONDS = 5.0
 """Between two looks at the folder, for what other processes have done there; one takes 0.1 s of 100,000 trials."""
 
@@ -70,8 +69,7 @@ class _State:
         self.own = {"done": 0, "failed": 0}
         self.start: float | None = None
         """When the first trial began: what loads before it says nothing of how long the others take."""
-        self.best: dict[str, tuple[float, str]] = {}
-        """Task -> the best value, and its metric and trial in words."""
+        self.best: dict[str, tuple[float, str]] = {}  # task -> the best value, and its metric and trial in words
         self._look()
         self.before = len(self.done) + len(self.failed)
 

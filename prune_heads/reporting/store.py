@@ -12,8 +12,7 @@ from prune_heads.tables import Table, columns
 from prune_heads.tables.terminal import line
 
 _WIDTH = 24
-_SHOWN = 200
-"""Rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them."""
+_SHOWN = 200  # rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them
 _NAMES = ("model", "task", "split")
 
 
@@ -27,7 +26,7 @@ def store_report(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> dict[s
     return {
         "n_entries": len(entries),
         "n_bytes": sum(entry.n_bytes for entry in entries) + sum(job.n_bytes for job in jobs),
-        "entries": sorted(map(_row, entries), key=order),
+        "entries": sorted(map(asdict, entries), key=order),
         "unfinished": [asdict(job) for job in jobs],
     }
 
@@ -50,7 +49,7 @@ def store_table(report: Mapping[str, Any]) -> RenderableType:
 
 def verify_report(entries: Sequence[Entry]) -> dict[str, Any]:
     """How many entries there are, and those that are damaged."""
-    return {"n_entries": len(entries), "damaged": [_row(entry) for entry in entries if entry.damaged]}
+    return {"n_entries": len(entries), "damaged": [asdict(entry) for entry in entries if entry.damaged]}
 
 
 def verify_table(report: Mapping[str, Any]) -> RenderableType:
@@ -64,10 +63,6 @@ def verify_table(report: Mapping[str, Any]) -> RenderableType:
 def cleared(n_entries: int, n_bytes: int) -> RenderableType:
     """What was removed."""
     return line(f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}")
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    return {**asdict(entry), "about": dict(entry.about), "heads_pruned": list(entry.heads_pruned)}
 
 
 def _n_heads(descriptors: Sequence[str]) -> int:

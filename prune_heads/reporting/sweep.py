@@ -15,10 +15,9 @@ from prune_heads.files import canonical, write_bytes, write_json, writing_into
 from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, seeds_sentence, varying
 from prune_heads.tables import Page, Table, columns
 from prune_heads.tables.terminal import line, titled
-from prune_heads.tables.writers import written
+from prune_heads.visible import csv_of
 
-_SHOWN = 20
-"""Trials of a plan, and failures, that the terminal shows; `--json` has all."""
+_SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json` has all
 
 
 def plan_report(sweep: Sweep) -> dict[str, Any]:
@@ -128,7 +127,8 @@ def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda v
     Raises:
         RunError: As for `write_results`.
     """
-    from prune_heads.reporting.figures import save, sweep_figure
+    from prune_heads.reporting.figures import save
+    from prune_heads.reporting.figures.curves import sweep_figure
 
     rows = _rows(folder, draws)
     target, name = output or folder.root, folder.about()["name"]
@@ -140,7 +140,7 @@ def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda v
 
 def results_csv(rows: Rows) -> str:
     """The rows as CSV, numbers in full."""
-    return written(list(rows[0]) if rows else [], (tuple(row.values()) for row in rows))
+    return csv_of(rows)
 
 
 def results_parquet(rows: Rows) -> bytes:

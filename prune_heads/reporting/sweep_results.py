@@ -18,8 +18,7 @@ from prune_heads.files import canonical
 FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low", "high")
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
 """Of the model, of the examples of the split, and of those that heads were scored on (None: there were none)."""
-_DIGITS = 12
-"""Of a fingerprint, which tell a few thousand apart."""
+_DIGITS = 12  # of a fingerprint, which tell a few thousand apart
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 Draws = Callable[[Mapping[str, Any]], bool]
@@ -106,8 +105,7 @@ class Panel:
     title: str
     metric: str
     n_examples: int
-    lines: Mapping[str, Mapping[float, tuple[float, ...]]]
-    """Name -> heads pruned (percent) -> the metric by each seed."""
+    lines: Mapping[str, Mapping[float, tuple[float, ...]]]  # name -> heads pruned (percent) -> the metric by each seed
     rows: Rows = field(compare=False)
 
 

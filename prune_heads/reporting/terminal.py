@@ -1,100 +1,100 @@
 """What `score`, `evaluate`, `run`, `prune`, `export` and `finetune` found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from rich.console import Group, RenderableType
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.curves import lines_of, splits, values_of
-from prune_heads.reporting.words import layer_names, share
-from prune_heads.tables import Cell, Column, Page, Table, columns, number
+from prune_heads.reporting.curves import curve_table
+from prune_heads.reporting.words import heads_table, layer_names, share
+from prune_heads.tables import Cell, Form, Page, Table, interval, number
 from prune_heads.tables.terminal import line
+
+Record = Mapping[str, Any]
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
 _WITHOUT = {"dense": "zero", "onnx": "removed"}
 """Form of an export -> what stands for the heads that are gone."""
+_FOUR, _WITH_SIGN = number(4), Form("{:+.4f}".format)
+_COMPARED = {"base": _FOUR, "pruned": _FOUR, "difference": _WITH_SIGN, "95% interval": interval("+.4f")}
 
 
-def score_table(report: Mapping[str, Any], pruned: list[str] | None = None) -> Table:
-    """One row a layer, one column a head, shaded by score; pruned heads struck out."""
-    rows: list[list[float]] = report["scores"]
-    gone = HeadMask.parse(" ".join(pruned or []), HeadCounts.described(report["blocks"]))
-    flat = sorted(value for row in rows for value in row)
-    width = max(map(len, rows))
-    scale, digits = _scale(flat)
-    body = [
-        (
-            name,
-            *(
-                Cell(f"{value / scale:.{digits}f}", style=_shade(value, flat, (layer, head) in gone))
-                for head, value in enumerate(row)
-            ),
-            *[None] * (width - len(row)),
-        )
-        for layer, (name, row) in enumerate(zip(layer_names(report), rows, strict=True))
-    ]
-    heads = columns(right=[str(head + 1) for head in range(width)])
-    return Table(
-        _title(report),
-        (Column("layer", align="right", style="bold"), *heads),
-        tuple(body),
+def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
+    """Layers down and heads across, shaded by score; pruned heads struck out, those that are gone left out.
+
+    A power of ten is taken out that shows the largest score as 9.99, 99.9 or so.
+    """
+    counts = HeadCounts.described(report["blocks"])
+    gone = HeadMask.from_json(report["gone"]) if "gone" in report else HeadMask(counts)
+    struck = HeadMask.parse(" ".join(pruned), counts)
+    scores = {(i, j): value for i, row in enumerate(report["scores"]) for j, value in enumerate(row)}
+    ordered = sorted(value for head, value in scores.items() if head not in gone)
+    largest = max(map(abs, ordered), default=0.0)
+    exponent = int(f"{largest:e}".partition("e")[2]) if largest else 0
+    scale, digits = (1.0, 2 - exponent) if 0 <= exponent < 3 else (10.0**exponent, 2)
+
+    def cell(head: tuple[int, int]) -> Cell | None:
+        """By rank, so that one outlying head does not make all others dark."""
+        if head in gone:
+            return None
+        rank = sum(other < scores[head] for other in ordered) / max(len(ordered) - 1, 1)
+        background, letters = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
+        return Cell(scores[head], style=f"{letters} on {background}{' strike' if head in struck else ''}")
+
+    made = " / ".join(part for part in (report["criterion"], report["estimator"]) if part)
+    on = f" on {report['n_examples']} examples of {report['split']}" if report["split"] else ""
+    norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
+    return heads_table(
+        f"importance by {made}{on}{norm}",
+        layer_names(report),
+        [[cell((block, head)) for head in range(n)] for block, n in enumerate(counts)],
+        Form(lambda value: f"{value / scale:.{digits}f}"),
         ("columns are heads" if scale == 1 else f"in units of {scale:.0e}; columns are heads",),
         gap=1,  # twelve heads must fit into 80 columns
-        colour_note=f"bright = important{'; struck out = pruned' if gone else ''}",
+        colour_note=f"bright = important{'; struck out = pruned' if struck else ''}",
     )
 
 
-def run_report(record: Mapping[str, Any], report: Mapping[str, Any] | None) -> RenderableType:
+def run_report(record: Record, report: Record | None) -> RenderableType:
     """What pruning did: the scores, the metric before and after with its interval, heads, parameters, seconds."""
-    parts: list[RenderableType] = [score_table(report, record["heads_pruned"]), line("")] if report else []
-    rows = [
-        (
-            row["split"],
-            row["metric"],
-            f"{row['base']:.4f}",
-            f"{row['pruned']:.4f}",
-            Cell(
-                f"{row['difference']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})",
-                style="bold" if row["low"] > 0 or row["high"] < 0 else "",
-            ),
-        )
-        for row in record["rows"]
-    ]
-    heading = columns(["split", "metric"], ["base", "pruned", "difference (95% interval)"])
-    parts.append(Table(_run_title(record), heading, tuple(rows)))
-    if record["curve"]:
-        parts += [line(""), _curve(record)]
-    total = sum(record["seconds"].values())
-    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record["seconds"].items())
+    page = run_page(record, narrow=True)
+    seconds = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record["seconds"].items())
     examples = ", ".join(f"{data['n_examples']} of {data['split']}" for data in record["data"])
-    parts += [line(""), line(f"examples      {examples}")]
-    return Group(*parts, pruned_table(record), line(f"seconds       {total:.1f} ({stages})"))
+    tables = [*([score_table(report, record["heads_pruned"])] if report else []), *page.parts[:-1]]
+    return Group(
+        *chain.from_iterable((table, line("")) for table in tables),
+        line(f"examples      {examples}"),
+        pruned_table(record),
+        line(f"seconds       {sum(record['seconds'].values()):.1f} ({seconds})"),
+    )
 
 
-def run_page(record: Mapping[str, Any]) -> Page:
-    """The metrics before and after, and the curve if there is one: for a file."""
-    rows = [
-        (
-            row["split"],
-            row["metric"],
-            str(row["n_examples"]),
-            f"{row['base']:.4f}",
-            f"{row['pruned']:.4f}",
-            f"{row['difference']:+.4f}",
-            f"{row['low']:+.4f} to {row['high']:+.4f}",
-        )
+def run_page(record: Record, *, narrow: bool = False) -> Page:
+    """The metrics before and after, the curve if there is one, and the heads: for a file.
+
+    Args:
+        record: Of `prune-heads run`.
+        narrow: For a terminal: without the numbers of examples.
+    """
+    rows = (
+        {"split": row["split"], "metric": row["metric"]}
+        | ({} if narrow else {"examples": row["n_examples"]})
+        | {"base": row["base"], "pruned": row["pruned"]}
+        | {"difference": Cell(row["difference"], style="bold" if row["low"] > 0 or row["high"] < 0 else "")}
+        | {"95% interval": (row["low"], row["high"])}
         for row in record["rows"]
-    ]
-    heading = columns(["split", "metric"], ["examples", "base", "pruned", "difference", "95% interval"])
-    curve = [_curve(record)] if record["curve"] else []
+    )
+    title = f"{record['model']['name']} on {record['task']}: {share(record)}"
+    curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
-    return Page(_run_title(record), (Table("", heading, tuple(rows)), *curve, heads))
+    return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, heads))
 
 
-def pruned_table(record: Mapping[str, Any]) -> RenderableType:
+def pruned_table(record: Record) -> RenderableType:
     """Which heads are pruned, and how many parameters that is."""
     before, pruned = record["parameters"]["before"], record["parameters"]["pruned"]
     verb = "removed" if record["mode"] == "remove" else "set to zero"
@@ -105,56 +105,52 @@ def pruned_table(record: Mapping[str, Any]) -> RenderableType:
     )
 
 
-def evaluation_table(report: Mapping[str, Any]) -> Table:
-    """Metrics of one split under a mask."""
-    pruned = report["heads_pruned"]
-    title = f"{report['task']} {report['split']}, {report['n_examples']} examples, "
-    title += f"pruned: {' '.join(pruned)}" if pruned else "no head pruned"
-    rows = tuple((name, f"{value:.4f}") for name, value in report["metrics"].items())
-    return Table(title, columns(["metric"], ["value"]), rows)
-
-
-def finetuning_table(record: Mapping[str, Any]) -> Table:
-    """The mean training loss and the metrics of each epoch."""
-    epochs = record["epochs"]
-    measured = [(split, metric) for split, values in epochs[-1]["metrics"].items() for metric in values]
-    several = len({split for split, _ in measured}) > 1
-    names = [f"{metric} ({split})" if several else metric for split, metric in measured]
-    heading = ["epoch", "step", "loss", *(name.replace("_", " ") for name in names)]
-    rows = [
-        (
-            str(epoch["epoch"]),
-            str(epoch["step"]),
-            f"{epoch['loss']:.4f}",
-            *(f"{epoch['metrics'][split][metric]:.4f}" for split, metric in measured),
-        )
-        for epoch in epochs
-    ]
-    return Table(_training_title(record), columns(right=heading), tuple(rows))
-
-
-def export_table(record: Mapping[str, Any]) -> RenderableType:
-    """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
-    files = tuple((name, f"{size:,}") for name, size in record["files"].items())
-    checks = tuple(
-        (f"{row['n_examples']}", f"{row['n_tokens']}", f"{row['largest_logit']:.3g}", f"{row['difference']:.1e}")
-        for row in record["checks"]
+def evaluation_table(report: Record) -> Table:
+    """Metrics of one split under a mask, with their intervals."""
+    pruned = f"pruned: {' '.join(report['heads_pruned'])}" if report["heads_pruned"] else "no head pruned"
+    rows = (
+        {"metric": name, "value": value, "95% interval": tuple(report["intervals"][name])}
+        for name, value in report["metrics"].items()
     )
+    title = f"{report['task']} {report['split']}, {report['n_examples']} examples, {pruned}"
+    return Table.of(title, rows, {"value": _FOUR, "95% interval": interval(".4f")})
+
+
+def finetuning_table(record: Record) -> Table:
+    """The mean training loss and the metrics of each epoch."""
+    epochs, (trained, *measured) = record["epochs"], record["data"]
+    several = len(epochs[-1]["metrics"]) > 1
+    names = {
+        (split, metric): f"{metric} ({split})".replace("_", " ") if several else metric.replace("_", " ")
+        for split, values in epochs[-1]["metrics"].items()
+        for metric in values
+    }
+    rows = (
+        {"epoch": epoch["epoch"], "step": epoch["step"], "loss": epoch["loss"]}
+        | {name: epoch["metrics"][split][metric] for (split, metric), name in names.items()}
+        for epoch in epochs
+    )
+    on = ", ".join(f"{data['n_examples']} of {data['split']}" for data in measured)
+    title = f"{record['model']['name']} fine-tuned on {record['task']}: {trained['n_examples']} examples of "
+    return Table.of(
+        f"{title}{trained['split']}, measured on {on}", rows, dict.fromkeys(["loss", *names.values()], _FOUR)
+    )
+
+
+def export_table(record: Record) -> RenderableType:
+    """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
     pruned, parameters = record["heads_pruned"], record["parameters"]
     heads = sum(descriptor.count(",") + 1 for descriptor in pruned)
+    title = f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
+    files = ({"file": name, "bytes": size} for name, size in record["files"].items())
+    keys = {"texts": "n_examples", "tokens": "n_tokens", "largest logit": "largest_logit"}
+    keys |= {"largest difference": "difference"}
+    checks = ({name: row[key] for name, key in keys.items()} for row in record["checks"])
+    forms = {"largest logit": Form("{:.3g}".format), "largest difference": Form("{:.1e}".format)}
     return Group(
-        Table(
-            f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
-            f"{_WITHOUT[record['to']]}",
-            columns(["file"], ["bytes"]),
-            files,
-        ),
+        Table.of(title + _WITHOUT[record["to"]], files, {"bytes": Form("{:,}".format)}),
         line(""),
-        Table(
-            "against the model, on random texts",
-            columns(right=["texts", "tokens", "largest logit", "largest difference"]),
-            checks,
-        ),
+        Table.of("against the model, on random texts", checks, forms),
         line(""),
         line(f"heads       {' '.join(pruned) or 'none pruned'}"),
         line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
@@ -163,49 +159,3 @@ def export_table(record: Mapping[str, Any]) -> RenderableType:
             f"{record['tolerance']:.0e} of the largest"
         ),
     )
-
-
-def _curve(record: Mapping[str, Any]) -> Table:
-    """One row a point: percent, heads, and the headline metric of each split."""
-    (line,) = lines_of(record)
-    values = {split: values_of(line, split) for split in splits(record)}
-    counts = {point["percent"]: point["n_pruned"] for point in line["points"]}
-    rows = [(f"{percent}%", n, *(of[percent] for of in values.values())) for percent, n in counts.items()]
-    heading = (Column("pruned", align="right"), Column("heads"), *(Column(name, number(4)) for name in values))
-    return Table(f"{record['headline']} by heads pruned, lowest score first", heading, tuple(rows))
-
-
-def _run_title(record: Mapping[str, Any]) -> str:
-    return f"{record['model']['name']} on {record['task']}: {share(record)}"
-
-
-def _training_title(record: Mapping[str, Any]) -> str:
-    trained_on, *measured_on = record["data"]
-    measured = ", ".join(f"{data['n_examples']} of {data['split']}" for data in measured_on)
-    return (
-        f"{record['model']['name']} fine-tuned on {record['task']}: {trained_on['n_examples']} examples of "
-        f"{trained_on['split']}, measured on {measured}"
-    )
-
-
-def _shade(value: float, ordered: list[float], pruned: bool) -> str:
-    """By rank, so that one outlying head does not make all others dark."""
-    rank = sum(other < value for other in ordered) / max(len(ordered) - 1, 1)
-    background, letters = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
-    return f"{letters} on {background}{' strike' if pruned else ''}"
-
-
-def _scale(flat: list[float]) -> tuple[float, int]:
-    """A power of ten and the digits behind the point that show the largest score as 9.99, 99.9 or so."""
-    largest = max(map(abs, flat), default=0.0)
-    exponent = int(f"{largest:e}".partition("e")[2]) if largest else 0
-    if 0 <= exponent < 3:
-        return 1.0, 2 - exponent
-    return 10.0**exponent, 2
-
-
-def _title(report: Mapping[str, Any]) -> str:
-    made = " / ".join(part for part in (report["criterion"], report["estimator"]) if part)
-    on = f" on {report['n_examples']} examples of {report['split']}" if report["split"] else ""
-    norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
-    return f"importance by {made}{on}{norm}"

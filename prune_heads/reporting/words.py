@@ -1,9 +1,10 @@
-"""Words that all reports share, from one record."""
+"""Words that all reports share, from one record; and a table of heads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prune_heads.descriptors import HeadCounts
+from prune_heads.tables import Column, Form, Table
 
 
 def layer_names(report: Mapping[str, Any]) -> list[str]:
@@ -46,3 +47,23 @@ def interval(correlation: Mapping[str, Any], name: str, words: str = "95% interv
         few = correlation["n_heads"] < 4
         return f"undefined ({'fewer than four heads' if few else 'one side is constant'})"
     return f"{found['value']:.2f} ({words}{found['low']:.2f} to {found['high']:.2f})"
+
+
+def heads_table(
+    title: str, names: Iterable[str], rows: Sequence[Sequence[Any]], form: Form, notes: Iterable[str], **looks: Any
+) -> Table:
+    """Layers down, heads across, as the paper's table 1; layers of which nothing is known are left out.
+
+    Args:
+        title: Of the table.
+        names: Of the layers.
+        rows: A value or `Cell` a head; None for a head that is gone or was not measured.
+        form: Of the values.
+        notes: Sentences.
+        **looks: Other fields of the table.
+    """
+    width = max(map(len, rows))
+    columns = (Column("layer"), *(Column(str(head + 1), form, "right") for head in range(width)))
+    known = [(name, row) for name, row in zip(names, rows, strict=True) if any(cell is not None for cell in row)]
+    body = tuple((name, *row, *[None] * (width - len(row))) for name, row in known)
+    return Table(title, columns, body, tuple(notes), **looks)

@@ -1,25 +1,32 @@
 """The job of `prune-heads reproduce`: run what a table or figure needs, once, and show it from its records."""
 
-from collections.abc import Callable, Collection, Sequence
-from functools import partial
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from prune_heads.checkpoints import folder_name
 from prune_heads.errors import RunError, UnfitError
-from prune_heads.files import write_text, writing_into
+from prune_heads.files import read_json, write_json, write_text, writing_into
 from prune_heads.options import Conditions, Setup
 from prune_heads.options.choices import Form
 from prune_heads.progress import Reporter
+from prune_heads.reading import read_bytes, text_of
 from prune_heads.reporting.figures import save
-from prune_heads.reporting.michel2019 import REPRODUCTIONS, Records, Shown, is_translation
-from prune_heads.reproduction.pages import fill
-from prune_heads.reproduction.records import epochs_of, study_record
-from prune_heads.reproduction.studies import TIMED, spec_of, splits_of
-from prune_heads.tasks.spec import TASKS
+from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
+from prune_heads.reproduction.studies import STUDIES, Record, spec_of, splits_of
+from prune_heads.runs import FORMATS, DoneBefore, identity_hash
+from prune_heads.studies.curves import renewed
 
 FORMS = get_args(Form)
 """Of tables, and of figures."""
 DEFAULT_FORMS = ("md", "png")
+_TIMED = "bench"
+"""The study that must have the machine for itself."""
+
+_MARKED = re.compile(r"(<!-- table: ([^\s>]+)(?: (\d+))? -->\n).*?(?=<!-- end -->)", re.S)
+_TABLE = re.compile(r"(?:^\|.*\n?)+", re.M)
 
 
 def reproduce_job(
@@ -33,7 +40,7 @@ def reproduce_job(
 ) -> Shown:
     """Reproduce a table or figure: files `NAME.FORM` in `output`, its records in `records`.
 
-    Tables that a README.md in `output` or beside it names between markers are written anew (`pages`).
+    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`).
 
     Args:
         name: Key of `REPRODUCTIONS`.
@@ -53,24 +60,22 @@ def reproduce_job(
     what = REPRODUCTIONS[name]
     if len(subjects) > 1 and not what.several:
         raise RunError(f"{name} must be given one model on one task; got {len(subjects)}")
-    for setup, _ in subjects:
-        _check_subject(name, setup, from_records)
-    parts = [_records(name, setup, asked, output, new_reporter, from_records=from_records) for setup, asked in subjects]
-    records: Records = {study: [record for part in parts for record in part[study]] for study in what.studies}
-    for record in (record for each in records.values() for record in each):
-        _check_fit(name, record["task"], is_translation(record), len(record.get("tables", [None])))
+    records: dict[str, list[Record]] = {study: [] for study in what.studies}
+    for setup, _ in subjects if not from_records else ():
+        _check_task(name, setup)
+    for setup, asked in subjects:
+        for study, record in _records(name, setup, asked, output / "records", None if from_records else new_reporter):
+            _check_fit(name, record["task"], is_translation(record), len(record.get("tables", [None])))
+            records[study].append(record)
     shown = what.show(records)
     with writing_into("the output folder", output):
-        output.mkdir(parents=True, exist_ok=True)
-        table = shown.table
-        writers: dict[str, Callable[[], str]] = {
+        texts = {
             "md": shown.page.to_markdown,
-            "tex": table.to_latex,
-            "csv": partial(table.to_csv, digits=12),
+            "tex": shown.table.to_latex,
+            "csv": lambda: shown.table.to_csv(digits=12),
         }
-        for form, write in writers.items():
-            if form in forms:
-                write_text(output / f"{name}.{form}", write())
+        for form in texts.keys() & forms:
+            write_text(output / f"{name}.{form}", texts[form]())
         for ending, figure in shown.figures.items():
             save(figure, output, name + ending, forms)
         for folder in (output, output.resolve().parent):
@@ -84,33 +89,13 @@ def prepare(name: str, setup: Setup, asked: Conditions, output: Path, new_report
     Raises:
         PruneHeadsError: See `reproduce_job`.
     """
-    _check_subject(name, setup)
-    if not TIMED & set(REPRODUCTIONS[name].studies):
-        _records(name, setup, asked, output, new_reporter)
+    _check_task(name, setup)
+    if _TIMED not in REPRODUCTIONS[name].studies:
+        list(_records(name, setup, asked, output / "records", new_reporter))
 
 
-def _records(
-    name: str,
-    setup: Setup,
-    asked: Conditions,
-    output: Path,
-    new_reporter: Callable[[], Reporter],
-    *,
-    from_records: bool = False,
-) -> Records:
-    """Those of one subject, or of the epochs that it stands for."""
-    what = REPRODUCTIONS[name]
-    setups = epochs_of(setup, output, from_records) if what.over_epochs else [setup]
-    return {
-        study: [study_record(output, study, each, asked, new_reporter(), from_records) for each in setups]
-        for study in what.studies
-    }
-
-
-def _check_subject(name: str, setup: Setup, from_records: bool = False) -> None:
-    """Before anything is computed."""
-    if from_records and (setup.own is not None or setup.task not in TASKS):
-        return  # its files need not be there, and its records tell
+def _check_task(name: str, setup: Setup) -> None:
+    """Before anything is computed; of records, each tells."""
     spec = spec_of(setup)
     n_splits = min(len(splits_of(study, spec)) for study in REPRODUCTIONS[name].studies)
     _check_fit(name, spec.name, spec.kind == "translation", n_splits)
@@ -127,3 +112,131 @@ def _check_fit(name: str, task: str, translates: bool, n_splits: int) -> None:
             f"{name} must be of a task with {what.n_splits} splits to measure on; got {task}, which has {n_splits}. "
             "Take a task that has more, or files of one's own"
         )
+
+
+def _records(
+    name: str, setup: Setup, asked: Conditions, folder: Path, new_reporter: Callable[[], Reporter] | None
+) -> Iterator[tuple[str, Record]]:
+    """Each study and its record, of one subject or of the epochs that it stands for.
+
+    The record is the one in the folder, or a new one; without a reporter nothing is computed.
+    """
+    what = REPRODUCTIONS[name]
+    models = _epochs(setup, folder, from_records=new_reporter is None) if what.over_epochs else [setup.model]
+    for study in what.studies:
+        for each in (replace(setup, model=model) for model in models):
+            file = folder / record_name(each, study)
+            there = _readable(read_json(file, "the record of an earlier study")) if file.exists() else None
+            if new_reporter is not None:
+                yield study, _studied(study, each, asked, new_reporter(), file, there)
+            elif there is not None:
+                yield study, there
+            elif file.exists():
+                raise UnfitError(
+                    f"{file.name} must be of format {FORMATS['estimators']}, as its intervals cannot be had from a "
+                    "record of an older one; leave --from-records out, and the study is run again"
+                )
+            else:
+                raise UnfitError(
+                    f"{file.name} must be a readable file in {folder}, for nothing is to be computed; leave "
+                    "--from-records out, or name the model and task of the records"
+                )
+
+
+def _studied(
+    study: str, setup: Setup, asked: Conditions, reporter: Reporter, file: Path, there: Record | None
+) -> Record:
+    """The record of a study, in its file; it is not run again if it is there."""
+
+    def admit(identity: Record) -> None:
+        if there is not None and there.get("identity_hash") == identity_hash(identity):
+            raise DoneBefore
+        with writing_into("the output folder", file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
+
+    try:
+        record = STUDIES[study](setup, asked, reporter, admit)
+    except DoneBefore:
+        assert there is not None
+        reporter.note(f"{file.name} is there and is not computed again")
+        record = there
+    with writing_into("the output folder", file.parent):
+        write_json(file, record)
+    return record
+
+
+def record_name(setup: Setup, study: str) -> str:
+    """The file of a study: model, task and study, no path."""
+    return re.sub(r"[^\w.-]+", "--", f"{_model_name(setup)}.{Path(setup.task).stem}.{study}.json")
+
+
+def _model_name(setup: Setup) -> str:
+    """What records call the model, which need not be there any more."""
+    is_path = setup.model.startswith((".", "/", "~")) or setup.model.count("/") > 1
+    return folder_name(Path(setup.model)) if is_path or Path(setup.model).is_dir() else setup.model
+
+
+def _epochs(setup: Setup, folder: Path, *, from_records: bool) -> list[str]:
+    """The checkpoints that were kept in a fine-tuning, in order; or those of which there are records."""
+    if from_records:
+        name = record_name(replace(setup, model=f"./{_model_name(setup)}/epoch-0"), "curve")
+        before, _, after = name.rpartition("epoch-0")
+        kept = [file.name.removesuffix(after) for file in folder.glob(f"{before}epoch-*{after}")]
+    else:
+        kept = [checkpoint.name for checkpoint in Path(setup.model).expanduser().glob("epoch-*")]
+    if not kept:
+        raise UnfitError(
+            f"{_model_name(setup)} must be a folder in which checkpoints of epochs were kept (epoch-1, epoch-2, ...); "
+            "there are none. 'prune-heads finetune --keep-epochs' keeps them"
+        )
+    numbers = sorted(int(n) for n in (name.rpartition("-")[2] for name in kept) if n.isdecimal())
+    return [str(Path(setup.model) / f"epoch-{n}") for n in numbers]
+
+
+def _readable(record: Record) -> Record | None:
+    """A record in today's format; None for an older one whose study must be run again.
+
+    Areas of curves follow from their points; the intervals of differences of areas need the predictions.
+    """
+    command, made = str(record.get("command")), record.get("format")
+    today = FORMATS.get(command, 1)
+    if made != today and (command, made) != ("curve", 1):
+        return None
+    try:
+        return record if made == today else renewed(record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise RunError(f"a record must be whole; one of 'curve' is not ({type(error).__name__}: {error})") from error
+
+
+def fill(page: Path) -> None:
+    """Write the tables of a page that people write: between two markers stands what a file beside the page says.
+
+        <!-- table: michel2019/figure6 -->
+        ...
+        <!-- end -->
+
+    It is the first table of `michel2019/figure6.md`; `figure6 2` names the second one. What is in no file stays as it
+    is, and so does a page without markers.
+
+    Raises:
+        RunError: If a file that it names cannot be read.
+        OSError: If it cannot be written.
+    """
+
+    def text(file: Path) -> str:
+        return text_of(read_bytes(file, "a page with tables"), file.name)
+
+    def marked(found: re.Match[str]) -> str:
+        file, number = page.parent / f"{found[2]}.md", int(found[3] or 1)
+        tables = _TABLE.findall(text(file)) if file.is_file() else []
+        return f"{found[1]}\n{tables[number - 1].rstrip()}\n\n" if len(tables) >= number else found[0]
+
+    if not page.is_file():
+        return
+    try:
+        there = text(page)
+    except RunError:  # no text, so that it has no markers either
+        return
+    filled = _MARKED.sub(marked, there)
+    if filled != there:
+        write_text(page, filled)

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from prune_heads.errors import HeadDescriptorError, UnfitError
 from prune_heads.options import Ablation, Bench, Choice, Comparison, Conditions, Curves, Setup
+from prune_heads.options.choices import Kind
 from prune_heads.progress import Reporter
+from prune_heads.runs import Admit
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import curves
 from prune_heads.studies.estimators import compare_estimators
@@ -15,62 +18,43 @@ from prune_heads.tasks.spec import TASKS, TaskSpec
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]
-Admit = Callable[[Record], None]
 
 
-def _without_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return ablate(setup, Ablation("without-one", seed=asked.seed), reporter, admit=admit)
-
-
-def _only_one(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
     """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
-    options = Ablation("only-one", seed=asked.seed, choose_examples=asked.choose_examples)
-    spec = spec_of(setup)
-    if spec.kind == "translation":
-        splits = splits_of("only-one", spec)
-        options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)
+    options = Ablation(kind, seed=asked.seed)
+    if kind == "only-one":
+        spec = spec_of(setup)
+        splits = splits_of(kind, spec)
+        chosen_here = {"split": splits, "choose_split": splits[0], "choose_examples": 0}
+        is_chosen_here = spec.kind == "translation"
+        options = replace(options, **(chosen_here if is_chosen_here else {"choose_examples": asked.choose_examples}))
     return ablate(setup, options, reporter, admit=admit)
 
 
-def _curve(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return curves(setup, _curves(setup, asked, "gradient"), reporter, admit=admit)
-
-
-def _orders(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return curves(setup, _curves(setup, asked, *asked.criterion), reporter, admit=admit)
-
-
-def _curve_of(kind: str) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
-    """Of the heads of one kind of block, by its letter."""
+def _curves(
+    *criteria: str, blocks: tuple[str, ...] | None = None
+) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
+    """On the task's first split, by these criteria, or those that are asked for; of all heads, or those of blocks."""
 
     def study(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-        options = replace(_curves(setup, asked, "gradient"), blocks=(kind,))
+        split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
+        options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
         try:
-            return curves(setup, options, reporter, admit=admit)
+            return curves(setup, replace(options, score_examples=asked.score_examples), reporter, admit=admit)
         except HeadDescriptorError as error:  # raised before the long work
+            if blocks is None:
+                raise
             raise UnfitError(
-                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; "
-                f"got {setup.model}: {error}"
+                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; got "
+                f"{setup.model}: {error}"
             ) from error
 
     return study
 
 
-def _curves(setup: Setup, asked: Conditions, *criteria: str) -> Curves:
-    """On the first split of the task's own."""
-    spec = TASKS.get(setup.task)
-    return Curves(
-        criteria,
-        seed=asked.seed,
-        score_examples=asked.score_examples,
-        steps=asked.steps,
-        split=() if spec is None else spec.eval_splits[:1],
-    )
-
-
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    half = Choice(0.5)
-    return time_heads(setup, half, Bench(runs=asked.runs, seed=asked.seed), reporter, admit=admit)[0]
+    return time_heads(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter, admit=admit)[0]
 
 
 def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
@@ -79,20 +63,15 @@ def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admi
 
 
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
-    "without-one": _without_one,
-    "only-one": _only_one,
-    "curve": _curve,
-    "orders": _orders,
-    "curve-E": _curve_of("E"),
-    "curve-A": _curve_of("A"),
-    "curve-D": _curve_of("D"),
+    "without-one": partial(_ablations, "without-one"),
+    "only-one": partial(_ablations, "only-one"),
+    "curve": _curves("gradient"),
+    "orders": _curves(),
+    **{f"curve-{kind}": _curves("gradient", blocks=(kind,)) for kind in "EAD"},
     "bench": _bench,
     "estimators": _estimators,
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""
-
-TIMED = frozenset({"bench"})
-"""Studies that must have the machine for themselves."""
 
 
 def spec_of(setup: Setup) -> TaskSpec:

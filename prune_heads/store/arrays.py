@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,7 @@ _ARRAY, _ABOUT = "values", "prune_heads"
 _LENGTH_BYTES = 8
 """A safetensors file is the length of the header (little-endian), the header (JSON), and the arrays' bytes."""
 
-HEADER_BYTES = 8192
-"""In which the header of nearly every array of ours ends; see `header_of`."""
+_HEADER_BYTES = 8192  # in which the header of nearly every array of ours ends
 
 
 class DamagedError(ValueError):
@@ -54,7 +53,7 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
     Raises:
         DamagedError: If a bit of either is not what was written.
     """
-    header = header_of(content, len(content))
+    header = header_of(lambda n: content[:n], len(content))
     try:
         values: NDArray[np.float32] = load(content)[_ARRAY]
     except SafetensorError as error:
@@ -64,24 +63,21 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
     return header.about, values
 
 
-def header_end(start: bytes) -> int:
-    """How many bytes `header_of` must be given, by the first eight."""
-    return _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
-
-
-def header_of(start: bytes, n_bytes: int) -> Header:
+def header_of(read: Callable[[int], bytes], n_bytes: int) -> Header:
     """What an array says of itself; of the values, only the length is checked.
 
     Args:
-        start: Its first bytes, at least to the end of the header.
+        read: Gives so many of its first bytes; asked for those to the end of the header, mostly at once.
         n_bytes: How many it has in all.
 
     Raises:
         DamagedError: If the header cannot be read or the array has another length than it says.
     """
-    end = header_end(start)
+    start = read(min(_HEADER_BYTES, n_bytes)) if n_bytes else b""  # an object store gives no part of nothing
+    end = _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")
     if not _LENGTH_BYTES < end <= n_bytes:
         raise DamagedError("truncated, or not an array file")
+    start = start if end <= len(start) else read(end)
     try:
         header = _json(start[_LENGTH_BYTES:end])
         array = header[_ARRAY]

@@ -29,10 +29,8 @@ Manifests are removed last: a journal says what it is until it is gone, whenever
 class Journal:
     """The steps of one job, by number. Several processes may work on the same job."""
 
-    objects: Objects
-    """Of the store."""
-    job: Mapping[str, Any]
-    """What the job is (JSON): model, data, masks, batches, everything that its arrays depend on."""
+    objects: Objects  # of the store
+    job: Mapping[str, Any]  # what the job is (JSON): model, data, masks, batches, everything that its arrays depend on
 
     @classmethod
     def open(cls, objects: Objects, job: Mapping[str, Any]) -> "Journal":
@@ -91,8 +89,7 @@ class Unfinished:
     """A job that has a journal: it runs, or it was killed."""
 
     name: str
-    job: dict[str, Any] | None
-    """None if its manifest cannot be read."""
+    job: dict[str, Any] | None  # None if its manifest cannot be read
     n_steps: int = 0
     n_bytes: int = 0
 

@@ -20,8 +20,7 @@ from prune_heads.files import write_bytes
 T = TypeVar("T")
 _PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
 """Named like a file that an interrupted writer leaves, so that clearing takes it."""
-_AT_ONCE = 16
-"""Readings under way together; each takes tens of milliseconds, most of them waiting."""
+_AT_ONCE = 16  # readings under way together; each takes tens of milliseconds, most of them waiting
 
 
 class Objects:

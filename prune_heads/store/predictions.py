@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from prune_heads.errors import StoreError
 from prune_heads.files import digest
 from prune_heads.heads import HeadMask
 from prune_heads.store import journal
-from prune_heads.store.arrays import HEADER_BYTES, SUFFIX, DamagedError, from_bytes, header_end, header_of, to_bytes
+from prune_heads.store.arrays import SUFFIX, DamagedError, from_bytes, header_of, to_bytes
 from prune_heads.store.objects import is_url, objects_at
 
-FORMAT = 2
-"""Part of every key: an entry of another format is one that is not there."""
+FORMAT = 2  # part of every key: an entry of another format is one that is not there
 
 _NAME = rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}"
 _ENTRIES = f"[0-9a-f]{{2}}/{_NAME}"
@@ -53,15 +53,11 @@ def default_root() -> Path | str:
 class PredictionKey:
     """All that logits depend on."""
 
-    model: str
-    """Fingerprint of weights and configuration."""
-    data: str
-    """Fingerprint of texts, labels, their order, and tokens."""
+    model: str  # fingerprint of weights and configuration
+    data: str  # fingerprint of texts, labels, their order, and tokens
     mask: HeadMask
-    dtype: str
-    """In which the model ran, e.g. `"bfloat16"`; stored is always float32."""
-    objective: str = ""
-    """Name, code and settings of what is predicted, as JSON."""
+    dtype: str  # In which the model ran, e.g. `"bfloat16"`; stored is always float32.
+    objective: str = ""  # name, code and settings of what is predicted, as JSON
 
     def to_json(self) -> dict[str, Any]:
         """The key as it stands in the entry."""
@@ -78,17 +74,13 @@ class Entry:
     """A row of the list of what is stored."""
 
     digest: str
-    name: str
-    """Path in the store."""
+    name: str  # path in the store
     n_bytes: int
-    about: Mapping[str, str] = field(default_factory=dict)
-    """For people: model, task, split."""
-    heads_pruned: tuple[str, ...] = ()
-    """Descriptors, from 1."""
+    about: Mapping[str, str] = field(default_factory=dict)  # for people: model, task, split
+    heads_pruned: tuple[str, ...] = ()  # descriptors, from 1
     dtype: str | None = None
     n_examples: int | None = None
-    damaged: str | None = None
-    """What is wrong with it; of a damaged entry the rest may be unknown."""
+    damaged: str | None = None  # what is wrong with it; of a damaged entry the rest may be unknown
 
 
 class PredictionStore:
@@ -105,14 +97,6 @@ class PredictionStore:
         self.objects = objects_at(root)
         self.keeps = root is not None
         self.on_damage = on_damage
-
-    def check_writable(self) -> None:
-        """To be called before long work.
-
-        Raises:
-            StoreError: If the store cannot be written, or made where it is not there yet.
-        """
-        self.objects.check_writable()
 
     def get(self, key: PredictionKey) -> NDArray[np.float32] | None:
         """The logits, `(n_examples, n_labels)`; None if they must be computed, damaged entries included.
@@ -183,14 +167,8 @@ class PredictionStore:
         stem = name.rpartition("/")[2].removesuffix(SUFFIX)
         try:
             if thorough:
-                content = self._read(name)
-                n_bytes = len(content)
-                from_bytes(content)
-            else:  # an object store refuses to give a part of nothing
-                content = self._read(name, min(HEADER_BYTES, n_bytes)) if n_bytes else b""
-                if (end := min(header_end(content), n_bytes)) > len(content):
-                    content = self._read(name, end)
-            about, shape, _ = header_of(content, n_bytes)
+                from_bytes(self._read(name))
+            about, shape, _ = header_of(partial(self._read, name), n_bytes)
             key, for_people = about.get("key"), about.get("for_people")
             if not (isinstance(key, dict) and digest(key) == stem and name == _name(stem)):
                 raise DamagedError("it holds another key")

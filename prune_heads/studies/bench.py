@@ -7,13 +7,13 @@ same examples in batches of real lengths; where that takes too little time for a
 
 import copy
 import math
-import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import replace
+from statistics import fmean, median, stdev
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 
 from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
-from prune_heads.checkpoints.dense import dense_model
 from prune_heads.checkpoints.language_model import objective_of
+from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.errors import DataError, UnfitError
 from prune_heads.evaluation import Subject
 from prune_heads.gating import gated, gates_of
@@ -43,30 +43,18 @@ _SHORTEST_SECONDS = 0.05
 """What a side takes in a run, at least; a clock and a scheduler are a thousand times finer."""
 
 
-@dataclass(frozen=True)
-class Contest:
-    """A model and the same without some heads."""
+class Contest(NamedTuple):
+    """A model, and the same without the heads of a mask."""
 
     original: PreTrainedModel
     removed: PreTrainedModel
     mask: HeadMask
-    """The heads that are masked in the one and removed from the other."""
-
-    def side(self, name: str) -> tuple[PreTrainedModel, AbstractContextManager[Any]]:
-        """The model of a side, and what must be entered to make it so."""
-        if name == "removed":
-            return self.removed, nullcontext()
-        if name == "original":
-            return self.original, nullcontext()
-        return self.original, gated(self.original, gates_of(self.original, self.mask))
 
 
-@dataclass(frozen=True)
-class Race:
-    """Batches that all sides run over."""
+class Race(NamedTuple):
+    """Batches that all sides run over, of `fixed` or `real` lengths."""
 
     lengths: str
-    """`fixed` or `real`."""
     batch_size: int
     inputs: list[dict[str, Tensor]]
 
@@ -131,12 +119,13 @@ def bench(
         )
     contest = Contest(original, subject.classifier.model, mask)
     parameters = prune(contest.removed, mask, "remove", subject.classifier.probe_inputs())
-    _note_ceilings(contest, reporter)
+    if note := about_ceilings(contest):
+        reporter.note(note)
     races = list(_races(subject, split, batches, length, options))
     rows, total = [], len(SIDES) * options.runs * sum(race.n_examples for race in races)
     with reporter.stage("bench", total) as progress:
         for race in races:
-            rows.append(_run(contest, race, options.runs, subject.device, progress))
+            rows.append(_run(contest, race, options.runs, progress))
             _note_above(rows[-1], reporter)
     return {"parameters": parameters, "length": length, "shortest_seconds": _SHORTEST_SECONDS, "rows": rows}
 
@@ -146,22 +135,21 @@ def _races(subject: Subject, split: Split, batches: Batches, length: int, option
     fixed = replace(subject, max_length=length).batches(split)
     sizes = options.sizes(batches.n_examples)
     for size in sizes:
-        batch = fixed.batch(np.arange(size), pad_to=length).to(subject.device)
-        yield Race("fixed", size, [batch.inputs])
+        yield Race("fixed", size, [fixed.batch(np.arange(size), pad_to=length).to(subject.device).inputs])
     for size in sizes:
         index = (np.arange(start, start + size) for start in range(0, max(sizes) - size + 1, size))
         yield Race("real", size, [batches.batch(i).to(subject.device).inputs for i in index])
 
 
-def _run(contest: Contest, race: Race, n_runs: int, device: torch.device, progress: Progress) -> dict[str, Any]:
+def _run(contest: Contest, race: Race, n_runs: int, progress: Progress) -> dict[str, Any]:
     """One row."""
-    warm = {name: [_seconds(contest, race, name, 1, device) for _ in range(2)] for name in SIDES}
+    warm = {name: [_seconds(contest, race, name, 1) for _ in range(2)] for name in SIDES}
     n_passes = max(1, math.ceil(_SHORTEST_SECONDS / min(last for _, last in warm.values())))
     seconds: dict[str, list[float]] = {name: [] for name in SIDES}
     for run in range(n_runs):
         turn = run % len(SIDES)
         for name in (*SIDES[turn:], *SIDES[:turn]):
-            seconds[name].append(_seconds(contest, race, name, n_passes, device))
+            seconds[name].append(_seconds(contest, race, name, n_passes))
             progress(race.n_examples)
     ratios = {name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]}
     speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
@@ -169,22 +157,22 @@ def _run(contest: Contest, race: Race, n_runs: int, device: torch.device, progre
         "lengths": race.lengths,
         "batch_size": race.batch_size,
         "n_examples": race.n_examples,
-        "n_tokens": statistics.fmean(race.n_tokens),
+        "n_tokens": fmean(race.n_tokens),
         "n_passes": n_passes,
         "examples_per_second": {
-            name: {"mean": statistics.fmean(each), "deviation": statistics.stdev(each), "each": each}
-            for name, each in speeds.items()
+            name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()
         },
-        "ratio": {name: {"median": statistics.median(each), "each": each} for name, each in ratios.items()},
+        "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()},
         "ceiling": ceiling(contest, race),
     }
 
 
 @torch.inference_mode()
-def _seconds(contest: Contest, race: Race, name: str, n_passes: int, device: torch.device) -> float:
+def _seconds(contest: Contest, race: Race, name: str, n_passes: int) -> float:
     """What a side takes for so many passes over the batches of a race."""
-    model, made = contest.side(name)
-    with made:
+    original, removed, mask = contest
+    model, device = removed if name == "removed" else original, race.inputs[0]["input_ids"].device
+    with gated(model, gates_of(model, mask)) if name == "masked" else nullcontext():
         _synchronize(device)
         start = time.perf_counter()
         for _ in range(n_passes):
@@ -202,7 +190,7 @@ def _synchronize(device: torch.device) -> None:
 
 def ceiling(contest: Contest, race: Race) -> float | None:
     """Multiply-adds of the original over those of the removed model, all batches together; None where not known."""
-    if _is_language_model(contest.original):
+    if objective_of(contest.original.config, type(contest.original).__name__) is not None:
         return None
     before = after = 0
     for n_tokens, n_batches in Counter(race.n_tokens).items():
@@ -214,27 +202,21 @@ def ceiling(contest: Contest, race: Race) -> float | None:
     return before / after
 
 
-def _is_language_model(model: PreTrainedModel) -> bool:
-    return objective_of(model.config, type(model).__name__) is not None
-
-
-def _note_ceilings(contest: Contest, reporter: Reporter) -> None:
-    """Why there are none, or what they leave out."""
-    if _is_language_model(contest.original):
-        reporter.note("no ceilings: bench gives them for classifiers; prune-heads info counts a language model")
-        return
+def about_ceilings(contest: Contest) -> str:
+    """Why there are none, or what they leave out; empty where they are exact."""
+    if objective_of(contest.original.config, type(contest.original).__name__) is not None:
+        return "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
     counted = budget(contest.original, contest.mask)
     if counted.not_counted_because:
-        reporter.note(f"no ceilings: multiply-adds are not known, {counted.not_counted_because}")
-    elif counted.uncounted:
-        reporter.note(f"ceilings may be lower than shown; not counted: {'; '.join(counted.uncounted)}")
+        return f"no ceilings: multiply-adds are not known, {counted.not_counted_because}"
+    left_out = "; ".join(counted.uncounted)
+    return left_out and f"ceilings may be lower than shown; not counted: {left_out}"
 
 
 def _note_above(row: Mapping[str, Any], reporter: Reporter) -> None:
     """By every run, since the median of a few is above a close ceiling half of the time."""
     lowest, most = min(row["ratio"]["removed"]["each"]), row["ceiling"]
     if most is not None and lowest > most:
-        reporter.note(
-            f"{row['lengths']} lengths, batch {row['batch_size']}: removed heads gain more than their multiply-adds "
-            f"({lowest:.2f}x at least, ceiling {most:.2f}x): what is no multiply-add, such as a softmax, goes too"
-        )
+        gain = f"removed heads gain more than their multiply-adds ({lowest:.2f}x at least, ceiling {most:.2f}x)"
+        of = f"{row['lengths']} lengths, batch {row['batch_size']}"
+        reporter.note(f"{of}: {gain}: what is no multiply-add, such as a softmax, goes too")

@@ -4,14 +4,13 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import transformers
 
-from prune_heads.checkpoints import Checkpoint, fingerprint, write_pruned, write_tokenizer
-from prune_heads.checkpoints.to_finetune import load_to_finetune
+from prune_heads.checkpoints import Checkpoint, Learned, fingerprint, load_checkpoint, write_pruned, write_tokenizer
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
@@ -19,20 +18,9 @@ from prune_heads.files import new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import (
-    RECORD_FILE,
-    Admit,
-    DoneBefore,
-    Files,
-    Study,
-    anyone,
-    check_output,
-    identity_hash,
-    write_files,
-)
-from prune_heads.studies.saves import KEPT_FOLDER
+from prune_heads.runs import RECORD_FILE, Admit, DoneBefore, Files, Study, check_output, identity_hash, write_files
 from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
-from prune_heads.studies.training import check_steps, train
+from prune_heads.studies.training import KEPT_FOLDER, train
 from prune_heads.tasks.task import load_task
 
 WEIGHTS_FILE = "model.safetensors"
@@ -41,16 +29,10 @@ _IDENTITY_FILE = "identity.json"
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Finetuned:
-    """A fine-tuned model and its record."""
-
-    classifier: Checkpoint
-    record: dict[str, Any]
-
-
 # long: one study from its options to its record, a stage a paragraph
-def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = anyone) -> Finetuned:
+def finetune(
+    setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = lambda identity: None
+) -> tuple[Checkpoint, Record]:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
     Args:
@@ -75,14 +57,8 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, ad
     if setup.dtype == "float16" and device.type == "cpu":
         raise PruneHeadsError("--dtype float16 needs a GPU to train on; take bfloat16 or float32 on a CPU")
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
-    start = load_to_finetune(
-        setup.model,
-        task.spec.labels,
-        head=objective.head,
-        problem=objective.problem,
-        task=setup.task,
-        trust_remote_code=setup.trust_remote_code,
-    )
+    learned, trust = Learned(task.spec.labels, objective.problem), setup.trust_remote_code
+    start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
     for note in start.notes:
         reporter.note(note)
     if start.drawn:
@@ -94,7 +70,10 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, ad
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
     splits = load_splits(setup, subject, (), reporter)
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
-    check_steps(recipe, batches)
+    n_steps = recipe.epochs * len(batches)
+    if max(recipe.keep_steps, default=0) > n_steps:
+        must = f"--keep-steps must be at most {n_steps}, the steps of this training"
+        raise PruneHeadsError(f"{must}; got {max(recipe.keep_steps)}")
     study.begin(
         configuration={**setup.configuration(), **recipe.configuration()}, **identify(subject, [trained_on, *splits])
     )
@@ -111,7 +90,7 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, ad
         metrics=epochs[-1]["metrics"],
         finetuned=fingerprint(subject.model),
     )
-    return Finetuned(start, record)
+    return start, record
 
 
 def finetune_into(
@@ -127,7 +106,6 @@ def finetune_into(
     """
     output = folder.output.resolve()
     work = output.with_name(f"{output.name}.training")
-
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts for one training
 
     def check(identity: dict[str, Any]) -> None:
@@ -142,41 +120,35 @@ def finetune_into(
             if is_first:
                 stack.enter_context(held(output, reporter))
             check(identity)  # again, for who held it before may have done it
-            _claim(work, identity, folder.overwrite)
+            _claim(work, identity_hash(identity), folder.overwrite)
 
         try:
-            found = finetune(setup, recipe, work, reporter, admit=admit)
+            model, record = finetune(setup, recipe, work, reporter, admit=admit)
         except DoneBefore:
             reporter.note("this was done before and is not done again; --overwrite asks for it")
             return read_json(output / RECORD_FILE, "the record of an earlier run")
         if not is_first:
-            return found.record
+            return record
         with new_directory(output) as made:
             if (work / KEPT_FOLDER).is_dir():
                 shutil.copytree(work / KEPT_FOLDER, made, dirs_exist_ok=True)
-            write_pruned(found.classifier.model, made)
-            write_tokenizer(found.classifier.tokenizer, made)
-            write_files(made, {RECORD_FILE: found.record, **files(found.record)})
+            write_pruned(model.model, made)
+            write_tokenizer(model.tokenizer, made)
+            write_files(made, {RECORD_FILE: record, **files(record)})
         shutil.rmtree(work, ignore_errors=True)
-    return found.record
+    return record
 
 
-def _claim(work: Path, identity: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder of the work, or take that of a killed process up again.
-
-    Raises:
-        RunError: If it holds other work, or cannot be written to.
-    """
-    name = identity_hash(identity)
+def _claim(work: Path, name: str, overwrite: bool) -> None:
+    """Make the folder of the work of this identity, or take that of a killed process up again; refuse other work."""
     if overwrite:
         shutil.rmtree(work, ignore_errors=True)
-    if (work / _IDENTITY_FILE).exists():
-        there = read_json(work / _IDENTITY_FILE, "the work of a killed fine-tuning").get("identity_hash")
-        if there != name:
-            raise RunError(
-                f"{work.name} holds the work of a different fine-tuning that did not end; name another --output, or "
-                "replace it with --overwrite"
-            )
-        return
-    with writing_into("the folder of the output", work.parent):
-        write_json(work / _IDENTITY_FILE, {"identity_hash": name})
+    file = work / _IDENTITY_FILE
+    if not file.exists():
+        with writing_into("the folder of the output", work.parent):
+            write_json(file, {"identity_hash": name})
+    elif read_json(file, "the work of a killed fine-tuning").get("identity_hash") != name:
+        raise RunError(
+            f"{work.name} holds the work of a different fine-tuning that did not end; name another --output, or "
+            "replace it with --overwrite"
+        )

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from prune_heads.ablation import predict_masks
-from prune_heads.checkpoints import BUILT_IN
 from prune_heads.errors import RunError
 from prune_heads.execution.cluster import Shards, connected
 from prune_heads.heads import HeadMask
 from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
 from prune_heads.objectives.batches import Side
-from prune_heads.options import Cluster, Setup
+from prune_heads.options import Cluster, Setup, options_of
+from prune_heads.options.trials import placed
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionKey
@@ -36,12 +36,9 @@ _PARTS_A_WORKER = 4
 class _Part(NamedTuple):
     """Something to do on one split."""
 
-    split: int
-    """Place of the split, from 0."""
-    do: Callable[[Predictions], Any]
-    """Importable by name, as are its arguments."""
-    n_examples: int
-    """For the progress."""
+    split: int  # place of the split, from 0
+    do: Callable[[Predictions], Any]  # importable by name, as are its arguments
+    n_examples: int  # for the progress
 
 
 @contextmanager
@@ -137,8 +134,7 @@ class _Begin:
 
     setup: Setup
     splits: tuple[Split, ...]
-    keys: tuple[PredictionKey, ...]
-    """What the one who asks calls the predictions of each split without a mask."""
+    keys: tuple[PredictionKey, ...]  # what the one who asks calls the predictions of each split without a mask
 
     def __call__(self, threads: int) -> Callable[[_Part], tuple[Any, list[str], str]]:
         os.environ.pop("OMP_NUM_THREADS", None)  # Ray's; a small model takes one thread, as it does alone
@@ -174,14 +170,7 @@ def _rows(
 
 def _from_anywhere(setup: Setup, examples: Predictions) -> Setup:
     """The same with paths that hold in another folder, and the store that is used here."""
-    folder = Path(setup.model).expanduser()
-    is_folder = setup.model != BUILT_IN and folder.is_dir()
-    paths = ("data_dir", "train_file", "validation_file")
-    there: dict[str, Any] = {name: file.absolute() for name in paths if (file := getattr(setup, name))}
-    return replace(
-        setup,
-        model=str(folder.absolute()) if is_folder else setup.model,
-        task=str(Path(setup.task).absolute()) if setup.task.endswith(".toml") else setup.task,
-        **there,
-        store=examples.store.objects.place,
-    )
+    given = {name: value for name in options_of(Setup) if isinstance(value := getattr(setup, name), str | Path)}
+    words = placed({name: str(value) for name, value in given.items()}, Path.cwd())
+    there: dict[str, Any] = {name: type(given[name])(word) for name, word in words.items()}
+    return replace(setup, **there, store=examples.store.objects.place)

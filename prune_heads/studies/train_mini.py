@@ -7,7 +7,7 @@ others.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from shutil import copyfile
@@ -36,14 +36,16 @@ WARM_UP_FRACTION = 0.1
 
 
 class Recipe(NamedTuple):
-    """How the shipped checkpoint of a task was trained."""
+    """How the shipped checkpoint of a task was trained.
+
+    Epochs of 6000 fresh examples; too few for a perfect score, so that the loss of a head shows. The highest learning
+    rate of the schedule; 1.5e-3 is too much for the paraphrases. The decay of all weights. The more, the fewer heads
+    share the work; at 0.3 the paraphrases are not learned at all.
+    """
 
     n_epochs: int
-    """Epochs of 6000 fresh examples; too few for a perfect score, so that the loss of a head shows."""
     learning_rate: float
-    """The highest of the schedule; 1.5e-3 is too much for the paraphrases."""
     weight_decay: float
-    """Of all weights. The more, the fewer heads share the work; at 0.3 the paraphrases are not learned at all."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -55,30 +57,10 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-@contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """One thread and deterministic kernels inside the block: the same machine gives the same bytes."""
-    n_threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(n_threads)
-        torch.use_deterministic_algorithms(deterministic)
-
-
-def _reshuffled(task: str, seed: int) -> Callable[[int], Columns]:
-    """The shipped training split in another order for each epoch."""
-    columns = read(task, "train")
-
-    def examples(epoch: int) -> Columns:
-        order = np.random.default_rng((seed, epoch)).permutation(len(columns["text"]))
-        return {name: [column[i] for i in order] for name, column in columns.items()}
-
-    return examples
+def _shuffled(columns: Columns, seed: int, epoch: int) -> Columns:
+    """The examples in another order for each epoch."""
+    order = np.random.default_rng((seed, epoch)).permutation(len(columns["text"]))
+    return {name: [column[i] for i in order] for name, column in columns.items()}
 
 
 def _batches(columns: Columns, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
@@ -94,12 +76,7 @@ def _batches(columns: Columns, tokenizer: PreTrainedTokenizerBase) -> Iterator[t
         yield dict(sources), torch.where(is_token, targets["input_ids"], IGNORED)
 
 
-def _rate(step: int, n_steps: int) -> float:
-    """Linear warm-up to 1, then linear decay to 0."""
-    warm_up = max(1, round(WARM_UP_FRACTION * n_steps))
-    return min((step + 1) / warm_up, (n_steps - step) / (n_steps - warm_up + 1))
-
-
+# long: one training from its recipe to its files, a stage a paragraph
 def train(
     task: str,
     output_dir: Path,
@@ -132,23 +109,37 @@ def train(
         raise CheckpointError(f"a checkpoint must go to a new or empty folder; {output_dir} is neither")
     shipped = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / task
     tokenizer, config = AutoTokenizer.from_pretrained(shipped), AutoConfig.from_pretrained(shipped)
-    recipe, examples = RECIPES[task], examples or _reshuffled(task, seed)
+    recipe, examples = RECIPES[task], examples or partial(_shuffled, read(task, "train"), seed)
     n_epochs = n_epochs or recipe.n_epochs
-    with reproducible(seed):
-        model = getattr(transformers, config.architectures[0])(config).train()
-        optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-        n_examples = len(examples(0)["text"])
-        n_steps = n_epochs * (n_examples // BATCH_SIZE)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, n_steps))
-        for epoch in range(n_epochs):
-            for inputs, labels in _batches(examples(epoch), tokenizer):
-                loss = model(**inputs, labels=labels).loss
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-            progress(n_examples)
+    n_examples = len(examples(0)["text"])
+    n_steps = n_epochs * (n_examples // BATCH_SIZE)
+    warm_up = max(1, round(WARM_UP_FRACTION * n_steps))
+
+    def rate(step: int) -> float:
+        """Linear warm-up to 1, then linear decay to 0."""
+        return min((step + 1) / warm_up, (n_steps - step) / (n_steps - warm_up + 1))
+
+    # One thread and deterministic kernels: the same machine gives the same bytes.
+    n_threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = getattr(transformers, config.architectures[0])(config).train()
+            optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+            for epoch in range(n_epochs):
+                for inputs, labels in _batches(examples(epoch), tokenizer):
+                    model(**inputs, labels=labels).loss.backward()
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                    optimizer.step()
+                    schedule.step()
+                    optimizer.zero_grad()
+                progress(n_examples)
+    finally:
+        torch.set_num_threads(n_threads)
+        torch.use_deterministic_algorithms(deterministic)
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items() if name not in tied}
     with new_directory(output_dir) as folder:

@@ -1,5 +1,11 @@
-"""transformers' Trainer on our batches: what it is told, what is kept on the way, and where a killed one goes on."""
+"""transformers' Trainer on our batches: what it is told, what is kept on the way, and where a killed one goes on.
 
+It goes on from saves that are whole, which their seals tell.
+"""
+
+import hashlib
+import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,31 +20,21 @@ from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from prune_heads.checkpoints import write_pruned, write_tokenizer
-from prune_heads.checkpoints.quiet import quiet_transformers
+from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
-from prune_heads.files import new_directory
+from prune_heads.files import new_directory, write_json
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import Recipe
 from prune_heads.progress import Progress, Reporter
-from prune_heads.studies.saves import KEPT_FOLDER, SAVE, last_whole, remove_but, seal
 from prune_heads.tasks.task import Split
 
+KEPT_FOLDER = "kept"
+_SAVE = "checkpoint-"
+"""Names of saves begin so; their steps follow."""
+_SEAL_FILE = "seal.json"
 _EPOCH = "prune_heads_epoch"
 """Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
-
-
-def check_steps(recipe: Recipe, batches: Batches) -> None:
-    """Refuse steps to keep that are never reached.
-
-    Raises:
-        PruneHeadsError: Naming the last step.
-    """
-    n_steps = recipe.epochs * -(-batches.n_examples // batches.batch_size)
-    if recipe.keep_steps and max(recipe.keep_steps) > n_steps:
-        raise PruneHeadsError(
-            f"--keep-steps must be at most {n_steps}, the steps of this training; got {max(recipe.keep_steps)}"
-        )
 
 
 def train(
@@ -68,57 +64,51 @@ def train(
     Raises:
         PruneHeadsError: If a loss or a logit is not finite, or the batch does not divide among the devices.
     """
-    watch = _Watch(subject, splits, recipe, work / KEPT_FOLDER)
-    order = _Order(batches, recipe.seed, grouped=recipe.group_by_length)
+    arguments = transformers.TrainingArguments(
+        output_dir=str(work),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=1,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=recipe.warmup,  # below 1 it is a share
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=1.0,
+        seed=recipe.seed,
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
+        use_cpu=subject.device.type == "cpu",
+        dataloader_pin_memory=subject.device.type != "cpu",
+        remove_unused_columns=False,  # the collator turns them into what the model takes
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    n_devices = arguments.train_batch_size * arguments.world_size
+    if batches.batch_size % n_devices:
+        must = f"--batch-size must divide among the {n_devices} devices that train"
+        raise PruneHeadsError(f"{must}; got {batches.batch_size}")
+    arguments.per_device_train_batch_size = batches.batch_size // n_devices
+
+    def collate(places: Sequence[int]) -> dict[str, Tensor]:
+        batch = batches.batch(np.asarray(places))
+        return {**batch.inputs, "labels": batch.targets}
+
     with quiet_transformers(), reporter.stage("training", recipe.epochs * batches.n_examples) as progress:
-        watch.progress = progress
         trainer = _Trainer(
-            order,
             model=subject.model,
-            args=_arguments(recipe, batches, work, subject.device, dtype),
+            args=arguments,
             train_dataset=range(batches.n_examples),
-            data_collator=lambda places: _collate(batches, places),
-            callbacks=[watch],
+            data_collator=collate,
+            callbacks=[_Watch(subject, splits, recipe, work / KEPT_FOLDER, progress)],
         )
+        trainer.order = _Order(batches, recipe.seed, grouped=recipe.group_by_length)
         trainer.remove_callback(transformers.PrinterCallback)  # it prints dictionaries
         start = last_whole(work, reporter)
-        remove_but(start, work)
+        _remove_but(start, work)
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
     subject.model.eval()
     return _epochs(trainer.state.log_history)
-
-
-def _arguments(
-    recipe: Recipe, batches: Batches, work: Path, device: torch.device, dtype: str
-) -> transformers.TrainingArguments:
-    def arguments(batch_size: int) -> transformers.TrainingArguments:
-        return transformers.TrainingArguments(
-            output_dir=str(work),
-            num_train_epochs=recipe.epochs,
-            per_device_train_batch_size=batch_size,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=recipe.warmup,  # below 1 it is a share
-            weight_decay=recipe.weight_decay,
-            max_grad_norm=1.0,
-            seed=recipe.seed,
-            bf16=dtype == "bfloat16",
-            fp16=dtype == "float16",
-            use_cpu=device.type == "cpu",
-            dataloader_pin_memory=device.type != "cpu",
-            remove_unused_columns=False,  # the collator turns them into what the model takes
-            save_strategy="epoch",
-            logging_strategy="epoch",
-            report_to="none",
-            disable_tqdm=True,
-        )
-
-    n_devices = arguments(1).train_batch_size * arguments(1).world_size
-    if batches.batch_size % n_devices:
-        raise PruneHeadsError(
-            f"--batch-size must divide among the {n_devices} devices that train; got {batches.batch_size}"
-        )
-    return arguments(batches.batch_size // n_devices)
 
 
 def _epochs(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -133,11 +123,6 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         epochs.append({**about, "loss": round(total / (about["step"] - before), 4)})
         before = about["step"]
     return epochs
-
-
-def _collate(batches: Batches, places: Sequence[int]) -> dict[str, Tensor]:
-    batch = batches.batch(np.asarray(places))
-    return {**batch.inputs, "labels": batch.targets}
 
 
 class _Order(Sampler[int]):
@@ -169,61 +154,57 @@ class _Order(Sampler[int]):
 class _Trainer(transformers.Trainer):
     """With an order of our own, and saves that are whole or not there."""
 
-    def __init__(self, order: _Order, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.order = order
-        self._saving_into = str(self.args.output_dir)
+    order: _Order
 
-    def _get_output_dir(self, trial: Any = None) -> str:
-        return self._saving_into
+    def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
+        return self.order
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The trainer's own save, made aside by all processes of a training, sealed and renamed by the first."""
-        work = Path(str(self.args.output_dir))
-        name = f"{SAVE}{self.state.global_step}"
+        work, name = Path(str(self.args.output_dir)), f"{_SAVE}{self.state.global_step}"
         aside = work / f".{name}.partial"
-        self._saving_into = str(aside)
+        self.args.output_dir = str(aside)
         try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
-                seal(aside / name)
-                (aside / name).rename(work / name)
+                made = aside / name
+                write_json(made / _SEAL_FILE, {"sha256": {file.name: _digest(file) for file in made.iterdir()}})
+                made.rename(work / name)
                 aside.rmdir()
-                remove_but(work / name, work)
+                _remove_but(work / name, work)
         except (OSError, SafetensorError, RuntimeError) as error:  # torch's own where the disk is full
             raise RunError(
                 f"saves must be written whole; {work} does not take one ({error}). Make room, or name another --output"
             ) from error
+        finally:
+            self.args.output_dir = str(work)
         self.accelerator.wait_for_everyone()
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> _Order:
-        return self.order
 
 
 class _Watch(transformers.TrainerCallback):
     """Tells progress, measures after each epoch, keeps checkpoints, and has the trainer save now and then."""
 
-    progress: Progress
-
-    def __init__(self, subject: Subject, splits: Sequence[Split], recipe: Recipe, kept: Path) -> None:
-        self.subject, self.recipe, self.kept = subject, recipe, kept
-        self.splits = [(split, subject.batches(split)) for split in splits]
-        self.save_seconds = 60 * recipe.save_minutes
+    def __init__(
+        self, subject: Subject, splits: Sequence[Split], recipe: Recipe, kept: Path, progress: Progress
+    ) -> None:
+        self.subject, self.recipe, self.kept, self.progress = subject, recipe, kept, progress
+        self.splits = {split.name: subject.batches(split) for split in splits}
         self._saved = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """What an earlier process did counts as done."""
         self.progress(state.global_step * args.train_batch_size * args.world_size)
         if state.global_step == 0:
-            self._keep_step(state)
+            self._keep(state, "step", 0, self.recipe.keep_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """One batch is done."""
         self.progress(args.train_batch_size * args.world_size)
-        self._keep_step(state)
+        self._keep(state, "step", state.global_step, self.recipe.keep_steps)
         ends_epoch = state.global_step % (state.max_steps // state.num_train_epochs) == 0
-        if not ends_epoch and time.monotonic() - self._saved >= self.save_seconds:  # else once it is measured
+        is_due = time.monotonic() - self._saved >= 60 * self.recipe.save_minutes
+        if is_due and not ends_epoch:  # else once it is measured
             control.should_save = control.should_log = True  # the mean loss up to here belongs to the save
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
@@ -232,20 +213,45 @@ class _Watch(transformers.TrainerCallback):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Before the save of the epoch, so that a process that goes on from there knows what was measured."""
-        epoch = round(state.epoch)
-        metrics = {split.name: self._measure(batches) for split, batches in self.splits}
+        epoch, measure, model = round(state.epoch), self.subject.objective.metrics, self.subject.model
+        metrics = {name: measure(predict(model, split), split.references) for name, split in self.splits.items()}
         state.log_history.append({_EPOCH: {"epoch": epoch, "step": state.global_step, "metrics": metrics}})
-        if self.recipe.keep_epochs and state.is_world_process_zero:
-            self._keep(f"epoch-{epoch}")
+        self._keep(state, "epoch", epoch, [epoch] if self.recipe.keep_epochs else ())
 
-    def _measure(self, batches: Batches) -> dict[str, float]:
-        return self.subject.objective.metrics(predict(self.subject.model, batches), batches.references)
+    def _keep(self, state: Any, kind: str, number: int, kept: Sequence[int]) -> None:
+        if number in kept and state.is_world_process_zero:
+            with new_directory(self.kept / f"{kind}-{number}") as folder:
+                write_pruned(self.subject.classifier.model, folder)
+                write_tokenizer(self.subject.classifier.tokenizer, folder)
 
-    def _keep_step(self, state: Any) -> None:
-        if state.global_step in self.recipe.keep_steps and state.is_world_process_zero:
-            self._keep(f"step-{state.global_step}")
 
-    def _keep(self, name: str) -> None:
-        with new_directory(self.kept / name) as folder:
-            write_pruned(self.subject.classifier.model, folder)
-            write_tokenizer(self.subject.classifier.tokenizer, folder)
+def last_whole(work: Path, reporter: Reporter) -> Path | None:
+    """The save with most steps that is whole, file by file as its seal says; a later one that is damaged is named."""
+    numbers = {save: save.name.removeprefix(_SAVE) for save in work.glob(f"{_SAVE}*")}
+    saves = sorted((save for save, n in numbers.items() if n.isdecimal()), key=lambda save: int(numbers[save]))
+    for save in reversed(saves):
+        problem = None
+        try:
+            sealed = json.loads((save / _SEAL_FILE).read_bytes())["sha256"]
+            problem = next((f"{name} is damaged" for name, sha in sealed.items() if _digest(save / name) != sha), None)
+        except OSError as error:
+            problem = f"{Path(error.filename or save).name} cannot be read ({error.strerror})"
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            problem = f"{_SEAL_FILE} is damaged"
+        if problem is None:
+            reporter.note(f"went on from step {numbers[save]}, where an earlier process was stopped")
+            return save
+        reporter.note(f"what was saved at step {numbers[save]} is not used: {problem}")
+    return None
+
+
+def _remove_but(save: Path | None, work: Path) -> None:
+    """Remove all saves but one, and what a killed process has left half-written."""
+    for each in (*work.glob(f"{_SAVE}*"), *work.glob(".*"), *(work / KEPT_FOLDER).glob(".*")):
+        if each != save:
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

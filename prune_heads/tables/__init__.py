@@ -1,16 +1,17 @@
 """A table is one value, `Table`: columns with their forms, rows of values, marks and notes.
 
-`writers` makes texts of it, `terminal` draws it.
+Its methods make texts of it, in which what others wrote is harmless; `terminal` draws it.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from prune_heads.tables.writers import csv_text, document, html_table, latex, markdown_parts
+from prune_heads.visible import csv_of, in_html, in_latex, in_markdown
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 
 @dataclass(frozen=True)
@@ -21,27 +22,26 @@ class Form:
     parts: tuple[str, ...] = ("",)
     """Ends of the names of its columns in CSV; of a form with several, a value is a tuple, or a `Cell` with a mark."""
 
-    @property
-    def has_marks(self) -> bool:
-        """Whether a mark may stand after any of its values."""
-        return self.parts == _MARK
-
-
-_MARK = ("", ", mark")
-TEXT = Form(str)
-POINTS = Form("{:+.2f}".format)
-"""A difference in points, with its sign: `+1.25`."""
-MARKED = Form("{:+.2f}".format, _MARK)
-"""A `Cell` with a difference in points and its mark, which may be empty: `-0.53*`."""
-INTERVAL = Form(lambda ends: f"{ends[0]:+.2f} to {ends[1]:+.2f}", (", low", ", high"))
-"""Two numbers: `-1.25 to +0.50`."""
-RANGE = Form(lambda ends: f"{ends[0]:.4g} to {ends[1]:.4g}", (", low", ", high"))
-"""The lowest and the highest of several, without signs: `40 to 60`."""
-
 
 def number(digits: int) -> Form:
     """A number without a sign."""
     return Form(f"{{:.{digits}f}}".format)
+
+
+def interval(spec: str) -> Form:
+    """Two numbers, each written by a format such as `.4f`."""
+    return Form(lambda ends: f"{ends[0]:{spec}} to {ends[1]:{spec}}", (", low", ", high"))
+
+
+TEXT = Form(str)
+POINTS = Form("{:+.2f}".format)
+"""A difference in points, with its sign: `+1.25`."""
+MARKED = Form("{:+.2f}".format, ("", ", mark"))
+"""A `Cell` with a difference in points and its mark, which may be empty: `-0.53*`."""
+INTERVAL = interval("+.2f")
+"""Two numbers: `-1.25 to +0.50`."""
+RANGE = interval(".4g")
+"""The lowest and the highest of several, without signs: `40 to 60`."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,6 @@ class Column:
     form: Form = TEXT
     align: Literal["left", "right"] | None = None
     """None: words to the left and numbers to the right."""
-    style: str = ""
-    """Of all its cells, in the terminal."""
 
 
 def columns(left: Sequence[str] = (), right: Sequence[str] = ()) -> tuple[Column, ...]:
@@ -103,6 +101,29 @@ class Table:
     colour_note: str = ""
     """What the colours mean; said only where there are some."""
 
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        rows: Iterable[Mapping[str, Any]],
+        forms: Mapping[str, Form] = {},
+        notes: Iterable[str] = (),
+        **looks: Any,
+    ) -> "Table":
+        """A table of objects: a column for each of their keys, in the order in which these first come.
+
+        Args:
+            title: Of the table.
+            rows: Name of a column -> value or `Cell`.
+            forms: Name of a column -> its form, where it is not that of a text.
+            notes: Sentences.
+            **looks: Other fields of the table.
+        """
+        every = list(rows)
+        names = dict.fromkeys(name for row in every for name in row)
+        shape = tuple(Column(name, forms.get(name, TEXT)) for name in names)
+        return cls(title, shape, tuple(tuple(map(row.get, names)) for row in every), tuple(notes), **looks)
+
     @property
     def heading(self) -> list[str]:
         """Names of the columns."""
@@ -110,18 +131,32 @@ class Table:
 
     def cells(self) -> list[list[Cell]]:
         """A cell for each value: its text, mark and style."""
-        return [
-            [self._cell(value, column) for value, column in zip(row, self.columns, strict=True)] for row in self.rows
-        ]
 
-    def values(self) -> list[list[Any]]:
-        """The rows without looks: a tuple, or None, in a column of several parts."""
-        return [list(map(_plain, row, self.columns)) for row in self.rows]
+        def cell(value: Any, column: Column) -> Cell:
+            found = value if isinstance(value, Cell) else Cell(value)
+            text = self.absent if found.value is None else column.form.write(found.value)
+            return Cell(text, found.mark, found.style)
+
+        return [list(map(cell, row, self.columns)) for row in self.rows]
+
+    def values(self) -> list[dict[str, Any]]:
+        """The rows without looks, by the names of the columns: a tuple, or None, in a column of several parts."""
+
+        def plain(value: Any, column: Column) -> Any:
+            if not isinstance(value, Cell):
+                return value
+            return (value.value, value.mark) if len(column.form.parts) > 1 else value.value
+
+        return [dict(zip(self.heading, map(plain, row, self.columns), strict=True)) for row in self.rows]
 
     def alignments(self) -> list[Literal["left", "right"]]:
         """Of each column: as it says, or words to the left and numbers to the right."""
+
+        def is_words(value: Any) -> bool:
+            return isinstance(value.value if isinstance(value, Cell) else value, str)
+
         return [
-            column.align or ("left" if any(_is_words(row[i]) for row in self.rows) else "right")
+            column.align or ("left" if any(is_words(row[i]) for row in self.rows) else "right")
             for i, column in enumerate(self.columns)
         ]
 
@@ -131,40 +166,94 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """`{"title", "rows", "notes"}`: an object a row, numbers in full."""
-        return {
-            "title": self.title,
-            "rows": [dict(zip(self.heading, row, strict=True)) for row in self.values()],
-            "notes": list(self.notes),
-        }
+        return {"title": self.title, "rows": self.values(), "notes": list(self.notes)}
 
     def to_markdown(self, level: int = 1) -> str:
         """In Markdown; the title is a heading of this level."""
-        return document(markdown_parts(self, level))
+        return "\n\n".join(self.markdown_parts(level)) + "\n"
+
+    def markdown_parts(self, level: int) -> Iterator[str]:
+        """The title if there is one, the table, and its notes."""
+        if self.title:
+            yield in_markdown(f"{'#' * (level + self.depth)} {self.title}")
+        lines = [self.heading, ["---"] * len(self.columns), *self.texts()]
+        rows = (" | ".join(in_markdown(cell).replace("|", r"\|") for cell in cells) for cells in lines)
+        yield "\n".join(f"| {row} |" for row in rows)
+        yield from map(in_markdown, self.notes)
 
     def to_latex(self) -> str:
-        """In LaTeX, as a float with its notes in the caption."""
-        return latex(self)
+        """In LaTeX, as a float with its title and notes in the caption; what is bold in the terminal is bold."""
+
+        def row(cells: list[str]) -> str:  # a bracket that begins a row would be an argument of the one before
+            return f"{'{}' if cells[0].startswith('[') else ''}{' & '.join(cells)} \\\\"
+
+        def text(cell: Cell) -> str:
+            number = re.sub(r"[-+](?=\.?\d)", r"$\g<0>$", in_latex(cell.value))  # a minus as long as the plus
+            mark = cell.mark if cell.mark == "*" else in_latex(cell.mark)
+            return (rf"\textbf{{{number}}}" if cell.is_bold else number) + (f"$^{{{mark}}}$" if mark else "")
+
+        lines = [
+            r"\begin{table}",
+            rf"\caption{{{in_latex(' '.join([f'{self.title}.', *self.notes]))}}}",
+            r"\centering\small\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{tabular}}{{r|{'r' * (len(self.columns) - 1)}}}",
+            row(list(map(in_latex, self.heading))),
+            r"\hline",
+            *(row(list(map(text, cells))) for cells in self.cells()),
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
 
     def to_csv(self, digits: int | None = None) -> str:
-        """As CSV, numbers in full or to some significant digits; an interval or a mark has columns of its own."""
-        return csv_text(self, digits)
+        """As CSV, a row a row, without title and notes; an interval or a mark has columns of its own.
+
+        Args:
+            digits: Significant digits of numbers; None for all of them. The last bits of what is derived from records
+                differ between processors, whose vectors are of other widths; a file that is compared must not.
+        """
+
+        def cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+            for column, found in zip(self.columns, row.values(), strict=True):
+                parts = column.form.parts
+                values = (found,) if len(parts) == 1 else found or (None,) * len(parts)
+                for part, value in zip(parts, values, strict=True):
+                    is_rounded = digits is not None and isinstance(value, float)
+                    yield column.name + part, float(f"{value:.{digits}g}") if is_rounded else value
+
+        return csv_of(dict(cells(row)) for row in self.values())
 
     def to_html(self) -> str:
         """As an HTML table with its title and notes."""
-        return html_table(self)
+
+        def row(kind: str, texts: Iterable[str]) -> str:
+            styled = zip(self.alignments(), texts, strict=True)
+            return "".join(["<tr>", *(f'<{kind} style="text-align: {a}">{t}</{kind}>' for a, t in styled), "</tr>"])
+
+        def text(cell: Cell) -> str:
+            shown = in_html(cell.value + cell.mark)
+            return f"<b>{shown}</b>" if cell.is_bold else shown
+
+        body = [row("td", map(text, cells)) for cells in self.cells()]
+        n_body = len(body) - self.n_foot
+        lines = [
+            "<table>",
+            *([f"<caption>{in_html(self.title)}</caption>"] if self.title else []),
+            f"<thead>{row('th', map(in_html, self.heading))}</thead>",
+            *["<tbody>", *body[:n_body], "</tbody>"],
+            *(["<tfoot>", *body[n_body:], "</tfoot>"] if self.n_foot else []),
+            "</table>",
+            *(f"<p>{in_html(note)}</p>" for note in self.notes),
+        ]
+        return "\n".join(lines) + "\n"
 
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    def __rich__(self) -> "RenderableType":
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from prune_heads.tables.terminal import drawn
 
-        return drawn(self)
-
-    def _cell(self, value: Any, column: Column) -> Cell:
-        cell = value if isinstance(value, Cell) else Cell(value)
-        text = self.absent if cell.value is None else column.form.write(cell.value)
-        return Cell(text, cell.mark, cell.style or column.style)
+        return drawn(self, console, options)
 
 
 @dataclass(frozen=True)
@@ -176,20 +265,10 @@ class Page:
 
     def to_markdown(self) -> str:
         """In Markdown; the titles of the tables are headings of the second level."""
-        parts = ([part] if isinstance(part, str) else list(markdown_parts(part, level=2)) for part in self.parts)
-        return document([f"# {self.title}", *(text for texts in parts for text in texts)])
+        parts = ([in_markdown(part)] if isinstance(part, str) else part.markdown_parts(2) for part in self.parts)
+        return "\n\n".join([in_markdown(f"# {self.title}"), *(text for texts in parts for text in texts)]) + "\n"
 
-    def __rich__(self) -> "RenderableType":
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from prune_heads.tables.terminal import drawn_page
 
         return drawn_page(self)
-
-
-def _plain(value: Any, column: Column) -> Any:
-    if not isinstance(value, Cell):
-        return value
-    return (value.value, value.mark) if len(column.form.parts) > 1 else value.value
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value.value if isinstance(value, Cell) else value, str)

@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import rich.table
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from prune_heads.tables import Page, Table
+from prune_heads.tables import MARKED, Page, Table
 from prune_heads.visible import visible
 
 _GAP = 2
@@ -38,93 +37,76 @@ def titled(title: str) -> Text:
     return line(title, "bold")
 
 
-def drawn(table: Table) -> RenderableType:
-    """The title, the table and its notes."""
-    parts: list[RenderableType] = [titled(table.title)] if table.title else []
-    parts += [_Grid(table), *map(line, table.notes)]
-    return Group(*parts, *([_Coloured(table.colour_note)] if table.colour_note else []))
+def drawn(table: Table, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    """The title, the table in bands below each other where it is too wide for one, its notes, what colours mean."""
+    if table.title:
+        yield titled(table.title)
+    yield from _Grid(table).bands(options.max_width)
+    yield from map(line, table.notes)
+    if table.colour_note and console.color_system and not console.no_color:
+        yield line(table.colour_note, "dim")
 
 
-def drawn_page(page: Page) -> RenderableType:
+def drawn_page(page: Page) -> Iterator[RenderableType]:
     """The title and the parts; an empty line before and after each table."""
-    parts: list[RenderableType] = [titled(page.title)]
+    yield titled(page.title)
     before: Table | str = Table("", (), ())
     for part in page.parts:
         if isinstance(part, Table) or isinstance(before, Table):
-            parts.append(line(""))
-        parts.append(drawn(part) if isinstance(part, Table) else line(part))
+            yield line("")
+        yield part if isinstance(part, Table) else line(part)
         before = part
-    return Group(*parts)
-
-
-class _Coloured:
-    """A line that says what colours mean, where there are some."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        if console.color_system and not console.no_color:
-            yield line(self._text, "dim")
 
 
 class _Grid:
-    """A table. Where it is too wide, headings and words wrap; then its columns go below each other in bands."""
+    """The columns of a table. Where it is too wide, headings and words wrap; then columns go below each other."""
 
     def __init__(self, table: Table) -> None:
+        self.table, self.aligns = table, table.alignments()
         cells = table.cells()
-        self._table = table
-        self._heading: list[Text] = []
-        self._aligns: list[Literal["left", "right"]] = []
-        places = []
-        for i, (column, align) in enumerate(zip(table.columns, table.alignments(), strict=True)):
+        self.columns: list[list[Text]] = []
+        """The heading and the cells of each."""
+        for i, column in enumerate(table.columns):
             width = max((cell_len(row[i].value) for row in cells), default=0)
+            if column.form.parts != MARKED.parts or cell_len(column.name) > width:
+                width = 0
             # Marks have a place of their own, so that numbers stand below each other; not below a long name.
-            has_place = column.form.has_marks and cell_len(column.name) <= width
-            places.append(width if has_place else 0)
-            self._heading.append(line(f"{column.name:>{width}} " if has_place else column.name))
-            self._aligns.append("left" if has_place else align)
-        self._rows = [
-            [
-                line(f"{cell.value:>{width}}{cell.mark or ' ' * bool(width)}", cell.style)
-                for cell, width in zip(row, places, strict=True)
-            ]
-            for row in cells
-        ]
+            heading = f"{column.name:>{width}} " if width else column.name
+            texts = ((f"{row[i].value:>{width}}{row[i].mark or ' ' * bool(width)}", row[i].style) for row in cells)
+            self.columns.append([line(heading), *(line(*text) for text in texts)])
+            self.aligns[i] = "left" if width else self.aligns[i]
+        texts_of = [[text.plain for text in column] for column in self.columns]
+        self.widest = [max(1, *map(cell_len, texts)) for texts in texts_of]
+        self.least = [max(1, *map(_unbroken, texts)) for texts in texts_of]
+        self.narrow = max(1, *(_unbroken(text, _KEY) for texts in texts_of[:1] for text in texts))
+        """Of the first column, whose names fold at need."""
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        for number, (columns, widths) in enumerate(self._bands(options.max_width)):
+    def bands(self, room: int) -> Iterator[RenderableType]:
+        """Columns that stand beside each other; the keys are repeated in each band."""
+        n_columns, n_keys = len(self.columns), max(1, min(self.table.n_keys, len(self.columns) - 1))
+        while n_keys > 1 and self._total([*self.least[:n_keys], max(self.least[n_keys:])]) > room:
+            n_keys -= 1
+        bands: list[list[int]] = [[0]] if n_columns == 1 else []
+        for column in range(n_keys, n_columns):
+            if not bands or self._total([self.least[i] for i in (*bands[-1], column)]) > room:
+                bands.append(list(range(n_keys)))
+            bands[-1].append(column)
+        for number, band in enumerate(bands):
+            widths = self._fitted(band, room)
+            widths[0] -= max(0, min(self._total(widths) - room, widths[0] - self.narrow))  # it folds, no number does
             if number:
                 yield Text()
-            yield self._drawn(columns, widths)
+            yield self._drawn(band, widths)
 
-    def _bands(self, room: int) -> Iterator[tuple[list[int], list[int]]]:
-        """Which columns stand beside each other, and how wide they are; the keys are repeated in each band."""
-        columns = range(len(self._heading))
-        widest = [max(1, *map(cell_len, self._texts(i))) for i in columns]
-        least = [max(1, *map(_unbroken, self._texts(i))) for i in columns]
-        narrow = [max(1, *(_unbroken(text, _KEY) for text in self._texts(i))) for i in columns]
-        n_keys = max(1, min(self._table.n_keys, len(columns) - 1))
-        while n_keys > 1 and self._total([*least[:n_keys], max(least[n_keys:])]) > room:
-            n_keys -= 1
-        keys, left = list(columns[:n_keys]), list(columns[n_keys:])
-        while left or len(widest) == 1:
-            band = [*keys, *left[:1]]
-            for column in left[1:]:
-                if self._total([least[i] for i in (*band, column)]) > room:
-                    break
-                band.append(column)
-            left = left[len(band) - n_keys :]
-            widths = self._fitted(band, [widest[i] for i in band], [least[i] for i in band], room)
-            widths[0] -= max(0, min(self._total(widths) - room, widths[0] - narrow[0]))  # it folds, no number does
-            yield band, widths
-            if not left:
-                return
-
-    def _fitted(self, band: Sequence[int], widths: list[int], least: list[int], room: int) -> list[int]:
+    def _fitted(self, band: Sequence[int], room: int) -> list[int]:
         """Headings wrap first, then words, then cells of several numbers; the widest columns before others."""
-        cells = [max(_unbroken(self._heading[i].plain), *map(cell_len, self._texts(i)[1:] or [""])) for i in band]
-        words = [low if self._aligns[i] == "left" else wide for i, low, wide in zip(band, least, cells, strict=True)]
+        least = [self.least[i] for i in band]
+        widths = [self.widest[i] for i in band]
+        cells = [
+            max(_unbroken(heading.plain), *(cell_len(text.plain) for text in texts), 0)
+            for heading, *texts in (self.columns[i] for i in band)
+        ]
+        words = [low if self.aligns[i] == "left" else wide for i, low, wide in zip(band, least, cells, strict=True)]
         floors = next((floors for floors in (widths, cells, words) if self._total(floors) <= room), least)
         for most in range(min(max(widths), room), 0, -1):
             fitted = [max(min(width, most), low) for width, low in zip(widths, floors, strict=True)]
@@ -133,26 +115,22 @@ class _Grid:
         return list(floors)
 
     def _total(self, widths: Sequence[int]) -> int:
-        return sum(widths) + self._table.gap * (len(widths) - 1)
+        return sum(widths) + self.table.gap * (len(widths) - 1)
 
-    def _texts(self, column: int) -> list[str]:
-        return [self._heading[column].plain, *(cells[column].plain for cells in self._rows)]
-
-    def _drawn(self, columns: Sequence[int], widths: Sequence[int]) -> rich.table.Table:
-        gap, n_body = self._table.gap, len(self._rows) - self._table.n_foot
+    def _drawn(self, band: Sequence[int], widths: Sequence[int]) -> rich.table.Table:
+        gap, n_body = self.table.gap, len(self.table.rows) - self.table.n_foot
         drawn = rich.table.Table(
             box=SIMPLE_HEAD if gap == _GAP else None,
             pad_edge=False,
             show_edge=False,
             padding=(0, gap - (gap == _GAP), 0, 0),  # the box has a gap of its own
-            show_header=any(heading.plain for heading in self._heading),
+            show_header=any(column.name for column in self.table.columns),
             header_style="bold",
         )
-        for i, width in zip(columns, widths, strict=True):
-            drawn.add_column(self._heading[i], justify=self._aligns[i], width=width, overflow="fold")
-        for number, cells in enumerate(self._rows, start=1):
-            style = "bold" if number > n_body else ""
-            drawn.add_row(*(cells[i] for i in columns), style=style, end_section=number == n_body)
+        for i, width in zip(band, widths, strict=True):
+            drawn.add_column(self.columns[i][0], justify=self.aligns[i], width=width, overflow="fold")
+        for number, row in enumerate(zip(*(self.columns[i][1:] for i in band), strict=True), start=1):
+            drawn.add_row(*row, style="bold" if number > n_body else "", end_section=number == n_body)
         return drawn
 
 

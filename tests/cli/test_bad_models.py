@@ -207,11 +207,11 @@ def test_tokenizers_of_another_model(refused, on_sst2, copy, out):
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([f"word{i}" for i in range(100)])
     tokenizer.save_pretrained(copy)
-    assert "that of copy has 125 tokens, the model 120" in refused(*words)
+    assert "the tokenizer of copy has 125 tokens, the model 120" in refused(*words)
     tokenizer = tiny_tokenizer()
     tokenizer.pad_token = None
     tokenizer.save_pretrained(copy)
-    assert "must have a padding token, for batches; that of copy has none" in refused(*words)
+    assert "tokenizer of copy must have a padding token, for batches; it has none" in refused(*words)
 
 
 def test_weights_of_another_shape(refused, on_sst2, copy, out):

@@ -14,8 +14,7 @@ from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import studies as paper_studies
-from prune_heads.reproduction.records import record_name
-from prune_heads.reproduction.reproduce import FORMS
+from prune_heads.reproduction.reproduce import FORMS, record_name
 from prune_heads.reproduction.studies import STUDIES
 from prune_heads.tasks.spec import TASKS
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from prune_heads import evaluation, predictions
-from prune_heads.store import PredictionStore
+from prune_heads.store.objects import Folder
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "prune_heads"]
@@ -96,7 +96,7 @@ def test_a_home_that_cannot_be_written_is_told_before_the_work(command, home, re
 
 def test_a_store_that_has_everything_need_not_be_writable(invoke, on_sst2, monkeypatch):
     first = invoke("evaluate", *on_sst2, "--json")
-    monkeypatch.setattr(PredictionStore, "check_writable", lambda self: pytest.fail("nothing is to be written"))
+    monkeypatch.setattr(Folder, "check_writable", lambda self: pytest.fail("nothing is to be written"))
     assert invoke("evaluate", *on_sst2, "--json").stdout == first.stdout
 
 

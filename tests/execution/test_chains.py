@@ -12,7 +12,7 @@ import pytest
 from chain_steps import append, die, fail, fail_after, say, stay, wait_for
 
 from prune_heads.errors import DataError, RunError
-from prune_heads.execution.pool import Chain, run_chains
+from prune_heads.execution.pool import run_chains
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ def test_a_chain_keeps_its_order_and_each_line_its_name(tmp_path, capfd):
     files = [tmp_path / name for name in "abc"]
     run_chains(
         [
-            Chain(
+            (
                 file.name,
                 [*(partial(append, file, f"{n} ") for n in range(5)), partial(say, "done\nso\n"), partial(say, "well")],
             )
@@ -57,7 +57,7 @@ def test_nothing_to_do():
 def test_an_error_ends_the_others(tmp_path):
     with pytest.raises(DataError, match="the data must be there"):
         run_chains(
-            [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(fail_after, tmp_path / "pid")])],
+            [("a", [partial(stay, tmp_path / "pid")]), ("b", [partial(fail_after, tmp_path / "pid")])],
             2,
             share_threads=False,
         )
@@ -67,9 +67,7 @@ def test_an_error_ends_the_others(tmp_path):
 def test_a_process_that_is_killed_is_an_error_with_its_cure(tmp_path):
     with pytest.raises(RunError, match=r"one was killed, often for memory.*take fewer --jobs"):
         run_chains(
-            [Chain("a", [partial(stay, tmp_path / "pid")]), Chain("b", [partial(die, tmp_path / "pid")])],
-            2,
-            share_threads=False,
+            [("a", [partial(stay, tmp_path / "pid")]), ("b", [partial(die, tmp_path / "pid")])], 2, share_threads=False
         )
     assert gone(int((tmp_path / "pid").read_text()))
 
@@ -79,11 +77,11 @@ def test_processes_end_with_who_started_them(number, tmp_path):
     script = (
         "import signal, sys; from functools import partial; from pathlib import Path\n"
         "from prune_heads.cli import signals\n"
-        "from chain_steps import stay; from prune_heads.execution.pool import Chain, run_chains\n"
+        "from chain_steps import stay; from prune_heads.execution.pool import run_chains\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it\n"
         "    signals.install()\n"
-        "    run_chains([Chain(n, [partial(stay, Path(sys.argv[1]) / n)]) for n in 'ab'], 2, share_threads=False)\n"
+        "    run_chains([(n, [partial(stay, Path(sys.argv[1]) / n)]) for n in 'ab'], 2, share_threads=False)\n"
     )
     (tmp_path / "parent.py").write_text(script)
     parent = subprocess.Popen(
@@ -100,5 +98,5 @@ def test_processes_end_with_who_started_them(number, tmp_path):
 
 def test_a_failure_in_the_first_step_leaves_the_rest(tmp_path):
     with pytest.raises(DataError):
-        run_chains([Chain("a", [fail, partial(append, tmp_path / "file", "x")])], 1, share_threads=False)
+        run_chains([("a", [fail, partial(append, tmp_path / "file", "x")])], 1, share_threads=False)
     assert not (tmp_path / "file").exists()

@@ -136,7 +136,7 @@ def test_what_trials_share_is_computed_once_and_again_if_it_is_damaged(tmp_path)
             next((tmp_path / "shared").rglob("*.json")).write_text(damage)
         asked.clear()
         for _ in range(2):
-            assert folder.shared({"a": 1}, how, folder.shared_claims()) == {"scores": [0.1]}
+            assert folder.shared({"a": 1}, how) == {"scores": [0.1]}
         assert len(asked) == 1
 
 
@@ -149,7 +149,7 @@ def test_what_trials_share_is_no_running_trial(tmp_path, grid):
         running.append(status_report(folder)["running"])
         return {}
 
-    folder.shared({"a": 1}, how, folder.shared_claims())
+    folder.shared({"a": 1}, how)
     assert running == [1]
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from prune_heads.reporting.figures import ablation_histogram, ablation_maps, ablation_scatter, save
+from prune_heads.reporting.figures import save
+from prune_heads.reporting.figures.heads import ablation_histogram, ablation_maps, ablation_scatter
 
 PLAIN, ALONE, HOLM = (0.002, 0.4, 1.0, 0.6), (-0.0148, 0.004, 0.02, 0.009), (-0.0321, 1e-9, 1e-8, 1e-8)
 ROWS = [[PLAIN, ALONE, None], [HOLM, PLAIN]]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
-from prune_heads.tables.writers import escaped
+from prune_heads.visible import in_latex
 
 
 def ablation_report(record):
@@ -164,7 +164,7 @@ def test_correlations_and_flips(rendered, ablations):
 
 
 def test_latex_escapes_what_would_be_a_command():
-    assert escaped(r"a_b & 50% #1 $x {y} ~z ^w \q") == (
+    assert in_latex(r"a_b & 50% #1 $x {y} ~z ^w \q") == (
         r"a\_b \& 50\% \#1 \$x \{y\} \textasciitilde{}z \textasciicircum{}w \textbackslash{}q"
     )
 

@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from prune_heads.reporting.curves import curve_csv, curve_page, shares
-from prune_heads.reporting.figures import criteria_figure, save
+from prune_heads.reporting.curves import Line, curve_csv, curve_page
+from prune_heads.reporting.figures import save
+from prune_heads.reporting.figures.curves import criteria_figure
 
 SPLITS = ("validation_matched", "validation_mismatched")
 
@@ -125,7 +126,8 @@ def test_the_figure_has_a_panel_a_split_a_line_a_criterion_and_a_band():
     ids=["10% of 24 is 2", "some are gone before", "it ends early", "of one kind"],
 )
 def test_a_point_stands_at_the_share_of_the_heads_that_are_gone(record, counts, places):
-    assert shares([{"n_pruned": n} for n in counts], record) == pytest.approx(places)
+    points = [{"split": "a", "percent": i, "n_pruned": n} for i, n in enumerate(counts)]
+    assert Line(record, {"points": points}, "a").shares == pytest.approx(places)
 
 
 def test_the_figure_speaks_of_a_band_only_where_one_is_drawn():

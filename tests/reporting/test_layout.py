@@ -12,10 +12,9 @@ from rich.console import Console
 
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.layout import console
-from prune_heads.tables import INTERVAL, Column, Table, columns, number
+from prune_heads.tables import INTERVAL, Column, Page, Table, columns, number
 from prune_heads.tables.terminal import line, spans
-from prune_heads.tables.writers import document, escaped, markdown_table, written
-from prune_heads.visible import visible
+from prune_heads.visible import csv_of, in_latex, visible
 
 HOSTILE = "[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"
 WRITTEN = r"[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"
@@ -134,22 +133,22 @@ def test_names_are_harmless_in_every_form():
 
 @pytest.mark.parametrize("cell", ["=1+1", "+x", "-x", "@x", "-1 to 2", "+1-1", "--1"])
 def test_a_text_that_a_spreadsheet_would_compute_is_quoted(cell):
-    assert next(csv.reader(io.StringIO(written([cell], [])))) == [f"'{cell}"]
+    assert next(csv.reader(io.StringIO(csv_of([{cell: 1}])))) == [f"'{cell}"]
 
 
 @pytest.mark.parametrize("cell", ["-1", "+1.5e-3", "x=1", "a@b", "", -1.5, 0, None, "-inf"])
 def test_numbers_and_other_texts_are_not(cell):
-    found = next(csv.reader(io.StringIO(written(["a", "b"], [[cell, 1]]).partition("\n")[2])))
+    found = next(csv.reader(io.StringIO(csv_of([{"a": cell, "b": 1}]).partition("\n")[2])))
     assert found == ["" if cell is None else str(cell), "1"]
 
 
 def test_latex_and_markdown_of_names():
-    assert escaped("a_b\x1b&\\[") == r"a\_b\textbackslash{}x1b\&\textbackslash{}["
+    assert in_latex("a_b\x1b&\\[") == r"a\_b\textbackslash{}x1b\&\textbackslash{}["
     assert (
         "\n{}[red] & x \\\\" in Table("c", columns(["a", "b"]), (("[red]", "x"),)).to_latex()
     )  # no argument of the row before
-    assert document([markdown_table(["a"], [["x|y\nz"]]), "# <script>\n## b"]) == (
-        "| a |\n| --- |\n| x\\|y\\nz |\n\n# &lt;script>\\n## b\n"
+    assert Page("<script>\n## b", (Table("", columns(["a"]), (("x|y\nz",),)),)).to_markdown() == (
+        "# &lt;script>\\n## b\n\n| a |\n| --- |\n| x\\|y\\nz |\n"
     )
 
 

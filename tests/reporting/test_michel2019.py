@@ -3,6 +3,7 @@
 import pytest
 
 from prune_heads.paper import published
+from prune_heads.reporting.curves import Line
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.michel2019.curves import prunable_percent
 from prune_heads.tables import Cell
@@ -119,9 +120,9 @@ def test_the_published_numbers_hang_together():
         *(there["table4"][key] for key in ("original", "pruned_50", "gain_percent")), strict=True
     ):
         assert 100 * (half / whole - 1) == pytest.approx(gain, abs=0.8)
-    assert len(there["table3"]["delta_pp"]) == len(there["table6"]["delta_pp"]) == 12
+    assert len(there["table3"]["delta"][""]) == len(there["table6"]["delta"][""]) == 12
     assert all(
-        six <= three for six, three in zip(there["table6"]["delta_pp"], there["table3"]["delta_pp"], strict=True)
+        six <= three for six, three in zip(there["table6"]["delta"][""], there["table3"]["delta"][""], strict=True)
     )
     ends = {name: values[-1] for name, values in there["replication"].items() if name != "heads"}
     assert ends == {"mnli_gradient": 0.3182, "mnli_oracle": 0.3182, "sst2_gradient": 0.5092, "cola_gradient": 0.0}
@@ -145,14 +146,14 @@ def test_layers_of_models_of_other_depth_are_not_subtracted():
     table = REPRODUCTIONS["table3"].show({"only-one": [only_one(6)]}).table
     assert len(table.rows) == 12
     assert all(row[5] is row[6] is None for row in table.rows)
-    assert [row[1].value for row in table.rows] == published()["table3"]["delta_pp"]
+    assert [row[1].value for row in table.rows] == published()["table3"]["delta"][""]
     assert table.rows[11][2:] == (None,) * 5
     assert "different numbers of layers" in table.notes[-1]
 
 
 def test_published_numbers_of_another_task_are_not_subtracted():
     table = REPRODUCTIONS["table6"].show({"only-one": [only_one(12) | {"task": "sst2"}]}).table
-    assert [row[1].value for row in table.rows] == published()["table6"]["delta_pp"]
+    assert [row[1].value for row in table.rows] == published()["table6"]["delta"][""]
     assert all(row[3] == Cell(-2.0) and row[5] is row[6] is None for row in table.rows)
     assert "of another task" in table.notes[-1]
 
@@ -162,7 +163,7 @@ def test_of_several_models_the_published_rows_stand_beside_the_one_of_their_task
     table = REPRODUCTIONS["table3"].show({"only-one": records}).table
     assert table.heading[:3] == ["subject", "layer", "published"]
     assert [row[0] for row in table.rows] == ["m on mnli"] * 12 + ["n on sst2"] * 6
-    assert [row[2].value for row in table.rows[:12]] == published()["table3"]["delta_pp"]
+    assert [row[2].value for row in table.rows[:12]] == published()["table3"]["delta"][""]
     assert table.rows[0][6] == pytest.approx(1.01)
     assert {row[2] for row in table.rows[12:]} == {row[6] for row in table.rows[12:]} == {None}
     assert [note.partition(":")[0] for note in table.notes[:2]] == ["m on mnli", "n on sst2"]
@@ -178,9 +179,7 @@ def test_tables_2_and_5_are_of_the_first_and_the_last_split():
     assert two.rows[11][:5] == ("A", 6, Cell(-13.56, "*"), 3, Cell(-1.0, "*"))
     assert two.rows[0][6] == pytest.approx(0.31)
     assert two.rows[0][7] == pytest.approx((-0.69, 1.31))
-    assert [row[2] for row in five.rows] == [
-        value for key in ("enc_enc", "enc_dec", "dec_dec") for value in there["table5"][key]
-    ]
+    assert [row[2] for row in five.rows] == [value for kind in "EAD" for value in there["table5"]["delta"][kind]]
     assert [row[4] for row in five.rows] == [Cell(-2.0, "*" if row[0] == "A" else "") for row in five.rows]
     assert any("of the published ones it is not known" in note for note in five.notes)
     assert "of validation (without a mask: 36.00); the head was chosen on validation itself" in two.notes[0]
@@ -246,7 +245,7 @@ def test_the_second_subject_of_a_kind_has_a_figure_of_its_own():
 )
 def test_how_far_one_can_prune(values, percent):
     record = curve(values)
-    assert prunable_percent(record, record["lines"][0]) == percent
+    assert prunable_percent(Line(record, record["lines"][0], "validation")) == percent
 
 
 def test_the_replication_stands_beside_the_nearest_share():

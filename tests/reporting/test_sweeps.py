@@ -6,7 +6,7 @@ import io
 import pytest
 from pyarrow import BufferReader, parquet
 
-from prune_heads.reporting.figures import sweep_figure
+from prune_heads.reporting.figures.curves import sweep_figure
 from prune_heads.reporting.sweep import results_csv, results_page, results_parquet
 from prune_heads.reporting.sweep_results import panels, result_rows, seeds_sentence
 

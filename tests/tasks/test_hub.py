@@ -1,17 +1,21 @@
-"""The hub's client in processes of its own, against hubs on this machine: its settings are read at import."""
+"""GLUE from a hub on this machine, and from the cache."""
 
 import io
+import json
+import os
+import subprocess
+import sys
 import textwrap
 import time
-from pathlib import Path
+from contextlib import nullcontext
 
 import datasets
 import pytest
-from hub_stub import answer_of, serve_repository
 
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
 
+pytestmark = pytest.mark.xdist_group("hub")  # one process asks it
 SHA, NEWER = "a" * 40, "b" * 40
 SPLITS = {"train": [("good ", 1), ("bad", 0), ("fine", 1)], "validation": [("dull", 0), ("great", 1)]}
 NAMES = ["negative", "positive"]
@@ -62,49 +66,56 @@ def sst2(splits=SPLITS, names=NAMES, column="sentence", **others: dict[str, byte
     return repository(sst2={split: parquet(rows, label) for split, rows in columns.items()}, **others)
 
 
-def load(home: Path, endpoint: str, name: str = "sst2", split: str = "validation", **settings: str):
-    (answer,) = answer_of(LOAD, name, split, home=home, endpoint=endpoint, timeout=120, **settings)
-    return answer
+@pytest.fixture
+def load(online, tmp_path):
+    """What a process is given, of the hub or of the cache of the earlier ones."""
+
+    def load(name="sst2", split="validation"):
+        (answer,) = online.answer(LOAD, name, split, home=tmp_path / "hf")
+        return answer
+
+    return load
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory):
+def answers(hub, online, tmp_path_factory):
     """What one process is given, of a hub whose label names are in another order than ours."""
     rows = {"sentence1": ["a", "c"], "sentence2": ["b", "d"], "label": [3.8, 0.0]}
     files = sst2(names=NAMES[::-1], stsb={"validation": parquet(rows, datasets.Value("float32"))})
     asked = [("sst2", "train"), ("sst2", "validation"), ("stsb", "validation")]
-    with serve_repository(files, SHA) as (endpoint, _):
+    with hub.serve(files, SHA):
         words = [word for each in asked for word in each]
-        home = tmp_path_factory.mktemp("hf")
-        return dict(zip(asked, answer_of(LOAD, *words, home=home, endpoint=endpoint, timeout=120), strict=True))
+        return dict(zip(asked, online.answer(LOAD, *words, home=tmp_path_factory.mktemp("hf")), strict=True))
 
 
 @pytest.mark.slow
-def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, serve, refusing):
-    with serve(sst2(), SHA) as (endpoint, requests):
-        first = load(tmp_path / "hf", endpoint)
+def test_splits_come_from_the_hub_then_from_the_cache(tmp_path, hub, load):
+    with hub.serve(sst2(), SHA) as requests:
+        first = load()
         assert any(request.endswith("validation-00000-of-00001.parquet") for request in requests)
         requests.clear()
-        again = load(tmp_path / "hf", endpoint, split="train")
+        again = load(split="train")
         assert not any(request.endswith(".parquet") for request in requests)
     assert first["data"] == {"text": ["dull", "great"], "label": [0, 1]}
     assert first["source"] == f"nyu-mll/glue/sst2@{SHA}"
     assert again["data"] == {"text": ["good ", "bad", "fine"], "label": [1, 0, 1]}
-    for endpoint, settings in ((refusing, {}), (refusing, {"HF_HUB_OFFLINE": "1"})):
-        cached = load(tmp_path / "hf", endpoint, **settings)
+    settings = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", LOAD, "sst2", "validation"]
+    offline = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
+    for cached in (load(), *json.loads(offline.stdout)):
         assert {**cached, "seconds": 0} == {**first, "seconds": 0}
 
 
 @pytest.mark.slow
-def test_records_name_the_revision_that_was_read(tmp_path, serve, refusing):
-    with serve(sst2(), SHA) as (endpoint, _):
-        load(tmp_path / "hf", endpoint)
+def test_records_name_the_revision_that_was_read(hub, load):
+    with hub.serve(sst2(), SHA):
+        load()
     changed = sst2({**SPLITS, "validation": [("new", 1)]})
-    with serve(changed, NEWER) as (endpoint, _):
-        newer = load(tmp_path / "hf", endpoint)
+    with hub.serve(changed, NEWER):
+        newer = load()
     assert newer["data"] == {"text": ["new"], "label": [1]}
     assert newer["source"] == f"nyu-mll/glue/sst2@{NEWER}"
-    assert load(tmp_path / "hf", refusing)["source"] == f"nyu-mll/glue/sst2@{NEWER}"
+    assert load()["source"] == f"nyu-mll/glue/sst2@{NEWER}"
 
 
 def test_the_hub_and_the_official_file_give_one_fingerprint(tmp_path, answers):
@@ -139,16 +150,17 @@ def test_labels_are_matched_by_name(answers):
         (lambda: {"README.md": b""}, "pass --data-dir FOLDER"),
     ],
 )
-def test_what_is_not_glue_is_refused(tmp_path, serve, files, message):
-    with serve(files(), SHA) as (endpoint, _):
-        assert message in load(tmp_path / "hf", endpoint)["error"]
+def test_what_is_not_glue_is_refused(hub, load, files, message):
+    with hub.serve(files(), SHA):
+        assert message in load()["error"]
 
 
 @pytest.mark.slow
-def test_a_hub_out_of_reach_is_told_within_seconds_with_the_cure(tmp_path, refusing, silent):
-    for endpoint in (refusing, silent):
+def test_a_hub_out_of_reach_is_told_within_seconds_with_the_cure(hub, load):
+    for reached in (nullcontext, hub.silent):
         start = time.perf_counter()
-        told = load(tmp_path / "hf", endpoint)
+        with reached():
+            told = load()
         assert time.perf_counter() - start < 20
         assert told["seconds"] < 12
         assert told["error"].startswith("sst2: nyu-mll/glue must be in reach or in the cache of this machine, got ")

@@ -7,12 +7,12 @@ import textwrap
 import datasets
 import pyarrow.parquet
 import pytest
-from hub_stub import answer_of
 
 from prune_heads.tasks.hub import N_TRAIN
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
 
+pytestmark = pytest.mark.xdist_group("hub")  # one process asks it
 SHA = "c" * 40
 ROWS_A_SHARD, ROWS_A_GROUP, THERE = 6000, 1000, 40_836_715
 
@@ -69,15 +69,16 @@ def repository(*, card=True, languages=("en", "fr")):
     return {"README.md": "\n".join([*lines, "---", ""]).encode(), **files}
 
 
-def load(home, endpoint, *wanted):
-    return answer_of(LOAD, json.dumps(wanted), home=home, endpoint=endpoint, timeout=120)
+@pytest.fixture
+def load(online, tmp_path):
+    return lambda *wanted: online.answer(LOAD, json.dumps(wanted), home=tmp_path / "hf")
 
 
-def test_pairs_come_from_the_hub_and_training_pairs_only_as_many_as_are_needed(tmp_path, serve):
+def test_pairs_come_from_the_hub_and_training_pairs_only_as_many_as_are_needed(hub, load):
     wanted = (["validation", None, None], ["test", 3, None], ["train", None, None], ["train", 10, None])
     wanted += (["train", 20, 1],)
-    with serve(repository(), SHA, name="wmt/wmt14") as (endpoint, requests):
-        validation, test, train, ten, drawn = load(tmp_path / "hf", endpoint, *wanted)
+    with hub.serve(repository(), SHA, name="wmt/wmt14") as requests:
+        validation, test, train, ten, drawn = load(*wanted)
         assert any("train-00000-of-00002" in request for request in requests)
         assert not any("resolve" in request and "train-00001" in request for request in requests)
     source = f"wmt/wmt14/fr-en@{SHA}"
@@ -92,24 +93,24 @@ def test_pairs_come_from_the_hub_and_training_pairs_only_as_many_as_are_needed(t
 
 
 @pytest.mark.slow
-def test_more_training_pairs_are_read_when_they_are_asked_for(tmp_path, serve):
+def test_more_training_pairs_are_read_when_they_are_asked_for(hub, load):
     n = ROWS_A_SHARD + 1
-    with serve(repository(card=False), SHA, name="wmt/wmt14") as (endpoint, _):
-        (train,) = load(tmp_path / "hf", endpoint, ["train", n, None])
+    with hub.serve(repository(card=False), SHA, name="wmt/wmt14"):
+        (train,) = load(["train", n, None])
     assert (train["n"], train["last"]) == (n, [f"en {n - 1}", f"fr {n - 1}"])
     assert train["n_available"] == n  # the card does not say how many there are
 
 
 @pytest.mark.slow
-def test_what_is_not_such_pairs_is_refused(tmp_path, serve):
-    with serve(repository(card=False, languages=("de", "en")), SHA, name="wmt/wmt14") as (endpoint, _):
-        (told,) = load(tmp_path / "hf", endpoint, ["validation", None, None])
+def test_what_is_not_such_pairs_is_refused(hub, load):
+    with hub.serve(repository(card=False, languages=("de", "en")), SHA, name="wmt/wmt14"):
+        (told,) = load(["validation", None, None])
     assert f"wmt/wmt14/fr-en@{SHA} validation row 1: the translation must hold en and fr, got" in told["error"]
 
 
 @pytest.mark.slow
-def test_a_hub_out_of_reach_is_told_with_the_cure(tmp_path, refusing):
-    (told,) = load(tmp_path / "hf", refusing, ["validation", None, None])
+def test_a_hub_out_of_reach_is_told_with_the_cure(load):
+    (told,) = load(["validation", None, None])
     assert told["error"].startswith("wmt14-en-fr: wmt/wmt14 must be in reach, got ")
     assert "--task translation with --train-file and --validation-file" in told["error"]
 

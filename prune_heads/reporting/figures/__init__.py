@@ -1,15 +1,55 @@
-"""Figures from records. Each is a matplotlib figure; `save` writes it as PNG and SVG."""
+"""Figures from records, in one style. Each is a matplotlib figure; `save` writes it as PNG and SVG."""
 
-from prune_heads.reporting.figures.ablations import ablation_histogram, ablation_maps, ablation_scatter
-from prune_heads.reporting.figures.curves import (
-    criteria_figure,
-    curve_figure,
-    epochs_figure,
-    estimator_curves,
-    kinds_figure,
-    subjects_figure,
-    sweep_figure,
-)
-from prune_heads.reporting.figures.maps import agreement_figure, heat_map
-from prune_heads.reporting.figures.scatter import correlation_scatter
-from prune_heads.reporting.figures.style import save
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prune_heads.visible import visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "prune-heads",  # the same record gives the same bytes
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "figure.dpi": 100,
+}
+
+
+@contextmanager
+def drawing(
+    width: float, height: float, n: int = 1, n_columns: int = 1, **shared: Any
+) -> Iterator[tuple["Figure", list["Axes"]]]:
+    """A new figure, sizes in inches, and `n` pairs of axes in rows. matplotlib is imported here: few commands draw."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        every = list(figure.subplots(-(-n // n_columns), n_columns, squeeze=False, **shared).flat)
+        for axes in every[n:]:
+            axes.set_visible(False)
+        yield figure, every[:n]
+
+
+def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("png", "svg")) -> None:
+    """Write `stem.png` and `stem.svg`; no date in them, so that the same figure gives the same bytes."""
+    import matplotlib
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text("\n".join(map(visible, text.get_text().split("\n"))))
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # names may be in any script
+        if "png" in forms:
+            figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
+        if "svg" in forms:
+            figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.reporting.curves import label, lines_of, points_of, pruned, shares, splits
-from prune_heads.reporting.figures.style import canvas, grid_of_panels
+from prune_heads.reporting.curves import Line, lines, pruned
+from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
 from prune_heads.reporting.words import metric_name, whose
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 Range = tuple[Sequence[float], Sequence[float]]
+"""Lower and upper ends at each point."""
 
 _MARKERS = "os^Dv"
 _DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
@@ -35,7 +36,6 @@ class _Curve:
     number: int = 0
     """Which colour and marker; lines of one number look alike in all panels."""
     bars: Range | None = None
-    """Lower and upper ends of the intervals of its points."""
     band: Range | None = None
     colour: Any = None
     """None for that of its number."""
@@ -54,8 +54,7 @@ class _Panel:
 
 def curve_figure(record: Record) -> "Figure":
     """The headline metric of `prune-heads run --curve`, a line a split (paper, figure 3)."""
-    (line,) = lines_of(record)
-    curves = [_plain(record, points_of(line, split), split, i) for i, split in enumerate(splits(record))]
+    curves = [_curve(line, split, i) for i, (split, (line,)) in enumerate(lines(record).items())]
     return _drawn([_Panel(whose(record), metric_name(record), curves)])
 
 
@@ -64,72 +63,68 @@ def criteria_figure(record: Record) -> "Figure":
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
-    shown = [
-        _Panel(
-            split,
-            metric_name(record),
-            [_of_line(record, line, split, label(line, split), i) for i, line in enumerate(record["lines"])],
-            pruned(record),
-        )
-        for split in splits(record)
-    ]
+    shown = []
+    for split, of_split in lines(record).items():
+        curves = [_curve(line, line.label, i) for i, line in enumerate(of_split)]
+        shown.append(_Panel(split, metric_name(record), curves, pruned(record)))
     drawn_often = any(line["n_draws"] > 1 for line in record["lines"])
     foot = f"{_BARS}; band: 95% of the draws, and their mean" if drawn_often else _BARS
     return _drawn(shown, title=whose(record), foot=foot)
 
 
-def subjects_figure(by_task: Mapping[str, Sequence[Record]]) -> "Figure":
-    """The first line of records of `prune-heads curve`, a panel a task (paper, figure 6).
+def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
+    """A panel a task, of `prune-heads curve` (paper, figure 6).
 
     Args:
-        by_task: Task -> a record a model; of several, e.g. fine-tunings by seed, their mean is drawn, with a band
-            from the lowest to the highest.
+        by_task: Task -> a line a model; of several, e.g. fine-tunings by seed, their mean is drawn, with a band from
+            the lowest to the highest.
     """
     shown = []
     for task, same in by_task.items():
-        first = same[0]
-        split, line = splits(first)[0], first["lines"][0]
-        curve = _of_line(first, line, split, label(line, split)) if len(same) == 1 else _mean_of(same)
-        title = whose(first) if len(same) == 1 else f"{len(same)} models on {task}"
-        shown.append(_Panel(title, metric_name(first), [curve], pruned(first)))
+        record = same[0].record
+        title = whose(record) if len(same) == 1 else f"{len(same)} models on {task}"
+        curve = _curve(same[0], same[0].label) if len(same) == 1 else _mean_of(same)
+        shown.append(_Panel(title, metric_name(record), [curve], pruned(record)))
     several = any(len(same) > 1 for same in by_task.values())
     return _drawn(shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if several else _BARS)
 
 
-def epochs_figure(trainings: Mapping[str, Mapping[int, Record]]) -> "Figure":
-    """The first line of records of checkpoints: a panel a training, a line an epoch, light to dark (paper, figure 5).
+def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
+    """A panel a training, a line an epoch, light to dark (paper, figure 5).
 
     Args:
-        trainings: Name -> epoch -> record of `prune-heads curve`.
+        trainings: Name -> epoch -> line of `prune-heads curve`.
     """
     import matplotlib
 
     colours = matplotlib.colormaps["viridis_r"]
     shown = []
-    for name, records in trainings.items():
-        curves = []
-        for i, (epoch, record) in enumerate(records.items()):
-            points = points_of(record["lines"][0], splits(record)[0])
-            colour = colours(0.1 + 0.9 * i / max(1, len(records) - 1))
-            curves.append(replace(_plain(record, points, f"epoch {epoch}", i), colour=colour))
+    for name, epochs in trainings.items():
+        curves = [
+            replace(
+                _curve(line, f"epoch {epoch}", i), bars=None, colour=colours(0.1 + 0.9 * i / max(1, len(epochs) - 1))
+            )
+            for i, (epoch, line) in enumerate(epochs.items())
+        ]
+        record = next(iter(epochs.values())).record
         shown.append(_Panel(f"{name} on {record['task']}", metric_name(record), curves))
     return _drawn(shown, has_base=False)
 
 
-def kinds_figure(records: Mapping[str, Record]) -> "Figure":
-    """The first line of each record by the name of its kind of attention, in one panel (paper, figure 4)."""
-    first = next(iter(records.values()))
-    split = splits(first)[0]
-    curves = [_of_line(record, record["lines"][0], split, name, i) for i, (name, record) in enumerate(records.items())]
-    shown = _Panel(f"{whose(first)}, {split}", metric_name(first), curves, "heads of one kind pruned")
-    return _drawn([shown], foot=_BARS)
+def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
+    """A line a kind of attention, by its name, in one panel (paper, figure 4)."""
+    first = next(iter(kinds.values()))
+    curves = [_curve(line, name, i) for i, (name, line) in enumerate(kinds.items())]
+    title = f"{whose(first.record)}, {first.split}"
+    return _drawn([_Panel(title, metric_name(first.record), curves, "heads of one kind pruned")], foot=_BARS)
 
 
 def estimator_curves(records: Sequence[Record]) -> "Figure":
     """A panel a subject, a line an estimator."""
     shown = []
     for record in records:
-        curves = [_plain(record, line["points"], line["estimator"], i) for i, line in enumerate(record["lines"])]
+        (of_split,) = lines(record).values()
+        curves = [_curve(line, line.about["estimator"], i) for i, line in enumerate(of_split)]
         shown.append(_Panel(whose(record), metric_name(record), curves))
     return _drawn(shown, columns=4)
 
@@ -142,58 +137,47 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
         rows: As `result_rows` gives them.
     """
     found = panels_of_sweep(rows)
-    lines = list(dict.fromkeys(line for panel in found for line in panel.lines))
+    names = list(dict.fromkeys(line for panel in found for line in panel.lines))
     shown = []
     for panel in found:
-        curves = []
-        for line, points in panel.lines.items():
-            values = list(points.values())
-            band = (list(map(min, values)), list(map(max, values)))
-            curves.append(_Curve(line, list(points), list(map(mean, values)), lines.index(line), band=band))
+        curves = [_of_several(line, list(at), list(at.values()), names.index(line)) for line, at in panel.lines.items()]
         shown.append(_Panel(panel.title, panel.metric, curves))
     seeds = seeds_sentence(rows)
     return _drawn(shown, title=name, foot=f"with a band: {seeds}" if seeds else "", has_base=False)
 
 
-def _plain(record: Record, points: Sequence[Record], name: str, number: int) -> _Curve:
-    return _Curve(name, shares(points, record), [point["value"] for point in points], number)
+def _curve(line: Line, name: str, number: int = 0) -> _Curve:
+    """With bars, where the record has intervals; the mean of several draws is grey, with a band."""
+    plain = _Curve(name, line.shares, list(line.values.values()), number)
+    if "low" not in line.points[0]:
+        return plain
+    ends = [point["low"] for point in line.points], [point["high"] for point in line.points]
+    return replace(plain, band=ends, colour="0.45") if line.about["n_draws"] > 1 else replace(plain, bars=ends)
 
 
-def _of_line(record: Record, line: Record, split: str, name: str, number: int = 0) -> _Curve:
-    """A line of `prune-heads curve`; the mean of several draws is grey, with a band."""
-    points = points_of(line, split)
-    ends = [point["low"] for point in points], [point["high"] for point in points]
-    plain = _plain(record, points, name, number)
-    return replace(plain, band=ends, colour="0.45") if line["n_draws"] > 1 else replace(plain, bars=ends)
+def _of_several(name: str, x: Sequence[float], values: Sequence[Sequence[float]], number: int = 0) -> _Curve:
+    """The mean of several values at each point, with a band from the lowest to the highest."""
+    return _Curve(name, x, list(map(mean, values)), number, band=(list(map(min, values)), list(map(max, values))))
 
 
-def _mean_of(same: Sequence[Record]) -> _Curve:
+def _mean_of(same: Sequence[Line]) -> _Curve:
     """The mean of the points of several models at the shares that were asked of all of them."""
-    every = []
-    for record in same:
-        points = points_of(record["lines"][0], splits(record)[0])
-        places = zip(shares(points, record), (point["value"] for point in points), strict=True)
-        every.append(dict(zip((point["percent"] for point in points), places, strict=True)))
-    asked = [percent for percent in every[0] if all(percent in each for each in every)]
-    x = [mean(each[percent][0] for each in every) for percent in asked]
-    first = same[0]
-    columns = [[each[percent][1] for each in every] for percent in asked]
-    return _Curve(
-        label(first["lines"][0], splits(first)[0]),
-        x,
-        list(map(mean, columns)),
-        band=(list(map(min, columns)), list(map(max, columns))),
-    )
+    places = [dict(zip(line.values, line.shares, strict=True)) for line in same]
+    asked = [percent for percent in places[0] if all(percent in each for each in places)]
+    x = [mean(each[percent] for each in places) for percent in asked]
+    return _of_several(same[0].label, x, [[line.values[percent] for line in same] for percent in asked])
 
 
 def _drawn(
     shown: Sequence[_Panel], *, title: str = "", foot: str = "", columns: int = 3, has_base: bool = True
 ) -> "Figure":
-    """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
+    """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`.
+
+    The legend is as wide as the panels at most; the foot is its title, so that neither lies on the other.
+    """
     n_columns = 2 if len(shown) == 4 and columns == 3 else min(columns, len(shown))
-    n_rows = -(-len(shown) // n_columns)
-    with canvas(1.0 + (4.0 if len(shown) > 1 else 5.2) * n_columns, 1.2 + 3.1 * n_rows) as figure:
-        every = grid_of_panels(figure, len(shown), n_columns)
+    width, height = 1.0 + (4.0 if len(shown) > 1 else 5.2) * n_columns, 1.2 + 3.1 * -(-len(shown) // n_columns)
+    with drawing(width, height, len(shown), n_columns) as (figure, every):
         for axes, panel in zip(every, shown, strict=True):
             for curve in panel.curves:
                 _draw(axes, curve)
@@ -206,24 +190,12 @@ def _drawn(
         if title:
             figure.suptitle(title, fontsize=11)
         if len(names) > 1:
-            _add_legend(figure, names, foot)
+            n_beside = max(1, min(int(width / (0.9 + 0.085 * max(map(len, names)))), len(names)))
+            looks = {"loc": "outside lower center", "frameon": False, "title": foot or None, "title_fontsize": 8}
+            figure.legend(names.values(), names, ncols=n_beside, **looks)
         elif foot:
             figure.supxlabel(foot, fontsize=8)
     return figure
-
-
-def _add_legend(figure: "Figure", names: Mapping[str, Any], foot: str) -> None:
-    """Below the panels, as wide as they are at most; the foot is its title, so that neither lies on the other."""
-    n_columns = int(figure.get_figwidth() / (0.9 + 0.085 * max(map(len, names))))
-    figure.legend(
-        names.values(),
-        names,
-        loc="outside lower center",
-        ncols=max(1, min(n_columns, len(names))),
-        frameon=False,
-        title=foot or None,
-        title_fontsize=8,
-    )
 
 
 def _draw(axes: "Axes", curve: _Curve) -> None:

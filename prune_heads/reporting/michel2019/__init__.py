@@ -8,11 +8,9 @@ from functools import partial
 from typing import NamedTuple
 
 from prune_heads.reporting.michel2019.curves import figure3, figure4, figure5, figure6
-from prune_heads.reporting.michel2019.estimators import estimators
-from prune_heads.reporting.michel2019.kept_alone import kept_alone
+from prune_heads.reporting.michel2019.estimators import estimators, table4
+from prune_heads.reporting.michel2019.heads import figure1, figure2, kept_alone, table1
 from prune_heads.reporting.michel2019.shown import Record, Records, Shown, is_translation
-from prune_heads.reporting.michel2019.single_heads import figure1, figure2, table1
-from prune_heads.reporting.michel2019.speed import table4
 
 
 class Reproduction(NamedTuple):

@@ -2,33 +2,34 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
-from typing import Any
 
 import numpy as np
 
 from prune_heads.paper import published
-from prune_heads.reporting.curves import label, points_of, splits, values_of
-from prune_heads.reporting.figures import criteria_figure, epochs_figure, kinds_figure, subjects_figure
+from prune_heads.reporting.curves import Line, lines
+from prune_heads.reporting.figures.curves import criteria_figure, epochs_figure, kinds_figure, subjects_figure
 from prune_heads.reporting.michel2019.shown import (
-    ROUNDED,
     Record,
     Records,
+    Row,
     Shown,
     is_translation,
     panels,
     precision_note,
     subject_of,
+    table_of,
 )
 from prune_heads.reporting.words import metric_name
 from prune_heads.statistics import correlate
-from prune_heads.tables import INTERVAL, RANGE, Column, Table, number
+from prune_heads.tables import INTERVAL, RANGE, Table, number
 
 NOTICEABLE = 0.01
 """A loss of this much of the metric counts as noticeable; the paper does not say what it means by the word."""
 
+_ROUNDED = "Shares are rounded down to whole heads."
 _FOUR = number(4)
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
-_SHARES = (20, 40, 60, 80)
+_SHARES = (0, 20, 40, 60, 80)
 """Percent of the heads, for the table; the figure has all."""
 _NEAR_PERCENT = 1.5
 """Within which a point of the replication, which has 144 heads in steps of 5%, stands for one of ours."""
@@ -37,232 +38,176 @@ _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
 
 
 def figure3(records: Records) -> Shown:
-    """In order of I_h, and of the differences that each head makes alone; a row an order."""
+    """In order of I_h, and of the differences that each head makes alone; a row an order.
+
+    Of several subjects also how much of the metric each order keeps: over all shares, and without half of the heads.
+    """
     every = records["orders"]
-    rows: list[tuple[str, str, float | None, Mapping[float, float]]] = []
-    for record in every:
-        split = splits(record)[0]
-        rows += [
-            (
-                f"{subject_of(record)}, {metric_name(record)}",
-                label(line, split),
-                prunable_percent(record, line),
-                values_of(line, split),
-            )
-            for line in record["lines"]
-        ]
-    percents = sorted({percent for *_, values in rows for percent in values})
+    drawn = [line for record in every for line in _first(record)]
+    percents = sorted({percent for line in drawn for percent in line.values})
+
+    def row(subject: str, order: str, reached: float | None, values: Mapping[float, float] = {}) -> Row:
+        shown = {f"{percent:g}%": values.get(percent) for percent in percents}
+        return {"subject": subject, "order": order, "up to, %": reached, **shown}
+
+    rows = [
+        row(f"{subject_of(line.record)}, {metric_name(line.record)}", line.label, prunable_percent(line), line.values)
+        for line in drawn
+    ]
     reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
     if any(map(is_translation, every)):
-        rows.append(("published: a large Transformer on WMT14 En-Fr", "gradient", reached["wmt"], {}))
+        rows.append(row("published: a large Transformer on WMT14 En-Fr", "gradient", reached["wmt"]))
     if not all(map(is_translation, every)):
-        rows.append(("published: bert-base-uncased on mnli", "gradient", reached["bert"], {}))
+        rows.append(row("published: bert-base-uncased on mnli", "gradient", reached["bert"]))
     for task in dict.fromkeys(record["task"] for record in every):
         for end, order in _REPLICATED.items():
-            if curve := _replicated(f"{task}_{end}"):
-                near = {percent: value for percent in percents if (value := _near(curve, percent)) is not None}
-                rows.append((f"replication: bert-base-uncased on {task}", order, None, near))
-    columns = (
-        Column("subject"),
-        Column("order"),
-        Column("up to, %", number(0)),
-        *(Column(f"{percent:g}%", _FOUR) for percent in percents),
-    )
+            if near := _replicated(f"{task}_{end}", percents):
+                rows.append(row(f"replication: bert-base-uncased on {task}", order, None, near))
     notes = (
         f"Up to: how many can go without a loss of {100 * NOTICEABLE:g} point; the paper says up to where there is no "
-        f"noticeable loss, and gives no other numbers. A replication ran the authors' code. {ROUNDED}",
-        *precision_note(*every),
+        f"noticeable loss, and gives no other numbers. A replication ran the authors' code. {_ROUNDED}",
+        *precision_note(every),
     )
     whose = f", {subject_of(every[0])}" if len(every) == 1 else ""
-    cells = tuple((*row, *(values.get(percent) for percent in percents)) for *row, values in rows)
-    table = Table(f"Figure 3: the metric by heads pruned, lowest score first{whose}", columns, cells, notes)
-    figures = {end: criteria_figure(record) for end, record in panels(every)}
-    return Shown(table, figures, _areas(every) if len(every) > 1 else None)
-
-
-def _areas(every: Sequence[Record]) -> Table:
-    """How much of the metric each order keeps: over all shares of heads, and without half of them."""
-    orders = list(dict.fromkeys(label(line, splits(record)[0]) for record in every for line in record["lines"]))
-    rows = []
+    forms = {"up to, %": number(0), **{f"{percent:g}%": _FOUR for percent in percents}}
+    table = Table.of(f"Figure 3: the metric by heads pruned, lowest score first{whose}", rows, forms, notes)
+    orders = list(dict.fromkeys(line.label for line in drawn))
+    areas = []
     for record in every:
-        split = splits(record)[0]
-        lines = {label(line, split): line for line in record["lines"]}
-        there = [lines.get(order) for order in orders]
-        rows.append(
-            (
-                subject_of(record),
-                metric_name(record),
-                *(line and line["areas"][split] for line in there),
-                *(line and values_of(line, split).get(50) for line in there),
-            )
+        there = {line.label: line for line in _first(record)}
+        areas.append(
+            {"subject": subject_of(record), "metric": metric_name(record)}
+            | {f"area, {o}": there[o].about["areas"][there[o].split] if o in there else None for o in orders}
+            | {f"50% pruned, {o}": there[o].values.get(50) if o in there else None for o in orders}
         )
-    columns = (
-        *(Column(name) for name in ("subject", "metric")),
-        *(Column(f"area, {order}", _FOUR) for order in orders),
-        *(Column(f"50% pruned, {order}", _FOUR) for order in orders),
-    )
-    return Table("", columns, tuple(rows))
+    of_areas = {name: _FOUR for name in areas[0] if name not in ("subject", "metric")}
+    figures = {end: criteria_figure(record) for end, record in panels(every)}
+    return Shown(table, figures, Table.of("", areas, of_areas) if len(every) > 1 else None)
 
 
 def figure4(records: Records) -> Shown:
     """The metric as heads of the encoder, of the decoder, or between them go, lowest I_h first."""
-    by_kind = {letter: records[f"curve-{letter}"][0] for letter in _KINDS}
-    first = by_kind["E"]
-    split = splits(first)[0]
-    values = {letter: values_of(record["lines"][0], split) for letter, record in by_kind.items()}
-    rows = tuple(
-        (f"{percent:g}%", *(curve.get(percent) for curve in values.values()))
-        for percent in sorted({percent for curve in values.values() for percent in curve})
-    )
-    columns = (
-        Column("heads of the kind pruned"),
-        *(Column(f"{letter}: {name.removesuffix(' attention')}", _FOUR) for letter, name in _KINDS.items()),
-    )
-    metric, scored = metric_name(first), first["scored_on"]["gradient"]["n_examples"]
+    kinds = {letter: _first(records[f"curve-{letter}"][0])[0] for letter in _KINDS}
+    columns = {f"{letter}: {_KINDS[letter].removesuffix(' attention')}": line for letter, line in kinds.items()}
+    rows = [
+        {"heads of the kind pruned": f"{percent:g}%"}
+        | {name: line.values.get(percent) for name, line in columns.items()}
+        for percent in sorted({percent for line in columns.values() for percent in line.values})
+    ]
+    first = kinds["E"].record
     notes = (
-        f"Measured: {metric} on {first['data'][0]['n_examples']} examples of {split}; importance is estimated on "
-        f"{scored} of {first['lines'][0]['scored_on']}. {ROUNDED}",
+        f"Measured: {metric_name(first)} on {first['data'][0]['n_examples']} examples of {kinds['E'].split}; "
+        f"importance is estimated on {first['scored_on']['gradient']['n_examples']} of "
+        f"{kinds['E'].about['scored_on']}. {_ROUNDED}",
         "The paper says that encoder-decoder attention depends much more on having many heads: performance falls much "
         "faster when heads of A are pruned (section 5). It gives no numbers for this figure.",
-        *precision_note(first),
     )
-    table = Table(f"Figure 4: heads of each kind of attention pruned alone, {subject_of(first)}", columns, rows, notes)
-    return Shown(table, {"": kinds_figure({name: by_kind[letter] for letter, name in _KINDS.items()})})
+    title = "Figure 4: heads of each kind of attention pruned alone"
+    table = table_of(title, [first], rows, dict.fromkeys(columns, _FOUR), notes)
+    return Shown(table, {"": kinds_figure({_KINDS[letter]: line for letter, line in kinds.items()})})
 
 
 def figure5(records: Records) -> Shown:
     """In order of I_h at each epoch; the order of the heads against that of the last epoch."""
-    trainings = _by_training(records["curve"])
-    rows = [
-        row
-        for name, of_epochs in trainings.items()
-        for row in _of_training(name, of_epochs, list(of_epochs.values())[-1])
-    ]
-    first = records["curve"][0]
-    columns = (
-        Column("model"),
-        Column("epoch"),
-        *(Column(f"{share}%", number(4)) for share in (0, *_SHARES)),
-        Column("up to, %", number(0)),
-        Column("rank r with last", number(2)),
-        Column("95% interval", INTERVAL),
-    )
+    trainings: dict[str, dict[int, Line]] = {}
+    for record in records["curve"]:
+        model, _, epoch = record["model"]["name"].rpartition("/epoch-")
+        trainings.setdefault(model, {})[int(epoch)] = _first(record)[0]
+    rows = []
+    for name, epochs in trainings.items():
+        *_, last = epochs.values()
+        for epoch, line in epochs.items():
+            rank = correlate(_scores(line), _scores(last))["spearman"]
+            values = line.values
+            rows.append(
+                {"model": name, "epoch": epoch}
+                | {f"{share}%": values.get(share) for share in _SHARES}
+                | {"up to, %": prunable_percent(line) if values[0] > values[100] else None}
+                | {"rank r with last": rank["value"]}
+                | {"95% interval": None if line is last or rank["low"] is None else (rank["low"], rank["high"])}
+            )
+    forms = {f"{share}%": _FOUR for share in _SHARES} | {"up to, %": number(0), "rank r with last": number(2)}
+    forms["95% interval"] = INTERVAL
     theirs = published()["figure5"]
     shown = ", ".join(f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True))
     notes = (
-        f"0% to {_SHARES[-1]}%: {metric_name(first)} without these shares of the heads, lowest score first. "
-        f"Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not learned "
-        "anything yet, so that it is no better than one without heads. Rank r: Spearman's, of the scores of all "
-        f"heads with those after the last epoch. {ROUNDED}",
+        f"0% to {_SHARES[-1]}%: {metric_name(records['curve'][0])} without these shares of the heads, lowest score "
+        f"first. Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not "
+        "learned anything yet, so that it is no better than one without heads. Rank r: Spearman's, of the scores of "
+        f"all heads with those after the last epoch. {_ROUNDED}",
         f"Published: a translation model (IWSLT German to English, 6 layers of 8 heads), with BLEU {shown} epochs. The "
         "paper finds that which heads matter is settled early, but not at once.",
-        *precision_note(first),
+        *precision_note(records["curve"][:1]),
     )
     names = " and ".join(dict.fromkeys(record["task"] for record in records["curve"]))
-    table = Table(f"Figure 5: how far one can prune, epoch by epoch, {names}", columns, tuple(rows), notes)
+    table = Table.of(f"Figure 5: how far one can prune, epoch by epoch, {names}", rows, forms, notes)
     return Shown(table, {"": epochs_figure(trainings)})
-
-
-def _by_training(records: Sequence[Record]) -> Mapping[str, Mapping[int, Record]]:
-    """Model -> epoch -> record, from names such as `my-model/epoch-3`."""
-    found: dict[str, dict[int, Record]] = {}
-    for record in records:
-        model, _, epoch = record["model"]["name"].rpartition("/epoch-")
-        found.setdefault(model, {})[int(epoch)] = record
-    return found
-
-
-def _of_training(name: str, of_epochs: Mapping[int, Record], last: Record) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    for epoch, record in of_epochs.items():
-        line = record["lines"][0]
-        values = values_of(line, splits(record)[0])
-        rank = correlate(_scores(record), _scores(last))["spearman"]
-        interval = None if record is last or rank["low"] is None else (rank["low"], rank["high"])
-        rows.append(
-            (
-                name,
-                epoch,
-                values[0],
-                *(values.get(share) for share in _SHARES),
-                prunable_percent(record, line) if values[0] > values[100] else None,
-                rank["value"],
-                interval,
-            )
-        )
-    return rows
-
-
-def _scores(record: Record) -> np.ndarray:
-    return np.concatenate([np.asarray(row, dtype=float) for row in record["lines"][0]["scores"]])
 
 
 def figure6(records: Records) -> Shown:
     """In order of I_h, on several tasks; a row a model, and one of their mean where a task has several."""
-    by_task: dict[str, list[Record]] = {}
+    by_task: dict[str, list[Line]] = {}
     for record in records["curve"]:
-        by_task.setdefault(record["task"], []).append(record)
-    rows = [row for task, same in by_task.items() for row in _of_task(task, same)]
-    ranges = len(by_task) < len(records["curve"])
-    columns = (
-        Column("task"),
-        Column("model"),
-        Column("metric"),
-        Column("whole", _FOUR),
-        Column("its range", RANGE),
-        Column("published up to, %"),
-        Column("up to, %", number(0)),
-        Column("its range, %", RANGE),
-    )
-    kept = [i for i, column in enumerate(columns) if ranges or column.form is not RANGE]
+        by_task.setdefault(record["task"], []).append(_first(record)[0])
+    rows = [row for same in by_task.values() for row in _of_task(same)]
+    forms = {"whole": _FOUR, "its range": RANGE, "up to, %": number(0), "its range, %": RANGE}
+    if len(by_task) == len(records["curve"]):
+        rows = [{name: value for name, value in row.items() if forms.get(name) is not RANGE} for row in rows]
+    also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, records["curve"])) else ""
     notes = (
         f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
         "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
-        + (", and of translations a Transformer on IWSLT De-En." if any(map(is_translation, records["curve"])) else ".")
-        + f" {ROUNDED}",
-        *precision_note(*records["curve"]),
+        f"{also}. {_ROUNDED}",
+        *precision_note(records["curve"]),
     )
-    table = Table(
-        "Figure 6: how far one can prune on other tasks",
-        tuple(columns[i] for i in kept),
-        tuple(tuple(row[i] for i in kept) for row in rows),
-        notes,
-    )
+    table = Table.of("Figure 6: how far one can prune on other tasks", rows, forms, notes)
     return Shown(table, {"": subjects_figure(by_task)})
 
 
-def _of_task(task: str, same: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
+def _of_task(same: Sequence[Line]) -> Iterator[Row]:
     """The rows of the models on one task."""
+    first = same[0].record
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    before = theirs.get("iwslt" if is_translation(same[0]) else task)
-    wholes = [points_of(each["lines"][0], splits(each)[0])[0]["value"] for each in same]
-    reached = [prunable_percent(each, each["lines"][0]) for each in same]
-    metric = metric_name(same[0])
-    for each, whole, percent in zip(same, wholes, reached, strict=True):
-        yield task, each["model"]["name"], metric, whole, None, before, percent, None
+    before = theirs.get("iwslt" if is_translation(first) else first["task"])
+
+    def row(
+        model: str, whole: float, percent: float, ranges: Sequence[tuple[float, float] | None] = (None, None)
+    ) -> Row:
+        named = {"task": first["task"], "model": model, "metric": metric_name(first), "whole": whole}
+        reached = {"published up to, %": before, "up to, %": percent, "its range, %": ranges[1]}
+        return {**named, "its range": ranges[0], **reached}
+
+    wholes = [line.points[0]["value"] for line in same]
+    reached = [prunable_percent(line) for line in same]
+    for line, whole, percent in zip(same, wholes, reached, strict=True):
+        yield row(line.record["model"]["name"], whole, percent)
     if len(same) > 1:
         ranges = [(min(values), max(values)) for values in (wholes, reached)]
-        yield task, f"mean of {len(same)}", metric, mean(wholes), ranges[0], before, mean(reached), ranges[1]
+        yield row(f"mean of {len(same)}", mean(wholes), mean(reached), ranges)
 
 
-def prunable_percent(record: Record, line: Mapping[str, Any]) -> float:
+def prunable_percent(line: Line) -> float:
     """The largest share up to which no point of a line loses noticeably, in percent."""
-    points = points_of(line, splits(record)[0])
     reached = 0.0
-    for point in points:
-        if points[0]["value"] - point["value"] >= NOTICEABLE:
+    for point in line.points:
+        if line.points[0]["value"] - point["value"] >= NOTICEABLE:
             break
         reached = point["percent"]
     return reached
 
 
-def _replicated(name: str) -> dict[float, float]:
-    """A curve of the replication, by percent; empty if there is none of that name."""
+def _first(record: Record) -> list[Line]:
+    """The lines on the first split."""
+    return next(iter(lines(record).values()))
+
+
+def _scores(line: Line) -> np.ndarray:
+    return np.concatenate([np.asarray(row, dtype=float) for row in line.about["scores"]])
+
+
+def _replicated(name: str, percents: Sequence[float]) -> dict[float, float]:
+    """Of a curve of the replication, if there is one of that name: the value nearest to each share, if near enough."""
     found = published()["replication"]
-    return dict(zip((100 * n / 144 for n in found["heads"]), found.get(name, ()), strict=False))
-
-
-def _near(curve: Mapping[float, float], percent: float) -> float | None:
-    """The value at the nearest point, if it is near enough."""
-    nearest = min(curve, key=lambda at: abs(at - percent), default=None)
-    return None if nearest is None or abs(nearest - percent) > _NEAR_PERCENT else curve[nearest]
+    places = {100 * n / 144: value for n, value in zip(found["heads"], found.get(name, ()), strict=False)}
+    nearest = {percent: min(places, key=lambda at: abs(at - percent)) for percent in percents if places}
+    return {percent: places[at] for percent, at in nearest.items() if abs(at - percent) <= _NEAR_PERCENT}

@@ -1,43 +1,36 @@
-"""The estimators of gate gradients compared: a table that the paper does not have."""
+"""The estimators of gate gradients compared, which the paper does not do; table 4: how much faster a model is."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prune_heads.reporting.figures import agreement_figure, estimator_curves
-from prune_heads.reporting.michel2019.shown import Record, Records, Shown, precision_note
-from prune_heads.reporting.words import metric_name
+from prune_heads.paper import published
+from prune_heads.reporting.figures.curves import estimator_curves
+from prune_heads.reporting.figures.heads import agreement_figure
+from prune_heads.reporting.michel2019.shown import Record, Records, Row, Shown, precision_note, table_of
+from prune_heads.reporting.words import metric_name, share
 from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
-from prune_heads.tables import INTERVAL, POINTS, Column, Table, number
+from prune_heads.tables import INTERVAL, POINTS, Table, number
 
 _TWO = number(2)
 _OVERLAP = "overlap at 50%"
 _BY_PERCENT = "area_difference_by_percent"
 """Of a line from a record of format 1: the difference over the percent asked for, whose interval is all there is."""
-_COLUMNS = (
-    Column("task"),
-    Column("model"),
-    Column("estimator"),
-    Column("scored on"),
-    Column("measured on"),
-    Column("area", _TWO),
-    Column("difference", POINTS),
-    Column("its 95% interval", INTERVAL),
-    Column("Spearman", _TWO),
-    Column("95% interval", INTERVAL),
-    Column(_OVERLAP, _TWO),
-    Column("metric at 50%", _TWO),
-)
-_Row = dict[str, Any]
-"""Name of a column -> its value."""
+_FORMS = {
+    "area": _TWO,
+    "difference": POINTS,
+    "its 95% interval": INTERVAL,
+    "Spearman": _TWO,
+    "95% interval": INTERVAL,
+    _OVERLAP: _TWO,
+    "metric at 50%": _TWO,
+}
 
 
 def estimators(records: Records) -> Shown:
     """A row a subject and estimator; grids of their correlations, and the curves."""
     every = records["estimators"]
     rows = [_row(record, line) for record in every for line in record["lines"]]
-    if len(every) > 1:
-        rows += _means(rows, len(every))
     metrics = ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in every))
     notes = [
         f"Not a table of the paper, whose equation 2 is {REFERENCE}; what its authors' code computes is token. All "
@@ -59,83 +52,94 @@ def estimators(records: Records) -> Shown:
             "token divides by tokens, but by examples in a classifier's last layer, whose heads this lifts by the mean "
             "length of a text: its order differs by this too."
         )
-    notes += [*_of_percents(every), *precision_note(*every)]
+    if old := [record for record in every if _BY_PERCENT in record["lines"][0]]:  # nothing is there to resample
+        of_old = (line for record in old for line in record["lines"])
+        apart = max(abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for line in of_old)
+        notes.append(
+            f"The intervals of {', '.join(record['task'] for record in old)} are of the difference of areas over the "
+            "percent that was asked for (20, 40, ...), not over the share of heads pruned, as all areas here are: at "
+            f"most {100 * apart:.2f} points from it."
+        )
+    means, summary = [], []
+    for name in dict.fromkeys(row["estimator"] for row in rows):
+        of_name = [row for row in rows if row["estimator"] == name]
+        mean: Row = {"task": f"mean of {len(every)}", "estimator": name}
+        for key in ("difference", "Spearman", _OVERLAP):  # what can be compared between metrics
+            values = [row[key] for row in of_name if row[key] is not None]
+            mean[key] = statistics.mean(values) if values else None
+        means.append(mean)
+        intervals = [row["its 95% interval"] for row in of_name if row["its 95% interval"]]
+        if intervals:
+            summary.append(
+                {
+                    "estimator": name,
+                    "difference of areas, mean": mean["difference"],
+                    "tasks where it is surely below 0": sum(high < 0 for _, high in intervals),
+                    "surely above": sum(low > 0 for low, _ in intervals),
+                    "Spearman, mean": mean["Spearman"],
+                    f"{_OVERLAP}, mean": mean[_OVERLAP],
+                }
+            )
     title = "Estimators of importance from gate gradients (not in the paper)"
     figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
-    cells = tuple(tuple(row.get(column.name) for column in _COLUMNS) for row in rows)
-    table = Table(title, _COLUMNS, cells, tuple(notes))
-    return Shown(table, figures, _summary(rows) if len(every) > 1 else None)
+    if len(every) == 1:
+        return Shown(Table.of(title, rows, _FORMS, (*notes, *precision_note(every))), figures)
+    forms = {"difference of areas, mean": POINTS, "Spearman, mean": _TWO, f"{_OVERLAP}, mean": _TWO}
+    table = Table.of(title, [*rows, *means], _FORMS, (*notes, *precision_note(every)))
+    return Shown(table, figures, Table.of("", summary, forms))
 
 
-def _summary(rows: Sequence[_Row]) -> Table:
-    """The means, and on how many tasks the interval of a difference leaves out zero."""
-    found = []
-    for row in rows:
-        if "measured on" not in row and row["difference"] is not None:
-            name = row["estimator"]
-            own = [each.get("its 95% interval") for each in rows if each["estimator"] == name]
-            intervals = [interval for interval in own if interval]
-            less, more = sum(high < 0 for _, high in intervals), sum(low > 0 for low, _ in intervals)
-            found.append((name, row["difference"], less, more, row["Spearman"], row[_OVERLAP]))
-    columns = (
-        Column("estimator"),
-        Column("difference of areas, mean", POINTS),
-        Column("tasks where it is surely below 0"),
-        Column("surely above"),
-        Column("Spearman, mean", _TWO),
-        Column(f"{_OVERLAP}, mean", _TWO),
-    )
-    return Table("", columns, tuple(found))
-
-
-def _row(record: Record, line: Mapping[str, Any]) -> _Row:
+def _row(record: Record, line: Mapping[str, Any]) -> Row:
     name, difference = line["estimator"], line["area_difference"]
-    interval = line.get(_BY_PERCENT, difference)
-    is_reference = name == REFERENCE
-    pair = next((p for p in record["pairs"] if {p["first"], p["second"]} == {name, REFERENCE}), None)
-    spearman = {"value": None} if pair is None else pair["spearman"]
-    return {
+    row: Row = {
         "task": record["task"],
         "model": record["model"]["name"],
         "estimator": f"{name} (defect)" if name == RUNNING_SUM else name,
         "scored on": record["scored_on"]["n_examples"],
         "measured on": record["data"][0]["n_examples"],
+        **dict.fromkeys(_FORMS),
         "area": 100 * line["area"],
-        "difference": None if is_reference else 100 * difference["value"],
-        "its 95% interval": None if is_reference else (100 * interval["low"], 100 * interval["high"]),
-        "Spearman": spearman["value"],
-        "95% interval": None if spearman["value"] is None else (spearman["low"], spearman["high"]),
-        _OVERLAP: None if pair is None else pair["overlap"],
         "metric at 50%": 100 * line["half"]["value"],
     }
-
-
-def _of_percents(records: Sequence[Record]) -> list[str]:
-    """Said of intervals from records of format 1, whose predictions are not there to resample."""
-    old = [record for record in records if _BY_PERCENT in record["lines"][0]]
-    if not old:
-        return []
-    apart = max(
-        abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for record in old for line in record["lines"]
-    )
-    return [
-        f"The intervals of {', '.join(record['task'] for record in old)} are of the difference of areas over the "
-        "percent that was asked for (20, 40, ...), not over the share of heads pruned, as all areas here are: at most "
-        f"{100 * apart:.2f} points from it."
-    ]
-
-
-def _means(rows: Sequence[_Row], n: int) -> list[_Row]:
-    """A row an estimator over all subjects, of what can be compared between metrics."""
-    means = []
-    for name in dict.fromkeys(row["estimator"] for row in rows):
-        mean: _Row = {"task": f"mean of {n}", "estimator": name}
-        for key in ("difference", "Spearman", _OVERLAP):
-            values = [row[key] for row in rows if row["estimator"] == name and row[key] is not None]
-            mean[key] = statistics.mean(values) if values else None
-        means.append(mean)
-    return means
+    if name != REFERENCE:
+        ends = line.get(_BY_PERCENT, difference)
+        row |= {"difference": 100 * difference["value"], "its 95% interval": (100 * ends["low"], 100 * ends["high"])}
+    for pair in record["pairs"]:
+        if {pair["first"], pair["second"]} == {name, REFERENCE}:
+            r = pair["spearman"]
+            row |= {"Spearman": r["value"], _OVERLAP: pair["overlap"]}
+            row["95% interval"] = None if r["value"] is None else (r["low"], r["high"])
+    return row
 
 
 def _alternatives(values: Iterable[float]) -> str:
     return " or ".join(f"{value:g}" for value in sorted(set(values)))
+
+
+def table4(records: Records) -> Shown:
+    """Examples a second, padded to one length as in the paper."""
+    (record,) = records["bench"]
+    theirs = published()["table4"]
+    keys = ("original", "pruned_50", "gain_percent")
+    there = {size: [theirs[key][i] for key in keys] for i, size in enumerate(theirs["batch_size"])}
+    speed = number(1)
+    forms = {"published: whole": speed, "half": speed, "gain, %": POINTS, "here: whole": speed, "± whole": speed}
+    forms |= {"pruned": speed, "± pruned": speed, "gain, % (median of runs)": POINTS, "ceiling of the gain, %": POINTS}
+    rows = []
+    for row in record["rows"]:
+        if row["lengths"] == "fixed":
+            of_sides = [row["examples_per_second"][side] for side in ("original", "removed")]
+            speeds = [of[key] for of in of_sides for key in ("mean", "deviation")]
+            ratios = (row["ratio"]["removed"]["median"], row["ceiling"])
+            gains = (None if ratio is None else 100 * (ratio - 1) for ratio in ratios)
+            values = (row["batch_size"], *there.get(row["batch_size"], [None] * 3), *speeds, *gains)
+            rows.append(dict(zip(("batch", *forms), values, strict=True)))
+    where = record["provenance"]
+    machine = f"{where['threads']} threads of a CPU" if where["device"] == "cpu" else where["device"]
+    is_unknown = any(row["ceiling"] is None for row in record["rows"])
+    note = (
+        f"Examples a second at {record['length']} tokens, mean and deviation of {record['configuration']['runs']} "
+        f"runs. Published: bert-base-uncased on a GTX 1080 Ti; here: {share(record)}, on {machine}. The ceiling is "
+        f"what fewer multiply-adds can give{'; it is not known for this type of model' if is_unknown else ''}."
+    )
+    return Shown(table_of("Table 4: speed without half of the heads", [record], rows, forms, [note]))

@@ -1,11 +1,11 @@
 """What a reproduction shows, and words that its parts share."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.tables import Cell, Column, Page, Table
+from prune_heads.tables import Cell, Form, Page, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 Records = Mapping[str, Sequence[Record]]
 """Study -> its record for each subject, in the order of the subjects."""
+Row = dict[str, Any]
+"""Name of a column -> its value."""
 
 SURE = "*"
 """Mark of a difference with p < 0.01, the paper's level."""
-
-ROUNDED = "Shares are rounded down to whole heads."
-"""Beside tables whose columns or rows are the percent asked for."""
 
 
 @dataclass(frozen=True)
@@ -53,48 +52,35 @@ def subject_of(record: Record) -> str:
     return f"{record['model']['name']} on {record['task']}"
 
 
-def precision_note(*records: Record) -> tuple[str, ...]:
-    """Said where it was not full precision; where it was so of some subjects alone, of which."""
-    subjects: dict[str, list[str]] = {}
-    for record in records:
-        subjects.setdefault(record["configuration"]["dtype"], []).append(subject_of(record))
-    subjects.pop("float32", None)
-    return tuple(
-        f"Computed in {dtype}" + (f": {', '.join(whose)}." if len(whose) < len(records) else ".")
-        for dtype, whose in subjects.items()
-    )
-
-
 def panels(records: Sequence[Record]) -> Iterator[tuple[str, Record]]:
     """End of the name of each subject's figure: `a` of a translation, `b` of another, `b-sst2` of a second one."""
     seen: Counter[str] = Counter()
     for record in records:
         end = "a" if is_translation(record) else "b"
         if seen[end]:
-            seen[end] += 1
             end += f"-{record['task']}"
         seen[end] += 1
         yield end + (f"-{seen[end]}" if seen[end] > 1 else ""), record
 
 
-def table_of(
-    title: str,
-    records: Sequence[Record],
-    columns: Sequence[Column],
-    rows: Sequence[tuple[Any, ...]],
-    notes: Sequence[str],
-) -> Table:
-    """A table of several subjects; of a single one, named in the title instead of in each row.
+def precision_note(records: Sequence[Record]) -> Iterator[str]:
+    """Said where it was not full precision; where it was so of some subjects alone, of which."""
+    subjects: dict[str, list[str]] = {}
+    for record in records:
+        subjects.setdefault(record["configuration"]["dtype"], []).append(subject_of(record))
+    subjects.pop("float32", None)
+    for dtype, whose in subjects.items():
+        yield f"Computed in {dtype}" + (f": {', '.join(whose)}." if len(whose) < len(records) else ".")
 
-    Args:
-        title: Without a subject.
-        records: One a subject.
-        columns: After that of the subject.
-        rows: The subject first.
-        notes: Sentences; how precise the numbers are is added.
+
+def table_of(
+    title: str, records: Sequence[Record], rows: Iterable[Row], forms: Mapping[str, Form], notes: Iterable[str]
+) -> Table:
+    """A table of several subjects; of a single one, named in the title instead of in a column `subject`.
+
+    How precise the numbers are is said in a note besides.
     """
-    every = (*notes, *precision_note(*records))
     if len(records) == 1:
-        one = tuple(row[1:] for row in rows)
-        return Table(f"{title}, {subject_of(records[0])}", tuple(columns), one, every)
-    return Table(title, (Column("subject"), *columns), tuple(rows), every)
+        title = f"{title}, {subject_of(records[0])}"
+        rows = [{name: value for name, value in row.items() if name != "subject"} for row in rows]
+    return Table.of(title, rows, forms, (*notes, *precision_note(records)))
