@@ -8,7 +8,7 @@ from types import MappingProxyType
 from prune_heads.errors import DataError
 from prune_heads.objectives.rows import Table
 from prune_heads.reading import read_bytes, text_of
-from prune_heads.tasks.spec import TaskSpec
+from prune_heads.tasks.spec import TASKS, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,8 @@ class GlueFiles:
     """Whether the official data have empty texts."""
 
 
-_SENTENCES = ("sentence1", "sentence2")
-
 GLUE: Mapping[str, GlueFiles] = MappingProxyType(
-    {
-        "cola": GlueFiles("CoLA", ("sentence",), "label", header=("source", "label", "mark", "sentence")),
-        "sst2": GlueFiles("SST-2", ("sentence",), "label"),
-        "mrpc": GlueFiles("MRPC", ("#1 String", "#2 String"), "Quality"),
-        # About twenty questions of train.tsv hold a line end, so each fills two lines with too few fields
-        # (nyu-mll/GLUE-baselines issue 5): the hub drops both. Two questions are empty (huggingface/datasets
-        # issue 277): the hub keeps them.
-        "qqp": GlueFiles("QQP", ("question1", "question2"), "is_duplicate", broken_lines=100, empty_texts=True),
-        "stsb": GlueFiles("STS-B", _SENTENCES, "score"),
-        "mnli": GlueFiles("MNLI", _SENTENCES, "gold_label"),
-        "qnli": GlueFiles("QNLI", ("question", "sentence"), "label"),
-        "rte": GlueFiles("RTE", _SENTENCES, "label"),
-        "wnli": GlueFiles("WNLI", _SENTENCES, "label"),
-    }
+    {name: GlueFiles(**spec.official) for name, spec in TASKS.items() if spec.official}
 )
 """Task name, which is also the hub's configuration -> its official files."""
 

@@ -191,8 +191,8 @@ def spec_of(own: OwnData) -> TaskSpec:
     return TaskSpec(
         own.name,
         own.text_columns,
-        labels,
         own.metric,
+        labels,
         summary=f"one's own: {', '.join(path.name for path in own.files.values())}",
         kind=own.kind,
         eval_splits=tuple(split for split in own.files if split != "train") or ("validation",),

@@ -205,8 +205,8 @@ def task_of_rows(
     spec = TaskSpec(
         NAME,
         tuple(names[role] for role in texts),
-        None if labels is None else tuple(labels),
         metric,
+        None if labels is None else tuple(labels),
         kind=kind,
         score_split=split,
         eval_splits=(split,),
@@ -218,7 +218,7 @@ def task_of_rows(
 def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:
     """A task of examples that the model is given as they are, of which labels or scores alone are known here."""
     labels = None if values.dtype.kind == "f" else tuple(map(str, range(int(values.max()) + 1)))
-    spec = TaskSpec(NAME, (), labels, metric, score_split=NAME, eval_splits=(NAME,))
+    spec = TaskSpec(NAME, (), metric, labels, score_split=NAME, eval_splits=(NAME,))
     columns = {"text": [""] * len(values), "label": values.tolist()}
     split = Split(NAME, columns, NAME, fingerprint(labels, columns), len(values))
     return Task(spec, lambda split, n: Table(NAME), (NAME,)), split
