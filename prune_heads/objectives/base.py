@@ -20,7 +20,7 @@ from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
 from prune_heads.modes import logits_of
 from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
-from prune_heads.objectives.batches import Batch, Batches
+from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import Reader
 from prune_heads.objectives.rows import Split
 from prune_heads.statistics.metrics import Metric, metric_named
@@ -195,8 +195,11 @@ class Objective(ABC):
         return None
 
     def measurable(self, batches: Batches) -> NDArray[np.int64] | None:
-        """The places of the examples that something is predicted of; None for all."""
-        return None
+        """The places of the examples that something is predicted of, by their targets; None for all."""
+        targets = batches.targets
+        if not isinstance(targets, Ragged) or batches.rows is not None:
+            return None
+        return np.asarray([i for i, row in enumerate(targets) if (row != IGNORED).any()], dtype=np.int64)
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """All that answers depend on beside model, data and gates; for keys."""

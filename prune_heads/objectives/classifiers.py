@@ -145,7 +145,6 @@ class SingleLabel(Objective):
         )
 
 
-@dataclass(frozen=True)
 class Regression(SingleLabel):
     """Squared error of the one output; kept is the score."""
 
@@ -214,7 +213,6 @@ labels, so its intervals are wide: it stands second.
 """
 
 
-@dataclass(frozen=True)
 class MultiLabel(SingleLabel):
     """Binary cross-entropy, summed over the labels of the model; kept are the logits, in its order.
 

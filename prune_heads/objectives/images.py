@@ -33,11 +33,7 @@ ENDINGS = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".
 
 
 def require_pillow() -> None:
-    """Refuse, before any work, where images cannot be read.
-
-    Raises:
-        TaskError: Naming what to install.
-    """
+    """Refuse, before any work, where images cannot be read; `TaskError` names what to install."""
     if importlib.util.find_spec("PIL") is None:
         raise TaskError("images need Pillow, which is not installed: pip install 'prune-heads[images]'")
 
@@ -53,11 +49,7 @@ class Picture:
 
     @classmethod
     def of(cls, value: object) -> "Picture":
-        """From a path, the content of a file, what `datasets` holds of one, or an image of Pillow.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """Of a path, the content of a file, what `datasets` holds of one, or an image of Pillow; else `ValueError`."""
         require_pillow()
         from PIL import Image
 
@@ -80,11 +72,7 @@ class Picture:
         return cls(value, hashlib.sha256(content).hexdigest())
 
     def decoded(self) -> "Image":
-        """In RGB and upright, as transformers reads it.
-
-        Raises:
-            ValueError: If the file is damaged, or gone.
-        """
+        """In RGB and upright, as transformers reads it; `ValueError` if the file is damaged, or gone."""
         from PIL import Image, ImageOps
 
         try:
@@ -116,11 +104,7 @@ class Pixels(Field):
     """Of the images, for messages."""
 
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
-        """`(len(rows), channels, height, width)`.
-
-        Raises:
-            DataError: If an image is damaged, or they do not come out in one size.
-        """
+        """`(len(rows), channels, height, width)`; `DataError` if an image is damaged, or they differ in size."""
         images = []
         for row in rows:
             try:

@@ -84,10 +84,8 @@ class Likelihood(Objective):
                 f"a language model must give logits for each token; this one gives {tuple(logits.shape)} for "
                 f"{tuple(targets.shape)} tokens, so what it predicts where is not known"
             )
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return losses.unflatten(0, targets.shape).sum(dim=1)
+        each = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+        return each.view_as(targets).sum(dim=1)
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
         return -self.losses(outputs, batch)[:, None]
@@ -96,12 +94,7 @@ class Likelihood(Objective):
         """Of finding all tokens of the vocabulary equally likely."""
         return -math.log(self.n_choices)
 
-    def measurable(self, batches: Batches) -> NDArray[np.int64]:
-        """A text of which no token is predicted adds 0 to both sums of the metric."""
-        return np.flatnonzero(batches.references)
 
-
-@dataclass(frozen=True)
 class CausalLM(Likelihood):
     """Each token of a text after the first, from those before it."""
 
@@ -117,7 +110,6 @@ class CausalLM(Likelihood):
         return self.made(inputs, targets, batch_size, cut)
 
 
-@dataclass(frozen=True)
 class MaskedLM(Likelihood):
     """Tokens of a text that are hidden: those of BERT's own training, see `masked`."""
 

@@ -25,8 +25,16 @@ from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import read_json, text_at
 from prune_heads.objectives.rows import Split, Table, text
-from prune_heads.objectives.texts import fill
-from prune_heads.objectives.windows import END, LONGEST_ANSWER, START, best_spans, context_of, targets_of, windows_of
+from prune_heads.objectives.texts import (
+    END,
+    LONGEST_ANSWER,
+    START,
+    best_spans,
+    context_of,
+    fill,
+    targets_of,
+    windows_of,
+)
 from prune_heads.reading import json_of
 from prune_heads.statistics.metrics import mean_of
 from prune_heads.visible import brief
@@ -160,11 +168,7 @@ class QuestionAnswering(Objective):
         return cls(spec.metric, doc_stride=options.get("doc_stride"))
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
-        """A row a window: the question, and a part of the context.
-
-        Raises:
-            DataError: If a question leaves no room for its context, or an answer has no token.
-        """
+        """A row a window: the question, and a part of the context."""
         answers = split.columns["label"]
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
         none_ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)

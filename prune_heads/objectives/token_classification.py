@@ -219,12 +219,6 @@ class TokenClassification(Objective):
         counts = each.new_zeros(len(batch.targets), N_COUNTS).index_add(0, rows, each)
         return torch.cat([counts, -self.losses(outputs, batch)[:, None]], dim=1)
 
-    def measurable(self, batches: Batches) -> NDArray[np.int64] | None:
-        """Examples of which a word has a token."""
-        targets = batches.targets
-        assert isinstance(targets, Ragged)
-        return np.asarray([i for i, row in enumerate(targets) if (row != IGNORED).any()], dtype=np.int64)
-
     def settings(self, model: Any) -> dict[str, Any]:
         """Entities depend on how the labels are called."""
         return {"tags": list(self.tags)}

@@ -130,11 +130,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def read_toml(path: Path) -> OwnData:
-    """Read a description of one's own data.
-
-    Raises:
-        TaskError: The file is missing or no TOML, or something in it is wrong; the message lists every fault.
-    """
+    """Read a description of one's own data; `TaskError` lists every fault of the file."""
     raw = reading.read_toml(path, "the task file", TaskError)
     faults = []
     for key in raw.keys() - _KEYS.keys():
@@ -211,12 +207,7 @@ def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
 
 
 def read_own(own: OwnData, split: str) -> Table:
-    """Read one split of one's own data.
-
-    Raises:
-        DataError: The file is missing or unreadable, or lacks a column; rows count from 1, a CSV's header and blank
-            lines not counted.
-    """
+    """Read one split of one's own data; `DataError` if its file cannot be read, or lacks a column."""
     wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
     if own.label_column:
         wanted[own.label_column] = "--label-column (label_column in a TOML file)"

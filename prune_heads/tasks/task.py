@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads import mini
 from prune_heads.errors import DataError, TaskError, first_line
 from prune_heads.objectives import rows_for
 from prune_heads.objectives.rows import Split as Split
 from prune_heads.objectives.rows import Table, fingerprint
-from prune_heads.tasks.glue import GLUE, read_tsv
-from prune_heads.tasks.hub import CONFIGURATIONS, read_glue, read_wmt
 from prune_heads.tasks.own import OwnData, read_own, read_toml, spec_of
+from prune_heads.tasks.sources import CONFIGURATIONS, GLUE, read_glue, read_mini, read_tsv, read_wmt
 from prune_heads.tasks.spec import TASKS, TaskSpec, nearest, task_name
 
 if TYPE_CHECKING:
@@ -142,17 +140,10 @@ def load_task(
         if task in CONFIGURATIONS:
             return read_wmt(spec, split, n)
         if task not in GLUE:
-            return _read_mini(spec, split)
+            return read_mini(spec, split)
         return read_glue(spec, split) if data_dir is None else read_tsv(spec, split, data_dir)
 
     return Task(spec, read, spec.splits)
-
-
-def _read_mini(spec: TaskSpec, split: str) -> Table:
-    columns = mini.read(spec.name, split)
-    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-    places = [f"{spec.name} {split} row {i}" for i in range(1, len(rows) + 1)]
-    return Table("mini grammar", list(columns), list(rows), places, classes={"label": spec.labels or ()})
 
 
 def task_of_rows(

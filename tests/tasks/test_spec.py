@@ -3,8 +3,7 @@ import sys
 
 import pytest
 
-from prune_heads.tasks.glue import GLUE, file_of, label_codes
-from prune_heads.tasks.hub import CONFIGURATIONS
+from prune_heads.tasks.sources import CONFIGURATIONS, GLUE, file_of, label_codes
 from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, MINI, REGRESSION_METRICS, TASKS
 
 
