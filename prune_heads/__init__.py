@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from prune_heads.importance import gate_gradients as gate_gradients
     from prune_heads.objectives import OBJECTIVES as OBJECTIVES
     from prune_heads.objectives.base import Objective as Objective
-    from prune_heads.probe import prove_gates as prove_gates
     from prune_heads.results import Ablations as Ablations
     from prune_heads.results import Comparison as Comparison
     from prune_heads.results import Curve as Curve
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from prune_heads.surgery import remove_heads as remove_heads
     from prune_heads.surgery import zero_heads as zero_heads
     from prune_heads.tasks.task import load_task as load_task
+    from prune_heads.verification import prove_gates as prove_gates
     from prune_heads.verification import verify as verify
 
     __version__: str
@@ -58,7 +58,7 @@ _HOME = {
     "gate_gradients": "importance",
     "OBJECTIVES": "objectives",
     "Objective": "objectives.base",
-    "prove_gates": "probe",
+    "prove_gates": "verification",
     "Ablations": "results",
     "Comparison": "results",
     "Curve": "results",

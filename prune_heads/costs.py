@@ -57,16 +57,19 @@ def _besides(block: AttentionBlock) -> set[int]:
     return {id(owned.tensor) for owned in block.besides()}
 
 
+Part = Literal["attention", "feed_forward", "embeddings", "rest"]
+Positions = Literal["every", "one"] | None
+"""Tokens that a linear map works on; None where that is not known, or is none of a text."""
+
+
 class Piece(NamedTuple):
     """One module with weights of its own."""
 
-    part: Literal["attention", "feed_forward", "embeddings", "rest"]
-    positions: Literal["every", "one"] | None
-    """Tokens that a linear map works on; None where that is not known, or is none of a text."""
+    part: Part
+    positions: Positions
     name: str
     module: nn.Module
-    weights: list[Tensor]
-    """Those that no piece before it has."""
+    weights: list[Tensor]  # those that no piece before it has
 
 
 def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator[Piece]:
@@ -79,7 +82,7 @@ def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator
     owned = {each for block in blocks for each in _besides(block)}
     late = getattr(model.config, "classifier_pooling", None) == "late"
     of_tokens = type(model).__name__.endswith(_READ_ALL)
-    every = of_tokens or late or all(block.stack == "decoder" for block in blocks)  # which then take one
+    reads_all = of_tokens or late or all(block.stack == "decoder" for block in blocks)  # which then take one
     seen: set[int] = set()
     for name, module in model.named_modules():
         weights: list[Tensor] = [w for w in module.parameters(recurse=False) if id(w) not in seen]
@@ -87,22 +90,19 @@ def pieces(model: PreTrainedModel, blocks: Sequence[AttentionBlock]) -> Iterator
             continue
         seen.update(map(id, weights))
         matrix = is_linear(module) or any(w.ndim > 1 for w in weights)
-        if any(id(w) in owned for w in weights):  # if it is a linear map, then of positions or entities
-            yield Piece("attention", None, name, module, weights)
-        elif isinstance(module, nn.Embedding):
-            yield Piece("embeddings", None, name, module, weights)
-        elif matrix and module in attention:
-            yield Piece("attention", "every", name, module, weights)
-        elif matrix and is_in_layers(name, blocks):
-            yield Piece("feed_forward", "every", name, module, weights)
-        elif name.endswith(_EMBEDDING_MAPS):
-            yield Piece("rest", "every", name, module, weights)
-        elif "pooler" in name:
-            yield Piece("rest", "one", name, module, weights)
-        elif not name.startswith(f"{model.base_model_prefix}."):
-            yield Piece("rest", "every" if every or name.startswith("score") else "one", name, module, weights)
-        else:
-            yield Piece("rest", None, name, module, weights)
+        read: Positions = "every" if reads_all or name.startswith("score") else "one"
+        kinds: tuple[tuple[bool, Part, Positions], ...] = (  # the first that holds
+            (any(id(w) in owned for w in weights), "attention", None),  # a linear map of positions or entities
+            (isinstance(module, nn.Embedding), "embeddings", None),
+            (matrix and module in attention, "attention", "every"),
+            (matrix and is_in_layers(name, blocks), "feed_forward", "every"),
+            (name.endswith(_EMBEDDING_MAPS), "rest", "every"),
+            ("pooler" in name, "rest", "one"),
+            (not name.startswith(f"{model.base_model_prefix}."), "rest", read),
+            (True, "rest", None),
+        )
+        _, part, positions = next(kind for kind in kinds if kind[0])
+        yield Piece(part, positions, name, module, weights)
 
 
 def is_in_layers(name: str, blocks: Sequence[AttentionBlock]) -> bool:

@@ -20,9 +20,9 @@ from prune_heads.objectives import bound
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.padding import n_positions, unseen
-from prune_heads.probe import prove_gates
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.tasks.task import Split, Task
+from prune_heads.verification import prove_gates
 
 _ASKED = 16
 """Examples that may be asked whether gates change their logits; the first is enough in float32."""
@@ -131,7 +131,7 @@ class Subject:
         """Refuse to go on when masks are not applied in this model.
 
         Raises:
-            MaskNotAppliedError: See `prune_heads.probe`.
+            MaskNotAppliedError: See `prove_gates`.
             CheckpointError: If the model cannot compute at all.
         """
         some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))

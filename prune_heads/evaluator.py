@@ -29,8 +29,8 @@ from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
 from prune_heads.studies import steps as studies
-from prune_heads.studies.ablating import ablated, table
-from prune_heads.studies.curves import Measured, Order, line_of
+from prune_heads.studies.ablating import Measured, ablated, table
+from prune_heads.studies.curves import line_of
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
 from prune_heads.studies.setup import load_model, resolve_device
@@ -203,7 +203,7 @@ class Evaluator:
         asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
         chosen = None if chosen_on is None else ablated(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(ablated(self._predictions, asked), chosen))
+        return Ablations(task=task, **table(asked, ablated(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.
@@ -219,7 +219,8 @@ class Evaluator:
         self._predictions.check_defined()
         masks = lowest_first(scores, self._predictions.gone, steps)
         made = scores if isinstance(scores, Scores) else Scores(())
-        order = Order(made.criterion or None, made.estimator, made.split, False, scores, [masks])
+        about = {"criterion": made.criterion or None, "estimator": made.estimator, "rescored": False}
+        order = {**about, "scored_on": made.split}, scores, [masks]
         return Curve(**line_of(order, [Measured(self._predictions, masks, self.seed)], steps))
 
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
-from prune_heads.anatomy.block import written
 from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
+from prune_heads.anatomy.locate import written
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.heads import Heads, as_mask
 

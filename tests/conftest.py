@@ -22,6 +22,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")
 # Read by torch. Two test workers share two cores; tiny models are slower on more threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Its compiler would start processes of its own, which import torch, for a handful of kernels.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import their helpers by name
 

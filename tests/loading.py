@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from prune_heads.checkpoints import CLASSIFICATION, Learned, classification_head, language_model_head, load_checkpoint
+from prune_heads.checkpoints import CLASSIFICATION, classification_head, language_model_head, load_checkpoint
 
 
 def load_classifier(name, **options):
@@ -16,4 +16,4 @@ def load_language_model(name, *, pairs=False, task=None, **options):
 
 
 def load_to_finetune(name, labels, **options):
-    return load_checkpoint(name, CLASSIFICATION, learned=Learned(labels), **options)
+    return load_checkpoint(name, CLASSIFICATION, learned=(labels, "single_label_classification"), **options)

@@ -5,7 +5,7 @@ from functools import partial
 from null_trial import KNOWN, begin
 
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.pool import Pool
+from prune_heads.execution.pool import Pool, outcome
 from prune_heads.execution.spec import sweep_of
 from prune_heads.execution.worker import Worker, begin_trials
 
@@ -41,17 +41,17 @@ class Here(Pool):
     """A worker in this process, and the link to it: a double of processes, which take their time."""
 
     def start(self, number):
-        self.number, self.work, self.answers = number, self.begin(number), [lambda: None]
+        self.number, self.work, self.answers = number, self.begin(number), [None]
         return self
 
     def heard(self, seconds):
         return [self] if self.answers else ()
 
     def send(self, unit):
-        self.answers.append(partial(self.work, unit))
+        self.answers.append(outcome(self.work, unit))
 
     def receive(self):
-        return self.answers.pop(0)()
+        return self.answers.pop(0)
 
     def kill(self):
         pass

@@ -23,7 +23,7 @@ class Begin:
     crashes: bool = False
     """As it loads."""
 
-    def __call__(self, threads):
+    def __call__(self, threads, number):
         (self.log / f"load.{os.getpid()}.{threads}").touch()
         if self.refuses:
             raise DataError("no part will be done")

@@ -14,7 +14,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import correlate
-from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, table
+from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, masks_of, table
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.studies.steps import evaluate
 from prune_heads.surgery import remove_heads
@@ -90,15 +90,16 @@ def test_every_difference_is_that_of_evaluating_with_the_mask(kind, setup, tmp_p
 
 
 def test_p_values_are_mcnemar_s_and_corrected_over_all_heads(mini):
-    measured = ablated(predictions(mini, "validation_matched"), Ablation("without-one"))
-    found = table(measured)
+    options = Ablation("without-one")
+    measured = ablated(predictions(mini, "validation_matched"), options)
+    found = table(options, measured)
     truth = measured.predictions.references
 
     def right(logits):
         return measured.predictions.answers(logits) == truth
 
     before, expected = right(measured.kept[measured.predictions.gone]), []
-    for mask in measured.masks.values():
+    for mask in masks_of(measured.predictions, options).values():
         logits = measured.kept[mask]
         after = right(logits)
         lost, n = int((before & ~after).sum()), int((before ^ after).sum())
@@ -233,7 +234,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     there = predictions(setup)
     remove_heads(there.subject.model, gone)
     pruned = predictions_of(setup, there.subject, there.split, Silent())
-    found = table(ablated(pruned, Ablation(kind)))
+    found = table(Ablation(kind), ablated(pruned, Ablation(kind)))
     whole = predictions(setup)
     assert found["base"] == whole.value(gone)
     for (block, head), value in zip(HEADS, flat(found["value"]), strict=True):
@@ -252,9 +253,7 @@ def test_a_reduced_precision_counts_the_predictions_that_it_flips(setup):
     low, high = (
         ablated(predictions(each), Ablation("without-one")) for each in (replace(setup, dtype="bfloat16"), setup)
     )
-    masks = [high.predictions.gone, *(high.masks[head] for head in HEADS)]
-    answers = low.predictions.answers
-    flipped = sum((answers(low.kept[m]) != answers(high.kept[m]))[:FLIP_SAMPLE].sum() for m in masks)
+    flipped = sum((low.answers(mask) != high.answers(mask))[:FLIP_SAMPLE].sum() for mask in high.kept)
     assert record["flips"] == {
         "dtype": "bfloat16",
         "split": "validation",

@@ -117,6 +117,7 @@ def test_a_report_has_its_conditions(setup, clock):
     assert set(report["sides"]) == {"engine", "one_at_a_time", "published"}
 
 
+@pytest.mark.slow
 def test_the_published_evaluation_is_a_process_and_gives_the_masked_loss(setup):
     mask = HeadMask.parse("2:3 1:1", (4, 4, 4))
     subject = load_subject(setup, Silent())

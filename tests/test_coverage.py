@@ -15,7 +15,7 @@ from type_variants import variants
 from prune_heads import attention_blocks, load_pruned, remove_heads, save_pruned, verification
 from prune_heads.anatomy import FAMILIES, UNKNOWN
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.trial import CAN, row_of, try_type
+from prune_heads.coverage.tiny import CAN, row_of, try_type
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.guide import page
 from prune_heads.verification import outputs, some_heads

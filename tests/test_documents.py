@@ -239,6 +239,7 @@ def test_vector_figures_are_kept_only_where_a_page_shows_them():
         assert f"michel2019/{file.name}" in linked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted((ROOT / "results/michel2019").glob("*.md")), ids=lambda file: file.stem)
 def test_a_reproduction_is_that_of_its_records(file, tmp_path, invoke):
     kept = file.parent
@@ -260,6 +261,7 @@ def test_the_records_of_the_reproductions_are_of_whole_data_and_a_clean_tree(fil
     assert not re.search(r'"/|\.\./', file.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.parent.name)
 def test_tables_and_figures_are_those_of_the_record(file, tmp_path):
     """Byte for byte for tables, dot by dot for figures."""

@@ -211,7 +211,7 @@ def check_same(record, output, whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", [70, "end of epoch 1", "end of epoch 2"])
+@pytest.mark.parametrize("when", [70, pytest.param("end of epoch 1", marks=pytest.mark.thorough), "end of epoch 2"])
 def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, monkeypatch):
     """In the middle of an epoch, and after its last step before it is measured."""
     output = tmp_path / "killed"

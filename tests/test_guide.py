@@ -56,6 +56,7 @@ def test_commands_have_the_options_that_are_shown(topic):
             command.make_parser(command.context_class(command)).parse_args(args=words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", [topic for topic in TOPICS if blocks(topic, "python", "console")])
 def test_examples_run(topic, invoke, tmp_path, monkeypatch):
     """Each page from its top to its end, in an empty folder."""

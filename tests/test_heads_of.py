@@ -2,7 +2,7 @@
 
 import pytest
 
-from prune_heads.anatomy.heads_of import owned_dimensions
+from prune_heads.anatomy.block import owned_dimensions
 
 APART = {"Q": "q", "K": "k", "V": "v"}
 FUSED = dict.fromkeys("QKV", "qkv")

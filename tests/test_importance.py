@@ -235,9 +235,9 @@ def test_magnitude_is_the_norm_of_what_the_head_owns(model):
 
 def test_normalisations():
     scores = HeadScores(([3.0, 4.0], [0.0, 0.0]), ([1.0, 2.0], [0.0, 0.0]))
-    assert NORMALIZERS["none"].apply(scores) is scores
-    l2 = NORMALIZERS["l2"].apply(scores)
+    assert NORMALIZERS["none"].score(scores) is scores
+    l2 = NORMALIZERS["l2"].score(scores)
     assert l2.flat().tolist() == [0.6, 0.8, 0.0, 0.0]
     assert l2.standard_error[0].tolist() == [0.2, 0.4]
-    assert NORMALIZERS["min-max"].apply(scores).flat().tolist() == [0.75, 1.0, 0.0, 0.0]
-    assert NORMALIZERS["min-max"].apply(HeadScores(([2.0, 2.0],))).flat().tolist() == [0.0, 0.0]
+    assert NORMALIZERS["min-max"].score(scores).flat().tolist() == [0.75, 1.0, 0.0, 0.0]
+    assert NORMALIZERS["min-max"].score(HeadScores(([2.0, 2.0],))).flat().tolist() == [0.0, 0.0]

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint
-from prune_heads.checkpoints.language_model import objective_of
+from prune_heads.checkpoints.head import objective_of
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.objectives import bound

@@ -47,7 +47,7 @@ def every_score(examples, **question):
             asked = Examples(model, examples, estimator=estimator, **question)
             scores = CRITERIA[name].score(asked)
             for normalize, normalizer in NORMALIZERS.items():
-                yield f"{name} {estimator} {normalize}", normalizer.apply(scores)
+                yield f"{name} {estimator} {normalize}", normalizer.score(scores)
     yield "running sum", running_sum(gate_gradients(model, examples.batches))
 
 

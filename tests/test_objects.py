@@ -83,10 +83,6 @@ def test_two_may_remove_the_same(filled, monkeypatch):
     assert find("ab/.*") == {}
 
 
-def test_each_keeps_the_order(filled):
-    assert list(filled.each(filled.read, NAMES * 20)) == [name.encode() for name in NAMES * 20]
-
-
 def test_asking_whether_it_can_be_written_leaves_nothing(objects):
     objects.check_writable()
     assert objects.find(".*/.*") == {}

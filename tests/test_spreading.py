@@ -29,7 +29,7 @@ class Here:
 
     def run(self, begin, parts, tell, *, gpus):
         self.parts += parts
-        work = self.change(pickle.loads(pickle.dumps(begin)))(1)
+        work = self.change(pickle.loads(pickle.dumps(begin)))(1, 0)
         found = [pickle.loads(pickle.dumps(work(pickle.loads(pickle.dumps(part))))) for part in parts]
         for pair in zip(parts, found, strict=True):
             tell(*pair)

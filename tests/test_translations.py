@@ -10,7 +10,7 @@ import torch
 
 from prune_heads import attention_blocks, gates_of, load_pruned, remove_heads, save_pruned, zero_heads
 from prune_heads.ablation import ManyMasks, ablations, predict_masks
-from prune_heads.checkpoints import translate
+from prune_heads.checkpoints.head import translate
 from prune_heads.errors import TaskError
 from prune_heads.evaluation import predict
 from prune_heads.gating import gated

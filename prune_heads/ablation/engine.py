@@ -117,19 +117,9 @@ def _journal(
     A process that was killed while it put entries into the store has left fewer missing than it began with; its
     batches are all there, and its masks are found by what was wished for.
     """
-    key = predictions.key(wanted[0])
-    wish = {
-        "task": predictions.subject.task.spec.name,
-        "split": predictions.split.name,
-        "model": key.model,
-        "data": key.data,
-        "dtype": key.dtype,
-        "batch_size": predictions.batches.batch_size,
-        "memory": memory,
-        "compiled": compiled,
-        "n_heads": list(wanted[0].n_heads),
-        "wanted": [str(mask) for mask in wanted],
-    }
+    about = {"task": predictions.subject.task.spec.name, "split": predictions.split.name}
+    how = {"batch_size": predictions.batches.batch_size, "memory": memory, "compiled": compiled}
+    wish = {**predictions.key(wanted[0]).to_json(), **about, **how, "wanted": [str(mask) for mask in wanted]}
     for begun in unfinished(predictions.store.objects):
         if begun.job is not None and {k: v for k, v in begun.job.items() if k != "masks"} == wish:
             masks = [HeadMask.parse(text, wanted[0].n_heads) for text in begun.job["masks"]]
@@ -140,8 +130,7 @@ def _journal(
 
 def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> None:
     """Remove journals whose masks are all stored: their process was killed before it could."""
-    key = predictions.key(predictions.gone)
-    same = {"model": key.model, "data": key.data, "dtype": key.dtype}
+    same = {name: value for name, value in predictions.key(predictions.gone).to_json().items() if name != "mask"}
     stored = {str(mask) for mask in found}
     with suppress(StoreError):  # in a store that may only be read they do no harm
         for begun in unfinished(predictions.store.objects):
@@ -221,7 +210,8 @@ class ManyMasks:
 
     def _together(self, forward: VariantForward, batch: Batch) -> list[Tensor]:
         recording = forward.record(batch.inputs)
-        n_tokens = max(context.shape[:-1].numel() for context in recording.contexts)
+        contexts = [recording.calls[block.output.module].given for block in forward.blocks]
+        n_tokens = max(context.shape[:-1].numel() for context in contexts)
         found: dict[int, Tensor] = {}
         for first, group in self._passes(n_tokens):
             if first is None:

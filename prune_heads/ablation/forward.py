@@ -1,9 +1,8 @@
 """Many masks in one forward pass, sharing all that lies below the first gated layer.
 
-The model's own forward runs. For masks whose first gated layer is l, the layers below l (and the embeddings) hand
-back what they computed once for the batch, and so does the attention of layer l up to W_O, where its context is
-multiplied by the gates of every mask; from there on a row of the batch is one (mask, example). The arithmetic is that
-of `gated`.
+The model's own forward runs, a row of its batch being one (mask, example). For masks whose first gated layer is l, the
+embeddings and the layers below l hand back what they computed once for the batch, and so does the attention of layer l
+up to W_O, where its context is multiplied by the gates of every mask. The arithmetic is that of `gated`.
 
 Where a classifier reads one position, as BERT and its kin do, the last layer's queries, W_O and feed-forward are needed
 for it only. Its keys and values need not be computed either: with x_t the attention's input at token t, and for
@@ -16,12 +15,12 @@ so both are a product with x, of n_heads rows instead of `tokens`. Everything af
 forward on one token.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -48,40 +47,54 @@ class Plan:
 
     embeddings: str | None
     """Whose output is the first layer's input; None: they are computed again for each mask."""
-    broadcast: bool
-    """Whether a layer takes a leading dimension (masks) from its W_O onwards, so that what it does before runs once."""
     position: Position | None
     """Of the one token that the classifier reads; None: it reads more, or nothing could be proved."""
     norm: str | None
     """Between the last layer's input and its attention, where there is one."""
     attentions: tuple[str, ...] | None
-    """Of each layer, the module whose first output is W_O's input or output; None: it runs again in every pass."""
+    """Of each layer, the module whose first output is W_O's input or output; None: it runs again for every mask."""
 
     def forward(self, model: nn.Module, reads: Sequence[str] = ("logits",)) -> "VariantForward":
         """The plan, applied to a model of whose output some tensors are wanted."""
         return VariantForward(self, model, reads)
 
 
-@dataclass
-class Recording:
-    """One batch without gates: its outputs, and what each layer was given."""
+class Call(NamedTuple):
+    """What a module was given and gave."""
 
-    inputs: Mapping[str, Any]
-    outputs: Any = None
-    """The tensors that are read, by name, `(rows, ...)` each."""
-    embedded: list[Any] = field(default_factory=list)
-    """What the embeddings gave, when it is known which module they are."""
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
-    """Arguments of each layer, by position and by name; of both, the first is the hidden states."""
-    contexts: list[Tensor] = field(default_factory=list)
-    """What each layer's W_O was given, `(batch, tokens, n_heads * head_dim)`."""
-    attended: list[Any] = field(default_factory=list)
-    """What each layer's attention gave, when it is known which module that is."""
+    given: Any
+    """The first argument: of a layer the hidden states, of W_O the context `(batch, tokens, n_heads * head_dim)`."""
+    output: Any
 
     @property
-    def n_rows(self) -> int:
-        """Rows of the batch."""
-        return len(next(iter(self.inputs.values())))
+    def gave(self) -> Any:
+        """The output, or the first of several."""
+        return self.output[0] if isinstance(self.output, tuple) else self.output
+
+
+@contextmanager
+def watched(modules: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Call]]:
+    """The last call of each module in the block, in the order in which they end."""
+    calls: dict[nn.Module, Call] = {}
+
+    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        calls.pop(module, None)
+        calls[module] = Call(args[0] if args else next(iter(kwargs.values()), None), output)
+
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(keep, with_kwargs=True))
+        yield calls
+
+
+class Recording(NamedTuple):
+    """One batch without gates."""
+
+    inputs: Mapping[str, Any]
+    outputs: Any
+    """The tensors that are read, by name, `(rows, ...)` each."""
+    calls: Mapping[nn.Module, Call]
+    """Of each layer, its W_O, and what the plan names."""
 
 
 class VariantForward:
@@ -90,7 +103,7 @@ class VariantForward:
     def __init__(self, plan: Plan, model: nn.Module, reads: Sequence[str]) -> None:
         """For a model of which some tensors of the output are wanted."""
         self.plan, self.model, self.reads, self.blocks = plan, model, reads, attention_blocks(model)
-        self.embeddings = None if plan.embeddings is None else model.get_submodule(plan.embeddings)
+        self.embeddings = [model.get_submodule(plan.embeddings)] if plan.embeddings is not None else []
         self.norm = nn.Identity() if plan.norm is None else model.get_submodule(plan.norm)
         self.attentions = [model.get_submodule(name) for name in plan.attentions or ()]
         self.compiled: Sequence[Forward] | None = None
@@ -98,23 +111,10 @@ class VariantForward:
 
     def record(self, inputs: Mapping[str, Any]) -> Recording:
         """Run the batch without gates and keep what the layers were given, `(batch, tokens, width)` each."""
-        kept = Recording(inputs)
-
-        def keep_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            kept.calls.append((args, kwargs))
-
-        with ExitStack() as hooks:
-            for block in self.blocks:
-                hooks.enter_context(block.layer_module.register_forward_pre_hook(keep_call, with_kwargs=True))
-                output = block.output.module
-                hooks.enter_context(output.register_forward_pre_hook(lambda _, args: kept.contexts.append(args[0])))
-            for attention in self.attentions:
-                hooks.enter_context(attention.register_forward_hook(lambda module, args, x: kept.attended.append(x)))
-            if self.embeddings is not None:
-                hook = self.embeddings.register_forward_hook(lambda module, args, x: kept.embedded.append(x))
-                hooks.enter_context(hook)
-            kept.outputs = SimpleNamespace(**read_off(self.model(**inputs), self.reads))
-        return kept
+        of_blocks = [module for block in self.blocks for module in (block.layer_module, block.output.module)]
+        with watched([*of_blocks, *self.attentions, *self.embeddings]) as calls:
+            outputs = SimpleNamespace(**read_off(self.model(**inputs), self.reads))
+        return Recording(inputs, outputs, calls)
 
     def outputs(self, recording: Recording, gates: Sequence[Tensor], first: int) -> list[Any]:
         """The outputs of the recorded batch under many masks.
@@ -127,69 +127,38 @@ class VariantForward:
         Returns:
             Of each mask what `Recording.outputs` is without.
         """
-        n_masks, n_rows, last = len(gates[0]), recording.n_rows, len(self.blocks) - 1
+        n_masks, n_rows, calls = len(gates[0]), len(next(iter(recording.inputs.values()))), recording.calls
         rows = {name: repeat(value, n_masks) for name, value in recording.inputs.items()}
+
+        def for_all(values: Any) -> Any:
+            """Tensors of the recorded batch, for all masks."""
+            return tree_map_only(Tensor, lambda x: repeat(x, n_masks) if x.ndim and len(x) == n_rows else x, values)
+
+        def attention(*_: Any, **__: Any) -> Any:
+            """Of the first gated layer, what it computed for the batch; W_O, where it is inside, runs again."""
+            attended, output = calls[self.attentions[first]], self.blocks[first].output.module
+            if attended.gave is calls[output].given:
+                return for_all(attended.output)
+            again = output(for_all(calls[output].given))
+            return (again, *for_all(attended.output[1:])) if isinstance(attended.output, tuple) else again
+
         with ExitStack() as stack:
-            if self.embeddings is not None:
-                shape_only = tree_map_only(
-                    Tensor, lambda x: x[:1].expand(n_masks * n_rows, *x.shape[1:]), recording.embedded[-1]
-                )
-                stack.enter_context(_forward(self.embeddings, lambda *_, **__: shape_only))
-            for block, (args, kwargs) in zip(self.blocks[:first], recording.calls, strict=False):
-                hidden = args[0] if args else next(iter(kwargs.values()))
-                stack.enter_context(_forward(block.layer_module, lambda *_, hidden=hidden, **__: hidden))
+            for module in [*self.embeddings, *(block.layer_module for block in self.blocks[:first])]:
+                stack.enter_context(_forward(module, lambda *_, module=module, **__: for_all(calls[module].output)))
             for i, block in enumerate(self.blocks[first:], first):
-                layer = block.layer_module
-                per_row = gates[i].repeat_interleave(n_rows, dim=0)[:, None]
+                layer, of_rows = block.layer_module, gates[i].repeat_interleave(n_rows, dim=0)[:, None]
                 closed = bool((gates[i] != 1).any())
-                if i == first:
-                    stack.enter_context(_forward(layer, self._branch(recording, gates[i], first, rows)))
-                elif i == last and self.plan.position is not None:
-                    at = partial(self._at_position, rows, per_row if closed else None, layer.forward)
+                if block is self.blocks[-1] and self.plan.position is not None:
+                    at = partial(self._at_position, rows, of_rows if closed else None, layer.forward)
                     stack.enter_context(_forward(layer, at))
                 elif closed:
-                    stack.enter_context(_gated(block, per_row))
+                    stack.enter_context(_gated(block, of_rows))
+                    if i == first and self.attentions:
+                        stack.enter_context(_forward(self.attentions[i], attention))
                 elif self.compiled is not None:
                     stack.enter_context(_forward(layer, self.compiled[i]))
             found = {name: x.split(n_rows) for name, x in read_off(self.model(**rows), self.reads).items()}
         return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
-
-    def _branch(self, recording: Recording, gates: Tensor, first: int, rows: Mapping[str, Any]) -> Forward:
-        """Layer `first`: from the recorded input of the batch to one row a (mask, example)."""
-        block, original = self.blocks[first], self.blocks[first].layer_module.forward
-        n_masks, n_rows = len(gates), recording.n_rows
-
-        def wide(values: Any) -> Any:
-            """The recorded tensors for all masks: as they are where masks are a dimension of their own."""
-            if self.plan.broadcast:
-                return values
-            return tree_map_only(Tensor, lambda x: repeat(x, n_masks) if x.ndim and len(x) == n_rows else x, values)
-
-        def attention(*_: Any, **__: Any) -> Any:
-            """What it computed for the batch; W_O, where it is inside, runs again."""
-            attended, context = recording.attended[first], recording.contexts[first]
-            output = attended if isinstance(attended, Tensor) else attended[0]
-            if output is context:
-                return wide(attended)
-            output = block.output.module(wide(context))
-            return output if isinstance(attended, Tensor) else (output, *wide(attended[1:]))
-
-        def forward(*_: Any, **__: Any) -> Any:
-            # (masks, batch, tokens, heads), or a row a (mask, example)
-            closed = gates[:, None, None] if self.plan.broadcast else gates.repeat_interleave(n_rows, dim=0)[:, None]
-            args, kwargs = wide(recording.calls[first])
-            with ExitStack() as stack:
-                if first == len(self.blocks) - 1 and self.plan.position is not None:
-                    inputs = recording.inputs if self.plan.broadcast else rows
-                    output = self._at_position(inputs, closed, original, *args, **kwargs)
-                else:
-                    if self.attentions:
-                        stack.enter_context(_forward(self.attentions[first], attention))
-                    stack.enter_context(_gated(block, closed))
-                    output = original(*args, **kwargs)
-            return tree_map_only(Tensor, lambda x: x.flatten(0, 1), output) if self.plan.broadcast else output
-
-        return forward
 
     def _at_position(
         self, inputs: Mapping[str, Any], gates: Tensor | None, forward: Forward, *args: Any, **kwargs: Any
@@ -198,7 +167,7 @@ class VariantForward:
 
         Args:
             inputs: Of the model, for the padding; `(batch, tokens)` each.
-            gates: Broadcast against `(batch, 1, n_heads)`; None for open gates. A leading dimension is kept.
+            gates: Broadcast against `(batch, 1, n_heads)`; None for open gates.
             forward: The layer's own.
             args: Its arguments by position, the hidden states `(batch, tokens, width)` first, here or by name.
             kwargs: Its arguments by name.

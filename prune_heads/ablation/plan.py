@@ -6,15 +6,13 @@ and the last one, against `gated` one mask at a time. A gain that is not proved 
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prune_heads.ablation.forward import Plan, Position, VariantForward, position_index
+from prune_heads.ablation.forward import Plan, Position, VariantForward, position_index, watched
 from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.gating import gated
@@ -59,35 +57,26 @@ def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("l
 def _candidates(
     model: nn.Module, blocks: list[AttentionBlock], inputs: Mapping[str, Any], reads: Sequence[str]
 ) -> Iterator[Plan]:
-    """What can be shared to what can not, by what the modules are given and give in one pass."""
-    gave: list[tuple[str, nn.Module, Any]] = []
-    given: dict[nn.Module, Any] = {}
-
-    def keep(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        given[module] = args[0] if args else next(iter(kwargs.values()), None)
-        gave.append((name, module, output[0] if isinstance(output, tuple) else output))
-
-    with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            hooks.enter_context(module.register_forward_hook(partial(keep, name), with_kwargs=True))
+    """What can be shared, most first, by what the modules are given and give in one pass."""
+    names = {module: name for name, module in model.named_modules()}
+    with watched(names) as calls:
         model(**inputs)
-    first, last, seen = blocks[0].layer_module, blocks[-1].layer_module, given[blocks[-1].key.module]
-    embeddings = [name for name, _, output in gave if output is given[first]]
-    norms = [name for name, module, output in gave if output is seen and given[module] is given[last]]
-    attends = seen is given[last] or norms
+    first, last, seen = (
+        calls[m].given for m in (blocks[0].layer_module, blocks[-1].layer_module, blocks[-1].key.module)
+    )
+    embeddings = [names[module] for module, call in calls.items() if call.output is first]
+    norms = [names[module] for module, call in calls.items() if call.given is last and call.output is seen]
+    attends = seen is last or norms
     position = _read_position(model, blocks[-1], inputs, reads) if attends and blocks[-1].is_plain else None
     attentions = []  # of each layer, the innermost module around W_Q, W_K and W_V that gives W_O's input or output
     for block in blocks:
         inside, own = set(block.layer_module.modules()), {p.module for p in (block.query, block.key, block.value)}
-        around = given[block.output.module], next(x for _, module, x in gave if module is block.output.module)
-        attentions += [
-            name
-            for name, module, output in gave
-            if module in inside and own <= set(module.modules()) and any(output is x for x in around)
-        ][:1]
+        output = calls[block.output.module]
+        around = [module for module in calls if module in inside and own <= set(module.modules())]
+        attentions += [names[m] for m in around if calls[m].gave is output.given or calls[m].gave is output.gave][:1]
     shared = tuple(attentions) if len(attentions) == len(blocks) else None
-    for names, one, broadcast in product(dict.fromkeys([shared, None]), dict.fromkeys([position, None]), (True, False)):
-        yield Plan(embeddings[-1] if embeddings else None, broadcast, one, norms[-1] if one and norms else None, names)
+    for attention, one in product(dict.fromkeys([shared, None]), dict.fromkeys([position, None])):
+        yield Plan(embeddings[-1] if embeddings else None, one, norms[-1] if one and norms else None, attention)
 
 
 def _read_position(
@@ -101,20 +90,13 @@ def _read_position(
         kept.append(hidden.detach().requires_grad_())
         return kept[0] if isinstance(output, Tensor) else (kept[0], *output[1:])
 
-    handle = block.layer_module.register_forward_hook(keep)
-    try:
-        with torch.enable_grad():
-            total = torch.stack([each.square().sum() for each in read_off(model(**inputs), reads).values()]).sum()
-            (gradient,) = torch.autograd.grad(total, kept)
-    finally:
-        handle.remove()
+    with block.layer_module.register_forward_hook(keep), torch.enable_grad():
+        total = torch.stack([each.square().sum() for each in read_off(model(**inputs), reads).values()]).sum()
+        (gradient,) = torch.autograd.grad(total, kept)
     read = gradient.abs().sum(dim=-1) > 0
     rows = torch.arange(len(read), device=read.device)
-    positions: tuple[Position, ...] = ("first", "last")
-    for position in positions:
-        if bool((read.sum(dim=1) == 1).all() and read[rows, position_index(position, inputs, *read.shape)].all()):
-            return position
-    return None
+    positions: tuple[Position, ...] = ("first", "last") if bool((read.sum(dim=1) == 1).all()) else ()
+    return next((each for each in positions if read[rows, position_index(each, inputs, *read.shape)].all()), None)
 
 
 @torch.no_grad()
@@ -140,14 +122,10 @@ def _is_exact(
     forward: VariantForward, inputs: Mapping[str, Any], checks: list[tuple[int, list[Tensor], list[Any]]]
 ) -> bool:
     recording = forward.record(inputs)
-
-    def is_near(got: Tensor, expected: Tensor) -> bool:
-        size = max(1.0, float(expected.abs().max())) if expected.ndim > 2 else 1.0
-        return float((got - expected).abs().max()) <= TOLERANCE * size
-
-    return all(
-        is_near(getattr(got, name), wanted[name])
-        for first, gates, expected in checks
-        for got, wanted in zip(forward.outputs(recording, gates, first), expected, strict=True)
-        for name in forward.reads
-    )
+    for first, gates, expected in checks:
+        for got, wanted in zip(forward.outputs(recording, gates, first), expected, strict=True):
+            for name, tensor in wanted.items():
+                size = max(1.0, float(tensor.abs().max())) if tensor.ndim > 2 else 1.0
+                if not float((getattr(got, name) - tensor).abs().max()) <= TOLERANCE * size:
+                    return False
+    return True

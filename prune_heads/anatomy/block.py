@@ -1,8 +1,7 @@
 """One attention block of a model, as found by `attention_blocks`, and the four projections that its heads share."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import NamedTuple, cast
 
 import torch
@@ -21,12 +20,9 @@ class Owned(NamedTuple):
     """What some heads own of one weight or bias."""
 
     module: nn.Module
-    name: str
-    """Of the tensor in the module."""
-    dim: int
-    """Dimension of the tensor, as it is stored, along which heads share it."""
-    indices: list[int]
-    """What is the heads' in that dimension."""
+    name: str  # of the tensor in the module
+    dim: int  # dimension of the tensor, as it is stored, along which heads share it
+    indices: list[int]  # what is the heads' in that dimension
 
     @property
     def tensor(self) -> Tensor:
@@ -49,10 +45,8 @@ class Projection:
     module: nn.Module
     heads: tuple[range, ...] = ()
     """For each head its outputs of W_Q, W_K and W_V, its inputs of W_O. W_K and W_V: for each key and value head."""
-    names: tuple[str, str] = ("weight", "bias")
-    """Of its weight and its bias in the module."""
-    turned: bool = False
-    """Whether the weight is kept as `(inputs, outputs)`."""
+    names: tuple[str, str] = ("weight", "bias")  # of its weight and its bias in the module
+    turned: bool = False  # whether the weight is kept as `(inputs, outputs)`
 
     @property
     def weight(self) -> Tensor:
@@ -204,6 +198,57 @@ class AttentionBlock:
         return {**described, "layer": self.layer + 1, "n_heads": self.n_original_heads}
 
 
+def owned_dimensions(
+    held_by: Mapping[str, str], sizes: Mapping[str, int], n_heads: int, width: int, *, interleaved: bool
+) -> dict[str, tuple[range, ...]]:
+    """Which dimensions each head owns, for each of Q, K and V, from their sizes alone.
+
+    A module may hold one of them or several. Of those it holds, the order is W_Q, W_K, W_V; *stacked*, all heads of one
+    come before those of the next; *interleaved*, each key and value head follows its query heads.
+
+    Args:
+        held_by: `Q`, `K`, `V` -> the module that holds it.
+        sizes: Outputs of each module.
+        n_heads: Query heads.
+        width: Inputs of W_O, `n_heads * value dimensions`.
+        interleaved: Whether a module that holds several parts keeps them head by head.
+
+    Raises:
+        ValueError: If the sizes do not fit; says which.
+    """
+    q, k, v = held_by.values()
+    d = _exact(width, n_heads, "the inputs of W_O", "heads")
+    dims = dict.fromkeys("QKV", d)
+    if q == k == v:
+        n_kv, odd = divmod(_exact(sizes[v], d, "the outputs of W_QKV", "dimensions a head") - n_heads, 2)
+        if odd or n_kv < 0:
+            raise ValueError(f"W_QKV has {sizes[v]} outputs for {n_heads} heads of {d} dimensions")
+    else:
+        n_kv = n_heads if k == v else _exact(sizes[v], d, "the outputs of W_V", "dimensions a head")
+        dims["Q"] = _exact(sizes[q], n_heads, "the outputs of W_Q", "heads")
+        dims["K"] = _exact(sizes[k], n_kv, "the outputs of W_K", "key heads") - (d if k == v else 0)
+    if n_kv:
+        _exact(n_heads, n_kv, "the query heads", "key heads")
+    counts = {"Q": n_heads, "K": n_kv, "V": n_kv}
+    owned: dict[str, list[range]] = {part: [] for part in "QKV"}
+    rounds = n_kv if interleaved else 1
+    for path in dict.fromkeys(held_by.values()):
+        held = [part for part in "QKV" if held_by[part] == path]
+        order = [part for _ in range(rounds) for part in held for _ in range(counts[part] // rounds)]
+        start = 0
+        for part in order:
+            owned[part].append(range(start, start + dims[part]))
+            start += dims[part]
+    return {part: tuple(rows) for part, rows in owned.items()}
+
+
+def _exact(size: int, parts: int, what: str, of: str) -> int:
+    whole, rest = divmod(size, parts) if parts else (0, size)
+    if rest:
+        raise ValueError(f"{what} ({size}) cannot be shared by {parts} {of}")
+    return whole
+
+
 def head_counts(blocks: Sequence[AttentionBlock]) -> HeadCounts:
     """Heads of each block of a model before any removal, with the letters of an encoder-decoder."""
     return HeadCounts((block.n_original_heads for block in blocks), "".join(block.letter for block in blocks))
@@ -235,24 +280,3 @@ def units(blocks: Sequence[AttentionBlock], *, groups: bool = False) -> tuple[Un
             heads = block.original_heads[start : start + size]
             found.append(frozenset((place, head) for place in places for head in heads))
     return tuple(found)
-
-
-def written(module: nn.Module) -> nn.Module:
-    """The module that torch.compile has put a wrapper around; the module itself where there is none."""
-    # Not getattr: a missing attribute of a module takes longer than all else that is done with it here.
-    return cast(nn.Module, module._orig_mod if "_orig_mod" in vars(module).get("_modules", ()) else module)
-
-
-def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a model under the names that they have before anything is compiled; wrappers are left out."""
-    for name, module in model.named_modules():
-        if written(module) is module:
-            yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
-
-
-def at(module: nn.Module, path: str) -> object:
-    """What stands at a path of a module; None where there is nothing."""
-    try:
-        return attrgetter(path)(module) if path else None
-    except AttributeError:
-        return None

@@ -20,25 +20,19 @@ class Layout:
     """Paths of W_Q, W_K and W_V from the block, each a linear map or a parameter; `a|b` for whichever is there. Equal
     paths mean that it holds several of them, in this order; one path alone, all three. A parameter of three dimensions
     is `(width, heads, dimensions)`."""
-    output: str
-    """Path of W_O from the block."""
-    counted_by: str
-    """Path of the attribute that holds the number of heads, or their dimensions, as it is used."""
+    output: str  # path of W_O from the block
+    counted_by: str  # path of the attribute that holds the number of heads, or their dimensions, as it is used
     pattern: str = ""
     """Regular expression that a module path must end with; its groups are the layer, from 0. Empty where modules are
     found by their class."""
-    n_heads: int | None = None
-    """The number of heads, where no attribute holds it."""
-    counts_dimensions: bool = False
-    """Whether that attribute is the dimensions of one head."""
-    interleaved: bool = False
-    """Whether a module that holds several projections keeps them head by head."""
+    n_heads: int | None = None  # the number of heads, where no attribute holds it
+    counts_dimensions: bool = False  # whether that attribute is the dimensions of one head
+    interleaved: bool = False  # whether a module that holds several projections keeps them head by head
     counters: tuple[str, ...] = ()
     """Names of attributes that count heads or their dimensions and must follow when heads are removed."""
     also: tuple[tuple[str, int], ...] = ()
     """Other weights that heads own, where they are there: path of a parameter or module, and its dimension of heads."""
-    config_counters: tuple[str, ...] = ()
-    """The same as `counters`, read from the block's configuration."""
+    config_counters: tuple[str, ...] = ()  # the same as `counters`, read from the block's configuration
     shared_biases: tuple[str, ...] = ()
     """Arguments of the block's forward that hold scores for every head, `(..., n_heads, queries, keys)`."""
     when: tuple[tuple[str, object], ...] = ()
@@ -48,24 +42,19 @@ class Layout:
     core: str = ""
     """Path of the module that attends; without heads it is skipped. It gives W_O's output where W_O is inside, else its
     input, and `n_outputs` things in all."""
-    closing: str = ""
-    """Path, from there, of the norm of the sum of its input and W_O's output, where it is inside, too."""
+    closing: str = ""  # path, from there, of the norm of the sum of its input and W_O's output, where it is inside, too
     n_outputs: int = 2
     """0: it is not skipped, since it gives more than its heads do; its own forward runs without heads too."""
-    gives_list: bool = False
-    """Whether a list holds them, not a tuple."""
+    gives_list: bool = False  # whether a list holds them, not a tuple
     kind: Kind = "self"
     stack: Stack = "encoder"
-    depths: str | None = None
-    """Name in the configuration of the number of layers, where layers share weights."""
+    depths: str | None = None  # name in the configuration of the number of layers, where layers share weights
     other_attention: str = ""
     """How it is more or less than one product of all tokens with all: its multiply-adds are not counted then."""
-    some_layers: bool = False
-    """Whether some layers have no attention."""
+    some_layers: bool = False  # whether some layers have no attention
     coupled: str = ""
     """Why W_Q and W_K of a head cannot be changed without changing others, so that heads cannot be taken out either."""
-    not_removed: str = ""
-    """Why heads cannot be taken out otherwise; see `stays`."""
+    not_removed: str = ""  # why heads cannot be taken out otherwise; see `stays`
     not_removed_if: tuple[str, object, str] | None = None
     """The same where the configuration says so: its field, the value, and why."""
 

@@ -3,17 +3,16 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from operator import itemgetter
-from typing import NamedTuple
+from operator import attrgetter, itemgetter
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy.block import AttentionBlock, Projection, at, named_modules, written
-from prune_heads.anatomy.families import DESCRIBED, FAMILIES, TORCH, UNKNOWN, Kind, Layout, Stack
-from prune_heads.anatomy.heads_of import owned_dimensions
+from prune_heads.anatomy.block import AttentionBlock, Projection, owned_dimensions
+from prune_heads.anatomy.families import DESCRIBED, FAMILIES, TORCH, UNKNOWN, Layout
 from prune_heads.descriptors import letter_of
 from prune_heads.errors import UnsupportedModelError
 
@@ -25,8 +24,7 @@ class RemovalRecord(NamedTuple):
 
     n_original_heads: int
     head_dim: int
-    heads: tuple[int, ...]
-    """Original indices (from 0) of the heads that are still there."""
+    heads: tuple[int, ...]  # original indices (from 0) of the heads that are still there
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -125,8 +123,15 @@ def _of_own(
     for name, module in named_modules(model):
         if f"{name}.".startswith(outside):
             continue
-        if described := _own_layout(model, name, module, described_only=described_only):
-            layout, whole = described
+        layout, whole = DESCRIBED.get(type_before_parametrizations(module)), module
+        if layout is None and isinstance(module, nn.MultiheadAttention) and not described_only:
+            _check_multihead(name, module)
+            layout, whole = TORCH, written(model.get_submodule(name.rpartition(".")[0]) if name else model)
+            if isinstance(whole, nn.TransformerDecoderLayer):
+                layout = replace(TORCH, kind="cross" if name.endswith("multihead_attn") else "self", stack="decoder")
+            elif not isinstance(whole, nn.TransformerEncoderLayer):
+                whole = module  # the layer is not known
+        if layout is not None:
             of_kind = found[letter_of(layout.kind, layout.stack)]
             shown = f"{prefix}{name}" or type(module).__name__
             of_kind.append(_block(shown, len(of_kind), module, whole, layout))
@@ -134,24 +139,7 @@ def _of_own(
         yield from blocks
 
 
-def _own_layout(
-    model: nn.Module, name: str, module: nn.Module, *, described_only: bool
-) -> tuple[Layout, nn.Module] | None:
-    """How an attention module outside the families is laid out, and the layer around it; None for any other module.
-
-    Args:
-        model: That holds it.
-        name: Its path there.
-        module: The module; the layer is itself where it is not known.
-        described_only: Leave PyTorch's own out.
-
-    Raises:
-        UnsupportedModelError: If it is one of PyTorch's of a kind that is not handled.
-    """
-    if layout := DESCRIBED.get(type_before_parametrizations(module)):
-        return layout, module
-    if described_only or not isinstance(module, nn.MultiheadAttention):
-        return None
+def _check_multihead(name: str, module: nn.MultiheadAttention) -> None:
     if type(module) is not nn.MultiheadAttention:
         raise UnsupportedModelError(
             f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose forward "
@@ -164,12 +152,6 @@ def _own_layout(
         other = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
     if other:
         raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {other}")
-    parent = written(model.get_submodule(name.rpartition(".")[0]) if name else model)
-    if not isinstance(parent, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
-        return TORCH, module
-    stack: Stack = "decoder" if isinstance(parent, nn.TransformerDecoderLayer) else "encoder"
-    kind: Kind = "cross" if name.endswith("multihead_attn") else "self"
-    return replace(TORCH, kind=kind, stack=stack), parent
 
 
 def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -> Iterator[AttentionBlock]:
@@ -261,15 +243,8 @@ def _n_heads(module: nn.Module, layout: Layout, width: int, name: str) -> int:
 def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:
     """What stands at a path of an attention module, without the heads that own it.
 
-    Args:
-        block: The attention module.
-        path: A linear map, or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or
-            `(width, heads, dimensions)`.
-        name: Of the attention module, for errors.
-        gives_output: Whether it is W_O, whose inputs are the heads' dimensions.
-
-    Raises:
-        UnsupportedModelError: If there is something else, or nothing.
+    A linear map, or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width,
+    heads, dimensions)`. `name` is of the attention module; the heads' dimensions are the inputs of what `gives_output`.
     """
     thing = at(block, path)
     thing = written(thing) if isinstance(thing, nn.Module) else thing
@@ -290,3 +265,24 @@ def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = 
             f"{tuple(weight.shape)}. Load the model without quantisation"
         )
     return Projection(thing, turned=isinstance(thing, Conv1D))
+
+
+def written(module: nn.Module) -> nn.Module:
+    """The module that torch.compile has put a wrapper around; the module itself where there is none."""
+    # Not getattr: a missing attribute of a module takes longer than all else that is done with it here.
+    return cast(nn.Module, module._orig_mod if "_orig_mod" in vars(module).get("_modules", ()) else module)
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a model under the names that they have before anything is compiled; wrappers are left out."""
+    for name, module in model.named_modules():
+        if written(module) is module:
+            yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
+
+
+def at(module: nn.Module, path: str) -> object:
+    """What stands at a path of a module; None where there is nothing."""
+    try:
+        return attrgetter(path)(module) if path else None
+    except AttributeError:
+        return None

@@ -9,7 +9,6 @@ sends zeros into W_O.
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,7 +45,7 @@ def compute_with(block: AttentionBlock, kept: list[int], counters: Iterable[Coun
         own["forward"] = _HeadOfZeros(block, counters)
     elif not kept and not layout.context:  # else it is not known which module gives what
         core = block.module.get_submodule(layout.core)
-        vars(core)["forward"] = _NoHeads(block, core) if layout.n_outputs else _AttendsWithoutHeads(block, core)
+        vars(core)["forward"] = _NoHeads(block, core)
 
 
 class OwnCounts:
@@ -100,7 +99,7 @@ class _NoHeads:
     """The forward of an attention without heads."""
 
     def __init__(self, block: AttentionBlock, core: nn.Module) -> None:
-        self.core, self.is_cross, self.layout = core, block.kind == "cross", block.layout
+        self.core, self.forward, self.is_cross, self.layout = core, core.forward, block.kind == "cross", block.layout
         output = block.output.module
         self.output = output if any(module is output for module in core.modules()) else None
         """W_O, where it is a part of the attention."""
@@ -111,6 +110,8 @@ class _NoHeads:
         The other outputs are the weights of no heads, `(batch, 0, tokens, tokens)`, where an attention with heads would
         give its own: transformers lists those that are given, and the entries of later layers must keep their place.
         """
+        if not self.layout.n_outputs:  # it gives more than its heads do
+            return self.forward(*map(self._counting, args), **{name: self._counting(x) for name, x in kwargs.items()})
         given = (*args, *kwargs.values())
         hidden: Tensor = given[0]
         n_keys = hidden.shape[1]
@@ -130,31 +131,17 @@ class _NoHeads:
         outputs = [first, *[weights] * (self.layout.n_outputs - 1)]
         return outputs if self.layout.gives_list else tuple(outputs)
 
-
-class _AttendsWithoutHeads:
-    """The forward of an attention that gives more than its heads do; its cache counts tokens."""
-
-    def __init__(self, block: AttentionBlock, core: nn.Module) -> None:
-        self.core, self.forward, self.is_cross = core, core.forward, block.kind == "cross"
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        named = {name: self._counting(value) for name, value in kwargs.items()}
-        return self.forward(*map(self._counting, args), **named)
-
     def _counting(self, value: Any) -> Any:
-        """What stands for an argument: for a cache, one that counts."""
+        """What stands for an argument: for a cache, one that counts tokens."""
         cache = _cache([value])
-        if cache is None:
-            return value
-        # Keys of another sequence have no part in positions, and without heads there is nothing to keep.
-        update = partial(_no_keys, cache, self.core)
-        return None if self.is_cross else SimpleNamespace(get_seq_length=cache.get_seq_length, update=update)
+        if cache is None or self.is_cross:  # keys of another sequence have no part in positions; none are kept
+            return value if cache is None else None
 
+        def update(keys: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+            empty = keys.new_empty(keys.shape[0], 0, _count(cache, self.core, keys.transpose(1, 2)), keys.shape[-1])
+            return empty, empty
 
-def _no_keys(cache: Any, core: nn.Module, keys: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    """Keys and values of no heads, `(batch, 0, tokens so far, head_dim)`, of a cache that counts the new ones."""
-    empty = keys.new_empty(keys.shape[0], 0, _count(cache, core, keys.transpose(1, 2)), keys.shape[-1])
-    return empty, empty
+        return SimpleNamespace(get_seq_length=cache.get_seq_length, update=update)
 
 
 def _cache(values: Iterable[Any]) -> Any:
@@ -207,19 +194,17 @@ class _HeadOfZeros:
         """What they say of one group of heads."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        weights = [(module._parameters, name, module._parameters[name]) for module, name, _ in self.rows]
-        counts = [(module, name, getattr(module, name)) for module, name, _ in self.counters]
+        held: list[tuple[dict[str, Any], str]] = [(module._parameters, name) for module, name, _ in self.rows]
+        held += [(vars(module), name) for module, name, _ in self.counters]
+        before = [holder[name] for holder, name in held]
         try:
             for (module, name, dim), size in self.rows.items():
-                empty = module._parameters[name]
-                if empty is not None:
-                    shape = [*empty.shape[:dim], size, *empty.shape[dim + 1 :]]
-                    module._parameters[name] = empty.new_zeros(shape)  # type: ignore[assignment]
+                empty = getattr(module, name)
+                zeros = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
+                module._parameters[name] = zeros
             for module, name, count in self.counters:
                 setattr(module, name, count)
             return self.forward(*args, **kwargs)
         finally:
-            for parameters, name, empty in weights:
-                parameters[name] = empty
-            for module, name, count in counts:
-                setattr(module, name, count)
+            for (holder, name), value in zip(held, before, strict=True):
+                holder[name] = value

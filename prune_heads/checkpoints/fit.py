@@ -17,8 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
-from prune_heads.checkpoints.head import Head
-from prune_heads.checkpoints.language_model import CAUSAL
+from prune_heads.checkpoints.head import CAUSAL, Head
 from prune_heads.errors import CheckpointError, some
 from prune_heads.files import read_json
 
@@ -88,14 +87,8 @@ def check_weights(
 ) -> None:
     """Refuse weights that are not there, left over, of another shape, no plain numbers, or not finite.
 
-    Args:
-        model: As loaded.
-        info: What transformers reports of loading.
-        name: Of the checkpoint.
-        head: What is trained on top of the model, and what may be left over.
-        stored: Names and types of the checkpoint's tensors; see `check_weight_files`.
-        drawn: Weights that need not be there.
-        files: What says which weights there are.
+    `info` is what transformers reports of loading, `stored` the types of the tensors by name (`check_weight_files`).
+    Weights that are `drawn` need not be there, and those that the head names may be left over.
     """
     own = set(model.state_dict())
     left = sorted(key for key in info["unexpected_keys"] if not _is_unused(key, own, head))

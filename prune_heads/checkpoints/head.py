@@ -1,14 +1,71 @@
-"""What a model has on top (`Head`), and which one the configuration of a checkpoint names."""
+"""What a model has on top (`Head`), which one the configuration of a checkpoint names, and what it writes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from transformers import PreTrainedConfig, PreTrainedModel
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.models.auto import modeling_auto
 
-from prune_heads.checkpoints.language_model import Objective, check_causal, check_start, objective_of
-from prune_heads.errors import CheckpointError
+from prune_heads.checkpoints.loading import quiet_transformers
+from prune_heads.errors import CheckpointError, UnsupportedModelError
+
+Objective = Literal["causal", "masked", "seq2seq"]
+"""What a language model was trained to predict: the next token, masked tokens, or a target given a source."""
+
+CAUSAL = frozenset(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+_MASKED = frozenset(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
+_SEQ2SEQ = frozenset(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES.values())
+
+
+def vocabulary_size(model: Any) -> int:
+    """Tokens between which a language model chooses."""
+    head = model.get_output_embeddings() or model.get_input_embeddings()
+    return int(head.weight.shape[0])
+
+
+def objective_of(config: PreTrainedConfig | None, name: str | None = None) -> Objective | None:
+    """What a class, by default the one that a configuration names, was trained to predict; None for other classes."""
+    name = name or (getattr(config, "architectures", None) or [""])[0]
+    if name in _SEQ2SEQ:  # BART's is among the masked ones too
+        return "seq2seq"
+    if name in CAUSAL and name in _MASKED:  # XLM's
+        return "causal" if getattr(config, "causal", False) else "masked"
+    return "causal" if name in CAUSAL else "masked" if name in _MASKED else None
+
+
+def _check_start(model: Any) -> None:
+    """Refuse an encoder-decoder whose targets begin with no token of its vocabulary."""
+    shift = getattr(model, "prepare_decoder_input_ids_from_labels", lambda targets: targets)
+    try:
+        ids = shift(torch.ones(1, 2, dtype=torch.long, device=model.device))
+        named = bool(((ids >= 0) & (ids < vocabulary_size(model))).all())
+    except (TypeError, ValueError):
+        named = False
+    if not named:
+        raise CheckpointError(
+            "an encoder-decoder must name the token that targets begin with, one of its vocabulary; "
+            f"decoder_start_token_id is {getattr(model.config, 'decoder_start_token_id', None)}. Set it in config.json"
+        )
+
+
+@torch.no_grad()
+def _check_causal(model: PreTrainedModel) -> None:
+    """Refuse a model that is to predict the next token and sees it: another last token changes the logits before it."""
+    ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 2]], device=model.device) % vocabulary_size(model)
+    logits = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, :-1].float()
+    apart = float((logits[0] - logits[1]).abs().max())
+    tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
+    if apart > tolerance * max(1.0, float(logits.abs().max())):
+        raise CheckpointError(
+            f"a causal language model must not see the tokens that it predicts; this {type(model).__name__} does: its "
+            f"logits change by {apart:.2g} with a later token. Set is_decoder in config.json if it was trained so"
+        )
+
 
 UNUSED = (
     r"(^|\.)pooler\.",  # the first token's state for other heads; a head that needs it would own it
@@ -62,9 +119,9 @@ _language_model = partial(
     Head, name="language-modelling head", unused=UNUSED, cure="Name the checkpoint as it was pretrained"
 )
 LANGUAGE_MODELS: Mapping[Objective, Head] = {
-    "causal": _language_model("AutoModelForCausalLM", token=None, prepare=check_causal),
+    "causal": _language_model("AutoModelForCausalLM", token=None, prepare=_check_causal),
     "masked": _language_model("AutoModelForMaskedLM", token="mask", prepare=lambda model: None),
-    "seq2seq": _language_model("AutoModelForSeq2SeqLM", prepare=check_start),
+    "seq2seq": _language_model("AutoModelForSeq2SeqLM", prepare=_check_start),
 }
 
 
@@ -96,3 +153,44 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
             f"Take --task {other}"
         )
     return LANGUAGE_MODELS[objective]
+
+
+def how_it_writes(model: nn.Module) -> str:
+    """The `GenerationConfig` of a checkpoint as JSON; translations depend on it.
+
+    Raises:
+        UnsupportedModelError: If the model cannot write.
+    """
+    if not isinstance(model, GenerationMixin):
+        raise UnsupportedModelError(
+            f"a translation must be written by a model that has generate(); {type(model).__name__} has none. Take "
+            "--task seq2seq, which asks how likely it finds the target"
+        )
+    return str(model.generation_config.to_json_string(ignore_metadata=True))
+
+
+@torch.no_grad()
+def translate(
+    model: nn.Module, tokenizer: Tokenizer, inputs: Mapping[str, Tensor], *, beams: int, n_max: int
+) -> list[str]:
+    """The targets that an encoder-decoder writes, as it is gated now.
+
+    Which tokens begin and end a text, and which are forbidden, the checkpoint says; how to choose among the others, we
+    say: nothing is drawn.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its own.
+        inputs: `input_ids` and `attention_mask`, `(batch, tokens)`, padded on the right.
+        beams: Hypotheses kept at every token; 1 is greedy.
+        n_max: Tokens of a target, at most, the one that ends it included.
+
+    Raises:
+        UnsupportedModelError: See `how_it_writes`.
+    """
+    how_it_writes(model)
+    given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    choice = {"num_beams": beams, "do_sample": False, "max_length": None, "max_new_tokens": n_max, "use_cache": True}
+    with quiet_transformers():  # it warns of each setting of the checkpoint that has no part in ours
+        ids = cast(Any, model).generate(**given, **choice)
+    return list(tokenizer.batch_decode(ids, skip_special_tokens=True))

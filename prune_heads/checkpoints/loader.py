@@ -13,21 +13,17 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.anatomy.context import on_context
 from prune_heads.checkpoints.fit import check_class, read_config
-from prune_heads.checkpoints.head import Head, HeadOf
-from prune_heads.checkpoints.language_model import Objective, objective_of
+from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading
-from prune_heads.checkpoints.pruned import heads_gone, load_pruned, read_model
+from prune_heads.checkpoints.pruned import heads_gone, read_model
 from prune_heads.checkpoints.tokenizer import TOKENIZER, TOKENIZER_FILES, check_tokenizer, lacking, random_texts, settle
 from prune_heads.errors import CheckpointError, first_line
-
-_PROBE_LENGTHS = (8, 6, 4)
-"""Tokens of the texts of a proof, special ones included."""
 
 
 class Checkpoint(NamedTuple):
@@ -59,7 +55,7 @@ class Checkpoint(NamedTuple):
     def probe_inputs(self) -> dict[str, Tensor]:
         """Random inputs, always the same, for which the model gives its logits: `(n_examples, ...)` a field.
 
-        Texts of random tokens: three of different lengths, or one where model or tokenizer cannot pad. Or one image.
+        Texts of random tokens: three of different lengths, or one where model or tokenizer cannot pad; or one image.
         """
         generator = np.random.default_rng(0)
         if not self.reads_texts:
@@ -68,7 +64,7 @@ class Checkpoint(NamedTuple):
             pixels = generator.standard_normal((1, self.model.config.num_channels, height, width))
             return {"pixel_values": torch.from_numpy(pixels).to(self.model.device, self.model.dtype)}
         can_pad = None not in (self.tokenizer.pad_token, getattr(self.model.config, "pad_token_id", None))
-        inputs = random_texts(self.tokenizer, _PROBE_LENGTHS if can_pad else _PROBE_LENGTHS[:1], generator)
+        inputs = random_texts(self.tokenizer, (8, 6, 4) if can_pad else (8,), generator)
         if self.objective == "seq2seq":
             inputs["decoder_input_ids"] = inputs["input_ids"]
         return {name: value.to(self.model.device) for name, value in inputs.items()}
@@ -88,13 +84,8 @@ class Checkpoint(NamedTuple):
         return sizes[0]
 
 
-class Learned(NamedTuple):
-    """What a model is fine-tuned for."""
-
-    labels: Sequence[str] | None
-    """By name; None for a score."""
-    problem: str = "single_label_classification"
-    """The `problem_type` of a head with labels."""
+Learned = tuple[Sequence[str] | None, str]
+"""What a model is fine-tuned for: labels by name (None for a score), and the `problem_type` of a head with labels."""
 
 
 # long: one checkpoint from its name to its last check
@@ -131,15 +122,11 @@ def load_checkpoint(
             under, draw = _new_head(config, head, learned)
         elif head.prepare is None:
             check_class(config, raw, shown, head)
-        reader, drawn = _read_preprocessor(source, shown, head, where), set[str]()
-        if not isinstance(source, Path) or not heads_gone(source):
-            auto = getattr(transformers, head.auto)
-            model, drawn = read_model(auto, source, shown, config, under, dtype, where, draw=draw)
-        elif learned is None:
-            model = load_pruned(source, dtype=dtype)
-        else:
+        reader = _read_preprocessor(source, shown, head, where)
+        if learned is not None and isinstance(source, Path) and heads_gone(source):
             gone = f"{shown} has had heads removed"
             raise CheckpointError(f"fine-tuning must start from a whole model; {gone}. Fine-tune first, then prune")
+        model, drawn = read_model(source, shown, config, under, dtype, where, draw=draw)
     folder, notes = folder_of(source), settle(model, reader, raw, pads=head.token is not None)
     if head.reads == "text":
         check_tokenizer(reader, model, shown, folder, head.token)
@@ -175,54 +162,42 @@ def _new_head(
     config: Any, head: Head, learned: Learned
 ) -> tuple[Head, Callable[[PreTrainedModel, dict[str, Any]], set[str]]]:
     """What must be there under a head that is fine-tuned, and what draws it; the configuration is set to its labels."""
-    labels, problem = learned.labels, "regression" if learned.labels is None else learned.problem
-    keeps_head = not config.architectures or any(head.suffix in name for name in config.architectures)
-    keeps_head &= config.problem_type in (None, problem)
-    if labels is None:
-        keeps_head &= config.num_labels == 1
-    else:
-        names = [str(name).casefold() for name in config.id2label.values()]
-        keeps_head &= sorted(names) == sorted(label.casefold() for label in labels)
+    labels, problem = learned[0], "regression" if learned[0] is None else learned[1]
+    classes = config.architectures or ()
+    names = sorted(str(name).casefold() for name in config.id2label.values())
+    fits = config.num_labels == 1 if labels is None else names == sorted(label.casefold() for label in labels)
+    has_head = not classes or any(head.suffix in name for name in classes)
+    keeps_head = has_head and fits and config.problem_type in (None, problem)
     if not keeps_head:
         config.id2label = dict(enumerate(labels or ("score",)))
         config.label2id = {label: index for index, label in config.id2label.items()}
         config.problem_type = None if problem == "single_label_classification" else problem
-    pretrained = objective_of(config) or any("PreTraining" in each for each in config.architectures or ())
-    under = replace(head, name="model under its head", unused=(*head.unused, *_other_heads(config)))
-    return under, partial(_draw, anew=not (keeps_head or pretrained))
-
-
-def _other_heads(config: PreTrainedConfig) -> list[str]:
-    """Patterns of the head that the checkpoint has for what it was trained on, which is left out."""
-    found: list[str] = []
-    for named in config.architectures or ():
-        other: Any = getattr(transformers, named, None)
+    left_out = []  # the head that the checkpoint has for what it was trained on
+    for other in (getattr(transformers, name, None) for name in classes):
         if isinstance(other, type) and issubclass(other, PreTrainedModel):
             with torch.device("meta"):  # names alone
                 model = other(copy.deepcopy(config))
             if model.base_model is not model:
-                found += [f"^{re.escape(key)}$" for key in model.state_dict() if not _is_inside(model, key)]
-    return found
-
-
-def _is_inside(model: PreTrainedModel, key: str) -> bool:
-    """Whether a weight is of the model under the head."""
-    return key.startswith(f"{model.base_model_prefix}.")
+                keys = [key for key in model.state_dict() if not key.startswith(f"{model.base_model_prefix}.")]
+                left_out += [f"^{re.escape(key)}$" for key in keys]
+    pretrained = objective_of(config) or any("PreTraining" in name for name in classes)
+    under = replace(head, name="model under its head", unused=(*head.unused, *left_out))
+    return under, partial(_draw, anew=not (keeps_head or pretrained))
 
 
 @torch.no_grad()
 def _draw(model: PreTrainedModel, info: dict[str, Any], *, anew: bool) -> set[str]:
     """What the checkpoint lacks outside the model proper or in its pooler, and the head, if that is drawn anew."""
+    base = f"{model.base_model_prefix}."
     lacking = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    drawn = {key for key in lacking if not _is_inside(model, key) or ".pooler." in key}
+    drawn = {key for key in lacking if not key.startswith(base) or ".pooler." in key}
     for name, module in model.named_modules():
         own = {f"{name}.{key}": weight for key, weight in module.named_parameters(recurse=False)}
-        if not anew or not name or _is_inside(model, f"{name}.") or own.keys() <= drawn:
-            continue
-        for weight in own.values():
-            weight._is_hf_initialized = False  # transformers guards what it has loaded
-        model._init_weights(module)
-        drawn |= own.keys()
+        if anew and name and not f"{name}.".startswith(base) and not own.keys() <= drawn:
+            for weight in own.values():
+                weight._is_hf_initialized = False  # transformers guards what it has loaded
+            model._init_weights(module)
+            drawn |= own.keys()
     return drawn
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 from transformers.utils import logging
 
-from prune_heads.errors import CheckpointError, PruneHeadsError, first_line
+from prune_heads.errors import CheckpointError, PruneHeadsError, TaskError, first_line
 from prune_heads.hub import revision_of
 
 BUILT_IN = "mini"
@@ -49,7 +49,7 @@ def reading(source: Path | str, shown: str, *, trust_remote_code: bool = False) 
     try:
         with quiet_transformers():
             yield where
-    except PruneHeadsError:
+    except (CheckpointError, TaskError):
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -57,8 +57,9 @@ def reading(source: Path | str, shown: str, *, trust_remote_code: bool = False) 
             "code. Convert it to safetensors on a machine where you trust it"
         ) from error
     except Exception as error:  # damaged files raise errors of any class
-        said = f"the checkpoint {shown} cannot be loaded: {type(error).__name__}: {first_line(error)}"
-        if offline is not None:
+        cause = str(error) if isinstance(error, PruneHeadsError) else f"{type(error).__name__}: {first_line(error)}"
+        said = f"the checkpoint {shown} cannot be loaded: {cause}"
+        if offline is not None and not isinstance(error, PruneHeadsError):
             said = (
                 f"the model must be a local folder, or be on the hub or in its cache; there is no folder {shown}, "
                 f"it is not in the cache, and the hub says {type(offline).__name__}: {first_line(offline)}"

@@ -1,7 +1,6 @@
 """Checkpoints of models whose heads have been removed: safetensors, and `heads.json` that says which; and back."""
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from prune_heads.anatomy import attention_blocks, head_counts
 from prune_heads.checkpoints.fit import check_weight_files, check_weights, read_config
 from prune_heads.checkpoints.head import UNUSED, Head
 from prune_heads.checkpoints.loading import folder_of, quiet_transformers, reading
-from prune_heads.errors import CheckpointError, HeadDescriptorError, PruneHeadsError
+from prune_heads.errors import CheckpointError, HeadDescriptorError
 from prune_heads.files import new_directory, read_json, write_json, write_text
 from prune_heads.heads import HeadMask, Heads
 from prune_heads.surgery import remove_heads, removed_heads
@@ -26,13 +25,9 @@ _README = """# A model with attention heads removed
 
 Heads removed (layer:heads, from 1): {heads}
 
-Its attention layers are narrower than its `config.json` says, so plain `from_pretrained` fails with a size
-mismatch. Load it with
-
-    from prune_heads import load_pruned
-    model = load_pruned("this folder")
-
-or name this folder as `--model` of `prune-heads evaluate`. `heads.json` says which heads are gone.
+Its attention layers are narrower than its `config.json` says, so plain `from_pretrained` fails with a size mismatch.
+Load it with `prune_heads.load_pruned("this folder")`, or name this folder as `--model` of `prune-heads evaluate`.
+`heads.json` says which heads are gone.
 """
 
 
@@ -81,29 +76,13 @@ def load_pruned(directory: str | Path, *, dtype: torch.dtype | None = None) -> P
     folder = Path(directory)
     if not folder.is_dir():
         raise CheckpointError(f"a checkpoint must be an existing folder; there is none at {folder}")
-    try:
-        with reading(folder, folder.name) as where, torch.random.fork_rng(devices=[]):
-            heads, (config, _) = heads_gone(folder), read_config(folder, folder.name, where)
-            vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
-            names = config.architectures or []
-            model_class = getattr(transformers, names[0], None) if names else None
-            if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
-                raise CheckpointError(
-                    f"config.json of {folder.name} must name its class in 'architectures'; got {json.dumps(names)}"
-                )
-            head = Head(names[0], unused=UNUSED)
-            made = _without(model_class, heads) if heads else model_class  # also of types whose heads are not known
-            model, _ = read_model(made, folder, folder.name, config, head, dtype or "auto", where, narrow=bool(heads))
-    except CheckpointError:
-        raise
-    except PruneHeadsError as error:
-        raise CheckpointError(f"the checkpoint {folder.name} cannot be loaded: {error}") from error
-    model.__class__ = model_class
+    with reading(folder, folder.name) as where, torch.random.fork_rng(devices=[]):
+        config, _ = read_config(folder, folder.name, where)
+        model, _ = read_model(folder, folder.name, config, Head("", unused=UNUSED), dtype or "auto", where)
     return model.eval()
 
 
 def read_model(
-    model_class: Any,
     source: Path | str,
     name: str,
     config: PreTrainedConfig,
@@ -112,18 +91,30 @@ def read_model(
     where: dict[str, Any],
     *,
     draw: Callable[[PreTrainedModel, dict[str, Any]], set[str]] | None = None,
-    narrow: bool = False,
 ) -> tuple[PreTrainedModel, set[str]]:
-    """A model whose weights fit, and the names of those that `draw` has drawn, given what transformers lacks."""
-    stored = check_weight_files(source if isinstance(source, Path) else None, name)
-    if narrow and not stored:
-        raise CheckpointError(f"the checkpoint {name} must hold safetensors; there are none")
-    model, info = model_class.from_pretrained(
+    """A model whose weights fit, and the names of those that `draw` has drawn, given what transformers lacks.
+
+    Its class is what the head says, or what the configuration says where heads have been removed or no head is known.
+    """
+    folder = source if isinstance(source, Path) else None
+    stored, files = check_weight_files(folder, name), "config.json"
+    heads = {} if folder is None else heads_gone(folder)
+    model_class: Any = getattr(transformers, head.auto, None)
+    if heads or not head.auto:
+        named = (config.architectures or [""])[0]
+        model_class = getattr(transformers, named, None)
+        if not (isinstance(model_class, type) and issubclass(model_class, PreTrainedModel)):
+            raise CheckpointError(f"config.json of {name} must name its class in 'architectures'; got {named!r}")
+    if heads:
+        vars(config).pop("pruned_heads", None)  # `remove_heads` notes them again
+        files = f"{files} and {HEADS_FILE}"
+    model, info = (_without(model_class, heads) if heads else model_class).from_pretrained(
         source, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **where
     )
+    if heads:
+        model.__class__ = model_class
     stored = stored or check_weight_files(folder_of(source), name)  # of the hub there are none before
     drawn = draw(model, info) if draw is not None else set[str]()
-    files = f"config.json and {HEADS_FILE}" if narrow else "config.json"
     check_weights(model, info, name, head, stored, drawn=drawn, files=files)
     return model, drawn
 

@@ -34,20 +34,15 @@ def check_tokenizer(
 ) -> None:
     """Refuse a tokenizer that no file describes, one of another model, or one without a token that is needed.
 
-    Args:
-        tokenizer: As loaded.
-        model: Whose it should be.
-        name: Of the checkpoint.
-        folder: Where its files are, if that is known.
-        token: The special token that is needed: `pad`, `mask` or none.
+    `folder` is where its files are, if that is known; `token` the special token that is needed: `pad`, `mask` or none.
 
     Raises:
         CheckpointError: Saying what is wrong, and which files must be there.
     """
     files = tuple(getattr(type(tokenizer), "vocab_files_names", {}).values())
     if folder is not None and files and not any((folder / each).is_file() for each in (*TOKENIZER_FILES, *files)):
-        own = " and ".join(file for file in files if not file.startswith("tokenizer"))
-        raise lacking(name, f"tokenizer: tokenizer.json, or {own}" if own else TOKENIZER)
+        vocabulary = " and ".join(file for file in files if not file.startswith("tokenizer"))
+        raise lacking(name, f"tokenizer: tokenizer.json, or {vocabulary}" if vocabulary else TOKENIZER)
     n_embeddings = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > n_embeddings:
         raise CheckpointError(f"the tokenizer of {name} has {len(tokenizer)} tokens, the model {n_embeddings}. {_OWN}")
@@ -95,11 +90,8 @@ def _check_class(tokenizer: Tokenizer, file: Path, name: str) -> None:
 def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True) -> tuple[str, ...]:
     """Set what the configuration of a model and its tokenizer leave open, or ask for without effect.
 
-    Args:
-        model: As loaded.
-        tokenizer: Its own; of a model of images, anything else.
-        raw: Its configuration as in config.json: the default of its class may be the padding token of another model.
-        pads: Whether batches are padded.
+    A model of images has no tokenizer but something else. `raw` is the configuration as in config.json: the default of
+    its class may be the padding token of another model. `pads` says whether batches are padded.
 
     Returns:
         What was decided, as notes.

@@ -30,7 +30,7 @@ def info(
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
     from prune_heads.coverage import beside_heads
-    from prune_heads.reporting.info import info_report, info_table
+    from prune_heads.reporting.listings import info_report, info_table
     from prune_heads.studies.pruning import read_heads
     from prune_heads.studies.setup import load_model
 
@@ -69,7 +69,7 @@ def models(
     from prune_heads.reporting.listings import model_table
 
     if try_now:
-        from prune_heads.coverage.trial import all_types, try_all
+        from prune_heads.coverage.tiny import all_types, try_all
 
         types = all_types()
         with TerminalReporter().stage("trying types", len(types)) as progress:
@@ -91,7 +91,7 @@ def doctor(paths: Paths, as_json: Json = False) -> None:
     Exit code 1 when something was found, or a file that mentions it cannot be read; 0 otherwise.
     """
     from prune_heads.migration import examine
-    from prune_heads.reporting.doctor import doctor_table
+    from prune_heads.reporting.listings import doctor_table
 
     report = examine(paths)
     show(report, doctor_table(report), as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def committed_table() -> dict[str, Any]:
-    """`{"transformers": version, "models": [...]}`, with a row of `coverage.trial.row_of` for each type."""
+    """`{"transformers": version, "models": [...]}`, with a row of `coverage.tiny.row_of` for each type."""
     table: dict[str, Any] = json.loads((resources.files("prune_heads.coverage") / "table.json").read_text())
     return table
 

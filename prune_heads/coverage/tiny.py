@@ -1,11 +1,15 @@
-"""A tiny random model of every type: unless asked otherwise 3 layers, 4 heads of 8 dimensions, 2 of keys and values."""
+"""Tiny random models of every type, and the table of what is exact and what is refused and why, made by trying them.
+
+Unless asked otherwise they have 3 layers and 4 heads of 8 dimensions, 2 of keys and values.
+"""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
+from importlib.metadata import version
 from operator import floordiv, mul, sub
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +21,15 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
 
+from prune_heads.anatomy import FAMILIES, UNKNOWN, attention_blocks
 from prune_heads.checkpoints.loading import quiet_transformers
-from prune_heads.errors import UnsupportedModelError
+from prune_heads.coverage.mixing import mixers
+from prune_heads.errors import UnsupportedModelError, first_line
+from prune_heads.gating import gated, gates_of
+from prune_heads.progress import Progress, silent
+from prune_heads.verification import outputs, some_heads, try_heads
 
 _TABLE = tomllib.loads((resources.files("prune_heads.coverage") / "tiny.toml").read_text())
 PAD, END, VOCABULARY = (_TABLE["fixed"][name] for name in ("pad_token_id", "eos_token_id", "vocab_size"))
@@ -167,3 +177,83 @@ def inputs_for(
     if model.config.is_encoder_decoder and model.can_generate():
         texts["decoder_input_ids"] = tiny_inputs(seed=seed + 1, n_tokens=6)["input_ids"]
     return texts
+
+
+CAN = ("gate", "zero", "remove")
+
+
+class Outcome(NamedTuple):
+    """What a model showed."""
+
+    logits: Tensor  # of the model as it is
+    refused: Mapping[str, str]
+    """One of `CAN` -> why the package does not do it; a type that is refused whole refuses all three."""
+    faults: Mapping[str, str]
+    """The same for what it does and should not: a wrong result or an error that is none of its own."""
+    mixers: tuple[str, ...]  # where tokens see each other beside the heads
+
+
+def all_types() -> list[str]:
+    """Those with a sequence classifier in the installed transformers, and whatever else has a row."""
+    return sorted(name for name in {*CLASSIFIERS, *FAMILIES} if name in CONFIG_MAPPING)
+
+
+def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]:
+    """The table for the installed transformers, of the default configuration of each type."""
+    rows = []
+    for model_type in types:
+        rows.append(row_of(model_type, try_type(model_type)))
+        progress(1)
+    return {"transformers": version("transformers"), "models": rows}
+
+
+def try_type(model_type: str) -> Outcome | None:
+    """What a tiny model of the type shows; None where transformers cannot build or run it, or the table has no row."""
+    return try_model(lambda: tiny_model(model_type)) if model_type in FAMILIES else None
+
+
+def try_model(
+    build: Callable[[], PreTrainedModel],
+    inputs_of: Callable[[PreTrainedModel], Mapping[str, Tensor]] = inputs_for,
+    *,
+    seed: int = 0,
+) -> Outcome | None:
+    """What a model shows, heads chosen by a seed; None where it cannot be built or run, or is not deterministic."""
+    with quiet_transformers():
+        try:
+            model = build()
+            inputs = inputs_of(model)
+            (plain,), (again,) = outputs(model, inputs), outputs(model, inputs)
+        except Exception:  # whatever a model class raises on what it does not take
+            return None
+        if not torch.equal(plain, again) or not torch.isfinite(plain).all():
+            return None
+        try:
+            heads = some_heads(attention_blocks(model), seed)
+        except UnsupportedModelError as error:
+            return Outcome(plain, dict.fromkeys(CAN, first_line(error).rsplit(": ", 1)[-1]), {}, ())
+        tried = try_heads(model, inputs, heads, load=False)
+        with gated(model, gates_of(model, {})):
+            if not torch.equal(outputs(model, inputs)[0], plain):
+                tried.faults["gate"] = "gates of 1 change the logits"
+        return Outcome(plain, tried.refused, tried.faults, tuple(mixers(model, inputs) or ()))
+
+
+def row_of(model_type: str, outcome: Outcome | None) -> dict[str, Any]:
+    """A row of the table.
+
+    Returns:
+        `type`; whether `gate`, `zero` and `remove` are exact; whether it is a `classifier` of texts; the `reason` for
+        what is not exact; the `variants` of the configuration that were tried, by their fields, here none; those of
+        them that are `refused`, and why; the `mixers`, by which tokens see each other beside the heads.
+    """
+    if outcome is None:
+        unbuilt = "transformers does not build or run a tiny model of it"
+        reason = unbuilt if model_type in FAMILIES else UNKNOWN.get(model_type, "it is not in the table")
+        cannot = dict.fromkeys(CAN, reason)
+    else:
+        cannot = {**outcome.refused, **outcome.faults}
+    reason = "; ".join(dict.fromkeys(cannot.values()))
+    about = {"classifier": model_type in CLASSIFIERS, "reason": reason, "variants": [], "refused": {}}
+    can = {name: name not in cannot for name in CAN}
+    return {"type": model_type, **can, **about, "mixers": list(outcome.mixers) if outcome else []}

@@ -187,21 +187,16 @@ class Claims:
 
         Waits for the owners on other machines, for at most twice the time between two beats.
         """
-        found: list[str] = []
-        others: dict[str, bytes] = {}
-        for trial in self.running():
-            content, about = _read(self._on(trial))
-            if about.get("host") == self.owner.host:
-                found += [trial] * lives(about.get("pid"))
-            elif content:  # it was given back otherwise
-                others[trial] = content
-        end = self.clock() + 2 * BEAT_SECONDS
-        while others and self.clock() < end:
-            sleep(_LOOK_SECONDS)
-            now = {trial: _read(self._on(trial))[0] for trial in others}
-            found += [trial for trial in others if now[trial] not in (others[trial], b"")]
-            others = {trial: content for trial, content in others.items() if now[trial] == content}
-        return sorted(found)
+        first, end = {trial: _read(self._on(trial)) for trial in self.running()}, self.clock() + 2 * BEAT_SECONDS
+
+        def is_alive(content: bytes, about: dict[str, Any], trial: str) -> bool:
+            if about.get("host") == self.owner.host or not content:  # it was just given back
+                return bool(content) and lives(about.get("pid"))
+            while (now := _read(self._on(trial))[0]) == content and self.clock() < end:
+                sleep(_LOOK_SECONDS)
+            return now not in (content, b"")
+
+        return [trial for trial, claim in first.items() if is_alive(*claim, trial)]
 
     def _on(self, trial: str) -> list[Path]:
         """The claims on a trial by generation; the last one counts."""

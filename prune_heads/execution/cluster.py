@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from prune_heads.errors import RunError, first_line
-from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool, do_all
+from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool, do_all, outcome
 
 Part = TypeVar("Part")
 Found = TypeVar("Found")
@@ -88,10 +88,8 @@ class _Actor:
         reference, self.awaited = self.awaited, None
         try:
             return pickle.loads(self.ray.get(reference))
-        except self.ray.exceptions.RayTaskError as error:
-            raise error.cause from error
         except self.ray.exceptions.RayError as error:  # its process, its node or its answer is gone
-            raise LostError(first_line(error)) from error
+            return LostError(first_line(error))
 
     def kill(self) -> None:
         self.ray.kill(self.actor)
@@ -101,11 +99,11 @@ class _Remote:
     """A worker in a process of Ray's."""
 
     def load(self, begin: bytes, number: int) -> bytes:
-        self.work = pickle.loads(begin)(number)
-        return pickle.dumps(None)
+        self.work = outcome(pickle.loads(begin), number)
+        return pickle.dumps(self.work if isinstance(self.work, Exception) else None)
 
     def do(self, unit: bytes) -> bytes:
-        return pickle.dumps(self.work(pickle.loads(unit)))
+        return pickle.dumps(outcome(self.work, pickle.loads(unit)))
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Shards:
 
     def run(
         self,
-        begin: Callable[[int], Callable[[Part], Found]],
+        begin: Callable[[int, int], Callable[[Part], Found]],
         parts: Sequence[Part],
         tell: Callable[[Part, Found], None] = lambda part, found: None,
         *,
@@ -126,8 +124,8 @@ class Shards:
         """Do all parts; what was found of each, in their order.
 
         Args:
-            begin: Called once in each worker with the number of its threads, for what does a part. It, the parts and
-                what is found travel as pickles.
+            begin: Called once in each worker with the number of its threads and its own, for what does a part. It, the
+                parts and what is found travel as pickles.
             parts: See `do_all`.
             tell: See `do_all`.
             gpus: Whether the workers share the GPUs of the cluster, where it has some.
@@ -144,12 +142,8 @@ class Shards:
             threads = max(1, int(cpus))
             if "OMP_NUM_THREADS" in os.environ:  # the user has said how many
                 threads = min(threads, int(os.environ["OMP_NUM_THREADS"]))
-            with Actors(ray, partial(_begin, begin, threads), n, cpus=cpus, gpus=share) as pool:
+            with Actors(ray, partial(begin, threads), n, cpus=cpus, gpus=share) as pool:
                 return do_all(pool, parts, _DIED, tell)
-
-
-def _begin(begin: Callable[[int], Any], threads: int, number: int) -> Any:
-    return begin(threads)
 
 
 def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> tuple[float, float]:

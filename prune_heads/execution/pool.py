@@ -7,6 +7,7 @@ import heapq
 import io
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -39,7 +40,7 @@ class Pool:
     """So many workers, which are processes of this machine. Use it in a `with` block, which ends them all.
 
     Others live elsewhere: the link to each has `number`, `send(unit)`, `receive()`, `kill()`. The first answer is that
-    it has loaded; then it answers each unit. `receive` raises what the worker raised, or `LostError`.
+    it has loaded; then it answers each unit. An answer may be what the worker raised, or `LostError`.
     """
 
     def __init__(self, begin: Begin, n: int) -> None:
@@ -85,16 +86,12 @@ class Pool:
         ended: list[tuple[Any, Any]] = []
         for link in self.heard(seconds):
             name, self.doing[link] = self.doing[link], None
-            try:
-                answer = link.receive()
-            except LostError as lost:
-                self._replace(link, lost, was_loading=name == _LOADING)
-                answer = lost
-            except Exception as error:
-                if name == _LOADING:
-                    said = f"workers must start; one says {type(error).__name__}: {first_line(error)}"
-                    raise error if isinstance(error, PruneHeadsError) else RunError(said) from error
-                answer = error
+            answer = link.receive()
+            if isinstance(answer, LostError):
+                self._replace(link, answer, was_loading=name == _LOADING)
+            elif isinstance(answer, Exception) and name == _LOADING:
+                said = f"workers must start; one says {type(answer).__name__}: {first_line(answer)}"
+                raise answer if isinstance(answer, PruneHeadsError) else RunError(said) from answer
             if name != _LOADING:
                 ended.append((name, answer))
         return ended
@@ -129,13 +126,10 @@ class _Process:
 
     def receive(self) -> Any:
         try:
-            value, error = self.ear.recv()
-        except (EOFError, OSError) as died:
+            return self.ear.recv()
+        except (EOFError, OSError):
             self.process.join()
-            raise LostError(f"exit code {self.process.exitcode}") from died
-        if error is not None:
-            raise error
-        return value
+            return LostError(f"exit code {self.process.exitcode}")
 
     def kill(self) -> None:
         self.process.kill()
@@ -150,19 +144,24 @@ def _work(mouth: Connection, begin: Begin, number: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     with suppress(BrokenPipeError, EOFError):  # the parent has closed the pipe, or is gone
-        work, error = _outcome(begin, number)
-        mouth.send((None, error))
-        while error is None:
-            mouth.send(_outcome(work, mouth.recv()))
+        work = outcome(begin, number)
+        mouth.send(work if isinstance(work, Exception) else None)
+        while not isinstance(work, Exception):
+            mouth.send(outcome(work, mouth.recv()))
 
 
-def _outcome(function: Callable[[Any], Any], argument: Any) -> tuple[Any, Exception | None]:
+def outcome(function: Callable[[Any], Any], argument: Any) -> Any:
+    """What a function gives, or what it raises, with a note of where that came from, which no pipe carries."""
     try:
-        return function(argument), None
+        return function(argument)
     except Exception as error:
-        if not isinstance(error, PruneHeadsError):  # a pipe does not carry where it came from
-            error.add_note("".join(traceback.format_exception(error)))
-        return None, error
+        told, raised = "".join(traceback.format_exception(error)), error
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # a library may raise what no pipe carries either
+            raised = RunError(f"{type(error).__name__}: {first_line(error)}")
+        raised.add_note(told)
+        return raised
 
 
 def _end_with_parent() -> None:
@@ -177,7 +176,6 @@ def do_all(
     lost: str,
     tell: Callable[[Any, Any], None] = lambda unit, found: None,
     *,
-    deaths: int = MOST_DEATHS,
     at_once: bool = False,
 ) -> list[Any]:
     """What the workers find of each unit, in the order of the units; a unit whose worker dies is the next one again.
@@ -185,10 +183,9 @@ def do_all(
     Args:
         pool: Whose workers have begun.
         units: Best those that take longest first.
-        lost: What is said where `deaths` workers have died of a `{unit}`, the last one by `{how}`.
+        lost: What is said where `MOST_DEATHS` workers have died of a `{unit}`, the last one by `{how}`.
         tell: Called here, of each unit that is done.
-        deaths: Workers that may die of one unit.
-        at_once: An error ends all. Else the error is that of the first unit that fails, as one process would meet it.
+        at_once: An error or a death ends all. Else the error is that of the first unit that fails, as in one process.
 
     Raises:
         RunError: If too many workers died of a unit, or do not start.
@@ -206,7 +203,7 @@ def do_all(
         for i, answer in pool.wait(seconds=1):
             if isinstance(answer, LostError):
                 n_lost[i] += 1
-                if n_lost[i] >= deaths:
+                if at_once or n_lost[i] >= MOST_DEATHS:
                     raise RunError(lost.format(unit=f"{i + 1} of {len(units)}", how=answer)) from answer
                 heapq.heappush(waiting, i)
             elif isinstance(answer, PruneHeadsError) and not at_once:
@@ -248,7 +245,7 @@ def run_chains(chains: Sequence[Chain], jobs: int, *, share_threads: bool = True
         "The same command goes on; take fewer --jobs"
     )
     with Pool(partial(_begin, jobs if share_threads else None), min(jobs, len(chains))) as pool:
-        do_all(pool, chains, lost, deaths=1, at_once=True)
+        do_all(pool, chains, lost, at_once=True)
 
 
 def _begin(jobs: int | None, number: int) -> Callable[[Chain], None]:

@@ -7,7 +7,6 @@ workers that die.
 
 import os
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -177,11 +176,10 @@ class Worker:
         if isinstance(answer, LostError):
             self.claims.count_death(digest)
             return [trial]
-        if isinstance(answer, _FailedError):
-            said, told = answer.args
-            return self._failed(trial, said, told, seconds)
-        if isinstance(answer, Exception):  # of the machinery: a record that no pipe carries
-            return self._failed(trial, f"{type(answer).__name__}: {first_line(answer)}", "", seconds)
+        if isinstance(answer, Exception):
+            said = first_line(answer)
+            error = said if isinstance(answer, PruneHeadsError) else f"{type(answer).__name__}: {said}"
+            return self._failed(trial, error, "".join(getattr(answer, "__notes__", ())), seconds)
         kept = self.claims.holds(digest) and self.folder.finish(trial, answer, seconds)
         self.n_done += kept
         self.claims.give_back(digest)
@@ -205,24 +203,10 @@ class Worker:
         return (self.stop_after is not None and self.n_failed >= self.stop_after) or self.stopping()
 
 
-class _FailedError(Exception):
-    """What a trial has raised, in words that a pipe carries, and its traceback."""
-
-
 def begin_trials(begin: BeginTrials, threads: int | None, gpus: Sequence[str], number: int) -> RunTrial:
     """What runs the trials of a process of its own; first limit what it takes of the machine."""
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    return partial(_attempt, begin())
-
-
-def _attempt(run: RunTrial, trial: Trial) -> Mapping[str, Any]:
-    """A trial may raise whatever its libraries do, also what no pipe carries; it must not stop the others."""
-    try:
-        return run(trial)
-    except Exception as error:
-        said = first_line(error)
-        words = said if isinstance(error, PruneHeadsError) else f"{type(error).__name__}: {said}"
-        raise _FailedError(words, "".join(traceback.format_exception(error))) from None
+    return begin()

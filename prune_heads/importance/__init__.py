@@ -8,7 +8,6 @@ from prune_heads.importance.criteria import (
     criterion_of,
     model_without,
     own_criterion,
-    random_scores,
 )
 from prune_heads.importance.estimators import ESTIMATORS, NORMALIZERS, running_sum
 from prune_heads.importance.gradient import BatchRows, GateGradients, batch_rows, gate_gradients, in_file_order

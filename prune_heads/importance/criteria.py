@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -163,12 +163,7 @@ def _norm(block: AttentionBlock, place: int) -> float:
 def random(examples: Examples) -> HeadScores:
     """Uniform numbers from [0, 1) for the heads that are there, a pure function of the seed."""
     gone = removed_heads(examples.whole)
-    return HeadScores.of_the_rest(random_scores([len(~gone)], examples.seed).flat(), gone)
-
-
-def random_scores(n_heads: Sequence[int], seed: int) -> HeadScores:
-    """The same of a model with so many heads a block."""
-    return HeadScores.from_flat(np.random.default_rng(seed).random(sum(n_heads)), n_heads)
+    return HeadScores.of_the_rest(np.random.default_rng(examples.seed).random(len(~gone)), gone)
 
 
 CRITERIA: Mapping[str, Criterion] = {

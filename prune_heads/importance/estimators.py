@@ -13,19 +13,12 @@ from prune_heads.importance.gradient import GateGradients
 _Matrix = NDArray[np.float64]
 
 
-class Estimator(NamedTuple):
-    """A row of `ESTIMATORS`."""
+class Row(NamedTuple):
+    """A row of `ESTIMATORS` or `NORMALIZERS`."""
 
-    score: Callable[[GateGradients, int], HeadScores]
-    """`(GateGradients, batch_size) -> HeadScores`, with a standard error of the mean."""
-    summary: str
-
-
-class Normalizer(NamedTuple):
-    """A row of `NORMALIZERS`."""
-
-    apply: Callable[[HeadScores], HeadScores]
-    """Standard errors are scaled as the scores are, taking the norm itself as exact."""
+    score: Callable[..., HeadScores]
+    """`(GateGradients, batch_size)`, with a standard error of the mean; or of scores, whose errors are scaled as they
+    are, taking the norm itself as exact."""
     summary: str
 
 
@@ -72,12 +65,12 @@ def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
     return gradients.scores(scores, standard_error((sums - scores * sizes) / sizes.mean()))
 
 
-ESTIMATORS: Mapping[str, Estimator] = {
-    "example": Estimator(_mean_of(np.abs), "mean over examples of |dL/dgate| (the paper's equation 2)"),
-    "token": Estimator(token, "absolute values token by token (the authors' code)"),
-    "batch": Estimator(batch, "absolute value of the batch mean; depends on the batch size"),
-    "fisher": Estimator(_mean_of(np.square), "mean over examples of the square"),
-    "signed": Estimator(_mean_of(np.negative), "mean over examples without absolute value"),
+ESTIMATORS: Mapping[str, Row] = {
+    "example": Row(_mean_of(np.abs), "mean over examples of |dL/dgate| (the paper's equation 2)"),
+    "token": Row(token, "absolute values token by token (the authors' code)"),
+    "batch": Row(batch, "absolute value of the batch mean; depends on the batch size"),
+    "fisher": Row(_mean_of(np.square), "mean over examples of the square"),
+    "signed": Row(_mean_of(np.negative), "mean over examples without absolute value"),
 }
 """`--estimator` -> how gate gradients become scores. `fisher` is the diagonal of the empirical Fisher information;
 `signed` is -dL/dxi_h, the first-order increase of the loss when the head goes."""
@@ -120,9 +113,9 @@ def _scaled(scores: HeadScores, low: float, spans: list[float]) -> HeadScores:
     return replace(scores, values=tuple((row - low) * kept / span for row, kept, span in rows), standard_error=errors)
 
 
-NORMALIZERS: Mapping[str, Normalizer] = {
-    "none": Normalizer(lambda scores: scores, "as they are"),
-    "l2": Normalizer(l2, "each layer divided by its l2 norm (paper, section 4.1)"),
-    "min-max": Normalizer(min_max, "all heads together from 0 to 1"),
+NORMALIZERS: Mapping[str, Row] = {
+    "none": Row(lambda scores: scores, "as they are"),
+    "l2": Row(l2, "each layer divided by its l2 norm (paper, section 4.1)"),
+    "min-max": Row(min_max, "all heads together from 0 to 1"),
 }
 """`--normalize` -> how the scores of any criterion are scaled."""

@@ -133,7 +133,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective) -> list[Tensor]:
     """`(rows, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
-    gates: list[Tensor | None] = [None] * len(blocks)
+    gates: dict[int, Tensor] = {}
     calls: dict[nn.Module, list[int]] = {}
     for i, block in enumerate(blocks):
         if block.n_heads:
@@ -141,14 +141,13 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
 
     def gate(places: Sequence[int], module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Gates of 1, as `gated` applies them, for the tokens of W_O's input; layers that share it call in turn."""
-        i = next((i for i in places if gates[i] is None), None)
+        i = next((i for i in places if i not in gates), None)
         if i is None:
             raise MaskNotAppliedError(
                 f"W_O must be called once for each of its blocks; that of {blocks[places[0]].name} is called more often"
             )
-        made = torch.ones(*args[0].shape[:-1], blocks[i].n_heads, device=args[0].device, requires_grad=True)
-        gates[i] = made
-        return (blocks[i].gated(args[0], made), *args[1:])
+        gates[i] = torch.ones(*args[0].shape[:-1], blocks[i].n_heads, device=args[0].device, requires_grad=True)
+        return (blocks[i].gated(args[0], gates[i]), *args[1:])
 
     with ExitStack() as hooks:
         hooks.enter_context(uncompiled())
@@ -158,20 +157,19 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
         outputs = model(**batch.inputs)
     losses = objective.losses(outputs, batch)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
-    if missed := [block.name for block, made in zip(blocks, gates, strict=True) if made is None and block.n_heads]:
+    if missed := [block.name for i, block in enumerate(blocks) if i not in gates and block.n_heads]:
         raise MaskNotAppliedError(
             f"the loss must be computed through the W_O of every block to be differentiated by gates there; "
             f"{', '.join(missed)} ran without it, or did not run. Call W_O as a module, not its weights by a function"
         )
-    there = [made for made in gates if made is not None]
-    found = iter(torch.autograd.grad(losses.sum(), there, materialize_grads=True) if there else ())
-    # A block without heads takes no part in the loss, and has no gates.
+    made = torch.autograd.grad(losses.sum(), list(gates.values()), materialize_grads=True) if gates else ()
+    found = dict(zip(gates, made, strict=True))
+    n_rows = len(batch.targets)
+    # A block without heads takes no part in the loss, and has no gates. Windows of an image stand one after the other
+    # as rows of their own.
     return [
-        losses.new_zeros(len(batch.targets), 1, block.n_heads)
-        if made is None
-        # Windows of an image stand one after the other as rows of their own.
-        else next(found).float().reshape(len(batch.targets), -1, block.n_heads)
-        for block, made in zip(blocks, gates, strict=True)
+        found[i].float().reshape(n_rows, -1, block.n_heads) if i in found else losses.new_zeros(n_rows, 1, 0)
+        for i, block in enumerate(blocks)
     ]
 
 

@@ -105,13 +105,16 @@ def ablation_csv(record: Mapping[str, Any]) -> str:
     return csv_of({"split": table["split"], **row} for table in record["tables"] for row in head_rows(table))
 
 
-def head_rows(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """An object a head that was measured: where it is, the metric and its difference, p-values."""
+def head_rows(table: Mapping[str, Any], kind: str = "") -> Iterator[dict[str, Any]]:
+    """An object a head that was measured: where it is, the metric and its difference, p-values.
+
+    Of all blocks, or of those of a kind, `E:`.
+    """
     cells = {name: table[name] for name in ("value", "delta", "low", "high", "p_value")}
     cells |= {f"p_{name}": adjusted for name, adjusted in table["p_adjusted"].items()}
     for layer, *rows in zip(layer_names(table), *cells.values(), strict=True):
         for head, values in enumerate(zip(*rows, strict=True), start=1):
-            if values[0] is not None:
+            if values[0] is not None and layer.startswith(kind):
                 yield {"layer": layer, "head": head, **dict(zip(cells, values, strict=True))}
 
 

@@ -1,13 +1,19 @@
-"""What there is: tasks, criteria, model types."""
+"""What can be read without running anything: tasks, criteria, model types, what a model costs, what scripts rely on."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 
-from prune_heads.tables import Table, columns
-from prune_heads.tables.terminal import line
+from prune_heads.tables import Cell, Table, columns
+from prune_heads.tables.terminal import line, spans, titled
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS
+
+if TYPE_CHECKING:
+    from prune_heads.budget import Budget
 
 
 def task_rows() -> list[dict[str, Any]]:
@@ -73,3 +79,120 @@ def model_table(table: Mapping[str, Any]) -> RenderableType:
         line("heads are not all of the attention, or not all that mixes tokens:"),
         Table("", columns(["type", "tokens also see each other in"]), tuple(beside)),
     )
+
+
+def info_report(name: str, budget: "Budget", beside: Sequence[str] = ()) -> dict[str, Any]:
+    """Heads a layer, counts by part before and after, the highest speed-ups, and what they do not hold.
+
+    Args:
+        name: Of the model.
+        budget: What it costs.
+        beside: Modules by which tokens see each other and which have no heads here.
+    """
+    stages = {"before": budget.before, "after": budget.after, "without_heads": budget.without_heads}
+
+    def counts(kind: str) -> dict[str, dict[str, int] | None]:
+        parts = {stage: getattr(costs, kind) for stage, costs in stages.items()}
+        return {name: None if each is None else {**each._asdict(), "total": each.total} for name, each in parts.items()}
+
+    return {
+        "model": name,
+        "n_tokens": budget.n_tokens,
+        "heads_removed": budget.removed.descriptors(),
+        "n_heads": budget.removed.n_total,
+        "n_heads_left": budget.removed.n_total - len(budget.removed),
+        "blocks": [
+            {**block.describe(), "n_heads_left": block.n_heads - len(heads)}
+            for block, heads in zip(budget.blocks, budget.removed.by_block(), strict=True)
+        ],
+        "parameters": counts("parameters"),
+        "multiply_adds": counts("multiply_adds"),
+        "lower_bound": bool(budget.uncounted) and not budget.not_counted_because,
+        "speedup": budget.speedup,
+        "speedup_without_heads": budget.ceiling,
+        "notes": _notes(budget, beside),
+    }
+
+
+def info_table(report: Mapping[str, Any]) -> RenderableType:
+    """The same for the terminal; runs of layers with the same numbers share a row."""
+    removed = report["n_heads"] - report["n_heads_left"]
+    title = f"{report['model']}: {removed} of {report['n_heads']} heads removed; {report['n_tokens']} tokens"
+    rows = []
+    for (stack, kind, *counts), run in groupby(
+        report["blocks"], key=itemgetter("stack", "kind", "n_heads", "n_heads_left")
+    ):
+        first, *others = (block["layer"] for block in run)
+        layers = f"{first} to {others[-1]}" if others else str(first)
+        rows.append((f"{stack}{' to encoder' if kind == 'cross' else ''} {layers}", *map(str, counts)))
+    parts: list[RenderableType] = [Table(title, columns(["layers"], ["heads", "left"]), tuple(rows))]
+    parts += [line(""), _counts("parameters", report["parameters"])]
+    if report["multiply_adds"]["before"] is not None:
+        what = "multiply-adds, at least" if report["lower_bound"] else "multiply-adds"
+        these: list[str | tuple[str, str]] = [(f"{report['speedup']:.2f}x", "bold"), " without these heads, "]
+        most = f"{report['speedup_without_heads']:.2f}x without any head"
+        parts += [line(""), _counts(what, report["multiply_adds"])]
+        parts += [line(""), spans("highest speed-up: ", *(these if report["heads_removed"] else []), most)]
+    notes = [line(f"note: {note}", style="yellow") for note in report["notes"]]
+    return Group(*parts, *([line("")] if notes else []), *notes)
+
+
+def _notes(budget: "Budget", beside: Sequence[str]) -> list[str]:
+    why, uncounted = budget.not_counted_because, "; ".join(budget.uncounted)
+    said = {
+        f"multiply-adds and speed-ups are not known: {why}": why,
+        f"multiply-adds are a lower bound and speed-ups an upper one; not counted: {uncounted}": uncounted and not why,
+        f"heads of this model can be gated or zeroed, not removed: {budget.not_removed}": budget.not_removed,
+        f"tokens also see each other in {', '.join(beside)}, which have no heads here": beside,
+    }
+    return [note for note, holds in said.items() if holds]
+
+
+def _counts(title: str, counts: Mapping[str, Mapping[str, int]]) -> Table:
+    rows = []
+    for name in counts["before"]:
+        cells = (name.replace("_", "-"), *(f"{counts[stage][name]:,}" for stage in counts))
+        rows.append(tuple(Cell(text, style="bold" if name == "total" else "") for text in cells))
+    return Table("", columns([title], ["before", "after", "no heads"]), tuple(rows))
+
+
+def doctor_table(report: Mapping[str, Any]) -> RenderableType:
+    """What scripts rely on and transformers 5 no longer has: by file, what to write instead, and how many, last."""
+    findings, unreadable = report["findings"], report["unreadable"]
+    parts: list[RenderableType] = []
+    if findings:
+        parts.append(titled("what transformers 5 does"))
+        width = max(len(row["use"]) for row in findings)
+        for file, rows in groupby(findings, key=itemgetter("file")):
+            cells = ((f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"]) for row in rows)
+            parts += [line(file), Table("", columns(["", "", ""]), tuple(cells))]
+        texts: dict[str, dict[str, None]] = {}  # each once, under all uses that it is for
+        for row in findings:
+            texts.setdefault(row["instead"], {})[row["use"]] = None
+        parts += [line(""), titled("what to write instead")]
+        parts += [*_indented((", ".join(of), text) for text, of in texts.items()), line("")]
+    if unreadable:
+        places = (file["file"] + ("" if file["cell"] is None else f" cell {file['cell']}") for file in unreadable)
+        parts.append(titled("mention it, but cannot be read"))
+        parts += [*_indented(zip(places, (file["reason"] for file in unreadable), strict=True)), line("")]
+    n_files = _count(report["n_files"], "file")
+    n_with, n_broken = (len({row["file"] for row in rows}) for rows in (findings, unreadable))
+    summary = f"{_count(len(findings), 'use')} in {n_with} of {n_files}" if findings else f"nothing in {n_files}"
+    if n_broken:
+        summary += f"; {_count(n_broken, 'file')} cannot be read in whole"
+    return Group(*parts, line(summary))
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
+
+
+def _indented(rows: Iterable[tuple[str, str]]) -> Iterator[RenderableType]:
+    """What it is about, and below it what there is to say."""
+    for about, text in rows:
+        yield line(about)
+        yield Padding.indent(line(text), 4)
+
+
+def _count(number: int, one: str) -> str:
+    return f"{number:,} {one}{'' if number == 1 else 's'}"

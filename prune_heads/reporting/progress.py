@@ -1,7 +1,8 @@
 """How a sweep goes, while it goes: a live display, plain lines where there is no terminal, or events in JSON."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,7 @@ from prune_heads.tables.terminal import line, titled
 _LINE_SECONDS = 10.0  # between two plain lines
 _LOOK_SECONDS = 5.0
 """Between two looks at the folder, for what other processes have done there; one takes 0.1 s of 100,000 trials."""
+_UNITS = {"a second": 1, "a minute": 60, "an hour": 3600}
 
 
 @contextmanager
@@ -65,61 +67,24 @@ class _State:
 
     def __init__(self, folder: SweepFolder, sweep: Sweep) -> None:
         self.folder, self.sweep = folder, sweep
-        self.running: set[str] = set()
-        self.own = {"done": 0, "failed": 0}
-        self.start: float | None = None
+        self.running = set[str]()
+        self.own = Counter[str]()
+        self.start = 0.0
         """When the first trial began: what loads before it says nothing of how long the others take."""
         self.best: dict[str, tuple[float, str]] = {}  # task -> the best value, and its metric and trial in words
         self._look()
-        self.before = len(self.done) + len(self.failed)
+        self.before = len(self.done | self.failed)
 
     def count(self, event: Event) -> None:
+        self.own[event.kind] += 1
         if event.kind == "started":
             self.start = self.start or time.monotonic()
             self.running.add(event.digest)
             return
         self.running.discard(event.digest)
-        if event.kind in self.own:
+        if event.kind in ("done", "failed"):
             (self.done if event.kind == "done" else self.failed).add(event.digest)
-            self.own[event.kind] += 1
-        if event.kind == "done" and event.result is not None:
-            self._compare(event, event.result)
-
-    def lines(self) -> list[str]:
-        """Trials done, running, failed; rate, time so far, time left; the best of each task."""
-        now = time.monotonic()
-        if now - self.looked >= _LOOK_SECONDS:
-            self._look()
-        settled = len(self.done) + len(self.failed)
-        counts = [f"{len(self.done):,} of {len(self.sweep.trials):,} trials done"]
-        counts += [f"{len(self.failed):,} failed"] if self.failed else []
-        n_left = len(self.sweep.trials) - settled
-        if n_left and (self.running or not settled):  # a cluster tells of trials when they are over
-            counts += [f"{len(self.running) or 'none'} running here"]
-        if self.start is None:
-            return [", ".join(counts) + (" yet" if n_left else "")]
-        seconds, n = now - self.start, settled - self.before
-        times = [f"{_span(seconds)} so far"]
-        if n and seconds >= 1:  # of less, they would be guesses
-            units = (("a second", 1), ("a minute", 60), ("an hour", 3600))
-            unit, length = next((each for each in units if n / seconds * each[1] >= 1), units[-1])
-            times += [f"{n / seconds * length:.1f} {unit}"]
-            times += [f"about {_span(n_left * seconds / n)} left"] if n_left else []
-        best = (f"best of these on {task}: {words}" for task, (_, words) in self.best.items())
-        return [", ".join(counts), ", ".join(times), *best]
-
-    def picture(self) -> Group:
-        """The lines under a bar."""
-        lines = self.lines()
-        settled = len(self.done) + len(self.failed)
-        bar = ProgressBar(total=max(1, len(self.sweep.trials)), completed=settled, width=60)
-        return Group(titled(self.sweep.name), Padding(bar, 0), *map(line, lines))
-
-    def _look(self) -> None:
-        self.looked = time.monotonic()
-        self.done, self.failed = set(self.folder.done()), set(self.folder.failed())
-
-    def _compare(self, event: Event, record: Mapping[str, Any]) -> None:
+        record = event.result if event.kind == "done" and event.result is not None else {}
         row = next((row for row in record.get("rows", ()) if row["metric"] == record["headline"]), None)
         if row is not None and row["pruned"] > self.best.get(record["task"], (-float("inf"), ""))[0]:
             given = {axis: event.values[axis] for axis in self.sweep.axes if axis != "task"}
@@ -127,13 +92,44 @@ class _State:
             words = f"{row['metric']} {row['pruned']:.4f} ({', '.join(what) or event.digest[:10]})"
             self.best[record["task"]] = (row["pruned"], words)
 
+    def lines(self) -> list[str]:
+        """Trials done, running, failed; rate, time so far, time left; the best of each task."""
+        now = time.monotonic()
+        if now - self.looked >= _LOOK_SECONDS:
+            self._look()
+        n, n_settled = len(self.sweep.trials), len(self.done | self.failed)
+        counts = [f"{len(self.done):,} of {n:,} trials done"]
+        counts += [f"{len(self.failed):,} failed"] if self.failed else []
+        if n > n_settled and (self.running or not n_settled):  # a cluster tells of trials when they are over
+            counts += [f"{len(self.running) or 'none'} running here"]
+        if not self.start:
+            return [", ".join(counts) + " yet" * (n > n_settled)]
+        seconds, n_now = now - self.start, n_settled - self.before
+        times = [f"{_span(seconds)} so far"]
+        if n_now and seconds >= 1:  # of less, they would be guesses
+            rate = n_now / seconds
+            unit = next((unit for unit, length in _UNITS.items() if rate * length >= 1), "an hour")
+            times += [f"{rate * _UNITS[unit]:.1f} {unit}"]
+            times += [f"about {_span((n - n_settled) / rate)} left"] if n > n_settled else []
+        best = (f"best of these on {task}: {words}" for task, (_, words) in self.best.items())
+        return [", ".join(counts), ", ".join(times), *best]
+
+    def picture(self) -> Group:
+        """The lines under a bar."""
+        lines = map(line, self.lines())
+        bar = ProgressBar(total=max(1, len(self.sweep.trials)), completed=len(self.done | self.failed), width=60)
+        return Group(titled(self.sweep.name), Padding(bar, 0), *lines)
+
+    def _look(self) -> None:
+        self.looked = time.monotonic()
+        self.done, self.failed = set(self.folder.done()), set(self.folder.failed())
+
 
 def _json(event: Event, sweep: Sweep) -> dict[str, Any]:
     values = {axis: event.values[axis] for axis in sweep.axes}
-    about: dict[str, Any] = {"event": event.kind, "trial": event.digest, "values": values}
-    if event.kind != "started":
-        about["seconds"] = round(event.seconds, 3)
-    return about | ({"error": event.error} if event.error else {})
+    seconds = {} if event.kind == "started" else {"seconds": round(event.seconds, 3)}
+    error = {"error": event.error} if event.error else {}
+    return {"event": event.kind, "trial": event.digest, "values": values, **seconds, **error}
 
 
 def _span(seconds: float) -> str:

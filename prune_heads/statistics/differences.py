@@ -14,6 +14,9 @@ import numpy as np
 from prune_heads.statistics.metrics import Array, Metric, metric_named
 from prune_heads.statistics.tables import area_under_curve
 
+CONFIDENCE = 0.95
+"""Of all intervals."""
+
 N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
 still pass Holm's correction at the paper's level of 0.01."""
@@ -24,7 +27,7 @@ CHUNK = 200_000
 
 @dataclass(frozen=True)
 class Difference:
-    """Metric of the second predictions minus metric of the first, with a confidence interval."""
+    """Metric of the second predictions minus metric of the first, with a 95% interval."""
 
     value: float
     low: float
@@ -41,14 +44,7 @@ class PairedTest(Difference):
 
 
 def compare_paired(
-    metric: str | Metric,
-    first: Array,
-    second: Array,
-    references: Array,
-    *,
-    seed: int,
-    n_resamples: int = N_RESAMPLES,
-    confidence: float = 0.95,
+    metric: str | Metric, first: Array, second: Array, references: Array, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> PairedTest:
     """Is a metric of two predictions different, and by how much?
 
@@ -65,7 +61,6 @@ def compare_paired(
         references: `(n_examples,)` true labels or scores.
         seed: Of the resampling; the result is a pure function of the arguments.
         n_resamples: Resamples.
-        confidence: Share of resamples inside the interval.
 
     Raises:
         NotFiniteError: If a value is not finite.
@@ -85,7 +80,7 @@ def compare_paired(
     else:  # rounding must not turn a resample that is exactly as far into a nearer one
         as_far = np.abs(differences - observed) >= abs(observed) - 1e-12
         p_value = (1 + int(as_far.sum())) / (1 + n_resamples)
-    return PairedTest(observed, *_percentiles(differences, confidence), p_value, test)
+    return PairedTest(observed, *_percentiles(differences), p_value, test)
 
 
 def mcnemar(right: Array, also_right: Array) -> float:
@@ -105,14 +100,7 @@ def mcnemar(right: Array, also_right: Array) -> float:
 
 
 def paired_bootstrap(
-    metric: str | Metric,
-    first: Array,
-    second: Array,
-    references: Array,
-    *,
-    seed: int,
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
+    metric: str | Metric, first: Array, second: Array, references: Array, *, seed: int, n_resamples: int = 1000
 ) -> Difference:
     """The difference with its interval alone; arguments as for `compare_paired`.
 
@@ -126,7 +114,7 @@ def paired_bootstrap(
     before, after = resampled_values(
         metric, (first, second), references, seed=seed, n_resamples=n_resamples, by_cells=False
     )
-    return Difference(observed, *_percentiles(after - before, confidence))
+    return Difference(observed, *_percentiles(after - before))
 
 
 def compare_areas(
@@ -138,22 +126,20 @@ def compare_areas(
     *,
     seed: int,
     n_resamples: int = 1000,
-    confidence: float = 0.95,
 ) -> Difference:
     """Difference of the areas under two curves over the same examples (`area_under_curve`), second minus first.
 
     The predictions of all points are resampled together. The points stay what they are: the interval does not say how
-    much another sample would have changed the orders that the curves follow. Other arguments as for `compare_paired`.
+    much another sample would have changed the orders that the curves follow.
 
     Args:
-        metric: A metric, or a key of `METRICS`.
+        metric: As for `compare_paired`, as the other arguments.
         counts: `(n_points,)` heads pruned.
         first: Predictions at each point.
         second: The same of the other curve.
         references: `(n_examples,)`.
         seed: Of the resampling.
         n_resamples: Resamples.
-        confidence: Share of resamples inside the interval.
     """
     metric = metric_named(metric)
     observed = [area_under_curve(counts, [metric(each, references) for each in one]) for one in (first, second)]
@@ -161,28 +147,22 @@ def compare_areas(
         return Difference(0.0, 0.0, 0.0)
     values = resampled_values(metric, [*first, *second], references, seed=seed, n_resamples=n_resamples)
     before, after = values[: len(first)], values[len(first) :]
-    differences = [area_under_curve(counts, column) for column in (after - before).T]
-    return Difference(observed[1] - observed[0], *_percentiles(np.asarray(differences), confidence))
+    differences = np.asarray([area_under_curve(counts, column) for column in (after - before).T])
+    return Difference(observed[1] - observed[0], *_percentiles(differences))
 
 
 def metric_interval(
-    metric: str | Metric,
-    predictions: Array,
-    references: Array,
-    *,
-    seed: int,
-    n_resamples: int = N_RESAMPLES,
-    confidence: float = 0.95,
+    metric: str | Metric, predictions: Array, references: Array, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> tuple[float, float]:
     """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`."""
     metric = metric_named(metric)
     metric.check(predictions, references)
     (values,) = resampled_values(metric, (predictions,), references, seed=seed, n_resamples=n_resamples)
-    return _percentiles(values, confidence)
+    return _percentiles(values)
 
 
-def _percentiles(values: Array, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+def _percentiles(values: Array) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 

@@ -151,18 +151,13 @@ def _bleu(predictions: Array, references: Array, weights: Array) -> Array:
 
 
 def _no_positive(references: Array) -> str | None:
-    if (references == 1).any():
-        return None
-    return f"f1 needs examples of its positive label, and none of the {len(references)} has it"
+    said = f"f1 needs examples of its positive label, and none of the {len(references)} has it"
+    return None if (references == 1).any() else said
 
 
 def _alike(name: str, what: str) -> Callable[[Array], str | None]:
-    def undefined(references: Array) -> str | None:
-        if np.ptp(references) > 0:
-            return None
-        return f"{name} needs {what} that differ, and those of all {len(references)} examples are alike"
-
-    return undefined
+    said = f"{name} needs {what} that differ, and those of all {{}} examples are alike"
+    return lambda references: None if np.ptp(references) > 0 else said.format(len(references))
 
 
 METRICS: Mapping[str, Metric] = {
@@ -220,11 +215,7 @@ def _centred_ranks(values: Array, weights: Array) -> Array:
     An example drawn w times takes w ranks, and equal values share theirs: below it is all that is drawn of smaller
     values, and half of its own value lies below the middle. Exact, for these are halves of whole numbers.
     """
-    distinct, group = np.unique(values, return_inverse=True)
-    if len(distinct) == len(values):
-        drawn = weights[:, np.argsort(values)]
-    else:
-        order = np.argsort(group, kind="stable")
-        drawn = np.add.reduceat(weights[:, order], np.searchsorted(group[order], range(len(distinct))), axis=1)
-    middle = np.cumsum(drawn, axis=1) - drawn / 2
-    return np.asarray((middle - drawn.sum(axis=1, keepdims=True) / 2)[:, group])
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    up_to = np.cumsum(weights[:, np.argsort(values)], axis=1)[:, np.cumsum(counts) - 1]
+    middle = up_to - np.diff(up_to, prepend=0, axis=1) / 2
+    return np.asarray((middle - up_to[:, -1:] / 2)[:, group])

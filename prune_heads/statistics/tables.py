@@ -49,8 +49,8 @@ def _adjusted(p_values: ArrayLike, stepped: Callable[[PValues], PValues]) -> PVa
     return adjusted
 
 
-def correlate(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> dict[str, Any]:
-    """How two tables of the same heads agree (paper, figure 2).
+def correlate(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
+    """How two tables of the same heads agree, with intervals of 95% (paper, figure 2).
 
     Pearson's interval is Fisher's. Spearman's is Fisher's with the standard error sqrt((1 + r^2 / 2) / (n - 3)) of
     Bonett and Wright (2000, Psychometrika 65, 23-28). Both treat heads as drawn independently.
@@ -58,7 +58,6 @@ def correlate(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) 
     Args:
         first: Any shape, e.g. `(n_layers, n_heads)`; None or NaN for a head that was not measured, which is left out.
         second: The same shape.
-        confidence: Of the intervals.
 
     Returns:
         `{"n_heads", "pearson": {"value", "low", "high"}, "spearman": {...}}`, of the heads that were measured on both
@@ -89,11 +88,11 @@ def correlate(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) 
     r = float(np.clip(scipy.stats.spearmanr(a, b).statistic, -1, 1))
     low = high = r  # where Fisher's transformation is infinite, the interval is the point, as for Pearson
     if abs(r) < 1:
-        half = scipy.stats.norm.ppf((1 + confidence) / 2) * np.sqrt((1 + r**2 / 2) / (n - 3))
+        half = scipy.stats.norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
         low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
     return {
         "n_heads": n,
-        "pearson": estimate(pearson.statistic, *pearson.confidence_interval(confidence)),
+        "pearson": estimate(pearson.statistic, *pearson.confidence_interval(0.95)),
         "spearman": estimate(r, low, high),
     }
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,6 @@ _HEADER_BYTES = 8192  # in which the header of nearly every array of ours ends
 
 class DamagedError(ValueError):
     """A file is not what was written; the message says in a few words why."""
-
-
-class Header(NamedTuple):
-    """What an array file says of itself."""
-
-    about: dict[str, Any]
-    shape: tuple[int, ...]
-    checksum: str
 
 
 def to_bytes(values: NDArray[np.float32], about: Mapping[str, Any]) -> bytes:
@@ -53,18 +45,18 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
     Raises:
         DamagedError: If a bit of either is not what was written.
     """
-    header = header_of(lambda n: content[:n], len(content))
+    about, _, checksum = header_of(lambda n: content[:n], len(content))
     try:
         values: NDArray[np.float32] = load(content)[_ARRAY]
     except SafetensorError as error:
         raise DamagedError(f"not an array file: {error}") from error
-    if _checksum(header.about, values) != header.checksum:
+    if _checksum(about, values) != checksum:
         raise DamagedError("the checksum differs")
-    return header.about, values
+    return about, values
 
 
-def header_of(read: Callable[[int], bytes], n_bytes: int) -> Header:
-    """What an array says of itself; of the values, only the length is checked.
+def header_of(read: Callable[[int], bytes], n_bytes: int) -> tuple[dict[str, Any], tuple[int, ...], str]:
+    """The description of an array, its shape and its checksum; of the values, only the length is checked.
 
     Args:
         read: Gives so many of its first bytes; asked for those to the end of the header, mostly at once.
@@ -91,7 +83,7 @@ def header_of(read: Callable[[int], bytes], n_bytes: int) -> Header:
         raise DamagedError("its header is not one of ours")
     if length != n_bytes:
         raise DamagedError(f"{length} bytes long when written, {n_bytes} now")
-    return Header(about, shape, checksum)
+    return about, shape, checksum
 
 
 def _json(content: bytes) -> Any:

@@ -6,21 +6,18 @@ to its place, and an object store takes an object in one piece. So no locks are 
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote
 
 from prune_heads.errors import StoreError, first_line
 from prune_heads.files import write_bytes
 
-T = TypeVar("T")
 _PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
 """Named like a file that an interrupted writer leaves, so that clearing takes it."""
-_AT_ONCE = 16  # readings under way together; each takes tens of milliseconds, most of them waiting
 
 
 class Objects:
@@ -65,10 +62,6 @@ class Objects:
             StoreError: If we may not.
         """
         return 0, 0
-
-    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """What a function that reads gives for each name, in order; several at once where that is faster."""
-        return map(function, names)
 
     def check_writable(self) -> None:
         """Put an object and remove it, before long work.
@@ -172,7 +165,8 @@ class Remote(Objects):
             self.files.invalidate_cache()  # others write there too
             found = self.files.find(start, detail=True)
         sizes = {path.removeprefix(self.root).lstrip("/"): about["size"] for path, about in sorted(found.items())}
-        return {name: size for name, size in sizes.items() if _matches(name.split("/"), parts)}
+        of_depth = {name: size for name, size in sizes.items() if name.count("/") == len(parts) - 1}
+        return {name: size for name, size in of_depth.items() if all(map(re.fullmatch, parts, name.split("/")))}
 
     def remove(self, pattern: str) -> tuple[int, int]:
         """See `Objects`; many by one request where the file system can."""
@@ -187,11 +181,6 @@ class Remote(Objects):
                     with suppress(FileNotFoundError):
                         self.files.rm_file(path)
         return len(sizes), sum(sizes.values())
-
-    def each(self, function: Callable[[str], T], names: Iterable[str]) -> Iterator[T]:
-        """See `Objects`."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from pool.map(function, names)
 
     @contextmanager
     def _telling(self, what: str, *passed: type[Exception]) -> Iterator[None]:
@@ -238,14 +227,11 @@ def objects_at(place: Path | str | None) -> Objects:
 def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
     """What matches below a folder; of the folders on the way, each after what is in it."""
     first, *rest = parts
-    literal = re.escape(first) == first
-    for path in [folder / first] if literal else _listed(folder):
-        if not re.fullmatch(first, path.name):
-            continue
+    paths = [folder / first] if re.escape(first) == first else _listed(folder)
+    for path in [path for path in paths if re.fullmatch(first, path.name)]:
         if rest and path.is_dir():
             yield from _matching(path, rest)
-            yield path
-        elif not rest and (not literal or path.exists()):
+        if path.is_dir() if rest else os.path.lexists(path):
             yield path
 
 
@@ -270,10 +256,6 @@ def _size(path: Path) -> int | None:
         return None
     except OSError:  # a link that leads to itself: whoever reads it is told
         return path.lstat().st_size
-
-
-def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
-    return len(name) == len(pattern) and all(map(re.fullmatch, pattern, name))
 
 
 def _shown(url: str) -> str:

@@ -9,6 +9,7 @@ size, device and library.
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from prune_heads.store import journal
 from prune_heads.store.arrays import SUFFIX, DamagedError, from_bytes, header_of, to_bytes
 from prune_heads.store.objects import is_url, objects_at
 
+_AT_ONCE = 16  # readings under way together; of an object store each takes tens of milliseconds, most of them waiting
 FORMAT = 2  # part of every key: an entry of another format is one that is not there
 
 _NAME = rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}"
@@ -131,8 +133,9 @@ class PredictionStore:
             StoreError: If the store is no folder, or may not be read.
         """
         sizes = self.objects.find(_ENTRIES)
-        found = self.objects.each(lambda name: self._entry(name, sizes[name], thorough), sizes)
-        return (entry for entry in found if entry is not None)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = pool.map(lambda name: self._entry(name, sizes[name], thorough), sizes)
+            yield from (entry for entry in found if entry is not None)
 
     def verify(self) -> list[Entry]:
         """The damaged entries; reads everything."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import chain, combinations, groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.descriptors import Head, named_blocks
@@ -16,7 +18,15 @@ from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
-from prune_heads.statistics import N_RESAMPLES, PairedTest, benjamini_hochberg, compare_paired, correlate, holm
+from prune_heads.statistics import (
+    N_RESAMPLES,
+    PairedTest,
+    benjamini_hochberg,
+    compare_paired,
+    correlate,
+    holm,
+    metric_interval,
+)
 from prune_heads.studies.setup import identify, identify_split, load_split, load_splits, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
 
@@ -27,15 +37,22 @@ FLIP_SAMPLE = 64
 """Examples, the first of the split, on which a reduced precision is compared with float32."""
 
 
-class Ablated(NamedTuple):
-    """The ablations of one kind on one split."""
+class Measured:
+    """What a model answers on a split under masks; what is asked for twice is computed once."""
 
-    predictions: Predictions
-    options: Ablation
-    masks: Mapping[Head, HeadMask]
-    """The mask that asks about each head."""
-    kept: Mapping[HeadMask, Kept]
-    """What is kept under each of them, and without a mask."""
+    def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int, **how: Any) -> None:
+        """Under masks that hold the heads that are gone; `seed` is of the bootstrap, `how` as for `predict_masks`."""
+        self.predictions, self.kept = predictions, predict_masks(predictions, masks, **how)
+        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))
+        """The headline metric."""
+        self.interval = cache(
+            lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
+        )
+        """Its 95% interval, by the bootstrap."""
+
+    def answers(self, mask: HeadMask) -> NDArray[Any]:
+        """What is predicted."""
+        return self.predictions.answers(self.kept[mask])
 
 
 # long: one study from its options to its record, a stage a paragraph
@@ -92,7 +109,7 @@ def ablate(
         if each in every:
             each.warn_if_below_chance(found[each].kept[each.gone])
     study.lap("ablate")
-    tables = [table(found[each], found[choosing] if choosing else None) for each in every]
+    tables = [table(options, found[each], found[choosing] if choosing else None) for each in every]
     correlations = [
         {"first": a["split"], "second": b["split"], **correlate([*chain(*a["delta"])], [*chain(*b["delta"])])}
         for a, b in combinations(tables, 2)
@@ -100,7 +117,7 @@ def ablate(
     study.lap("statistics")
     flipped = None
     if setup.dtype != "float32" and subject.objective.chooses:
-        flipped = count_flips(setup, found[every[0]], reporter)
+        flipped = count_flips(setup, options, found[every[0]], reporter)
         study.lap("float32 sample")
     labels = subject.task.spec.labels
     return study.record(
@@ -136,7 +153,7 @@ def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask
     )
 
 
-def ablated(predictions: Predictions, options: Ablation) -> Ablated:
+def ablated(predictions: Predictions, options: Ablation) -> Measured:
     """The ablations of one kind on one split.
 
     Raises:
@@ -145,26 +162,25 @@ def ablated(predictions: Predictions, options: Ablation) -> Ablated:
         PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
     """
     predictions.check_defined()
-    masks = masks_of(predictions, options)
-    wanted = [predictions.gone, *masks.values()]
-    kept = predict_masks(predictions, wanted, memory=options.memory, compiled=options.compiled)
-    return Ablated(predictions, options, masks, kept)
+    wanted = [predictions.gone, *masks_of(predictions, options).values()]
+    return Measured(predictions, wanted, options.seed, memory=options.memory, compiled=options.compiled)
 
 
-def table(found: Ablated, chosen: Ablated | None = None) -> dict[str, Any]:
+def table(options: Ablation, found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
     """One split's table: metric and difference of each head, its interval, and p-values before and after correction.
 
     The bootstrap is fine enough for the smallest p to survive a correction over all heads.
 
     Args:
-        found: The ablations on the split.
+        options: Which ablations.
+        found: What is measured under them.
         chosen: The same ablations on other examples, by which each layer's best head is picked.
     """
-    predictions, options, masks, kept = found
-    base = predictions.answers(kept[predictions.gone])
+    predictions = found.predictions
+    masks, base = masks_of(predictions, options), found.answers(predictions.gone)
     how = {"seed": options.seed, "n_resamples": max(N_RESAMPLES, int(1.5 * len(masks) / ALPHA))}
     tests = {
-        head: compare_paired(predictions.measure, base, predictions.answers(kept[mask]), predictions.references, **how)
+        head: compare_paired(predictions.measure, base, found.answers(mask), predictions.references, **how)
         for head, mask in masks.items()
     }
     p_values = [test.p_value for test in tests.values()]
@@ -178,11 +194,11 @@ def table(found: Ablated, chosen: Ablated | None = None) -> dict[str, Any]:
         "split": predictions.split.name,
         "kind": options.kind,
         "metric": predictions.metric,
-        "base": predictions.metric_of(kept[predictions.gone]),
+        "base": found.value(predictions.gone),
         "n_examples": len(predictions.references),
         "numbering": NUMBERING,
         "blocks": [block.describe() for block in predictions.subject.blocks],
-        "value": cells([predictions.metric_of(kept[mask]) for mask in masks.values()]),
+        "value": cells([found.value(mask) for mask in masks.values()]),
         "delta": cells([test.value for test in tests.values()]),
         "low": cells([test.low for test in tests.values()]),
         "high": cells([test.high for test in tests.values()]),
@@ -190,15 +206,14 @@ def table(found: Ablated, chosen: Ablated | None = None) -> dict[str, Any]:
         "p_adjusted": {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())},
         "test": next(iter(tests.values())).test,
         "alpha": ALPHA,
-        "best": None if chosen is None else _best(tests, chosen),
+        "best": None if chosen is None else _best(options, tests, chosen),
     }
 
 
-def _best(tests: Mapping[Head, PairedTest], chosen: Ablated) -> list[dict[str, Any]]:
+def _best(options: Ablation, tests: Mapping[Head, PairedTest], chosen: Measured) -> list[dict[str, Any]]:
     """Each layer's head that is best where it is chosen, and what it is worth here; corrected over the layers."""
-    predictions, _, masks, kept = chosen
-    base = predictions.metric_of(kept[predictions.gone])
-    there = {head: predictions.metric_of(kept[mask]) - base for head, mask in masks.items()}
+    predictions, base = chosen.predictions, chosen.value(chosen.predictions.gone)
+    there = {head: chosen.value(mask) - base for head, mask in masks_of(predictions, options).items()}
     names, rows = predictions.gone.n_heads.names(), list[dict[str, Any]]()
     for block, group in groupby(tests, key=lambda head: head[0]):
         heads = list(group)
@@ -224,22 +239,13 @@ def _best(tests: Mapping[Head, PairedTest], chosen: Ablated) -> list[dict[str, A
     return [{**row, "p_holm": by_holm, "p_bh": by_bh} for row, (by_holm, by_bh) in zip(rows, adjusted, strict=True)]
 
 
-def count_flips(setup: Setup, found: Ablated, reporter: Reporter) -> dict[str, Any]:
-    """How many predictions of the first examples differ from those of float32.
-
-    Args:
-        setup: In the reduced precision; of an objective that `chooses`.
-        found: Under each mask, in the reduced precision.
-        reporter: Told about stages and notes.
-
-    Raises:
-        PruneHeadsError: See `predict_masks`.
-    """
+def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Reporter) -> dict[str, Any]:
+    """How many predictions of the first examples differ from those of float32, of an objective that `chooses`."""
     n = min(FLIP_SAMPLE, len(found.predictions.references))
     exact, split = replace(setup, dtype="float32"), found.predictions.split.name
     subject = load_subject(exact, reporter)
     sample = predictions_of(exact, subject, subject.task.load(split, n), reporter)
-    wanted = predict_masks(sample, list(found.kept), memory=found.options.memory)
+    wanted = predict_masks(sample, list(found.kept), memory=options.memory)
     return {
         "dtype": setup.dtype,
         "split": split,

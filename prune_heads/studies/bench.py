@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from prune_heads.budget import budget
 from prune_heads.checkpoints import use_onednn
-from prune_heads.checkpoints.language_model import objective_of
+from prune_heads.checkpoints.head import objective_of
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.errors import DataError, UnfitError
 from prune_heads.evaluation import Subject
@@ -84,13 +84,8 @@ def bench(
 ) -> dict[str, Any]:
     """Examples per second of each side, ratios to the original in each run, and the ceiling of each gain.
 
-    Args:
-        subject: Its model loses the heads of the mask.
-        original: What `original_of` gives.
-        mask: Heads to mask and to remove.
-        split: Whose texts are run.
-        options: Batch sizes, fixed length and runs.
-        reporter: Told about stages and notes.
+    The heads of the mask leave the model of the subject; `original` is what `original_of` gave before. The texts of the
+    split are run.
 
     Returns:
         parameters (before, pruned), length, shortest_seconds, and rows, one a kind of lengths and batch size: lengths,

@@ -3,14 +3,11 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prune_heads.ablation import predict_masks
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
@@ -21,7 +18,8 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Admit, Study, anyone
 from prune_heads.selection import alone, lowest_first, select, step_counts
-from prune_heads.statistics import area_under_curve, correlate, metric_interval
+from prune_heads.statistics import area_under_curve, correlate
+from prune_heads.studies.ablating import Measured
 from prune_heads.studies.scoring import examples_to_score_on, note_oracle, score
 from prune_heads.studies.setup import identify, identify_split, load_splits, load_subject, predictions_of
 from prune_heads.surgery import removed_heads
@@ -29,52 +27,17 @@ from prune_heads.surgery import removed_heads
 _BAND = (0.025, 0.975)
 """What several draws are summed up by: 95% of them."""
 
-
-class Order(NamedTuple):
-    """What a criterion says of the heads of a model, and the masks that follow from it."""
-
-    criterion: str | None
-    """As records name it; None for scores of unknown origin."""
-    estimator: str | None
-    """None for a criterion that has none."""
-    scored_on: str | None
-    """The split; None for a criterion that looks at none."""
-    rescored: bool
-    scores: HeadScores
-    """Of all heads, before any is pruned; of several draws, the first."""
-    draws: Sequence[Sequence[HeadMask]]
-    """The masks at each step of the curve; one draw, but for the criterion `random`."""
-
-
-class Measured:
-    """What a model answers on a split under the masks of curves; what is asked for twice is computed once."""
-
-    def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int) -> None:
-        """Under masks that hold the heads that are gone; `seed` is of the bootstrap."""
-        self.predictions, self.kept = predictions, predict_masks(predictions, masks)
-        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))
-        """The headline metric."""
-        self.interval = cache(
-            lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
-        )
-        """Its 95% interval, by the bootstrap."""
-
-    def answers(self, mask: HeadMask) -> NDArray[Any]:
-        """What is predicted."""
-        return self.predictions.answers(self.kept[mask])
+Order = tuple[dict[str, Any], HeadScores, Sequence[Sequence[HeadMask]]]
+"""What records say of how heads are put in order (`criterion`, `estimator`, `scored_on`, `rescored`), the scores of all
+heads before any is pruned, and the masks at each step of the curve: of one draw, but for the criterion `random`."""
 
 
 # long: one study from its options to its record, a stage a paragraph
 def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
     """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
 
-    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
-
-    Args:
-        setup: Model, task, conditions and store.
-        options: Which criteria, where.
-        reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again. Arguments as for
+    `ablate`.
 
     Raises:
         DataError: If the metric is undefined on a split.
@@ -104,7 +67,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = 
     study.lap("load")
     orders = [order_of(subject, options, name, examples.get(name), going) for name in options.criterion]
     study.lap("score")
-    masks = [mask for order in orders for draw in order.draws for mask in draw]
+    masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
     measured = []
     for each in every:
         measured.append(Measured(each, masks, options.seed))
@@ -113,7 +76,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = 
     lines = [line_of(order, measured, options.steps) for order in orders]
     study.lap("statistics")
     there = ~np.concatenate((going - every[0].gone).keep())
-    scored = [(order.criterion, order.scores.flat()[there]) for order in orders if order.criterion != "random"]
+    scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
     return study.record(
         subject.device,
         task=subject.task.spec.name,
@@ -195,14 +158,15 @@ def order_of(subject: Subject, options: Curves, criterion: str, examples: Predic
         drawn = [score(subject, replace(scoring, seed=scoring.seed + i)).scores for i in others]
         draws = [lowest_first(each, gone, n_steps, among=going) for each in (first, *drawn)]
     asked = scoring.configuration()
-    on = None if examples is None else examples.split.name
-    return Order(asked["criterion"], asked["estimator"], on, rescored, first, draws)
+    about = {"criterion": asked["criterion"], "estimator": asked["estimator"], "rescored": rescored}
+    return {**about, "scored_on": None if examples is None else examples.split.name}, first, draws
 
 
 def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[str, Any]:
     """One criterion's curve on every split: a single draw with intervals, or the mean of several and their band."""
+    about, scores, draws = order
     points = []
-    for step, masks in enumerate(zip(*order.draws, strict=True)):
+    for step, masks in enumerate(zip(*draws, strict=True)):
         for each in measured:
             point = point_of(each, masks[0], step, n_steps)
             if len(masks) == 1:
@@ -213,16 +177,8 @@ def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[st
                 mean = statistics.mean(values)  # exact: of equal numbers it is the number
                 point |= {"value": mean, "heads_pruned": None}
             points.append({**point, "low": low, "high": high})
-    return {
-        "criterion": order.criterion,
-        "estimator": order.estimator,
-        "rescored": order.rescored,
-        "n_draws": len(order.draws),
-        "scored_on": order.scored_on,
-        "scores": None if len(order.draws) > 1 else order.scores.to_json()["scores"],
-        "areas": areas(points),
-        "points": points,
-    }
+    shown = scores.to_json()["scores"] if len(draws) == 1 else None
+    return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
 
 
 def point_of(measured: Measured, mask: HeadMask, step: int, n_steps: int) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, running_sum
 from prune_heads.options import Comparison, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import Admit, Study, anyone
 from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate
-from prune_heads.studies.curves import Measured, areas, point_of
+from prune_heads.studies.ablating import Measured
+from prune_heads.studies.curves import areas, point_of
 from prune_heads.studies.scoring import examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_split, load_split, load_subject, predictions_of
 
@@ -29,13 +29,8 @@ def compare_estimators(
     """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
-    normalised.
-
-    Args:
-        setup: Model, task, conditions and store. Its batch size is that of the estimator `batch`.
-        options: How many examples and steps. The curves are measured on the task's first split to report on.
-        reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
+    normalised. The curves are measured on the task's first split to report on. The batch size of the setup is that of
+    the estimator `batch`. Arguments as for `ablate`.
 
     Raises:
         DataError: If the metric is undefined on the split.
@@ -68,22 +63,14 @@ def compare_estimators(
     measured = Measured(predictions, masks, options.seed)
     predictions.warn_if_below_chance(measured.kept[gone])
     study.lap("evaluate")
-
-    def answers(order: list[HeadMask]) -> list[Any]:
-        return [measured.answers(mask) for mask in order]
-
     lines = []
     for name, order in orders.items():
         points = [point_of(measured, mask, step, options.steps) for step, mask in enumerate(order)]
+        first, second = ([measured.answers(mask) for mask in masks] for masks in (orders[REFERENCE], order))
+        counts, half = [len(mask) for mask in order], halves[name]
         difference = compare_areas(
-            predictions.measure,
-            [len(mask) for mask in order],
-            answers(orders[REFERENCE]),
-            answers(order),
-            predictions.references,
-            seed=options.seed,
+            predictions.measure, counts, first, second, predictions.references, seed=options.seed
         )
-        half = halves[name]
         lines.append(
             {
                 "estimator": name,
@@ -96,16 +83,11 @@ def compare_estimators(
         )
     there = np.concatenate(gone.keep())
     pairs = []
-    for first, second in combinations(scores, 2):
-        chosen, also = (halves[name].pruned - gone.pruned for name in (first, second))
-        pairs.append(
-            {
-                "first": first,
-                "second": second,
-                **correlate(scores[first].flat()[there], scores[second].flat()[there]),
-                "overlap": len(chosen & also) / len(chosen) if chosen else None,
-            }
-        )
+    for a, b in combinations(scores, 2):
+        agreement = correlate(scores[a].flat()[there], scores[b].flat()[there])
+        chosen, also = (halves[name].pruned - gone.pruned for name in (a, b))
+        overlap = len(chosen & also) / len(chosen) if chosen else None
+        pairs.append({"first": a, "second": b, **agreement, "overlap": overlap})
     study.lap("statistics")
     return study.record(
         subject.device,

@@ -25,12 +25,12 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.padding import n_positions
-from prune_heads.probe import compared, prove_gates
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study, admission
 from prune_heads.studies.pruning import chosen, going_together
 from prune_heads.studies.setup import identify_model, load_model
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
+from prune_heads.verification import compared, prove_gates
 
 Batches = Sequence[Mapping[str, Tensor]]
 Logits = list[NDArray[np.float32]]
@@ -67,14 +67,15 @@ def _onnx(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Pat
 
 
 class Target(NamedTuple):
-    """What a model can be written as."""
+    """What a model can be written as.
+
+    `write(model, heads to prune, batches, folder)` gives the model as written, and what the file gives for each batch.
+    Its logits may be so far from the model's own, of the largest logit or of 1. The libraries must be installed.
+    """
 
     write: Callable[[PreTrainedModel, HeadMask, Batches, Path], tuple[PreTrainedModel, Logits]]
-    """(model, heads to prune, batches, folder) -> the model as written, and what the file gives for each batch."""
     tolerance: float
-    """How far its logits may be from the model's own, of the largest logit or of 1."""
     libraries: tuple[str, ...] = ()
-    """What must be installed besides."""
 
 
 TARGETS: Mapping[str, Target] = {"dense": Target(_dense, 1e-5), "onnx": Target(_onnx, 1e-4, ONNX_LIBRARIES)}
@@ -84,10 +85,7 @@ TARGETS: Mapping[str, Target] = {"dense": Target(_dense, 1e-5), "onnx": Target(_
 def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[str, Any]:
     """Write a checkpoint for other software into a folder, with its tokenizer, its configuration and a record.
 
-    Args:
-        options: The model, what it is written as, and which heads go besides those that are gone.
-        reporter: Told about notes.
-        folder: There whole or not at all.
+    The folder is there whole or not at all.
 
     Raises:
         ExportError: If the extra is missing, or what was written does not compute what the model computes.
@@ -132,11 +130,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
 def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -> dict[str, Any]:
     """Write the model into the folder, without the heads named, and compare what it gives on random texts.
 
-    Args:
-        classifier: With or without removed heads; it stays as it is.
-        named: Heads to prune besides those that are gone.
-        target: Key of `TARGETS`.
-        folder: Exists; is worth nothing if this raises.
+    The model stays as it is; heads may be gone from it already. The folder exists, and is worth nothing if this raises.
 
     Returns:
         libraries {name: version}, parameters (before, after), tolerance, largest_difference, and checks, one row a

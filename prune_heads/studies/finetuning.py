@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-from prune_heads.checkpoints import Checkpoint, Learned, fingerprint, load_checkpoint, write_pruned, write_tokenizer
+from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint, write_pruned, write_tokenizer
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
@@ -35,12 +35,8 @@ def finetune(
 ) -> tuple[Checkpoint, Record]:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
-    Args:
-        setup: Model, task and conditions.
-        recipe: How.
-        work: Where a killed process goes on; see `train`.
-        reporter: Told about stages and notes.
-        admit: Called with the identity before the long work; it may refuse by raising.
+    A killed process goes on in `work`; see `train`. `admit` is called with the identity before the long work; it may
+    refuse by raising.
 
     Raises:
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
@@ -57,7 +53,7 @@ def finetune(
     if setup.dtype == "float16" and device.type == "cpu":
         raise PruneHeadsError("--dtype float16 needs a GPU to train on; take bfloat16 or float32 on a CPU")
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
-    learned, trust = Learned(task.spec.labels, objective.problem), setup.trust_remote_code
+    learned, trust = (task.spec.labels, objective.problem), setup.trust_remote_code
     start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
     for note in start.notes:
         reporter.note(note)

@@ -20,11 +20,11 @@ from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice
 from prune_heads.options.choices import Mode
 from prune_heads.predictions import Predictions
-from prune_heads.probe import apart, compared, prove_gates
 from prune_heads.progress import Reporter
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
 from prune_heads.surgery import remove_heads, zero_heads
+from prune_heads.verification import apart, compared, prove_gates
 
 SURGERY = {"zero": zero_heads, "remove": remove_heads}
 

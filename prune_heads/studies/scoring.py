@@ -108,7 +108,7 @@ def score(
     asked = Examples(
         subject.model, examples, masked, scoring.estimator, scoring.seed, None if spread is None else spread.gradients
     )
-    scores = NORMALIZERS[scoring.normalize].apply(criterion.score(asked))
+    scores = NORMALIZERS[scoring.normalize].score(criterion.score(asked))
     return ScoreResult(
         scoring,
         criterion,

@@ -136,7 +136,7 @@ class _Begin:
     splits: tuple[Split, ...]
     keys: tuple[PredictionKey, ...]  # what the one who asks calls the predictions of each split without a mask
 
-    def __call__(self, threads: int) -> Callable[[_Part], tuple[Any, list[str], str]]:
+    def __call__(self, threads: int, number: int) -> Callable[[_Part], tuple[Any, list[str], str]]:
         os.environ.pop("OMP_NUM_THREADS", None)  # Ray's; a small model takes one thread, as it does alone
         torch.set_num_threads(threads)
         reporter = Reporter()

@@ -12,7 +12,6 @@ from prune_heads.coverage.mixing import mixers
 from prune_heads.errors import HeadDescriptorError, RunError
 from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import random_scores
 from prune_heads.options import Bench, Choice, Masked, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -197,7 +196,8 @@ def time_heads(
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     gone, original = removed_heads(subject.model), original_of(subject)
     together = going_together(original, choice, "remove", reporter)
-    by = read_scores(options.scores, gone.n_heads) if options.scores else random_scores(gone.n_heads, options.seed)
+    drawn = HeadScores.from_flat(np.random.default_rng(options.seed).random(gone.n_total), gone.n_heads)
+    by = read_scores(options.scores, gone.n_heads) if options.scores else drawn
     mask = chosen(choice, gone, by, together)
     if not mask:
         raise HeadDescriptorError(

@@ -93,7 +93,7 @@ def train(
 
     Args:
         task: A name in `prune_heads.tasks.spec.MINI`.
-        output_dir: Folder to write to; made if it is not there.
+        output_dir: New or empty.
         seed: Of the initial weights and of the order of the examples.
         n_epochs: How many; None: as many as for the shipped checkpoint.
         examples: Epoch (from 0) -> its examples, as many for each; None: the shipped training split, in another order
@@ -101,7 +101,6 @@ def train(
         progress: Called after each epoch.
 
     Raises:
-        TaskError: There is no such task.
         CheckpointError: The folder holds something already.
         RunError: The folder cannot be written.
     """

@@ -47,16 +47,10 @@ def train(
     *,
     dtype: str = "float32",
 ) -> list[dict[str, Any]]:
-    """Fine-tune the subject's model in place.
+    """Fine-tune the subject's model in place on the batches, and measure the splits after each epoch.
 
-    Args:
-        subject: The model, in float32, on its task.
-        batches: The training examples.
-        splits: What is measured after each epoch.
-        recipe: How.
-        work: A folder for what a killed process goes on from; what is to be kept lands in its `kept`.
-        reporter: Told about progress, and of a start from the middle.
-        dtype: Precision of the products (autocast); weights stay in float32.
+    A killed process goes on from what is in `work`; what is to be kept lands in its `kept`. `dtype` is the precision of
+    the products (autocast); weights are and stay in float32.
 
     Returns:
         One entry an epoch: `epoch`, `step`, the mean training `loss` and the `metrics` by split.

@@ -67,7 +67,6 @@ def test_every_family_is_exact(model_type, attention):
     assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("broadcast", [True, False])
 @pytest.mark.parametrize("position", ["first", None])
 @pytest.mark.parametrize(
     ("model_type", "layers", "attention"),
@@ -77,11 +76,11 @@ def test_every_family_is_exact(model_type, attention):
         ("bert", "bert.encoder.layer", None),
     ],
 )
-def test_every_way_is_exact(broadcast, position, model_type, layers, attention):
+def test_every_way_is_exact(position, model_type, layers, attention):
     model, inputs = tiny_model(model_type), tiny_inputs()
     masks = masks_of(model)
     shared = attention and tuple(f"{layers}.{i}.{attention}" for i in range(3))
-    way = Plan(f"{model_type}.embeddings", broadcast, position, None, shared)
+    way = Plan(f"{model_type}.embeddings", position, None, shared)
     got = together(model, inputs, masks, way)
     assert (got - one_at_a_time(model, inputs, masks)).abs().max() <= TOLERANCE
 

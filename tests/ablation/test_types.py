@@ -13,10 +13,9 @@ from prune_heads.surgery import removed_heads
 ONE_AT_A_TIME = {
     "layers that share weights": ["albert"],
     "a decoder's layer attends twice": [
-        *("bart", "bigbird_pegasus", "mbart", "mt5", "mvp", "plbart", "t5", "t5gemma", "t5gemma2", "umt5")
+        *("bart", "bigbird_pegasus", "mbart", "mt5", "mvp", "plbart", "t5", "t5gemma", "umt5")
     ],
     "W_O is not called as a module": ["xlnet"],
-    "layers that could not be shared exactly": ["bloom", "deberta", "deberta-v2", "flaubert", "xlm"],
 }
 GATED = [row["type"] for row in committed_table()["models"] if row["gate"] and row["classifier"]]
 

@@ -45,7 +45,7 @@ def numbers(folder):
     return {(name, key): record[key] for name, record in records.items() for key in record if key not in own}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_kills_at_random_moments_end_in_the_same_bytes(words, invoke, tmp_path):
     names = ("figure6", "table6")
     quiet, begun = words("quiet"), time.monotonic()

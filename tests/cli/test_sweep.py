@@ -147,7 +147,7 @@ def test_ray_gives_the_same_records(spec, whole, tmp_path):
     assert records(tmp_path / "ray") == records(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_sweep_that_is_killed_ends_in_the_same_bytes(spec, whole, tmp_path, invoke):
     killed = tmp_path / "killed"
     words = (spec(), "--output", killed, "--kills", 3, "--mean-seconds", 0.5, "--compare", whole, "--", "--retries", 1)

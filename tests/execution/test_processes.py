@@ -136,6 +136,7 @@ def test_what_chaos_must_find_it_finds(tmp_path):
     assert compare(tmp_path, tmp_path / "other") == (0, 0)
 
 
+@pytest.mark.slow
 def test_an_array_job_runs_every_trial_once_though_a_worker_is_killed(sweep, start, log, tmp_path):
     """Three that begin at once on a folder that is not there yet, and a fourth that dies in its first trial."""
     words = sweep("s", "--worker", sleep=0.05, n=60)
@@ -215,7 +216,7 @@ def test_ctrl_c_lets_the_running_trial_finish(sweep, start, log, hold, tmp_path)
     assert len(records(tmp_path / "s")) == 1
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_second_ctrl_c_stops_at_once_and_the_next_run_takes_over(jobs, sweep, start, log, hold, tmp_path):
     """Of one process, and of two beside the one that started them; the terminal sends the signal to all."""
     words = sweep("s", "--jobs", str(jobs), n=4)

@@ -225,7 +225,7 @@ def test_jobs_share_threads_and_the_gpus_that_may_be_used(jobs, n_threads, share
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     pool = processes(jobs, threads=4, gpus=["7", "gpu-5"])(lambda: dict(os.environ), 9)
     for number in range(pool.n):
-        (there,) = pool.begin(number).args
+        there = pool.begin(number)
         assert there.get("OMP_NUM_THREADS") == n_threads
         assert there["CUDA_VISIBLE_DEVICES"] == shared[number % len(shared)]
     assert pool.n == jobs

@@ -92,7 +92,7 @@ def masked_of_translation():
     tables = [
         {"split": split, "n_examples": 9, "base": 0.36, "alpha": 0.01, "test": "paired bootstrap", "blocks": blocks}
         | {"delta": grid, "low": grid, "high": grid, "p_value": p_values}
-        | {"value": [[0.36 + delta for delta in row] for row in grid]}
+        | {"value": [[0.36 + delta for delta in row] for row in grid], "p_adjusted": {}}
         for split, grid in grids.items()
     ]
     pair = {"first": "validation", "second": "mismatched", "n_heads": 12}

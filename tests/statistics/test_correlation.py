@@ -30,9 +30,9 @@ def test_pearson_has_fishers_interval():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(12, 12))
     b = a + rng.normal(size=(12, 12))
-    got = correlate(a, b, confidence=0.99)["pearson"]
+    got = correlate(a, b)["pearson"]
     r = np.corrcoef(a.ravel(), b.ravel())[0, 1]
-    half = scipy.stats.norm.ppf(0.995) / np.sqrt(141)
+    half = scipy.stats.norm.ppf(0.975) / np.sqrt(141)
     assert got["value"] == pytest.approx(r)
     assert (got["low"], got["high"]) == pytest.approx((np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)))
 

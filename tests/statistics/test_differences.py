@@ -157,13 +157,6 @@ def test_a_function_of_the_seed(name):
     )
 
 
-def test_a_wider_confidence_gives_a_wider_interval():
-    data = population("f1", np.random.default_rng(0), 200)
-    narrow, wide = (compare_paired("f1", *data, seed=0, confidence=c) for c in (0.8, 0.99))
-    assert wide.low < narrow.low < narrow.high < wide.high
-    assert wide.p_value == narrow.p_value
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_predictions(name):
     first, _, truth = population(name, np.random.default_rng(0), 20)

@@ -241,6 +241,7 @@ def test_f1_wants_two_labels_in_the_files(tmp_path):
         load(own("f1", validation=path))
 
 
+@pytest.mark.slow
 def test_local_sources_and_metrics_use_no_network_and_leave_no_file(tmp_path):
     """In a process of its own, for the libraries read their settings when they are imported."""
     write_csv(tmp_path / "a.csv", "text,label", "x,a", "y,b")

@@ -1,9 +1,10 @@
 """Curves: the metric against the share of heads pruned, by whatever was compared. One way to draw them all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from prune_heads.reporting.curves import Line, lines, pruned
 from prune_heads.reporting.figures import drawing
@@ -12,7 +13,6 @@ from prune_heads.reporting.sweep_results import seeds_sentence
 from prune_heads.reporting.words import metric_name, whose
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
@@ -25,31 +25,25 @@ _DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
 _BARS = "bars: 95% interval of the metric"
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """One line."""
+class _Curve(NamedTuple):
+    """One line; bars are intervals of its points."""
 
     name: str
-    x: Sequence[float]
-    """Share of heads pruned, in percent."""
+    x: Sequence[float]  # share of heads pruned, in percent
     y: Sequence[float]
-    number: int = 0
-    """Which colour and marker; lines of one number look alike in all panels."""
+    number: int = 0  # which colour and marker; lines of one number look alike in all panels
     bars: Range | None = None
     band: Range | None = None
-    colour: Any = None
-    """None for that of its number."""
+    colour: Any = None  # None for that of its number
 
 
-@dataclass(frozen=True)
-class _Panel:
+class _Panel(NamedTuple):
     """One pair of axes."""
 
     title: str
     metric: str
     curves: Sequence[_Curve]
-    of: str = "heads pruned"
-    """What the share is of."""
+    of: str = "heads pruned"  # what the share is of
 
 
 def curve_figure(record: Record) -> "Figure":
@@ -73,41 +67,31 @@ def criteria_figure(record: Record) -> "Figure":
 
 
 def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
-    """A panel a task, of `prune-heads curve` (paper, figure 6).
+    """A panel a task, of its models' lines of `prune-heads curve` (paper, figure 6).
 
-    Args:
-        by_task: Task -> a line a model; of several, e.g. fine-tunings by seed, their mean is drawn, with a band from
-            the lowest to the highest.
+    Of several, e.g. fine-tunings by seed, the mean is drawn, with a band from the lowest to the highest.
     """
     shown = []
     for task, same in by_task.items():
-        record = same[0].record
-        title = whose(record) if len(same) == 1 else f"{len(same)} models on {task}"
-        curve = _curve(same[0], same[0].label) if len(same) == 1 else _mean_of(same)
-        shown.append(_Panel(title, metric_name(record), [curve], pruned(record)))
+        first, is_alone = same[0], len(same) == 1
+        curve = _curve(first, first.label) if is_alone else _mean_of(same)
+        title = whose(first.record) if is_alone else f"{len(same)} models on {task}"
+        shown.append(_Panel(title, metric_name(first.record), [curve], pruned(first.record)))
     several = any(len(same) > 1 for same in by_task.values())
     return _drawn(shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if several else _BARS)
 
 
 def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
-    """A panel a training, a line an epoch, light to dark (paper, figure 5).
-
-    Args:
-        trainings: Name -> epoch -> line of `prune-heads curve`.
-    """
+    """A panel a training, a line of `prune-heads curve` an epoch, light to dark (paper, figure 5)."""
     import matplotlib
 
-    colours = matplotlib.colormaps["viridis_r"]
     shown = []
     for name, epochs in trainings.items():
-        curves = [
-            replace(
-                _curve(line, f"epoch {epoch}", i), bars=None, colour=colours(0.1 + 0.9 * i / max(1, len(epochs) - 1))
-            )
-            for i, (epoch, line) in enumerate(epochs.items())
-        ]
+        shades = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * np.arange(len(epochs)) / max(1, len(epochs) - 1))
+        curves = [_curve(line, f"epoch {epoch}", i) for i, (epoch, line) in enumerate(epochs.items())]
+        plain = [curve._replace(bars=None, colour=shade) for curve, shade in zip(curves, shades, strict=True)]
         record = next(iter(epochs.values())).record
-        shown.append(_Panel(f"{name} on {record['task']}", metric_name(record), curves))
+        shown.append(_Panel(f"{name} on {record['task']}", metric_name(record), plain))
     return _drawn(shown, has_base=False)
 
 
@@ -130,12 +114,7 @@ def estimator_curves(records: Sequence[Record]) -> "Figure":
 
 
 def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
-    """A panel a task, model and split; a line a criterion and whatever else varies.
-
-    Args:
-        name: Of the sweep.
-        rows: As `result_rows` gives them.
-    """
+    """A panel a task, model and split of a sweep; a line a criterion and whatever else varies in `result_rows`."""
     found = panels_of_sweep(rows)
     names = list(dict.fromkeys(line for panel in found for line in panel.lines))
     shown = []
@@ -152,7 +131,7 @@ def _curve(line: Line, name: str, number: int = 0) -> _Curve:
     if "low" not in line.points[0]:
         return plain
     ends = [point["low"] for point in line.points], [point["high"] for point in line.points]
-    return replace(plain, band=ends, colour="0.45") if line.about["n_draws"] > 1 else replace(plain, bars=ends)
+    return plain._replace(band=ends, colour="0.45") if line.about["n_draws"] > 1 else plain._replace(bars=ends)
 
 
 def _of_several(name: str, x: Sequence[float], values: Sequence[Sequence[float]], number: int = 0) -> _Curve:
@@ -180,7 +159,17 @@ def _drawn(
     with drawing(width, height, len(shown), n_columns) as (figure, every):
         for axes, panel in zip(every, shown, strict=True):
             for curve in panel.curves:
-                _draw(axes, curve)
+                i, colour = curve.number, f"C{curve.number}" if curve.colour is None else curve.colour
+                looks: dict[str, Any] = {
+                    "marker": _MARKERS[i % len(_MARKERS)],
+                    "markersize": max(3.0, 6.0 - 0.6 * i),
+                    "color": colour,
+                }
+                axes.plot(curve.x, curve.y, label=curve.name, linestyle=_DASHES[i % len(_DASHES)], **looks)
+                if curve.band is not None:
+                    axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
+                if curve.bars is not None:
+                    axes.vlines(curve.x, *curve.bars, color=colour, linewidth=1, alpha=0.5)
             for base in {curve.y[0] for curve in panel.curves} if has_base else ():
                 axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
             axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-2, 102))
@@ -196,15 +185,3 @@ def _drawn(
         elif foot:
             figure.supxlabel(foot, fontsize=8)
     return figure
-
-
-def _draw(axes: "Axes", curve: _Curve) -> None:
-    i = curve.number
-    colour = f"C{i}" if curve.colour is None else curve.colour
-    (line,) = axes.plot(curve.x, curve.y, label=curve.name, color=colour)
-    line.set_linestyle(_DASHES[i % len(_DASHES)])
-    line.set(marker=_MARKERS[i % len(_MARKERS)], markersize=max(3.0, 6.0 - 0.6 * i))
-    if curve.band is not None:
-        axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
-    if curve.bars is not None:
-        axes.vlines(curve.x, *curve.bars, color=colour, linewidth=1, alpha=0.5)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
-from prune_heads.reporting.ablation import CORRECTED, KINDS, differences
+from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows
 from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.words import interval, layer_names, metric_name, whose
 from prune_heads.studies.correlating import LOSS, SCORE
@@ -124,17 +124,15 @@ def ablation_maps(record: Record) -> "Figure":
     return figure
 
 
-def ablation_histogram(record: Record, of: str = "") -> "Figure":
+def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
     """How many heads leave which metric (paper, figure 1); a line at the metric of the whole model.
 
-    Args:
-        record: Of `prune-heads ablate`.
-        of: Whose heads they are where they are not all: ` of the encoder`.
+    Of all heads that were masked, or those of the encoder's self-attention.
     """
     tables = record["tables"]
     with drawing(6, 1.1 + 2.3 * len(tables), len(tables), sharex=True) as (figure, panels):
         for axes, table in zip(panels, tables, strict=True):
-            values = [value for row in table["value"] for value in row if value is not None]
+            values = [row["value"] for row in head_rows(table, "E:" if of_encoder else "")]
             n_examples = table["n_examples"] if record["headline"] == "accuracy" else None
             axes.hist(values, bins=_edges(values, table["base"], n_examples), color="#31688e")
             axes.axvline(table["base"], color="crimson", linewidth=1.4, label=f"all heads: {table['base']:.4f}")
@@ -143,6 +141,7 @@ def ablation_histogram(record: Record, of: str = "") -> "Figure":
             axes.legend(frameon=False, loc="best")
             axes.xaxis.set_tick_params(labelbottom=True)
         panels[-1].set_xlabel(f"{metric_name(record)} {KINDS[record['kind']]}")
+        of = " of the encoder's self-attention" if of_encoder else ""
         _name(figure, panels, _title(record) + of, [table["split"] for table in tables])
     return figure
 

@@ -1,6 +1,6 @@
 """Figures 3 to 6: how far one can prune, lowest score first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 import numpy as np
@@ -28,6 +28,7 @@ NOTICEABLE = 0.01
 
 _ROUNDED = "Shares are rounded down to whole heads."
 _FOUR = number(4)
+_UP_TO = "up to, %"
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
 _SHARES = (0, 20, 40, 60, 80)
 """Percent of the heads, for the table; the figure has all."""
@@ -48,7 +49,7 @@ def figure3(records: Records) -> Shown:
 
     def row(subject: str, order: str, reached: float | None, values: Mapping[float, float] = {}) -> Row:
         shown = {f"{percent:g}%": values.get(percent) for percent in percents}
-        return {"subject": subject, "order": order, "up to, %": reached, **shown}
+        return {"subject": subject, "order": order, _UP_TO: reached, **shown}
 
     rows = [
         row(f"{subject_of(line.record)}, {metric_name(line.record)}", line.label, prunable_percent(line), line.values)
@@ -63,26 +64,24 @@ def figure3(records: Records) -> Shown:
         for end, order in _REPLICATED.items():
             if near := _replicated(f"{task}_{end}", percents):
                 rows.append(row(f"replication: bert-base-uncased on {task}", order, None, near))
-    notes = (
+    note = (
         f"Up to: how many can go without a loss of {100 * NOTICEABLE:g} point; the paper says up to where there is no "
-        f"noticeable loss, and gives no other numbers. A replication ran the authors' code. {_ROUNDED}",
-        *precision_note(every),
+        f"noticeable loss, and gives no other numbers. A replication ran the authors' code. {_ROUNDED}"
     )
-    whose = f", {subject_of(every[0])}" if len(every) == 1 else ""
-    forms = {"up to, %": number(0), **{f"{percent:g}%": _FOUR for percent in percents}}
-    table = Table.of(f"Figure 3: the metric by heads pruned, lowest score first{whose}", rows, forms, notes)
-    orders = list(dict.fromkeys(line.label for line in drawn))
-    areas = []
+    forms = {_UP_TO: number(0), **{f"{percent:g}%": _FOUR for percent in percents}}
+    table = table_of("Figure 3: the metric by heads pruned, lowest score first", every, rows, forms, [note])
+    figures = {end: criteria_figure(record) for end, record in panels(every)}
+    if len(every) == 1:
+        return Shown(table, figures)
+    orders, areas = dict.fromkeys(line.label for line in drawn), []
     for record in every:
         there = {line.label: line for line in _first(record)}
-        areas.append(
-            {"subject": subject_of(record), "metric": metric_name(record)}
-            | {f"area, {o}": there[o].about["areas"][there[o].split] if o in there else None for o in orders}
-            | {f"50% pruned, {o}": there[o].values.get(50) if o in there else None for o in orders}
-        )
-    of_areas = {name: _FOUR for name in areas[0] if name not in ("subject", "metric")}
-    figures = {end: criteria_figure(record) for end, record in panels(every)}
-    return Shown(table, figures, Table.of("", areas, of_areas) if len(every) > 1 else None)
+        whole = {order: line.about["areas"][line.split] for order, line in there.items()}
+        half = {order: line.values.get(50) for order, line in there.items()}
+        kept = {f"area, {order}": whole.get(order) for order in orders}
+        kept |= {f"50% pruned, {order}": half.get(order) for order in orders}
+        areas.append({"subject": subject_of(record), "metric": metric_name(record), **kept})
+    return Shown(table, figures, Table.of("", areas, dict.fromkeys(kept, _FOUR)))
 
 
 def figure4(records: Records) -> Shown:
@@ -99,8 +98,7 @@ def figure4(records: Records) -> Shown:
         f"Measured: {metric_name(first)} on {first['data'][0]['n_examples']} examples of {kinds['E'].split}; "
         f"importance is estimated on {first['scored_on']['gradient']['n_examples']} of "
         f"{kinds['E'].about['scored_on']}. {_ROUNDED}",
-        "The paper says that encoder-decoder attention depends much more on having many heads: performance falls much "
-        "faster when heads of A are pruned (section 5). It gives no numbers for this figure.",
+        published()["figure4"]["said"],
     )
     title = "Figure 4: heads of each kind of attention pruned alone"
     table = table_of(title, [first], rows, dict.fromkeys(columns, _FOUR), notes)
@@ -122,11 +120,11 @@ def figure5(records: Records) -> Shown:
             rows.append(
                 {"model": name, "epoch": epoch}
                 | {f"{share}%": values.get(share) for share in _SHARES}
-                | {"up to, %": prunable_percent(line) if values[0] > values[100] else None}
+                | {_UP_TO: prunable_percent(line) if values[0] > values[100] else None}
                 | {"rank r with last": rank["value"]}
                 | {"95% interval": None if line is last or rank["low"] is None else (rank["low"], rank["high"])}
             )
-    forms = {f"{share}%": _FOUR for share in _SHARES} | {"up to, %": number(0), "rank r with last": number(2)}
+    forms = {f"{share}%": _FOUR for share in _SHARES} | {_UP_TO: number(0), "rank r with last": number(2)}
     forms["95% interval"] = INTERVAL
     theirs = published()["figure5"]
     shown = ", ".join(f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True))
@@ -135,8 +133,7 @@ def figure5(records: Records) -> Shown:
         f"first. Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not "
         "learned anything yet, so that it is no better than one without heads. Rank r: Spearman's, of the scores of "
         f"all heads with those after the last epoch. {_ROUNDED}",
-        f"Published: a translation model (IWSLT German to English, 6 layers of 8 heads), with BLEU {shown} epochs. The "
-        "paper finds that which heads matter is settled early, but not at once.",
+        f"Published: {theirs['of']}, with BLEU {shown} epochs. {theirs['said']}",
         *precision_note(records["curve"][:1]),
     )
     names = " and ".join(dict.fromkeys(record["task"] for record in records["curve"]))
@@ -149,10 +146,20 @@ def figure6(records: Records) -> Shown:
     by_task: dict[str, list[Line]] = {}
     for record in records["curve"]:
         by_task.setdefault(record["task"], []).append(_first(record)[0])
-    rows = [row for same in by_task.values() for row in _of_task(same)]
-    forms = {"whole": _FOUR, "its range": RANGE, "up to, %": number(0), "its range, %": RANGE}
-    if len(by_task) == len(records["curve"]):
-        rows = [{name: value for name, value in row.items() if forms.get(name) is not RANGE} for row in rows]
+    theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
+    several, rows = len(by_task) < len(records["curve"]), []
+    for task, same in by_task.items():
+        models = [(line.record["model"]["name"], [line]) for line in same]
+        first = same[0].record
+        for name, of_model in [*models, *([(f"mean of {len(same)}", same)] if len(same) > 1 else [])]:
+            wholes = [line.points[0]["value"] for line in of_model]
+            reached = [prunable_percent(line) for line in of_model]
+            row: Row = {"task": task, "model": name, "metric": metric_name(first), "whole": mean(wholes)}
+            ranges = [(min(values), max(values)) if len(of_model) > 1 else None for values in (wholes, reached)]
+            row |= {"its range": ranges[0]} if several else {}
+            row |= {"published up to, %": theirs.get("iwslt" if is_translation(first) else task), _UP_TO: mean(reached)}
+            rows.append(row | ({"its range, %": ranges[1]} if several else {}))
+    forms = {"whole": _FOUR, "its range": RANGE, _UP_TO: number(0), "its range, %": RANGE}
     also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, records["curve"])) else ""
     notes = (
         f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
@@ -162,28 +169,6 @@ def figure6(records: Records) -> Shown:
     )
     table = Table.of("Figure 6: how far one can prune on other tasks", rows, forms, notes)
     return Shown(table, {"": subjects_figure(by_task)})
-
-
-def _of_task(same: Sequence[Line]) -> Iterator[Row]:
-    """The rows of the models on one task."""
-    first = same[0].record
-    theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    before = theirs.get("iwslt" if is_translation(first) else first["task"])
-
-    def row(
-        model: str, whole: float, percent: float, ranges: Sequence[tuple[float, float] | None] = (None, None)
-    ) -> Row:
-        named = {"task": first["task"], "model": model, "metric": metric_name(first), "whole": whole}
-        reached = {"published up to, %": before, "up to, %": percent, "its range, %": ranges[1]}
-        return {**named, "its range": ranges[0], **reached}
-
-    wholes = [line.points[0]["value"] for line in same]
-    reached = [prunable_percent(line) for line in same]
-    for line, whole, percent in zip(same, wholes, reached, strict=True):
-        yield row(line.record["model"]["name"], whole, percent)
-    if len(same) > 1:
-        ranges = [(min(values), max(values)) for values in (wholes, reached)]
-        yield row(f"mean of {len(same)}", mean(wholes), mean(reached), ranges)
 
 
 def prunable_percent(line: Line) -> float:

@@ -139,7 +139,7 @@ def table4(records: Records) -> Shown:
     is_unknown = any(row["ceiling"] is None for row in record["rows"])
     note = (
         f"Examples a second at {record['length']} tokens, mean and deviation of {record['configuration']['runs']} "
-        f"runs. Published: bert-base-uncased on a GTX 1080 Ti; here: {share(record)}, on {machine}. The ceiling is "
+        f"runs. Published: {theirs['of']}; here: {share(record)}, on {machine}. The ceiling is "
         f"what fewer multiply-adds can give{'; it is not known for this type of model' if is_unknown else ''}."
     )
     return Shown(table_of("Table 4: speed without half of the heads", [record], rows, forms, [note]))

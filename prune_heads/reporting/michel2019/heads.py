@@ -1,125 +1,107 @@
 """Tables 1, 2, 3, 5 and 6, figures 1 and 2: what each head matters, and what one that is kept alone can do."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from prune_heads.paper import published
+from prune_heads.reporting.ablation import head_rows
 from prune_heads.reporting.figures.heads import ablation_histogram, ablation_scatter
-from prune_heads.reporting.michel2019.shown import (
-    SURE,
-    Record,
-    Records,
-    Row,
-    Shown,
-    is_translation,
-    marked,
-    panels,
-    subject_of,
-    table_of,
-)
+from prune_heads.reporting.michel2019 import shown
+from prune_heads.reporting.michel2019.shown import Record, Records, Row, Shown, is_translation, marked, subject_of
 from prune_heads.reporting.words import layer_names, metric_name
 from prune_heads.statistics import correlate
-from prune_heads.tables import INTERVAL, MARKED, POINTS, Cell, Table, number
+from prune_heads.tables import INTERVAL, MARKED, POINTS, Table, number
 
 _TWO = number(2)
 _OF_ENCODER = " of the encoder's self-attention"
 
 
+def _heads(record: Record, table: Mapping[str, Any]) -> list[Row]:
+    """The heads that were masked; of a translation, those of the encoder's self-attention."""
+    return list(head_rows(table, "E:" if is_translation(record) else ""))
+
+
 def table1(records: Records) -> Shown:
     """The difference that masking each head of the encoder's self-attention makes; published rows below ours."""
     (record,) = records["without-one"]
-    table = _encoder(record)["tables"][0]
-    theirs = published()["table1"]
-    significant = {(layer, head) for layer, head in theirs["significant"]}
-    grids: dict[str, list[list[Cell | None]]] = {
-        "here": [
-            [None if delta is None else marked(100 * delta, p < table["alpha"]) for delta, p in zip(*row, strict=True)]
-            for row in zip(table["delta"], table["p_value"], strict=True)
-        ],
-        "published": [
-            [marked(delta, (layer, head) in significant) for head, delta in enumerate(row, start=1)]
-            for layer, row in enumerate(theirs["delta"], start=1)
-        ],
-    }
-    rows = [
-        {"source": source, "layer": layer} | {str(head): cell for head, cell in enumerate(row, start=1)}
-        for source, grid in grids.items()
-        for layer, row in enumerate(grid, start=1)
+    table, theirs = record["tables"][0], published()["table1"]
+    alpha = table["alpha"]
+    cells = [
+        ("here", int(row["layer"][2:]), row["head"], marked(100 * row["delta"], row["p_value"] < alpha))
+        for row in _heads(record, table)
     ]
-    marks = {name: [cell.mark for row in grid for cell in row if cell] for name, grid in grids.items()}
-    counts = (f"{of.count(SURE)} of {len(of)} {name}" for name, of in marks.items())
+    cells += [
+        ("published", layer, head, marked(delta, [layer, head] in theirs["significant"]))
+        for layer, row in enumerate(theirs["delta"], start=1)
+        for head, delta in enumerate(row, start=1)
+    ]
+    forms = {str(head): MARKED for head in range(1, 1 + max(head for _, _, head, _ in cells))}
+    rows: dict[tuple[str, int], Row] = {}
+    for source, layer, head, cell in cells:
+        rows.setdefault((source, layer), {"source": source, "layer": layer, **dict.fromkeys(forms)})[str(head)] = cell
+    marks = {source: [cell.mark for each, _, _, cell in cells if each == source] for source in ("here", "published")}
+    counts = ", ".join(f"{of.count(shown.SURE)} of {len(of)} {source}" for source, of in marks.items())
     notes = (
         f"Difference in BLEU, points, when one head{_OF_ENCODER} is masked; layers down, heads across; on "
         f"{table['n_examples']} examples of {table['split']} (without a mask: {100 * table['base']:.2f}). "
-        "Published: a large Transformer on newstest2013 of WMT14 En-Fr.",
-        f"{SURE}: p < {table['alpha']:g} ({table['test']}), without a correction for many heads as in the paper: "
-        f"{', '.join(counts)}.",
+        f"Published: {theirs['of']}.",
+        f"{shown.SURE}: p < {alpha:g} ({table['test']}), without a correction for many heads as in the paper: "
+        f"{counts}.",
     )
-    forms = {name: MARKED for row in rows for name in row if name.isdecimal()}
-    return Shown(table_of("Table 1: each head of the encoder masked alone", [record], rows, forms, notes))
+    title = "Table 1: each head of the encoder masked alone"
+    return Shown(shown.table_of(title, [record], rows.values(), forms, notes))
 
 
 def figure1(records: Records) -> Shown:
     """How many heads leave which metric when each is masked alone; of a translation, those of table 1."""
-    every = records["without-one"]
-    shown = [_encoder(record) if is_translation(record) else record for record in every]
-    rows = []
-    for record in shown:
+    every, rows = records["without-one"], []
+    for record in every:
         for table in record["tables"]:
-            grids = (table["delta"], table["p_value"])
-            found = [pair for row in zip(*grids, strict=True) for pair in zip(*row, strict=True) if pair[0] is not None]
-            sure = [delta for delta, p in found if p < table["alpha"]]
+            heads = _heads(record, table)
+            sure = [row["delta"] for row in heads if row["p_value"] < table["alpha"]]
             rows.append(
                 {
                     "subject": subject_of(record),
                     "split": table["split"].removeprefix("validation_"),
                     "metric": metric_name(record),
                     "whole": 100 * table["base"],
-                    "heads": len(found),
+                    "heads": len(heads),
                     "worse without (p < 0.01)": sum(delta < 0 for delta in sure),
                     "better without (p < 0.01)": sum(delta > 0 for delta in sure),
-                    "largest loss, points": 100 * min(delta for delta, _ in found),
+                    "largest loss, points": 100 * min(row["delta"] for row in heads),
                 }
             )
-    significant, n = len(published()["table1"]["significant"]), sum(map(len, published()["table1"]["delta"]))
+    theirs = published()["table1"]
     notes = [
-        f"No correction for many heads, as in the paper. It reports {significant} of {n} encoder heads of its "
-        "translation model as significant (table 1), and gives no numbers for the histogram of BERT."
+        f"No correction for many heads, as in the paper. It reports {len(theirs['significant'])} of "
+        f"{sum(map(len, theirs['delta']))} encoder heads of its translation model as significant (table 1), and gives "
+        "no numbers for the histogram of BERT.",
+        *([f"Of a translation: heads{_OF_ENCODER}."] if any(map(is_translation, every)) else []),
     ]
-    if any(map(is_translation, every)):
-        notes.append(f"Of a translation: heads{_OF_ENCODER}.")
     forms = {"whole": _TWO, "largest loss, points": _TWO}
-    table = table_of("Figure 1: each head masked alone", every, rows, forms, notes)
-    figures = {
-        end: ablation_histogram(record, _OF_ENCODER if is_translation(record) else "") for end, record in panels(shown)
-    }
-    return Shown(table, figures)
+    table = shown.table_of("Figure 1: each head masked alone", every, rows, forms, notes)
+    drawn = {end: ablation_histogram(each, of_encoder=is_translation(each)) for end, each in shown.panels(every)}
+    return Shown(table, drawn)
 
 
 def figure2(records: Records) -> Shown:
     """The differences on two splits against each other; of a translation also those of the encoder's heads alone."""
-    every = records["without-one"]
-    theirs = published()["figure2"]
+    every, rows, models = records["without-one"], [], []
     forms = {"published r": _TWO, "here": _TWO, "95% interval": INTERVAL, "here - published": _TWO}
     forms["its 95% interval"] = INTERVAL
-    rows, models = [], []
     for record in every:
-        there = theirs["translations" if is_translation(record) else "classifiers"]
-        before = there["r"]
-        models.append(there["of"])
+        theirs = published()["figure2"]["translations" if is_translation(record) else "classifiers"]
+        before, tables = theirs["r"], {table["split"]: table for table in record["tables"]}
+        models.append(theirs["of"])
         for pair in record["correlations"]:
-            sides = pair["first"], pair["second"]
-            place = {"subject": subject_of(record)}
-            place |= {
-                name: split.removeprefix("validation_") for name, split in zip(("first", "second"), sides, strict=True)
-            }
-            found = {"all": pair["pearson"]}
+            found, sides = {"all": pair["pearson"]}, (pair["first"], pair["second"])
             if is_translation(record):
-                deltas = {table["split"]: [*chain(*table["delta"])] for table in _encoder(record)["tables"]}
-                found["E"] = correlate(*(deltas[side] for side in sides))["pearson"]
+                deltas = ([row["delta"] for row in _heads(record, tables[side])] for side in sides)
+                found["E"] = correlate(*deltas)["pearson"]
+            first, second = (side.removeprefix("validation_") for side in sides)
             for heads, r in found.items():
-                row = {**place, "heads": heads, **dict.fromkeys(forms), "published r": before}
+                row: Row = {"subject": subject_of(record), "first": first, "second": second, "heads": heads}
+                row |= dict.fromkeys(forms) | {"published r": before}
                 if r["value"] is not None:
                     row |= {"here": r["value"], "95% interval": (r["low"], r["high"])}
                     row |= {"here - published": r["value"] - before}
@@ -131,18 +113,8 @@ def figure2(records: Records) -> Shown:
     ]
     if any(map(is_translation, every)):
         notes.append(f"E: heads{_OF_ENCODER} alone. The published r stands beside both.")
-    table = table_of("Figure 2: do heads matter alike on two data sets", every, rows, forms, notes)
-    return Shown(table, {end: ablation_scatter(record) for end, record in panels(every)})
-
-
-def _encoder(record: Record) -> Record:
-    """The record as if the heads of the encoder's self-attention had been masked alone."""
-    tables = []
-    for table in record["tables"]:
-        places = [i for i, name in enumerate(layer_names(table)) if name.startswith("E:")]
-        keys = ("blocks", "value", "delta", "low", "high", "p_value")
-        tables.append({**table, **{key: [table[key][i] for i in places] for key in keys}})
-    return {**record, "tables": tables}
+    table = shown.table_of("Figure 2: do heads matter alike on two data sets", every, rows, forms, notes)
+    return Shown(table, {end: ablation_scatter(record) for end, record in shown.panels(every)})
 
 
 class _Ours(NamedTuple):
@@ -150,7 +122,7 @@ class _Ours(NamedTuple):
 
     record: Record
     table: Mapping[str, Any]
-    best: Sequence[Mapping[str, Any]]
+    best: list[Row]
     how: str
 
 
@@ -161,63 +133,52 @@ def kept_alone(name: str, records: Records) -> Shown:
     by side, kind by kind; of several subjects, beside those of the same task.
     """
     theirs = published()[name]
-    every = [
-        _chosen_here(record) if name in ("table2", "table3") else _chosen_elsewhere(record)
-        for record in records["only-one"]
-    ]
+    every = [_ours(record, chosen_here=name in ("table2", "table3")) for record in records["only-one"]]
     rows = [row for ours in every for row in _beside(theirs, ours, is_alone=len(every) == 1)]
-    title = f"Table {name[-1]}: one head kept alone in its layer"
     forms = {"published": MARKED if "significant" in theirs else POINTS, "here": MARKED, "95% interval": INTERVAL}
     forms |= {"here - published": POINTS, "its 95% interval": INTERVAL}
-    table = table_of(title, [ours.record for ours in every], rows, forms, _notes(theirs, every, rows))
-    summary = (
-        {
-            "subject": subject_of(ours.record),
-            "metric": metric_name(ours.record),
-            "examples": ours.table["n_examples"],
-            "layers": len(ours.best),
-            "of them worse with one head (p < 0.01)": sum(
-                row["delta"] < 0 and row["p_value"] < ours.table["alpha"] for row in ours.best
-            ),
-            "largest difference, points": 100 * min(row["delta"] for row in ours.best),
-        }
-        for ours in every
-    )
-    is_long = len(every) > 1
-    return Shown(table, summary=Table.of("", summary, {"largest difference, points": POINTS}) if is_long else None)
+    title, subjects = f"Table {name[-1]}: one head kept alone in its layer", [ours.record for ours in every]
+    table = shown.table_of(title, subjects, rows, forms, _notes(theirs, every, rows))
+    if len(every) == 1:
+        return Shown(table)
+    summary = []
+    for record, measured, best, _ in every:
+        worse = [row for row in best if row["delta"] < 0 and row["p_value"] < measured["alpha"]]
+        place = {"subject": subject_of(record), "metric": metric_name(record), "examples": measured["n_examples"]}
+        losses = {"layers": len(best), "of them worse with one head (p < 0.01)": len(worse)}
+        summary.append({**place, **losses, "largest difference, points": 100 * min(row["delta"] for row in best)})
+    return Shown(table, summary=Table.of("", summary, {"largest difference, points": POINTS}))
 
 
-def _chosen_here(record: Record) -> _Ours:
-    """The heads that the very split of the table would choose."""
-    table = record["tables"][0]
-    names, best = layer_names(table), []
-    for row in table["best"]:
-        layer, head = names.index(str(row["layer"])), row["best_here"]["head"]
-        cells = {key: table[key][layer][head - 1] for key in ("low", "high", "p_value")}
-        best.append({"layer": row["layer"], **row["best_here"], **cells})
-    return _Ours(record, table, best, f"chosen on {table['split']} itself")
+def _ours(record: Record, *, chosen_here: bool) -> _Ours:
+    """The heads that the very split of the table would choose, or those that were chosen when the record was made.
 
-
-def _chosen_elsewhere(record: Record) -> _Ours:
-    """The heads that were chosen when the record was made; a translation is then measured on its last split."""
-    table = record["tables"][-1 if is_translation(record) else 0]
-    first = table["best"][0]
-    how = f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
-    return _Ours(record, table, table["best"], how)
+    A translation is then measured on its last split.
+    """
+    table = record["tables"][-1 if is_translation(record) and not chosen_here else 0]
+    best, first = table["best"], table["best"][0]
+    if not chosen_here:
+        return _Ours(record, table, best, f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}")
+    layers = {name: i for i, name in enumerate(layer_names(table))}
+    found = []
+    for row in best:
+        at, head = layers[str(row["layer"])], row["best_here"]["head"]
+        cells = {key: table[key][at][head - 1] for key in ("low", "high", "p_value")}
+        found.append({"layer": row["layer"], **row["best_here"], **cells})
+    return _Ours(record, table, found, f"chosen on {table['split']} itself")
 
 
 def _beside(theirs: Mapping[str, Any], ours: _Ours, *, is_alone: bool) -> Iterator[Row]:
     """A row a layer of each kind; the difference between them only where the models have as many layers."""
     is_same = ours.record["task"] == theirs["task"]
     published_here = theirs["delta"] if is_alone or is_same else {}
-    kinds: dict[str, dict[int, Mapping[str, Any]]] = {kind: {} for kind in published_here}
+    kinds: dict[str, dict[int, Row]] = {kind: {} for kind in published_here}
     for kept in ours.best:
         kind, _, number = str(kept["layer"]).rpartition(":")
         kinds.setdefault(kind, {})[int(number)] = kept
     columns = ("head", "here", "95% interval", "here - published", "its 95% interval")
     for kind, by_layer in kinds.items():
-        deltas = published_here.get(kind, ())
-        there = dict(enumerate(deltas, start=1))
+        there = dict(enumerate(published_here.get(kind, ()), start=1))
         for layer in range(1, max(len(there), *by_layer, 0) + 1):
             before, found = there.get(layer), by_layer.get(layer)
             row = {"subject": subject_of(ours.record), **({"blocks": kind} if kind else {}), "layer": layer}
@@ -233,12 +194,12 @@ def _beside(theirs: Mapping[str, Any], ours: _Ours, *, is_alone: bool) -> Iterat
             yield row
 
 
-def _notes(theirs: Mapping[str, Any], every: Sequence[_Ours], rows: Sequence[Row]) -> Iterator[str]:
-    for ours in every:
-        whose = f"{subject_of(ours.record)}: d" if len(every) > 1 else "D"
+def _notes(theirs: Mapping[str, Any], every: list[_Ours], rows: list[Row]) -> Iterator[str]:
+    for record, table, _, how in every:
+        whose = f"{subject_of(record)}: d" if len(every) > 1 else "D"
         yield (
-            f"{whose}ifference in {metric_name(ours.record)}, points, on {ours.table['n_examples']} examples of "
-            f"{ours.table['split']} (without a mask: {100 * ours.table['base']:.2f}); the head was {ours.how}."
+            f"{whose}ifference in {metric_name(record)}, points, on {table['n_examples']} examples of {table['split']} "
+            f"(without a mask: {100 * table['base']:.2f}); the head was {how}."
         )
     yield f"Published: {theirs['of']}."
     if "blocks" in rows[0]:
@@ -248,7 +209,7 @@ def _notes(theirs: Mapping[str, Any], every: Sequence[_Ours], rows: Sequence[Row
         )
     tests = " or ".join(dict.fromkeys(ours.table["test"] for ours in every))
     unknown = "" if "significant" in theirs else "; of the published ones it is not known"
-    yield f"{SURE}: p < {every[0].table['alpha']:g} ({tests}){unknown}."
+    yield f"{shown.SURE}: p < {every[0].table['alpha']:g} ({tests}){unknown}."
     if not any(ours.record["task"] == theirs["task"] for ours in every):
         yield "The published numbers are of another task, so they are not subtracted."
     elif any(row["published"] is not None and row["here - published"] is None for row in rows):

@@ -81,6 +81,7 @@ def table_of(
     How precise the numbers are is said in a note besides.
     """
     if len(records) == 1:
-        title = f"{title}, {subject_of(records[0])}"
-        rows = [{name: value for name, value in row.items() if name != "subject"} for row in rows]
+        subject = subject_of(records[0])
+        title = f"{title}, {subject}"
+        rows = [dict(item for item in row.items() if item != ("subject", subject)) for row in rows]
     return Table.of(title, rows, forms, (*notes, *precision_note(records)))
