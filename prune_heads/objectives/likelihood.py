@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import Checkpoint, Head, how_it_writes, language_model_head, translate
-from prune_heads.checkpoints.head import LANGUAGE_MODELS, vocabulary_size
+from prune_heads.checkpoints import Checkpoint, Head, language_model_head
+from prune_heads.checkpoints.head import LANGUAGE_MODELS, how_it_writes, translate, vocabulary_size
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.modes import logits_of
 from prune_heads.objectives import TaskSpec
