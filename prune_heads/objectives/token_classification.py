@@ -180,9 +180,9 @@ class TokenClassification(Objective):
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
         """Match the labels by name, of which the task may have some; see `match_labels`."""
         id2label = checkpoint.model.config.id2label
-        index, note = match_labels(spec, id2label, label_order=options.get("label_order"), some=True)
+        model_index, note = match_labels(spec, id2label, label_order=options.get("label_order"), some=True)
         tags = [str(id2label[i]) for i in sorted(id2label)]
-        for label, i in zip(spec.labels or (), index, strict=True):
+        for label, i in zip(spec.labels or (), model_index, strict=True):
             tags[i] = label
         notes = [note] if note else []
         if others := [tag for tag in tags if not re.fullmatch("[BIES]-.+|[BIESO]", tag)]:
@@ -190,7 +190,7 @@ class TokenClassification(Objective):
                 f"{len(others)} of {len(tags)} labels are no tags of entities (B-, I-, E-, S- and a type, or O), such "
                 f"as {others[0]}: entity_f1 counts runs of them as seqeval does; or take --metric token_accuracy"
             )
-        return cls(spec.metric, "; ".join(notes) or None, tuple(tags), index)
+        return cls(spec.metric, "; ".join(notes) or None, tuple(tags), model_index)
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a list of words."""

@@ -63,12 +63,7 @@ def label_codes(spec: TaskSpec) -> dict[str, int]:
 
 
 def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
-    """Read one split of a GLUE task from its official file.
-
-    Args:
-        spec: A GLUE task.
-        split: One of its splits.
-        data_dir: The task's own folder, or the folder `glue` that holds it.
+    """One split of a GLUE task from its official file, in the task's own folder or in the one that holds it.
 
     Raises:
         DataError: The folder or the file is missing, or something in it is not as in the official file; the
@@ -150,12 +145,9 @@ def read_glue(spec: TaskSpec, split: str) -> Table:
 
 
 def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Table:
-    """Read the first rows of a split from the hub, as a stream: what follows them is not fetched.
+    """The first `n` rows of a split from the hub, as a stream: what follows them is not fetched.
 
-    Args:
-        spec: Key of `CONFIGURATIONS`; its text columns are the languages, source and target.
-        split: `train`, `validation` (newstest2013) or `test` (newstest2014).
-        n: How many; None for all, of the training split for `N_TRAIN`.
+    None stands for all, of the training split for `N_TRAIN`. The text columns are the languages, source and target.
 
     Raises:
         DataError: The hub is not in reach, which takes seconds to find, or its rows are not such pairs.

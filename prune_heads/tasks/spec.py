@@ -6,17 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from prune_heads.objectives import METRIC_NAMES as METRIC_NAMES
-from prune_heads.objectives import OBJECTIVES, rows_for, table_of
+from prune_heads.objectives import OBJECTIVES, table_of
 from prune_heads.objectives import TaskSpec as TaskSpec
 
-REGRESSION_METRICS = frozenset(OBJECTIVES["regression"].metrics)
-"""Metrics of a score instead of a class."""
-
-LABEL_METRICS = tuple(metric for row in rows_for("labelled") for metric in row.metrics)
-"""Metrics of predicted labels and scores."""
-
 OWN_METRICS = tuple(
-    dict.fromkeys([*LABEL_METRICS, *(m for row in OBJECTIVES.values() if row.classes for m in row.metrics)])
+    dict.fromkeys(m for row in OBJECTIVES.values() if row.classes or row.kind == "labelled" for m in row.metrics)
 )
 """Metrics that may be chosen for files of one's own."""
 

@@ -154,19 +154,15 @@ def task_of_rows(
     labels: Sequence[str] | None,
     columns: Mapping[str, str] | None = None,
 ) -> Task:
-    """A task with one split, the rows.
+    """A task with one split, the rows; `DataError` if a column is not there.
 
     Args:
-        data: Rows with `text`, for pairs of texts `text_pair`, and unless texts alone are modelled `label`: a name, an
-            index, or a score.
-        kind: What is measured.
+        data: Rows with the objective's inputs, such as `text` and `text_pair`, and where there are labels `label`: a
+            name, an index, or a score.
+        kind: Of the task.
         metric: Key of `METRIC_NAMES`.
-        labels: Names, in the order of the model's outputs; None for scores and texts. Where the Dataset's own
-            `ClassLabel` names them, indices are of those names.
-        columns: How `text`, `text_pair` and `label` are called in the rows, where they are called otherwise.
-
-    Raises:
-        DataError: A column is not there.
+        labels: Names, in the order of the model's outputs, unless the Dataset has a `ClassLabel`; None for others.
+        columns: How the inputs and `label` are called in the rows, where they are called otherwise.
     """
     import datasets  # with pyarrow, takes a second
 
