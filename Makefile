@@ -6,13 +6,14 @@ STAMP := .venv/.installed
 # the tests compiles torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test thorough budgets lint ruff mypy import-contract experiments clean
+.PHONY: demo test thorough budgets lint ruff mypy import-contract imports experiments clean
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run
 
 # All tests; `pytest` alone leaves out those marked slow. Both take two workers, see tests/conftest.py.
-test: lint
+test: $(STAMP)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync mypy import-contract ruff imports
 	$(BIN)/pytest -m "not thorough"
 
 # What takes too long for every change: all model types and their variants, long simulations. The types also with the
@@ -30,7 +31,7 @@ budgets: $(STAMP)
 lint: $(STAMP)
 	$(MAKE) --no-print-directory --jobs 2 --output-sync mypy import-contract ruff
 
-mypy import-contract ruff: $(STAMP)
+mypy import-contract ruff imports: $(STAMP)
 mypy:
 	$(BIN)/mypy
 import-contract:
@@ -38,6 +39,9 @@ import-contract:
 ruff:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+# What the tests import is compiled while mypy works: once, where each of the two workers would do it for itself.
+imports:
+	@$(BIN)/pytest --collect-only -qq > .venv/.collected || { cat .venv/.collected; exit 1; }
 
 # Each experiments/COMMAND/X.toml makes results/X; needs the data and models that the files name. Sweeps come last, for
 # they use models that are fine-tuned before; their trials stay in results/scratch/X.

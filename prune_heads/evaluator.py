@@ -181,10 +181,9 @@ class Evaluator:
         own = None if isinstance(criterion, str) else own_criterion(criterion)
         name = own.name if own is not None else str(criterion)
         asked = Scoring(name, estimator, normalize, self.seed)
-        found = score(self._predictions.subject, asked, self._predictions, criterion=own)
-        report, scores = found.report(), found.scores
-        made = {key: report[key] for key in ("criterion", "estimator", "normalize", "split", "n_examples")}
-        return Scores(scores.values, scores.standard_error, scores.gone, **made, blocks=tuple(report["blocks"]))
+        scores, _, about = score(self._predictions.subject, asked, self._predictions, criterion=own)
+        about["blocks"] = tuple(about["blocks"])
+        return Scores(scores.values, scores.standard_error, scores.gone, **about)
 
     def ablate(
         self, kind: str = "without-one", *, blocks: tuple[str, ...] | None = None, chosen_on: "Evaluator | None" = None

@@ -186,11 +186,14 @@ class HeadScores:
     """Heads that the model has lost before: they count as pruned."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", _rows(self.values))
-        if self.standard_error is not None:
-            object.__setattr__(self, "standard_error", _rows(self.standard_error))
-            if [len(row) for row in self.standard_error] != [len(row) for row in self.values]:
-                raise ValueError("standard_error must have the shape of values")
+        for name in ("values", "standard_error"):
+            if (rows := getattr(self, name)) is not None:
+                arrays = tuple(np.asarray(row, dtype=np.float64) for row in rows)
+                if any(array.ndim != 1 for array in arrays):
+                    raise ValueError("scores must have one row of numbers a block")
+                object.__setattr__(self, name, arrays)
+        if self.standard_error is not None and list(map(len, self.standard_error)) != list(map(len, self.values)):
+            raise ValueError("standard_error must have the shape of values")
         shape = HeadMask(HeadCounts(len(row) for row in self.values))
         object.__setattr__(self, "gone", shape if self.gone is None else shape | self.gone)
 
@@ -247,10 +250,3 @@ class HeadScores:
             None if errors is None else tuple(errors),
             HeadMask.from_json(gone) if gone else None,  # type: ignore[arg-type]
         )
-
-
-def _rows(rows: Sequence[ArrayLike]) -> tuple[NDArray[np.float64], ...]:
-    arrays = tuple(np.asarray(row, dtype=np.float64) for row in rows)
-    if any(array.ndim != 1 for array in arrays):
-        raise ValueError("scores must have one row of numbers a block")
-    return arrays

@@ -1,7 +1,7 @@
 """Asks the Hugging Face hub for the commit of a repository, within seconds."""
 
 import threading
-from queue import Empty, SimpleQueue
+from concurrent.futures import Future
 from typing import Literal
 
 REQUEST_SECONDS = 5.0
@@ -18,21 +18,18 @@ def revision_of(repository: str, kind: Literal["model", "dataset"]) -> str:
     """
     from huggingface_hub import HfApi
 
-    answers: SimpleQueue[str | Exception] = SimpleQueue()
+    answer = Future[str]()
 
     def ask() -> None:
         try:
             found = HfApi().repo_info(repository, repo_type=kind, timeout=REQUEST_SECONDS, expand=["sha"])
-            answers.put(str(found.sha))
+            answer.set_result(str(found.sha))
         except Exception as error:
-            answers.put(error)
+            answer.set_exception(error)
 
     # A daemon: a pool would wait for a connection that hangs before it lets the program end.
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=PATIENCE_SECONDS)
-    except Empty:
+        return answer.result(timeout=PATIENCE_SECONDS)
+    except TimeoutError:
         raise TimeoutError(f"no answer within {PATIENCE_SECONDS:g} s") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer

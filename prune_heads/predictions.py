@@ -51,7 +51,7 @@ class Predictions:
     @property
     def gone(self) -> HeadMask:
         """Heads that the model has lost before; part of every mask."""
-        return removed_heads(self.subject.model)
+        return removed_heads(self.subject.model) if self._held is None else self._held.mask
 
     @cached_property
     def tokens(self) -> Batches:

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 Progress = Callable[[int], None]  # called with the number of examples done since the last call
+
+Admit = Callable[[dict[str, Any]], None]
+"""Called with what makes a run this run (configuration, model, data) before its long work; it may refuse by raising."""
 
 
 def silent(done: int) -> None:
@@ -13,8 +17,10 @@ def silent(done: int) -> None:
 class Reporter:
     """Who is told what a study does. This one collects notes and draws nothing."""
 
-    def __init__(self) -> None:
-        self.notes: list[str] = []  # what has been noted so far; records keep it
+    def __init__(self, admit: Admit = lambda identity: None) -> None:
+        self.admit = admit
+        self.notes: list[str] = []
+        """What has been noted so far; records keep it."""
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
         """Begin a stage of `total` examples."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.heads import NUMBERING, HeadScores
 from prune_heads.reporting.ablation import KINDS, ablation_table, head_rows, subtitle
 from prune_heads.reporting.terminal import evaluation_table, score_table
-from prune_heads.tables import Form, Table, interval, number
+from prune_heads.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +16,8 @@ Row = dict[str, Any]
 Cells = list[list[float | None]]
 """One row a block; None for a head that is not there or was not asked about."""
 
-_FORMS = {"value": number(4), "first": number(4), "second": number(4), "difference": Form("{:+.4f}".format)}
-_FORMS |= {"95% interval": interval(".4f"), "p": Form("{:.3g}".format), "pruned": Form("{:g}%".format)}
+_FORMS = {"value": ".4f", "first": ".4f", "second": ".4f", "difference": "+.4f", "95% interval": ".4f to"}
+_FORMS |= {"p": ".3g", "pruned": "{:g}%"}
 
 
 class Result:

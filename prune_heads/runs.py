@@ -16,13 +16,14 @@ from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
 from prune_heads.files import check_place, digest, new_directory, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
-from prune_heads.options import Folder, NewFolder
-from prune_heads.progress import Reporter
+from prune_heads.options import Folder
+from prune_heads.progress import Admit, Reporter
 
 RECORD_FILE = "record.json"
 SCORES_FILE = "scores.json"
+Files = Mapping[str, str | Mapping[str, Any] | Callable[[Path], None]]
+"""What a run leaves beside its record: name -> text, JSON, or what writes it when it is given the path."""
 _LIBRARIES = ("prune-heads", "torch", "transformers", "datasets", "evaluate", "numpy", "scipy", "scikit-learn")
-
 
 FORMATS = {"curve": 2, "estimators": 2}
 """Command -> format of its records, where it is not 1. In 2 areas are over the share pruned, not the percent asked."""
@@ -32,24 +33,11 @@ class DoneBefore(Exception):
     """Raised by whoever admits a run, to leave a study before its long work."""
 
 
-def identity_hash(identity: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of what makes a run this run: configuration, model and data; in whatever order they stand."""
-    return digest(identity)
-
-
-Admit = Callable[[dict[str, Any]], None]
-"""Called with the identity of a run before its long work; it may refuse by raising."""
-
-
-def anyone(identity: dict[str, Any]) -> None:
-    """Admit every run."""
-
-
 class Study:
     """A study on its way to its record: who it is, and how many seconds each of its stages takes."""
 
-    def __init__(self, command: str, reporter: Reporter, admit: Admit = anyone) -> None:
-        self.command, self.reporter, self.admit = command, reporter, admit
+    def __init__(self, command: str, reporter: Reporter) -> None:
+        self.command, self.reporter = command, reporter
         self.identity: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
@@ -57,7 +45,7 @@ class Study:
     def begin(self, **identity: Any) -> None:
         """Say what makes this run this run: configuration, model and data."""
         self.identity = identity
-        self.admit(identity)
+        self.reporter.admit(identity)
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap on `stage`."""
@@ -71,7 +59,7 @@ class Study:
             "format": FORMATS.get(self.command, 1),
             "numbering": NUMBERING,
             "command": self.command,
-            "identity_hash": identity_hash(self.identity),
+            "identity_hash": digest(self.identity),
             **self.identity,
             **found,
             "notes": list(self.reporter.notes),
@@ -94,11 +82,24 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
-Files = Mapping[str, str | Mapping[str, Any] | Callable[[Path], None]]
-"""What a run leaves beside its record: name -> text, JSON, or what writes it when it is given the path."""
+def _commit() -> dict[str, Any]:
+    """Commit and state of the project's own checkout; both None for an installed package."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None}
+    status = git("status", "--porcelain", "--", ".", ":!results")  # a result does not make the next one dirty
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
-def keep(folder: Folder | NewFolder, record: Mapping[str, Any], files: Callable[[], Files]) -> None:
+def keep(folder: Folder, record: Mapping[str, Any], files: Callable[[], Files]) -> None:
     """Write a record and its files into their folder, where one was named; all of them or none.
 
     Raises:
@@ -120,12 +121,12 @@ def write_files(folder: Path, files: Files) -> None:
             write_json(folder / name, content)
 
 
-def admission(folder: Folder | NewFolder) -> Admit:
+def admission(folder: Folder) -> Admit:
     """What a study asks, with its identity, before its long work; see `check_output`."""
     return partial(check_output, folder)
 
 
-def check_output(folder: Folder | NewFolder, identity: Mapping[str, Any]) -> None:
+def check_output(folder: Folder, identity: Mapping[str, Any]) -> None:
     """Refuse a folder that must not be replaced or cannot be made.
 
     Raises:
@@ -138,32 +139,14 @@ def check_output(folder: Folder | NewFolder, identity: Mapping[str, Any]) -> Non
     check_place(target)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    there = None
-    if (target / RECORD_FILE).is_file():
-        there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash")
+    is_run = (target / RECORD_FILE).is_file()
+    there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash") if is_run else None
     if there is None:
         raise RunError(
             f"the output must be a new folder or one of an earlier run; {target} is neither (it holds no "
             f"{RECORD_FILE} of ours). Name another --output"
         )
-    if there != identity_hash(identity) and not folder.overwrite:
+    if there != digest(identity) and not folder.overwrite:
         raise RunError(
             f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
         )
-
-
-def _commit() -> dict[str, Any]:
-    """Commit and state of the project's own checkout; both None for an installed package."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return {"commit": None, "dirty": None}
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    status = git("status", "--porcelain", "--", ".", ":!results")  # a result does not make the next one dirty
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}

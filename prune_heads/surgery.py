@@ -187,18 +187,16 @@ def _all_or_nothing(model: nn.Module) -> Iterator[None]:
 
 def _check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[AttentionBlock]) -> None:
     """Refuse blocks whose weights cannot be zeroed or narrowed for good, before anything is written."""
-    weights = {block.name: [(each.module, each.name) for each in block.owned(())] for block in blocks}
-    for block in chosen:
-        if reason := next(filter(None, (_why_not(*weight) for weight in weights[block.name])), ""):
-            raise UnsupportedModelError(
-                f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}. Gate "
-                "the heads, or make the weights plain first (torch.nn.utils.prune.remove, remove_weight_norm, "
-                "parametrize.remove_parametrizations, merging the adapter, loading without offloading)"
-            )
     written = {block.module for block in chosen}
     owners: dict[int, AttentionBlock] = {}
     for block in blocks:
-        for module, name in weights[block.name]:
+        for module, name, *_ in block.owned(()):
+            if block.module in written and (reason := _why_not(module, name)):
+                raise UnsupportedModelError(
+                    f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}. Gate "
+                    "the heads, or make the weights plain first (torch.nn.utils.prune.remove, remove_weight_norm, "
+                    "parametrize.remove_parametrizations, merging the adapter, loading without offloading)"
+                )
             owner = owners.setdefault(id(module._parameters.get(name, block)), block)
             if owner.module is not block.module and written & {owner.module, block.module}:
                 raise UnsupportedModelError(
@@ -225,15 +223,11 @@ def _why_not(module: nn.Module, name: str) -> str:
         return f"a {kind} also computes with {', '.join(besides)}"
     if "forward" not in vars(module) and type(module).forward in (nn.Linear.forward, Conv1D.forward):
         return ""
-    return "" if _is_linear(module) else f"the forward of a {kind} is not that of its weights"
-
-
-@torch.no_grad()
-def _is_linear(module: nn.Linear | Conv1D) -> bool:
-    """Whether a forward of its own computes what weight and bias say, on one input."""
-    weight = module.weight.T if isinstance(module, Conv1D) else module.weight
-    x = torch.linspace(-1, 2, weight.shape[1], device=weight.device).to(weight.dtype)[None]
-    wanted, got = functional.linear(x, weight, module.bias), module.forward(x)
+    matrix = weight.T if isinstance(module, Conv1D) else weight
+    x = torch.linspace(-1, 2, matrix.shape[1], device=weight.device).to(weight.dtype)[None]
+    with torch.no_grad():  # a forward of its own may compute what weight and bias say
+        wanted, got = functional.linear(x, matrix, module.bias), module.forward(x)
     tolerance = 1e-4 if weight.dtype in (torch.float32, torch.float64) else 5e-2
     apart = (got - wanted).abs().max() if got.numel() else torch.tensor(0.0)
-    return bool(got.shape == wanted.shape and apart <= tolerance * wanted.abs().max().clamp(min=1))
+    is_linear = got.shape == wanted.shape and apart <= tolerance * wanted.abs().max().clamp(min=1)
+    return "" if is_linear else f"the forward of a {kind} is not that of its weights"

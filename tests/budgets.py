@@ -27,7 +27,12 @@ HELD_LINES, AIMED_LINES = 29_000, 20_000
 
 _REPEATS = 3
 _BASE = "import torch; from transformers import BertForSequenceClassification"
-_RUN = "import sys; sys.argv = ['prune-heads', 'run', '--json']; from prune_heads.cli.app import main; main()"
+_RUN = """
+import sys
+sys.argv = "prune-heads run --json --max-examples 8".split()
+from prune_heads.cli.app import main
+main()
+"""
 _TIMED = """
 import atexit, builtins, importlib, sys, time
 depth, spent = 0, 0.0

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,51 +167,46 @@ def _json(*words: str) -> Any:
 
 def tables() -> dict[str, "Table"]:
     """Name of a file -> its table, from the records that are there."""
-    from prune_heads.tables import POINTS, TEXT, Column, Form, Table, number
+    from prune_heads.tables import Table
 
     def of(name: str) -> Any:
         return json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-
-    def columns(forms: Mapping[str, Form]) -> tuple[Column, ...]:
-        return tuple(Column(name, form) for name, form in forms.items())
 
     suite_rows = []
     for row in of("suite")["rows"]:
         deltas = [delta for each in row.get("delta", ()) for delta in each]
         worst = 100 * min(deltas) if deltas else None
-        place = (row["task"], row["split"], row["metric"].replace("_", " "))
-        suite_rows.append((*place, row["value"], row.get("majority"), row["all_masked"], worst))
-    three, times = number(3), Form("{:.1f}x".format)
-    forms = dict.fromkeys(("task", "split", "metric"), TEXT)
-    forms |= dict.fromkeys(("value", "commonest label", "all heads masked"), three)
-    found = {"suite": Table("", columns(forms | {"the most a head costs, points": POINTS}), tuple(suite_rows))}
+        place = {"task": row["task"], "split": row["split"], "metric": row["metric"].replace("_", " ")}
+        values = {"value": row["value"], "commonest label": row.get("majority"), "all heads masked": row["all_masked"]}
+        suite_rows.append({**place, **values, "the most a head costs, points": worst})
+    forms = dict.fromkeys(("value", "commonest label", "all heads masked"), ".3f")
+    found = {"suite": Table.of("", suite_rows, forms | {"the most a head costs, points": "+.2f"})}
     of_sweep = [
-        (row["n_trials"], row["resolve_seconds"], 1000 * row["trial_seconds"], row["status_seconds"])
+        {"trials": row["n_trials"], "resolve the file, s": row["resolve_seconds"]}
+        | {"a trial, ms": 1000 * row["trial_seconds"], "status, s": row["status_seconds"]}
         for row in of("sweep")["rows"]
     ]
-    forms = {"trials": TEXT, "resolve the file, s": three, "a trial, ms": number(1), "status, s": three}
-    found["sweep"] = Table("", columns(forms), tuple(of_sweep))
-    of_memory = [(row["n_sentences"], row["peak_mib"]) for row in of("memory")["rows"]]
-    found["memory"] = Table("", columns({"sentences": TEXT, "peak, MiB": number(0)}), tuple(of_memory))
+    forms = {"resolve the file, s": ".3f", "a trial, ms": ".1f", "status, s": ".3f"}
+    found["sweep"] = Table.of("", of_sweep, forms)
+    of_memory = [{"sentences": row["n_sentences"], "peak, MiB": row["peak_mib"]} for row in of("memory")["rows"]]
+    found["memory"] = Table.of("", of_memory, {"peak, MiB": ".0f"})
     speed, ablations = [], []
     for name in ("sst2", "mnli"):
         record = of(name)
         (seconds, tokens), each = (record["seconds"], record["tokens"]), record["ratios"]
-        numbers = (seconds["published"], tokens["published"], seconds["gates"], tokens["gates"])
-        speed.append((record["model"]["name"], *numbers, record["ratio"], (min(each), max(each))))
+        published = {"published, s": seconds["published"], "its tokens": tokens["published"]}
+        gates = {"gates, s": seconds["gates"], "their tokens": tokens["gates"]}
+        ratio = {"ratio": record["ratio"], "of each repeat": (min(each), max(each))}
+        speed.append({"model": record["model"]["name"], **published, **gates, **ratio})
         record = of(f"ablation-{name}")
         sides = {side: each["seconds"] for side, each in record["sides"].items()}
         sides["engine in bfloat16"] = record["bfloat16"]["seconds"]
         for side, seconds in sides.items():
-            ratio = record["ratios"].get(side)
-            what = (record["model"]["name"], record["n_examples"], side.replace("_", " "))
-            ablations.append((*what, seconds, ratio))
-    range_ = Form(lambda ends: f"{ends[0]:.1f} to {ends[1]:.1f}")
-    forms = {"model": TEXT, "published, s": number(1), "its tokens": TEXT, "gates, s": number(2)}
-    forms |= {"their tokens": TEXT, "ratio": times, "of each repeat": range_}
-    found["speed"] = Table("", columns(forms), tuple(speed))
-    forms = {"model": TEXT, "examples": TEXT, "side": TEXT, "seconds": number(0), "over the engine": times}
-    return found | {"ablations": Table("", columns(forms), tuple(ablations))}
+            what = {"model": record["model"]["name"], "examples": record["n_examples"], "side": side.replace("_", " ")}
+            ablations.append({**what, "seconds": seconds, "over the engine": record["ratios"].get(side)})
+    forms = {"published, s": ".1f", "gates, s": ".2f", "ratio": "{:.1f}x", "of each repeat": ".1f to"}
+    found["speed"] = Table.of("", speed, forms)
+    return found | {"ablations": Table.of("", ablations, {"seconds": ".0f", "over the engine": "{:.1f}x"})}
 
 
 def write_tables() -> None:

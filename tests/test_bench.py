@@ -12,9 +12,8 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from prune_heads import load_pruned, remove_heads, save_pruned
-from prune_heads.budget import budget
+from prune_heads.budget import budget, n_parameters
 from prune_heads.checkpoints import linear_maps
-from prune_heads.costs import n_parameters
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.coverage.tiny import tiny_model as tiny_of
 from prune_heads.errors import DataError, HeadDescriptorError, UnsupportedModelError
@@ -285,7 +284,7 @@ def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, 
     setup, reporter = saved(model_type), Silent()
     choice = Choice(fraction=0.5, groups=model_type == "llama")
     records = [
-        time_heads(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter)[0] for seed in (1, 1, 2)
+        time_heads(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter).record for seed in (1, 1, 2)
     ]
     chosen = [HeadMask.parse(" ".join(record["heads_pruned"]), (4, 4, 4)) for record in records]
     assert [len(mask) for mask in chosen] == [6, 6, 6]

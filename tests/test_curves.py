@@ -17,9 +17,8 @@ from prune_heads.selection import select
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import curves, renewed
-from prune_heads.studies.lab import Lab
 from prune_heads.studies.run import run
-from prune_heads.studies.scoring import score
+from prune_heads.studies.scoring import Lab, score
 from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.studies.steps import evaluate
 from prune_heads.surgery import remove_heads, zero_heads
@@ -256,7 +255,7 @@ def test_nothing_is_evaluated_twice(setup, forwards):
     assert forwards == []
 
     options = RunOptions(curve=True)
-    points = run(Lab(setup, Silent()), Scoring("magnitude"), Choice(), options).record["curve"]
+    points = run(Lab(setup, Silent()), Choice(), Scoring("magnitude"), options).record["curve"]
     assert sum(forwards) < 2 * 30  # the model after surgery, and a few examples that prove the gates
     values = {point["percent"]: point["value"] for point in line(first, "magnitude")["points"]}
     assert {point["percent"]: point["accuracy"] for point in points} == values

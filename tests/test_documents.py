@@ -20,11 +20,10 @@ from prune_heads.heads import HeadMask
 from prune_heads.options import Setup
 from prune_heads.reporting import folders
 from prune_heads.reporting.figures import save
-from prune_heads.reporting.figures.curves import curve_figure, sweep_figure
+from prune_heads.reporting.figures.curves import sweep_figure
 from prune_heads.reporting.figures.heads import heat_map
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.sweep import results_csv, results_page
-from prune_heads.reporting.terminal import run_page
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -185,16 +184,9 @@ def drawn(figure):
 
 
 def run_files(record, folder):
-    """As `folders.run_files` does, which wants the model too."""
+    """And the map of the scores, which are not in the record."""
     scores = json.loads((folder / "scores.json").read_text())
-    figures = {"curve": curve_figure(record), "scores": heat_map(scores, record["heads_pruned"])}
-    texts = {"table.md": run_page(record).to_markdown()}
-    return texts | {stem: drawn(figure) for stem, figure in figures.items()}
-
-
-def bench_files(record, folder):
-    heads = HeadMask.from_json(json.loads((folder / "heads.json").read_text()))
-    return folders.bench_files(record, heads)
+    return {**folders.run_files(record), "scores": drawn(heat_map(scores, record["heads_pruned"]))}
 
 
 def sweep_rows(folder):
@@ -208,12 +200,9 @@ def sweep_files(record, folder):
 
 
 FILES = {
+    **{name: lambda record, folder, of=of: of(record) for name, of in folders.OF_RECORD.items()},
     "run": run_files,
-    "ablate": lambda record, folder: folders.ablation_files(record),
-    "curve": lambda record, folder: folders.curve_files(record),
-    "bench": bench_files,
     "sweep": sweep_files,
-    "finetune": lambda record, folder: folders.finetuning_files(record),
 }
 """Command -> name of a file -> its text or JSON, or what draws a figure of that stem."""
 

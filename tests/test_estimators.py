@@ -13,7 +13,7 @@ from prune_heads.errors import DataError
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, GateGradients, gate_gradients, running_sum
-from prune_heads.options import Comparison, Scoring, Setup
+from prune_heads.options import Conditions, Scoring, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.estimators import compare_estimators
@@ -37,7 +37,7 @@ def setup(checkpoint, sst2, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(setup):
-    return compare_estimators(setup, Comparison(steps=4, score_examples=20), Silent())
+    return compare_estimators(setup, Conditions(steps=4, score_examples=20), Silent())
 
 
 def test_the_running_sum_is_what_a_loop_adds_up_that_never_zeroes_its_gradient(tmp_path):
@@ -136,4 +136,4 @@ def test_overlaps_are_counted_among_the_heads_that_go_at_half(record):
 def test_a_constant_metric_is_refused_before_anything_is_scored():
     setup = Setup("mini", "mini-acceptability", max_examples=1)
     with pytest.raises(DataError, match="must be defined on validation"):
-        compare_estimators(setup, Comparison(), Silent(), admit=lambda identity: pytest.fail("admitted"))
+        compare_estimators(setup, Conditions(), Silent(lambda identity: pytest.fail("admitted")))

@@ -9,7 +9,7 @@ from tiny import tiny_inputs, tiny_model
 
 import prune_heads
 from prune_heads import HeadMask, attention_blocks, gated, gates_of, prove_gates, remove_heads, zero_heads
-from prune_heads.costs import head_parameters, n_parameters, pruned_parameters
+from prune_heads.budget import head_parameters, n_parameters, pruned_parameters
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, UnsupportedModelError
 from prune_heads.surgery import removed_heads
 

@@ -208,7 +208,7 @@ def test_onnx_computes_what_the_model_computes_on_any_batch(model_type, tmp_path
     assert ([type(module) for module in model.modules()], fingerprint(model), model.config.to_dict()) == before
     assert model.config._attn_implementation == "sdpa"
     batches = [tiny_inputs(n, length, seed=n) for n, length in ((1, 2), (1, 30), (5, 12), (8, 64))]
-    for batch, got in zip(batches, run_onnx(tmp_path, batches), strict=True):
+    for batch, (got,) in zip(batches, run_onnx(tmp_path, batches), strict=True):
         with gated(original, gates_of(original, heads)):
             expected = logits(original, batch).numpy()
         assert np.abs(got - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
@@ -228,7 +228,7 @@ def test_onnx_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     model = tiny_model("bert")
     monkeypatch.setattr(exporting, "write_onnx", lambda model, inputs, folder: None)
     monkeypatch.setattr(
-        exporting, "run_onnx", lambda folder, batches: [logits(model, batch).numpy() + 3e-4 for batch in batches]
+        exporting, "run_onnx", lambda folder, batches: [[logits(model, batch).numpy() + 3e-4] for batch in batches]
     )
     with pytest.raises(ExportError, match=r"--to onnx must give the logits of the model within 1e-04"):
         export(classifier(model), nothing(model), "onnx", tmp_path)
@@ -283,7 +283,7 @@ def test_large_models_get_a_file_of_weights(tmp_path, monkeypatch):
     files = {file.name: file.stat().st_size for file in tmp_path.iterdir()}
     assert set(files) == {ONNX_FILE, f"{ONNX_FILE}.data"}
     assert files[f"{ONNX_FILE}.data"] > files[ONNX_FILE]
-    (got,) = run_onnx(tmp_path, [tiny_inputs()])
+    ((got,),) = run_onnx(tmp_path, [tiny_inputs()])
     assert np.abs(got - logits(model).numpy()).max() < 1e-4
 
 

@@ -248,6 +248,7 @@ def test_the_order_of_an_epoch_is_of_its_number_alone(grouped):
     assert sorted(drawn[0]) == sorted(drawn[1]) == list(range(len(order)))
 
 
+@pytest.mark.slow
 def test_the_last_whole_save_is_taken_whatever_was_left_half_written(tmp_path, whole):
     """As after two kills in mid-save, and one while a checkpoint to be kept was written."""
     work = killed(tmp_path / "torn", 130)

@@ -31,9 +31,6 @@ PRINTERS = {
     "reporting/progress.py": "its live display, of lines that the printer made",
     "cli/output.py": "prints what the printer made",
     "cli/app.py": "help and version",
-    "cli/listings.py": "pages that are shipped with the package",
-    "cli/groups.py": "help",
-    "cli/pruning.py": "a note of names from a table",
     "cli/signals.py": "a note without names, within a signal handler",
 }
 READ = {"open", "read_text", "read_bytes", "load_file", "from_csv", "from_parquet"}

@@ -8,8 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from prune_heads import attention_blocks, remove_heads
-from prune_heads.budget import budget
-from prune_heads.costs import n_parameters
+from prune_heads.budget import budget, n_parameters
 from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import END, tiny_model
 from prune_heads.errors import HeadDescriptorError

@@ -9,7 +9,7 @@ import pytest
 from prune_heads.importance import CRITERIA
 from prune_heads.options import Scoring, Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.lab import Lab
+from prune_heads.studies.scoring import Lab
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

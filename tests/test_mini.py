@@ -110,6 +110,7 @@ def test_checkpoint_loads_without_a_warning_and_knows_all_words(task):
         assert max(map(len, ids)) <= tokenizer.model_max_length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "split", "metric", "expected"),
     [
@@ -135,6 +136,7 @@ def some(task, n):
     return lambda epoch: columns
 
 
+@pytest.mark.slow
 def test_training_is_reproducible(tmp_path):
     for name, seed in (("first", 0), ("second", 0), ("other", 1)):
         torch.rand(3)  # whatever chance the caller has used up must not matter

@@ -27,7 +27,7 @@ from experiments.mini.relations import (
 from prune_heads.tasks.spec import MINI
 from prune_heads.tasks.spec import TASKS as SHIPPED
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("generators")]  # what is generated is kept by one worker
 cached = functools.cache(generate)
 
 

@@ -310,6 +310,7 @@ def test_an_objective_that_is_named_overrides_the_head(tmp_path):
 # The commands.
 
 
+@pytest.mark.slow
 def test_the_commands(model, file, invoke, tmp_path, own_store):
     on = ("--model", model, "--task", "multi-label", "--train-file", file, "--validation-file", file)
     table = json_of(invoke("ablate", *on, "--output", tmp_path / "ablate", "--json"))

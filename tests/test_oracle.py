@@ -9,7 +9,7 @@ from tiny import tokenize
 from transformers import AutoModelForSequenceClassification
 
 from prune_heads import attention_blocks, gated, remove_heads
-from prune_heads.costs import n_parameters
+from prune_heads.budget import n_parameters
 from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of
 from prune_heads.importance import ESTIMATORS, gate_gradients

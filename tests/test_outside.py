@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from prune_heads import attention_blocks, describe_attention, gated, gates_of, prove_gates, remove_heads, zero_heads
-from prune_heads.costs import head_parameters, n_parameters
+from prune_heads.budget import head_parameters, n_parameters
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.surgery import removed_heads
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prune_heads.cli.groups import Json, Without, grouped
+from prune_heads.cli.groups import Without, grouped
 from prune_heads.cli.output import TerminalReporter
 from prune_heads.errors import PruneHeadsError
 from prune_heads.options import Setup
@@ -38,7 +38,7 @@ def benchmark(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Of ablations: compile the engine's layers first.")
     ] = False,
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record.")] = False,
 ) -> None:
     """Time importance scoring, or a full table of ablations, against the published protocol."""
     report: Mapping[str, Any]

@@ -9,6 +9,7 @@ weights of `out_proj` to one function, in evaluation even past its layer's forwa
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import Lock
 from typing import Any, cast
 
@@ -43,7 +44,6 @@ def on_context(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
 def _on_post_attention(module: nn.Module, hook: Hook) -> Callable[[], None]:
     """The module's `post_attention` (XLNet) takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
     before: Any = module.post_attention
-    outer = vars(module).get("post_attention")  # of another hook
 
     def after_hook(h: Tensor, attn_vec: Tensor, residual: bool = True) -> Any:
         changed = hook(module, (attn_vec.transpose(0, 1).flatten(-2),))
@@ -51,27 +51,25 @@ def _on_post_attention(module: nn.Module, hook: Hook) -> Callable[[], None]:
             attn_vec = changed[0].unflatten(-1, attn_vec.shape[-2:]).transpose(0, 1)
         return before(h, attn_vec, residual)
 
-    def remove() -> None:
-        del module.__dict__["post_attention"]
-        if outer is not None:
-            module.__dict__["post_attention"] = outer
+    return _put(module, "post_attention", after_hook)
 
-    module.__dict__["post_attention"] = after_hook
-    return remove
+
+def _put(module: nn.Module, name: str, method: Any) -> Callable[[], None]:
+    """Give a module another method until the function that is returned is called."""
+    own = vars(module)
+    undo = partial(own.__setitem__, name, own[name]) if name in own else partial(own.__delitem__, name)
+    own[name] = method
+    return undo
 
 
 def _step_by_step(module: nn.Module) -> Callable[[], None]:
     """Let a `MultiheadAttention` compute so from now on, until the function that is returned is called."""
-    if "forward" in vars(module):
-        return lambda: None
-    module.__dict__["forward"] = _StepByStep(cast(nn.MultiheadAttention, module))
-    handle = module.register_forward_pre_hook(_nothing)  # a layer with a hook inside does not take the fast path
-
-    def undo() -> None:
-        handle.remove()
-        del module.__dict__["forward"]
-
-    return undo
+    undo = ExitStack()
+    if "forward" not in vars(module):
+        undo.callback(_put(module, "forward", _StepByStep(cast(nn.MultiheadAttention, module))))
+        # A layer with a hook inside does not take the fast path.
+        undo.callback(module.register_forward_pre_hook(_nothing).remove)
+    return undo.close
 
 
 def keep_heads(module: nn.Module, places: list[int]) -> None:
@@ -95,7 +93,7 @@ def stay_dense(model: nn.Module) -> Callable[[], None]:
 
 
 def _nothing(module: nn.Module, args: tuple[object, ...]) -> None:
-    """A hook that does nothing."""
+    """A hook that does nothing, and can be pickled with a module."""
 
 
 class _StepByStep:

@@ -52,16 +52,10 @@ class Layout:
     other_attention: str = ""
     """How it is more or less than one product of all tokens with all: its multiply-adds are not counted then."""
     some_layers: bool = False  # whether some layers have no attention
-    coupled: str = ""
-    """Why W_Q and W_K of a head cannot be changed without changing others, so that heads cannot be taken out either."""
-    not_removed: str = ""  # why heads cannot be taken out otherwise; see `stays`
-    not_removed_if: tuple[str, object, str] | None = None
+    coupled: bool = False  # whether W_Q and W_K of a head cannot be changed without changing others
+    stays: str = ""  # why heads cannot be taken out; empty where they can
+    stays_if: tuple[str, object, str] | None = None
     """The same where the configuration says so: its field, the value, and why."""
-
-    @property
-    def stays(self) -> str:
-        """Why heads cannot be taken out; empty where they can."""
-        return self.not_removed or self.coupled
 
 
 _TABLE = tomllib.loads((resources.files("prune_heads.anatomy") / "families.toml").read_text())
@@ -141,5 +135,5 @@ def describe_attention(
         interleaved=interleaved,
         kind=kind,
         stack=stack,
-        not_removed="" if counted else "its number of heads was given as a number, which no attribute can follow",
+        stays="" if counted else "its number of heads was given as a number, which no attribute can follow",
     )

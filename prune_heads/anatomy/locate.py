@@ -109,9 +109,9 @@ def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
             f"{', '.join(f'{name}={value!r}' for name, value in says.items())} in its configuration"
         )
     for layout in layouts:
-        name, value, why = layout.not_removed_if or ("", object(), "")
+        name, value, why = layout.stays_if or ("", object(), "")
         if getattr(config, name, None) == value:
-            layout = replace(layout, not_removed=f"{why} ({name} in its configuration)")
+            layout = replace(layout, stays=f"{why} ({name} in its configuration)")
         yield from _of_layout(model, model_type, layout, prefix)
 
 

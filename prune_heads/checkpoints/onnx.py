@@ -90,8 +90,8 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
         ) from error
 
 
-def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[NDArray[np.float32]]:
-    """The logits of each batch, `(batch, ...)`, by onnxruntime on the CPU; see `joined`.
+def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[list[NDArray[np.float32]]]:
+    """All outputs for each batch, `(batch, ...)` each, by onnxruntime on the CPU.
 
     Raises:
         ExportError: If onnxruntime cannot load or run the file.
@@ -103,16 +103,9 @@ def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[NDAr
     options.log_severity_level = 3  # errors
     try:
         session = onnxruntime.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
-        return [joined(session.run(None, {name: x.numpy() for name, x in batch.items()})) for batch in batches]
+        return [session.run(None, {name: x.numpy() for name, x in batch.items()}) for batch in batches]
     except Exception as error:  # its errors share no class but Exception
         raise ExportError(
             f"onnxruntime must be able to run what was written; it says {type(error).__name__}: "
             f"{first_line(error)}. Try --to dense, or a newer onnxruntime"
         ) from error
-
-
-def joined(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """One output as it is; several, `(examples, ...)` each, side by side."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return np.concatenate([each.reshape(len(each), -1) for each in outputs], axis=1)

@@ -1,30 +1,30 @@
-"""`prune-heads`: the commands. Each parses, calls one function below and prints; heavy imports wait inside."""
+"""`prune-heads`: the commands, and the one place where errors become a red line and an exit code."""
 
 import os
 import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.metadata import version as installed
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
 
 from prune_heads.cli import signals
-from prune_heads.cli.examples import add_examples
-from prune_heads.cli.groups import help_alone
-from prune_heads.cli.listings import criteria, doctor, guide, info, models, tasks
-from prune_heads.cli.measuring import ablate, bench, correlate, curve
-from prune_heads.cli.output import fail
-from prune_heads.cli.pruning import evaluate, export, finetune, prune, run, score, train_mini
-from prune_heads.cli.reproduce import reproduce
-from prune_heads.cli.store import store
-from prune_heads.cli.sweep import sweep
-from prune_heads.errors import PipeClosedError, PruneHeadsError, first_line
+from prune_heads.cli.groups import grouped
+from prune_heads.cli.output import say
+from prune_heads.errors import OptionError, PipeClosedError, PruneHeadsError, SpecError, first_line
+from prune_heads.reading import read_toml
 from prune_heads.reporting.layout import speaking
 
 UsageError: type[Any] = typer.BadParameter.__mro__[1]  # typer exports its subclass alone
+MISUSED = 2
+COMMANDS = read_toml(Path(__file__).with_name("commands.toml"), "the table of commands")
+"""Command -> `at`, `help`, `examples`; of a group of commands its `help` alone."""
 
 _MOVED = {
     "benchmark": "prune-heads benchmark is now a script of the repository: python -m experiments.benchmark. "
@@ -34,8 +34,6 @@ _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "ca
 
 
 class _Commands(TyperGroup):
-    """The one place where errors become a red line and an exit code."""
-
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         options = {**extra, "standalone_mode": False}
         code = self._code(lambda: super(_Commands, self).main(*args, **options) or 0) or self._code(_flush)
@@ -57,28 +55,31 @@ class _Commands(TyperGroup):
         return super().resolve_command(context, args)
 
     def _code(self, run: Callable[[], int]) -> int:
+        code, said = 1, ""
         try:
             _check_surroundings()
             code = run()
         except PruneHeadsError as error:
-            code = _failed(str(error))
+            code, said = MISUSED if isinstance(error, OptionError | SpecError) else 1, str(error)
         except UsageError as error:
-            code = _failed(error.format_message(), error.exit_code)
+            code, said = error.exit_code, error.format_message()
         except PipeClosedError:
             code = signals.PIPE_CLOSED
         except OSError as error:
             named = "" if error.filename is None else f" for {os.fsdecode(error.filename)}"
-            code = _failed(f"a file cannot be used: {error.strerror or first_line(error)}{named}. Check its path")
+            said = f"a file cannot be used: {error.strerror or first_line(error)}{named}. Check its path"
         except (MemoryError, RuntimeError) as error:
-            said = first_line(error)
+            got = first_line(error)
             if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
-                code = _failed(f"the memory must be enough; got: {said}. Take a smaller --batch-size, or --memory")
-            elif "Symlink loop" in said or "home directory" in said:  # of pathlib
-                code = _failed(f"a path must lead somewhere; got: {said}")
+                said = f"the memory must be enough; got: {got}. Take a smaller --batch-size, or --memory"
+            elif "Symlink loop" in got or "home directory" in got:  # of pathlib
+                said = f"a path must lead somewhere; got: {got}"
             else:
                 raise
         if code == signals.INTERRUPTED:
-            fail("interrupted; nothing half-written was left")
+            said = "interrupted; nothing half-written was left"
+        if said:
+            say(f"error: {said}", "red")
         return code
 
 
@@ -98,11 +99,6 @@ def _to_readers() -> Iterator[None]:
             if watch.poll(0):
                 raise PipeClosedError from error
         raise OSError(error.strerror or "Broken pipe") from error
-
-
-def _failed(message: str, code: int = 1) -> int:
-    fail(message)
-    return code
 
 
 def _check_surroundings() -> None:
@@ -132,6 +128,13 @@ def _give_up(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _help_alone(context: typer.Context) -> None:
+    """The help of a group of commands that is called without one of them, which is misuse."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(MISUSED)
+
+
 app = typer.Typer(
     cls=_Commands,
     name="prune-heads",
@@ -140,13 +143,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for _pruning in (run, score, prune, evaluate, export, info, ablate, curve, correlate, finetune, reproduce):
-    app.command()(_pruning)
-for _other in (tasks, criteria, models, train_mini, bench, doctor, guide):
-    app.command()(_other)
-app.add_typer(store, name="store")
-app.add_typer(sweep, name="sweep")
-add_examples(app)
+_groups = {"": app}
+for _words, _about in COMMANDS.items():
+    _first, *_rest = (" ".join(each.split()) for each in _about["help"].split("\n\n"))
+    if "at" not in _about:
+        _groups[_words] = typer.Typer(help=_first)
+        _groups[_words].callback(invoke_without_command=True)(_help_alone)
+        app.add_typer(_groups[_words], name=_words)
+        continue
+    _group, _, _name = _words.rpartition(" ")
+    _module, _, _function = _about["at"].partition(":")
+    _called = getattr(import_module(f"prune_heads.cli.{_module}"), _function)
+    _groups[_group].command(_name, help="\n\n".join([_first, "\n".join(_about["examples"]), *_rest]))(grouped(_called))
 
 
 @app.callback(invoke_without_command=True)
@@ -154,11 +162,9 @@ def _without_command(
     context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
 ) -> None:
     if version:
-        from importlib.metadata import version as installed
-
         print(f"prune-heads {installed('prune-heads')}")
         raise typer.Exit
-    help_alone(context)
+    _help_alone(context)
 
 
 def main() -> None:

@@ -1,159 +1,155 @@
-"""Options in groups: a command takes a dataclass of options, Typer sees its fields."""
+"""Commands take dataclasses of options; Typer sees their fields, and shows what the commands give."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING
 from functools import wraps
-from typing import Annotated, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
-from typer import Argument, BadParameter, Context, Exit, Option
+from typer import Argument, Context, Option
 
+from prune_heads import reading
+from prune_heads.cli.output import show
 from prune_heads.errors import OptionError
-from prune_heads.options import Group, options_of
-from prune_heads.options.fields import Opt
+from prune_heads.execution.spec import RESERVED
+from prune_heads.options import Group, Opt, options_of
+from prune_heads.options.fields import unknown
 
-Json = Annotated[bool, Option("--json", help="Print one JSON object and nothing else to stdout.")]
-Checkpoint = Annotated[
-    str | None, Argument(metavar="CHECKPOINT", help="The model; the same as --model.", show_default=False)
-]
-MISUSED = 2
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Shown = Iterator[tuple[Mapping[str, Any] | None, "RenderableType | str | None"]]
+"""What a command gives: the object that `--json` prints, and the table that stands for it without; None for nothing."""
 
 
-@dataclass(frozen=True)
-class Without:
+class Without(str):
     """Stands beside a group: an option that the command lacks."""
 
-    name: str
 
-
-@dataclass(frozen=True)
-class Words:
-    """Stands in the annotation of a mapping: which options of a group are taken as they are given, without defaults."""
+class Given(NamedTuple):
+    """Stands beside a mapping: it takes the words of a group that were typed, without the defaults."""
 
     group: type[Group]
-    said: Mapping[str, str | None] = field(default_factory=dict)
-    """Name -> another help, or None for the group's; nothing for all options as they are."""
-
-    def parameters(self) -> list[inspect.Parameter]:
-        """The options as Typer takes them; what their defaults are is said in their help."""
-        every = options_of(self.group)
-        return [_without_default(every[name], self.said.get(name)) for name in self.said or every]
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
+def grouped(command: Callable[..., Any]) -> Callable[..., None]:
     """Spread each group of a command into one option per field, so that groups are written once.
 
-    A command that has `--model` then takes the model as its argument, too.
+    A command that has `--model` then takes the model as its argument, too. What it yields is shown, unless it prints by
+    itself, which a parameter `as_json` says.
     """
-    groups: dict[str, tuple[type, list[str]]] = {}
+    groups: dict[str, tuple[type[Group], bool]] = {}
     options: dict[str, Opt] = {}
-    spread: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
+    spread = [_keyword("context", Context)]
+    taken = inspect.signature(command).parameters
+    for parameter in taken.values():
         group, *beside = get_args(parameter.annotation) or (parameter.annotation,)
-        if words := [each for each in beside if isinstance(each, Words)]:
-            of_words = [option for each in words for option in each.parameters()]
-            groups[parameter.name] = dict, [each.name for each in of_words]
-            spread += of_words
-            continue
-        if not (isinstance(group, type) and issubclass(group, Group)):
+        given = next((each for each in beside if isinstance(each, Given)), None)
+        group = given.group if given else group
+        if isinstance(group, type) and issubclass(group, Group):
+            groups[parameter.name] = group, given is not None
+            of_group = {name: option for name, option in options_of(group).items() if name not in beside}
+            spread += map(_as_parameter, of_group.values())
+            options |= of_group
+        else:
             spread.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        lacking = {each.name for each in beside if isinstance(each, Without)}
-        of_group = [typer_option(option) for name, option in options_of(group).items() if name not in lacking]
-        groups[parameter.name] = group, [each.name for each in of_group]
-        options |= options_of(group)
-        spread += of_group
+    if "model" in options:
+        about = Argument(metavar="CHECKPOINT", help="The model; the same as --model.", show_default=False)
+        spread.append(_keyword("checkpoint", Annotated[str | None, about], None))
+    if "as_json" not in taken:
+        about = Option("--json", help="Print one JSON object and nothing else to stdout.")
+        spread.append(_keyword("as_json", Annotated[bool, about], False))
 
     @wraps(command)
     def run(context: Context, checkpoint: str | None = None, **values: Any) -> None:
-        if checkpoint is not None:
-            values["model"] = one_model(context, checkpoint, values["model"])
-        gathered = {
-            parameter: _gathered(group, {name: values.pop(name) for name in names})
-            for parameter, (group, names) in groups.items()
-        }
-        command(**gathered, **values)
+        sources = {name: context.get_parameter_source(name) for name in values}
+        typed = {name: values[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+        if checkpoint is not None:  # that of a file of options gives way, as to --model
+            if typed.get("model", checkpoint) != checkpoint:
+                raise OptionError(f"CHECKPOINT and --model must name one model, got {checkpoint} and {typed['model']}.")
+            values["model"] = typed["model"] = checkpoint
+        own = {name: values[name] for name in taken if name in values}
+        for name, (group, is_given) in groups.items():
+            own[name] = {key: typed[key] for key in options_of(group) if key in typed} if is_given else group.of(values)
+        for report, table in command(**own) or ():
+            show(report, table, as_json=values["as_json"])
 
-    spread.append(_keyword("context", Context))
-    if any(parameter.name == "model" for parameter in spread):
-        spread.append(_keyword("checkpoint", Checkpoint, None))
     run.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
     run.options = options  # type: ignore[attr-defined]  # for files of options
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
     return run
 
 
-def one_model(context: Context, checkpoint: str, model: str | None) -> str:
-    """The model that argument and `--model` name; that of a file of options gives way, as to `--model`.
-
-    Raises:
-        BadParameter: If they name two.
-    """
-    source = context.get_parameter_source("model")
-    if source is not None and source.name == "COMMANDLINE" and model != checkpoint:
-        raise BadParameter(f"CHECKPOINT and --model must name one model, got {checkpoint} and {model}.")
-    return checkpoint
-
-
-def typer_option(option: Opt) -> inspect.Parameter:
-    """An option of a group as Typer takes it."""
-    say, default = option.say, inspect.Parameter.empty if option.default is MISSING else option.word
-    kind: Any = option.kind
-    if option.choices:  # an enumeration, for Typer takes no list of literals
-        of_choices: Any = StrEnum
-        kind = of_choices(option.name, {choice: choice for choice in option.choices})
-        default = kind(default) if isinstance(default, str) else default
+def _as_parameter(option: Opt) -> inspect.Parameter:
+    """An option of a group as Typer takes it; it takes no list of literals, whose values the group checks."""
+    choices = option.choices if not option.is_many else ()
+    kind: Any = Literal[choices] if choices else option.kind
     kind = list[kind] if option.is_many else kind
+    default = inspect.Parameter.empty if option.default is MISSING else option.word
     about = Option(
-        *([option.flag] if say.flag or say.short or option.kind is bool else []),
-        *([say.short] if say.short else []),
-        help=say.help,
-        min=say.low,
-        max=say.high,
-        metavar=say.metavar,
-        rich_help_panel=say.panel,
-        callback=None if say.read is None else _checked(option),
+        option.flag,
+        *([option.short] if option.short else []),
+        help=option.help,
+        min=option.low,
+        max=option.high,
+        metavar=option.metavar or (f"[{'|'.join(option.choices)}]" if option.choices else None),
+        rich_help_panel=option.panel,
     )
     return _keyword(option.name, Annotated[kind if default is not None else kind | None, about], default)
-
-
-def _without_default(option: Opt, said: str | None) -> inspect.Parameter:
-    if said is None:
-        said = option.say.help if option.word is None else f"{option.say.help} (default: {option.word})"
-    return typer_option(replace(option, default=None, say=replace(option.say, help=said)))
-
-
-def _gathered(group: Any, words: dict[str, Any]) -> Any:
-    if group is dict:
-        return {name: word for name, word in words.items() if word not in (None, [])}
-    try:
-        return group.of(words)
-    except OptionError as error:
-        raise BadParameter(str(error)) from error
-
-
-def _checked(option: Opt) -> Callable[[Any], Any]:
-    """Refuses a text that cannot be read, where Typer names the option."""
-
-    def callback(value: Any) -> Any:
-        try:
-            if value is not None:
-                option.read(value)
-        except OptionError as error:
-            said = str(error)
-            raise BadParameter(said if said.endswith((".", "?")) else f"{said}.") from error
-        return value
-
-    return callback
 
 
 def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def help_alone(context: Context) -> None:
-    """The help of a group of commands that is called without one of them, which is misuse."""
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise Exit(MISUSED)
+def read_words(file: Path) -> dict[str, Any]:
+    """What a TOML file of options holds; one that cannot be read is misuse."""
+    return reading.read_toml(file, "a file of options", OptionError)
+
+
+def words_of(
+    words: Mapping[str, Any], file: Path, known: Mapping[str, Opt], others: Collection[str] = ()
+) -> dict[str, Any]:
+    """Words of a file as they are seen from the working directory: its paths are relative to its folder.
+
+    Args:
+        words: What it holds.
+        file: The file.
+        known: The options that it may set, all of which take their words.
+        others: What else it may set.
+
+    Raises:
+        OptionError: Naming all faults.
+    """
+    faults = unknown([key for key in words if key not in others], [*known, *others])
+    placed = {key: known[key].placed(word, file.parent) if key in known else word for key, word in words.items()}
+    for key in [key for key in words if key in known]:
+        try:
+            known[key].value(placed[key])
+        except OptionError as error:
+            faults.append(f"'{known[key].flag}' {error}")
+    if faults:
+        raise OptionError(f"{file.name}: {'; '.join(faults)}.")
+    return placed
+
+
+def _load(context: Context, file: Path | None) -> Path | None:
+    """`--config FILE`: those on the command line go first."""
+    if file is not None:
+        # A file of a sweep runs one trial: what stands at its top.
+        left_out = RESERVED if context.command.name == "run" else ()
+        words = {key: word for key, word in read_words(file).items() if key not in left_out}
+        options: Mapping[str, Opt] = context.command.callback.options  # type: ignore[union-attr]
+        context.default_map = words_of(words, file, options, others=("as_json",))
+    return file
+
+
+Config = Annotated[
+    Path | None,
+    Option(
+        is_eager=True,
+        callback=_load,
+        help="TOML file with options of this command (score_examples = 500); paths relative to it.",
+    ),
+]

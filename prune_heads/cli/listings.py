@@ -1,20 +1,21 @@
-"""`prune-heads info`, `tasks`, `criteria`, `models`, `doctor`, `guide`: what can be read without running anything."""
+"""What can be read without running anything: tasks, criteria, models, the guide, scripts, and the store."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
-from prune_heads.cli.groups import Json, grouped
-from prune_heads.cli.output import TerminalReporter, show
+from prune_heads.cli.groups import Shown
+from prune_heads.cli.output import TerminalReporter
+from prune_heads.errors import OptionError, StoreError
 from prune_heads.guide import TOPICS, page, title
-from prune_heads.options import NamedModel, WrittenModel
+from prune_heads.options import NamedModel, Place, WrittenModel
 
-FOUND = 1
+if TYPE_CHECKING:
+    from prune_heads.store import PredictionStore
 
 
-@grouped
 def info(
     setup: NamedModel,
     heads: Annotated[
@@ -24,9 +25,8 @@ def info(
         int | None,
         Option(min=1, help="Number of tokens to count for. (default: 128; for images, as many as in the first layer)"),
     ] = None,
-    as_json: Json = False,
-) -> None:
-    """Count parameters and multiply-adds before and after, and the highest speed-up that removing heads can give."""
+) -> Shown:
+    """Count parameters and multiply-adds."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
     from prune_heads.coverage import beside_heads
@@ -38,21 +38,21 @@ def info(
     n_heads = head_counts(attention_blocks(classifier.model))
     costs = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
     report = info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
-    show(report, info_table(report), as_json=as_json)
+    yield report, info_table(report)
 
 
-def tasks(as_json: Json = False) -> None:
-    """List the tasks, their labels, metrics and splits."""
+def tasks() -> Shown:
+    """List the tasks."""
     from prune_heads.reporting.listings import task_rows, task_table
 
-    show({"tasks": task_rows()}, task_table(), as_json=as_json)
+    yield {"tasks": task_rows()}, task_table()
 
 
-def criteria(as_json: Json = False) -> None:
-    """List the criteria of importance, the estimators and the normalisations."""
+def criteria() -> Shown:
+    """List the criteria, the estimators and the normalisations."""
     from prune_heads.reporting.listings import criterion_rows, criterion_table
 
-    show(criterion_rows(), criterion_table(), as_json=as_json)
+    yield criterion_rows(), criterion_table()
 
 
 def models(
@@ -62,64 +62,85 @@ def models(
             "--try", help="Try the default configuration of each with the installed transformers; takes about a minute."
         ),
     ] = False,
-    as_json: Json = False,
-) -> None:
-    """List the model types whose heads can be gated, zeroed and removed, and why others cannot."""
+) -> Shown:
+    """List the model types."""
     from prune_heads.coverage import committed_table
     from prune_heads.reporting.listings import model_table
 
+    table = committed_table()
     if try_now:
         from prune_heads.coverage.tiny import all_types, try_all
 
         types = all_types()
         with TerminalReporter().stage("trying types", len(types)) as progress:
             table = try_all(types, progress)
-    else:
-        table = committed_table()
-    show(table, model_table(table), as_json=as_json)
+    yield table, model_table(table)
 
 
-Paths = Annotated[
-    list[Path],
-    typer.Argument(metavar="PATH...", help="Scripts, notebooks, configurations (.py .ipynb .json .toml), or folders."),
-]
-
-
-def doctor(paths: Paths, as_json: Json = False) -> None:
-    """Find head masks and pruning of transformers 4 in scripts and configurations, without running them.
-
-    Exit code 1 when something was found, or a file that mentions it cannot be read; 0 otherwise.
-    """
+def doctor(
+    paths: Annotated[
+        list[Path],
+        Argument(metavar="PATH...", help="Scripts, notebooks, configurations (.py .ipynb .json .toml), or folders."),
+    ],
+) -> Shown:
+    """Find head masks of transformers 4; exit code 1 where there are some."""
     from prune_heads.migration import examine
     from prune_heads.reporting.listings import doctor_table
 
     report = examine(paths)
-    show(report, doctor_table(report), as_json=as_json)
+    yield report, doctor_table(report)
     if report["findings"] or report["unreadable"]:
-        raise typer.Exit(FOUND)
+        raise typer.Exit(1)
 
 
-def _topic(value: str | None) -> str | None:
-    if value is not None and value not in TOPICS:
-        raise BadParameter(f"{value!r} is not one of {', '.join(TOPICS)}.")
-    return value
-
-
-def guide(
-    topic: Annotated[
-        str | None, Argument(metavar="TOPIC", callback=_topic, help=f"One of {', '.join(TOPICS)}.")
-    ] = None,
-) -> None:
-    """Read the guide in the terminal, a topic at a time; without a topic, list them."""
+def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {', '.join(TOPICS)}.")] = None) -> Shown:
+    """Show a page, or list them."""
     from rich.markdown import Markdown
 
-    from prune_heads.reporting.layout import console, speaking
+    from prune_heads.reporting.layout import console
 
-    listed = (f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
-    text = page(topic).rstrip() if topic else "\n".join(listed)
-    terminal = console()
-    with speaking():
-        if terminal.is_terminal:
-            terminal.print(Markdown(text))
-        else:
-            print(text)
+    if topic is not None and topic not in TOPICS:
+        raise OptionError(f"TOPIC must be one of {', '.join(TOPICS)}; got {topic!r}")
+    text = (
+        page(topic).rstrip() if topic else "\n".join(f"- `prune-heads guide {each}`: {title(each)}" for each in TOPICS)
+    )
+    yield {"topic": topic, "text": text}, Markdown(text) if console().is_terminal else text
+
+
+def list_entries(place: Place) -> Shown:
+    """List the predictions that are kept, and the jobs that are not finished."""
+    from prune_heads.reporting.store import store_report, store_table
+    from prune_heads.store import unfinished
+
+    opened = _opened(place)
+    report = store_report(list(opened.entries()), unfinished(opened.objects))
+    yield report, store_table(report)
+
+
+def verify(place: Place) -> Shown:
+    """Check every entry bit by bit."""
+    from prune_heads.reporting.store import verify_report, verify_table
+
+    report = verify_report(list(_opened(place).entries(thorough=True)))
+    yield report, verify_table(report)
+    if report["damaged"]:
+        raise StoreError(
+            f"every entry must be what was written; {len(report['damaged'])} of {report['n_entries']} are damaged. "
+            "They are computed again when they are needed; 'prune-heads store clear --damaged' removes them now"
+        )
+
+
+def clear(
+    place: Place, damaged: Annotated[bool, Option("--damaged", help="Remove the damaged entries alone.")] = False
+) -> Shown:
+    """Remove what is kept."""
+    from prune_heads.reporting.store import cleared
+
+    n_entries, n_bytes = _opened(place).clear(damaged_only=damaged)
+    yield {"n_entries": n_entries, "n_bytes": n_bytes}, cleared(n_entries, n_bytes)
+
+
+def _opened(place: Place) -> "PredictionStore":
+    from prune_heads.store import PredictionStore, default_root
+
+    return PredictionStore(place.store or default_root())

@@ -1,23 +1,94 @@
-"""The trials of a sweep take the options of `prune-heads run`, checked and read as there."""
+# ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
+"""The trials of a sweep take the options of `prune-heads run`, checked and read as there; and how a sweep is run."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from prune_heads.errors import PruneHeadsError
 from prune_heads.execution.spec import Known, Trial
-from prune_heads.options.trials import check, clash, draws, spelled, trial_of, trial_options
+from prune_heads.options import Choice, Group, Opt, RunOptions, Scoring, Setup, options_of
+from prune_heads.options.choices import Executor
+from prune_heads.options.fields import option
+from prune_heads.tasks.spec import task_name
 
 if TYPE_CHECKING:
     from prune_heads.execution.worker import RunTrial
+
+GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
+
+_nowhere = partial(option, reach="nothing")
+
+
+@cache
+def trial_options() -> Mapping[str, Opt]:
+    """By name; where predictions are kept is said of the sweep, not of a trial."""
+    every = {name: option for group in GROUPS for name, option in options_of(group).items()}
+    return MappingProxyType({name: option for name, option in every.items() if name != "store"})
+
+
+def draws(words: Mapping[str, Any]) -> bool:
+    """Whether what is pruned in a trial, or its curve, depends on the seed."""
+    draws_scores = words["criterion"] == "random" or ":" in words["criterion"]  # one's own may
+    return draws_scores and (words["heads"] is None or words["curve"])
+
+
+@dataclass(frozen=True)
+class Sweeping(Group):
+    """How the trials of a sweep are run, and where they are kept."""
+
+    output: Path | None = _nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
+    dry_run: bool = _nowhere("List the trials without running them.", False)
+    executor: Executor = _nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
+    jobs: int | None = _nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
+    worker: bool = _nowhere(
+        "Run as one of many processes of an array job, and end without waiting for the trials of the others.", False
+    )
+    address: str | None = _nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
+    cpus: float | None = _nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
+    gpus: float | None = _nowhere("GPUs of a Ray worker. (default: 0)", low=0)
+    retries: int = _nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
+    stop_after: int | None = _nowhere("Start no more trials after this many have failed.", low=1)
+
+    @classmethod
+    def clash(cls, given: Mapping[str, Any]) -> str | None:
+        """A worker is a process of its own, and only Ray's have an address."""
+        is_ray = given.get("executor") == "ray"
+        if not is_ray and given.keys() & {"address", "cpus", "gpus"}:
+            return "--address, --cpus, --gpus belong to --executor ray"
+        if given.get("worker") and is_ray:
+            return "--worker and --executor ray exclude each other"
+        if "output" not in given and not given.get("dry_run"):
+            return "--output must name the folder of the sweep (or ask for --dry-run)"
+        return None
 
 
 def known() -> Known:
     """What a trial may set."""
     options = trial_options()
+
+    def check(name: str, word: Any) -> None:
+        if word is not None:  # which stands for the default
+            options[name].value(word)
+
+    def clash(words: Mapping[str, Any]) -> str | None:
+        try:
+            for group in GROUPS:
+                group.of(words)
+        except PruneHeadsError as error:
+            return str(error).removesuffix(".")
+        return None
+
     words = {name: option.word for name, option in options.items()}
-    always = frozenset(name for name, option in options.items() if option.say.since != "later")
-    return Known(words, check, clash, draws, always, spelled)
+    always = frozenset(name for name, option in options.items() if option.since != "later")
+    return Known(words, check, clash, draws, always, _spelled)
+
+
+def _spelled(key: str, word: Any) -> Any:
+    return task_name(word) if key == "task" and isinstance(word, str) else word
 
 
 def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
@@ -36,19 +107,16 @@ def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
 class BeginTrials:
     """Called once in each process: loads what trials need and gives what runs them."""
 
-    sweep: Path
-    """The folder of the sweep."""
-    relative_to: Path
-    """The folder that paths in the file are relative to."""
-    store: str | None
-    """A URL, or an absolute path."""
+    sweep: Path  # the folder of the sweep
+    relative_to: Path  # the folder that paths in the file are relative to
+    store: str | None  # a URL, or an absolute path
 
     def __call__(self) -> "RunTrial":
         """What runs a trial; of two in turn with the same model and task, the second loads nothing."""
         from prune_heads.execution.folder import SweepFolder
         from prune_heads.progress import Silent
-        from prune_heads.studies.lab import Lab
         from prune_heads.studies.run import run
+        from prune_heads.studies.scoring import Lab
 
         folder = SweepFolder(self.sweep)
         lab: Lab | None = None
@@ -56,12 +124,14 @@ class BeginTrials:
 
         def run_trial(trial: Trial) -> Mapping[str, Any]:
             nonlocal lab
-            asked = trial_of(trial.values, self.relative_to, self.store)
+            options = trial_options()
+            words = {name: options[name].placed(word, self.relative_to) for name, word in trial.values.items()}
+            setup = Setup.of({**words, "store": self.store})
             reporter.notes.clear()
-            if lab is None or lab.setup != asked.setup:
+            if lab is None or lab.setup != setup:
                 lab = None  # two models at once may be one too many
-                lab = Lab(asked.setup, reporter, share=folder.shared, reused=True)
-            record = run(lab, asked.scoring, asked.choice, asked.run).record
+                lab = Lab(setup, reporter, share=folder.shared, reused=True)
+            record = run(lab, Choice.of(words), Scoring.of(words), RunOptions.of(words)).record
             del record["seconds"], record["provenance"]["date"]  # they differ between two runs of the same
             return {"trial": {"digest": trial.digest, "values": dict(trial.values)}, **record}
 

@@ -67,12 +67,8 @@ def examine(paths: Sequence[Path]) -> dict[str, Any]:
         uses, broken = list[tuple[int | None, int, str]](), list[tuple[int | None, str]]()
         try:
             uses, broken = _look_into(file)
-        except OSError as error:
-            broken = [(None, error.strerror or type(error).__name__)]
-        except SyntaxError as error:
-            broken = [(None, _said(error))]
-        except ValueError as error:
-            broken = [(None, f"not {_KINDS[file.suffix]}: {error}")]
+        except (OSError, SyntaxError, ValueError) as error:
+            broken = [(None, _reason(error, _KINDS[file.suffix]))]
         for cell, line, use in uses:
             findings.append({"file": str(file), "cell": cell, "line": line, "use": use, **cures()[use]})
         unreadable += [{"file": str(file), "cell": cell, "reason": reason} for cell, reason in broken]
@@ -123,7 +119,7 @@ def _cells(notebook: Any) -> _Found:
         except SyntaxError as error:
             own = []
             if NAMES.search(source.encode(errors="replace")):
-                broken.append((number, _said(error)))
+                broken.append((number, _reason(error, "Python 3")))
         lines += own
         places += [(number, i) for i in range(1, len(own) + 1)]
     return [(*places[line - 1], use) for line, use in Module(parse("\n".join(lines))).uses()], broken
@@ -153,5 +149,8 @@ def parse(source: str | bytes) -> ast.Module:
             raise SyntaxError(str(error) or "nested too deeply") from error
 
 
-def _said(error: SyntaxError) -> str:
-    return f"not Python 3: {f'line {error.lineno}: ' if error.lineno else ''}{error.msg}"
+def _reason(error: OSError | SyntaxError | ValueError, kind: str) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    line = f"line {error.lineno}: " if isinstance(error, SyntaxError) and error.lineno else ""
+    return f"not {kind}: {line}{error.msg if isinstance(error, SyntaxError) else error}"

@@ -10,11 +10,7 @@ from importlib import resources
 
 
 def read(task: str, split: str) -> dict[str, list]:
-    """One split of a built-in task, in file order.
-
-    Args:
-        task: `mini-inference` or another that `prune_heads.tasks.spec.MINI` names.
-        split: One of the splits of the task.
+    """One split of a task of `prune_heads.tasks.spec.MINI`, in file order.
 
     Returns:
         Columns of equal length: `text`, for pairs `text_pair`, and for tasks with labels `label`, the indices of the

@@ -1,18 +1,19 @@
-"""What an option is, said once: the field of a dataclass with its type, its default, and what `Say` says of it.
+"""What an option is, said once: the field of a dataclass with its type, its default, and what `option` says of it.
 
 The command line makes its options from the fields, a file of options or a sweep is checked by them, a study takes the
 dataclass, and a record holds its `configuration()`.
 """
 
+import difflib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from enum import Enum
 from functools import cache
 from math import isnan
 from pathlib import Path
 from types import MappingProxyType, UnionType
-from typing import Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from prune_heads.errors import OptionError
 
@@ -24,63 +25,49 @@ Since = Literal["first", "sweeps", "later"]
 """When an option was added: with the first records, before the first sweeps, or later. At its default it is left out of
 the configuration of records that are older than it, and out of the hash of trials, so that both stay as they are."""
 
-
-@dataclass(frozen=True)
-class Say:
-    """What is said of an option beside its name, type and default."""
-
-    help: str
-    reach: Reach = "record"
-    panel: str | None = None
-    """Heading under which `--help` lists it."""
-    flag: str | None = None
-    """How it is written on the command line, where that is not `--` and its name; `--one/--other` says how not."""
-    short: str | None = None
-    """Its one letter: `-o`."""
-    key: str | None = None
-    """Its key in records, where that is not its name."""
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    """Values that a text may have; those of a `Literal` follow from the type."""
-    read: Callable[[str], Any] | None = None
-    """Makes the value from its text; raises `OptionError`."""
-    is_many: bool = False
-    """Whether a text that is read may be given several times."""
-    is_path: Callable[[str, Path], bool] | None = None
-    """Of an option whose text may be a path: whether it is one, seen from a folder."""
-    metavar: str | None = None
-    shown: Callable[[Any], Any] | None = None
-    """The value as it stands in records."""
-    applies: Callable[[Any], bool] | None = None
-    """Of the group: whether the option has a meaning; where it has none, records hold None."""
-    since: Since = "first"
-
-
-def option(help: str | Say, *said: Any, default: Any = None, kw_only: bool = False, **more: Any) -> Any:
-    """A field of a group: what `Say` takes, and its default; `MISSING` where it must be given."""
-    say = help if isinstance(help, Say) else Say(help, *said, **more)
-    return field(default=default, kw_only=kw_only, metadata={"say": say})
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+_TAKES: dict[type, Any] = {float: (int, float), Path: (str, Path)}
 
 
 @dataclass(frozen=True)
 class Opt:
-    """An option of a group."""
+    """An option of a group: what is said of it, and its name and type, which are those of the field."""
 
-    name: str
-    kind: type
-    """`str`, `int`, `float`, `bool` or `Path`: what one word of it is on the command line."""
-    is_many: bool
-    """Whether it may be given several times."""
-    default: Any
-    """Of the field; `MISSING` where it must be given."""
-    say: Say
-    choices: tuple[str, ...]
+    help: str
+    default: Any = None
+    """`MISSING` where it must be given."""
+    reach: Reach = "record"
+    panel: str | None = None  # heading under which `--help` lists it
+    flag: str = ""  # how it is written on the command line: `--max-examples`; `--one/--other` says how not
+    short: str | None = None  # its one letter: `-o`
+    key: str = ""  # its key in records
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()  # values that a text may have; those of a `Literal` follow from the type
+    read: Callable[[str], Any] | None = None  # makes the value from its text; raises `OptionError`
+    is_many: bool = False  # whether it may be given several times. A tuple is, unless it is read from one text
+    is_path: Callable[[str, Path], bool] | None = None
+    """Of an option whose text may be a path: whether it is one, seen from a folder."""
+    metavar: str | None = None
+    shown: Callable[[Any], Any] | None = None
+    """The value as it stands in records, of the group; None where the option has no meaning."""
+    since: Since = "first"
+    name: str = ""
+    kind: type = str  # `str`, `int`, `float`, `bool` or `Path`: what one word of it is on the command line
 
-    @property
-    def flag(self) -> str:
-        """How it is written: `--max-examples`."""
-        return self.say.flag or f"--{self.name.replace('_', '-')}"
+    def of(self, name: str, hint: Any, panel: str | None) -> "Opt":
+        """The same for a field of this name and type, in a group with this panel."""
+        if get_origin(hint) in (Union, UnionType):
+            hint = next(one for one in get_args(hint) if one is not type(None))
+        is_many, choices = self.is_many, self.choices
+        if get_origin(hint) is tuple:
+            hint, is_many = get_args(hint)[0], is_many or self.read is None
+        if get_origin(hint) is Literal:
+            hint, choices = str, get_args(hint)
+        kind = hint if self.read is None else str
+        named: dict[str, Any] = {"name": name, "kind": kind, "is_many": is_many, "choices": choices}
+        named |= {"flag": self.flag or f"--{name.replace('_', '-')}", "key": self.key or name}
+        return replace(self, **named, panel=self.panel or panel)
 
     @property
     def word(self) -> Any:
@@ -88,21 +75,16 @@ class Opt:
         plain = self.default is not MISSING and not isinstance(self.default, tuple) and self.default != ""
         return self.default if plain else None
 
-    @property
-    def is_text(self) -> bool:
-        """Whether it takes one text, of which the command line would make anything."""
-        return self.kind is str and not self.is_many and not self.choices
-
     def placed(self, word: Any, folder: Path) -> Any:
         """A word from a file in a folder, seen from the working directory: what is no path stays."""
         if isinstance(word, list):
             return [self.placed(each, folder) for each in word]
         if not isinstance(word, str):
             return word
-        is_path = self.kind is Path or (self.say.is_path is not None and self.say.is_path(word, folder))
+        is_path = self.kind is Path or (self.is_path is not None and self.is_path(word, folder))
         return str(folder / Path(word).expanduser()) if is_path else word
 
-    def read(self, word: Any) -> Any:
+    def value(self, word: Any) -> Any:
         """The value of the option, from a word as TOML or the command line has it.
 
         Raises:
@@ -112,38 +94,33 @@ class Opt:
             return self._one(word)
         if not isinstance(word, list | tuple):
             raise OptionError(f"must be a list of texts; got {json.dumps(word)}")
-        return tuple(dict.fromkeys(self._one(each) for each in word))
+        return tuple(dict.fromkeys(map(self._one, word)))
 
     def _one(self, word: Any) -> Any:
-        if isinstance(word, Enum):
-            word = word.value
-        takes: dict[type, Any] = {float: (int, float), Path: (str, Path)}
-        if not isinstance(word, takes.get(self.kind, self.kind)) or (isinstance(word, bool) and self.kind is not bool):
+        word = word.value if isinstance(word, Enum) else word
+        if not isinstance(word, _TAKES.get(self.kind, self.kind)) or (isinstance(word, bool) and self.kind is not bool):
             raise OptionError(f"must be {_NAMES[self.kind]}; got {json.dumps(word, default=str)}")
         if self.choices and word not in self.choices:
-            raise OptionError(f"{word!r} is not one of {', '.join(map(repr, self.choices))}")
-        low, high = self.say.low, self.say.high
+            raise OptionError(f"must be one of {', '.join(map(repr, self.choices))}; got {word!r}")
+        low, high = self.low, self.high
         if self.kind in (int, float) and (
             isnan(word) or (low is not None and word < low) or (high is not None and word > high)
         ):
             bounds = f"at least {low}" if high is None else f"between {low} and {high}"
             raise OptionError(f"must be {bounds}; got {word}")
-        return (self.say.read or self.kind)(word)
+        return (self.read or self.kind)(word)
 
 
-_NAMES: Mapping[type, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    Path: "a path",
-}
+def option(help: str, default: Any = None, *, kw_only: bool = False, **said: Any) -> Any:
+    """A field of a group, and what `Opt` holds of it; `MISSING` is the default of one that must be given."""
+    return field(default=default, kw_only=kw_only, metadata={"option": Opt(help, default, **said)})
 
 
 class Group:
     """Base of the dataclasses whose fields are options."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    panel: ClassVar[str | None] = None  # of the options that name none
 
     @classmethod
     def of(cls, words: Mapping[str, Any]) -> Self:
@@ -157,7 +134,7 @@ class Group:
         for name, option in options_of(cls).items():
             if (word := words.get(name)) not in (None, []):
                 try:
-                    given[name] = option.read(word)
+                    given[name] = option.value(word)
                 except OptionError as error:
                     raise OptionError(f"'{option.flag}' {error}") from error
         if problem := cls.clash(given):
@@ -173,40 +150,35 @@ class Group:
         """For records: what can change a result."""
         found = {}
         for name, option in options_of(type(self)).items():
-            say, value = option.say, getattr(self, name)
-            if say.reach != "record" or (say.since != "first" and value == option.default):
+            value = getattr(self, name)
+            if option.reach != "record" or (option.since != "first" and value == option.default):
                 continue
-            if say.applies is not None and not say.applies(self):
-                value = None
-            elif say.shown is not None:
-                value = say.shown(value)
+            if option.shown is not None:
+                value = option.shown(self)
             elif option.is_many:
                 value = value or None
-            found[say.key or name] = list(value) if isinstance(value, tuple) else value
+            found[option.key] = list(value) if isinstance(value, tuple) else value
         return found
 
 
-def options_of(group: type[Group]) -> Mapping[str, Opt]:
-    """The options of a group by name, in the order of its fields."""
-    return _options_of(cast(Any, group))
-
-
-@cache
 def _options_of(group: Any) -> Mapping[str, Opt]:
-    hints, found = get_type_hints(group), {}
-    for each in fields(group):
-        kind, say = hints[each.name], each.metadata["say"]
-        is_many, choices = False, say.choices
-        if get_origin(kind) in (Union, UnionType):
-            kind = next(one for one in get_args(kind) if one is not type(None))
-        if get_origin(kind) is tuple:
-            kind, is_many = get_args(kind)[0], say.read is None or say.is_many
-        if get_origin(kind) is Literal:
-            kind, choices = str, get_args(kind)
-        if say.read is not None:
-            kind = str
-        found[each.name] = Opt(each.name, kind, is_many, each.default, say, choices)
+    hints, panel = get_type_hints(group), group.panel
+    found = {each.name: each.metadata["option"].of(each.name, hints[each.name], panel) for each in fields(group)}
     return MappingProxyType(found)
+
+
+options_of: Callable[[Any], Mapping[str, Opt]] = cache(_options_of)
+"""The options of a group by name, in the order of its fields."""
+
+
+def unknown(keys: Collection[str], known: Collection[str]) -> list[str]:
+    """For each key that names no option: that it does not, and the option that it may mean."""
+    faults = []
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            faults.append(f"there is no option {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    return faults
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -218,36 +190,14 @@ def numbers(low: int, example: str) -> Callable[[str], tuple[int, ...]]:
     """Reads `"16, 1"` as `(1, 16)`, and refuses what is no number from `low`, showing the example."""
 
     def read(text: str) -> tuple[int, ...]:
-        parts = [part.strip() for part in text.split(",")]
+        parts = names(text)
         if not all(part.isdecimal() and int(part) >= low for part in parts):
             raise OptionError(f"must be numbers from {low}, comma-separated, e.g. {example}; got {text!r}")
-        return tuple(sorted({int(part) for part in parts}))
+        return tuple(sorted(set(map(int, parts))))
 
     return read
 
 
-def json_file(text: str, folder: Path) -> bool:
-    """Heads, or the file that names them."""
-    return text.endswith(".json")
-
-
-def of_file(text: str, folder: Path) -> bool:
-    """A function, or the file that it stands in."""
-    return ".py:" in text
-
-
-def toml_file(text: str, folder: Path) -> bool:
-    """A task, or the file that describes it."""
-    return text.endswith(".toml")
-
-
-def folder_or_name(text: str, folder: Path) -> bool:
-    """A model. What no folder beside the file is called is a name on the hub, or a path from the working directory."""
-    return text.startswith((".", "~")) or (text != "mini" and (folder / text).is_dir())
-
-
-def folder_or_url(text: str, folder: Path) -> bool:
-    """A store."""
-    from prune_heads.store import is_url  # reads and writes arrays too, which takes a while to import
-
-    return not is_url(text)
+def ending(part: str) -> Callable[[str, Path], bool]:
+    """Whether a text is a path: it ends so, unless it has a name after a colon: `file.py:function`."""
+    return lambda text, folder: text.endswith(part) or f"{part}:" in text

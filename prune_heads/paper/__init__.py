@@ -1,6 +1,6 @@
-"""What Michel, Levy and Neubig (2019) published, as data, and models like theirs on the hub.
+"""What Michel, Levy and Neubig (2019) published, as data, models like theirs on the hub, and words for what we show.
 
-The file says where each number comes from. Layers and heads are numbered from 1, as in the paper.
+The files say where each number comes from. Layers and heads are numbered from 1, as in the paper.
 """
 
 import tomllib
@@ -11,10 +11,15 @@ from typing import Any
 
 
 @cache
-def published() -> Mapping[str, Any]:
+def published(file: str = "michel2019.toml") -> Mapping[str, Any]:
     """Table or figure (`table3`) -> its numbers; `setup`, `replication` and our `subjects` beside them."""
-    text = resources.files("prune_heads.paper").joinpath("michel2019.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    return tomllib.loads(resources.files("prune_heads.paper").joinpath(file).read_text(encoding="utf-8"))
+
+
+def sheet(name: str) -> Mapping[str, Any]:
+    """What stands around the numbers of a reproduction: `title`, `forms` of columns, `notes` and other sentences."""
+    found: Mapping[str, Any] = published("sheets.toml")[name]
+    return found
 
 
 def default_subjects(name: str) -> list[Mapping[str, str]]:

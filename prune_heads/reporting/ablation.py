@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from prune_heads.reporting.words import heads_table, interval, layer_names, metric_name
-from prune_heads.tables import MARKED, Cell, Column, Form, Page, Table
+from prune_heads.tables import MARK, Cell, Column, Form, Page, Table
 from prune_heads.visible import csv_of
 
 SIGNIFICANT, CORRECTED = "*", "#"
@@ -33,10 +33,10 @@ def points(delta: float, digits: int = 2) -> str:
 
 
 _POINTS = Form(points)
-_OF_BEST = {
+_OF_BEST: dict[str, Form | str] = {
     "difference": _POINTS,
     "95% interval": Form(lambda ends: " to ".join(map(points, ends))),
-    "p (Holm)": Form("{:.2g}".format),
+    "p (Holm)": ".2g",
     "difference here": _POINTS,
 }
 
@@ -134,7 +134,7 @@ def ablation_table(table: Mapping[str, Any], title: str, *, narrow: bool = False
     rows, alpha, width = differences(table), table["alpha"], _WIDTH * narrow
     found = [cell for row in rows for cell in row if cell]
     digits = 1 if narrow and 100 * max(abs(cell.value) for cell in found) >= 9.995 else 2
-    form = Form(lambda delta: f"{points(delta, digits):>{width}}", MARKED.parts)
+    form = Form(lambda delta: f"{points(delta, digits):>{width}}", MARK)
     is_whole = len(found) == sum(map(any, rows)) * max(map(len, rows))
     bh = sum(p < alpha for row in table["p_adjusted"]["bh"] for p in row if p is not None)
     notes = (
@@ -144,7 +144,7 @@ def ablation_table(table: Mapping[str, Any], title: str, *, narrow: bool = False
         f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg {bh}.",
     )
     looks = {"absent": f"{ABSENT:>{width}}", "gap": 0 if narrow else 2}
-    return heads_table(title, layer_names(table), rows, form, notes, **looks)
+    return heads_table(title, table, rows, form, notes, **looks)
 
 
 def subtitle(table: Mapping[str, Any]) -> str:

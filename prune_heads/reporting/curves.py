@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from prune_heads.reporting.words import interval, metric_name
-from prune_heads.tables import Form, Page, Table, number
+from prune_heads.tables import Page, Table
 from prune_heads.visible import csv_of
 
 Record = Mapping[str, Any]
@@ -81,7 +81,7 @@ def pruned(record: Record) -> str:
 def curve_page(record: Record) -> Page:
     """A table a split of `prune-heads curve`: shares of heads down, criteria across, the area in the last row.
 
-    Below, how the scores of the criteria agree: undefined of fewer than four heads, or where one scores all alike.
+    Below, how the scores of the criteria agree.
     """
     tables = []
     for split, of_split in lines(record).items():
@@ -92,14 +92,9 @@ def curve_page(record: Record) -> Page:
             for percent in sorted(pruned_at)
         ]
         rows.append({"pruned": "area"} | {line.label: line.about["areas"].get(split) for line in of_split})
-        tables.append(Table.of(split, rows, {line.label: number(4) for line in of_split}, n_foot=1))
+        tables.append(Table.of(split, rows, {line.label: ".4f" for line in of_split}, n_foot=1))
     agreement = [
-        {"scores": f"{pair['first']} and {pair['second']}", "heads": pair["n_heads"]}
-        | {
-            f"{words} (95% interval)": "undefined" if pair[name]["value"] is None else interval(pair, name, "")
-            for name, words in (("pearson", "Pearson r"), ("spearman", "Spearman"))
-        }
-        for pair in record["correlations"]
+        {"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in record["correlations"]
     ]
     below = [Table.of("Correlation of the scores before any head goes", agreement)] if agreement else []
     mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
@@ -117,7 +112,7 @@ def curve_table(record: Record) -> Table:
         | {split: line.values[point["percent"]] for split, line in of_splits.items()}
         for point in points
     )
-    forms = {"pruned": Form("{}%".format), **dict.fromkeys(of_splits, number(4))}
+    forms = {"pruned": "{}%", **dict.fromkeys(of_splits, ".4f")}
     return Table.of(f"{record['headline']} by heads pruned, lowest score first", rows, forms)
 
 
@@ -129,12 +124,15 @@ def correlation_page(report: Record) -> Page:
         for each in report["series"]
     )
     pairs = (
-        {side: f"{numbers[pair[side]]}: {pair[f'{side}_measure']}" for side in ("first", "second")}
-        | {"heads": pair["n_heads"], "Pearson r (95%)": interval(pair, "pearson", words="")}
-        | {"Spearman (95%)": interval(pair, "spearman", words="")}
+        {side: f"{numbers[pair[side]]}: {pair[f'{side}_measure']}" for side in ("first", "second")} | _agreement(pair)
         for pair in report["correlations"]
     )
     return Page("Correlation of measurements of the same heads", (Table.of("", series), Table.of("", pairs, n_keys=2)))
+
+
+def _agreement(pair: Record) -> dict[str, Any]:
+    names = {"pearson": "Pearson r (95% interval)", "spearman": "Spearman (95% interval)"}
+    return {"heads": pair["n_heads"]} | {words: interval(pair, name, "") for name, words in names.items()}
 
 
 def curve_csv(record: Record) -> str:

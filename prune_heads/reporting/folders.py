@@ -1,28 +1,24 @@
 """What each command leaves in its output folder beside the record."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from transformers import PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from prune_heads.anatomy import head_counts
-from prune_heads.checkpoints import write_pruned, write_tokenizer
-from prune_heads.heads import HeadMask
+from prune_heads.checkpoints import Checkpoint, write_pruned, write_tokenizer
+from prune_heads.heads import HeadScores
+from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.bench import bench_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.terminal import finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
-from prune_heads.studies.run import RunResult
-from prune_heads.studies.scoring import ScoreResult
+from prune_heads.studies.scoring import Found
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,19 +44,19 @@ def ablation_files(record: Record) -> Files:
     }
 
 
-def bench_files(record: Record, removed: HeadMask) -> Files:
-    """The table, and the heads that were removed."""
-    return {HEADS_FILE: removed.to_json(), TABLE_FILE: bench_page(record, whole=True).to_markdown()}
+def bench_files(record: Record) -> Files:
+    """The table."""
+    return {TABLE_FILE: bench_page(record, whole=True).to_markdown()}
 
 
 def correlation_files(record: Record) -> Files:
     """The table, and a scatter a pair."""
     numbers = combinations(range(1, len(record["series"]) + 1), 2)
-    scatters = {
-        f"scatter-{first}-{second}": _figure(heads.correlation_scatter(record, pair))
-        for (first, second), pair in zip(numbers, record["correlations"], strict=True)
+    pairs = zip(numbers, record["correlations"], strict=True)
+    return {
+        TABLE_FILE: correlation_page(record).to_markdown(),
+        **{f"scatter-{a}-{b}": _figure(heads.correlation_scatter(record, pair)) for (a, b), pair in pairs},
     }
-    return {TABLE_FILE: correlation_page(record).to_markdown(), **scatters}
 
 
 def curve_files(record: Record) -> Files:
@@ -74,31 +70,37 @@ def finetuning_files(record: Record) -> Files:
     return {TABLE_FILE: finetuning_table(record).to_markdown()}
 
 
-def run_files(result: RunResult, *, checkpoint: bool = False) -> Files:
-    """The heads, the table, the scores, the curve and, if asked, the pruned model."""
-    found = dict[str, Any]() if result.scored is None else {**score_files(result.scored, result.mask.descriptors())}
-    if result.record["curve"]:
-        found["curve"] = _figure(curves.curve_figure(result.record))
-    kept = pruned_files(result.mask, result.model, result.tokenizer) if checkpoint else {}
-    return {HEADS_FILE: result.mask.to_json(), TABLE_FILE: run_page(result.record).to_markdown(), **found, **kept}
+def run_files(record: Record) -> Files:
+    """The table, and the curve."""
+    curve = {"curve": _figure(curves.curve_figure(record))} if record["curve"] else {}
+    return {TABLE_FILE: run_page(record).to_markdown(), **curve}
 
 
-def score_files(scored: ScoreResult, pruned: Sequence[str] = ()) -> Files:
-    """The scores, their heat map and, where there is one, the matrix of gradients they come from."""
-    report = scored.report()
-    gradients = {} if scored.gradients is None else {"gradients.safetensors": partial(_write_gradients, scored)}
-    return {SCORES_FILE: report, "scores": _figure(heads.heat_map(report, pruned)), **gradients}
+OF_RECORD: Mapping[str, Callable[[Record], Files]] = {
+    "ablate": ablation_files,
+    "bench": bench_files,
+    "correlate": correlation_files,
+    "curve": curve_files,
+    "finetune": finetuning_files,
+    "run": run_files,
+}
+"""Command -> the files that follow from its record."""
 
 
-def pruned_files(mask: HeadMask, model: PreTrainedModel, tokenizer: Tokenizer) -> Files:
-    """The heads that are gone, and the checkpoint."""
-
-    def write(path: Path) -> None:
-        path.mkdir()
-        write_pruned(model, path)
-        write_tokenizer(tokenizer, path)
-
-    return {HEADS_FILE: mask.to_json(), "checkpoint": write}
+def files_of(found: Found, *, checkpoint: bool = True) -> Files:
+    """What follows from the record; and the heads, the scores and the pruned model, where there are some."""
+    files_of_record, mask, scored = OF_RECORD.get(found.record["command"]), found.mask, found.scored
+    made: dict[str, Any] = {**(files_of_record(found.record) if files_of_record else {})}
+    if mask is not None:
+        made[HEADS_FILE] = mask.to_json()
+    if scored is not None:
+        made[SCORES_FILE] = report = scored.report()
+        made["scores"] = _figure(heads.heat_map(report, mask.descriptors() if mask else ()))
+        if scored.gradients is not None:
+            made["gradients.safetensors"] = partial(_save_gradients, scored.scores, scored.gradients)
+    if checkpoint and found.checkpoint is not None:
+        made["checkpoint"] = partial(_save_checkpoint, found.checkpoint)
+    return made
 
 
 def _figure(figure: "Figure") -> Callable[[Path], None]:
@@ -106,12 +108,19 @@ def _figure(figure: "Figure") -> Callable[[Path], None]:
     return lambda path: save(figure, path.parent, path.name)
 
 
-def _write_gradients(scored: ScoreResult, path: Path) -> None:
+def _save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    path.mkdir()
+    write_pruned(checkpoint.model, path)
+    write_tokenizer(checkpoint.tokenizer, path)
+
+
+def _save_gradients(scores: HeadScores, gradients: GateGradients, path: Path) -> None:
     """The matrix (examples x heads), in safetensors; its metadata name the heads of the columns, from 1."""
-    gradients, names = scored.gradients, head_counts(scored.blocks).names()
-    assert gradients is not None
-    columns = [
-        f"{name}:{head + 1}" for name, block in zip(names, scored.blocks, strict=True) for head in block.original_heads
-    ]
-    arrays: dict[str, NDArray[Any]] = {name: getattr(gradients, name) for name in ("signed", "absolute")}
-    save_file({**arrays, "n_tokens": np.asarray(gradients.n_tokens)}, path, metadata={"heads": " ".join(columns)})
+    names = zip(scores.n_heads.names(), scores.gone.keep(), strict=True)
+    columns = [f"{name}:{head + 1}" for name, kept in names for head in np.flatnonzero(kept)]
+    matrices: dict[str, Any] = {
+        "signed": gradients.signed,
+        "absolute": gradients.absolute,
+        "n_tokens": np.asarray(gradients.n_tokens),
+    }
+    save_file(matrices, path, metadata={"heads": " ".join(columns)})

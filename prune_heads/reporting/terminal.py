@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import heads_table, layer_names, share
-from prune_heads.tables import Cell, Form, Page, Table, interval, number
+from prune_heads.reporting.words import heads_table, share
+from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line
 
 Record = Mapping[str, Any]
@@ -19,8 +19,7 @@ Record = Mapping[str, Any]
 _SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
 _WITHOUT = {"dense": "zero", "onnx": "removed"}
 """Form of an export -> what stands for the heads that are gone."""
-_FOUR, _WITH_SIGN = number(4), Form("{:+.4f}".format)
-_COMPARED = {"base": _FOUR, "pruned": _FOUR, "difference": _WITH_SIGN, "95% interval": interval("+.4f")}
+_COMPARED = {"base": ".4f", "pruned": ".4f", "difference": "+.4f", "95% interval": "+.4f to"}
 
 
 def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
@@ -50,7 +49,7 @@ def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
     return heads_table(
         f"importance by {made}{on}{norm}",
-        layer_names(report),
+        report,
         [[cell((block, head)) for head in range(n)] for block, n in enumerate(counts)],
         Form(lambda value: f"{value / scale:.{digits}f}"),
         ("columns are heads" if scale == 1 else f"in units of {scale:.0e}; columns are heads",),
@@ -113,7 +112,7 @@ def evaluation_table(report: Record) -> Table:
         for name, value in report["metrics"].items()
     )
     title = f"{report['task']} {report['split']}, {report['n_examples']} examples, {pruned}"
-    return Table.of(title, rows, {"value": _FOUR, "95% interval": interval(".4f")})
+    return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 
 
 def finetuning_table(record: Record) -> Table:
@@ -133,7 +132,7 @@ def finetuning_table(record: Record) -> Table:
     on = ", ".join(f"{data['n_examples']} of {data['split']}" for data in measured)
     title = f"{record['model']['name']} fine-tuned on {record['task']}: {trained['n_examples']} examples of "
     return Table.of(
-        f"{title}{trained['split']}, measured on {on}", rows, dict.fromkeys(["loss", *names.values()], _FOUR)
+        f"{title}{trained['split']}, measured on {on}", rows, dict.fromkeys(["loss", *names.values()], ".4f")
     )
 
 
@@ -146,9 +145,9 @@ def export_table(record: Record) -> RenderableType:
     keys = {"texts": "n_examples", "tokens": "n_tokens", "largest logit": "largest_logit"}
     keys |= {"largest difference": "difference"}
     checks = ({name: row[key] for name, key in keys.items()} for row in record["checks"])
-    forms = {"largest logit": Form("{:.3g}".format), "largest difference": Form("{:.1e}".format)}
+    forms = {"largest logit": ".3g", "largest difference": ".1e"}
     return Group(
-        Table.of(title + _WITHOUT[record["to"]], files, {"bytes": Form("{:,}".format)}),
+        Table.of(title + _WITHOUT[record["to"]], files, {"bytes": ","}),
         line(""),
         Table.of("against the model, on random texts", checks, forms),
         line(""),

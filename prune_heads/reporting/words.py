@@ -29,18 +29,10 @@ def share(record: Mapping[str, Any]) -> str:
     return f"{record['n_pruned']} of {record['n_heads']} heads {verb}"
 
 
-def sentence(words: str) -> str:
-    """Words as a sentence of a text."""
-    return f"{words[0].upper()}{words[1:]}."
-
-
 def interval(correlation: Mapping[str, Any], name: str, words: str = "95% interval ") -> str:
-    """One of the two correlations of a pair, with its interval, or why there is none.
+    """One of the two correlations that `correlate` gives of a pair, or why there is none.
 
-    Args:
-        correlation: What `correlate` gives, or more.
-        name: `pearson` or `spearman`.
-        words: Before the interval; none where a heading says it.
+    With its interval, after some words; none where a heading says them.
     """
     found = correlation[name]
     if found["value"] is None:
@@ -50,20 +42,17 @@ def interval(correlation: Mapping[str, Any], name: str, words: str = "95% interv
 
 
 def heads_table(
-    title: str, names: Iterable[str], rows: Sequence[Sequence[Any]], form: Form, notes: Iterable[str], **looks: Any
+    title: str, report: Mapping[str, Any], rows: Sequence[Sequence[Any]], form: Form, notes: Iterable[str], **looks: Any
 ) -> Table:
-    """Layers down, heads across, as the paper's table 1; layers of which nothing is known are left out.
+    """Layers of a report down, heads across, as the paper's table 1.
 
-    Args:
-        title: Of the table.
-        names: Of the layers.
-        rows: A value or `Cell` a head; None for a head that is gone or was not measured.
-        form: Of the values.
-        notes: Sentences.
-        **looks: Other fields of the table.
+    Rows hold a value or `Cell` a head, None for one that is gone or was not measured; a layer of which nothing is known
+    is left out.
     """
     width = max(map(len, rows))
     columns = (Column("layer"), *(Column(str(head + 1), form, "right") for head in range(width)))
-    known = [(name, row) for name, row in zip(names, rows, strict=True) if any(cell is not None for cell in row)]
+    known = [
+        (name, row) for name, row in zip(layer_names(report), rows, strict=True) if any(c is not None for c in row)
+    ]
     body = tuple((name, *row, *[None] * (width - len(row))) for name, row in known)
     return Table(title, columns, body, tuple(notes), **looks)

@@ -8,7 +8,7 @@ from typing import get_args
 
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import RunError, UnfitError
-from prune_heads.files import read_json, write_json, write_text, writing_into
+from prune_heads.files import digest, read_json, write_json, write_text, writing_into
 from prune_heads.options import Conditions, Setup
 from prune_heads.options.choices import Form
 from prune_heads.progress import Reporter
@@ -16,7 +16,7 @@ from prune_heads.reading import read_bytes, text_of
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
 from prune_heads.reproduction.studies import STUDIES, Record, spec_of, splits_of
-from prune_heads.runs import FORMATS, DoneBefore, identity_hash
+from prune_heads.runs import FORMATS, DoneBefore
 from prune_heads.studies.curves import renewed
 
 FORMS = get_args(Form)
@@ -149,13 +149,14 @@ def _studied(
     """The record of a study, in its file; it is not run again if it is there."""
 
     def admit(identity: Record) -> None:
-        if there is not None and there.get("identity_hash") == identity_hash(identity):
+        if there is not None and there.get("identity_hash") == digest(identity):
             raise DoneBefore
         with writing_into("the output folder", file.parent):
             file.parent.mkdir(parents=True, exist_ok=True)
 
     try:
-        record = STUDIES[study](setup, asked, reporter, admit)
+        reporter.admit = admit
+        record = STUDIES[study](setup, asked, reporter)
     except DoneBefore:
         assert there is not None
         reporter.note(f"{file.name} is there and is not computed again")

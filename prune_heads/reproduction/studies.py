@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 from prune_heads.errors import HeadDescriptorError, UnfitError
-from prune_heads.options import Ablation, Bench, Choice, Comparison, Conditions, Curves, Setup
+from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.options.choices import Kind
 from prune_heads.progress import Reporter
-from prune_heads.runs import Admit
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import curves
 from prune_heads.studies.estimators import compare_estimators
@@ -20,7 +19,7 @@ from prune_heads.tasks.task import load_task
 Record = dict[str, Any]
 
 
-def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
     """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
     options = Ablation(kind, seed=asked.seed)
     if kind == "only-one":
@@ -29,19 +28,17 @@ def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter, 
         chosen_here = {"split": splits, "choose_split": splits[0], "choose_examples": 0}
         is_chosen_here = spec.kind == "translation"
         options = replace(options, **(chosen_here if is_chosen_here else {"choose_examples": asked.choose_examples}))
-    return ablate(setup, options, reporter, admit=admit)
+    return ablate(setup, options, reporter)
 
 
-def _curves(
-    *criteria: str, blocks: tuple[str, ...] | None = None
-) -> Callable[[Setup, Conditions, Reporter, Admit], Record]:
+def _curves(*criteria: str, blocks: tuple[str, ...] | None = None) -> Callable[[Setup, Conditions, Reporter], Record]:
     """On the task's first split, by these criteria, or those that are asked for; of all heads, or those of blocks."""
 
-    def study(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
+    def study(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
         split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
         options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
         try:
-            return curves(setup, replace(options, score_examples=asked.score_examples), reporter, admit=admit)
+            return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
         except HeadDescriptorError as error:  # raised before the long work
             if blocks is None:
                 raise
@@ -53,23 +50,18 @@ def _curves(
     return study
 
 
-def _bench(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    return time_heads(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter, admit=admit)[0]
+def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
+    return time_heads(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
 
 
-def _estimators(setup: Setup, asked: Conditions, reporter: Reporter, admit: Admit) -> Record:
-    options = Comparison(asked.steps, asked.score_examples, asked.seed)
-    return compare_estimators(setup, options, reporter, admit=admit)
-
-
-STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter, Admit], Record]] = {
+STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {
     "without-one": partial(_ablations, "without-one"),
     "only-one": partial(_ablations, "only-one"),
     "curve": _curves("gradient"),
     "orders": _curves(),
     **{f"curve-{kind}": _curves("gradient", blocks=(kind,)) for kind in "EAD"},
     "bench": _bench,
-    "estimators": _estimators,
+    "estimators": compare_estimators,
 }
 """What a reproduction may need; keys of `Reproduction.studies`."""
 

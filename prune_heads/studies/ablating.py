@@ -17,7 +17,7 @@ from prune_heads.objectives.base import Kept, Objective
 from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import Admit, Study, anyone
+from prune_heads.runs import Study
 from prune_heads.statistics import (
     N_RESAMPLES,
     PairedTest,
@@ -56,22 +56,19 @@ class Measured:
 
 
 # long: one study from its options to its record, a stage a paragraph
-def ablate(
-    setup: Setup, options: Ablation, reporter: Reporter, *, admit: Admit = anyone, spread: Spread | None = None
-) -> dict[str, Any]:
+def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> dict[str, Any]:
     """The record of `prune-heads ablate`: a table a split, their correlations, and for `only-one` the best heads.
 
     Args:
         setup: Model, task, conditions and store.
         options: Which ablations, where.
         reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
         spread: The cluster that does what takes long; None to do it here.
 
     Raises:
         PruneHeadsError: See `ablated`.
     """
-    study, options = Study("ablate", reporter, admit), options.settled(setup.max_examples)
+    study, options = Study("ablate", reporter), options.settled(setup.max_examples)
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)
     every = [predictions_of(setup, subject, split, reporter) for split in splits]

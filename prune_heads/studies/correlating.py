@@ -19,7 +19,7 @@ import torch
 from prune_heads.errors import LabelError, RunError
 from prune_heads.files import read_json
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, SCORES_FILE, Admit, Study, anyone
+from prune_heads.runs import RECORD_FILE, SCORES_FILE, Study
 from prune_heads.statistics import correlate
 
 DIFFERENCE, SCORE = "difference", "score"
@@ -31,13 +31,13 @@ ALONE = "difference with the head alone"
 Series = dict[str, Any]
 
 
-def correlate_files(paths: Sequence[Path], reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
+def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
 
     Raises:
         PruneHeadsError: If a file cannot be read, or the series cannot be compared.
     """
-    study = Study("correlate", reporter, admit)
+    study = Study("correlate", reporter)
     series = read_all(paths)
     study.begin(series=series)
     correlations = correlate_all(series, reporter)

@@ -16,7 +16,7 @@ from prune_heads.importance import criterion_of
 from prune_heads.options import Curves, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import FORMATS, Admit, Study, anyone
+from prune_heads.runs import FORMATS, Study
 from prune_heads.selection import alone, lowest_first, select, step_counts
 from prune_heads.statistics import area_under_curve, correlate
 from prune_heads.studies.ablating import Measured
@@ -33,7 +33,7 @@ heads before any is pruned, and the masks at each step of the curve: of one draw
 
 
 # long: one study from its options to its record, a stage a paragraph
-def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = anyone) -> dict[str, Any]:
+def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Arguments as for
@@ -45,7 +45,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter, *, admit: Admit = 
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
     rows = [criterion_of(name) for name in options.criterion]  # one's own that does not fit is refused before all else
-    study = Study("curve", reporter, admit)
+    study = Study("curve", reporter)
     subject = load_subject(setup, reporter)
     splits = load_splits(setup, subject, options.split, reporter)
     every = [predictions_of(setup, subject, split, reporter) for split in splits]

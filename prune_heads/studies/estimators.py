@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from prune_heads.importance import ESTIMATORS, running_sum
-from prune_heads.options import Comparison, Scoring, Setup
+from prune_heads.options import Conditions, Scoring, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import Admit, Study, anyone
+from prune_heads.runs import Study
 from prune_heads.selection import count_for_fraction, lowest_first, select
 from prune_heads.statistics import compare_areas, correlate
 from prune_heads.studies.ablating import Measured
@@ -23,9 +23,7 @@ REFERENCE = "example"
 
 
 # long: one study from its options to its record, a stage a paragraph
-def compare_estimators(
-    setup: Setup, options: Comparison, reporter: Reporter, *, admit: Admit = anyone
-) -> dict[str, Any]:
+def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) -> dict[str, Any]:
     """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
@@ -36,7 +34,7 @@ def compare_estimators(
         DataError: If the metric is undefined on the split.
         PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
     """
-    study = Study("estimators", reporter, admit)
+    study = Study("estimators", reporter)
     subject = load_subject(setup, reporter)
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     predictions = predictions_of(setup, subject, split, reporter)
@@ -45,7 +43,10 @@ def compare_estimators(
     examples = examples_to_score_on(subject, setup, scoring, reporter)
     assert examples is not None
     study.begin(
-        configuration={**setup.configuration(), **options.configuration()},
+        configuration={
+            **setup.configuration(),
+            **{name: getattr(options, name) for name in ("steps", "score_examples", "seed")},
+        },
         **identify(subject, [split]),
         scored_on=identify_split(examples.split),
     )

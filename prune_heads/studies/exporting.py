@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, write_tokenizer
 from prune_heads.checkpoints.loading import quiet_transformers
-from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, joined, run_onnx, write_onnx
+from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.checkpoints.tokenizer import random_texts
-from prune_heads.costs import n_parameters
 from prune_heads.errors import ExportError, NotFiniteError, first_line
 from prune_heads.files import new_directory, write_json
 from prune_heads.gating import gated, gates_of
@@ -33,8 +33,8 @@ from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import compared, prove_gates
 
 Batches = Sequence[Mapping[str, Tensor]]
-Logits = list[NDArray[np.float32]]
-"""`(examples, ...)` a batch; of a model with several outputs see `joined`."""
+Logits = list[list[NDArray[np.float32]]]
+"""Of each batch all outputs, `(examples, ...)`."""
 
 _LONGEST = 64
 """Tokens of the longest batch that is compared, where the model takes so many."""
@@ -97,7 +97,8 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
             f"--to {options.to} needs {', '.join(wanted)}; not installed: {', '.join(missing)}. "
             f"pip install 'prune-heads[{options.to}]'"
         )
-    study = Study("export", reporter, admission(folder))
+    reporter.admit = admission(folder)
+    study = Study("export", reporter)
     classifier = load_model(options, reporter)
     model = classifier.model
     if not classifier.reads_texts:
@@ -153,7 +154,8 @@ def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -
     rows = []
     for batch, wanted, came in zip(batches, expected, got, strict=True):
         n_examples, n_tokens = next(iter(batch.values())).shape
-        largest, difference = float(np.abs(wanted).max()), float(np.abs(came - wanted).max())
+        largest = float(np.max([np.abs(each).max() for each in wanted]))
+        difference = float(np.max([np.abs(a - b).max() for a, b in zip(came, wanted, strict=True)]))
         rows.append(
             {"n_examples": n_examples, "n_tokens": n_tokens, "largest_logit": largest, "difference": difference}
         )
@@ -194,9 +196,9 @@ def random_batches(classifier: Checkpoint) -> list[dict[str, Tensor]]:
 
 
 @torch.no_grad()
-def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> NDArray[np.float32]:
+def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> list[NDArray[np.float32]]:
     outputs = compared(model(**batch))
     if not all(each.isfinite().all() for each in outputs):
         must = "the logits of random texts must be finite to be compared"
         raise NotFiniteError(f"{must}; got NaN or infinity. Check the checkpoint's weights")
-    return joined([each.numpy() for each in outputs])
+    return [each.numpy() for each in outputs]

@@ -14,11 +14,11 @@ from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint, wr
 from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
-from prune_heads.files import new_directory, read_json, write_json, writing_into
+from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, Admit, DoneBefore, Files, Study, check_output, identity_hash, write_files
+from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, write_files
 from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
 from prune_heads.studies.training import KEPT_FOLDER, train
 from prune_heads.tasks.task import load_task
@@ -30,18 +30,15 @@ Record = dict[str, Any]
 
 
 # long: one study from its options to its record, a stage a paragraph
-def finetune(
-    setup: Setup, recipe: Recipe, work: Path, reporter: Reporter, *, admit: Admit = lambda identity: None
-) -> tuple[Checkpoint, Record]:
+def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tuple[Checkpoint, Record]:
     """Fine-tune on the task's training split, and measure on its validation splits after each epoch.
 
-    A killed process goes on in `work`; see `train`. `admit` is called with the identity before the long work; it may
-    refuse by raising.
+    A killed process goes on in `work`; see `train`.
 
     Raises:
         PruneHeadsError: If model and task cannot be loaded or do not fit, or the training does not stay finite.
     """
-    study = Study("finetune", reporter, admit)
+    study = Study("finetune", reporter)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
@@ -116,10 +113,11 @@ def finetune_into(
             if is_first:
                 stack.enter_context(held(output, reporter))
             check(identity)  # again, for who held it before may have done it
-            _claim(work, identity_hash(identity), folder.overwrite)
+            _claim(work, digest(identity), folder.overwrite)
 
         try:
-            model, record = finetune(setup, recipe, work, reporter, admit=admit)
+            reporter.admit = admit
+            model, record = finetune(setup, recipe, work, reporter)
         except DoneBefore:
             reporter.note("this was done before and is not done again; --overwrite asks for it")
             return read_json(output / RECORD_FILE, "the record of an earlier run")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.anatomy import Unit, attention_blocks, units
-from prune_heads.costs import n_parameters, pruned_parameters
+from prune_heads.budget import n_parameters, pruned_parameters
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
 from prune_heads.files import read_json

@@ -1,54 +1,40 @@
 """Score, choose, prune, re-evaluate: `prune-heads run`, with everything that its folder keeps."""
 
-from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
-
 from prune_heads.evaluation import predict
-from prune_heads.heads import HeadMask
 from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
-from prune_heads.options import Choice, RunOptions, Scoring
-from prune_heads.runs import Admit, Study, anyone
-from prune_heads.studies.lab import Lab
+from prune_heads.options import Choice, RunOptions, Scoring, Setup
+from prune_heads.progress import Reporter
+from prune_heads.runs import Study
 from prune_heads.studies.pruning import chosen, compare, count_chosen, counted, curve, going_together, prune
-from prune_heads.studies.scoring import ScoreResult, configuration_of, note_oracle
+from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
 from prune_heads.studies.setup import identify_metric, identify_split
 from prune_heads.studies.steps import note_without_heads
 from prune_heads.surgery import removed_heads
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run."""
-
-    record: dict[str, Any]
-    mask: HeadMask
-    scored: ScoreResult | None
-    model: PreTrainedModel
-    """After pruning."""
-    tokenizer: Tokenizer
+def run_alone(setup: Setup, choice: Choice, scoring: Scoring, options: RunOptions, reporter: Reporter) -> Found:
+    """As `run`, in a lab of its own."""
+    return run(Lab(setup, reporter), choice, scoring, options)
 
 
 # long: one study from its options to its record, a stage a paragraph
-def run(lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admit: Admit = anyone) -> RunResult:
+def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Found:
     """Run the main job.
 
     Args:
         lab: Model, task and conditions; its model is pruned, or a copy of it if the lab is reused.
-        scoring: How heads are scored.
         choice: Which heads go.
+        scoring: How heads are scored.
         options: How they go, and what to report.
-        admit: Called with the run's identity (configuration, model and data) before the long work starts; it
-            may refuse by raising.
 
     Raises:
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.
     """
     criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
-    study, subject, reporter = Study("run", lab.reporter, admit), lab.subject, lab.reporter
+    study, subject, reporter = Study("run", lab.reporter), lab.subject, lab.reporter
     every = [lab.predictions(name) for name in options.split or subject.task.spec.eval_splits]
     splits = [each.split for each in every]
     gone = removed_heads(subject.model)
@@ -74,7 +60,7 @@ def run(lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admi
         scored_on=None if examples is None else identify_split(examples.split),
     )
     study.lap("load")
-    lab.prove_gates(every[0])
+    lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Kept] = []
     with reporter.stage("base metric", n_examples) as progress:
@@ -86,7 +72,7 @@ def run(lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admi
     if scores_needed:
         scored = lab.scored(scoring)
         study.lap("score")
-    mask = named if named is not None else chosen(choice, gone, scored.scores if scored else None, together)
+    mask = chosen(choice, gone, scored and scored.scores, together) if named is None else named
     note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
@@ -110,4 +96,4 @@ def run(lab: Lab, scoring: Scoring, choice: Choice, options: RunOptions, *, admi
         rows=rows,
         curve=points,
     )
-    return RunResult(record, mask, scored, model, subject.classifier.tokenizer)
+    return Found(record, mask=mask, scored=scored, checkpoint=subject.classifier._replace(model=model))

@@ -1,45 +1,50 @@
-"""Score every head of a model on a task."""
+"""Score every head of a model on a task; a lab keeps what was loaded and computed, for one run or for several."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
-from prune_heads.anatomy import AttentionBlock
+from transformers import PreTrainedModel
+
+from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
 from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, asked_masks, criterion_of
 from prune_heads.options import Scoring, Setup
-from prune_heads.predictions import Predictions
+from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import load_split, predictions_of
+from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
 from prune_heads.tasks.task import Split
 
+Share = Callable[[dict[str, Any], Callable[[], dict[str, Any]]], dict[str, Any]]
+"""What something is, and how to compute it -> its value, which another process may have found before. All JSON."""
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class ScoreResult:
-    """Scores with what they were made from."""
 
-    scoring: Scoring
-    criterion: Criterion
-    blocks: list[AttentionBlock]
-    """As they were when they were scored."""
+class Scored(NamedTuple):
+    """Scores, the gradients they come from (of a criterion that takes some), and what else they were made from."""
+
     scores: HeadScores
     gradients: GateGradients | None
-    split: Split | None
+    about: dict[str, Any]
 
     def report(self) -> dict[str, Any]:
         """The JSON contract of `prune-heads score`. Rows are layers; heads in order from the first."""
-        return {
-            "criterion": self.criterion.name or self.scoring.criterion,
-            "estimator": self.scoring.estimator if self.criterion.looks_at == "gradients" else None,
-            "normalize": self.scoring.normalize,
-            "split": None if self.split is None else self.split.name,
-            "n_examples": 0 if self.split is None else len(self.split),
-            "numbering": NUMBERING,
-            "blocks": [block.describe() for block in self.blocks],
-            **self.scores.to_json(),
-        }
+        return {**self.about, "numbering": NUMBERING, **self.scores.to_json()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a study leaves: its record, and what its files are made of."""
+
+    record: dict[str, Any]
+    report: dict[str, Any] | None = None  # what `--json` prints; None for the record
+    mask: HeadMask | None = None  # heads that are pruned or masked
+    scored: Scored | None = None
+    checkpoint: Checkpoint | None = None  # after pruning
 
 
 def examples_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> Predictions | None:
@@ -79,7 +84,7 @@ def score(
     criterion: Criterion | None = None,
     masked: HeadMask | None = None,
     spread: Spread | None = None,
-) -> ScoreResult:
+) -> Scored:
     """Score the heads by the criterion; heads that have been removed before score 0.
 
     Args:
@@ -105,15 +110,122 @@ def score(
             spread.answers([(examples, asked_masks(examples, masked))])
     elif examples is not None:
         subject.prove_gates(examples.batches)
-    asked = Examples(
-        subject.model, examples, masked, scoring.estimator, scoring.seed, None if spread is None else spread.gradients
-    )
+    gradients = None if spread is None else spread.gradients
+    asked = Examples(subject.model, examples, masked, scoring.estimator, scoring.seed, gradients)
     scores = NORMALIZERS[scoring.normalize].score(criterion.score(asked))
-    return ScoreResult(
-        scoring,
-        criterion,
-        subject.blocks,
-        scores,
-        vars(asked).get("gradients"),
-        None if examples is None else examples.split,
-    )
+    return Scored(scores, vars(asked).get("gradients"), _about(scoring, criterion, subject, examples))
+
+
+def _about(scoring: Scoring, criterion: Criterion, subject: Subject, examples: Predictions | None) -> dict[str, Any]:
+    return {
+        "criterion": criterion.name or scoring.criterion,
+        "estimator": scoring.estimator if criterion.looks_at == "gradients" else None,
+        "normalize": scoring.normalize,
+        "split": None if examples is None else examples.split.name,
+        "n_examples": 0 if examples is None else len(examples.split),
+        "blocks": tuple(block.describe() for block in subject.blocks),
+    }
+
+
+class Lab:
+    """A model on a task: loads at first use, and keeps splits, predictions and scores.
+
+    What was noted on the way is said again to every run that uses it, so that the record of a run does not depend on
+    which runs came before.
+
+    Args:
+        setup: Model, task and conditions.
+        reporter: Told about stages and notes; its notes are those of the run of now.
+        share: Finds what another process has computed; None to share with none.
+        reused: Whether another run follows, so that the model must stay as it is.
+    """
+
+    def __init__(self, setup: Setup, reporter: Reporter, *, share: Share | None = None, reused: bool = False) -> None:
+        self.setup, self.share, self.reused, self.reporter = setup, share, reused, reporter
+        self._kept: dict[Hashable, tuple[Any, list[str]]] = {}
+
+    @property
+    def subject(self) -> Subject:
+        """The model on the task."""
+        return self.once("subject", lambda: load_subject(self.setup, self.reporter))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """For records: the model by name and fingerprint."""
+        return identify_model(self.subject.classifier)
+
+    def predictions(self, split: str) -> Predictions:
+        """The predictions on a split to report on."""
+
+        def load() -> Predictions:
+            loaded = load_split(self.setup, self.subject, split, self.reporter)
+            return self._padded(predictions_of(self.setup, self.subject, loaded, self.reporter))
+
+        return self.once(("split", split), load)
+
+    def examples(self, scoring: Scoring) -> Predictions | None:
+        """The examples that heads are scored on; None for a criterion that looks at none."""
+
+        def load() -> Predictions | None:
+            found = examples_to_score_on(self.subject, self.setup, scoring, self.reporter)
+            return None if found is None else self._padded(found)
+
+        # Whatever else is asked for may decide which examples they are.
+        asked = replace(scoring, criterion="", estimator="", normalize="", seed=0)
+        return self.once(asked, load) if criterion_of(scoring.criterion).needs_data else None
+
+    def scored(self, scoring: Scoring) -> Scored:
+        """The scores, computed once. Those that another process has found come without their gradients."""
+        if not criterion_of(scoring.criterion).draws:
+            scoring = replace(scoring, seed=0)  # of the bootstrap alone
+        return self.once(scoring, lambda: self._score(scoring))
+
+    def model_to_prune(self) -> PreTrainedModel:
+        """The model, to be changed: a copy where it is needed again."""
+        model = self.subject.classifier.model
+        return deepcopy(model) if self.reused else model
+
+    def once(self, key: Hashable, load: Callable[[], T]) -> T:
+        """What was loaded under this key before, with its notes; or loads it."""
+        if key in self._kept:
+            value, notes = self._kept[key]
+            for note in notes:
+                self.reporter.note(note)
+            return value
+        n = len(self.reporter.notes)
+        value = load()
+        self._kept[key] = (value, self.reporter.notes[n:])
+        return value
+
+    def _score(self, scoring: Scoring) -> Scored:
+        examples, found, notes = self.examples(scoring), list[Scored](), len(self.reporter.notes)
+
+        def how() -> dict[str, Any]:
+            found.append(score(self.subject, scoring, examples))
+            return {**found[0].scores.to_json(), "notes": self.reporter.notes[notes:]}
+
+        shared = how() if self.share is None else self.share(self._identity(scoring, examples), how)
+        if found:
+            return found[0]
+        for note in shared["notes"]:
+            self.reporter.note(note)
+        about = _about(scoring, criterion_of(scoring.criterion), self.subject, examples)
+        return Scored(HeadScores.from_json(shared), None, about)
+
+    def _identity(self, scoring: Scoring, examples: Predictions | None) -> dict[str, Any]:
+        """All that was asked for, and fingerprints of what was found: an option that is added later is in it, too."""
+        found = None if examples is None else (examples.key(examples.gone), identify_split(examples.split))
+        source = criterion_of(scoring.criterion).source if ":" in scoring.criterion else None
+        return {
+            "scores_of": model_key(self.subject.model),
+            "setup": repr(replace(self.setup, store=None)),
+            "scoring": repr(scoring),
+            **({} if source is None else {"criterion_source": source}),
+            "examples": repr(found),
+        }
+
+    def _padded(self, predictions: Predictions) -> Predictions:
+        """What there is to note of the padding is noted with what is loaded, and so to each run."""
+        if self.reused:
+            _ = predictions.batches
+        return predictions

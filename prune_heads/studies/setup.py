@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import torch
 
+from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
-from prune_heads.costs import n_parameters
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
 from prune_heads.objectives import check_options, head_for, serving
@@ -20,8 +20,7 @@ from prune_heads.store import PredictionStore, default_root
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import Split, load_task
 
-_SMALL = 2_000_000
-"""Parameters below which one thread is enough; BERT-base has 110 million."""
+_SMALL = 2_000_000  # parameters below which one thread is enough; BERT-base has 110 million
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
 
@@ -33,31 +32,21 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
         PruneHeadsError: If the model or the task cannot be loaded, or do not fit.
     """
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own, skip_invalid=setup.skip_invalid)
-    options: dict[str, Any] = {
-        "label_order": setup.label_order,
-        "beams": setup.beams if setup.beams != 1 else None,
-        "doc_stride": setup.doc_stride,
-    }
+    options: dict[str, Any] = {"label_order": setup.label_order, "doc_stride": setup.doc_stride}
+    options["beams"] = setup.beams if setup.beams != 1 else None
     check_options(task.spec, options)
     serving(task.spec, setup.objective)
     classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
     limit_threads(classifier)
-    subject = Subject.of(
-        classifier,
-        task,
-        objective=setup.objective,
-        batch_size=setup.batch_size,
-        max_length=setup.max_length,
-        device=resolve_device(setup.device),
-        **options,
-    )
+    options |= {"batch_size": setup.batch_size, "max_length": setup.max_length}
+    subject = Subject.of(classifier, task, objective=setup.objective, device=resolve_device(setup.device), **options)
     if subject.objective.note:
         reporter.note(subject.objective.note)
     return subject
 
 
 def load_model(
-    setup: WrittenModel | Setup, reporter: Reporter, kind: str | None = None, objective: str | None = None
+    setup: WrittenModel, reporter: Reporter, kind: str | None = None, objective: str | None = None
 ) -> Checkpoint:
     """Load the model alone; None for the kind of the task that is named, or of the checkpoint where that has labels.
 
@@ -65,13 +54,8 @@ def load_model(
     """
     if kind is None and setup.task in TASKS and TASKS[setup.task].kind != "labelled":
         kind = TASKS[setup.task].kind
-    loaded = load_checkpoint(
-        setup.model,
-        head_for(kind, objective),
-        task=setup.task,
-        dtype=DTYPES[setup.dtype],
-        trust_remote_code=setup.trust_remote_code,
-    )
+    how: dict[str, Any] = {"dtype": DTYPES[setup.dtype], "trust_remote_code": setup.trust_remote_code}
+    loaded = load_checkpoint(setup.model, head_for(kind, objective), task=setup.task, **how)
     for note in loaded.notes:
         reporter.note(note)
     return loaded
@@ -137,23 +121,14 @@ def resolve_device(name: str) -> torch.device:
 
 def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:
     """For records: the model and the data by name and fingerprint, and what is measured on them."""
-    return {
-        **identify_model(subject.classifier),
-        **identify_metric(subject),
-        "data": [identify_split(split) for split in splits],
-    }
+    data = [identify_split(split) for split in splits]
+    return {**identify_model(subject.classifier), **identify_metric(subject), "data": data}
 
 
 def identify_model(classifier: Checkpoint) -> dict[str, Any]:
     """For records: the model by name, type, hub revision and fingerprint."""
-    return {
-        "model": {
-            "name": classifier.name,
-            "type": classifier.model.config.model_type,
-            "revision": classifier.revision,
-            "fingerprint": fingerprint(classifier.model),
-        }
-    }
+    about = {"name": classifier.name, "type": classifier.model.config.model_type, "revision": classifier.revision}
+    return {"model": {**about, "fingerprint": fingerprint(classifier.model)}}
 
 
 def identify_metric(subject: Subject) -> dict[str, Any]:
@@ -163,12 +138,12 @@ def identify_metric(subject: Subject) -> dict[str, Any]:
 
 def identify_split(split: Split) -> dict[str, Any]:
     """For records: where the examples came from, how many there are, were taken and cut, and their fingerprint."""
+    left = {"n_left_out": len(split.left_out), "n_cut": split.n_cut}
     return {
         "split": split.name,
         "source": split.source,
         "n_examples": len(split),
         "n_available": split.n_available,
-        **({"n_left_out": len(split.left_out)} if split.left_out else {}),
-        **({"n_cut": split.n_cut} if split.n_cut else {}),
+        **{name: n for name, n in left.items() if n},
         "fingerprint": split.fingerprint,
     }

@@ -22,7 +22,6 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
 from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup, options_of
-from prune_heads.options.trials import placed
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionKey
@@ -170,7 +169,9 @@ def _rows(
 
 def _from_anywhere(setup: Setup, examples: Predictions) -> Setup:
     """The same with paths that hold in another folder, and the store that is used here."""
-    given = {name: value for name in options_of(Setup) if isinstance(value := getattr(setup, name), str | Path)}
-    words = placed({name: str(value) for name, value in given.items()}, Path.cwd())
-    there: dict[str, Any] = {name: type(given[name])(word) for name, word in words.items()}
-    return replace(setup, **there, store=examples.store.objects.place)
+    there: dict[str, Any] = {
+        name: type(value)(option.placed(str(value), Path.cwd()))
+        for name, option in options_of(Setup).items()
+        if isinstance(value := getattr(setup, name), str | Path)
+    }
+    return replace(setup, **{**there, "store": examples.store.objects.place})

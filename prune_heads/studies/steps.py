@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 
 from prune_heads.ablation import predict_masks
-from prune_heads.checkpoints import Checkpoint
 from prune_heads.coverage.mixing import mixers
-from prune_heads.errors import HeadDescriptorError, RunError
+from prune_heads.errors import HeadDescriptorError, OptionError, RunError
 from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.options import Bench, Choice, Masked, Scoring, Setup, Surgery, WrittenModel
+from prune_heads.importance import criterion_of
+from prune_heads.options import Ablation, Bench, Choice, Cluster, Masked, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.runs import Admit, Study, anyone
+from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired, metric_interval
+from prune_heads.studies.ablating import ablate, contract
 from prune_heads.studies.bench import bench, original_of
 from prune_heads.studies.pruning import chosen, counted, going_together, prune, read_heads
-from prune_heads.studies.scoring import ScoreResult, configuration_of, examples_to_score_on, score
+from prune_heads.studies.scoring import Found, configuration_of, examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_model, load_model, load_split, load_subject, predictions_of
-from prune_heads.studies.spreading import Spread
+from prune_heads.studies.spreading import spread_over
 from prune_heads.surgery import removed_heads
 
 
@@ -42,15 +43,15 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
         logits = predictions.of(mask, progress)
     if not mask:
         predictions.warn_if_below_chance(logits)
-    metrics, answers = predictions.metrics(logits), predictions.answers(logits)
+    answers, measures = predictions.answers(logits), predictions.objective.measures
     return {
         "task": subject.task.spec.name,
         "split": split.name,
         "n_examples": len(split),
-        "metrics": metrics,
+        "metrics": predictions.metrics(logits),
         "intervals": {
             name: list(metric_interval(measure, answers, predictions.references, seed=seed))
-            for name, measure in predictions.objective.measures.items()
+            for name, measure in measures.items()
         },
         "heads_pruned": mask.descriptors(),
         "n_heads": mask.n_total,
@@ -62,20 +63,19 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
 
     Raises: as `evaluate`.
     """
-    subject, split = predictions.subject, predictions.split
     found = predict_masks(predictions, [first, second])
-    before, after = (found[mask | predictions.gone] for mask in (first, second))
-    values = predictions.metrics(before), predictions.metrics(after)
-    first_answers, second_answers = predictions.answers(before), predictions.answers(after)
+    kept = [found[mask | predictions.gone] for mask in (first, second)]
+    before, after = map(predictions.metrics, kept)
+    answers = predictions.answers(kept[0]), predictions.answers(kept[1])
     rows = []
     for name, measure in predictions.objective.measures.items():
-        test = asdict(compare_paired(measure, first_answers, second_answers, predictions.references, seed=seed))
-        row = {"metric": name, "first": values[0][name], "second": values[1][name]}
-        rows.append({**row, "difference": test.pop("value"), **test})
+        test = asdict(compare_paired(measure, *answers, predictions.references, seed=seed))
+        values = {"metric": name, "first": before[name], "second": after[name], "difference": test.pop("value")}
+        rows.append({**values, **test})
     return {
-        "task": subject.task.spec.name,
-        "split": split.name,
-        "n_examples": len(split),
+        "task": predictions.subject.task.spec.name,
+        "split": predictions.split.name,
+        "n_examples": len(predictions.split),
         "first": first.descriptors(),
         "second": second.descriptors(),
         "rows": rows,
@@ -97,101 +97,80 @@ def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
     predictions.reporter.note(said)
 
 
-Record = dict[str, Any]
-
-
-def score_heads(
-    setup: Setup, scoring: Scoring, reporter: Reporter, *, admit: Admit, spread: Spread | None = None
-) -> tuple[Record, ScoreResult]:
-    """Score the heads.
-
-    Args:
-        setup: Model, task, conditions and store.
-        scoring: Criterion, estimator and normalisation.
-        reporter: Told about stages and notes.
-        admit: Called with the identity before the long work; it may refuse by raising.
-        spread: The cluster that does what takes long; None to do it here.
-
-    Raises:
-        PruneHeadsError: If the heads cannot be scored.
-    """
-    study = Study("score", reporter, admit)
-    subject = load_subject(setup, reporter)
-    examples = examples_to_score_on(subject, setup, scoring, reporter)
-    study.begin(
-        configuration={**setup.configuration(), **configuration_of(scoring)},
-        **identify(subject, [] if examples is None else [examples.split]),
-    )
-    study.lap("load")
-    scored = score(subject, scoring, examples, spread=spread)
+def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
+    """Score the heads, here or on a cluster."""
+    criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
+    study = Study("score", reporter)
+    with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
+        subject = load_subject(setup, reporter)
+        examples = examples_to_score_on(subject, setup, scoring, reporter)
+        splits = [] if examples is None else [examples.split]
+        configuration = {**setup.configuration(), **configuration_of(scoring)}
+        study.begin(configuration=configuration, **identify(subject, splits))
+        study.lap("load")
+        scored = score(subject, scoring, examples, spread=spread)
     study.lap("score")
-    return study.record(subject.device), scored
+    record = study.record(subject.device)
+    if cluster.shards is not None and not criterion.needs_data:  # not in the record, which is the same wherever made
+        reporter.note(f"{scoring.criterion} looks at no examples and is done at once: here, not on a cluster")
+    return Found(record, scored.report(), scored=scored)
 
 
-def prune_heads(
-    model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter, *, admit: Admit
-) -> tuple[Record, HeadMask, Checkpoint]:
-    """Zero or remove heads, named or chosen by a scores.json; no data are needed. Arguments as `score_heads`.
+def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, reporter: Reporter) -> Found:
+    """See `ablate`, here or on a cluster."""
+    with spread_over(setup, cluster, reporter) as spread:
+        record = ablate(setup, options, reporter, spread=spread)
+    return Found(record, contract(record))
+
+
+def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
+    """Zero or remove heads, named or chosen by a scores.json; no data are needed.
 
     Raises:
+        OptionError: If heads are named and chosen, or neither.
         PruneHeadsError: If the model, the heads or the scores cannot be read.
     """
-    study, mode = Study("prune", reporter, admit), options.mode
+    if (options.scores is None) == (choice.heads is None):
+        raise OptionError("heads must be named by --heads or chosen by --scores, one of the two")
+    study, mode = Study("prune", reporter), options.mode
     classifier = load_model(model, reporter)
     gone = removed_heads(classifier.model)
     together = going_together(classifier.model, choice, mode, reporter)
     scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
     mask = chosen(choice, gone, scores, together)
-    study.begin(
-        configuration={"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype},
-        **identify_model(classifier),
-    )
+    configuration = {"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype}
+    study.begin(configuration=configuration, **identify_model(classifier))
     parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
     study.lap("prune")
     record = study.record(classifier.model.device, mode=mode, **counted(mask), parameters=parameters)
-    return record, mask, classifier
+    return Found(record, mask=mask, checkpoint=classifier)
 
 
-def evaluate_heads(
-    setup: Setup, options: Masked, reporter: Reporter, *, admit: Admit
-) -> tuple[Record, HeadMask, Record]:
-    """The record of the task's metrics with heads masked, the mask, and what `prune-heads evaluate` prints.
-
-    Raises:
-        PruneHeadsError: If the model cannot be evaluated so.
-    """
-    study = Study("evaluate", reporter, admit)
+def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
+    """The task's metrics with heads masked."""
+    study = Study("evaluate", reporter)
     subject = load_subject(setup, reporter)
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
     split = load_split(setup, subject, options.split or subject.task.spec.eval_splits[0], reporter)
-    study.begin(
-        configuration={**setup.configuration(), "heads": mask.descriptors(), "split": split.name},
-        **identify(subject, [split]),
-    )
+    configuration = {**setup.configuration(), "heads": mask.descriptors(), "split": split.name}
+    study.begin(configuration=configuration, **identify(subject, [split]))
     study.lap("load")
     report = evaluate(predictions_of(setup, subject, split, reporter), mask)
     study.lap("evaluate")
-    record = study.record(subject.device, **report)
-    return record, mask, report
+    return Found(study.record(subject.device, **report), report, mask)
 
 
-def time_heads(
-    setup: Setup, choice: Choice, options: Bench, reporter: Reporter, *, admit: Admit = anyone
-) -> tuple[dict[str, Any], HeadMask]:
-    """The record of `prune-heads bench`, and the heads that were removed.
-
-    Args:
-        setup: Model, task and conditions; its validation texts are what is run.
-        choice: Which heads; those that the model has lost before always.
-        options: What is timed, and by what heads are chosen.
-        reporter: Told about stages and notes.
-        admit: Called with the run's identity before the long work; it may refuse by raising.
+def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> Found:
+    """How fast the model is without some heads, on validation texts; those that it has lost before always go.
 
     Raises:
         HeadDescriptorError: If no head is to go, so that there is nothing to compare.
+        OptionError: If heads are named and chosen by scores.
         PruneHeadsError: If the sides cannot be had, or give different logits.
     """
-    study = Study("bench", reporter, admit)
+    if options.scores is not None and choice.heads is not None:
+        raise OptionError("--scores and --heads exclude each other")
+    study = Study("bench", reporter)
     subject = load_subject(setup, reporter)
     split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
     gone, original = removed_heads(subject.model), original_of(subject)
@@ -203,20 +182,14 @@ def time_heads(
         raise HeadDescriptorError(
             "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
         )
-    study.begin(
-        configuration={
-            **setup.configuration(),
-            **choice.configuration(),
-            "heads": mask.descriptors(),
-            **options.configuration(),
-            "batch_sizes": list(options.sizes(len(split))),
-        },
-        **identify(subject, [split]),
-    )
+    configuration = {**setup.configuration(), **choice.configuration(), **options.configuration()}
+    configuration |= {"heads": mask.descriptors(), "batch_sizes": list(options.sizes(len(split)))}
+    study.begin(configuration=configuration, **identify(subject, [split]))
     study.lap("load")
     found = bench(subject, original, mask, split, options, reporter)
     study.lap("bench")
-    return study.record(subject.device, task=subject.task.spec.name, mode="remove", **counted(mask), **found), mask
+    about = {"task": subject.task.spec.name, "mode": "remove", **counted(mask)}
+    return Found(study.record(subject.device, **about, **found), mask=mask)
 
 
 def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
@@ -228,12 +201,9 @@ def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
     try:
         scores = HeadScores.from_json(read_json(path, "a file of scores"))
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"a file of scores must be what 'prune-heads score --output' writes; {path.name} is not: {error}"
-        ) from error
+        what = "a file of scores must be what 'prune-heads score --output' writes"
+        raise RunError(f"{what}; {path.name} is not: {error}") from error
     if scores.n_heads != n_heads:
-        raise RunError(
-            f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has "
-            f"{list(scores.n_heads)}"
-        )
+        there = list(scores.n_heads)
+        raise RunError(f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has {there}")
     return scores

@@ -6,12 +6,16 @@ Its methods make texts of it, in which what others wrote is harmless; `terminal`
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from prune_heads.visible import csv_of, in_html, in_latex, in_markdown
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
+
+
+MARK = ("", ", mark")
 
 
 @dataclass(frozen=True)
@@ -22,26 +26,16 @@ class Form:
     parts: tuple[str, ...] = ("",)
     """Ends of the names of its columns in CSV; of a form with several, a value is a tuple, or a `Cell` with a mark."""
 
-
-def number(digits: int) -> Form:
-    """A number without a sign."""
-    return Form(f"{{:.{digits}f}}".format)
-
-
-def interval(spec: str) -> Form:
-    """Two numbers, each written by a format such as `.4f`."""
-    return Form(lambda ends: f"{ends[0]:{spec}} to {ends[1]:{spec}}", (", low", ", high"))
-
-
-TEXT = Form(str)
-POINTS = Form("{:+.2f}".format)
-"""A difference in points, with its sign: `+1.25`."""
-MARKED = Form("{:+.2f}".format, ("", ", mark"))
-"""A `Cell` with a difference in points and its mark, which may be empty: `-0.53*`."""
-INTERVAL = interval("+.2f")
-"""Two numbers: `-1.25 to +0.50`."""
-RANGE = interval(".4g")
-"""The lowest and the highest of several, without signs: `40 to 60`."""
+    @staticmethod
+    @cache
+    def of(spec: "Form | str") -> "Form":
+        """`.2f` is a number, `+.2f to` an interval, two of them; `+.2f*` a `Cell` with a mark, `{:g}%` has words."""
+        if isinstance(spec, Form):
+            return spec
+        if spec.endswith(" to"):
+            return Form(lambda ends: f"{ends[0]:{spec[:-3]}} to {ends[1]:{spec[:-3]}}", (", low", ", high"))
+        template = spec if "{" in spec else f"{{:{spec.removesuffix('*')}}}"
+        return Form(template.format, MARK if spec.endswith("*") else ("",))
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,8 @@ class Column:
     """A name, and how the values below it are written."""
 
     name: str
-    form: Form = TEXT
+    form: Form | str = ""
+    """See `Form.of`; empty for texts and counts."""
     align: Literal["left", "right"] | None = None
     """None: words to the left and numbers to the right."""
 
@@ -106,22 +101,17 @@ class Table:
         cls,
         title: str,
         rows: Iterable[Mapping[str, Any]],
-        forms: Mapping[str, Form] = {},
+        forms: Mapping[str, Form | str] = {},
         notes: Iterable[str] = (),
         **looks: Any,
     ) -> "Table":
-        """A table of objects: a column for each of their keys, in the order in which these first come.
+        """A table of objects, name of a column -> value or `Cell`; columns stand in the order in which they first come.
 
-        Args:
-            title: Of the table.
-            rows: Name of a column -> value or `Cell`.
-            forms: Name of a column -> its form, where it is not that of a text.
-            notes: Sentences.
-            **looks: Other fields of the table.
+        Their forms (`Form.of`) are needed where they are not those of texts and counts; `looks` are other fields.
         """
         every = list(rows)
         names = dict.fromkeys(name for row in every for name in row)
-        shape = tuple(Column(name, forms.get(name, TEXT)) for name in names)
+        shape = tuple(Column(name, forms.get(name, "")) for name in names)
         return cls(title, shape, tuple(tuple(map(row.get, names)) for row in every), tuple(notes), **looks)
 
     @property
@@ -134,7 +124,7 @@ class Table:
 
         def cell(value: Any, column: Column) -> Cell:
             found = value if isinstance(value, Cell) else Cell(value)
-            text = self.absent if found.value is None else column.form.write(found.value)
+            text = self.absent if found.value is None else Form.of(column.form).write(found.value)
             return Cell(text, found.mark, found.style)
 
         return [list(map(cell, row, self.columns)) for row in self.rows]
@@ -145,7 +135,7 @@ class Table:
         def plain(value: Any, column: Column) -> Any:
             if not isinstance(value, Cell):
                 return value
-            return (value.value, value.mark) if len(column.form.parts) > 1 else value.value
+            return (value.value, value.mark) if len(Form.of(column.form).parts) > 1 else value.value
 
         return [dict(zip(self.heading, map(plain, row, self.columns), strict=True)) for row in self.rows]
 
@@ -215,7 +205,7 @@ class Table:
 
         def cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             for column, found in zip(self.columns, row.values(), strict=True):
-                parts = column.form.parts
+                parts = Form.of(column.form).parts
                 values = (found,) if len(parts) == 1 else found or (None,) * len(parts)
                 for part, value in zip(parts, values, strict=True):
                     is_rounded = digits is not None and isinstance(value, float)

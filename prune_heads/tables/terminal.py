@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-from prune_heads.tables import MARKED, Page, Table
+from prune_heads.tables import MARK, Form, Page, Table
 from prune_heads.visible import visible
 
 _GAP = 2
@@ -68,7 +68,7 @@ class _Grid:
         """The heading and the cells of each."""
         for i, column in enumerate(table.columns):
             width = max((cell_len(row[i].value) for row in cells), default=0)
-            if column.form.parts != MARKED.parts or cell_len(column.name) > width:
+            if Form.of(column.form).parts != MARK or cell_len(column.name) > width:
                 width = 0
             # Marks have a place of their own, so that numbers stand below each other; not below a long name.
             heading = f"{column.name:>{width}} " if width else column.name

@@ -57,6 +57,7 @@ def test_a_cell_is_what_evaluate_gives_with_its_mask(kind, cell, heads, words, i
     assert table["base"] == json_of(invoke("evaluate", *words[1:], "--json"))["metrics"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_without_options_the_built_in_model_is_ablated_on_both_its_splits(invoke, json_of, out, snapshot):
     report = json_of(invoke("ablate", "--max-examples", 300, *out, "--json"))
     assert [(table["split"], table["n_examples"]) for table in report["tables"]] == [

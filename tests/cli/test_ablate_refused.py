@@ -115,7 +115,7 @@ def nobody():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--blocks", "0"), "for '--blocks': must be layer numbers from 1, comma-separated, e.g. 1,3; got '0'"),
+        (("--blocks", "0"), "'--blocks' must be layer numbers from 1, comma-separated, e.g. 1,3; got '0'"),
         (("--blocks", "x"), "got 'x'"),
         (("--blocks", "1,,2"), "got '1,,2'"),
         (("--blocks", ""), "got ''"),

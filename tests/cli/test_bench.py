@@ -105,9 +105,9 @@ def test_what_cannot_be_timed(words, said, refused, on_sst2, out):
     ("words", "said"),
     [
         (("--runs", "5"), "'--runs'"),
-        (("--batch-sizes", "1,x"), "'--batch-sizes': must be numbers from 1"),
-        (("--batch-sizes", "0"), "'--batch-sizes': must be numbers from 1"),
-        (("--batch-sizes", ""), "'--batch-sizes': must be numbers from 1"),
+        (("--batch-sizes", "1,x"), "'--batch-sizes' must be numbers from 1"),
+        (("--batch-sizes", "0"), "'--batch-sizes' must be numbers from 1"),
+        (("--batch-sizes", ""), "'--batch-sizes' must be numbers from 1"),
         (("--length", "0"), "'--length'"),
         (("--heads", "1:1", "--scores", "s.json"), "--scores and --heads exclude each other"),
         (("--heads", "1:1", "--fraction", "0.5"), "exclude each other"),

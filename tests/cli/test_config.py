@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-from prune_heads.cli.measuring import ablate, bench, curve
-from prune_heads.cli.pruning import finetune, run
+from prune_heads.cli.app import app
 from prune_heads.heads import HeadMask
 
 
@@ -57,10 +57,10 @@ def test_files_and_folders_are_looked_for_beside_the_file(invoke, json_of, write
 PATHS = {"data_dir", "train_file", "validation_file", "output", "store", "scores", "spec"}
 
 
-@pytest.mark.parametrize("command", [ablate, bench, curve, finetune, run])
+@pytest.mark.parametrize("command", ["ablate", "bench", "curve", "finetune", "run"])
 def test_what_is_a_path_is_known_from_the_type(command, tmp_path):
     (tmp_path / "tiny").mkdir()
-    options = command.options
+    options = get_command(app).commands[command].callback.options
 
     def becomes(key, value):
         return options[key].placed(value, tmp_path)

@@ -70,7 +70,7 @@ def test_an_onnx_folder_runs_without_torch(invoke, json_of, pruned, snapshot, tm
     assert set(report["libraries"]) == {"onnx", "onnxruntime", "onnxscript"}
     assert set(report["files"]) == {"config.json", ONNX_FILE, "tokenizer.json", "tokenizer_config.json"}
     encoded = tiny_tokenizer()(["a good film", "the dog was not very red"], padding=True, return_tensors="pt")
-    (logits,) = run_onnx(out, [dict(encoded)])
+    ((logits,),) = run_onnx(out, [dict(encoded)])
     assert logits.shape == (2, 2)
     assert json.loads((out / "config.json").read_text())["id2label"] == {"0": "negative", "1": "positive"}
     for name, content in snapshot(out).items():

@@ -5,8 +5,7 @@ import re
 import pytest
 from typer.main import get_command
 
-from prune_heads.cli.app import app
-from prune_heads.cli.examples import EXAMPLES, examples_of
+from prune_heads.cli.app import COMMANDS, app
 
 ROOT = get_command(app)
 
@@ -26,8 +25,9 @@ def leaves(command=ROOT, path=()):
 
 
 def test_every_command_has_its_two_examples():
-    assert {len(examples_of(" ".join(path))) for path in leaves()} == {2}
-    assert len(EXAMPLES) == 2 * len(leaves())
+    examples = {name: about["examples"] for name, about in COMMANDS.items() if "examples" in about}
+    assert examples.keys() == {" ".join(path) for path in leaves()}
+    assert {len(each) for each in examples.values()} == {2}
 
 
 @pytest.mark.parametrize("name", [" ".join(path) for path in leaves()])
@@ -35,7 +35,7 @@ def test_help_begins_with_examples_that_the_command_takes(name, invoke):
     shown = invoke(*name.split(), "-h", COLUMNS="80").stdout
     assert shown == invoke(*name.split(), "--help", COLUMNS="80").stdout
     before_options = shown[: shown.index("╭─")]
-    for example in examples_of(name):
+    for example in COMMANDS[name]["examples"]:
         assert f"\n {example} " in before_options, "an example is one line of a terminal of 80 columns"
         assert example.startswith(f"prune-heads {name}")
         words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", example)][1 + len(name.split()) :]

@@ -63,14 +63,11 @@ def test_when_writing_fails_the_earlier_run_stays_as_it_was(
     assert invoke(*words).exit_code == 0
     before = snapshot(tmp_path)
 
-    def fail(scored, pruned):
-        def write(path):
-            path.write_text("half")
-            raise error
+    def fail(scores, gradients, path):
+        path.write_text("half")
+        raise error
 
-        return {"scores.json": write}
-
-    monkeypatch.setattr(prune_heads.reporting.folders, "score_files", fail)
+    monkeypatch.setattr(prune_heads.reporting.folders, "_save_gradients", fail)
     done = invoke(*words)
     assert done.exit_code == code
     assert said in done.stderr.splitlines()[-1]

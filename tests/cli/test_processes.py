@@ -97,7 +97,7 @@ def test_without_options_the_built_in_model_is_scored_and_pruned_offline(cli, tm
 def test_exit_codes_and_streams_of_real_processes(cli, forked, on_sst2, tmp_path):
     misuse = cli("run", "--task", "sst", "--output", tmp_path / "out")
     assert (misuse.returncode, misuse.stdout) == (2, "")
-    assert misuse.stderr.startswith("error: Invalid value for '--task': 'sst' is not one of cola, sst2, ")
+    assert misuse.stderr.startswith("error: '--task' must be one of cola, sst2, ")
     assert misuse.stderr.endswith("Did you mean sst2?\n")
     assert misuse.stderr.count("\n") == 1
     words = ("evaluate", *on_sst2[:4], "--data-dir", tmp_path / "no", "--json", "--output", tmp_path / "out")

@@ -183,7 +183,7 @@ def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, mon
     seen = []
     monkeypatch.setattr(paper_studies, "ablate", lambda setup, options, *rest, **more: seen.append(options))
     setup = Setup("mini", "mini-inference", max_examples=cap)
-    STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent(), lambda identity: None)
+    STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent())
     assert [options.settled(cap).choose_examples for options in seen] == [n], "settled by the study itself"
 
 
@@ -312,7 +312,7 @@ def test_estimators_refuse_a_constant_metric(refused, tmp_path):
         ("dtype = 'half'", "'half'"),
         ("steps = 'ten'", "'--steps' must be a whole number; got \"ten\""),
         ("runs = 2", "'--runs' must be at least 6; got 2"),
-        ("criterion = ['gradient', 'luck']", "'--criterion' 'luck' is not one of 'gradient'"),
+        ("criterion = ['gradient', 'luck']", "'--criterion' must be one of 'gradient'"),
     ],
 )
 def test_faults_of_a_file(text, said, tmp_path, refused):

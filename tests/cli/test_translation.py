@@ -77,6 +77,7 @@ def test_a_toml_file_names_further_splits(files, invoke, json_of):
     assert (mine["task"], mine["split"], mine["metrics"]) == ("mine", "test", built_in["metrics"])
 
 
+@pytest.mark.slow
 def test_score_curve_and_correlate(invoke, json_of, tmp_path):
     few = ("--max-examples", "8", "--max-length", "16", "--split", "validation")
     for name, *words in (

@@ -201,7 +201,7 @@ def test_the_exit_code_of_a_worker_is_that_of_its_own_trials(sweep, tmp_path, nu
     assert invoke(*words).exit_code == 1
     done = invoke(*words, "--worker", "--executor", "ray")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "error: Invalid value: --worker and --executor ray exclude each other.\n"
+    assert done.stderr == "error: --worker and --executor ray exclude each other.\n"
 
 
 def test_ctrl_c_lets_the_running_trial_finish(sweep, start, log, hold, tmp_path):

@@ -90,6 +90,7 @@ def test_a_fault_of_the_program_is_not_hidden(nodes, log):
         Shards(1, nodes.address).run(Begin(log), [666])
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_lost_takes_no_part_with_it(nodes, lose, log):
     second = lose(1)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.layout import console
-from prune_heads.tables import INTERVAL, Column, Page, Table, columns, number
+from prune_heads.tables import Column, Page, Table, columns
 from prune_heads.tables.terminal import line, spans
 from prune_heads.visible import csv_of, in_latex, visible
 
@@ -110,7 +110,7 @@ def test_a_pipe_has_no_width_unless_it_is_said(monkeypatch, capsys):
 
 TABLE = Table(
     HOSTILE,
-    (Column("model"), Column("a|b", number(4)), Column("interval", INTERVAL)),
+    (Column("model"), Column("a|b", ".4f"), Column("interval", "+.2f to")),
     (("=1+1", 0.5, (-1.25, 0.5)), (HOSTILE, None, None), ("-0.5", -0.25, None)),
     (f"A note on {HOSTILE}.",),
 )

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 
 from rich.console import Console
 
-from prune_heads.tables import INTERVAL, MARKED, POINTS, RANGE, Cell, Column, Page, Table, columns, number
+from prune_heads.tables import Cell, Column, Page, Table, columns
 
 TABLE = Table(
     "A & B",
-    (Column("layer"), Column("a difference", POINTS), Column("95% interval", INTERVAL), Column("rate", number(1))),
+    (Column("layer"), Column("a difference", "+.2f"), Column("95% interval", "+.2f to"), Column("rate", ".1f")),
     ((1, -0.5, (-1.25, 0.125), 2 / 3), (2, None, None, 3.0)),
     ("Said beside.",),
 )
@@ -46,7 +46,7 @@ def test_csv_holds_numbers_to_12_digits_and_intervals_in_two_columns():
 
 
 def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
-    of = (Column("r", number(2)), Column("95% interval", INTERVAL))
+    of = (Column("r", ".2f"), Column("95% interval", "+.2f to"))
     here, elsewhere = (
         Table("R", of, ((r, (low, 0.5)),))
         for r, low in ((0.011094824982489197, -0.4872904874617369), (0.011094824982489204, -0.4872904874617368))
@@ -59,7 +59,7 @@ def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
 def test_a_mark_stands_beside_its_number_and_in_a_column_of_its_own_in_csv():
     marked = Table(
         "M",
-        (Column("difference", MARKED), Column("range", RANGE)),
+        (Column("difference", "+.2f*"), Column("range", ".4g to")),
         ((Cell(-0.525, "*"), (0.4, 60)), (Cell(1 / 3, "#", "bold red"), None), (None, None)),
     )
     assert marked.texts() == [["-0.53*", "0.4 to 60"], ["+0.33#", ""], ["", ""]]

@@ -38,11 +38,9 @@ _COLOURS = {"": "#31688e", "E": "#31688e", "A": "#d1495b", "D": "#e0a030"}
 
 
 def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
-    """Scores, one row a layer, one column a head; a cross on each pruned head.
+    """Scores, as `prune-heads score --json` prints them: one row a layer, one column a head.
 
-    Args:
-        report: What `prune-heads score --json` prints.
-        pruned: Descriptors of pruned heads, from 1.
+    A cross is on each head of `pruned`, descriptors from 1.
     """
     grid = _grid_of(report["scores"])
     height, width = grid.shape
@@ -71,17 +69,13 @@ def agreement_figure(records: Sequence[Record]) -> "Figure":
             grid = np.eye(len(names))
             for pair in record["pairs"]:
                 i, j = names.index(pair["first"]), names.index(pair["second"])
-                value = pair["spearman"]["value"]
-                grid[i, j] = grid[j, i] = np.nan if value is None else value
-            axes.set_facecolor("0.85")
-            image = axes.imshow(grid, cmap="RdBu", vmin=-1, vmax=1)
+                grid[i, j] = grid[j, i] = np.float64(pair["spearman"]["value"])  # of None, NaN
+            image = _image(axes, grid, names, cmap="RdBu", vmin=-1, vmax=1)
             for i, j in np.argwhere(~np.isnan(grid)):
                 colour = "white" if abs(grid[i, j]) > _DARK else "black"
                 axes.text(j, i, f"{grid[i, j]:.2f}", ha="center", va="center", fontsize=8, color=colour)
             axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-            axes.set_yticks(range(len(names)), names)
-            axes.tick_params(length=0, labelsize=8)
-            axes.spines[:].set_visible(False)
+            axes.tick_params(labelsize=8)
         figure.colorbar(image, ax=panels, label="Spearman's correlation of the scores", shrink=0.8)
     return figure
 
@@ -104,7 +98,6 @@ def ablation_maps(record: Record) -> "Figure":
     size = 1.6 + (0.9 + 0.34 * width) * len(tables), 2.0 + 0.34 * height
     with drawing(*size, len(tables), len(tables)) as (figure, panels):
         for axes, table, grid in zip(panels, tables, grids, strict=True):
-            axes.set_facecolor("0.85")
             image = _heads_map(axes, grid, layer_names(table), cmap="RdBu", norm=TwoSlopeNorm(0, -limit, limit))
             axes.tick_params(labelsize=8)
             marks = {
@@ -154,12 +147,7 @@ def ablation_scatter(record: Record) -> "Figure":
 
 
 def correlation_scatter(record: Record, pair: Record) -> "Figure":
-    """A pair of `prune-heads correlate`; differences in points, as losses where they are compared as losses.
-
-    Args:
-        record: With the `series`.
-        pair: One of its `correlations`.
-    """
+    """One of the `correlations` of `prune-heads correlate`; differences in points, negated where it compares losses."""
     values = {series["name"]: series["values"] for series in record["series"]}
 
     def side(which: str) -> _Side:
@@ -176,19 +164,14 @@ class _Side(NamedTuple):
 
     label: str
     rows: Rows
-    scale: float
-    """What the numbers are multiplied with, e.g. 100 for points."""
-    has_zero: bool = True
-    """Whether zero divides heads that help from heads that harm."""
+    scale: float  # what the numbers are multiplied with, e.g. 100 for points
+    has_zero: bool = True  # whether zero divides heads that help from heads that harm
 
 
 def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> "Figure":
-    """A panel a pair, headed by its Pearson correlation; in an encoder-decoder, a colour a kind of blocks.
+    """A panel a pair, headed by the Pearson correlation that `correlate` gives.
 
-    Args:
-        title: Above all panels.
-        pairs: Two measurements and what `correlate` says of them; at least one.
-        names: Of the blocks, `3` or `E:3`; numbers for None.
+    Blocks have names, `3` or `E:3`, or are numbered; in an encoder-decoder each kind of them has a colour.
     """
     with drawing(4.9 * len(pairs), 5.3, len(pairs), len(pairs)) as (figure, panels):
         for axes, (first, second, _) in zip(panels, pairs, strict=True):
@@ -243,11 +226,17 @@ def _name(figure: "Figure", panels: Sequence["Axes"], title: str, names: Sequenc
 
 
 def _heads_map(axes: "Axes", grid: NDArray[np.float64], layers: Sequence[str], **colours: Any) -> "AxesImage":
-    """One row a layer, one column a head, numbered from 1; colours as `imshow` takes them."""
-    image = axes.imshow(grid, aspect="equal", **colours)
+    """One row a layer, one column a head, numbered from 1."""
     axes.set(xlabel="head", ylabel="layer")
     axes.set_xticks(range(grid.shape[1]), [str(head + 1) for head in range(grid.shape[1])])
-    axes.set_yticks(range(len(grid)), layers)
+    return _image(axes, grid, layers, **colours)
+
+
+def _image(axes: "Axes", grid: NDArray[np.float64], rows: Sequence[str], **colours: Any) -> "AxesImage":
+    """A cell a number, in colours as `imshow` takes them; grey where there is none."""
+    axes.set_facecolor("0.85")
+    image = axes.imshow(grid, aspect="equal", **colours)
+    axes.set_yticks(range(len(grid)), rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return image

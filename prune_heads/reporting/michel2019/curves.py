@@ -15,19 +15,17 @@ from prune_heads.reporting.michel2019.shown import (
     Shown,
     is_translation,
     panels,
-    precision_note,
+    said,
     subject_of,
     table_of,
 )
 from prune_heads.reporting.words import metric_name
 from prune_heads.statistics import correlate
-from prune_heads.tables import INTERVAL, RANGE, Table, number
+from prune_heads.tables import Table
 
 NOTICEABLE = 0.01
 """A loss of this much of the metric counts as noticeable; the paper does not say what it means by the word."""
 
-_ROUNDED = "Shares are rounded down to whole heads."
-_FOUR = number(4)
 _UP_TO = "up to, %"
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
 _SHARES = (0, 20, 40, 60, 80)
@@ -64,12 +62,8 @@ def figure3(records: Records) -> Shown:
         for end, order in _REPLICATED.items():
             if near := _replicated(f"{task}_{end}", percents):
                 rows.append(row(f"replication: bert-base-uncased on {task}", order, None, near))
-    note = (
-        f"Up to: how many can go without a loss of {100 * NOTICEABLE:g} point; the paper says up to where there is no "
-        f"noticeable loss, and gives no other numbers. A replication ran the authors' code. {_ROUNDED}"
-    )
-    forms = {_UP_TO: number(0), **{f"{percent:g}%": _FOUR for percent in percents}}
-    table = table_of("Figure 3: the metric by heads pruned, lowest score first", every, rows, forms, [note])
+    notes, forms = said("figure3", loss=100 * NOTICEABLE), {f"{percent:g}%": ".4f" for percent in percents}
+    table = table_of("figure3", every, rows, notes, {_UP_TO: ".0f", **forms})
     figures = {end: criteria_figure(record) for end, record in panels(every)}
     if len(every) == 1:
         return Shown(table, figures)
@@ -81,7 +75,7 @@ def figure3(records: Records) -> Shown:
         kept = {f"area, {order}": whole.get(order) for order in orders}
         kept |= {f"50% pruned, {order}": half.get(order) for order in orders}
         areas.append({"subject": subject_of(record), "metric": metric_name(record), **kept})
-    return Shown(table, figures, Table.of("", areas, dict.fromkeys(kept, _FOUR)))
+    return Shown(table, figures, Table.of("", areas, dict.fromkeys(kept, ".4f")))
 
 
 def figure4(records: Records) -> Shown:
@@ -93,15 +87,10 @@ def figure4(records: Records) -> Shown:
         | {name: line.values.get(percent) for name, line in columns.items()}
         for percent in sorted({percent for line in columns.values() for percent in line.values})
     ]
-    first = kinds["E"].record
-    notes = (
-        f"Measured: {metric_name(first)} on {first['data'][0]['n_examples']} examples of {kinds['E'].split}; "
-        f"importance is estimated on {first['scored_on']['gradient']['n_examples']} of "
-        f"{kinds['E'].about['scored_on']}. {_ROUNDED}",
-        published()["figure4"]["said"],
-    )
-    title = "Figure 4: heads of each kind of attention pruned alone"
-    table = table_of(title, [first], rows, dict.fromkeys(columns, _FOUR), notes)
+    line, first = kinds["E"], kinds["E"].record
+    words = {"n": first["data"][0]["n_examples"], "n_scored": first["scored_on"]["gradient"]["n_examples"]}
+    words |= {"metric": metric_name(first), "split": line.split, "scored_on": line.about["scored_on"]}
+    table = table_of("figure4", [first], rows, said("figure4", **words), dict.fromkeys(columns, ".4f"))
     return Shown(table, {"": kinds_figure({_KINDS[letter]: line for letter, line in kinds.items()})})
 
 
@@ -124,20 +113,11 @@ def figure5(records: Records) -> Shown:
                 | {"rank r with last": rank["value"]}
                 | {"95% interval": None if line is last or rank["low"] is None else (rank["low"], rank["high"])}
             )
-    forms = {f"{share}%": _FOUR for share in _SHARES} | {_UP_TO: number(0), "rank r with last": number(2)}
-    forms["95% interval"] = INTERVAL
-    theirs = published()["figure5"]
-    shown = ", ".join(f"{bleu} after {epoch}" for epoch, bleu in zip(theirs["epoch"], theirs["bleu"], strict=True))
-    notes = (
-        f"0% to {_SHARES[-1]}%: {metric_name(records['curve'][0])} without these shares of the heads, lowest score "
-        f"first. Up to: the share that can go before {100 * NOTICEABLE:g} point is lost; empty where a model has not "
-        "learned anything yet, so that it is no better than one without heads. Rank r: Spearman's, of the scores of "
-        f"all heads with those after the last epoch. {_ROUNDED}",
-        f"Published: {theirs['of']}, with BLEU {shown} epochs. {theirs['said']}",
-        *precision_note(records["curve"][:1]),
-    )
-    names = " and ".join(dict.fromkeys(record["task"] for record in records["curve"]))
-    table = Table.of(f"Figure 5: how far one can prune, epoch by epoch, {names}", rows, forms, notes)
+    theirs, every = published()["figure5"], records["curve"]
+    bleu = ", ".join(f"{value} after {epoch}" for epoch, value in zip(theirs["epoch"], theirs["bleu"], strict=True))
+    notes = said("figure5", metric=metric_name(every[0]), loss=100 * NOTICEABLE, published=bleu)
+    tasks = " and ".join(dict.fromkeys(record["task"] for record in every))
+    table = table_of("figure5", every[:1], rows, notes, {f"{share}%": ".4f" for share in _SHARES}, tasks=tasks)
     return Shown(table, {"": epochs_figure(trainings)})
 
 
@@ -159,15 +139,8 @@ def figure6(records: Records) -> Shown:
             row |= {"its range": ranges[0]} if several else {}
             row |= {"published up to, %": theirs.get("iwslt" if is_translation(first) else task), _UP_TO: mean(reached)}
             rows.append(row | ({"its range, %": ranges[1]} if several else {}))
-    forms = {"whole": _FOUR, "its range": RANGE, _UP_TO: number(0), "its range, %": RANGE}
     also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, records["curve"])) else ""
-    notes = (
-        f"Heads that can go, lowest score first, before {100 * NOTICEABLE:g} point of the metric is "
-        "lost; what the paper calls a noticeable loss it does not define. Published: bert-base-uncased"
-        f"{also}. {_ROUNDED}",
-        *precision_note(records["curve"]),
-    )
-    table = Table.of("Figure 6: how far one can prune on other tasks", rows, forms, notes)
+    table = table_of("figure6", records["curve"], rows, said("figure6", loss=100 * NOTICEABLE, also=also))
     return Shown(table, {"": subjects_figure(by_task)})
 
 

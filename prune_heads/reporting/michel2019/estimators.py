@@ -4,27 +4,17 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prune_heads.paper import published
+from prune_heads.paper import published, sheet
 from prune_heads.reporting.figures.curves import estimator_curves
 from prune_heads.reporting.figures.heads import agreement_figure
-from prune_heads.reporting.michel2019.shown import Record, Records, Row, Shown, precision_note, table_of
+from prune_heads.reporting.michel2019.shown import Record, Records, Row, Shown, said, table_of
 from prune_heads.reporting.words import metric_name, share
 from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
-from prune_heads.tables import INTERVAL, POINTS, Table, number
+from prune_heads.tables import Table
 
-_TWO = number(2)
 _OVERLAP = "overlap at 50%"
 _BY_PERCENT = "area_difference_by_percent"
 """Of a line from a record of format 1: the difference over the percent asked for, whose interval is all there is."""
-_FORMS = {
-    "area": _TWO,
-    "difference": POINTS,
-    "its 95% interval": INTERVAL,
-    "Spearman": _TWO,
-    "95% interval": INTERVAL,
-    _OVERLAP: _TWO,
-    "metric at 50%": _TWO,
-}
 
 
 def estimators(records: Records) -> Shown:
@@ -32,34 +22,19 @@ def estimators(records: Records) -> Shown:
     every = records["estimators"]
     rows = [_row(record, line) for record in every for line in record["lines"]]
     metrics = ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in every))
-    notes = [
-        f"Not a table of the paper, whose equation 2 is {REFERENCE}; what its authors' code computes is token. All "
-        "scores of a subject come from one pass of gradients over training examples; none is normalised by layer.",
-        f"{RUNNING_SUM} (defect): transformers' run_bertology.py never zeroes the gradient of its head mask, and so "
-        "adds up absolute values of running sums; here at its default of one example a batch, in file order. It "
-        "normalises by layer besides.",
-        f"batch takes {_alternatives(record['configuration']['batch_size'] for record in every)} examples a batch, in "
-        "file order; signed alone keeps the sign: heads that harm go first.",
-        f"area: under the metric, times 100 ({metrics}), against the share of heads pruned, lowest score "
-        "first. Intervals of its difference: paired bootstrap of the examples measured on, orders as they are; those "
-        "of Spearman's correlation take heads as independent.",
-        f"difference (of areas), Spearman and overlap are against {REFERENCE}.",
-        "overlap at 50%: share of the heads that go at 50% by the estimator that also go by "
-        f"{REFERENCE}; by chance {_alternatives(round(record['chance_overlap'], 2) for record in every)}.",
-    ]
+    words = {"reference": REFERENCE, "running_sum": RUNNING_SUM, "metrics": metrics}
+    words |= {
+        "batch": _alternatives(record["configuration"]["batch_size"] for record in every),
+        "chance": _alternatives(round(record["chance_overlap"], 2) for record in every),
+    }
+    notes = said("estimators", **words)
     if any(record["reads_one_token"] for record in every):
-        notes.append(
-            "token divides by tokens, but by examples in a classifier's last layer, whose heads this lifts by the mean "
-            "length of a text: its order differs by this too."
-        )
+        notes += said("estimators", "one_token")
     if old := [record for record in every if _BY_PERCENT in record["lines"][0]]:  # nothing is there to resample
         of_old = (line for record in old for line in record["lines"])
         apart = max(abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for line in of_old)
-        notes.append(
-            f"The intervals of {', '.join(record['task'] for record in old)} are of the difference of areas over the "
-            "percent that was asked for (20, 40, ...), not over the share of heads pruned, as all areas here are: at "
-            f"most {100 * apart:.2f} points from it."
-        )
+        tasks = ", ".join(record["task"] for record in old)
+        notes += said("estimators", "of_percents", tasks=tasks, apart=100 * apart)
     means, summary = [], []
     for name in dict.fromkeys(row["estimator"] for row in rows):
         of_name = [row for row in rows if row["estimator"] == name]
@@ -80,13 +55,11 @@ def estimators(records: Records) -> Shown:
                     f"{_OVERLAP}, mean": mean[_OVERLAP],
                 }
             )
-    title = "Estimators of importance from gate gradients (not in the paper)"
     figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
     if len(every) == 1:
-        return Shown(Table.of(title, rows, _FORMS, (*notes, *precision_note(every))), figures)
-    forms = {"difference of areas, mean": POINTS, "Spearman, mean": _TWO, f"{_OVERLAP}, mean": _TWO}
-    table = Table.of(title, [*rows, *means], _FORMS, (*notes, *precision_note(every)))
-    return Shown(table, figures, Table.of("", summary, forms))
+        return Shown(table_of("estimators", every, rows, notes), figures)
+    table = table_of("estimators", every, [*rows, *means], notes)
+    return Shown(table, figures, Table.of("", summary, sheet("estimators")["summary"]))
 
 
 def _row(record: Record, line: Mapping[str, Any]) -> Row:
@@ -97,7 +70,7 @@ def _row(record: Record, line: Mapping[str, Any]) -> Row:
         "estimator": f"{name} (defect)" if name == RUNNING_SUM else name,
         "scored on": record["scored_on"]["n_examples"],
         "measured on": record["data"][0]["n_examples"],
-        **dict.fromkeys(_FORMS),
+        **dict.fromkeys(sheet("estimators")["forms"]),
         "area": 100 * line["area"],
         "metric at 50%": 100 * line["half"]["value"],
     }
@@ -122,9 +95,6 @@ def table4(records: Records) -> Shown:
     theirs = published()["table4"]
     keys = ("original", "pruned_50", "gain_percent")
     there = {size: [theirs[key][i] for key in keys] for i, size in enumerate(theirs["batch_size"])}
-    speed = number(1)
-    forms = {"published: whole": speed, "half": speed, "gain, %": POINTS, "here: whole": speed, "± whole": speed}
-    forms |= {"pruned": speed, "± pruned": speed, "gain, % (median of runs)": POINTS, "ceiling of the gain, %": POINTS}
     rows = []
     for row in record["rows"]:
         if row["lengths"] == "fixed":
@@ -133,13 +103,10 @@ def table4(records: Records) -> Shown:
             ratios = (row["ratio"]["removed"]["median"], row["ceiling"])
             gains = (None if ratio is None else 100 * (ratio - 1) for ratio in ratios)
             values = (row["batch_size"], *there.get(row["batch_size"], [None] * 3), *speeds, *gains)
-            rows.append(dict(zip(("batch", *forms), values, strict=True)))
+            rows.append(dict(zip(("batch", *sheet("table4")["forms"]), values, strict=True)))
     where = record["provenance"]
     machine = f"{where['threads']} threads of a CPU" if where["device"] == "cpu" else where["device"]
     is_unknown = any(row["ceiling"] is None for row in record["rows"])
-    note = (
-        f"Examples a second at {record['length']} tokens, mean and deviation of {record['configuration']['runs']} "
-        f"runs. Published: {theirs['of']}; here: {share(record)}, on {machine}. The ceiling is "
-        f"what fewer multiply-adds can give{'; it is not known for this type of model' if is_unknown else ''}."
-    )
-    return Shown(table_of("Table 4: speed without half of the heads", [record], rows, forms, [note]))
+    unknown = "; it is not known for this type of model" if is_unknown else ""
+    words = {"record": record, "of": theirs["of"], "share": share(record), "machine": machine, "unknown": unknown}
+    return Shown(table_of("table4", [record], rows, said("table4", **words)))

@@ -3,17 +3,25 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from prune_heads.paper import published
+from prune_heads.paper import published, sheet
 from prune_heads.reporting.ablation import head_rows
 from prune_heads.reporting.figures.heads import ablation_histogram, ablation_scatter
-from prune_heads.reporting.michel2019 import shown
-from prune_heads.reporting.michel2019.shown import Record, Records, Row, Shown, is_translation, marked, subject_of
+from prune_heads.reporting.michel2019.shown import (
+    SURE,
+    Record,
+    Records,
+    Row,
+    Shown,
+    is_translation,
+    marked,
+    panels,
+    said,
+    subject_of,
+    table_of,
+)
 from prune_heads.reporting.words import layer_names, metric_name
 from prune_heads.statistics import correlate
-from prune_heads.tables import INTERVAL, MARKED, POINTS, Table, number
-
-_TWO = number(2)
-_OF_ENCODER = " of the encoder's self-attention"
+from prune_heads.tables import Table
 
 
 def _heads(record: Record, table: Mapping[str, Any]) -> list[Row]:
@@ -35,21 +43,14 @@ def table1(records: Records) -> Shown:
         for layer, row in enumerate(theirs["delta"], start=1)
         for head, delta in enumerate(row, start=1)
     ]
-    forms = {str(head): MARKED for head in range(1, 1 + max(head for _, _, head, _ in cells))}
+    forms = {str(head): "+.2f*" for head in range(1, 1 + max(head for _, _, head, _ in cells))}
     rows: dict[tuple[str, int], Row] = {}
     for source, layer, head, cell in cells:
         rows.setdefault((source, layer), {"source": source, "layer": layer, **dict.fromkeys(forms)})[str(head)] = cell
     marks = {source: [cell.mark for each, _, _, cell in cells if each == source] for source in ("here", "published")}
-    counts = ", ".join(f"{of.count(shown.SURE)} of {len(of)} {source}" for source, of in marks.items())
-    notes = (
-        f"Difference in BLEU, points, when one head{_OF_ENCODER} is masked; layers down, heads across; on "
-        f"{table['n_examples']} examples of {table['split']} (without a mask: {100 * table['base']:.2f}). "
-        f"Published: {theirs['of']}.",
-        f"{shown.SURE}: p < {alpha:g} ({table['test']}), without a correction for many heads as in the paper: "
-        f"{counts}.",
-    )
-    title = "Table 1: each head of the encoder masked alone"
-    return Shown(shown.table_of(title, [record], rows.values(), forms, notes))
+    counts = ", ".join(f"{of.count(SURE)} of {len(of)} {source}" for source, of in marks.items())
+    notes = said("table1", table=table, base=100 * table["base"], of=theirs["of"], counts=counts)
+    return Shown(table_of("table1", [record], rows.values(), notes, forms))
 
 
 def figure1(records: Records) -> Shown:
@@ -72,23 +73,15 @@ def figure1(records: Records) -> Shown:
                 }
             )
     theirs = published()["table1"]
-    notes = [
-        f"No correction for many heads, as in the paper. It reports {len(theirs['significant'])} of "
-        f"{sum(map(len, theirs['delta']))} encoder heads of its translation model as significant (table 1), and gives "
-        "no numbers for the histogram of BERT.",
-        *([f"Of a translation: heads{_OF_ENCODER}."] if any(map(is_translation, every)) else []),
-    ]
-    forms = {"whole": _TWO, "largest loss, points": _TWO}
-    table = shown.table_of("Figure 1: each head masked alone", every, rows, forms, notes)
-    drawn = {end: ablation_histogram(each, of_encoder=is_translation(each)) for end, each in shown.panels(every)}
-    return Shown(table, drawn)
+    notes = said("figure1", significant=len(theirs["significant"]), n=sum(map(len, theirs["delta"])))
+    notes += said("figure1", "translation") if any(map(is_translation, every)) else []
+    drawn = {end: ablation_histogram(each, of_encoder=is_translation(each)) for end, each in panels(every)}
+    return Shown(table_of("figure1", every, rows, notes), drawn)
 
 
 def figure2(records: Records) -> Shown:
     """The differences on two splits against each other; of a translation also those of the encoder's heads alone."""
     every, rows, models = records["without-one"], [], []
-    forms = {"published r": _TWO, "here": _TWO, "95% interval": INTERVAL, "here - published": _TWO}
-    forms["its 95% interval"] = INTERVAL
     for record in every:
         theirs = published()["figure2"]["translations" if is_translation(record) else "classifiers"]
         before, tables = theirs["r"], {table["split"]: table for table in record["tables"]}
@@ -101,20 +94,16 @@ def figure2(records: Records) -> Shown:
             first, second = (side.removeprefix("validation_") for side in sides)
             for heads, r in found.items():
                 row: Row = {"subject": subject_of(record), "first": first, "second": second, "heads": heads}
-                row |= dict.fromkeys(forms) | {"published r": before}
+                row |= dict.fromkeys(sheet("figure2")["forms"]) | {"published r": before}
                 if r["value"] is not None:
                     row |= {"here": r["value"], "95% interval": (r["low"], r["high"])}
                     row |= {"here - published": r["value"] - before}
                     row |= {"its 95% interval": (r["low"] - before, r["high"] - before)}
                 rows.append(row)
-    notes = [
-        "Pearson's r of the differences that masking each head makes; the interval is that of our heads alone. "
-        f"Published: {' and '.join(dict.fromkeys(models))}."
-    ]
-    if any(map(is_translation, every)):
-        notes.append(f"E: heads{_OF_ENCODER} alone. The published r stands beside both.")
-    table = shown.table_of("Figure 2: do heads matter alike on two data sets", every, rows, forms, notes)
-    return Shown(table, {end: ablation_scatter(record) for end, record in shown.panels(every)})
+    notes = said("figure2", of=" and ".join(dict.fromkeys(models)))
+    notes += said("figure2", "translation") if any(map(is_translation, every)) else []
+    table = table_of("figure2", every, rows, notes)
+    return Shown(table, {end: ablation_scatter(record) for end, record in panels(every)})
 
 
 class _Ours(NamedTuple):
@@ -135,10 +124,9 @@ def kept_alone(name: str, records: Records) -> Shown:
     theirs = published()[name]
     every = [_ours(record, chosen_here=name in ("table2", "table3")) for record in records["only-one"]]
     rows = [row for ours in every for row in _beside(theirs, ours, is_alone=len(every) == 1)]
-    forms = {"published": MARKED if "significant" in theirs else POINTS, "here": MARKED, "95% interval": INTERVAL}
-    forms |= {"here - published": POINTS, "its 95% interval": INTERVAL}
-    title, subjects = f"Table {name[-1]}: one head kept alone in its layer", [ours.record for ours in every]
-    table = shown.table_of(title, subjects, rows, forms, _notes(theirs, every, rows))
+    forms = {"published": "+.2f*" if "significant" in theirs else "+.2f"}
+    subjects, notes = [ours.record for ours in every], _notes(theirs, every, rows)
+    table = table_of("kept_alone", subjects, rows, notes, forms, number=name[-1])
     if len(every) == 1:
         return Shown(table)
     summary = []
@@ -147,7 +135,7 @@ def kept_alone(name: str, records: Records) -> Shown:
         place = {"subject": subject_of(record), "metric": metric_name(record), "examples": measured["n_examples"]}
         losses = {"layers": len(best), "of them worse with one head (p < 0.01)": len(worse)}
         summary.append({**place, **losses, "largest difference, points": 100 * min(row["delta"] for row in best)})
-    return Shown(table, summary=Table.of("", summary, {"largest difference, points": POINTS}))
+    return Shown(table, summary=Table.of("", summary, sheet("kept_alone")["summary"]))
 
 
 def _ours(record: Record, *, chosen_here: bool) -> _Ours:
@@ -194,23 +182,19 @@ def _beside(theirs: Mapping[str, Any], ours: _Ours, *, is_alone: bool) -> Iterat
             yield row
 
 
-def _notes(theirs: Mapping[str, Any], every: list[_Ours], rows: list[Row]) -> Iterator[str]:
+def _notes(theirs: Mapping[str, Any], every: list[_Ours], rows: list[Row]) -> list[str]:
+    notes = []
     for record, table, _, how in every:
         whose = f"{subject_of(record)}: d" if len(every) > 1 else "D"
-        yield (
-            f"{whose}ifference in {metric_name(record)}, points, on {table['n_examples']} examples of {table['split']} "
-            f"(without a mask: {100 * table['base']:.2f}); the head was {how}."
-        )
-    yield f"Published: {theirs['of']}."
-    if "blocks" in rows[0]:
-        yield (
-            "Blocks: E, the encoder's self-attention; A, the decoder's attention to the encoder; D, the decoder's "
-            "self-attention."
-        )
+        words = {"whose": whose, "metric": metric_name(record), "table": table, "base": 100 * table["base"], "how": how}
+        notes += said("kept_alone", "subjects", **words)
+    notes += said("kept_alone", of=theirs["of"])
+    notes += said("kept_alone", "blocks") if "blocks" in rows[0] else []
     tests = " or ".join(dict.fromkeys(ours.table["test"] for ours in every))
-    unknown = "" if "significant" in theirs else "; of the published ones it is not known"
-    yield f"{shown.SURE}: p < {every[0].table['alpha']:g} ({tests}){unknown}."
+    key = "tests" if "significant" in theirs else "tests_unknown"
+    notes += said("kept_alone", key, alpha=every[0].table["alpha"], tests=tests)
     if not any(ours.record["task"] == theirs["task"] for ours in every):
-        yield "The published numbers are of another task, so they are not subtracted."
+        notes += said("kept_alone", "other_task")
     elif any(row["published"] is not None and row["here - published"] is None for row in rows):
-        yield "The models have different numbers of layers, so rows are not the same layer and are not subtracted."
+        notes += said("kept_alone", "other_depth")
+    return notes

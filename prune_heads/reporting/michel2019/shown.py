@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.tables import Cell, Form, Page, Table
+from prune_heads.paper import sheet
+from prune_heads.tables import Cell, Page, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,25 +64,34 @@ def panels(records: Sequence[Record]) -> Iterator[tuple[str, Record]]:
         yield end + (f"-{seen[end]}" if seen[end] > 1 else ""), record
 
 
-def precision_note(records: Sequence[Record]) -> Iterator[str]:
-    """Said where it was not full precision; where it was so of some subjects alone, of which."""
-    subjects: dict[str, list[str]] = {}
-    for record in records:
-        subjects.setdefault(record["configuration"]["dtype"], []).append(subject_of(record))
-    subjects.pop("float32", None)
-    for dtype, whose in subjects.items():
-        yield f"Computed in {dtype}" + (f": {', '.join(whose)}." if len(whose) < len(records) else ".")
+def said(name: str, key: str = "notes", **words: Any) -> list[str]:
+    """Sentences of a sheet, with these words in them."""
+    return [sentence.format(**words) for sentence in sheet(name)[key]]
 
 
 def table_of(
-    title: str, records: Sequence[Record], rows: Iterable[Row], forms: Mapping[str, Form], notes: Iterable[str]
+    name: str,
+    records: Sequence[Record],
+    rows: Iterable[Row],
+    notes: Iterable[str],
+    forms: Mapping[str, str] = {},
+    **words: Any,
 ) -> Table:
-    """A table of several subjects; of a single one, named in the title instead of in a column `subject`.
+    """A table with the title and the forms of its sheet.
 
-    How precise the numbers are is said in a note besides.
+    A single subject stands in the title instead of in a column `subject`. Where numbers are not of full precision it is
+    said; where they are so of some subjects alone, of which.
     """
-    if len(records) == 1:
-        subject = subject_of(records[0])
-        title = f"{title}, {subject}"
+    subject, is_alone = subject_of(records[0]), len(records) == 1
+    title = sheet(name)["title"].format(subject=f", {subject}" if is_alone else "", **words)
+    if is_alone:
         rows = [dict(item for item in row.items() if item != ("subject", subject)) for row in rows]
-    return Table.of(title, rows, forms, (*notes, *precision_note(records)))
+    dtypes: dict[str, list[str]] = {}
+    for record in records:
+        dtypes.setdefault(record["configuration"]["dtype"], []).append(subject_of(record))
+    dtypes.pop("float32", None)
+    precision = (
+        f"Computed in {dtype}" + (f": {', '.join(whose)}." if len(whose) < len(records) else ".")
+        for dtype, whose in dtypes.items()
+    )
+    return Table.of(title, rows, {**sheet(name).get("forms", {}), **forms}, (*notes, *precision))

@@ -1,0 +1,160 @@
+"""The commands that are a study: options in groups, one function, a record with its files, a table."""
+
+import time
+from collections.abc import Callable
+from importlib import import_module
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from prune_heads import options
+from prune_heads.cli.groups import Config, Shown, Without
+from prune_heads.cli.output import TerminalReporter, say_duration
+from prune_heads.errors import OptionError
+from prune_heads.tasks.spec import MINI, TASKS, task_name
+
+if TYPE_CHECKING:
+    from prune_heads.studies.scoring import Found
+
+
+def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder) -> Callable[..., Shown]:
+    """A command.
+
+    Args:
+        at: Module in `prune_heads.studies` and function; it takes the groups, and a reporter, and gives
+            `Found` or a record.
+        groups: In the order of `--help`.
+        folder: Of the run.
+    """
+
+    def run(*, folder: Any, config: Any = None, **groups: Any) -> Shown:
+        from prune_heads.runs import admission
+        from prune_heads.studies.scoring import Found
+
+        module, _, name = at.partition(":")
+        study = getattr(import_module(f"prune_heads.studies.{module}"), name)
+        started = time.perf_counter()
+        found = study(*groups.values(), TerminalReporter(admission(folder)))
+        found = found if isinstance(found, Found) else Found(found)
+        yield from _kept(found, folder)
+        if found.record["command"] == "run":
+            say_duration(started)
+
+    kinds = {**{f"group{i}": group for i, group in enumerate(groups)}, "folder": folder}
+    spread = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in kinds.items()]
+    config = Parameter("config", Parameter.KEYWORD_ONLY, annotation=Config, default=None)
+    run.__signature__ = Signature([*spread, config])  # type: ignore[attr-defined]
+    return run
+
+
+def _kept(found: "Found", folder: options.Folder) -> Shown:
+    """Write the files of a study, and show it."""
+    from prune_heads.runs import keep
+
+    def files() -> Any:  # it imports all figures, which a run without a folder does not need
+        from prune_heads.reporting.folders import files_of
+
+        return files_of(found, checkpoint=getattr(folder, "save_checkpoint", True))
+
+    keep(folder, found.record, files)
+    yield found.report or found.record, _table(found)
+
+
+def _table(found: "Found") -> Any:
+    from prune_heads.reporting import ablation, bench, curves, terminal
+
+    record, scores = found.record, None if found.scored is None else found.scored.report()
+    tables: dict[str, Callable[[], Any]] = {
+        "run": lambda: terminal.run_report(record, scores),
+        "score": lambda: terminal.score_table(scores or {}),
+        "prune": lambda: terminal.pruned_table(record),
+        "evaluate": lambda: terminal.evaluation_table(record),
+        "ablate": lambda: ablation.ablation_page(record, narrow=True),
+        "curve": lambda: curves.curve_page(record),
+        "correlate": lambda: curves.correlation_page(record),
+        "bench": lambda: bench.bench_page(record),
+    }
+    return tables[record["command"]]()
+
+
+run = _study(
+    "run:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
+)
+score = _study("steps:score_heads", options.Setup, options.Scoring, options.Cluster)
+prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
+evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
+ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation)
+curve = _study("curves:curves", options.Setup, options.Curves)
+bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
+
+
+def correlate(
+    first: Annotated[Path, Argument(help="Folder or file of 'ablate --output' or 'score --output'.")],
+    second: Annotated[Path, Argument(help="Another one.")],
+    folder: options.Folder,
+    more: Annotated[list[Path] | None, Argument(help="Any number of others.")] = None,
+) -> Shown:
+    """A study of files."""
+    from prune_heads.runs import admission
+    from prune_heads.studies.correlating import correlate_files
+    from prune_heads.studies.scoring import Found
+
+    record = correlate_files([first, second, *(more or [])], TerminalReporter(admission(folder)))
+    yield from _kept(Found(record, {name: record[name] for name in ("series", "correlations")}), folder)
+
+
+def export(asked: options.Export, folder: options.NewFolder) -> Shown:
+    """A study that writes its folder by itself."""
+    from prune_heads.reporting.terminal import export_table
+    from prune_heads.studies.exporting import export_into
+
+    record = export_into(asked, TerminalReporter(), folder)
+    yield record, export_table(record)
+
+
+def finetune(
+    setup: Annotated[options.Start, Without("store")],
+    recipe: options.Recipe,
+    folder: options.NewFolder,
+    config: Config = None,
+) -> Shown:
+    """Another one; a killed run continues in its folder."""
+    from prune_heads.reporting.folders import finetuning_files
+    from prune_heads.reporting.terminal import finetuning_table
+    from prune_heads.studies.finetuning import finetune_into
+
+    record = finetune_into(setup, recipe, TerminalReporter(), folder, finetuning_files)
+    yield record, finetuning_table(record)
+
+
+def _task(value: str) -> str:
+    if task_name(value) not in MINI:
+        raise OptionError(f"'--task' must be one of {', '.join(MINI)}; got {value!r}")
+    return task_name(value)
+
+
+def train_mini(
+    task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(MINI)}.")],
+    output: Annotated[
+        Path, Option("--output", "-o", help="Folder for model, configuration and tokenizer.", file_okay=False)
+    ],
+    seed: Annotated[int, Option(help="Seed of the initial weights and of the order of the examples.")] = 0,
+    epochs: Annotated[
+        int | None, Option(min=1, help="Passes over the 6000 training examples. (default: as for the shipped one)")
+    ] = None,
+) -> Shown:
+    """No study: the recipe of the shipped models."""
+    from rich.console import Group
+
+    from prune_heads.evaluator import Evaluator
+    from prune_heads.studies.train_mini import N_EXAMPLES, RECIPES, train
+    from prune_heads.tables.terminal import line
+
+    n_epochs = epochs or RECIPES[task].n_epochs
+    with TerminalReporter().stage("training", n_epochs * N_EXAMPLES) as progress:
+        train(task, output, seed=seed, n_epochs=n_epochs, progress=progress)
+    found = {split: Evaluator(str(output), task, split=split).evaluate().metrics for split in TASKS[task].eval_splits}
+    said = (f"{split}: {', '.join(f'{name} {each:.4f}' for name, each in of.items())}" for split, of in found.items())
+    yield found, Group(*map(line, said))
