@@ -128,8 +128,16 @@ class Pixels(Field):
 
 def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
     """A folder of classes, or a data set as `save_to_disk` of `datasets` writes it."""
-    if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        return _read_saved(path, table, wanted)
+    if (path / "dataset_dict.json").is_file():
+        splits = ", ".join(f"{path.name}/{each.name}" for each in sorted(path.iterdir()) if each.is_dir())
+        raise DataError(f"{path.name}: one split of the data set must be named ({splits}), got all of them")
+    if (path / "state.json").is_file():
+        import datasets  # takes a second
+
+        try:
+            return table.add_dataset(datasets.load_from_disk(str(path)), wanted, f"{path.name} example")
+        except Exception as error:  # damaged files raise errors of any class
+            raise DataError(f"{path.name}: the data set cannot be read: {first_line(error)}") from error
     classes = [each for each in sorted(path.iterdir()) if each.is_dir() and not each.name.startswith(".")]
     table.names = ["image", "label"]
     for folder in classes:
@@ -144,18 +152,6 @@ def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
             f"({path.name}/cat/1.jpg), or be what save_to_disk of datasets writes; got {there}, without images "
             f"({', '.join(sorted(ENDINGS))})"
         )
-
-
-def _read_saved(path: Path, table: Table, wanted: Sequence[str]) -> None:
-    import datasets
-
-    if (path / "dataset_dict.json").is_file():
-        splits = ", ".join(f"{path.name}/{each.name}" for each in sorted(path.iterdir()) if each.is_dir())
-        raise DataError(f"{path.name}: one split of the data set must be named ({splits}), got all of them")
-    try:
-        table.add_dataset(datasets.load_from_disk(str(path)), wanted, f"{path.name} example")
-    except Exception as error:  # damaged files raise errors of any class
-        raise DataError(f"{path.name}: the data set cannot be read: {first_line(error)}") from error
 
 
 def _beside(read: Reader) -> Reader:

@@ -49,7 +49,7 @@ class Table:
     def add_dataset(self, data: "datasets.Dataset", wanted: Sequence[str], place: str) -> None:
         """All rows of a data set as it stores them, so that images are not decoded; `place` goes before a number."""
         self.names = data.column_names
-        rows = data.select_columns([name for name in wanted if name in self.names]).to_list()
+        rows = data.select_columns([name for name in dict.fromkeys(wanted) if name in self.names]).to_list()
         self.rows, self.places = rows, [f"{place} {i}" for i in range(1, len(rows) + 1)]
         self.classes = class_names(data.features)
 

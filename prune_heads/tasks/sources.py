@@ -75,7 +75,17 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     inner = data_dir / files.folder
     path = (inner if inner.is_dir() else data_dir) / file_of(split)
     name = f"{path.parent.resolve().name}/{path.name}"
-    lines = _lines(path, name)
+    if not path.exists():
+        there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
+        raise DataError(
+            f"{name}: the file must be there, got a folder with these .tsv files: {there}; "
+            "the data folder must be the task's own, or the one that holds it"
+        )
+    text = text_at(path, name)
+    if not text.strip():
+        raise DataError(f"{name}: at least one example must be there, got an empty file")
+    # Not splitlines(): texts may hold other characters that it takes for line ends.
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     official = f"the file must be the official GLUE file of {files.folder}, unquoted TSV"
     table = Table(name, files.header or lines[0].split("\t"), codes=label_codes(spec), may_be_empty=files.empty_texts)
     for column in (*files.text_columns, files.label_column):
@@ -97,20 +107,6 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     if files.header is None:
         del table.rows[0], table.places[0]
     return table
-
-
-def _lines(path: Path, name: str) -> list[str]:
-    if not path.exists():
-        there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
-        raise DataError(
-            f"{name}: the file must be there, got a folder with these .tsv files: {there}; "
-            "the data folder must be the task's own, or the one that holds it"
-        )
-    text = text_at(path, name)
-    if not text.strip():
-        raise DataError(f"{name}: at least one example must be there, got an empty file")
-    # Not splitlines(): texts may hold other characters that it takes for line ends.
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def read_glue(spec: TaskSpec, split: str) -> Table:
