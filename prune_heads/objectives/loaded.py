@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.errors import DataError
-from prune_heads.modes import evaluating, logits_of
+from prune_heads.gating import evaluating, logits_of
 from prune_heads.objectives import OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches, Field, Given
