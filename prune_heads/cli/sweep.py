@@ -34,10 +34,9 @@ def run(
 
     read = read_sweep(spec, known())
     if options.dry_run:
-        from prune_heads.reporting.sweep import plan_report, plan_table
+        from prune_heads.reporting.sweep import plan
 
-        report = plan_report(read)
-        return show(report, plan_table(report), as_json=as_json)
+        return show(*plan(read), as_json=as_json)
     if read.n_trials > len(read.trials):
         raise SpecError(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
@@ -83,10 +82,9 @@ def status(folder: Folder) -> Shown:
 def results(folder: Folder, output: Output = None) -> Shown:
     """Write the tables of the trials that are done."""
     from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import results_table, write_results
+    from prune_heads.reporting.sweep import write_results
 
-    report = write_results(SweepFolder(folder), output, draws)
-    yield report, results_table(report)
+    yield write_results(SweepFolder(folder), output, draws)
 
 
 def plot(folder: Folder, output: Output = None) -> Shown:
