@@ -97,7 +97,7 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
     """Show a page, or list them."""
     from rich.markdown import Markdown
 
-    from prune_heads.reporting.layout import console
+    from prune_heads.tables.terminal import console
 
     if topic is not None and topic not in TOPICS:
         raise OptionError(f"TOPIC must be one of {', '.join(TOPICS)}; got {topic!r}")
