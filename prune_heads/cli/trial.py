@@ -70,9 +70,10 @@ def known() -> Known:
     """What a trial may set."""
     options = trial_options()
 
-    def check(name: str, word: Any) -> None:
+    def check(name: str, word: Any) -> Any:
         if word is not None:  # which stands for the default
             options[name].value(word)
+        return task_name(word) if name == "task" and isinstance(word, str) else word
 
     def clash(words: Mapping[str, Any]) -> str | None:
         try:
@@ -84,11 +85,7 @@ def known() -> Known:
 
     words = {name: option.word for name, option in options.items()}
     always = frozenset(name for name, option in options.items() if option.since != "later")
-    return Known(words, check, clash, draws, always, _spelled)
-
-
-def _spelled(key: str, word: Any) -> Any:
-    return task_name(word) if key == "task" and isinstance(word, str) else word
+    return Known(words, check, clash, draws, always)
 
 
 def check_criteria(trials: Iterable[Trial], folder: Path) -> None:
