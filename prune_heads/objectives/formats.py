@@ -6,6 +6,7 @@ Nothing here trusts a file: pyarrow's reader of JSON, for one, ends the process 
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -46,9 +47,9 @@ def read_file(
     return table
 
 
-def text_at(path: Path) -> str:
-    """The content of a file in UTF-8; `DataError` where it is in another encoding."""
-    return text_of(read_bytes(path, path.name, DataError), path.name, DataError)
+def text_at(path: Path, name: str = "") -> str:
+    """The content of a file in UTF-8; `DataError` where it is in another encoding, which calls it by the name."""
+    return text_of(read_bytes(path, name or path.name, DataError), name or path.name, DataError)
 
 
 def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str = ",;\t") -> None:
@@ -69,10 +70,6 @@ def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str =
                 table.fault(f"{place}: {len(names)} fields must be there ({', '.join(names)}), got {len(fields)}")
     finally:
         csv.field_size_limit(limit)
-
-
-def _read_tsv(path: Path, table: Table, wanted: Sequence[str]) -> None:
-    _read_csv(path, table, wanted, "\t")
 
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
@@ -138,7 +135,7 @@ def read_text(path: Path, table: Table, wanted: Sequence[str]) -> None:
 
 READERS: Mapping[str, Reader] = {
     ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".tsv": partial(_read_csv, delimiters="\t"),
     ".jsonl": read_json,
     ".json": read_json,
     ".parquet": _read_parquet,

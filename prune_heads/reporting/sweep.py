@@ -107,8 +107,10 @@ def write_results(
     return {"name": record["name"], "files": files, "rows": rows}, table
 
 
-def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
-    """Draw the trials that are done.
+def write_plot(
+    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
+) -> tuple[dict[str, Any], RenderableType]:
+    """Draw the trials that are done; gives the report, and what files there are.
 
     Raises:
         RunError: As for `write_results`.
@@ -121,7 +123,8 @@ def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda v
     with writing_into("the folder of the figure", target):
         target.mkdir(parents=True, exist_ok=True)
         save(sweep_figure(name, rows), target, "sweep")
-    return {"name": name, "files": ["sweep.png", "sweep.svg"], "n_trials": len({row["trial"] for row in rows})}
+    files, n_trials = ["sweep.png", "sweep.svg"], len({row["trial"] for row in rows})
+    return {"name": name, "files": files, "n_trials": n_trials}, titled(", ".join(files))
 
 
 def results_parquet(rows: Rows) -> bytes:
