@@ -23,8 +23,7 @@ def info(
         str, Option(help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",
     length: Annotated[
-        int | None,
-        Option(min=1, help="Number of tokens to count for. (default: 128; for images, as many as in the first layer)"),
+        int | None, Option(min=1, help="Number of tokens. (default: 128; for images, as many as in the first layer)")
     ] = None,
 ) -> Shown:
     """Count parameters and multiply-adds."""
@@ -52,12 +51,7 @@ def criteria() -> Shown:
 
 
 def models(
-    try_now: Annotated[
-        bool,
-        Option(
-            "--try", help="Try the default configuration of each with the installed transformers; takes about a minute."
-        ),
-    ] = False,
+    try_now: Annotated[bool, Option("--try", help="Try the default configuration of each; takes a minute.")] = False,
 ) -> Shown:
     """List the model types."""
     from prune_heads.coverage import committed_table
