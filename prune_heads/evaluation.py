@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import CheckpointError, DataError, NotFiniteError, first_line
+from prune_heads.errors import CheckpointError, DataError, NotFiniteError, TaskError, first_line
 from prune_heads.gating import gated
 from prune_heads.modes import evaluating
 from prune_heads.objectives import bound
@@ -72,6 +72,8 @@ class Subject:
         attention_blocks(checkpoint.model)
         if not isinstance(objective, Objective):
             objective = bound(checkpoint, task.spec, objective, **options)
+        elif options:
+            raise TaskError(f"an objective that is made already takes no options; got {', '.join(options)}")
         checkpoint.model.to(device)
         return cls(checkpoint, task, objective, batch_size, max_length, device)
 

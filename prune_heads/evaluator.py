@@ -67,6 +67,7 @@ class Evaluator:
         max_length: Tokens of a text, at most.
         device: `cpu`, `cuda`, `mps` or `auto`; None: where the model is.
         seed: Of the bootstrap and of criteria that draw.
+        options: Of the objective, as for the commands: `label_order`, `beams` or `doc_stride`.
 
     Raises:
         PruneHeadsError: If model and data do not fit, or the heads of the model cannot be found.
@@ -89,13 +90,14 @@ class Evaluator:
         max_length: int = 128,
         device: str | None = None,
         seed: int = 0,
+        **options: Any,
     ) -> None:
         reporter = Silent()
         self.notes = reporter.notes
         """What a reader of the results must know, e.g. how many texts were cut."""
         self.seed = seed
         again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
-        again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed}
+        again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed, **options}
         self._data, self._again = data, again
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
@@ -119,9 +121,8 @@ class Evaluator:
             objective = batches.objective
         elif checkpoint.tokenizer is None:
             raise DataError("texts need the model's tokenizer, and images its image processor, tokenizer=...; got none")
-        subject = Subject.of(
-            checkpoint, task, objective=objective, batch_size=batch_size, max_length=max_length, device=where
-        )
+        how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length, "device": where, **options}
+        subject = Subject.of(checkpoint, task, objective=objective, **how)
         if metric is not None:
             chosen_metric = _metric(metric, subject.objective)
             subject = replace(subject, objective=replace(subject.objective, metric=chosen_metric))

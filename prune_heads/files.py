@@ -43,8 +43,9 @@ def writing_into(what: str, folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        raise RunError(f"{what} must be writable; got {folder} ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk into an error of its own
+        said = getattr(error, "strerror", None) or error
+        raise RunError(f"{what} must be writable; got {folder} ({said})") from error
 
 
 def check_place(target: Path) -> None:
@@ -53,24 +54,21 @@ def check_place(target: Path) -> None:
     Raises:
         RunError: If it cannot have this name, or its parent is not there and cannot be made, or not writable.
     """
-    where = "must be in a folder that can be written to;"
     try:
         if any(len(os.fsencode(part)) > _LONGEST_NAME for part in target.parts):
-            raise RunError(f"its name must have at most {_LONGEST_NAME} bytes")
+            raise RunError(f"the name of the output folder must have at most {_LONGEST_NAME} bytes; got {target}")
         target = target.resolve()
         if os.path.ismount(target):
-            raise RunError("it must be a folder that can be replaced, not a whole disk")
+            raise RunError(f"the output must be a folder that can be replaced; {target} is a whole disk")
         nearest = next(folder for folder in target.parents if folder.exists())
         if not nearest.is_dir():
-            raise RunError(f"{where} {nearest} is a file")
-        os.rmdir(_temporary(nearest / target.name, ".partial"))
+            raise RunError(f"the output folder must be in a folder that can be written to; {nearest} is a file")
+        with writing_into("the folder of the output", target.parent):
+            os.rmdir(_temporary(nearest / target.name, ".partial"))
     except RunError as error:
-        raise RunError(f"the output folder {error}; got {target}. Name another --output") from None
+        raise RunError(f"{error}. Name another --output") from error
     except (OSError, RuntimeError) as error:  # pathlib has RuntimeError for a loop of links
-        said = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"the output folder {where} {target.parent} is not writable ({said}). Name another --output"
-        ) from error
+        raise RunError(f"the output folder must have a path; got {target} ({error}). Name another --output") from error
 
 
 @contextmanager
@@ -85,31 +83,27 @@ def new_directory(target: Path) -> Iterator[Path]:
     target = target.resolve()
     missing = [parent for parent in target.parents if not parent.exists()]
     temporary = old = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(target, ".partial")
-        yield temporary
-        _open_up(temporary)
-        if target.exists():
-            old = _temporary(target, ".old")
-            os.replace(target, old / target.name)
-        os.replace(temporary, target)
-    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk into an error of its own
-        raise RunError(
-            f"the folder of {target.name} must be writable; got {target.parent} "
-            f"({getattr(error, 'strerror', None) or error})"
-        ) from error
-    finally:
-        if old is not None:
+    with writing_into(f"the folder of {target.name}", target.parent):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _temporary(target, ".partial")
+            yield temporary
+            _open_up(temporary)
+            if target.exists():
+                old = _temporary(target, ".old")
+                os.replace(target, old / target.name)
+            os.replace(temporary, target)
+        finally:
+            if old is not None:
+                if not target.exists():
+                    os.replace(old / target.name, target)
+                shutil.rmtree(old, ignore_errors=True)
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
             if not target.exists():
-                os.replace(old / target.name, target)
-            shutil.rmtree(old, ignore_errors=True)
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if not target.exists():
-            for parent in missing:
-                with suppress(OSError):  # someone else may have put something there
-                    parent.rmdir()
+                for parent in missing:
+                    with suppress(OSError):  # someone else may have put something there
+                        parent.rmdir()
 
 
 def clear_left_over(target: Path) -> None:

@@ -37,12 +37,14 @@ _NOT_COMPUTED = ("_name_or_path", "transformers_version", "dtype", "torch_dtype"
 
 
 class Predictions:
-    """A model on a split, under masks; heads are masked by gates, so the model stays as it is."""
+    """A model on a split, under masks; heads are masked by gates, so the model stays as it is.
+
+    The split is tokenised when it is needed, unless its batches are given.
+    """
 
     def __init__(
         self, subject: Subject, split: Split, store: PredictionStore, reporter: Reporter, batches: Batches | None = None
     ) -> None:
-        """Of a split, which is tokenised when it is needed, unless its batches are given."""
         if batches is not None:
             self.tokens = self.batches = batches
         self.subject, self.split, self.store, self.reporter = subject, split, store, reporter
@@ -82,11 +84,6 @@ class Predictions:
     def measure(self) -> Metric:
         """The headline metric of the task."""
         return self.objective.headline
-
-    @property
-    def metric(self) -> str:
-        """Its name."""
-        return self.measure.name
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -163,7 +160,7 @@ class Predictions:
         """
         if reason := self.measure.why_undefined(self.references):
             raise DataError(
-                f"{self.metric} must be defined on {self.split.name} ({len(self.references)} examples): {reason} "
+                f"{self.measure.name} must be defined on {self.split.name} ({len(self.references)} examples): {reason} "
                 "(files are often sorted by label: --sample N). Take another split, or more examples"
             )
 
@@ -177,7 +174,7 @@ class Predictions:
         if chance is not None and value < chance:
             what, check = objective.below_chance
             self.reporter.note(
-                f"{split}: the base {self.metric} {value:.4f} is below that of {what} ({chance:.4f}): {check}"
+                f"{split}: the base {self.measure.name} {value:.4f} is below that of {what} ({chance:.4f}): {check}"
             )
 
     @cached_property

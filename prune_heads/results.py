@@ -16,9 +16,6 @@ Row = dict[str, Any]
 Cells = list[list[float | None]]
 """One row a block; None for a head that is not there or was not asked about."""
 
-_FORMS = {"value": ".4f", "first": ".4f", "second": ".4f", "difference": "+.4f", "95% interval": ".4f to"}
-_FORMS |= {"p": ".3g", "pruned": "{:g}%"}
-
 
 class Result:
     """What results share: `print` of Rich draws `table()`, a notebook shows it as HTML."""
@@ -92,8 +89,7 @@ class Scores(Result, HeadScores):
 
     def to_json(self) -> dict[str, Any]:
         """As `prune-heads score --json` prints it."""
-        made = ("criterion", "estimator", "normalize", "split", "n_examples")
-        about = {name: getattr(self, name) for name in made}
+        about = {name: getattr(self, name) for name in ("criterion", "estimator", "normalize", "split", "n_examples")}
         return {**about, "numbering": NUMBERING, "blocks": list(self.blocks), **HeadScores.to_json(self)}
 
     def table(self) -> Table:
@@ -170,10 +166,11 @@ class Curve(Result):
             for point in self.points
         )
         title = f"heads pruned by {self.criterion or 'the scores given'}, lowest score first"
-        return Table.of(title, rows, _FORMS, (f"area under the curve: {self.area:.4f}",))
+        forms = {"pruned": "{:g}%", "value": ".4f", "95% interval": ".4f to"}
+        return Table.of(title, rows, forms, (f"area under the curve: {self.area:.4f}",))
 
     def _rows(self) -> Iterator[Row]:
-        yield from ({**point, "heads_pruned": " ".join(point["heads_pruned"])} for point in self.points)
+        return ({**point, "heads_pruned": " ".join(point["heads_pruned"])} for point in self.points)
 
 
 @dataclass(frozen=True)
@@ -207,8 +204,9 @@ class Comparison(Result):
             for row in self.rows
         )
         first, second = (" ".join(heads) or "no head" for heads in (self.first, self.second))
-        pruned = f"first: {first} pruned, second: {second} pruned"
-        return Table.of(f"{self.task} {self.split}, {self.n_examples} examples; {pruned}", rows, _FORMS)
+        title = f"{self.task} {self.split}, {self.n_examples} examples; first: {first} pruned, second: {second} pruned"
+        forms = {"first": ".4f", "second": ".4f", "difference": "+.4f", "95% interval": ".4f to", "p": ".3g"}
+        return Table.of(title, rows, forms)
 
     def _rows(self) -> Iterator[Row]:
-        yield from self.rows
+        return iter(self.rows)

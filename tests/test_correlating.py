@@ -149,13 +149,13 @@ def test_a_file_of_scores_without_its_record_has_no_model(scores, ablation):
 
 def test_series_that_cannot_be_compared(ablation, scores):
     mine = ablation("mine", {"a": DELTAS})
-    with pytest.raises(RunError, match=r"same heads; .*\(mine\) has \[3, 2\] heads a layer, .*\(s\) has \[2, 2\]"):
+    with pytest.raises(RunError, match=r"same heads .*\(mine\) has \[3, 2\], .*\(s\) has \[2, 2\]"):
         paired(mine, scores("s", [[1.0, 2.0], [3.0, 4.0]]))
-    with pytest.raises(LabelError, match=r"has entailment, neutral, contradiction, .* has negative, positive"):
+    with pytest.raises(LabelError, match=r"has contradiction, entailment, neutral, .* has negative, positive"):
         paired(mine, ablation("sst2", {"b": OTHER}, labels=["negative", "positive"]))
-    with pytest.raises(LabelError, match="has scores instead of labels"):
+    with pytest.raises(LabelError, match=r"same labels .* has scores instead"):
         paired(mine, ablation("stsb", {"b": OTHER}, labels=None, metric="pearson"))
-    with pytest.raises(RunError, match=r"is of accuracy, .* of f1"):
+    with pytest.raises(RunError, match=r"same metric .* has accuracy, .* has f1"):
         paired(mine, ablation("f1", {"b": OTHER}, metric="f1"))
     assert paired(mine, ablation("order", {"b": OTHER}, labels=NLI[::-1]))[0]
 

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from pyarrow import parquet
 
 from prune_heads.cli.app import app
-from prune_heads.cli.trial import known
+from prune_heads.cli.sweep import known
 from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
 from prune_heads.options import Setup
@@ -23,7 +23,8 @@ from prune_heads.reporting.figures import save
 from prune_heads.reporting.figures.curves import sweep_figure
 from prune_heads.reporting.figures.heads import heat_map
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.sweep import results_csv, results_page
+from prune_heads.reporting.sweep import results_page
+from prune_heads.visible import csv_of
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -195,7 +196,7 @@ def sweep_rows(folder):
 
 def sweep_files(record, folder):
     rows = sweep_rows(folder)
-    texts = {"table.md": results_page(record["name"], rows).to_markdown(), "results.csv": results_csv(rows)}
+    texts = {"table.md": results_page(record["name"], rows).to_markdown(), "results.csv": csv_of(rows)}
     return texts | {"sweep": drawn(sweep_figure(record["name"], rows))}
 
 

@@ -16,7 +16,7 @@ from prune_heads.importance import ESTIMATORS, GateGradients, gate_gradients, ru
 from prune_heads.options import Conditions, Scoring, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import area_under_curve
-from prune_heads.studies.estimators import compare_estimators
+from prune_heads.studies.curves import compare_estimators
 from prune_heads.studies.scoring import examples_to_score_on, score
 from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.tasks.task import load_task

@@ -282,6 +282,17 @@ def test_two_masks_are_tested_pairwise(ev):
     assert low <= base.value <= high
 
 
+def test_an_option_of_the_objective_is_passed_on(model, ev):
+    turned = Evaluator(model, ROWS, tokenizer=tiny_tokenizer(), label_order=("LABEL_1", "LABEL_0"))
+    accuracy = ev.evaluate("1:1").value
+    for each in (turned, turned.on(ROWS)):
+        assert each.evaluate("1:1").value == pytest.approx(1 - accuracy)
+    with pytest.raises(TaskError, match="--beams must be given for translation only"):
+        Evaluator(model, ROWS, tokenizer=tiny_tokenizer(), beams=2)
+    with pytest.raises(TaskError, match="takes no options; got label_order"):
+        Evaluator(model, loader(ROWS), label_order=("LABEL_1", "LABEL_0"))
+
+
 def test_heads_that_are_not_there_are_refused(ev):
     with pytest.raises(HeadDescriptorError, match="4:1"):
         ev.evaluate("4:1")

@@ -287,7 +287,7 @@ def test_any_file_of_a_save_that_is_cut_or_missing_is_noticed(tmp_path):
 
 def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
     output = tmp_path / "out"
-    with held(output, Silent()), pytest.raises(RunError, match="another one does so now"):
+    with held(output, Silent()), pytest.raises(RunError, match="another process works on"):
         tuned(output, recipe=KEEPING, overwrite=True)
     assert list(tmp_path.iterdir()) == []
     dead = Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone"))

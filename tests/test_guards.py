@@ -17,6 +17,7 @@ READERS = {
     "guide/__init__.py": "shipped with the package",
     "coverage/__init__.py": "shipped with the package",
     "coverage/tiny.py": "shipped with the package",
+    "__init__.py": "shipped with the package",
     "anatomy/families.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
@@ -26,8 +27,7 @@ READERS = {
 }
 """Module -> why it may open, read or parse without the reader."""
 PRINTERS = {
-    "reporting/layout.py": "the printer itself",
-    "tables/terminal.py": "its lines and tables",
+    "tables/terminal.py": "the printer itself, its lines and tables",
     "reporting/progress.py": "its live display, of lines that the printer made",
     "cli/output.py": "prints what the printer made",
     "cli/app.py": "help and version",

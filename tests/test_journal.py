@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from prune_heads.store import objects_at
-from prune_heads.store.journal import Journal, clear, unfinished
+from prune_heads.store.arrays import Journal, clear_journals, unfinished
 from prune_heads.store.objects import Folder
 
 JOB = {"model": "m1", "masks": ["1:1", "1:2"], "n_batches": 3}
@@ -86,7 +86,7 @@ def test_two_processes_of_one_job_may_end_one_after_the_other(objects, journal):
     assert everything(objects) == unfinished(objects) == []
 
 
-@pytest.mark.parametrize("look", [unfinished, clear, lambda objects: Journal.open(objects, JOB).close()])
+@pytest.mark.parametrize("look", [unfinished, clear_journals, lambda objects: Journal.open(objects, JOB).close()])
 @pytest.mark.parametrize("method", ["find", "read"])
 def test_a_journal_may_go_while_another_process_looks_at_it(objects, journal, monkeypatch, look, method):
     journal.write(0, VALUES)
@@ -94,12 +94,12 @@ def test_a_journal_may_go_while_another_process_looks_at_it(objects, journal, mo
 
     def removed_after(*words):
         done = original(*words)
-        clear(other)
+        clear_journals(other)
         return done
 
     monkeypatch.setattr(objects, method, removed_after)
     look(objects)
-    clear(other)
+    clear_journals(other)
     assert everything(other) == []
 
 
@@ -117,7 +117,7 @@ def test_unfinished_jobs_say_what_they_are(objects):
         objects.write(manifest, unreadable)
         (job,) = unfinished(objects)
         assert (job.job, job.n_steps) == (None, 3)
-    assert clear(objects) == n_bytes - len(MANIFEST) + 1
+    assert clear_journals(objects) == n_bytes - len(MANIFEST) + 1
     assert everything(objects) == []
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_left_in_a_folder(tmp_path):
     journal.write(0, VALUES)
     (tmp_path / "store" / "journals" / ("0" * 64) / "0").mkdir(parents=True)  # of one killed while it removed
     assert [job.name for job in unfinished(journal.objects)] == [journal.name]
-    clear(journal.objects)
+    clear_journals(journal.objects)
     assert not list((tmp_path / "store").iterdir())
 
 

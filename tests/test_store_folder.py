@@ -154,7 +154,7 @@ def test_no_space_is_one_line_and_leaves_what_was_there(store):
     assert len(lines) == 3
     for line in lines:
         assert line.startswith("the store of predictions must be writable, on a disk with space left; got ")
-        assert line.endswith("(File too large). Free space there, or name another folder with --store")
+        assert line.endswith("(File too large). Make room or allow it there, or name another folder with --store")
     (entry,) = store.entries()
     assert (entry.n_examples, store.verify()) == (9, [])
     assert {path.name for path in store.objects.root.rglob("*") if path.is_file()} == {
@@ -168,7 +168,7 @@ def test_a_store_below_a_file_is_refused_before_the_work(tmp_path, below):
     (tmp_path / "file").write_text("1")
     store = PredictionStore(tmp_path / "file" / below)
     for write in (store.objects.check_writable, lambda: store.put(KEY, LOGITS, about=ABOUT)):
-        with pytest.raises(StoreError, match=r"must be writable.*file.* \((Not a directory|File exists)\)\. Free"):
+        with pytest.raises(StoreError, match=r"must be writable.*file.* \((Not a directory|File exists)\)\. Make room"):
             write()
     assert [path.name for path in tmp_path.rglob("*")] == ["file"]
 
@@ -206,8 +206,8 @@ def test_folders_that_cannot_be_written_or_read_are_refused(tmp_path):
         assert [path.name for path in Path(folder).iterdir()] == ["ab"]
     assert errors == ""
     assert [line.partition("(")[2] for line in out.splitlines()] == [
-        "Permission denied). Free space there, or name another folder with --store"
-    ] * 4 + ["Permission denied). Name another with --store"]
+        "Permission denied). Make room or allow it there, or name another folder with --store"
+    ] * 5
 
 
 def test_clearing_leaves_no_folder(store):
@@ -239,5 +239,5 @@ def test_where_the_store_is(monkeypatch, tmp_path):
 
 def test_an_unknown_home_asks_for_a_folder(monkeypatch):
     monkeypatch.setenv("PRUNE_HEADS_STORE", "~no such user/store")
-    with pytest.raises(StoreError, match=r"home folder must be known.*--store"):
+    with pytest.raises(StoreError, match=r"home folder of the store must be known.*--store"):
         default_root()

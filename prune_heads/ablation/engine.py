@@ -76,37 +76,35 @@ def predict_masks(
     with predictions.unchanged():
         wanted = list(dict.fromkeys(mask | predictions.gone for mask in masks))
         found = {mask: kept for mask in wanted if (kept := predictions.stored(mask)) is not None}
-        if len(found) < len(wanted):
-            missing = [mask for mask in wanted if mask not in found]
+        missing = [mask for mask in wanted if mask not in found]
+        if missing:
+            predictions.store.objects.check_writable()
             with evaluating(predictions.subject.model):
-                found |= _compute(predictions, wanted, missing, memory, compiled)
+                found |= _computed(predictions, wanted, missing, memory, compiled)
         _close_done(predictions, found)
     return found
 
 
-def _compute(
-    predictions: Predictions, wanted: list[HeadMask], missing: list[HeadMask], memory: int | None, compiled: bool
+def _computed(
+    predictions: Predictions, wanted: list[HeadMask], masks: list[HeadMask], memory: int | None, compiled: bool
 ) -> dict[HeadMask, Kept]:
-    batches, reporter = predictions.batches, predictions.reporter
-    predictions.store.objects.check_writable()
+    batches, memory = predictions.batches, memory or DEFAULT_MEMORY[predictions.subject.device.type]
     predictions.subject.prove_gates(batches)
-    memory = memory or DEFAULT_MEMORY[predictions.subject.device.type]
-    journal, masks = _journal(predictions, wanted, missing, memory, compiled)
-    run = ManyMasks(predictions, masks, memory, compiled=compiled)
-    found = np.empty((len(masks), batches.n_examples, 0), dtype=np.float32)
-    with reporter.stage("masks", batches.n_examples * len(masks)) as progress:
+    journal, masks = _journal(predictions, wanted, masks, memory, compiled)
+    run, rows = ManyMasks(predictions, masks, memory, compiled=compiled), []
+    with predictions.reporter.stage("masks", batches.n_examples * len(masks)) as progress:
         for step, batch in enumerate(batches):
             kept = journal.read(step)
             if kept is None:
                 kept = run.logits(batch)
                 journal.write(step, kept)
-            if not found.size:
-                found = np.empty((*found.shape[:2], kept.shape[-1]), dtype=np.float32)
-            found[:, batch.index] = kept
+            rows.append((batch.index, kept))
             progress(len(batch.index) * len(masks))
-    for mask, one in zip(masks, found, strict=True):
-        predictions.keep(mask, one)
-    return dict(zip(masks, found, strict=True))
+    order = np.argsort(np.concatenate([index for index, _ in rows]))
+    found = dict(zip(masks, np.concatenate([kept for _, kept in rows], axis=1)[:, order], strict=True))
+    for mask, kept in found.items():
+        predictions.keep(mask, kept)
+    return found
 
 
 def _journal(

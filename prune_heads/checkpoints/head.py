@@ -184,11 +184,8 @@ def translate(
         inputs: `input_ids` and `attention_mask`, `(batch, tokens)`, padded on the right.
         beams: Hypotheses kept at every token; 1 is greedy.
         n_max: Tokens of a target, at most, the one that ends it included.
-
-    Raises:
-        UnsupportedModelError: See `how_it_writes`.
     """
-    how_it_writes(model)
+    how_it_writes(model)  # refuses a model that cannot write
     given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
     choice = {"num_beams": beams, "do_sample": False, "max_length": None, "max_new_tokens": n_max, "use_cache": True}
     with quiet_transformers():  # it warns of each setting of the checkpoint that has no part in ours

@@ -1,4 +1,4 @@
-"""Finds a checkpoint, and turns errors of reading it (unsafe pickles, damage, no hub) into our own."""
+"""Finds a checkpoint, and turns errors of reading it (unsafe pickles, damage, no hub) into a `CheckpointError`."""
 
 import pickle
 import re
@@ -34,11 +34,7 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def reading(source: Path | str, shown: str, *, trust_remote_code: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the arguments of `from_pretrained` besides the name; turn errors inside the block into our own.
-
-    Raises:
-        CheckpointError: Saying what the checkpoint lacks and what to do.
-    """
+    """Yield the arguments of `from_pretrained` besides the name; turn errors inside the block into our own."""
     where: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     offline = None
     if isinstance(source, str):
@@ -74,11 +70,7 @@ def folder_name(folder: Path) -> str:
 
 
 def find(name: str, task: str | None) -> tuple[Path | str, str]:
-    """The folder, or the hub's repository; and the name of the checkpoint for records, without a path.
-
-    Raises:
-        CheckpointError: If there is no such folder, or it holds no checkpoint.
-    """
+    """The folder, or the hub's repository; and the name of the checkpoint for records, without a path."""
     if name == BUILT_IN:
         folder = Path(str(resources.files("prune_heads.mini") / "checkpoints" / str(task)))
         if not folder.is_dir():
@@ -91,10 +83,8 @@ def find(name: str, task: str | None) -> tuple[Path | str, str]:
     if folder.is_dir():
         folder = folder.resolve()
         if not (folder / "config.json").exists():
-            cure = ""
-            if (folder / "adapter_config.json").exists():
-                cure = ": it is an adapter. Merge it into its model (merge_and_unload of PEFT) and save the result"
-            raise CheckpointError(f"a checkpoint folder must hold config.json; {folder.name} does not{cure}")
+            cure = "Name that of a whole model; merge an adapter into its own first (merge_and_unload of PEFT)"
+            raise CheckpointError(f"a checkpoint folder must hold config.json; {folder.name} does not. {cure}")
         return folder, folder_name(folder)
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise CheckpointError(f"a checkpoint must be an existing folder or a hub name; there is no folder {name}")

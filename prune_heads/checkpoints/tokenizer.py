@@ -35,9 +35,7 @@ def check_tokenizer(
     """Refuse a tokenizer that no file describes, one of another model, or one without a token that is needed.
 
     `folder` is where its files are, if that is known; `token` the special token that is needed: `pad`, `mask` or none.
-
-    Raises:
-        CheckpointError: Saying what is wrong, and which files must be there.
+    Each is a `CheckpointError` that says what is wrong, and which files must be there.
     """
     files = tuple(getattr(type(tokenizer), "vocab_files_names", {}).values())
     if folder is not None and files and not any((folder / each).is_file() for each in (*TOKENIZER_FILES, *files)):

@@ -10,14 +10,15 @@ from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import TerminalReporter
 from prune_heads.errors import OptionError, StoreError
 from prune_heads.guide import TOPICS, page, title
-from prune_heads.options import NamedModel, Place, WrittenModel
+from prune_heads.options import Place, WrittenModel
+from prune_heads.reporting import listings as tables
 
 if TYPE_CHECKING:
     from prune_heads.store import PredictionStore
 
 
 def info(
-    setup: NamedModel,
+    model: WrittenModel,
     heads: Annotated[
         str, Option(help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",
@@ -30,29 +31,24 @@ def info(
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
     from prune_heads.coverage import beside_heads
-    from prune_heads.reporting.listings import info_report, info_table
     from prune_heads.studies.pruning import read_heads
     from prune_heads.studies.setup import load_model
 
-    classifier = load_model(WrittenModel(setup.model, setup.task), TerminalReporter())
+    classifier = load_model(model, TerminalReporter())
     n_heads = head_counts(attention_blocks(classifier.model))
     costs = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
-    report = info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
-    yield report, info_table(report)
+    report = tables.info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
+    yield report, tables.info_table(report)
 
 
 def tasks() -> Shown:
     """List the tasks."""
-    from prune_heads.reporting.listings import task_rows, task_table
-
-    yield {"tasks": task_rows()}, task_table()
+    yield {"tasks": tables.task_rows()}, tables.task_table()
 
 
 def criteria() -> Shown:
     """List the criteria, the estimators and the normalisations."""
-    from prune_heads.reporting.listings import criterion_rows, criterion_table
-
-    yield criterion_rows(), criterion_table()
+    yield tables.criterion_rows(), tables.criterion_table()
 
 
 def models(
@@ -65,7 +61,6 @@ def models(
 ) -> Shown:
     """List the model types."""
     from prune_heads.coverage import committed_table
-    from prune_heads.reporting.listings import model_table
 
     table = committed_table()
     if try_now:
@@ -74,7 +69,7 @@ def models(
         types = all_types()
         with TerminalReporter().stage("trying types", len(types)) as progress:
             table = try_all(types, progress)
-    yield table, model_table(table)
+    yield table, tables.model_table(table)
 
 
 def doctor(
@@ -85,10 +80,9 @@ def doctor(
 ) -> Shown:
     """Find head masks of transformers 4; exit code 1 where there are some."""
     from prune_heads.migration import examine
-    from prune_heads.reporting.listings import doctor_table
 
     report = examine(paths)
-    yield report, doctor_table(report)
+    yield report, tables.doctor_table(report)
     if report["findings"] or report["unreadable"]:
         raise typer.Exit(1)
 
@@ -97,7 +91,7 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
     """Show a page, or list them."""
     from rich.markdown import Markdown
 
-    from prune_heads.reporting.layout import console
+    from prune_heads.tables.terminal import console
 
     if topic is not None and topic not in TOPICS:
         raise OptionError(f"TOPIC must be one of {', '.join(TOPICS)}; got {topic!r}")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prune_heads.cli import STARTED
 from prune_heads.progress import Admit, Progress, Reporter
-from prune_heads.reporting.layout import console, print_json, speaking
-from prune_heads.tables.terminal import line
+from prune_heads.tables.terminal import console, line, print_json, speaking
 from prune_heads.visible import visible
 
 if TYPE_CHECKING:

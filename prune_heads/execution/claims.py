@@ -260,10 +260,7 @@ def held(folder: Path, reporter: Reporter) -> Iterator[None]:
     start = claims.clock()
     while not claims.take(NAME):
         if claims.has_beaten(NAME) or claims.clock() > start + 2 * DEAD_AFTER_SECONDS:
-            raise RunError(
-                f"one process alone can work on {folder}; another one does so now. Wait for it, or name another "
-                "--output"
-            )
+            raise RunError(f"another process works on {folder} now. Wait for it, or name another --output")
         if claims.clock() > start + BEAT_SECONDS:
             reporter.note(f"waiting to see whether the process that worked on {folder.name} is still alive")
         time.sleep(_LOOK_SECONDS)

@@ -71,15 +71,10 @@ class Sweep:
 
     name: str
     trials: tuple[Trial, ...]  # In order; none twice. Of more than `MOST_TRIALS` the first ones.
+    n_trials: int  # in all, also those that are not in `trials`
     axes: tuple[str, ...]  # options that vary, in the order of the file
     n_twice: int = 0  # trials that the file describes more than once
     n_undrawn: int = 0  # trials that are not run, since they differ from others in a seed alone, and nothing is drawn
-    n_more: int = 0  # trials that are not in `trials`
-
-    @property
-    def n_trials(self) -> int:
-        """In all."""
-        return len(self.trials) + self.n_more
 
     @cached_property
     def digest(self) -> str:
@@ -120,7 +115,6 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     more = [{**row, **turn} for row in extra for turn in seeds]
     rows: Iterator[Values] = itertools.chain(map(_merged, itertools.product(*product)), more)
     vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
-    n_more = 0
     are_all = len(more) + math.prod(map(len, product)) <= MOST_TRIALS
     trials, n_twice, n_undrawn = reader.trials(base, rows if are_all else itertools.islice(rows, _LOOKED_AT), left_out)
     if are_all:
@@ -129,9 +123,8 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     else:  # what is included beside so many is not looked for among them
         n, n_undrawn = reader.count(base, product, left_out)
         trials, n_twice = trials[:_SHOWN], 0
-        n_more = n + len(more) - len(trials)
     reader.stop(shown)
-    return Sweep(str(named), trials, vary, n_twice, n_undrawn, n_more)
+    return Sweep(str(named), trials, len(trials) if are_all else n + len(more), vary, n_twice, n_undrawn)
 
 
 @dataclass

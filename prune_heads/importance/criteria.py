@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.ablation import ablations, predict_masks
-from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
+from prune_heads.anatomy import attention_blocks, gone_from
 from prune_heads.errors import CriterionError, PruneHeadsError, first_line
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance.estimators import ESTIMATORS, standard_error
@@ -145,19 +145,17 @@ def asked_masks(predictions: Predictions, masked: HeadMask | None = None) -> lis
 
 @torch.no_grad()
 def magnitude(examples: Examples) -> HeadScores:
-    """The l2 norm of each head's weights: its rows of W_Q, W_K, W_V and its columns of W_O, no biases."""
-    blocks = attention_blocks(examples.whole)
-    norms = [_norm(block, i) for block in blocks for i in range(block.n_heads)]
+    """The l2 norm of each head's weights: its rows of W_Q, W_K, W_V and its columns of W_O, no biases.
+
+    Keys and values that several heads share are counted for each of them.
+    """
+    blocks, norms = attention_blocks(examples.whole), []
+    for block, i in ((each, i) for each in blocks for i in range(each.n_heads)):
+        group = i * block.n_kv_heads // block.n_heads
+        own = [block.output.weight[:, block.output.dimensions([i])]]
+        own += [p.weight[p.dimensions([j])] for p, j in ((block.query, i), (block.key, group), (block.value, group))]
+        norms.append(float(sum(weight.double().square().sum() for weight in own)) ** 0.5)
     return HeadScores.of_the_rest(norms, gone_from(blocks))
-
-
-def _norm(block: AttentionBlock, place: int) -> float:
-    """With keys and values that several heads share, these are counted for each of them."""
-    group = place * block.n_kv_heads // block.n_heads
-    inputs = ((block.query, place), (block.key, group), (block.value, group))
-    own = [block.output.weight[:, block.output.dimensions([place])]]
-    own += [p.weight[p.dimensions([i])] for p, i in inputs]
-    return float(sum(weight.double().square().sum() for weight in own)) ** 0.5
 
 
 def random(examples: Examples) -> HeadScores:

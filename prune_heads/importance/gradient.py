@@ -56,14 +56,8 @@ class GateGradients:
         return HeadScores.of_the_rest(flat, gone, standard_error)
 
 
-@dataclass(frozen=True)
-class BatchRows:
-    """The rows of one batch in `GateGradients`."""
-
-    index: NDArray[np.int64]
-    """`(batch,)`: places of the examples in file order."""
-    signed: NDArray[np.float32]
-    absolute: NDArray[np.float32]
+BatchRows = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+"""Of one batch the places of its examples in file order, `(batch,)`, and their rows `signed` and `absolute`."""
 
 
 def gate_gradients(model: nn.Module, batches: Batches | Iterable[Any], *, progress: Progress = silent) -> GateGradients:
@@ -104,7 +98,7 @@ def batch_rows(
                 for each in (per_token, [gates.abs() for gates in per_token])
             )
             check_finite(signed, batch.index, "gradients of the gates")
-            yield BatchRows(batch.index, signed, absolute)
+            yield batch.index, signed, absolute
             progress(len(batch.index))
 
 
@@ -113,8 +107,8 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     blocks = attention_blocks(model)
     n_heads = tuple(block.n_heads for block in blocks)
     signed, absolute = (np.empty((batches.n_examples, sum(n_heads)), dtype=np.float32) for _ in range(2))
-    for part in rows:
-        signed[part.index], absolute[part.index] = part.signed, part.absolute
+    for index, *found in rows:
+        signed[index], absolute[index] = found
     n_tokens, gone = _n_tokens(model, batches, blocks), gone_from(blocks)
     return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone)
 

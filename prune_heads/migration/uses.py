@@ -90,11 +90,21 @@ class Module:
                 case ast.Assign() | ast.AnnAssign():
                     for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                         filled += _filled(target, node.value)
-                case ast.Attribute(attr=name, value=value) if name == PRUNED:
-                    if not (_is_self(value) and PRUNED in self.own.get(node, ())):
-                        found.append((_line(node), ".pruned_heads" + " = ..." * (not isinstance(node.ctx, ast.Load))))
+                case ast.Attribute(attr="pruned_heads", value=ast.Name(id="self" | "cls")) if PRUNED in self.own.get(
+                    node, ()
+                ):
+                    pass
+                case ast.Attribute(attr="pruned_heads"):
+                    is_read = isinstance(node.ctx, ast.Load)
+                    found.append((node.end_lineno or 0, f".{PRUNED}" if is_read else f".{PRUNED} = ..."))
                 case ast.Call(func=function) if not self._is_own(node):
-                    found += [*self._called(function), *_passed(node)]
+                    # The line is where the name stands, in a chain over several lines too.
+                    line, origin, name = function.end_lineno or 0, self._origin(function), getattr(function, "attr", "")
+                    if _is_gone(origin):
+                        found.append((line, f"{origin.rpartition('.')[2]}()"))
+                    elif name in METHODS and getattr(getattr(function, "value", None), "id", "") not in self.imported:
+                        found.append((line, f".{name.removeprefix('_')}()"))
+                    found += _passed(node)
                     splatted |= {k.value.id for k in node.keywords if not k.arg and isinstance(k.value, ast.Name)}
         return sorted({*found, *((line, use) for name, line, use in filled if name in splatted)})
 
@@ -111,20 +121,11 @@ class Module:
     def _is_own(self, call: ast.Call) -> bool:
         """Whether a call is of a definition of this module, or of prune-heads."""
         match call.func:
-            case ast.Attribute(attr=name, value=value) if _is_self(value):
+            case ast.Attribute(attr=name, value=ast.Name(id="self" | "cls")):
                 return name in self.own.get(call, ())
             case ast.Name(id=name) if name in self.defined:
                 return True
         return self._origin(call.func).split(".")[0] == "prune_heads"
-
-    def _called(self, function: ast.expr) -> Iterator[tuple[int, str]]:
-        origin = self._origin(function)
-        if _is_gone(origin):
-            yield _line(function), f"{origin.rpartition('.')[2]}()"
-            return
-        owner, name = getattr(function, "value", None), getattr(function, "attr", "")
-        if name in METHODS and getattr(owner, "id", None) not in self.imported:
-            yield _line(function), f".{name.removeprefix('_')}()"
 
 
 def _passed(call: ast.Call) -> Iterator[tuple[int, str]]:
@@ -155,19 +156,18 @@ def _keys(value: ast.expr | None) -> Iterator[tuple[int, object]]:
 
 def _own_names(node: ast.ClassDef, inside: list[ast.AST]) -> Iterator[str]:
     """Methods but for properties, which may give a model to call; `pruned_heads` if the class sets or defines it."""
+    body = set(node.body)
     for each in inside:
         match each:
-            case ast.Attribute(attr=name, value=value, ctx=ast.Store()) if _is_self(value) and name == PRUNED:
+            case (
+                ast.Attribute(attr="pruned_heads", value=ast.Name(id="self" | "cls"), ctx=ast.Store())
+                | ast.AnnAssign(target=ast.Name(id="pruned_heads"))
+            ):
                 yield PRUNED
-            case ast.AnnAssign(target=ast.Name(id=name)) if name == PRUNED:
-                yield PRUNED
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name == PRUNED:
-                yield PRUNED
-    for each in node.body:
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
-            words = [getattr(word, "id", getattr(word, "attr", "")) for word in each.decorator_list]
-            if not any(word.endswith("property") for word in words):
-                yield each.name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                is_property = any(ast.unparse(word).endswith("property") for word in each.decorator_list)
+                if name == PRUNED or (each in body and not is_property):
+                    yield name
 
 
 def _catches_imports(handler: ast.ExceptHandler) -> bool:
@@ -178,12 +178,3 @@ def _catches_imports(handler: ast.ExceptHandler) -> bool:
 def _is_gone(origin: str) -> bool:
     package, name = origin.split(".")[0], origin.rpartition(".")[2]
     return package == "transformers" and name in FUNCTIONS and origin not in STILL_THERE
-
-
-def _is_self(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id in ("self", "cls")
-
-
-def _line(node: ast.expr) -> int:
-    """Where an attribute's name stands, in a chain over several lines too."""
-    return node.end_lineno or node.lineno

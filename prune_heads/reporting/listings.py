@@ -50,12 +50,8 @@ def criterion_rows() -> dict[str, list[dict[str, str]]]:
 def criterion_table() -> RenderableType:
     """The three tables of scoring for the terminal."""
     tables = zip(("--criterion", "--estimator", "--normalize"), criterion_rows().values(), strict=True)
-    return Group(
-        *(
-            Table("", columns([option, "what it is"]), tuple(tuple(row.values()) for row in rows))
-            for option, rows in tables
-        )
-    )
+    found = ([{option: row["name"], "what it is": row["summary"]} for row in rows] for option, rows in tables)
+    return Group(*(Table.of("", rows) for rows in found))
 
 
 def model_table(table: Mapping[str, Any]) -> RenderableType:

@@ -14,8 +14,7 @@ from rich.progress_bar import ProgressBar
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.execution.worker import Event, Tell
-from prune_heads.reporting.layout import console, print_json
-from prune_heads.tables.terminal import line, titled
+from prune_heads.tables.terminal import console, line, print_json, titled
 
 _LINE_SECONDS = 10.0  # between two plain lines
 _LOOK_SECONDS = 5.0

@@ -113,7 +113,7 @@ def write_results(folder: SweepFolder, output: Path | None, draws: Draws = lambd
     """
     rows, record, target = _rows(folder, draws), _record(folder), output or folder.root
     page = results_page(record["name"], rows).to_markdown().encode()
-    contents = {"results.csv": results_csv(rows).encode(), "results.parquet": results_parquet(rows), "table.md": page}
+    contents = {"results.csv": csv_of(rows).encode(), "results.parquet": results_parquet(rows), "table.md": page}
     with writing_into("the folder of the table", target):
         for name, content in contents.items():
             write_bytes(target / name, content)
@@ -136,11 +136,6 @@ def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda v
         target.mkdir(parents=True, exist_ok=True)
         save(sweep_figure(name, rows), target, "sweep")
     return {"name": name, "files": ["sweep.png", "sweep.svg"], "n_trials": len({row["trial"] for row in rows})}
-
-
-def results_csv(rows: Rows) -> str:
-    """The rows as CSV, numbers in full."""
-    return csv_of(rows)
 
 
 def results_parquet(rows: Rows) -> bytes:
@@ -199,7 +194,5 @@ def _record(folder: SweepFolder) -> dict[str, Any]:
 def _rows(folder: SweepFolder, draws: Draws) -> list[dict[str, Any]]:
     rows = list(result_rows(folder, draws))
     if not rows:
-        raise RunError(
-            f"a table needs trials that are done; {folder.root.name} has none yet. 'prune-heads sweep status' says why"
-        )
+        raise RunError(f"no trial of {folder.root.name} is done yet, as a table needs; see 'prune-heads sweep status'")
     return rows

@@ -10,8 +10,7 @@ from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Set
 from prune_heads.options.choices import Kind
 from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import ablate
-from prune_heads.studies.curves import curves
-from prune_heads.studies.estimators import compare_estimators
+from prune_heads.studies.curves import compare_estimators, curves
 from prune_heads.studies.steps import time_heads
 from prune_heads.tasks.spec import TASKS, TaskSpec
 from prune_heads.tasks.task import load_task

@@ -71,7 +71,7 @@ def compare_paired(
     test = "exact McNemar" if metric.is_share else "paired bootstrap"
     if np.array_equal(first, second):
         return PairedTest(0.0, 0.0, 0.0, 1.0, test)
-    before, after = resampled_values(metric, (first, second), references, seed=seed, n_resamples=n_resamples)
+    before, after = resampled_values(metric, (first, second), references, seed, n_resamples)
     differences = after - before
     if metric.is_share and metric.each is not None:
         p_value = mcnemar(metric.each(first, references), metric.each(second, references))
@@ -111,9 +111,7 @@ def paired_bootstrap(
     observed = metric(second, references) - metric(first, references)
     if len(references) < 2 or np.array_equal(first, second):
         return Difference(observed, observed, observed)
-    before, after = resampled_values(
-        metric, (first, second), references, seed=seed, n_resamples=n_resamples, by_cells=False
-    )
+    before, after = resampled_values(metric, (first, second), references, seed, n_resamples, by_cells=False)
     return Difference(observed, *_percentiles(after - before))
 
 
@@ -129,23 +127,15 @@ def compare_areas(
 ) -> Difference:
     """Difference of the areas under two curves over the same examples (`area_under_curve`), second minus first.
 
-    The predictions of all points are resampled together. The points stay what they are: the interval does not say how
-    much another sample would have changed the orders that the curves follow.
-
-    Args:
-        metric: As for `compare_paired`, as the other arguments.
-        counts: `(n_points,)` heads pruned.
-        first: Predictions at each point.
-        second: The same of the other curve.
-        references: `(n_examples,)`.
-        seed: Of the resampling.
-        n_resamples: Resamples.
+    Each curve is of predictions at every point, where `counts` heads are pruned; other arguments as for
+    `compare_paired`. The predictions of all points are resampled together. The points stay what they are: the interval
+    does not say how much another sample would have changed the orders that the curves follow.
     """
     metric = metric_named(metric)
     observed = [area_under_curve(counts, [metric(each, references) for each in one]) for one in (first, second)]
     if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
         return Difference(0.0, 0.0, 0.0)
-    values = resampled_values(metric, [*first, *second], references, seed=seed, n_resamples=n_resamples)
+    values = resampled_values(metric, [*first, *second], references, seed, n_resamples)
     before, after = values[: len(first)], values[len(first) :]
     differences = np.asarray([area_under_curve(counts, column) for column in (after - before).T])
     return Difference(observed[1] - observed[0], *_percentiles(differences))
@@ -157,7 +147,7 @@ def metric_interval(
     """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`."""
     metric = metric_named(metric)
     metric.check(predictions, references)
-    (values,) = resampled_values(metric, (predictions,), references, seed=seed, n_resamples=n_resamples)
+    (values,) = resampled_values(metric, (predictions,), references, seed, n_resamples)
     return _percentiles(values)
 
 
@@ -167,26 +157,12 @@ def _percentiles(values: Array) -> tuple[float, float]:
 
 
 def resampled_values(
-    metric: Metric,
-    predictions: Sequence[Array],
-    references: Array,
-    *,
-    seed: int,
-    n_resamples: int,
-    by_cells: bool = True,
+    metric: Metric, predictions: Sequence[Array], references: Array, seed: int, n_resamples: int, by_cells: bool = True
 ) -> Array:
-    """A metric of several predictions on the same resamples of their examples.
+    """`(len(predictions), n_resamples)`: a metric of several predictions on the same resamples of their examples.
 
-    Args:
-        metric: Which.
-        predictions: Of the same examples, `(n_examples,)` or `(n_examples, width)` each, which stay paired.
-        references: `(n_examples,)` true labels or scores.
-        seed: Of the resampling.
-        n_resamples: Resamples.
-        by_cells: Draw cells where the metric has some; else examples, which gives other draws of the same resampling.
-
-    Returns:
-        `(len(predictions), n_resamples)`.
+    Cells are drawn where the metric has some, unless `by_cells` is False: to draw examples gives other draws of the
+    same resampling.
     """
     rng, n, cell = np.random.default_rng(seed), len(references), metric.cell
     columns, counts = [*predictions, references], None

@@ -3,6 +3,6 @@
 Both are objects in a folder or at a URL.
 """
 
-from prune_heads.store.journal import Journal, Unfinished, unfinished
+from prune_heads.store.arrays import Journal, Unfinished, unfinished
 from prune_heads.store.objects import Objects, is_url, objects_at
 from prune_heads.store.predictions import Entry, PredictionKey, PredictionStore, default_root

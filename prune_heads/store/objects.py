@@ -23,6 +23,8 @@ _PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
 class Objects:
     """A place where objects are kept. An absent place is an empty one. This one keeps nothing, and finds nothing."""
 
+    cure = ""
+
     def __init__(self, place: str = "") -> None:
         self.place = place
         """As another process would name it, in whatever folder that runs. May hold a password: not to be shown."""
@@ -72,9 +74,22 @@ class Objects:
         self.write(_PROBE, b"\0" * 65536)
         self.remove(re.escape(_PROBE))
 
+    @contextmanager
+    def _telling(self, what: str, *passed: type[Exception]) -> Iterator[None]:
+        """Tell that the place is not `what` it must be, whatever the error is: each file system has its own."""
+        try:
+            yield
+        except passed:
+            raise
+        except Exception as error:
+            got = f"{_shown(self.place)} ({_said(error, self.place)})"
+            raise StoreError(f"the store of predictions must be {what}; got {got}. {self.cure}") from error
+
 
 class Folder(Objects):
     """In a folder, on a disk that all who use it share. Folders that become empty are removed."""
+
+    cure = "Make room or allow it there, or name another folder with --store"
 
     def __init__(self, root: Path) -> None:
         super().__init__(str(root.absolute()))
@@ -87,32 +102,31 @@ class Folder(Objects):
                 return file.read(n_bytes)
         except IsADirectoryError as error:
             raise StoreError(
-                f"an object of the store must be a file; {self.root / name} is a folder. Remove it, or name another "
-                "store with --store"
+                f"{self.root / name} must be a file, not a folder. Remove it, or name another --store"
             ) from error
         except NotADirectoryError as error:  # below a file there is nothing; the first write says so
             raise FileNotFoundError(str(error)) from error
 
     def write(self, name: str, content: bytes) -> None:
         """See `Objects`."""
-        with self._changing():
+        with self._telling("writable, on a disk with space left"):
             write_bytes(self.root / name, content)
 
     def find(self, pattern: str) -> dict[str, int]:
         """See `Objects`; folders that do not match are not looked into."""
-        found = {path: _size(path) for path in _matching(self.root, pattern.split("/")) if not path.is_dir()}
+        found = {path: _size(path) for path in self._matching(self.root, pattern.split("/")) if not path.is_dir()}
         return {path.relative_to(self.root).as_posix(): size for path, size in found.items() if size is not None}
 
     def remove(self, pattern: str) -> tuple[int, int]:
         """See `Objects`."""
         sizes = []
-        for path in _matching(self.root, pattern.split("/")):
+        for path in self._matching(self.root, pattern.split("/")):
             if path.is_dir():
                 with suppress(OSError):  # not empty: files of others, or of a writer that just came
                     path.rmdir()
                 continue
             sizes.append(_size(path) or 0)
-            with self._changing():
+            with self._telling("writable, on a disk with space left"):
                 path.unlink(missing_ok=True)
         return len(sizes), sum(sizes)
 
@@ -126,19 +140,25 @@ class Folder(Objects):
                 with suppress(OSError):  # another process may have put something there
                     folder.rmdir()
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(
-                f"the store of predictions must be writable, on a disk with space left; got {self.root} "
-                f"({error.strerror or error}). Free space there, or name another folder with --store"
-            ) from error
+    def _matching(self, folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+        """What matches below a folder, by name; of the folders on the way, each after what is in it."""
+        first, *rest = parts
+        paths = [folder / first]
+        if re.escape(first) != first:
+            paths = []
+            with suppress(FileNotFoundError), self._telling("a folder that can be read", FileNotFoundError):
+                paths = sorted(folder.iterdir())
+        for path in [path for path in paths if re.fullmatch(first, path.name)]:
+            if rest and path.is_dir():
+                yield from self._matching(path, rest)
+            if path.is_dir() if rest else os.path.lexists(path):
+                yield path
 
 
 class Remote(Objects):
     """On an object store, or any other file system of fsspec that serves and takes an object whole, by one request."""
+
+    cure = "Check its address and your credentials for it, or name another with --store"
 
     def __init__(self, url: str, files: Any, root: str) -> None:
         super().__init__(url)
@@ -182,18 +202,6 @@ class Remote(Objects):
                         self.files.rm_file(path)
         return len(sizes), sum(sizes.values())
 
-    @contextmanager
-    def _telling(self, what: str, *passed: type[Exception]) -> Iterator[None]:
-        try:
-            yield
-        except passed:
-            raise
-        except Exception as error:  # each file system has errors of its own
-            raise StoreError(
-                f"the store of predictions must be {what}; got {_shown(self.place)} ({_said(error, self.place)}). "
-                "Check its address and your credentials for it, or name another with --store"
-            ) from error
-
 
 def is_url(place: str) -> bool:
     """Whether a place is a URL such as `s3://bucket/prefix`, and no path."""
@@ -224,30 +232,6 @@ def objects_at(place: Path | str | None) -> Objects:
     return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(url, files, path)
 
 
-def _matching(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """What matches below a folder; of the folders on the way, each after what is in it."""
-    first, *rest = parts
-    paths = [folder / first] if re.escape(first) == first else _listed(folder)
-    for path in [path for path in paths if re.fullmatch(first, path.name)]:
-        if rest and path.is_dir():
-            yield from _matching(path, rest)
-        if path.is_dir() if rest else os.path.lexists(path):
-            yield path
-
-
-def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, by name; nothing where there is none, or another process has just removed it."""
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(
-            f"the store must be a folder that can be read; got {folder} ({error.strerror or error}). "
-            "Name another with --store"
-        ) from error
-
-
 def _size(path: Path) -> int | None:
     """Bytes of a file; None if another process has just removed it."""
     try:
@@ -258,16 +242,16 @@ def _size(path: Path) -> int | None:
         return path.lstat().st_size
 
 
-def _shown(url: str) -> str:
-    """A URL without what may be secret: who one is, and its query."""
-    return re.sub(r"(?<=://)[^/]*@", "***@", url.partition("?")[0])
+def _shown(place: str) -> str:
+    """A place; a URL without what may be secret: who one is, and its query."""
+    return re.sub(r"(?<=://)[^/]*@", "***@", place.partition("?")[0]) if is_url(place) else place
 
 
-def _said(error: Exception, url: str) -> str:
+def _said(error: Exception, place: str) -> str:
     """What a library says, as one line without the secrets of a URL, which some repeat."""
-    said = first_line(error)
-    users = re.findall(r"(?<=://)([^/]*)@", url)
-    secrets = [*users, *(user.partition(":")[2] for user in users), url.partition("?")[2]]
+    said: str = getattr(error, "strerror", None) or first_line(error)
+    users = re.findall(r"(?<=://)([^/]*)@", place)
+    secrets = [*users, *(user.partition(":")[2] for user in users), place.partition("?")[2] if is_url(place) else ""]
     for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):  # longest first
         said = said.replace(secret, "***")
     return said

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from prune_heads.errors import StoreError
 from prune_heads.files import digest
 from prune_heads.heads import HeadMask
-from prune_heads.store import journal
-from prune_heads.store.arrays import SUFFIX, DamagedError, from_bytes, header_of, to_bytes
+from prune_heads.store.arrays import SUFFIX, DamagedError, clear_journals, from_bytes, header_of, to_bytes
 from prune_heads.store.objects import is_url, objects_at
 
 _AT_ONCE = 16  # readings under way together; of an object store each takes tens of milliseconds, most of them waiting
@@ -45,10 +44,8 @@ def default_root() -> Path | str:
         cache = os.environ.get("XDG_CACHE_HOME")
         return (Path(cache) if cache else Path.home() / ".cache") / "prune-heads" / "predictions"
     except RuntimeError as error:
-        raise StoreError(
-            f"the home folder must be known to find the store; got: {error} Name a folder with --store or "
-            "PRUNE_HEADS_STORE"
-        ) from error
+        said = f"the home folder of the store must be known; got: {error} Name one with --store or PRUNE_HEADS_STORE"
+        raise StoreError(said) from error
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ class PredictionStore:
             return sum(n for n, _ in gone), sum(n_bytes for _, n_bytes in gone)
         _, left_over = self.objects.remove(_LEFT_OVERS)
         n_entries, n_bytes = self.objects.remove(_ENTRIES)
-        return n_entries, n_bytes + left_over + journal.clear(self.objects)
+        return n_entries, n_bytes + left_over + clear_journals(self.objects)
 
     def _read(self, name: str, n_bytes: int | None = None) -> bytes:
         try:

@@ -18,15 +18,8 @@ from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics import (
-    N_RESAMPLES,
-    PairedTest,
-    benjamini_hochberg,
-    compare_paired,
-    correlate,
-    holm,
-    metric_interval,
-)
+from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_paired, metric_interval
+from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.setup import identify, identify_split, load_split, load_splits, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
 
@@ -76,15 +69,13 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split
         same = [each for each in every if each.split.name == name]
-        if options.choose_examples:
-            split = subject.task.load(name, options.choose_examples, seed=options.seed)
-            choosing = predictions_of(setup, subject, subject.measurable(split, reporter), reporter)
+        if n := options.choose_examples:
+            drawn = subject.measurable(subject.task.load(name, n, seed=options.seed), reporter)
+            choosing = predictions_of(setup, subject, drawn, reporter)
+        elif not same:
+            choosing = predictions_of(setup, subject, load_split(setup, subject, name, reporter), reporter)
         else:
-            choosing = (
-                same[0]
-                if same
-                else predictions_of(setup, subject, load_split(setup, subject, name, reporter), reporter)
-            )
+            choosing = same[0]
         if same:
             reporter.note(f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them")
     study.begin(
@@ -121,7 +112,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
         subject.device,
         task=subject.task.spec.name,
         kind=options.kind,
-        headline=every[0].metric,
+        headline=every[0].measure.name,
         labels=None if labels is None else list(labels),
         tables=tables,
         correlations=correlations,
@@ -190,7 +181,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
     return {
         "split": predictions.split.name,
         "kind": options.kind,
-        "metric": predictions.metric,
+        "metric": predictions.measure.name,
         "base": found.value(predictions.gone),
         "n_examples": len(predictions.references),
         "numbering": NUMBERING,

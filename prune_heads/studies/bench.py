@@ -37,8 +37,6 @@ from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
 SIDES = ("original", "masked", "removed")
-_LENGTH = 128
-"""Tokens of the fixed lengths, unless asked otherwise: what the paper pads its texts to."""
 _SHORTEST_SECONDS = 0.05
 """What a side takes in a run, at least; a clock and a scheduler are a thousand times finer."""
 
@@ -104,7 +102,7 @@ def bench(
             "info' counts what removed heads save"
         )
     room = min(n_positions(subject.model), subject.classifier.tokenizer.model_max_length)
-    length = options.length or min(_LENGTH, room)
+    length = options.length or min(128, room)  # what the paper pads its texts to
     if length > room:
         raise DataError(f"--length must be at most what the model takes, {room} tokens; got {length}")
     batches = subject.batches(split)

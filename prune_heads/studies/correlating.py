@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prune_heads.errors import LabelError, RunError
+from prune_heads.errors import LabelError, PruneHeadsError, RunError
 from prune_heads.files import read_json
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, SCORES_FILE, Study
@@ -164,26 +164,22 @@ def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str
 
 
 def _check(first: Series, second: Series) -> None:
-    shapes = [[len(row) for row in each["values"]] for each in (first, second)]
-    if shapes[0] != shapes[1]:
-        raise RunError(
-            f"all series must be of the same heads; {first['name']} ({first['source']}) has {shapes[0]} heads a layer, "
-            f"{second['name']} ({second['source']}) has {shapes[1]}. Correlate models of one shape"
-        )
-    if "scores" in (first["kind"], second["kind"]):
-        return
-    # The order of labels is that of the file, and the metrics do not depend on it.
-    if sorted(first["labels"] or ()) != sorted(second["labels"] or ()):
-        named = [", ".join(each["labels"] or ()) or "scores instead of labels" for each in (first, second)]
-        raise LabelError(
-            f"two ablations must be of the same labels; {first['name']} has {named[0]}, {second['name']} has "
-            f"{named[1]}. Correlate data sets of one kind of task"
-        )
-    if first["metric"] != second["metric"]:
-        raise RunError(
-            f"two ablations must be of the same metric; {first['name']} is of {first['metric']}, {second['name']} is "
-            f"of {second['metric']}. Repeat one of them with the metric of the other"
-        )
+    """Refuse what cannot be compared; the order of labels is that of the file, and no metric depends on it."""
+    two = (first, second)
+    shapes: list[Any] = [[len(row) for row in each["values"]] for each in two]
+    must: list[tuple[type[PruneHeadsError], str, list[Any], str]]
+    must = [(RunError, "heads", shapes, "Correlate models of one shape")]
+    if "scores" not in (first["kind"], second["kind"]):
+        labels = [", ".join(sorted(each["labels"] or ())) or "scores instead" for each in two]
+        metrics = [each["metric"] for each in two]
+        must.append((LabelError, "labels", labels, "Correlate data sets of one kind of task"))
+        must.append((RunError, "metric", metrics, "Repeat one of them with the metric of the other"))
+    for error, what, (one, other), cure in must:
+        if one != other:
+            raise error(
+                f"all series must be of the same {what} to be compared; {first['name']} ({first['source']}) has {one}, "
+                f"{second['name']} ({second['source']}) has {other}. {cure}"
+            )
 
 
 def _measure(series: Series, other: Series) -> str:

@@ -1,8 +1,11 @@
-"""The metric as heads go, in the orders of several criteria on one task (paper, figure 3)."""
+"""The metric as heads go: in the orders of several criteria on one task (paper, figure 3), or of all estimators.
+
+The estimators of gate gradients are compared with each other, and with the running sum that a script takes for one.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
@@ -12,17 +15,21 @@ from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance import criterion_of
-from prune_heads.options import Curves, Setup
+from prune_heads.importance import ESTIMATORS, criterion_of, running_sum
+from prune_heads.options import Conditions, Curves, Scoring, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import FORMATS, Study
-from prune_heads.selection import alone, lowest_first, select, step_counts
-from prune_heads.statistics import area_under_curve, correlate
+from prune_heads.selection import alone, count_for_fraction, lowest_first, select, step_counts
+from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.studies.ablating import Measured
 from prune_heads.studies.scoring import examples_to_score_on, note_oracle, score
-from prune_heads.studies.setup import identify, identify_split, load_splits, load_subject, predictions_of
+from prune_heads.studies.setup import identify, identify_split, load_split, load_splits, load_subject, predictions_of
 from prune_heads.surgery import removed_heads
+
+RUNNING_SUM = "running sum"
+REFERENCE = "example"
+"""The estimator of the paper's equation 2, which the others are compared with."""
 
 _BAND = (0.025, 0.975)
 """What several draws are summed up by: 95% of them."""
@@ -80,7 +87,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     return study.record(
         subject.device,
         task=subject.task.spec.name,
-        headline=every[0].metric,
+        headline=every[0].measure.name,
         lines=lines,
         correlations=[
             {"first": first, "second": second, **correlate(a, b)} for (first, a), (second, b) in combinations(scored, 2)
@@ -206,3 +213,82 @@ def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record of format 1, whose areas are over the percent that was asked for, in today's."""
     lines = [{**line, "areas": areas(line["points"])} for line in record["lines"]]
     return {**record, "format": FORMATS["curve"], "lines": lines}
+
+
+# long: one study from its options to its record, a stage a paragraph
+def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) -> dict[str, Any]:
+    """Scores of all, from one pass of gradients; how they agree, and where pruning by each leads.
+
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
+    normalised. The curves are measured on the task's first split to report on. The batch size of the setup is that of
+    the estimator `batch`. Arguments as for `ablate`.
+
+    Raises:
+        DataError: If the metric is undefined on the split.
+        PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
+    """
+    study = Study("estimators", reporter)
+    subject = load_subject(setup, reporter)
+    split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
+    predictions = predictions_of(setup, subject, split, reporter)
+    predictions.check_defined()
+    scoring = Scoring(score_examples=options.score_examples, seed=options.seed)
+    examples = examples_to_score_on(subject, setup, scoring, reporter)
+    assert examples is not None
+    study.begin(
+        configuration={
+            **setup.configuration(),
+            **{name: getattr(options, name) for name in ("steps", "score_examples", "seed")},
+        },
+        **identify(subject, [split]),
+        scored_on=identify_split(examples.split),
+    )
+    study.lap("load")
+    gradients = score(subject, scoring, examples).gradients
+    assert gradients is not None
+    gone = predictions.gone
+    n_half = max(len(gone), count_for_fraction(gone.n_total, 0.5))
+    scores = {name: each.score(gradients, subject.batch_size) for name, each in ESTIMATORS.items()}
+    scores[RUNNING_SUM] = running_sum(gradients)
+    orders = {name: lowest_first(each, gone, options.steps) for name, each in scores.items()}
+    halves = {name: select(each, n_half, gone=gone) for name, each in scores.items()}
+    study.lap("score")
+    masks = [mask for name in scores for mask in (*orders[name], halves[name])]
+    measured = Measured(predictions, masks, options.seed)
+    predictions.warn_if_below_chance(measured.kept[gone])
+    study.lap("evaluate")
+    lines = []
+    for name, order in orders.items():
+        points = [point_of(measured, mask, step, options.steps) for step, mask in enumerate(order)]
+        first, second = ([measured.answers(mask) for mask in masks] for masks in (orders[REFERENCE], order))
+        counts, half = [len(mask) for mask in order], halves[name]
+        difference = compare_areas(
+            predictions.measure, counts, first, second, predictions.references, seed=options.seed
+        )
+        lines.append(
+            {
+                "estimator": name,
+                "scores": scores[name].to_json()["scores"],
+                "area": areas(points)[split.name],
+                "area_difference": asdict(difference),
+                "half": {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()},
+                "points": points,
+            }
+        )
+    there = np.concatenate(gone.keep())
+    pairs = []
+    for a, b in combinations(scores, 2):
+        agreement = correlate(scores[a].flat()[there], scores[b].flat()[there])
+        chosen, also = (halves[name].pruned - gone.pruned for name in (a, b))
+        overlap = len(chosen & also) / len(chosen) if chosen else None
+        pairs.append({"first": a, "second": b, **agreement, "overlap": overlap})
+    study.lap("statistics")
+    return study.record(
+        subject.device,
+        task=subject.task.spec.name,
+        headline=predictions.measure.name,
+        reads_one_token=gradients.reads_one_token,
+        chance_overlap=(n_half - len(gone)) / max(1, gone.n_total - len(gone)),
+        lines=lines,
+        pairs=pairs,
+    )

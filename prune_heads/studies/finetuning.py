@@ -24,7 +24,6 @@ from prune_heads.studies.training import KEPT_FOLDER, train
 from prune_heads.tasks.task import load_task
 
 WEIGHTS_FILE = "model.safetensors"
-_IDENTITY_FILE = "identity.json"
 
 Record = dict[str, Any]
 
@@ -52,10 +51,9 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
     learned, trust = (task.spec.labels, objective.problem), setup.trust_remote_code
     start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
-    for note in start.notes:
+    drawn = [f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}"] if start.drawn else []
+    for note in (*start.notes, *drawn):
         reporter.note(note)
-    if start.drawn:
-        reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
     subject = Subject.of(
         start, task, objective=setup.objective, batch_size=setup.batch_size, max_length=setup.max_length, device=device
@@ -73,17 +71,15 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")
-    labels = task.spec.labels
-    record = study.record(
+    return start, study.record(
         device,
         task=task.spec.name,
-        labels=None if labels is None else list(labels),
+        labels=task.spec.labels and list(task.spec.labels),
         drawn=list(start.drawn),
         epochs=epochs,
         metrics=epochs[-1]["metrics"],
         finetuned=fingerprint(subject.model),
     )
-    return start, record
 
 
 def finetune_into(
@@ -113,7 +109,15 @@ def finetune_into(
             if is_first:
                 stack.enter_context(held(output, reporter))
             check(identity)  # again, for who held it before may have done it
-            _claim(work, digest(identity), folder.overwrite)
+            if folder.overwrite:
+                shutil.rmtree(work, ignore_errors=True)
+            file, name = work / "identity.json", digest(identity)
+            if not file.exists():
+                with writing_into("the folder of the output", work.parent):
+                    write_json(file, {"identity_hash": name})
+            elif read_json(file, "the work of a killed fine-tuning").get("identity_hash") != name:
+                other = f"{work.name} holds the work of a different fine-tuning that did not end"
+                raise RunError(f"{other}; name another --output, or replace it with --overwrite")
 
         try:
             reporter.admit = admit
@@ -131,18 +135,3 @@ def finetune_into(
             write_files(made, {RECORD_FILE: record, **files(record)})
         shutil.rmtree(work, ignore_errors=True)
     return record
-
-
-def _claim(work: Path, name: str, overwrite: bool) -> None:
-    """Make the folder of the work of this identity, or take that of a killed process up again; refuse other work."""
-    if overwrite:
-        shutil.rmtree(work, ignore_errors=True)
-    file = work / _IDENTITY_FILE
-    if not file.exists():
-        with writing_into("the folder of the output", work.parent):
-            write_json(file, {"identity_hash": name})
-    elif read_json(file, "the work of a killed fine-tuning").get("identity_hash") != name:
-        raise RunError(
-            f"{work.name} holds the work of a different fine-tuning that did not end; name another --output, or "
-            "replace it with --overwrite"
-        )

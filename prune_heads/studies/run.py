@@ -89,7 +89,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     record = study.record(
         subject.device,
         task=subject.task.spec.name,
-        headline=every[0].metric,
+        headline=every[0].measure.name,
         mode=options.mode,
         **counted(mask),
         parameters=parameters,

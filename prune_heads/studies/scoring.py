@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject
 from prune_heads.heads import NUMBERING, HeadMask, HeadScores
-from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, asked_masks, criterion_of
+from prune_heads.importance import NORMALIZERS, Criterion, Examples, GateGradients, criterion_of
+from prune_heads.importance.criteria import asked_masks
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter

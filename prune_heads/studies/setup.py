@@ -110,13 +110,11 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         PruneHeadsError: If a device is asked for that is not there.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, available in there.items() if available)
-    if not there.get(name, False):
-        available = ", ".join(device for device, is_there in there.items() if is_there)
-        raise PruneHeadsError(f"--device must be one that this machine has ({available}); got {name}")
-    return torch.device(name)
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [device for device, is_there in has.items() if is_there]
+    if name not in ("auto", *there):
+        raise PruneHeadsError(f"--device must be one that this machine has ({', '.join(there)}); got {name}")
+    return torch.device(there[0] if name == "auto" else name)
 
 
 def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:

@@ -32,7 +32,6 @@ Columns = Mapping[str, list]
 BATCH_SIZE = 64
 N_EXAMPLES = 6000
 """Of the training split of each built-in task."""
-WARM_UP_FRACTION = 0.1
 
 
 class Recipe(NamedTuple):
@@ -112,7 +111,7 @@ def train(
     n_epochs = n_epochs or recipe.n_epochs
     n_examples = len(examples(0)["text"])
     n_steps = n_epochs * (n_examples // BATCH_SIZE)
-    warm_up = max(1, round(WARM_UP_FRACTION * n_steps))
+    warm_up = max(1, round(0.1 * n_steps))
 
     def rate(step: int) -> float:
         """Linear warm-up to 1, then linear decay to 0."""

@@ -37,6 +37,7 @@ _EPOCH = "prune_heads_epoch"
 """Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
 
 
+# long: what the trainer is told, an argument a line
 def train(
     subject: Subject,
     batches: Batches,
@@ -131,7 +132,6 @@ class _Order(Sampler[int]):
         self.seed, self.grouped, self.epoch = seed, grouped, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -193,7 +193,6 @@ class _Watch(transformers.TrainerCallback):
             self._keep(state, "step", 0, self.recipe.keep_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """One batch is done."""
         self.progress(args.train_batch_size * args.world_size)
         self._keep(state, "step", state.global_step, self.recipe.keep_steps)
         ends_epoch = state.global_step % (state.max_steps // state.num_train_epochs) == 0
@@ -202,7 +201,6 @@ class _Watch(transformers.TrainerCallback):
             control.should_save = control.should_log = True  # the mean loss up to here belongs to the save
 
     def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        """The next save is due so much later."""
         self._saved = time.monotonic()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:

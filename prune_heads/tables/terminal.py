@@ -1,7 +1,11 @@
-"""Tables in the terminal. What is given is shown as it is written, and no number is cut, however narrow it is."""
+"""The one printer: all is shown as it is written, and no number of a table is cut, however narrow the terminal is."""
 
+import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import rich.table
 from rich.box import SIMPLE_HEAD
@@ -10,8 +14,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.style import Style
 from rich.text import Text
 
+from prune_heads.errors import PipeClosedError, PruneHeadsError
 from prune_heads.tables import MARK, Form, Page, Table
-from prune_heads.visible import visible
+from prune_heads.visible import masked, visible
 
 _GAP = 2
 _KEY = 4
@@ -20,6 +25,7 @@ _FOLDED = 12
 """Characters of a long word (a name, a path) that stay in one line, where there is no room for all."""
 _NUMBER = re.compile(r"[^\W\d_]?[^a-zA-Z]*\d[^a-zA-Z]*[^\W\d_]?")
 """A word that is never folded: `+0.1234`, `(12%`, `3:1,5`, `E:3`, `1.2x`."""
+_PIPED = 100_000
 
 
 def line(text: str, style: str | Style = "") -> Text:
@@ -140,3 +146,33 @@ def _unbroken(text: str, folded: int = _FOLDED) -> int:
         return cell_len(text)
     words = ((cell_len(word), _NUMBER.fullmatch(word)) for word in text.split())
     return max((width if number else min(width, folded) for width, number in words), default=0)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that obeys nothing in what it is given; a pipe has no width, unless `COLUMNS` says so."""
+    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal and not os.environ.get("COLUMNS"):
+        made.width = _PIPED
+    return made
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """For what is written to stdout.
+
+    Raises:
+        PipeClosedError: If nobody reads it any more.
+        PruneHeadsError: If it cannot be written, e.g. to a full disk.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise PipeClosedError from error
+    except OSError as error:
+        raise PruneHeadsError(f"stdout must be writable; got: {error.strerror}") from error
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One line on stdout, at once: in ASCII, which every terminal and pipe can take."""
+    with speaking():
+        print(masked(json.dumps(value, allow_nan=False)), flush=True)

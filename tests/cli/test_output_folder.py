@@ -81,7 +81,7 @@ def test_an_output_that_cannot_be_made_is_told_before_the_work(refused, invoke, 
         return made(**options)
 
     monkeypatch.setattr(tempfile, "mkdtemp", denied)
-    assert f"{tmp_path / 'locked'} is not writable" in refused(*words, tmp_path / "locked" / "out")
+    assert f"must be writable; got {tmp_path / 'locked'} (" in refused(*words, tmp_path / "locked" / "out")
 
 
 def test_an_output_that_cannot_be_made_after_all(refused, on_sst2, out, monkeypatch):

@@ -171,7 +171,7 @@ def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
     words += ("--output", tmp_path / "out", "--max-examples", "8")
     with held(tmp_path / "out", Silent()):
         done = invoke(*words)
-        assert (done.exit_code, done.stderr.splitlines()[-1][:36]) == (1, "error: one process alone can work on")
+        assert (done.exit_code, done.stderr.splitlines()[-1][:31]) == (1, "error: another process works on")
     assert list(tmp_path.iterdir()) == []
     assert Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone")).take(NAME)
     assert invoke(*words).exit_code == 0

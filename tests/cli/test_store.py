@@ -111,7 +111,7 @@ def test_the_environment_names_the_store(invoke, root, json_of):
 def test_a_file_is_no_store(refused, tmp_path, command):
     (tmp_path / "file").write_text("1")
     message = refused("store", command, "--store", tmp_path / "file")
-    assert message.startswith("the store must be a folder that can be read; got ")
+    assert message.startswith("the store of predictions must be a folder that can be read; got ")
 
 
 def test_no_command_prints_the_help_and_is_misuse(invoke):

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from prune_heads.reporting.figures import save
-from prune_heads.reporting.layout import console
 from prune_heads.tables import Column, Page, Table, columns
-from prune_heads.tables.terminal import line, spans
+from prune_heads.tables.terminal import console, line, spans
 from prune_heads.visible import csv_of, in_latex, visible
 
 HOSTILE = "[red]a[/a] \x1b[31mb\x07\r\u202ec\u2066 \udce9 \u2028 :smile: <b>&lt;$x^2$|"

@@ -7,8 +7,9 @@ import pytest
 from pyarrow import BufferReader, parquet
 
 from prune_heads.reporting.figures.curves import sweep_figure
-from prune_heads.reporting.sweep import results_csv, results_page, results_parquet
+from prune_heads.reporting.sweep import results_page, results_parquet
 from prune_heads.reporting.sweep_results import panels, result_rows, seeds_sentence
+from prune_heads.visible import csv_of
 
 
 def row(task, criterion, n_pruned, seed, pruned, *, estimator=None, headline=True, model="m"):
@@ -85,7 +86,7 @@ def test_the_table_shows_the_mean_and_how_far_seeds_differ(rows):
 
 def test_csv_and_parquet_hold_every_row_in_full(rows):
     assert parquet.read_table(BufferReader(results_parquet(rows))).to_pylist() == rows
-    read = list(csv.DictReader(io.StringIO(results_csv(rows))))
+    read = list(csv.DictReader(io.StringIO(csv_of(rows))))
     assert [float(each["pruned"]) for each in read] == [each["pruned"] for each in rows]
 
 

@@ -16,10 +16,10 @@ from prune_heads.statistics import (
     compare_areas,
     compare_paired,
     holm,
-    mcnemar,
     metric_interval,
     paired_bootstrap,
 )
+from prune_heads.statistics.differences import mcnemar
 
 NAMES = sorted(METRICS)
 SCORES = ("pearson", "spearmanr")

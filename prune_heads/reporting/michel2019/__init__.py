@@ -16,17 +16,12 @@ from prune_heads.reporting.michel2019.shown import Record, Records, Shown, is_tr
 class Reproduction(NamedTuple):
     """One row of the table."""
 
-    studies: tuple[str, ...]
-    """What must have been run."""
+    studies: tuple[str, ...]  # what must have been run
     show: Callable[[Records], Shown]
-    several: bool = False
-    """Whether it takes several subjects."""
-    over_epochs: bool = False
-    """Whether a subject stands for the checkpoints that its fine-tuning kept."""
-    translates: bool | None = None
-    """Whether it is of translations alone, or of anything else; None for both."""
-    n_splits: int = 1
-    """Splits that it must be measured on, at least."""
+    several: bool = False  # whether it takes several subjects
+    over_epochs: bool = False  # whether a subject stands for the checkpoints that its fine-tuning kept
+    translates: bool | None = None  # whether it is of translations alone, or of anything else; None for both
+    n_splits: int = 1  # that it must be measured on, at least
 
 
 REPRODUCTIONS: Mapping[str, Reproduction] = {

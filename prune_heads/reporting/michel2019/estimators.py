@@ -9,7 +9,7 @@ from prune_heads.reporting.figures.curves import estimator_curves
 from prune_heads.reporting.figures.heads import agreement_figure
 from prune_heads.reporting.michel2019.shown import Record, Records, Row, Shown, said, table_of
 from prune_heads.reporting.words import metric_name, share
-from prune_heads.studies.estimators import REFERENCE, RUNNING_SUM
+from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
 
 _OVERLAP = "overlap at 50%"
