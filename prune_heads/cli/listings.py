@@ -97,20 +97,19 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
 
 def list_entries(place: Place) -> Shown:
     """List the predictions that are kept, and the jobs that are not finished."""
-    from prune_heads.reporting.store import store_report, store_table
+    from prune_heads.reporting.store import stored
     from prune_heads.store import unfinished
 
     opened = _opened(place)
-    report = store_report(list(opened.entries()), unfinished(opened.objects))
-    yield report, store_table(report)
+    yield stored(list(opened.entries()), unfinished(opened.objects))
 
 
 def verify(place: Place) -> Shown:
     """Check every entry bit by bit."""
-    from prune_heads.reporting.store import verify_report, verify_table
+    from prune_heads.reporting.store import verified
 
-    report = verify_report(list(_opened(place).entries(thorough=True)))
-    yield report, verify_table(report)
+    report, table = verified(list(_opened(place).entries(thorough=True)))
+    yield report, table
     if report["damaged"]:
         raise StoreError(
             f"every entry must be what was written; {len(report['damaged'])} of {report['n_entries']} are damaged. "
@@ -124,8 +123,7 @@ def clear(
     """Remove what is kept."""
     from prune_heads.reporting.store import cleared
 
-    n_entries, n_bytes = _opened(place).clear(damaged_only=damaged)
-    yield {"n_entries": n_entries, "n_bytes": n_bytes}, cleared(n_entries, n_bytes)
+    yield cleared(*_opened(place).clear(damaged_only=damaged))
 
 
 def _opened(place: Place) -> "PredictionStore":

@@ -163,13 +163,9 @@ def check_options(spec: TaskSpec, options: Mapping[str, Any]) -> None:
 
 
 def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **options: Any) -> "Objective":
-    """The objective of a model on a task.
+    """The objective of a model on a task; without a name, the one that the checkpoint's head names.
 
-    Args:
-        checkpoint: The model, loaded with its head.
-        spec: The task.
-        name: Key of `OBJECTIVES`; None for the one that the checkpoint's head names.
-        options: Of the objective; None counts as not given.
+    Options that are None count as not given.
 
     Raises:
         TaskError: If no objective fits both, or it does not take an option.

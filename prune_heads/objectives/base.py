@@ -76,20 +76,12 @@ class Objective(ABC):
 
     @classmethod
     def input_of(cls, value: object, *, may_be_empty: bool = False) -> Any:
-        """A cell of what the model is given, as a split keeps it.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """A cell of what the model is given, as a split keeps it; `ValueError` says what is wrong with it."""
         return rows.text(value, may_be_empty=may_be_empty)
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> Any:
-        """A label as a split keeps it; `codes` says how the source writes each class -> its index in the task.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """A label as a split keeps it, or `ValueError`; `codes`: how the source writes each class -> its index."""
         raise NotImplementedError
 
     @classmethod
@@ -99,12 +91,7 @@ class Objective(ABC):
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
-        """Refuse the cells of a row, what the model is given and then its label, that do not fit each other.
-
-        Raises:
-            ValueError: With the fault.
-        """
-        return None
+        """Refuse cells of a row, what the model is given and then its label, that do not fit: `ValueError` says why."""
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:

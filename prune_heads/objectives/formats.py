@@ -22,13 +22,9 @@ Reader = Callable[[Path, Table, Sequence[str]], None]
 def read_file(
     path: Path, wanted: Mapping[str, str], more: Mapping[str, Reader], *, skip_invalid: bool = False
 ) -> Table:
-    """A file's rows, in file order; the columns that are wanted are there.
+    """The rows of a file, in its order, or of a folder, which the reader of an empty ending reads.
 
-    Args:
-        path: A file, or a folder where `more` reads one.
-        wanted: Name of a column -> the option that names another.
-        more: Readers beside `READERS`; an empty ending is for a folder.
-        skip_invalid: Leave out rows that are at fault.
+    `wanted` says of each column which option names another, for messages.
 
     Raises:
         DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless

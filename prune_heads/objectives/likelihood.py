@@ -4,7 +4,7 @@
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -154,16 +154,14 @@ def masked(ids: NDArray[np.int32], tokenizer: Any) -> tuple[NDArray[np.int32], N
     return given, targets
 
 
-Shift = Callable[[Ragged], Ragged]
-"""Targets -> what the decoder is given for them."""
-
-
 @dataclass(frozen=True)
 class Seq2Seq(Likelihood):
     """The likelihood of targets by an encoder-decoder."""
 
-    shift: Shift | None = None
-    """Makes the decoder's inputs of targets."""
+    shift: Any = None
+    """The model's method that makes the decoder's inputs of targets; None where its forward does so."""
+    pad: int = 0
+    """What stands in the padding of these."""
 
     readers = MappingProxyType({})
     name = "seq2seq"
@@ -172,31 +170,24 @@ class Seq2Seq(Likelihood):
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
-        return super().bind(checkpoint, spec, shift=shift_of(checkpoint.model), **options)
+        pad = getattr(checkpoint.model.config, "pad_token_id", None) or 0
+        shift = getattr(checkpoint.model, "prepare_decoder_input_ids_from_labels", None)
+        return super().bind(checkpoint, spec, shift=shift, pad=pad, **options)
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a pair, source and target cut each."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
         wanted, also_cut = tokenize(split, tokenizer, n_max=n_max, of={"text_target": "text_pair"})
         targets = replace(wanted["input_ids"], fill=IGNORED)
-        decoded = {"labels": targets} if self.shift is None else {"decoder_input_ids": self.shift(targets)}
+        decoded = {"labels": targets} if self.shift is None else {"decoder_input_ids": self.shifted(targets)}
         return self.made(inputs | decoded, targets, batch_size, cut | also_cut)
 
-
-def shift_of(model: nn.Module) -> Shift | None:
-    """The targets one place to the right, as the model itself shifts them in training; None where it does so inside."""
-    shift: Any = getattr(model, "prepare_decoder_input_ids_from_labels", None)
-    if shift is None:
-        return None
-
     @torch.no_grad()
-    def shifted(targets: Ragged) -> Ragged:
-        device = next(model.parameters()).device
+    def shifted(self, targets: Ragged) -> Ragged:
+        """Targets one place to the right, as the model itself shifts them in training: what the decoder is given."""
+        device = self.shift.__self__.device
         rows = (torch.from_numpy(row.astype(np.int64))[None].to(device) for row in targets)
-        made = [shift(row)[0].cpu().numpy() for row in rows]
-        return Ragged.of(made, getattr(model.config, "pad_token_id", None) or 0)
-
-    return shifted
+        return Ragged.of([self.shift(row)[0].cpu().numpy() for row in rows], self.pad)
 
 
 @dataclass(frozen=True)

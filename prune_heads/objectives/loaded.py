@@ -36,10 +36,8 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
     for number, given in enumerate(loader, 1):
         try:
             made, wanted = _parts(given, first)
-            if labels and wanted.shape[1:] != labels[0].shape[1:]:
-                raise ValueError(f"labels must be a row an example, as in the first batch, got {tuple(wanted.shape)}")
-            if inputs and made.keys() != inputs[0].keys():
-                raise ValueError(f"the inputs must be those of the first batch, got {', '.join(made)}")
+            if labels and (wanted.shape[1:] != labels[0].shape[1:] or made.keys() != inputs[0].keys()):
+                raise ValueError(f"it differs from the first: {', '.join(made)}, and labels {tuple(wanted.shape)}")
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "
