@@ -60,10 +60,8 @@ def _cell(delta: float, p: float, holm: float, alpha: float) -> Cell:
 def ablation_page(record: Mapping[str, Any], *, narrow: bool = False) -> Page:
     """All tables of `prune-heads ablate`, the correlations between its splits, and the flips.
 
-    Args:
-        record: Of the command.
-        narrow: For a terminal, where sixteen heads fit into 110 columns, and twelve into 80: a table with a loss of
-            ten points has one decimal less.
+    A narrow one is for a terminal, where sixteen heads fit into 110 columns, and twelve into 80: a table with a loss of
+    ten points has one decimal less.
     """
     parts: list[Table | str] = []
     for table in record["tables"]:

@@ -73,12 +73,7 @@ def run_report(record: Record, report: Record | None) -> RenderableType:
 
 
 def run_page(record: Record, *, narrow: bool = False) -> Page:
-    """The metrics before and after, the curve if there is one, and the heads: for a file.
-
-    Args:
-        record: Of `prune-heads run`.
-        narrow: For a terminal: without the numbers of examples.
-    """
+    """The metrics before and after, the curve if there is one, and the heads; without numbers of examples if narrow."""
     rows = (
         {"split": row["split"], "metric": row["metric"]}
         | ({} if narrow else {"examples": row["n_examples"]})

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -40,16 +41,10 @@ def reproduce_job(
 ) -> Shown:
     """Reproduce a table or figure: files `NAME.FORM` in `output`, its records in `records`.
 
-    Tables that a README.md in `output` or beside it names between markers are written anew (`fill`).
-
-    Args:
-        name: Key of `REPRODUCTIONS`.
-        subjects: Models on tasks, and how each is studied.
-        output: A folder, which may hold the others too. A record that is there, of the same model, data and
-            settings, is not computed again; a study that was killed goes on by the store.
-        new_reporter: Makes who is told about stages and notes, for each study anew: records keep their own notes.
-        from_records: Compute nothing and load no model.
-        forms: Some of `FORMS`.
+    A record that is there, of the same model, data and settings, is not computed again; a study that was killed goes on
+    by the store. With `from_records` nothing is computed and no model is loaded. Each study has a reporter of its own,
+    as records keep their own notes. Tables that a README.md in `output` or beside it names between markers are written
+    anew (`fill`).
 
     Raises:
         UnfitError: If a model or a task is not one that it can be of, before anything is computed, or there is no
@@ -69,11 +64,8 @@ def reproduce_job(
             records[study].append(record)
     shown = what.show(records)
     with writing_into("the output folder", output):
-        texts = {
-            "md": shown.page.to_markdown,
-            "tex": shown.table.to_latex,
-            "csv": lambda: shown.table.to_csv(digits=12),
-        }
+        texts: dict[str, Callable[[], str]] = {"md": shown.page.to_markdown, "tex": shown.table.to_latex}
+        texts["csv"] = partial(shown.table.to_csv, digits=12)
         for form in texts.keys() & forms:
             write_text(output / f"{name}.{form}", texts[form]())
         for ending, figure in shown.figures.items():

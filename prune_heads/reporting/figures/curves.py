@@ -48,8 +48,7 @@ class _Panel(NamedTuple):
 
 def curve_figure(record: Record) -> "Figure":
     """The headline metric of `prune-heads run --curve`, a line a split (paper, figure 3)."""
-    curves = [_curve(line, split, i) for i, (split, (line,)) in enumerate(lines(record).items())]
-    return _drawn([_Panel(whose(record), metric_name(record), curves)])
+    return _drawn([_panel(whose(record), {split: line for split, (line,) in lines(record).items()})])
 
 
 def criteria_figure(record: Record) -> "Figure":
@@ -57,10 +56,7 @@ def criteria_figure(record: Record) -> "Figure":
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
-    shown = []
-    for split, of_split in lines(record).items():
-        curves = [_curve(line, line.label, i) for i, line in enumerate(of_split)]
-        shown.append(_Panel(split, metric_name(record), curves, pruned(record)))
+    shown = [_panel(split, {line.label: line for line in of_split}) for split, of_split in lines(record).items()]
     drawn_often = any(line["n_draws"] > 1 for line in record["lines"])
     foot = f"{_BARS}; band: 95% of the draws, and their mean" if drawn_often else _BARS
     return _drawn(shown, title=whose(record), foot=foot)
@@ -73,12 +69,11 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
     """
     shown = []
     for task, same in by_task.items():
-        first, is_alone = same[0], len(same) == 1
-        curve = _curve(first, first.label) if is_alone else _mean_of(same)
-        title = whose(first.record) if is_alone else f"{len(same)} models on {task}"
-        shown.append(_Panel(title, metric_name(first.record), [curve], pruned(first.record)))
-    several = any(len(same) > 1 for same in by_task.values())
-    return _drawn(shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if several else _BARS)
+        panel = _panel(whose(same[0].record), {same[0].label: same[0]})
+        several = panel._replace(title=f"{len(same)} models on {task}", curves=[_mean_of(same)])
+        shown.append(several if len(same) > 1 else panel)
+    has_bands = any(len(same) > 1 for same in by_task.values())
+    return _drawn(shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if has_bands else _BARS)
 
 
 def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
@@ -88,28 +83,24 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
     shown = []
     for name, epochs in trainings.items():
         shades = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * np.arange(len(epochs)) / max(1, len(epochs) - 1))
-        curves = [_curve(line, f"epoch {epoch}", i) for i, (epoch, line) in enumerate(epochs.items())]
-        plain = [curve._replace(bars=None, colour=shade) for curve, shade in zip(curves, shades, strict=True)]
-        record = next(iter(epochs.values())).record
-        shown.append(_Panel(f"{name} on {record['task']}", metric_name(record), plain))
+        title = f"{name} on {next(iter(epochs.values())).record['task']}"
+        panel = _panel(title, {f"epoch {epoch}": line for epoch, line in epochs.items()})
+        plain = [curve._replace(bars=None, colour=shade) for curve, shade in zip(panel.curves, shades, strict=True)]
+        shown.append(panel._replace(curves=plain))
     return _drawn(shown, has_base=False)
 
 
 def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
     """A line a kind of attention, by its name, in one panel (paper, figure 4)."""
     first = next(iter(kinds.values()))
-    curves = [_curve(line, name, i) for i, (name, line) in enumerate(kinds.items())]
-    title = f"{whose(first.record)}, {first.split}"
-    return _drawn([_Panel(title, metric_name(first.record), curves, "heads of one kind pruned")], foot=_BARS)
+    panel = _panel(f"{whose(first.record)}, {first.split}", kinds)
+    return _drawn([panel._replace(of="heads of one kind pruned")], foot=_BARS)
 
 
 def estimator_curves(records: Sequence[Record]) -> "Figure":
     """A panel a subject, a line an estimator."""
-    shown = []
-    for record in records:
-        (of_split,) = lines(record).values()
-        curves = [_curve(line, line.about["estimator"], i) for i, line in enumerate(of_split)]
-        shown.append(_Panel(whose(record), metric_name(record), curves))
+    found = ((record, of_split) for record in records for of_split in lines(record).values())
+    shown = [_panel(whose(record), {line.about["estimator"]: line for line in of_split}) for record, of_split in found]
     return _drawn(shown, columns=4)
 
 
@@ -125,13 +116,21 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
     return _drawn(shown, title=name, foot=f"with a band: {seeds}" if seeds else "", has_base=False)
 
 
-def _curve(line: Line, name: str, number: int = 0) -> _Curve:
-    """With bars, where the record has intervals; the mean of several draws is grey, with a band."""
-    plain = _Curve(name, line.shares, list(line.values.values()), number)
-    if "low" not in line.points[0]:
-        return plain
-    ends = [point["low"] for point in line.points], [point["high"] for point in line.points]
-    return plain._replace(band=ends, colour="0.45") if line.about["n_draws"] > 1 else plain._replace(bars=ends)
+def _panel(title: str, named: Mapping[str, Line]) -> _Panel:
+    """Lines of one metric by their names, with bars where their record has intervals.
+
+    The mean of several draws is grey, with a band.
+    """
+    curves = []
+    for i, (name, line) in enumerate(named.items()):
+        curve = _Curve(name, line.shares, list(line.values.values()), i)
+        if "low" in line.points[0]:
+            ends = [point["low"] for point in line.points], [point["high"] for point in line.points]
+            is_mean = line.about["n_draws"] > 1
+            curve = curve._replace(band=ends, colour="0.45") if is_mean else curve._replace(bars=ends)
+        curves.append(curve)
+    record = next(iter(named.values())).record
+    return _Panel(title, metric_name(record), curves, pruned(record))
 
 
 def _of_several(name: str, x: Sequence[float], values: Sequence[Sequence[float]], number: int = 0) -> _Curve:
