@@ -14,7 +14,7 @@ import torch
 
 from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
-from prune_heads.files import check_place, digest, new_directory, read_json, write_json, write_text
+from prune_heads.files import check_place, digest, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
 from prune_heads.options import Folder
 from prune_heads.progress import Admit, Reporter
@@ -97,17 +97,6 @@ def _commit() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
     status = git("status", "--porcelain", "--", ".", ":!results")  # a result does not make the next one dirty
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
-
-
-def keep(folder: Folder, record: Mapping[str, Any], files: Callable[[], Files]) -> None:
-    """Write a record and its files into their folder, where one was named; all of them or none.
-
-    Raises:
-        RunError: If the system does not let us write, or the disk is full.
-    """
-    if folder.output is not None:
-        with new_directory(folder.output) as made:
-            write_files(made, {RECORD_FILE: record, **files()})
 
 
 def write_files(folder: Path, files: Files) -> None:

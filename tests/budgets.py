@@ -69,7 +69,7 @@ class Figure:
     limit: float
     note: str = ""
     held: bool = True
-    """Whether a value above fails; seconds are told, since another machine is slower or busy."""
+    """Whether a value above always fails; seconds do with `--hold-times`, for another machine is slower or busy."""
 
     @property
     def kept(self) -> bool:
@@ -156,13 +156,16 @@ def _about(suite: dict[str, object] | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print what the project costs; exit with 1 above a limit.")
     parser.add_argument("--since", type=float, help="when .ci/run began, in seconds of the epoch")
-    since = parser.parse_args().since
-    figures = [*sizes(), *imports(), *suites(since)]
+    parser.add_argument(
+        "--hold-times", action="store_true", help="fail above the limits of times too, on an idle machine"
+    )
+    asked = parser.parse_args()
+    figures = [*sizes(), *imports(), *suites(asked.since)]
     for each in figures:
         value = "-" if each.value is None else f"{each.value:,.4g}" if each.value < 10 else f"{each.value:,.0f}"
         kept = "ok" if each.kept else "ABOVE"
         print(f"{each.name:<42} {value:>7} of {each.limit:>6,g}  {kept:<5}  {each.note}".rstrip())
-    return 0 if all(each.kept or not each.held for each in figures) else 1
+    return 0 if all(each.kept or not (each.held or asked.hold_times) for each in figures) else 1
 
 
 if __name__ == "__main__":

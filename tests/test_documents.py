@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from pyarrow import parquet
 
 from prune_heads.cli.app import app
-from prune_heads.cli.trial import known
+from prune_heads.cli.sweep import known
 from prune_heads.execution.spec import read_sweep
 from prune_heads.heads import HeadMask
 from prune_heads.options import Setup

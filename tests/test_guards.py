@@ -22,6 +22,7 @@ READERS = {
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
     "files.py": "makes files",
+    "objectives/__init__.py": "shipped with the package",
     "objectives/images.py": "Pillow decodes what the reader has read",
 }
 """Module -> why it may open, read or parse without the reader."""

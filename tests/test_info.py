@@ -22,6 +22,8 @@ SHAPES = [
     *("albert", "bart", "bert", "deberta", "deberta-v2", "deepseek_v3", "distilbert", "electra", "gpt2"),
     *("gpt_bigcode", "gpt_oss", "llama", "luke", "modernbert", "mpnet", "phi3", "t5", "umt5", "xlm"),
 ]
+SHOWN = {*SHAPES, *UNCOUNTABLE, *sorted(ROWS)[::4]}
+"""Those that are always counted; the others by `make thorough`."""
 
 
 def eager(model_type):
@@ -80,7 +82,9 @@ def test_half_the_heads_of_bert_base_give_a_fifth(bert_base):
     assert budget(bert_base, half, 512).speedup > found.speedup  # attention is more of a longer text
 
 
-@pytest.mark.parametrize("model_type", sorted(ROWS))
+@pytest.mark.parametrize(
+    "model_type", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.thorough) for name in sorted(ROWS)]
+)
 def test_every_type_is_counted_exactly_or_says_why_not(model_type):
     model = eager(model_type)
     found = budget(model, n_tokens=N_TOKENS)

@@ -193,7 +193,7 @@ def test_the_engine_gives_what_one_masked_evaluation_at_a_time_gives(subject, sp
     run = ManyMasks(predictions, masks, 96)
     decodes_twice = task_of(model_type) == "seq2seq"  # layers of a decoder that attend twice are not shared
     assert (run.together is None) == decodes_twice
-    assert run.together is None or run.together.read_out is None
+    assert run.together is None or run.together.plan.position is None
     assert [note for note in reporter.notes if "one at a time" in note] == (
         ["the masks run one at a time: this model's layers could not be shared exactly"] * decodes_twice
     )
@@ -224,7 +224,7 @@ def test_other_targets_are_another_entry_of_the_store(subject, split, own_store)
     first, second = (Predictions(subject, split, PredictionStore(own_store), Silent()) for _ in range(2))
     targets = first.batches.targets
     changed = np.where(targets.values == IGNORED, IGNORED, 7)
-    second.__dict__["batches"] = replace(first.batches, targets=replace(targets, values=changed))
+    second.__dict__["tokens"] = replace(first.tokens, targets=replace(targets, values=changed))
     nothing = HeadMask(subject.n_heads)
     assert first.key(nothing).data != second.key(nothing).data
     assert first.key(nothing).model == second.key(nothing).model

@@ -64,7 +64,7 @@ def decoded(asked):
     if asked.shift is None:
         return {"labels": TARGETS}
     rows = [[int(token) for token in row if token != IGNORED] for row in TARGETS]
-    return {"decoder_input_ids": asked.shift(Ragged.of(rows)).batch(np.arange(2))}
+    return {"decoder_input_ids": asked.shifted(Ragged.of(rows)).batch(np.arange(2))}
 
 
 @torch.no_grad()

@@ -12,9 +12,9 @@ from typer.main import get_command
 
 from prune_heads import options as groups
 from prune_heads import runs
-from prune_heads.cli import trial as trials
+from prune_heads.cli import sweep as trials
 from prune_heads.cli.app import app
-from prune_heads.cli.trial import known
+from prune_heads.cli.sweep import known
 from prune_heads.errors import OptionError
 from prune_heads.files import digest
 from prune_heads.options import Ablation, Choice, Curves, Export, Group, Scoring, Setup, options_of

@@ -20,7 +20,7 @@ from prune_heads.errors import DataError, UnsupportedModelError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gated, gates_of
 from prune_heads.importance import gate_gradients
-from prune_heads.objectives.batches import Batches, Fixed, Ragged
+from prune_heads.objectives.batches import Batches, Field, Ragged
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.padding import n_positions, unseen
 from prune_heads.predictions import Predictions
@@ -47,7 +47,7 @@ def random_batches(side, *, size=4, lengths=LENGTHS, seed=0):
     texts = [np.append(draw.integers(5, VOCABULARY, n - 1), END).astype(np.int32) for n in lengths]
     ids, labels = Ragged.of(texts), np.arange(len(lengths)) % 3
     inputs = {"input_ids": ids, "attention_mask": replace(ids, values=np.ones_like(ids.values))}
-    made = Batches(SingleLabel("accuracy", None, (0, 1, 2)), inputs, Fixed(labels), labels, size)
+    made = Batches(SingleLabel("accuracy", None, (0, 1, 2)), inputs, Field(labels), labels, size)
     return texts, replace(made, side=side)
 
 

@@ -23,7 +23,7 @@ from prune_heads.budget import budget
 from prune_heads.errors import CheckpointError, DataError
 from prune_heads.evaluation import predict
 from prune_heads.objectives.question_answering import QuestionAnswering, exact_and_f1, right_answers
-from prune_heads.objectives.windows import LONGEST_ANSWER
+from prune_heads.objectives.texts import LONGEST_ANSWER
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 

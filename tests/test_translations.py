@@ -180,7 +180,7 @@ def test_what_changes_a_translation_is_in_its_key(setup, subject, split, predict
         other = predictions_of(setup, changed(subject, **change), split, Silent())
         assert other.key(gone).objective != same.objective
     likelihood = predictions_of(setup, subject, split, Silent())
-    likelihood.batches = replace(predictions.batches, objective=as_likelihood(subject))
+    likelihood.tokens = replace(predictions.tokens, objective=as_likelihood(subject))
     assert likelihood.key(gone).objective != same.objective
 
 

@@ -1,8 +1,8 @@
 """Many masks in one forward pass, sharing all that lies below the first gated layer.
 
 The model's own forward runs, a row of its batch being one (mask, example). For masks whose first gated layer is l, the
-embeddings and the layers below l hand back what they computed once for the batch, and so does the attention of layer l
-up to W_O, where its context is multiplied by the gates of every mask. The arithmetic is that of `gated`.
+layers below l hand back what they computed once for the batch, and so does the attention of layer l up to W_O, where
+its context is multiplied by the gates of every mask. The arithmetic is that of `gated`.
 
 Where a classifier reads one position, as BERT and its kin do, the last layer's queries, W_O and feed-forward are needed
 for it only. Its keys and values need not be computed either: with x_t the attention's input at token t, and for
@@ -45,8 +45,6 @@ _SHAPES = 8
 class Plan:
     """What can be shared, by module names, so that it holds for the model in any precision."""
 
-    embeddings: str | None
-    """Whose output is the first layer's input; None: they are computed again for each mask."""
     position: Position | None
     """Of the one token that the classifier reads; None: it reads more, or nothing could be proved."""
     norm: str | None
@@ -103,7 +101,6 @@ class VariantForward:
     def __init__(self, plan: Plan, model: nn.Module, reads: Sequence[str]) -> None:
         """For a model of which some tensors of the output are wanted."""
         self.plan, self.model, self.reads, self.blocks = plan, model, reads, attention_blocks(model)
-        self.embeddings = [model.get_submodule(plan.embeddings)] if plan.embeddings is not None else []
         self.norm = nn.Identity() if plan.norm is None else model.get_submodule(plan.norm)
         self.attentions = [model.get_submodule(name) for name in plan.attentions or ()]
         self.compiled: Sequence[Forward] | None = None
@@ -112,7 +109,7 @@ class VariantForward:
     def record(self, inputs: Mapping[str, Any]) -> Recording:
         """Run the batch without gates and keep what the layers were given, `(batch, tokens, width)` each."""
         of_blocks = [module for block in self.blocks for module in (block.layer_module, block.output.module)]
-        with watched([*of_blocks, *self.attentions, *self.embeddings]) as calls:
+        with watched([*of_blocks, *self.attentions]) as calls:
             outputs = SimpleNamespace(**read_off(self.model(**inputs), self.reads))
         return Recording(inputs, outputs, calls)
 
@@ -143,8 +140,8 @@ class VariantForward:
             return (again, *for_all(attended.output[1:])) if isinstance(attended.output, tuple) else again
 
         with ExitStack() as stack:
-            for module in [*self.embeddings, *(block.layer_module for block in self.blocks[:first])]:
-                stack.enter_context(_forward(module, lambda *_, module=module, **__: for_all(calls[module].output)))
+            for layer in [block.layer_module for block in self.blocks[:first]]:
+                stack.enter_context(_forward(layer, lambda *_, layer=layer, **__: for_all(calls[layer].output)))
             for i, block in enumerate(self.blocks[first:], first):
                 layer, of_rows = block.layer_module, gates[i].repeat_interleave(n_rows, dim=0)[:, None]
                 closed = bool((gates[i] != 1).any())

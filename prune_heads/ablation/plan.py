@@ -61,10 +61,7 @@ def _candidates(
     names = {module: name for name, module in model.named_modules()}
     with watched(names) as calls:
         model(**inputs)
-    first, last, seen = (
-        calls[m].given for m in (blocks[0].layer_module, blocks[-1].layer_module, blocks[-1].key.module)
-    )
-    embeddings = [names[module] for module, call in calls.items() if call.output is first]
+    last, seen = calls[blocks[-1].layer_module].given, calls[blocks[-1].key.module].given
     norms = [names[module] for module, call in calls.items() if call.given is last and call.output is seen]
     attends = seen is last or norms
     position = _read_position(model, blocks[-1], inputs, reads) if attends and blocks[-1].is_plain else None
@@ -76,7 +73,7 @@ def _candidates(
         attentions += [names[m] for m in around if calls[m].gave is output.given or calls[m].gave is output.gave][:1]
     shared = tuple(attentions) if len(attentions) == len(blocks) else None
     for attention, one in product(dict.fromkeys([shared, None]), dict.fromkeys([position, None])):
-        yield Plan(embeddings[-1] if embeddings else None, one, norms[-1] if one and norms else None, attention)
+        yield Plan(one, norms[-1] if one and norms else None, attention)
 
 
 def _read_position(

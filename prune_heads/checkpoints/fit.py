@@ -75,16 +75,6 @@ def check_class(config: PreTrainedConfig, raw: Mapping[str, Any], name: str, hea
             )
 
 
-def check_problem(config: PreTrainedConfig, name: str, *, regression: bool) -> None:
-    """Refuse a head that was trained for another kind of answer than the task asks for."""
-    problem = getattr(config, "problem_type", None)
-    if problem not in (None, "regression" if regression else "single_label_classification"):
-        raise CheckpointError(
-            f"the checkpoint's head must give {'a score' if regression else 'one label an example'}, as the task asks; "
-            f"problem_type in config.json of {name} is {problem}. Name a checkpoint that is fine-tuned for this task"
-        )
-
-
 def check_weights(
     model: PreTrainedModel,
     info: Mapping[str, Any],

@@ -1,5 +1,6 @@
 """Commands take dataclasses of options; Typer sees their fields, and shows what the commands give."""
 
+import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING
@@ -14,7 +15,6 @@ from prune_heads.cli.output import show
 from prune_heads.errors import OptionError
 from prune_heads.execution.spec import RESERVED
 from prune_heads.options import Group, Opt, options_of
-from prune_heads.options.fields import unknown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -93,7 +93,7 @@ def _as_parameter(option: Opt) -> inspect.Parameter:
         help=option.help,
         min=option.low,
         max=option.high,
-        metavar=option.metavar or (f"[{'|'.join(option.choices)}]" if option.choices else None),
+        metavar=option.metavar or (f"<{'|'.join(option.choices)}>" if option.choices else None),
         rich_help_panel=option.panel,
     )
     return _keyword(option.name, Annotated[kind if default is not None else kind | None, about], default)
@@ -122,13 +122,17 @@ def words_of(
     Raises:
         OptionError: Naming all faults.
     """
-    faults = unknown([key for key in words if key not in others], [*known, *others])
-    placed = {key: known[key].placed(word, file.parent) if key in known else word for key, word in words.items()}
-    for key in [key for key in words if key in known]:
-        try:
-            known[key].value(placed[key])
-        except OptionError as error:
-            faults.append(f"'{known[key].flag}' {error}")
+    placed, faults = {**words}, []
+    for key, word in words.items():
+        if key in known:
+            placed[key] = known[key].placed(word, file.parent)
+            try:
+                known[key].value(placed[key])
+            except OptionError as error:
+                faults.append(f"'{known[key].flag}' {error}")
+        elif key not in others:
+            near = difflib.get_close_matches(key, [*known, *others], n=1)
+            faults.append(f"there is no option {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     if faults:
         raise OptionError(f"{file.name}: {'; '.join(faults)}.")
     return placed

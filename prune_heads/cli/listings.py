@@ -10,62 +10,51 @@ from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import TerminalReporter
 from prune_heads.errors import OptionError, StoreError
 from prune_heads.guide import TOPICS, page, title
-from prune_heads.options import NamedModel, Place, WrittenModel
+from prune_heads.options import Place, WrittenModel
+from prune_heads.reporting import listings as tables
 
 if TYPE_CHECKING:
     from prune_heads.store import PredictionStore
 
 
 def info(
-    setup: NamedModel,
+    model: WrittenModel,
     heads: Annotated[
         str, Option(help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",
     length: Annotated[
-        int | None,
-        Option(min=1, help="Number of tokens to count for. (default: 128; for images, as many as in the first layer)"),
+        int | None, Option(min=1, help="Number of tokens. (default: 128; for images, as many as in the first layer)")
     ] = None,
 ) -> Shown:
     """Count parameters and multiply-adds."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
     from prune_heads.coverage import beside_heads
-    from prune_heads.reporting.listings import info_report, info_table
     from prune_heads.studies.pruning import read_heads
     from prune_heads.studies.setup import load_model
 
-    classifier = load_model(WrittenModel(setup.model, setup.task), TerminalReporter())
+    classifier = load_model(model, TerminalReporter())
     n_heads = head_counts(attention_blocks(classifier.model))
     costs = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
-    report = info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
-    yield report, info_table(report)
+    report = tables.info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
+    yield report, tables.info_table(report)
 
 
 def tasks() -> Shown:
     """List the tasks."""
-    from prune_heads.reporting.listings import task_rows, task_table
-
-    yield {"tasks": task_rows()}, task_table()
+    yield {"tasks": tables.task_rows()}, tables.task_table()
 
 
 def criteria() -> Shown:
     """List the criteria, the estimators and the normalisations."""
-    from prune_heads.reporting.listings import criterion_rows, criterion_table
-
-    yield criterion_rows(), criterion_table()
+    yield tables.criterion_rows(), tables.criterion_table()
 
 
 def models(
-    try_now: Annotated[
-        bool,
-        Option(
-            "--try", help="Try the default configuration of each with the installed transformers; takes about a minute."
-        ),
-    ] = False,
+    try_now: Annotated[bool, Option("--try", help="Try the default configuration of each; takes a minute.")] = False,
 ) -> Shown:
     """List the model types."""
     from prune_heads.coverage import committed_table
-    from prune_heads.reporting.listings import model_table
 
     table = committed_table()
     if try_now:
@@ -74,7 +63,7 @@ def models(
         types = all_types()
         with TerminalReporter().stage("trying types", len(types)) as progress:
             table = try_all(types, progress)
-    yield table, model_table(table)
+    yield table, tables.model_table(table)
 
 
 def doctor(
@@ -85,10 +74,9 @@ def doctor(
 ) -> Shown:
     """Find head masks of transformers 4; exit code 1 where there are some."""
     from prune_heads.migration import examine
-    from prune_heads.reporting.listings import doctor_table
 
     report = examine(paths)
-    yield report, doctor_table(report)
+    yield report, tables.doctor_table(report)
     if report["findings"] or report["unreadable"]:
         raise typer.Exit(1)
 
@@ -109,20 +97,19 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
 
 def list_entries(place: Place) -> Shown:
     """List the predictions that are kept, and the jobs that are not finished."""
-    from prune_heads.reporting.store import store_report, store_table
+    from prune_heads.reporting.store import stored
     from prune_heads.store import unfinished
 
     opened = _opened(place)
-    report = store_report(list(opened.entries()), unfinished(opened.objects))
-    yield report, store_table(report)
+    yield stored(list(opened.entries()), unfinished(opened.objects))
 
 
 def verify(place: Place) -> Shown:
     """Check every entry bit by bit."""
-    from prune_heads.reporting.store import verify_report, verify_table
+    from prune_heads.reporting.store import verified
 
-    report = verify_report(list(_opened(place).entries(thorough=True)))
-    yield report, verify_table(report)
+    report, table = verified(list(_opened(place).entries(thorough=True)))
+    yield report, table
     if report["damaged"]:
         raise StoreError(
             f"every entry must be what was written; {len(report['damaged'])} of {report['n_entries']} are damaged. "
@@ -136,8 +123,7 @@ def clear(
     """Remove what is kept."""
     from prune_heads.reporting.store import cleared
 
-    n_entries, n_bytes = _opened(place).clear(damaged_only=damaged)
-    yield {"n_entries": n_entries, "n_bytes": n_bytes}, cleared(n_entries, n_bytes)
+    yield cleared(*_opened(place).clear(damaged_only=damaged))
 
 
 def _opened(place: Place) -> "PredictionStore":

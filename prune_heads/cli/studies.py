@@ -13,6 +13,7 @@ from prune_heads import options
 from prune_heads.cli.groups import Config, Shown, Without
 from prune_heads.cli.output import TerminalReporter, say_duration
 from prune_heads.errors import OptionError
+from prune_heads.files import new_directory
 from prune_heads.tasks.spec import MINI, TASKS, task_name
 
 if TYPE_CHECKING:
@@ -20,13 +21,9 @@ if TYPE_CHECKING:
 
 
 def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder) -> Callable[..., Shown]:
-    """A command.
+    """A command: the module in `prune_heads.studies` and the function that it calls, with these groups and a reporter.
 
-    Args:
-        at: Module in `prune_heads.studies` and function; it takes the groups, and a reporter, and gives
-            `Found` or a record.
-        groups: In the order of `--help`.
-        folder: Of the run.
+    The function gives `Found`, or a record alone.
     """
 
     def run(*, folder: Any, config: Any = None, **groups: Any) -> Shown:
@@ -50,15 +47,15 @@ def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder)
 
 
 def _kept(found: "Found", folder: options.Folder) -> Shown:
-    """Write the files of a study, and show it."""
-    from prune_heads.runs import keep
+    """Write the files of a study, all of them or none, and show it."""
+    from prune_heads.runs import RECORD_FILE, write_files
 
-    def files() -> Any:  # it imports all figures, which a run without a folder does not need
-        from prune_heads.reporting.folders import files_of
+    if folder.output is not None:
+        from prune_heads.reporting.folders import files_of  # all figures, which a run without a folder does not need
 
-        return files_of(found, checkpoint=getattr(folder, "save_checkpoint", True))
-
-    keep(folder, found.record, files)
+        files = files_of(found, checkpoint=getattr(folder, "save_checkpoint", True))
+        with new_directory(folder.output) as made:
+            write_files(made, {RECORD_FILE: found.record, **files})
     yield found.report or found.record, _table(found)
 
 
@@ -137,13 +134,9 @@ def _task(value: str) -> str:
 
 def train_mini(
     task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(MINI)}.")],
-    output: Annotated[
-        Path, Option("--output", "-o", help="Folder for model, configuration and tokenizer.", file_okay=False)
-    ],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for the checkpoint.", file_okay=False)],
     seed: Annotated[int, Option(help="Seed of the initial weights and of the order of the examples.")] = 0,
-    epochs: Annotated[
-        int | None, Option(min=1, help="Passes over the 6000 training examples. (default: as for the shipped one)")
-    ] = None,
+    epochs: Annotated[int | None, Option(min=1, help="Passes over the examples. (default: as shipped)")] = None,
 ) -> Shown:
     """No study: the recipe of the shipped models."""
     from rich.console import Group

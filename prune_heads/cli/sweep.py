@@ -1,9 +1,14 @@
-"""`prune-heads sweep`: many runs from one file."""
+# ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
+"""`prune-heads sweep`: many runs from one file. Its trials take the options of `prune-heads run`, checked as there."""
 
 import os
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -11,9 +16,122 @@ from typer import Argument, Option
 from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import show
 from prune_heads.cli.signals import interruptible
-from prune_heads.cli.trial import BeginTrials, Sweeping, check_criteria, draws, known
-from prune_heads.errors import SpecError
-from prune_heads.options import Place
+from prune_heads.errors import PruneHeadsError, SpecError
+from prune_heads.execution.folder import SweepFolder
+from prune_heads.execution.spec import MOST_TRIALS, Known, Trial, read_sweep
+from prune_heads.options import Choice, Group, Opt, Place, RunOptions, Scoring, Setup, options_of
+from prune_heads.options.choices import Executor
+from prune_heads.options.fields import option
+from prune_heads.reporting import sweep as tables
+from prune_heads.tables.terminal import titled
+from prune_heads.tasks.spec import task_name
+
+if TYPE_CHECKING:
+    from prune_heads.execution.worker import RunTrial
+
+GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
+
+_nowhere = partial(option, reach="nothing")
+
+
+@cache
+def trial_options() -> Mapping[str, Opt]:
+    """By name; where predictions are kept is said of the sweep, not of a trial."""
+    every = {name: option for group in GROUPS for name, option in options_of(group).items()}
+    return MappingProxyType({name: option for name, option in every.items() if name != "store"})
+
+
+def draws(words: Mapping[str, Any]) -> bool:
+    """Whether what is pruned in a trial, or its curve, depends on the seed."""
+    draws_scores = words["criterion"] == "random" or ":" in words["criterion"]  # one's own may
+    return draws_scores and (words["heads"] is None or words["curve"])
+
+
+@dataclass(frozen=True)
+class Sweeping(Group):
+    """How the trials of a sweep are run, and where they are kept."""
+
+    output: Path | None = _nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
+    dry_run: bool = _nowhere("List the trials without running them.", False)
+    executor: Executor = _nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
+    jobs: int | None = _nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
+    worker: bool = _nowhere(
+        "Run as one of many processes of an array job, and end without waiting for the trials of the others.", False
+    )
+    address: str | None = _nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
+    cpus: float | None = _nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
+    gpus: float | None = _nowhere("GPUs of a Ray worker. (default: 0)", low=0)
+    retries: int = _nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
+    stop_after: int | None = _nowhere("Start no more trials after this many have failed.", low=1)
+
+    @classmethod
+    def clash(cls, given: Mapping[str, Any]) -> str | None:
+        """A worker is a process of its own, and only Ray's have an address."""
+        is_ray = given.get("executor") == "ray"
+        if not is_ray and given.keys() & {"address", "cpus", "gpus"}:
+            return "--address, --cpus, --gpus belong to --executor ray"
+        if given.get("worker") and is_ray:
+            return "--worker and --executor ray exclude each other"
+        if "output" not in given and not given.get("dry_run"):
+            return "--output must name the folder of the sweep (or ask for --dry-run)"
+        return None
+
+
+def known() -> Known:
+    """What a trial may set."""
+    options = trial_options()
+
+    def check(name: str, word: Any) -> Any:
+        if word is not None:  # which stands for the default
+            options[name].value(word)
+        return task_name(word) if name == "task" and isinstance(word, str) else word
+
+    def clash(words: Mapping[str, Any]) -> str | None:
+        try:
+            for group in GROUPS:
+                group.of(words)
+        except PruneHeadsError as error:
+            return str(error).removesuffix(".")
+        return None
+
+    words = {name: option.word for name, option in options.items()}
+    always = frozenset(name for name, option in options.items() if option.since != "later")
+    return Known(words, check, clash, draws, always)
+
+
+@dataclass(frozen=True)
+class BeginTrials:
+    """Called once in each process: loads what trials need and gives what runs them."""
+
+    sweep: Path  # the folder of the sweep
+    relative_to: Path  # the folder that paths in the file are relative to
+    store: str | None  # a URL, or an absolute path
+
+    def __call__(self) -> "RunTrial":
+        """What runs a trial; of two in turn with the same model and task, the second loads nothing."""
+        from prune_heads.progress import Silent
+        from prune_heads.studies.run import run
+        from prune_heads.studies.scoring import Lab
+
+        folder = SweepFolder(self.sweep)
+        lab: Lab | None = None
+        reporter = Silent()
+
+        def run_trial(trial: Trial) -> Mapping[str, Any]:
+            nonlocal lab
+            options = trial_options()
+            words = {name: options[name].placed(word, self.relative_to) for name, word in trial.values.items()}
+            setup = Setup.of({**words, "store": self.store})
+            reporter.notes.clear()
+            if lab is None or lab.setup != setup:
+                lab = None  # two models at once may be one too many
+                lab = Lab(setup, reporter, share=folder.shared, reused=True)
+            record = run(lab, Choice.of(words), Scoring.of(words), RunOptions.of(words)).record
+            del record["seconds"], record["provenance"]["date"]  # they differ between two runs of the same
+            return {"trial": {"digest": trial.digest, "values": dict(trial.values)}, **record}
+
+        return run_trial
+
 
 Folder = Annotated[Path, Argument(metavar="DIR", help="The folder of a sweep.")]
 Output = Annotated[Path | None, Option("--output", "-o", help="Folder for the files. (default: that of the sweep)")]
@@ -30,24 +148,20 @@ def run(
     ] = False,
 ) -> None:
     """Run the trials that are not done yet."""
-    from prune_heads.execution.spec import MOST_TRIALS, read_sweep
-
     read = read_sweep(spec, known())
     if options.dry_run:
-        from prune_heads.reporting.sweep import plan_report, plan_table
-
-        report = plan_report(read)
-        return show(report, plan_table(report), as_json=as_json)
+        return show(*tables.plan(read), as_json=as_json)
     if read.n_trials > len(read.trials):
         raise SpecError(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
             f"{read.n_trials + read.n_undrawn:,}."
         )
-    check_criteria(read.trials, spec.resolve().parent)
-    from prune_heads.execution.folder import SweepFolder
+    for criterion in {trial.values["criterion"] for trial in read.trials if ":" in trial.values["criterion"]}:
+        from prune_heads.importance import criterion_of  # torch, which starting workers need not wait for
+
+        criterion_of(trial_options()["criterion"].placed(criterion, spec.resolve().parent))  # before any trial is run
     from prune_heads.execution.worker import Worker, actors, processes, turned
     from prune_heads.reporting.progress import display
-    from prune_heads.reporting.sweep import status_report, status_table
 
     assert options.output is not None  # see `Sweeping.clash`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
@@ -64,46 +178,31 @@ def run(
         own = Worker(folder, trials, begin, workers, tell, stopping, **limits)
         own.work()
         was_stopped = stopping()
-    report = status_report(folder)
+    report = tables.status_report(folder)
     about = {"worker": {"host": host, "pid": pid, "done": own.n_done, "failed": own.n_failed}} if is_worker else {}
-    show({"event": "end", **report, **about}, status_table(report, is_end=True), as_json=as_json)
+    show({"event": "end", **report, **about}, tables.status_table(report, is_end=True), as_json=as_json)
     if (own.n_failed or was_stopped) if is_worker else (report["failed"] or report["left"]):
         raise typer.Exit(1)
 
 
 def status(folder: Folder) -> Shown:
     """Count the trials that are done, failed, running and left."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import status_report, status_table
-
-    report = status_report(SweepFolder(folder))
-    yield report, status_table(report)
+    report = tables.status_report(SweepFolder(folder))
+    yield report, tables.status_table(report)
 
 
 def results(folder: Folder, output: Output = None) -> Shown:
     """Write the tables of the trials that are done."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import results_table, write_results
-
-    report = write_results(SweepFolder(folder), output, draws)
-    yield report, results_table(report)
+    yield tables.write_results(SweepFolder(folder), output, draws)
 
 
 def plot(folder: Folder, output: Output = None) -> Shown:
     """Draw them."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.reporting.sweep import write_plot
-    from prune_heads.tables.terminal import titled
-
-    report = write_plot(SweepFolder(folder), output, draws)
-    yield report, titled(", ".join(report["files"]))
+    yield tables.write_plot(SweepFolder(folder), output, draws)
 
 
 def retry(folder: Folder) -> Shown:
     """Forget the failures."""
-    from prune_heads.execution.folder import SweepFolder
-    from prune_heads.tables.terminal import titled
-
     opened = SweepFolder(folder)
     opened.about()
     n = opened.forget_failures()

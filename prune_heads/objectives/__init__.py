@@ -4,9 +4,10 @@ An objective says how rows become a batch, the loss of each example, what is kep
 of examples, and what a model must have. Importing this table imports nothing heavy.
 """
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,10 +39,8 @@ class Row:
     classes: Literal["one", "many"] | None = None
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
-    @property
-    def summary(self) -> str:
-        """Of the task for files of one's own, where `--task` names it."""
-        return _SUMMARIES.get(self.kind, "")
+    summary: str = ""
+    """Of the task for files of one's own, where `--task` names it."""
 
     def load(self) -> "type[Objective]":
         """The class."""
@@ -50,63 +49,22 @@ class Row:
         return found
 
 
-_LABELS = {"accuracy": ("accuracy",), "f1": ("f1", "accuracy"), "matthews_correlation": ("matthews_correlation",)}
-_SCORES = {"pearson": ("pearson", "spearmanr")}
-_MANY = {"micro_f1": ("micro_f1", "macro_f1"), "macro_f1": ("macro_f1", "micro_f1")}
-_TAGS = {
-    "entity_f1": ("entity_f1", "entity_precision", "entity_recall", "token_accuracy"),
-    "token_accuracy": ("token_accuracy",),
-}
-_LIKELIHOOD = {"log_likelihood": ("log_likelihood", "perplexity")}
-_BLEU = {"bleu": ("bleu",)}
-_SPAN = {"exact_match": ("exact_match", "f1")}
-_PAIR = ("source", "target")
+def table_of(package: str, file: str) -> dict[str, dict[str, Any]]:
+    """A table that is shipped with the package as TOML: name -> fields of its row, lists as tuples."""
+
+    def frozen(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: frozen(each) for key, each in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    found: dict[str, dict[str, Any]] = frozen(tomllib.loads((resources.files(package) / file).read_text("utf-8")))
+    return found
+
 
 OBJECTIVES: Mapping[str, Row] = MappingProxyType(
-    {
-        "single-label": Row(
-            "classifiers:SingleLabel", "labelled", _LABELS, n_columns=(1, 2), label="label", classes="one"
-        ),
-        "regression": Row("classifiers:Regression", "labelled", _SCORES, n_columns=(1, 2), label="label"),
-        "multi-label": Row(
-            "classifiers:MultiLabel", "multi-label", _MANY, n_columns=(1, 2), label="labels", classes="many"
-        ),
-        "causal-lm": Row("likelihood:CausalLM", "lm", _LIKELIHOOD),
-        "masked-lm": Row("likelihood:MaskedLM", "lm", _LIKELIHOOD),
-        "seq2seq": Row("seq2seq:Seq2Seq", "seq2seq", _LIKELIHOOD, _PAIR, (2,)),
-        "translation": Row("seq2seq:Translation", "translation", _BLEU, _PAIR, (2,)),
-        "question-answering": Row(
-            "question_answering:QuestionAnswering",
-            "question-answering",
-            _SPAN,
-            ("question", "context"),
-            (2,),
-            label="answers",
-        ),
-        "token-classification": Row(
-            "token_classification:TokenClassification",
-            "token-classification",
-            _TAGS,
-            ("tokens",),
-            label="tags",
-            classes="many",
-        ),
-        "image-classification": Row(
-            "images:ImageClassification", "image-classification", _LABELS, ("image",), label="label", classes="one"
-        ),
-    }
+    {name: Row(**row) for name, row in table_of(__name__, "objectives.toml").items()}
 )
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
-
-_SUMMARIES = {
-    "multi-label": "your own texts with any number of labels each: which of them does a classifier give?",
-    "lm": "your own texts: how likely does a causal or masked language model find them?",
-    "seq2seq": "your own pairs: how likely does an encoder-decoder find the target, given the source?",
-    "translation": "your own pairs: how much of the target does an encoder-decoder write, given the source?",
-    "question-answering": "your own questions, also SQuAD's files: which part of the context answers the question?",
-    "token-classification": "your own lists of words: which label has each? (named entities, parts of speech)",
-    "image-classification": "your own images: what does each show? A folder a class, a data set, or a table of paths",
-}
 
 METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {metric: names for row in OBJECTIVES.values() for metric, names in row.metrics.items()}
@@ -122,10 +80,10 @@ class TaskSpec:
     """`mnli`, `mini-inference`, or the name in one's own TOML."""
     text_columns: tuple[str, ...]
     """What the model is given, as the hub or the user's own files name it; see `Row.columns`."""
-    labels: tuple[str, ...] | None
-    """Label names in the hub's order; None for scores, and where texts alone are modelled."""
     metric: str
     """Key of `METRIC_NAMES`."""
+    labels: tuple[str, ...] | None = None
+    """Label names in the hub's order; None for scores, and where texts alone are modelled."""
     summary: str = ""
     """One line for a list of tasks."""
     kind: str = "labelled"
@@ -140,6 +98,8 @@ class TaskSpec:
     """Whether the official files write label i as the digit i, so that checkpoints may do so too."""
     label_column: str = "label"
     """Where there are labels."""
+    official: Mapping[str, Any] | None = None
+    """How the official files of a GLUE task look; see `GlueFiles`."""
 
     @property
     def is_own(self) -> bool:
@@ -162,19 +122,15 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
 
 
 def serving(spec: TaskSpec, name: str | None = None) -> "list[type[Objective]]":
-    """The objectives for a task, of which the model's head decides; with a name, that one alone."""
-    return [row.load() for row in rows_for(spec.kind, spec.metric, name)]
-
-
-def check_objective(spec: TaskSpec, name: str | None) -> None:
-    """Refuse an objective that is not for the task; None is the one that the model's head names.
+    """The objectives for a task, of which the model's head decides; with a name, that one alone.
 
     Raises:
-        TaskError: Naming those that are.
+        TaskError: If the one of that name is not for the task, naming those that are.
     """
-    known = [key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key)]
-    if name is not None and name not in known:
-        raise TaskError(f"{spec.name}: the objective must be one of {', '.join(known)}, got {name}")
+    if not (rows := rows_for(spec.kind, spec.metric, name)):
+        known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
+        raise TaskError(f"{spec.name}: the objective must be one of {known}, got {name}")
+    return [row.load() for row in rows]
 
 
 def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
@@ -207,13 +163,9 @@ def check_options(spec: TaskSpec, options: Mapping[str, Any]) -> None:
 
 
 def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **options: Any) -> "Objective":
-    """The objective of a model on a task.
+    """The objective of a model on a task; without a name, the one that the checkpoint's head names.
 
-    Args:
-        checkpoint: The model, loaded with its head.
-        spec: The task.
-        name: Key of `OBJECTIVES`; None for the one that the checkpoint's head names.
-        options: Of the objective; None counts as not given.
+    Options that are None count as not given.
 
     Raises:
         TaskError: If no objective fits both, or it does not take an option.

@@ -20,7 +20,7 @@ from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
 from prune_heads.modes import logits_of
 from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
-from prune_heads.objectives.batches import Batch, Batches
+from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import Reader
 from prune_heads.objectives.rows import Split
 from prune_heads.statistics.metrics import Metric, metric_named
@@ -65,6 +65,10 @@ class Objective(ABC):
     """Whether a prediction is a choice, which a lower precision can flip."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Options of `bind` that it takes."""
+    compared: ClassVar[int | slice] = slice(None)
+    """Columns of what is kept that the metrics compare with the references."""
+    likely: ClassVar[int | None] = None
+    """The column that is the log-likelihood of the right answer."""
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
     """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""
     below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")
@@ -72,20 +76,12 @@ class Objective(ABC):
 
     @classmethod
     def input_of(cls, value: object, *, may_be_empty: bool = False) -> Any:
-        """A cell of what the model is given, as a split keeps it.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """A cell of what the model is given, as a split keeps it; `ValueError` says what is wrong with it."""
         return rows.text(value, may_be_empty=may_be_empty)
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> Any:
-        """A label as a split keeps it; `codes` says how the source writes each class -> its index in the task.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """A label as a split keeps it, or `ValueError`; `codes`: how the source writes each class -> its index."""
         raise NotImplementedError
 
     @classmethod
@@ -95,11 +91,7 @@ class Objective(ABC):
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
-        """Refuse the cells of a row, what the model is given and then its label, that do not fit each other.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """Refuse cells of a row, what the model is given and then its label, that do not fit: `ValueError` says why."""
         return None
 
     @classmethod
@@ -171,7 +163,7 @@ class Objective(ABC):
 
     def predictions(self, kept: Kept) -> NDArray[Any]:
         """`(n_examples,)` or `(n_examples, width)`: what the metrics compare with the references."""
-        return kept
+        return kept[:, self.compared]
 
     def metrics(self, kept: Kept, references: NDArray[Any]) -> dict[str, float]:
         """Each metric of a split; over weighted examples ask the `measures`."""
@@ -180,7 +172,7 @@ class Objective(ABC):
 
     def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64] | None:
         """`(n_examples,)`, in nats: of the right answer; None where it is not defined."""
-        return None
+        return None if self.likely is None else kept[:, self.likely].astype(np.float64)
 
     def chance(self, references: NDArray[Any]) -> float | None:
         """The headline metric of what needs no model; None where nothing stands for it."""
@@ -191,8 +183,11 @@ class Objective(ABC):
         return None
 
     def measurable(self, batches: Batches) -> NDArray[np.int64] | None:
-        """The places of the examples that something is predicted of; None for all."""
-        return None
+        """The places of the examples that something is predicted of, by their targets; None for all."""
+        targets = batches.targets
+        if not isinstance(targets, Ragged) or batches.rows is not None:
+            return None
+        return np.asarray([i for i, row in enumerate(targets) if (row != IGNORED).any()], dtype=np.int64)
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """All that answers depend on beside model, data and gates; for keys."""

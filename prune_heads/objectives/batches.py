@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 if TYPE_CHECKING:
     from prune_heads.objectives.base import Objective
@@ -27,26 +28,31 @@ IGNORED = -100
 """Stands in targets where nothing is predicted, as everywhere in transformers."""
 
 
-class Field(Protocol):
-    """One input of the model, or what it is to predict, for all rows."""
+@dataclass(frozen=True)
+class Field:
+    """One input of the model, or what it is to predict, for all rows; these have one shape, such as a class each."""
+
+    values: Any
+    """`(n_rows, ...)`"""
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """`(n_rows,)`: positions of each row, padding not counted."""
+        """`(n_rows,)`: positions of each row, padding not counted; 0 where nothing is padded."""
+        return np.zeros(len(self.values), dtype=np.int64)
 
-    def batch(self, rows: NDArray[np.int64], *, pad_to: int | None, side: Side) -> Tensor:
+    def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
         """`(len(rows), ...)`, padded to the longest of these rows, or to `pad_to` positions."""
+        return torch.from_numpy(self.values[rows])
 
     def arrays(self) -> Iterator[NDArray[Any]]:
         """All that it holds, for keys."""
+        yield self.values
 
 
 @dataclass(frozen=True)
-class Ragged:
-    """Rows of different lengths, held as one flat array (four bytes a position)."""
+class Ragged(Field):
+    """Rows of different lengths, held as one flat array `(all positions,)` in int32, row after row."""
 
-    values: NDArray[np.int32]
-    """`(all positions,)`, row after row."""
     offsets: NDArray[np.int64]
     """`(n_rows + 1,)`: row i has positions `offsets[i]:offsets[i + 1]`."""
     fill: int = 0
@@ -64,18 +70,17 @@ class Ragged:
 
     def row(self, i: int) -> NDArray[np.int32]:
         """`(positions,)` of row i."""
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
+        found: NDArray[np.int32] = self.values[self.offsets[i] : self.offsets[i + 1]]
+        return found
 
-    def cut(self, part: slice, fill: int) -> Ragged:
-        """A part of each row."""
-        return Ragged.of([self.row(i)[part] for i in range(len(self.sizes))], fill)
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        return map(self.row, range(len(self.offsets) - 1))
 
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
         found = [self.row(i) for i in rows]
-        width = max([pad_to or 0, *map(len, found)])
-        filled = np.full((len(found), width), self.fill, dtype=np.int64)
+        filled = np.full((len(found), max([pad_to or 0, *map(len, found)])), self.fill, dtype=np.int64)
         for line, values in zip(filled, found, strict=True):
-            start = width - len(values) if side == "left" else 0
+            start = len(line) - len(values) if side == "left" else 0
             line[start : start + len(values)] = values
         return torch.from_numpy(filled)
 
@@ -85,22 +90,24 @@ class Ragged:
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """Rows of one shape, such as a class each."""
+class Given(Field):
+    """Tensors of a DataLoader, a row each, with the padding that they have."""
 
-    values: NDArray[Any]
-    """`(n_rows, ...)`"""
+    lengths: NDArray[np.int64]
+    """`(n_rows,)`"""
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Nothing that is padded."""
-        return np.zeros(len(self.values), dtype=np.int64)
+        return self.lengths
 
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
-        return torch.from_numpy(self.values[rows])
+        """Of rows of several batches, with zeros behind the shorter ones."""
+        found = [self.values[i] for i in rows]
+        return pad_sequence(found, batch_first=True) if found[0].ndim else torch.stack(found)
 
     def arrays(self) -> Iterator[NDArray[Any]]:
-        yield self.values
+        """With the padding, for it is not known which it is."""
+        return (row.numpy() for row in self.values)
 
 
 @dataclass(frozen=True)
@@ -132,9 +139,9 @@ class Batch:
 
     def repeated(self, n: int) -> Batch:
         """The whole batch `n` times over."""
-        owner = self.owner
-        if owner is not None:
-            owner = torch.cat([owner + i * len(self.index) for i in range(n)])
+        owner = None
+        if self.owner is not None:
+            owner = torch.cat([self.owner + i * len(self.index) for i in range(n)])
         return Batch(
             np.tile(self.index, n),
             {name: repeat(value, n) for name, value in self.inputs.items()},
@@ -172,6 +179,8 @@ class Batches:
     """Where padding stands."""
     n_cut: int = 0
     """Examples that were longer than they may be."""
+    edges: tuple[int, ...] | None = None
+    """Batch i has the examples `edges[i]` to `edges[i + 1]`; None: longest first, `batch_size` of them."""
 
     @property
     def n_examples(self) -> int:
@@ -201,7 +210,7 @@ class Batches:
         return sizes if self.rows is None else np.add.reduceat(sizes, self.rows[:-1])
 
     def __len__(self) -> int:
-        return -(-self.n_examples // self.batch_size)
+        return -(-self.n_examples // self.batch_size) if self.edges is None else len(self.edges) - 1
 
     def __iter__(self) -> Iterator[Batch]:
         """Longest first, so that what does not fit into memory fails at once."""
@@ -209,9 +218,11 @@ class Batches:
 
     def numbered(self, steps: Iterable[int]) -> Iterator[Batch]:
         """Some of the batches, by their places among all, from 0."""
-        order = np.argsort(-(self.n_tokens + self._summed(self.targets.sizes)), kind="stable")
-        for step in steps:
-            yield self.batch(order[step * self.batch_size : (step + 1) * self.batch_size])
+        order, edges = np.arange(self.n_examples), self.edges
+        if edges is None:
+            order = np.argsort(-(self.n_tokens + self._summed(self.targets.sizes)), kind="stable")
+            edges = tuple(range(0, self.n_examples + self.batch_size, self.batch_size))
+        return (self.batch(order[edges[step] : edges[step + 1]]) for step in steps)
 
     def batch(self, index: NDArray[np.int64], *, pad_to: int | None = None) -> Batch:
         """The examples at these places, padded to the longest of them or to `pad_to` tokens."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig
 
-from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, check_problem, classification_head
+from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, classification_head
 from prune_heads.errors import CheckpointError, DataError
 from prune_heads.modes import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Kept, Objective
-from prune_heads.objectives.batches import Batch, Batches, Fixed
+from prune_heads.objectives.batches import Batch, Batches, Field
 from prune_heads.objectives.labels import match_labels
 from prune_heads.objectives.rows import Split, index, named, score
 from prune_heads.objectives.texts import tokenize
@@ -39,6 +39,8 @@ class SingleLabel(Objective):
     n_labels: int = 0
     """Logits."""
 
+    answer: ClassVar[str] = "one label an example"
+    """In messages."""
     name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True
@@ -77,12 +79,6 @@ class SingleLabel(Objective):
         return cls("accuracy", None, tuple(range(n_outputs)), n_outputs) if is_index else None
 
     @classmethod
-    def checked(cls, config: PreTrainedConfig, name: str) -> str | None:
-        """What people must know of how the head was trained; refuses another kind of answer."""
-        check_problem(config, name, regression=cls.problem == "regression")
-        return None
-
-    @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
         """Match the labels by name.
 
@@ -90,12 +86,18 @@ class SingleLabel(Objective):
             CheckpointError: If the head was trained for another kind of answer.
             LabelError: See `match_labels`.
         """
-        config = checkpoint.model.config
-        notes = [cls.checked(config, checkpoint.name)]
-        model_index, note = match_labels(
-            spec, config.id2label, label_order=options.get("label_order"), some=cls.problem == PROBLEM
-        )
-        return cls(spec.metric, "; ".join(filter(None, [*notes, note])) or None, model_index, len(config.id2label))
+        config, order = checkpoint.model.config, options.get("label_order")
+        problem = getattr(config, "problem_type", None)
+        if problem not in (None, cls.problem):
+            raise CheckpointError(
+                f"the checkpoint's head must give {cls.answer}, as the task asks; problem_type in config.json of "
+                f"{checkpoint.name} is {problem}. Name a checkpoint that is fine-tuned for this task"
+            )
+        model_index, note = match_labels(spec, config.id2label, label_order=order, some=cls.problem == PROBLEM)
+        if problem is None and cls.problem == PROBLEM:
+            said = f"config.json names no problem_type; {PROBLEM} is taken, as the task asks"
+            note = f"{said}; {note}" if note else said
+        return cls(spec.metric, note, model_index, len(config.id2label))
 
     def truth(self, labels: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """The targets and the references of each example."""
@@ -111,7 +113,7 @@ class SingleLabel(Objective):
                 "Leave it out, or take a tokenizer that adds special tokens"
             )
         targets, references = self.truth(split.columns["label"])
-        return Batches(self, inputs, Fixed(targets), references, batch_size, n_cut=int(cut.sum()))
+        return Batches(self, inputs, Field(targets), references, batch_size, n_cut=int(cut.sum()))
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         return functional.cross_entropy(logits_of(outputs).float(), batch.targets, reduction="none")
@@ -143,12 +145,12 @@ class SingleLabel(Objective):
         )
 
 
-@dataclass(frozen=True)
 class Regression(SingleLabel):
     """Squared error of the one output; kept is the score."""
 
     name = "regression"
     problem = "regression"
+    answer = "a score"
     chooses = False
 
     @classmethod
@@ -211,7 +213,6 @@ labels, so its intervals are wide: it stands second.
 """
 
 
-@dataclass(frozen=True)
 class MultiLabel(SingleLabel):
     """Binary cross-entropy, summed over the labels of the model; kept are the logits, in its order.
 
@@ -220,6 +221,7 @@ class MultiLabel(SingleLabel):
 
     name = "multi-label"
     problem = PROBLEM
+    answer = "any number of labels an example"
     separator = "|"
     own_metrics = METRICS
     below_chance = ("always giving the same labels", SingleLabel.below_chance[1])
@@ -250,16 +252,6 @@ class MultiLabel(SingleLabel):
         """A 0 or 1 for each output."""
         fits = labels.shape[1:] == (n_outputs,) and bool(((labels == 0) | (labels == 1)).all())
         return cls("micro_f1", None, tuple(range(n_outputs)), n_outputs) if fits else None
-
-    @classmethod
-    def checked(cls, config: PreTrainedConfig, name: str) -> str | None:
-        problem = getattr(config, "problem_type", None)
-        if problem not in (None, PROBLEM):
-            raise CheckpointError(
-                "the checkpoint's head must give any number of labels an example, as the task asks; problem_type in "
-                f"config.json of {name} is {problem}. Name a checkpoint that is fine-tuned for this task"
-            )
-        return None if problem else f"config.json names no problem_type; {PROBLEM} is taken, as the task asks"
 
     def truth(self, labels: Sequence[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """1 where an example has a label, else 0, in the model's order, `(n_examples, n_labels)` both."""

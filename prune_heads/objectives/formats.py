@@ -6,6 +6,7 @@ Nothing here trusts a file: pyarrow's reader of JSON, for one, ends the process 
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -21,13 +22,9 @@ Reader = Callable[[Path, Table, Sequence[str]], None]
 def read_file(
     path: Path, wanted: Mapping[str, str], more: Mapping[str, Reader], *, skip_invalid: bool = False
 ) -> Table:
-    """A file's rows, in file order; the columns that are wanted are there.
+    """The rows of a file, in its order, or of a folder, which the reader of an empty ending reads.
 
-    Args:
-        path: A file, or a folder where `more` reads one.
-        wanted: Name of a column -> the option that names another.
-        more: Readers beside `READERS`; an empty ending is for a folder.
-        skip_invalid: Leave out rows that are at fault.
+    `wanted` says of each column which option names another, for messages.
 
     Raises:
         DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless
@@ -46,9 +43,9 @@ def read_file(
     return table
 
 
-def text_at(path: Path) -> str:
-    """The content of a file in UTF-8; `DataError` where it is in another encoding."""
-    return text_of(read_bytes(path, path.name, DataError), path.name, DataError)
+def text_at(path: Path, name: str = "") -> str:
+    """The content of a file in UTF-8; `DataError` where it is in another encoding, which calls it by the name."""
+    return text_of(read_bytes(path, name or path.name, DataError), name or path.name, DataError)
 
 
 def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str = ",;\t") -> None:
@@ -69,10 +66,6 @@ def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str =
                 table.fault(f"{place}: {len(names)} fields must be there ({', '.join(names)}), got {len(fields)}")
     finally:
         csv.field_size_limit(limit)
-
-
-def _read_tsv(path: Path, table: Table, wanted: Sequence[str]) -> None:
-    _read_csv(path, table, wanted, "\t")
 
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
@@ -138,7 +131,7 @@ def read_text(path: Path, table: Table, wanted: Sequence[str]) -> None:
 
 READERS: Mapping[str, Reader] = {
     ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".tsv": partial(_read_csv, delimiters="\t"),
     ".jsonl": read_json,
     ".json": read_json,
     ".parquet": _read_parquet,

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import DataError, TaskError, first_line
 from prune_heads.objectives import TaskSpec
-from prune_heads.objectives.batches import Batches, Fixed, Side
+from prune_heads.objectives.batches import Batches, Field, Side
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.objectives.formats import READERS, Reader
 from prune_heads.objectives.rows import Split, Table
@@ -33,11 +33,7 @@ ENDINGS = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".
 
 
 def require_pillow() -> None:
-    """Refuse, before any work, where images cannot be read.
-
-    Raises:
-        TaskError: Naming what to install.
-    """
+    """Refuse, before any work, where images cannot be read; `TaskError` names what to install."""
     if importlib.util.find_spec("PIL") is None:
         raise TaskError("images need Pillow, which is not installed: pip install 'prune-heads[images]'")
 
@@ -53,11 +49,7 @@ class Picture:
 
     @classmethod
     def of(cls, value: object) -> "Picture":
-        """From a path, the content of a file, what `datasets` holds of one, or an image of Pillow.
-
-        Raises:
-            ValueError: With the fault.
-        """
+        """Of a path, the content of a file, what `datasets` holds of one, or an image of Pillow; else `ValueError`."""
         require_pillow()
         from PIL import Image
 
@@ -80,11 +72,7 @@ class Picture:
         return cls(value, hashlib.sha256(content).hexdigest())
 
     def decoded(self) -> "Image":
-        """In RGB and upright, as transformers reads it.
-
-        Raises:
-            ValueError: If the file is damaged, or gone.
-        """
+        """In RGB and upright, as transformers reads it; `ValueError` if the file is damaged, or gone."""
         from PIL import Image, ImageOps
 
         try:
@@ -105,10 +93,9 @@ def _said(source: Path | bytes, error: Exception) -> str:
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """A `Field`: images of one shape, decoded when their batch is made."""
+class Pixels(Field):
+    """Images of one shape, `Picture` each, decoded when their batch is made."""
 
-    pictures: Sequence[Picture]
     processor: Any
     """The checkpoint's image processor: sizes, crops and scales."""
     dtype: torch.dtype
@@ -116,21 +103,12 @@ class Pixels:
     source: str
     """Of the images, for messages."""
 
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Nothing that is padded."""
-        return np.zeros(len(self.pictures), dtype=np.int64)
-
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
-        """`(len(rows), channels, height, width)`.
-
-        Raises:
-            DataError: If an image is damaged, or they do not come out in one size.
-        """
+        """`(len(rows), channels, height, width)`; `DataError` if an image is damaged, or they differ in size."""
         images = []
         for row in rows:
             try:
-                images.append(self.pictures[row].decoded())
+                images.append(self.values[row].decoded())
             except ValueError as fault:
                 raise DataError(f"{self.source}: example {row + 1}: {fault}") from fault
         try:
@@ -144,14 +122,22 @@ class Pixels:
 
     def arrays(self) -> Iterator[NDArray[Any]]:
         """The files' hashes: with the processor's settings, which the objective keeps, they decide the pixels."""
-        hashes = b"".join(bytes.fromhex(picture.fingerprint) for picture in self.pictures)
+        hashes = b"".join(bytes.fromhex(picture.fingerprint) for picture in self.values)
         yield np.frombuffer(hashes, dtype=np.uint8).reshape(-1, 32)
 
 
 def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
     """A folder of classes, or a data set as `save_to_disk` of `datasets` writes it."""
-    if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        return _read_saved(path, table, wanted)
+    if (path / "dataset_dict.json").is_file():
+        splits = ", ".join(f"{path.name}/{each.name}" for each in sorted(path.iterdir()) if each.is_dir())
+        raise DataError(f"{path.name}: one split of the data set must be named ({splits}), got all of them")
+    if (path / "state.json").is_file():
+        import datasets  # takes a second
+
+        try:
+            return table.add_dataset(datasets.load_from_disk(str(path)), wanted, f"{path.name} example")
+        except Exception as error:  # damaged files raise errors of any class
+            raise DataError(f"{path.name}: the data set cannot be read: {first_line(error)}") from error
     classes = [each for each in sorted(path.iterdir()) if each.is_dir() and not each.name.startswith(".")]
     table.names = ["image", "label"]
     for folder in classes:
@@ -166,18 +152,6 @@ def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
             f"({path.name}/cat/1.jpg), or be what save_to_disk of datasets writes; got {there}, without images "
             f"({', '.join(sorted(ENDINGS))})"
         )
-
-
-def _read_saved(path: Path, table: Table, wanted: Sequence[str]) -> None:
-    import datasets
-
-    if (path / "dataset_dict.json").is_file():
-        splits = ", ".join(f"{path.name}/{each.name}" for each in sorted(path.iterdir()) if each.is_dir())
-        raise DataError(f"{path.name}: one split of the data set must be named ({splits}), got all of them")
-    try:
-        table.add_dataset(datasets.load_from_disk(str(path)), wanted, f"{path.name} example")
-    except Exception as error:  # damaged files raise errors of any class
-        raise DataError(f"{path.name}: the data set cannot be read: {first_line(error)}") from error
 
 
 def _beside(read: Reader) -> Reader:
@@ -236,7 +210,7 @@ class ImageClassification(SingleLabel):
         """A row an image; `tokenizer` is the image processor."""
         targets, references = self.truth(split.columns["label"])
         pixels = Pixels(split.columns["image"], tokenizer, self.dtype, split.source)
-        return Batches(self, {"pixel_values": pixels}, Fixed(targets), references, batch_size)
+        return Batches(self, {"pixel_values": pixels}, Field(targets), references, batch_size)
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """The image processor; one of torchvision gives other pixels than one of Pillow, and has another class."""

@@ -1,29 +1,32 @@
-"""Language models of texts: the log-likelihood of the tokens that an example predicts, the next or hidden ones."""
+"""Language models: the log-likelihood of next, hidden or target tokens; and translations, compared by BLEU."""
 # ruff: noqa: D102 -- `Objective` says what each method gives
 
 import hashlib
 import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head, language_model_head
-from prune_heads.checkpoints.head import LANGUAGE_MODELS, vocabulary_size
+from prune_heads.checkpoints.head import LANGUAGE_MODELS, how_it_writes, translate, vocabulary_size
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.modes import logits_of
 from prune_heads.objectives import TaskSpec
-from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import read_text
 from prune_heads.objectives.rows import Split
 from prune_heads.objectives.texts import tokenize
+from prune_heads.statistics import N_COUNTS
 
 _SHARE = 0.15
 _MASK, _RANDOM = 0.8, 0.1
@@ -42,6 +45,8 @@ class Likelihood(Objective):
     has_cache: bool = False
     """Whether the model's forward may keep keys and values."""
 
+    compared: ClassVar[int | slice] = 0
+    likely: ClassVar[int | None] = 0
     readers = MappingProxyType({".txt": read_text})
     below_chance = (
         "finding all tokens equally likely",
@@ -66,7 +71,7 @@ class Likelihood(Objective):
 
     def made(self, inputs: dict[str, Ragged], targets: Ragged, batch_size: int, cut: NDArray[np.bool_]) -> Batches:
         """Batches of inputs and what is to be predicted."""
-        counts = np.asarray([np.count_nonzero(targets.row(i) != IGNORED) for i in range(len(targets.sizes))])
+        counts = np.asarray([np.count_nonzero(row != IGNORED) for row in targets])
         # A cache of keys and values is of no use, and would grow when the engine runs a layer again.
         options = {"use_cache": False} if self.has_cache else {}
         return Batches(self, inputs, targets, counts, batch_size, options, n_cut=int(cut.sum()))
@@ -79,32 +84,17 @@ class Likelihood(Objective):
                 f"a language model must give logits for each token; this one gives {tuple(logits.shape)} for "
                 f"{tuple(targets.shape)} tokens, so what it predicts where is not known"
             )
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        return losses.unflatten(0, targets.shape).sum(dim=1)
+        each = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+        return each.view_as(targets).sum(dim=1)
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
         return -self.losses(outputs, batch)[:, None]
-
-    def predictions(self, kept: Kept) -> NDArray[Any]:
-        """`(n_examples,)`: log-likelihoods."""
-        return kept[:, 0]
-
-    def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64] | None:
-        """Of all predicted tokens of the example."""
-        return kept[:, 0].astype(np.float64)
 
     def chance(self, references: NDArray[Any]) -> float | None:
         """Of finding all tokens of the vocabulary equally likely."""
         return -math.log(self.n_choices)
 
-    def measurable(self, batches: Batches) -> NDArray[np.int64]:
-        """A text of which no token is predicted adds 0 to both sums of the metric."""
-        return np.flatnonzero(batches.references)
 
-
-@dataclass(frozen=True)
 class CausalLM(Likelihood):
     """Each token of a text after the first, from those before it."""
 
@@ -115,12 +105,11 @@ class CausalLM(Likelihood):
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """The last token is no input, the first no target."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
-        targets = inputs["input_ids"].cut(slice(1, None), IGNORED)
-        inputs = {name: field.cut(slice(-1), field.fill) for name, field in inputs.items()}
+        targets = Ragged.of([row[1:] for row in inputs["input_ids"]], IGNORED)
+        inputs = {name: Ragged.of([row[:-1] for row in rows], rows.fill) for name, rows in inputs.items()}
         return self.made(inputs, targets, batch_size, cut)
 
 
-@dataclass(frozen=True)
 class MaskedLM(Likelihood):
     """Tokens of a text that are hidden: those of BERT's own training, see `masked`."""
 
@@ -131,7 +120,7 @@ class MaskedLM(Likelihood):
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
         ids = inputs["input_ids"]
-        rows = [masked(ids.row(i), tokenizer) for i in range(len(ids.sizes))]
+        rows = [masked(row, tokenizer) for row in ids]
         inputs["input_ids"] = Ragged.of([given for given, _ in rows], ids.fill)
         return self.made(inputs, Ragged.of([targets for _, targets in rows], IGNORED), batch_size, cut)
 
@@ -163,3 +152,104 @@ def masked(ids: NDArray[np.int32], tokenizer: Any) -> tuple[NDArray[np.int32], N
     swapped = (drawn >= _MASK) & (drawn < _MASK + _RANDOM)
     given[chosen[swapped]] = others[swapped]
     return given, targets
+
+
+@dataclass(frozen=True)
+class Seq2Seq(Likelihood):
+    """The likelihood of targets by an encoder-decoder."""
+
+    shift: Any = None
+    """The model's method that makes the decoder's inputs of targets; None where its forward does so."""
+    pad: int = 0
+    """What stands in the padding of these."""
+
+    readers = MappingProxyType({})
+    name = "seq2seq"
+    head = LANGUAGE_MODELS["seq2seq"]
+    of_checkpoint = "seq2seq"
+
+    @classmethod
+    def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
+        pad = getattr(checkpoint.model.config, "pad_token_id", None) or 0
+        shift = getattr(checkpoint.model, "prepare_decoder_input_ids_from_labels", None)
+        return super().bind(checkpoint, spec, shift=shift, pad=pad, **options)
+
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """A row a pair, source and target cut each."""
+        inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
+        wanted, also_cut = tokenize(split, tokenizer, n_max=n_max, of={"text_target": "text_pair"})
+        targets = replace(wanted["input_ids"], fill=IGNORED)
+        decoded = {"labels": targets} if self.shift is None else {"decoder_input_ids": self.shifted(targets)}
+        return self.made(inputs | decoded, targets, batch_size, cut | also_cut)
+
+    @torch.no_grad()
+    def shifted(self, targets: Ragged) -> Ragged:
+        """Targets one place to the right, as the model itself shifts them in training: what the decoder is given."""
+        device = self.shift.__self__.device
+        rows = (torch.from_numpy(row.astype(np.int64))[None].to(device) for row in targets)
+        return Ragged.of([self.shift(row)[0].cpu().numpy() for row in rows], self.pad)
+
+
+@dataclass(frozen=True)
+class Translation(Seq2Seq):
+    """Kept are the counts of n-grams that BLEU is made of; the loss is that of training, minus the log-likelihood."""
+
+    beams: int = 1
+    """Hypotheses that are kept at every token; 1 is greedy."""
+    n_max: int = 0
+    """Tokens of a translation, at most."""
+    tokenizer: Any = None
+
+    compared = slice(None)
+    likely = None
+    name = "translation"
+    generates = True
+    options = frozenset({"beams"})
+
+    def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
+        """As `Seq2Seq`, with the targets as texts beside: BLEU compares words, not tokens."""
+        made = super().batches(split, tokenizer, batch_size=batch_size, n_max=n_max)
+        writes = replace(self, n_max=n_max, tokenizer=tokenizer)
+        return replace(made, objective=writes, beside={"texts": split.columns["text_pair"]})
+
+    def kept(self, model: nn.Module, batch: Batch) -> Tensor:
+        """`(batch, N_COUNTS)`: the counts of what the model writes."""
+        texts = translate(model, self.tokenizer, batch.inputs, beams=self.beams, n_max=self.n_max)
+        return torch.from_numpy(bleu_counts(texts, batch.beside["texts"]))
+
+    def chance(self, references: NDArray[Any]) -> None:
+        """Nobody writes by chance."""
+        return None
+
+    def settings(self, model: nn.Module) -> dict[str, Any]:
+        """How it writes, the checkpoint's own defaults among it."""
+        return {"beams": self.beams, "n_max": self.n_max, "defaults": how_it_writes(model)}
+
+    def about(self, n_max: int) -> dict[str, Any]:
+        """How it writes and is compared."""
+        return {"translation": {"signature": bleu_signature(), "beams": self.beams, "max_tokens": n_max}}
+
+
+def bleu_counts(translations: Sequence[str], references: Sequence[str]) -> NDArray[np.float32]:
+    """What BLEU needs to know of each translation, `(n_examples, N_COUNTS)`, with sacrebleu's own tokenizer 13a.
+
+    BLEU of any set of translations is a function of the sums of these counts, so a bootstrap needs no texts.
+    sacrebleu: Post, 2018, https://arxiv.org/abs/1804.08771
+    """
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(effective_order=True)  # as it wants to be asked for single sentences; the counts are the same
+    counts = np.empty((len(translations), N_COUNTS), dtype=np.float32)
+    for row, translation, reference in zip(counts, translations, references, strict=True):
+        score = metric.sentence_score(translation, [reference])
+        row[:] = (*score.counts, *score.totals, score.sys_len, score.ref_len)
+    return counts
+
+
+def bleu_signature() -> str:
+    """What decides a BLEU beside the texts, as sacrebleu writes it: tokenizer, smoothing, version."""
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU()
+    metric.corpus_score(["a"], [["a"]])  # it says how many references there are once it has seen some
+    return str(metric.get_signature())

@@ -1,67 +1,22 @@
 """The batches of a DataLoader, as they come: nothing is tokenised, sorted or padded anew."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from prune_heads.errors import DataError
 from prune_heads.modes import evaluating, logits_of
 from prune_heads.objectives import OBJECTIVES
 from prune_heads.objectives.base import Objective
-from prune_heads.objectives.batches import Batch, Batches, Fixed, Side
+from prune_heads.objectives.batches import Batches, Field, Given
 
 
-@dataclass(frozen=True)
-class Given:
-    """A `Field` in pieces, with the padding that they have."""
-
-    parts: tuple[Tensor, ...]
-    """`(rows, ...)` each."""
-    sizes: NDArray[np.int64]
-    """`(n_rows,)`: positions of each row, padding not counted."""
-
-    @cached_property
-    def _edges(self) -> NDArray[np.int64]:
-        return np.cumsum([0, *map(len, self.parts)])
-
-    def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
-        """A piece as it is; other rows with zeros behind the shorter ones."""
-        part = int(self._edges.searchsorted(rows[0], "right")) - 1
-        if np.array_equal(rows, np.arange(self._edges[part], self._edges[part + 1])):
-            return self.parts[part]
-        places = self._edges.searchsorted(rows, "right") - 1
-        found = [self.parts[p][i - self._edges[p]] for p, i in zip(places, rows, strict=True)]
-        return pad_sequence(found, batch_first=True) if found[0].ndim else torch.stack(found)
-
-    def arrays(self) -> Iterator[NDArray[Any]]:
-        """With the padding, for it is not known which it is."""
-        return (part.numpy() for part in self.parts)
-
-
-@dataclass(frozen=True)
-class LoadedBatches(Batches):
-    """Batches that somebody else has made, in their order."""
-
-    edges: tuple[int, ...] = ()
-    """Batch i has the examples `edges[i]` to `edges[i + 1]`."""
-
-    def __len__(self) -> int:
-        return len(self.edges) - 1
-
-    def numbered(self, steps: Iterable[int]) -> Iterator[Batch]:
-        """Some of the batches, by their places in the DataLoader's order, from 0."""
-        return (self.batch(np.arange(self.edges[step], self.edges[step + 1])) for step in steps)
-
-
-def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> LoadedBatches:
+def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> Batches:
     """Read a DataLoader once, to its end.
 
     Args:
@@ -81,10 +36,8 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
     for number, given in enumerate(loader, 1):
         try:
             made, wanted = _parts(given, first)
-            if labels and wanted.shape[1:] != labels[0].shape[1:]:
-                raise ValueError(f"labels must be a row an example, as in the first batch, got {tuple(wanted.shape)}")
-            if inputs and made.keys() != inputs[0].keys():
-                raise ValueError(f"the inputs must be those of the first batch, got {', '.join(made)}")
+            if labels and (wanted.shape[1:] != labels[0].shape[1:] or made.keys() != inputs[0].keys()):
+                raise ValueError(f"it differs from the first: {', '.join(made)}, and labels {tuple(wanted.shape)}")
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "
@@ -95,10 +48,10 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
     if not labels:
         raise DataError("the DataLoader must give a batch; got none. One that was a generator can be read once only")
     truth, sizes = torch.cat(labels).numpy(), np.concatenate([_lengths(part) for part in inputs])
-    return LoadedBatches(
+    return Batches(
         objective or _objective(model, inputs[0], labels[0]),
-        {name: Given(tuple(part[name] for part in inputs), sizes) for name in inputs[0]},
-        Fixed(truth),
+        {name: Given([row for part in inputs for row in part[name]], sizes) for name in inputs[0]},
+        Field(truth),
         truth,
         max(map(len, labels)),
         edges=tuple(np.cumsum([0, *map(len, labels)]).tolist()),

@@ -21,14 +21,22 @@ from torch import Tensor, nn
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
 from prune_heads.objectives import TaskSpec
-from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import read_json, text_at
 from prune_heads.objectives.rows import Split, Table, text
-from prune_heads.objectives.texts import fill
-from prune_heads.objectives.windows import END, LONGEST_ANSWER, START, best_spans, context_of, targets_of, windows_of
+from prune_heads.objectives.texts import (
+    END,
+    LONGEST_ANSWER,
+    START,
+    best_spans,
+    context_of,
+    fill,
+    targets_of,
+    windows_of,
+)
 from prune_heads.reading import json_of
-from prune_heads.statistics.metrics import Metric, mean_of
+from prune_heads.statistics.metrics import mean_of
 from prune_heads.visible import brief
 
 _FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
@@ -63,11 +71,9 @@ def _f1(given: list[str], right: list[str]) -> float:
     return 2 * common / (len(given) + len(right))
 
 
-_METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        "exact_match": mean_of("exact_match", lambda made, true: made[:, 0].astype(float), is_share=True, width=2),
-        "f1": mean_of("f1", lambda made, true: made[:, 1].astype(float), width=2),
-    }
+_METRICS = (
+    mean_of("exact_match", lambda made, references: made[:, 0].astype(float), is_share=True, width=2),
+    mean_of("f1", lambda made, references: made[:, 1].astype(float), width=2),
 )
 
 
@@ -116,11 +122,13 @@ class QuestionAnswering(Objective):
         cure="Fine-tune it on question answering first, or name one that is",
     )
     inputs = ("question", "context")
+    compared = slice(2)
+    likely = 2
     readers = MappingProxyType({".json": read_squad})
     reads = ("start_logits", "end_logits")
     chooses = True
     options = frozenset({"doc_stride"})
-    own_metrics = _METRICS
+    own_metrics = MappingProxyType({metric.name: metric for metric in _METRICS})
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
@@ -160,11 +168,7 @@ class QuestionAnswering(Objective):
         return cls(spec.metric, doc_stride=options.get("doc_stride"))
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
-        """A row a window: the question, and a part of the context.
-
-        Raises:
-            DataError: If a question leaves no room for its context, or an answer has no token.
-        """
+        """A row a window: the question, and a part of the context."""
         answers = split.columns["label"]
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
         none_ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
@@ -212,14 +216,6 @@ class QuestionAnswering(Objective):
         scores = [exact_and_f1(*each) for each in zip(answers, batch.beside["answers"], strict=True)]
         likelihood = -self.losses(outputs, batch)[:, None]
         return torch.cat([likelihood.new_tensor(scores), likelihood], dim=1)
-
-    def predictions(self, kept: Kept) -> NDArray[Any]:
-        """`(n_examples, 2)`: exact match and F1."""
-        return kept[:, :2]
-
-    def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64]:
-        """See the class."""
-        return kept[:, 2].astype(np.float64)
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """How contexts are cut, and which spans are answers."""

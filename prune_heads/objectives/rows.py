@@ -49,7 +49,7 @@ class Table:
     def add_dataset(self, data: "datasets.Dataset", wanted: Sequence[str], place: str) -> None:
         """All rows of a data set as it stores them, so that images are not decoded; `place` goes before a number."""
         self.names = data.column_names
-        rows = data.select_columns([name for name in wanted if name in self.names]).to_list()
+        rows = data.select_columns([name for name in dict.fromkeys(wanted) if name in self.names]).to_list()
         self.rows, self.places = rows, [f"{place} {i}" for i in range(1, len(rows) + 1)]
         self.classes = class_names(data.features)
 
@@ -58,21 +58,13 @@ class Table:
         return [named(row.get(column), self.classes.get(column)) for row in self.rows]
 
     def fault(self, said: str) -> None:
-        """A row that is none.
-
-        Raises:
-            DataError: Unless it may be left out.
-        """
+        """What is wrong with a row: `DataError`, unless it may be left out."""
         if self.left_out is None:
             raise DataError(said)
         self.left_out.append(said)
 
     def require(self, name: str, cure: str) -> None:
-        """Refuse a table without a column.
-
-        Raises:
-            DataError: Unless it is there once.
-        """
+        """A column must be there once, else `DataError` with the cure."""
         if self.names.count(name) != 1:
             there = ", ".join(self.names[:20]) or "none"
             raise DataError(f"{self.source}: the column {name} must be there once, got the columns {there}; {cure}")

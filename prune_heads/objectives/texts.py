@@ -1,18 +1,27 @@
-"""Texts and pairs of texts, tokenised once and held as flat arrays."""
+"""Texts, pairs and lists of words as tokens; and questions with their contexts, in windows, with what is right."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from tokenizers import Encoding
+from torch import Tensor
+from torch.nn import functional
 
 from prune_heads.errors import CheckpointError
-from prune_heads.objectives.batches import Ragged
+from prune_heads.objectives.batches import IGNORED, Ragged
 from prune_heads.objectives.rows import Split
+from prune_heads.visible import brief
 
 CHUNK = 1000
 """Texts that are given to a tokeniser at once."""
+CONTEXT, START, END, NONE = 1, 2, 4, 8
+"""Bits of a target: a token of the context; the first and the last of the answer; the one that stands for none."""
+LONGEST_ANSWER = 30
+"""Tokens of an answer, at most: the default of BERT's `run_squad.py` and of transformers' `run_qa.py`."""
 
 
 def tokenize(
@@ -69,9 +78,81 @@ def _glues(tokenizer: Any) -> bool:
             "the tokenizer must say of which word each token is, as fast tokenizers do; this one is a "
             f"{type(tokenizer).__name__}. Save it with its tokenizer.json"
         )
-    words = {"is_split_into_words": True, "add_special_tokens": False}
-    text, apart, spaced = (
-        tokenizer("a a", add_special_tokens=False)["input_ids"],
-        *(tokenizer([["a", second]], **words)["input_ids"][0] for second in ("a", " a")),
+    forms = ("a a", ["a", " a"], ["a", "a"])
+    text, spaced, apart = (
+        tokenizer(form, is_split_into_words=form != "a a", add_special_tokens=False)["input_ids"] for form in forms
     )
     return bool(text == spaced != apart)
+
+
+def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: int) -> list[Encoding]:
+    """The question with each part of its context; `ValueError` if the question leaves no room."""
+    (whole,) = tokenizer([question], [context], verbose=False).encodings
+    if len(whole) <= n_max:
+        return [whole]
+    room = n_max - len(whole) + whole.sequence_ids.count(1)
+    if room < 1:
+        raise ValueError(
+            f"the question must leave room for the context in {n_max} tokens (--max-length), got one that takes "
+            f"{n_max - room} with the special tokens. Raise --max-length, or leave it out"
+        )
+    cut = {"truncation": "only_second", "max_length": n_max, "stride": min(stride, room // 2)}
+    found: list[Encoding] = tokenizer([question], [context], return_overflowing_tokens=True, **cut).encodings
+    return found
+
+
+def context_of(window: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tokens of the context, `(n,)`, and where each begins and ends in it, `(n, 2)`."""
+    places = np.asarray([i for i, of in enumerate(window.sequence_ids) if of == 1], dtype=np.int64)
+    return places, np.asarray([window.offsets[i] for i in places], dtype=np.int64).reshape(-1, 2)
+
+
+def targets_of(
+    windows: Sequence[Encoding], none_ids: Sequence[int | None], answer: Mapping[str, Any]
+) -> list[NDArray[np.int32]]:
+    """What is right in each window, in bits a token; `ValueError` if no token is of the answer."""
+    marked, spans = [np.zeros(len(window), dtype=np.int32) for window in windows], []
+    for window, bits in zip(windows, marked, strict=True):
+        places, offsets = context_of(window)
+        bits[places] = CONTEXT
+        none = next((window.ids.index(each) for each in none_ids if each in window.ids), 0)
+        bits[none] |= NONE if answer["text"] else NONE | START | END
+        spans.append((places, offsets))
+    if not answer["text"]:
+        return marked
+    begin = answer["answer_start"][0]
+    end = begin + len(answer["text"][0])
+    inside = [(offsets[:, 0] < end) & (offsets[:, 1] > begin) for _, offsets in spans]
+    within = np.concatenate([offsets[there] for (_, offsets), there in zip(spans, inside, strict=True)])
+    if not len(within):
+        raise ValueError(
+            f"the answer must have a token, got {brief(answer['text'][0])}, of which the tokenizer has none"
+        )
+    begin, end = within[:, 0].min(), within[:, 1].max()  # a token may be more than the answer
+    ends = []
+    for (places, offsets), there in zip(spans, inside, strict=True):
+        starts, stops = places[there & (offsets[:, 0] == begin)], places[there & (offsets[:, 1] == end)]
+        ends.append((starts[:1], stops[-1:]))
+    whole = [len(starts) and len(stops) for starts, stops in ends]
+    for bits, (starts, stops), is_whole in zip(marked, ends, whole, strict=True):
+        # An answer may be longer than what windows share; then its start and its end are in different ones.
+        if is_whole or not any(whole):
+            bits[starts] |= START
+            bits[stops] |= END
+    return marked
+
+
+def best_spans(starts: Tensor, ends: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best span of each row, of all that have at most `LONGEST_ANSWER` tokens.
+
+    Returns:
+        Its first and last token, counted among those of the context, its score, and that of no answer; `(rows,)` each.
+    """
+    there = targets != IGNORED
+    inside = there & (targets & CONTEXT > 0)
+    opens, closes = (each.masked_fill(~inside, -torch.inf) for each in (starts, ends))
+    closes = functional.pad(closes, (0, LONGEST_ANSWER - 1), value=-torch.inf).unfold(1, LONGEST_ANSWER, 1)
+    best, place = (opens[:, :, None] + closes).flatten(1).max(dim=1)
+    first = place // LONGEST_ANSWER - inside.int().argmax(dim=1)
+    none = torch.where(there & (targets & NONE > 0), starts + ends, -torch.inf).amax(dim=1)
+    return first, first + place % LONGEST_ANSWER, best, none

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -18,7 +19,7 @@ from torch.nn import functional
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.modes import logits_of
 from prune_heads.objectives import TaskSpec
-from prune_heads.objectives.base import Kept, Objective
+from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import text_at
 from prune_heads.objectives.labels import match_labels
@@ -70,20 +71,14 @@ def boundaries(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
         `(n_tags,)`: the number of the tag's type.
     """
     parts = [(tag[0], tag[1:].split("-", maxsplit=1)[-1] or "_") for tag in tags]
-    closed = ("BB", "BS", "BO", "IB", "IS", "IO")
+    after = [*parts, ("O", "_")]
     begins = [
-        [
-            tag in "BS" or before + tag in ("EE", "EI", "SE", "SI", "OE", "OI") or (tag not in "O." and old != kind)
-            for tag, kind in parts
-        ]
-        for before, old in [*parts, ("O", "")]
+        [tag in "BS" or (old in "ESO" and tag in "EI") or (tag not in "O." and was != kind) for tag, kind in parts]
+        for old, was in [*parts, ("O", "")]
     ]
     ends = [
-        [
-            before in "ES" or before + tag in closed or (before not in "O." and old != kind)
-            for tag, kind in [*parts, ("O", "_")]
-        ]
-        for before, old in parts
+        [old in "ES" or (old in "BI" and tag in "BSO") or (old not in "O." and was != kind) for tag, kind in after]
+        for old, was in parts
     ]
     kinds = sorted({kind for _, kind in parts})
     return torch.tensor(begins), torch.tensor(ends), torch.tensor([kinds.index(kind) for _, kind in parts])
@@ -119,25 +114,23 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
     Raises:
         DataError: If a line has more or fewer columns than the first, unless its sentence may be left out.
     """
-    sentence: list[list[str]] = []
-    separator, start, fault, last = "", 0, "", 0
-    for number, line in enumerate([*text_at(path).split("\n"), ""], 1):
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            if fault:
-                table.fault(fault)
-            elif sentence:
-                columns = {str(i): list(words) for i, words in enumerate(zip(*sentence, strict=True), 1)}
-                table.add(f"{path.name} line {start}", columns | {"tokens": columns["1"], "tags": columns[str(last)]})
-            sentence, fault = [], ""
+    separator, n = "", 0
+    numbered = enumerate(text_at(path).split("\n"), 1)
+    for is_between, lines in groupby(numbered, lambda line: not line[1].strip() or line[1].startswith("-DOCSTART-")):
+        if is_between:
             continue
-        separator = separator or (r"\t" if "\t" in line else "[ \t]+")
-        words = re.split(separator, line.removesuffix("\r").strip(" "))
-        last = last or len(words)
-        if len(words) != last and not fault:
-            fault = f"{path.name} line {number}: {last} columns must be there, as before, got {len(words)}"
-        start = start if sentence else number
-        sentence.append(words)
-    table.names = [*map(str, range(1, last + 1)), "tokens", *(["tags"] if last != 1 else [])]
+        words = []
+        for number, line in lines:
+            separator = separator or (r"\t" if "\t" in line else "[ \t]+")
+            words.append((number, re.split(separator, line.removesuffix("\r").strip(" "))))
+        n = n or len(words[0][1])
+        if faults := [(number, len(each)) for number, each in words if len(each) != n]:
+            table.fault(f"{path.name} line {faults[0][0]}: {n} columns must be there, as before, got {faults[0][1]}")
+            continue
+        columns = list(map(list, zip(*(each for _, each in words), strict=True)))
+        by_number = dict(zip(map(str, range(1, n + 1)), columns, strict=True))
+        table.add(f"{path.name} line {words[0][0]}", {**by_number, "tokens": columns[0], "tags": columns[-1]})
+    table.names = [*map(str, range(1, n + 1)), "tokens", *(["tags"] if n != 1 else [])]
 
 
 @dataclass(frozen=True)
@@ -157,6 +150,8 @@ class TokenClassification(Objective):
     name = "token-classification"
     head = Head("AutoModelForTokenClassification", "token classification head")
     inputs = ("tokens",)
+    compared = slice(N_COUNTS)
+    likely = N_COUNTS
     chooses = True
     trains = True
     options = frozenset({"label_order"})
@@ -185,9 +180,9 @@ class TokenClassification(Objective):
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
         """Match the labels by name, of which the task may have some; see `match_labels`."""
         id2label = checkpoint.model.config.id2label
-        index, note = match_labels(spec, id2label, label_order=options.get("label_order"), some=True)
+        model_index, note = match_labels(spec, id2label, label_order=options.get("label_order"), some=True)
         tags = [str(id2label[i]) for i in sorted(id2label)]
-        for label, i in zip(spec.labels or (), index, strict=True):
+        for label, i in zip(spec.labels or (), model_index, strict=True):
             tags[i] = label
         notes = [note] if note else []
         if others := [tag for tag in tags if not re.fullmatch("[BIES]-.+|[BIESO]", tag)]:
@@ -195,15 +190,14 @@ class TokenClassification(Objective):
                 f"{len(others)} of {len(tags)} labels are no tags of entities (B-, I-, E-, S- and a type, or O), such "
                 f"as {others[0]}: entity_f1 counts runs of them as seqeval does; or take --metric token_accuracy"
             )
-        return cls(spec.metric, "; ".join(notes) or None, tuple(tags), index)
+        return cls(spec.metric, "; ".join(notes) or None, tuple(tags), model_index)
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """A row a list of words."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "tokens"}, words=True)
-        word, of_task = inputs.pop("word_ids"), np.asarray(self.model_index)
+        of_task = np.asarray(self.model_index)
         targets, counts = [], []
-        for i, labels in enumerate(split.columns["label"]):
-            places = word.row(i)  # the word of each token, -1 for none
+        for places, labels in zip(inputs.pop("word_ids"), split.columns["label"], strict=True):  # -1: of no word
             is_first = (places >= 0) & (places != np.concatenate([[-1], places[:-1]]))
             targets.append(np.where(is_first, of_task[labels][places], IGNORED).astype(np.int32))
             true = torch.from_numpy(targets[-1][is_first].astype(np.int64))
@@ -224,20 +218,6 @@ class TokenClassification(Objective):
         each = torch.stack([made == true, torch.ones_like(same), same, also_ends, ends], dim=1).float()
         counts = each.new_zeros(len(batch.targets), N_COUNTS).index_add(0, rows, each)
         return torch.cat([counts, -self.losses(outputs, batch)[:, None]], dim=1)
-
-    def predictions(self, kept: Kept) -> NDArray[Any]:
-        """`(n_examples, N_COUNTS)`: the counts."""
-        return kept[:, :N_COUNTS]
-
-    def log_likelihood(self, kept: Kept, references: NDArray[Any]) -> NDArray[np.float64]:
-        """Of all the labels of the example."""
-        return kept[:, N_COUNTS].astype(np.float64)
-
-    def measurable(self, batches: Batches) -> NDArray[np.int64] | None:
-        """Examples of which a word has a token."""
-        targets = batches.targets
-        assert isinstance(targets, Ragged)
-        return np.asarray([i for i in range(batches.n_examples) if (targets.row(i) != IGNORED).any()], dtype=np.int64)
 
     def settings(self, model: Any) -> dict[str, Any]:
         """Entities depend on how the labels are called."""

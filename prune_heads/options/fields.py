@@ -4,11 +4,9 @@ The command line makes its options from the fields, a file of options or a sweep
 dataclass, and a record holds its `configuration()`.
 """
 
-import difflib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from enum import Enum
 from functools import cache
 from math import isnan
 from pathlib import Path
@@ -97,7 +95,6 @@ class Opt:
         return tuple(dict.fromkeys(map(self._one, word)))
 
     def _one(self, word: Any) -> Any:
-        word = word.value if isinstance(word, Enum) else word
         if not isinstance(word, _TAKES.get(self.kind, self.kind)) or (isinstance(word, bool) and self.kind is not bool):
             raise OptionError(f"must be {_NAMES[self.kind]}; got {json.dumps(word, default=str)}")
         if self.choices and word not in self.choices:
@@ -169,16 +166,6 @@ def _options_of(group: Any) -> Mapping[str, Opt]:
 
 options_of: Callable[[Any], Mapping[str, Opt]] = cache(_options_of)
 """The options of a group by name, in the order of its fields."""
-
-
-def unknown(keys: Collection[str], known: Collection[str]) -> list[str]:
-    """For each key that names no option: that it does not, and the option that it may mean."""
-    faults = []
-    for key in keys:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            faults.append(f"there is no option {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-    return faults
 
 
 def names(text: str) -> tuple[str, ...]:

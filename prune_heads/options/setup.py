@@ -43,24 +43,16 @@ def _model_name(group: Any) -> str:
 _model = partial(option, is_path=_folder_or_name, shown=_model_name)
 
 
-def task_word(value: str) -> str:
-    """The name of a task that is built in, or a TOML file.
-
-    Raises:
-        OptionError: Naming those that there are.
-    """
+def _task_word(value: str) -> str:
+    """The name of a task that is built in, or a TOML file."""
     if task_name(value) in TASKS or value.endswith(".toml"):
         return task_name(value)
     hint = f". Did you mean {nearest(value)}?" if nearest(value) else ""
     raise OptionError(f"must be one of {', '.join(TASKS)}, or a .toml file; got {value!r}{hint}")
 
 
-def store_place(value: str) -> str:
-    """What `--store` names: a URL that can be opened, or the absolute path of a folder.
-
-    Raises:
-        StoreError: If it is a URL of no known kind, or the package for its kind is not installed.
-    """
+def _store_place(value: str) -> str:
+    """What `--store` names: a URL that can be opened (or `StoreError`), or the absolute path of a folder."""
     from prune_heads.store import objects_at
 
     return objects_at(value).place
@@ -71,7 +63,7 @@ _store = partial(
     "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
     "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)",
     is_path=lambda text, folder: "://" not in text,
-    read=store_place,
+    read=_store_place,
     metavar="PLACE",
 )
 
@@ -84,8 +76,8 @@ class Place(Group):
 
 
 @dataclass(frozen=True)
-class NamedModel(Group):
-    """A model alone."""
+class WrittenModel(Group):
+    """A model alone, in a precision."""
 
     model: str = _model(
         "A checkpoint folder, with or without removed heads; a model on the hub; or 'mini', the built-in checkpoint.",
@@ -95,14 +87,8 @@ class NamedModel(Group):
         "The task of the built-in checkpoint 'mini'; or lm or seq2seq for a language model.",
         DEFAULT_TASK,
         reach="content",
-        read=task_word,
+        read=_task_word,
     )
-
-
-@dataclass(frozen=True)
-class WrittenModel(NamedModel):
-    """A model that is loaded in a precision."""
-
     dtype: Dtype = _compute("Precision of the weights and the computation; ONNX is always float32.", "float32")
     trust_remote_code: bool = _compute("Run the code that comes with a model on the hub.", False, reach="nothing")
 
@@ -114,7 +100,7 @@ class Setup(WrittenModel):
     task: str = option(
         "Name of a task, see 'prune-heads tasks', or a TOML file that describes one. (default: mini-inference)",
         "",
-        read=task_word,
+        read=_task_word,
         is_path=ending(".toml"),
         shown=lambda of: Path(of.task).name if of.own is None else of.own.name,
     )
@@ -168,11 +154,7 @@ class Setup(WrittenModel):
 
     @cached_property
     def own(self) -> "OwnData | None":
-        """The user's own files, and how to read them.
-
-        Raises:
-            TaskError: If their description is at fault.
-        """
+        """The user's own files, and how to read them; `TaskError` if their description is at fault."""
         given = {"train": self.train_file, "validation": self.validation_file}
         files = {split: file for split, file in given.items() if file is not None}
         if not files:

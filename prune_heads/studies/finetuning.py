@@ -15,7 +15,7 @@ from prune_heads.errors import PruneHeadsError, RunError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
 from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
-from prune_heads.objectives import check_objective, serving
+from prune_heads.objectives import serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, write_files
@@ -39,7 +39,6 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     """
     study = Study("finetune", reporter)
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
-    check_objective(task.spec, setup.objective)
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
         raise TaskError(

@@ -11,7 +11,7 @@ from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_objective, check_options, head_for
+from prune_heads.objectives import check_options, head_for, serving
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
@@ -35,7 +35,7 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     options: dict[str, Any] = {"label_order": setup.label_order, "doc_stride": setup.doc_stride}
     options["beams"] = setup.beams if setup.beams != 1 else None
     check_options(task.spec, options)
-    check_objective(task.spec, setup.objective)
+    serving(task.spec, setup.objective)
     classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
     limit_threads(classifier)
     options |= {"batch_size": setup.batch_size, "max_length": setup.max_length}
@@ -110,13 +110,11 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         PruneHeadsError: If a device is asked for that is not there.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, available in there.items() if available)
-    if not there.get(name, False):
-        available = ", ".join(device for device, is_there in there.items() if is_there)
-        raise PruneHeadsError(f"--device must be one that this machine has ({available}); got {name}")
-    return torch.device(name)
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [device for device, is_there in has.items() if is_there]
+    if name not in ("auto", *there):
+        raise PruneHeadsError(f"--device must be one that this machine has ({', '.join(there)}); got {name}")
+    return torch.device(there[0] if name == "auto" else name)
 
 
 def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:

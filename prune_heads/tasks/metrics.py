@@ -13,7 +13,7 @@ import numpy as np
 
 from prune_heads.statistics.metrics import METRICS as VALUES
 from prune_heads.statistics.metrics import N_COUNTS
-from prune_heads.tasks.spec import METRIC_NAMES, REGRESSION_METRICS
+from prune_heads.tasks.spec import METRIC_NAMES
 
 _ABOUT = {
     "accuracy": "Fraction of examples whose label is right (SST-2, MNLI, QNLI, RTE, WNLI).",
@@ -29,7 +29,7 @@ _ABOUT = {
 
 def _class_of(metric: str, about: str) -> type[evaluate.Metric]:
     """The format is not "numpy": that would round float64 to float32 on the way."""
-    is_score = metric in (*REGRESSION_METRICS, "log_likelihood", "bleu")
+    is_score = metric in ("pearson", "log_likelihood", "bleu")
     value = datasets.Value("float64" if is_score else "int64")
     predicted = datasets.List(value, length=N_COUNTS) if metric == "bleu" else value
 

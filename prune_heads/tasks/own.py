@@ -1,18 +1,7 @@
 """One's own data: files with text columns and, unless a language model is to read them, a label column.
 
-They are described by options, or by a small TOML file:
-
-name = "reviews"
-text_columns = ["text"]
-label_column = "label"
-metric = "accuracy"
-labels = ["negative", "positive"]   # optional
-
-[files]                             # relative to this file
-train = "train.csv"
-validation = "validation.csv"
-
-With `task = "lm"` or another kind that `--task` names, what is left out is as that kind has it.
+They are described by options, or by a small TOML file; `guide/data.md` shows one. With `task = "lm"` or another kind
+that `--task` names, what is left out is as that kind has it.
 """
 
 import difflib
@@ -27,7 +16,7 @@ from prune_heads.errors import DataError, TaskError
 from prune_heads.objectives import Row, rows_for
 from prune_heads.objectives.formats import READERS, read_file
 from prune_heads.objectives.rows import Table
-from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, REGRESSION_METRICS, TASKS, TaskSpec
+from prune_heads.tasks.spec import METRIC_NAMES, TASKS, TaskSpec
 from prune_heads.visible import brief
 
 _LONG = 19
@@ -94,7 +83,7 @@ def _faults(own: OwnData) -> Iterator[str]:
     metrics = [each for row in rows for each in row.metrics]
     if own.metric not in metrics:
         yield f"the metric must be one of {', '.join(metrics)}, got {own.metric!r}"
-    if labels is not None and own.metric in REGRESSION_METRICS:
+    if labels is not None and own.metric in metrics and not own.row.classes:
         yield f"labels must not be named for the metric {own.metric}, which is of scores"
     elif labels is not None and len(labels) < 2 and not (labels and rows[0].classes == "many"):
         yield f"at least two labels must be named, got {len(labels)}"
@@ -108,39 +97,32 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list) and all(_is_text(each) or isinstance(each, int) for each in value)
+def _are(value: object, *kinds: type) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(each, kinds) and each != "" for each in value)
 
 
 _KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 _REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("name must be a text", _is_text),
-    "text_columns": (
-        "text_columns must be a list of texts",
-        lambda value: isinstance(value, list) and bool(value) and all(map(_is_text, value)),
-    ),
+    "text_columns": ("text_columns must be a list of texts", lambda value: _are(value, str)),
     "label_column": ("label_column must be a text", _is_text),
     "metric": ("metric must be a text", _is_text),
     "files": (
         "[files] must give one file name a split",
         lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
     ),
-    "labels": ("labels must be a list of texts, whole numbers or booleans", _is_list),
+    "labels": ("labels must be a list of texts, whole numbers or booleans", lambda value: _are(value, str, int)),
     "task": (f"task must be one of {', '.join(_KINDS)}, or be left out", _KINDS.__contains__),
 }
 """Key of the TOML file -> what its value must be, and whether it is."""
 
 
 def read_toml(path: Path) -> OwnData:
-    """Read a description of one's own data.
-
-    Raises:
-        TaskError: The file is missing or no TOML, or something in it is wrong; the message lists every fault.
-    """
+    """Read a description of one's own data; `TaskError` lists every fault of the file."""
     raw = reading.read_toml(path, "the task file", TaskError)
     faults = []
-    for key in raw.keys() - _KEYS.keys():
+    for key in (key for key in raw if key not in _KEYS):
         near = difflib.get_close_matches(key, _KEYS, n=1)
         cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
         faults.append(f"the key {key} is unknown; {cure}")
@@ -152,7 +134,7 @@ def read_toml(path: Path) -> OwnData:
     faults += [f"the key {key} must be there" for key in required if key not in raw]
     refused = () if row.classes else ("labels", "metric") if row.label else ("label_column", "labels", "metric")
     faults += [f"{key} must not be named beside task = {kind!r}" for key in refused if key in raw]
-    if "task" not in raw and metric in METRIC_NAMES and metric not in LABEL_METRICS:
+    if "task" not in raw and metric in METRIC_NAMES and not rows_for("labelled", metric):
         others = {each: rows_for(each)[0] for each in _KINDS if rows_for(each, metric)}
         place = "beside" if any(other.classes for other in others.values()) else "in place of"
         faults.append(f"task = {' or '.join(map(repr, others))} must stand {place} the metric {metric}")
@@ -182,9 +164,9 @@ def spec_of(own: OwnData) -> TaskSpec:
         found = {label for split in own.files for label in _labels_in(own, read_own(own, split))}
         by_value = all(len(label) < _LONG and label.removeprefix("-").isdecimal() for label in found)
         labels = tuple(sorted(found, key=lambda label: (int(label) if by_value else 0, label)))
-        least, most = 1 if own.row.classes == "many" else 2, 2 if own.metric == "f1" else len(labels)
-        if not least <= len(labels) <= most:
-            needed = "two labels" if own.metric == "f1" else f"at least {('one label', 'two labels')[least - 1]}"
+        least, is_f1 = 1 if own.row.classes == "many" else 2, own.metric == "f1"
+        if len(labels) < least or (is_f1 and len(labels) > 2):
+            needed = "two labels" if is_f1 else "at least one label" if least == 1 else "at least two labels"
             files = ", ".join(path.name for path in own.files.values())
             rest = "; rows that are invalid are left out" if own.skip_invalid else ""
             raise DataError(
@@ -194,8 +176,8 @@ def spec_of(own: OwnData) -> TaskSpec:
     return TaskSpec(
         own.name,
         own.text_columns,
-        labels,
         own.metric,
+        labels,
         summary=f"one's own: {', '.join(path.name for path in own.files.values())}",
         kind=own.kind,
         eval_splits=tuple(split for split in own.files if split != "train") or ("validation",),
@@ -214,12 +196,7 @@ def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
 
 
 def read_own(own: OwnData, split: str) -> Table:
-    """Read one split of one's own data.
-
-    Raises:
-        DataError: The file is missing or unreadable, or lacks a column; rows count from 1, a CSV's header and blank
-            lines not counted.
-    """
+    """Read one split of one's own data; `DataError` if its file cannot be read, or lacks a column."""
     wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
     if own.label_column:
         wanted[own.label_column] = "--label-column (label_column in a TOML file)"

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads import mini
 from prune_heads.errors import DataError, TaskError, first_line
 from prune_heads.objectives import rows_for
 from prune_heads.objectives.rows import Split as Split
 from prune_heads.objectives.rows import Table, fingerprint
-from prune_heads.tasks.glue import GLUE, read_tsv
-from prune_heads.tasks.hub import CONFIGURATIONS, read_glue, read_wmt
 from prune_heads.tasks.own import OwnData, read_own, read_toml, spec_of
+from prune_heads.tasks.sources import CONFIGURATIONS, GLUE, read_glue, read_mini, read_tsv, read_wmt
 from prune_heads.tasks.spec import TASKS, TaskSpec, nearest, task_name
 
 if TYPE_CHECKING:
@@ -142,17 +140,10 @@ def load_task(
         if task in CONFIGURATIONS:
             return read_wmt(spec, split, n)
         if task not in GLUE:
-            return _read_mini(spec, split)
+            return read_mini(spec, split)
         return read_glue(spec, split) if data_dir is None else read_tsv(spec, split, data_dir)
 
     return Task(spec, read, spec.splits)
-
-
-def _read_mini(spec: TaskSpec, split: str) -> Table:
-    columns = mini.read(spec.name, split)
-    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-    places = [f"{spec.name} {split} row {i}" for i in range(1, len(rows) + 1)]
-    return Table("mini grammar", list(columns), list(rows), places, classes={"label": spec.labels or ()})
 
 
 def task_of_rows(
@@ -163,19 +154,15 @@ def task_of_rows(
     labels: Sequence[str] | None,
     columns: Mapping[str, str] | None = None,
 ) -> Task:
-    """A task with one split, the rows.
+    """A task with one split, the rows; `DataError` if a column is not there.
 
     Args:
-        data: Rows with `text`, for pairs of texts `text_pair`, and unless texts alone are modelled `label`: a name, an
-            index, or a score.
-        kind: What is measured.
+        data: Rows with the objective's inputs, such as `text` and `text_pair`, and where there are labels `label`: a
+            name, an index, or a score.
+        kind: Of the task.
         metric: Key of `METRIC_NAMES`.
-        labels: Names, in the order of the model's outputs; None for scores and texts. Where the Dataset's own
-            `ClassLabel` names them, indices are of those names.
-        columns: How `text`, `text_pair` and `label` are called in the rows, where they are called otherwise.
-
-    Raises:
-        DataError: A column is not there.
+        labels: Names, in the order of the model's outputs, unless the Dataset has a `ClassLabel`; None for others.
+        columns: How the inputs and `label` are called in the rows, where they are called otherwise.
     """
     import datasets  # with pyarrow, takes a second
 
@@ -205,8 +192,8 @@ def task_of_rows(
     spec = TaskSpec(
         NAME,
         tuple(names[role] for role in texts),
-        None if labels is None else tuple(labels),
         metric,
+        None if labels is None else tuple(labels),
         kind=kind,
         score_split=split,
         eval_splits=(split,),
@@ -218,7 +205,7 @@ def task_of_rows(
 def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:
     """A task of examples that the model is given as they are, of which labels or scores alone are known here."""
     labels = None if values.dtype.kind == "f" else tuple(map(str, range(int(values.max()) + 1)))
-    spec = TaskSpec(NAME, (), labels, metric, score_split=NAME, eval_splits=(NAME,))
+    spec = TaskSpec(NAME, (), metric, labels, score_split=NAME, eval_splits=(NAME,))
     columns = {"text": [""] * len(values), "label": values.tolist()}
     split = Split(NAME, columns, NAME, fingerprint(labels, columns), len(values))
     return Task(spec, lambda split, n: Table(NAME), (NAME,)), split

@@ -80,7 +80,7 @@ def test_every_way_is_exact(position, model_type, layers, attention):
     model, inputs = tiny_model(model_type), tiny_inputs()
     masks = masks_of(model)
     shared = attention and tuple(f"{layers}.{i}.{attention}" for i in range(3))
-    way = Plan(f"{model_type}.embeddings", position, None, shared)
+    way = Plan(position, None, shared)
     got = together(model, inputs, masks, way)
     assert (got - one_at_a_time(model, inputs, masks)).abs().max() <= TOLERANCE
 

@@ -76,7 +76,7 @@ def test_labels_that_do_not_match(labels, said, refused, on_sst2, out, tmp_path)
 def test_label_order(refused, invoke, on_sst2, out, tmp_path):
     folder = save_tiny_checkpoint(tmp_path / "model", ("good", "bad"))
     words = ("evaluate", "--model", folder, *on_sst2[2:], "--label-order")
-    assert "--label-order must name each of negative, positive once" in refused(*words, "good,bad", *out)
+    assert "and each of negative, positive once, got good, bad" in refused(*words, "good,bad", *out)
     one, other = (
         json.loads(invoke(*words, order, "--json").stdout) for order in ("negative,positive", "positive, negative")
     )

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from prune_heads.cli.app import app
-from prune_heads.cli.trial import draws, known
+from prune_heads.cli.sweep import draws, known
 from prune_heads.execution import worker
 from prune_heads.importance import CRITERIA
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest
 
-from prune_heads.objectives.seq2seq import bleu_counts, bleu_signature
+from prune_heads.objectives.likelihood import bleu_counts, bleu_signature
 from prune_heads.statistics import METRICS, N_COUNTS, compare_paired, metric_interval, paired_bootstrap
 
 WORDS = ["the", "cat", "sees", "a", "dog's", "ball,", "don't!", "3.14", "(again)", "now."]

@@ -11,7 +11,7 @@ CLASSES = [spec for spec in TASKS.values() if spec.labels is not None]
 
 
 def own(*labels: str) -> TaskSpec:
-    return TaskSpec("own", ("text",), labels, "accuracy")
+    return TaskSpec("own", ("text",), "accuracy", labels)
 
 
 def style(name: str, which: int) -> str:

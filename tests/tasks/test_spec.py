@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from prune_heads.tasks.glue import GLUE, SPLIT_FILES, label_codes
-from prune_heads.tasks.hub import CONFIGURATIONS
-from prune_heads.tasks.spec import LABEL_METRICS, METRIC_NAMES, MINI, REGRESSION_METRICS, TASKS
+from prune_heads.objectives import rows_for
+from prune_heads.tasks.sources import CONFIGURATIONS, GLUE, file_of, label_codes
+from prune_heads.tasks.spec import METRIC_NAMES, MINI, TASKS
 
 
 def test_the_table_holds_the_glue_tasks_the_mini_tasks_and_those_of_language_models():
@@ -21,8 +21,8 @@ def test_the_table_holds_the_glue_tasks_the_mini_tasks_and_those_of_language_mod
 def test_each_task_is_consistent(spec):
     assert TASKS[spec.name] is spec
     assert spec.metric in METRIC_NAMES
-    assert (spec.labels is None and spec.kind == "labelled") == (spec.metric in REGRESSION_METRICS)
-    assert spec.metric in LABEL_METRICS or spec.kind != "labelled"
+    assert (spec.labels is None and spec.kind == "labelled") == (spec.metric == "pearson")
+    assert rows_for("labelled", spec.metric) or spec.kind != "labelled"
     assert len(spec.text_columns) in (1, 2)
     assert spec.metric != "f1" or len(spec.labels) == 2
     assert spec.summary
@@ -33,7 +33,12 @@ def test_each_task_is_consistent(spec):
 def test_glue_rows_fit_their_tasks(name):
     spec, files = TASKS[name], GLUE[name]
     assert len(files.text_columns) == len(spec.text_columns)
-    assert set(spec.splits) <= set(SPLIT_FILES)
+    assert {file_of(split) for split in spec.splits} <= {
+        "train.tsv",
+        "dev.tsv",
+        "dev_matched.tsv",
+        "dev_mismatched.tsv",
+    }
     assert sorted(label_codes(spec).values()) == list(range(len(spec.labels or ())))
 
 

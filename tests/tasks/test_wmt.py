@@ -8,7 +8,7 @@ import datasets
 import pyarrow.parquet
 import pytest
 
-from prune_heads.tasks.hub import N_TRAIN
+from prune_heads.tasks.sources import N_TRAIN
 from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
 

@@ -1,0 +1,187 @@
+"""Where the rows of tasks that are not one's own come from: GLUE's official files, the hub, the package.
+
+The official files are `train.tsv`, `dev.tsv`, ..., unquoted. Of WMT no more pairs are fetched than are asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from prune_heads import mini
+from prune_heads.errors import DataError, first_line
+from prune_heads.hub import revision_of
+from prune_heads.objectives.formats import text_at
+from prune_heads.objectives.rows import Table
+from prune_heads.tasks.spec import TASKS, TaskSpec
+
+if TYPE_CHECKING:
+    import datasets
+
+REPOSITORY = "nyu-mll/glue"
+WMT = "wmt/wmt14"
+
+CONFIGURATIONS = {"wmt14-en-fr": "fr-en"}
+"""Task -> what the hub calls its pair of languages, in which it is read in both directions."""
+
+N_TRAIN = 5000
+"""Training pairs that are read where no number is asked for; of English and French there are 40 million."""
+
+
+@dataclass(frozen=True)
+class GlueFiles:
+    """How the official files of one task look."""
+
+    folder: str
+    text_columns: tuple[str, ...]
+    """By header name; they differ from the hub's names."""
+    label_column: str
+    header: tuple[str, ...] | None = None
+    """The columns of a file that has no header line; None where the file names them itself."""
+    broken_lines: int = 0
+    """Up to this many lines with too few fields are skipped, as in the hub's copy."""
+    empty_texts: bool = False
+    """Whether the official data have empty texts."""
+
+
+GLUE: Mapping[str, GlueFiles] = MappingProxyType(
+    {name: GlueFiles(**spec.official) for name, spec in TASKS.items() if spec.official}
+)
+"""Task name, which is also the hub's configuration -> its official files."""
+
+
+def file_of(split: str) -> str:
+    """The official file of a split, which the hub names: `dev.tsv` of `validation`."""
+    return f"{split.replace('validation', 'dev')}.tsv"
+
+
+def label_codes(spec: TaskSpec) -> dict[str, int]:
+    """How the official files write each label -> its index in the hub's order."""
+    return {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
+
+
+def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
+    """One split of a GLUE task from its official file, in the task's own folder or in the one that holds it.
+
+    Raises:
+        DataError: The folder or the file is missing, or something in it is not as in the official file; the
+            message gives the line, from 1, the header counted.
+    """
+    if not data_dir.is_dir():
+        raise DataError(f"the data folder must be there, got {data_dir}, which is no folder")
+    files = GLUE[spec.name]
+    inner = data_dir / files.folder
+    path = (inner if inner.is_dir() else data_dir) / file_of(split)
+    name = f"{path.parent.resolve().name}/{path.name}"
+    if not path.exists():
+        there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
+        raise DataError(
+            f"{name}: the file must be there, got a folder with these .tsv files: {there}; "
+            "the data folder must be the task's own, or the one that holds it"
+        )
+    text = text_at(path, name)
+    if not text.strip():
+        raise DataError(f"{name}: at least one example must be there, got an empty file")
+    # Not splitlines(): texts may hold other characters that it takes for line ends.
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    official = f"the file must be the official GLUE file of {files.folder}, unquoted TSV"
+    table = Table(name, files.header or lines[0].split("\t"), codes=label_codes(spec), may_be_empty=files.empty_texts)
+    for column in (*files.text_columns, files.label_column):
+        table.require(column, official)
+    ours = dict(zip((*files.text_columns, files.label_column), (*spec.text_columns, spec.label_column), strict=True))
+    broken = 0
+    for number, line in enumerate(lines, 1):
+        fields = line.split("\t")
+        if len(fields) == len(table.names):
+            row = {ours[column]: field for column, field in zip(table.names, fields, strict=True) if column in ours}
+            table.add(f"{name} line {number}", row)
+            continue
+        broken += 1
+        if len(fields) > len(table.names) or broken > files.broken_lines:
+            raise DataError(
+                f"{name} line {number}: {len(table.names)} tab-separated fields must be there "
+                f"({', '.join(table.names)}), got {len(fields)}; {official}"
+            )
+    if files.header is None:
+        del table.rows[0], table.places[0]
+    return table
+
+
+def read_glue(spec: TaskSpec, split: str) -> Table:
+    """Read one split of a GLUE task from the hub; without the hub, from the local cache of `datasets`.
+
+    Raises:
+        DataError: Neither can be had, which takes seconds to find, or the data are not those of GLUE.
+    """
+    from datasets.packaged_modules.cache.cache import Cache
+
+    try:
+        builder = _builder(REPOSITORY, spec.name)
+        builder.download_and_prepare()
+    except Exception as reason:  # of what kind depends on the HTTP library below; the cures are the same
+        try:
+            # Not load_dataset in offline mode: that is a constant, read when its module is imported.
+            builder = Cache(repo_id=REPOSITORY, dataset_name="glue", config_name=spec.name, version="auto", hash="auto")
+        except ValueError:
+            raise DataError(
+                f"{spec.name}: {REPOSITORY} must be in reach or in the cache of this machine, "
+                f"got {type(reason).__name__}: {first_line(reason)}; "
+                "pass --data-dir FOLDER with the official GLUE files (train.tsv, dev.tsv) instead"
+            ) from reason
+    where = f"{REPOSITORY}/{spec.name}@{builder.hash}"
+    # The hub's rows are the official ones: two questions of QQP are empty, and that is known.
+    table = Table(where, may_be_empty=True)
+    columns = (*spec.text_columns, spec.label_column)
+    table.add_dataset(builder.as_dataset(split=split), columns, f"{where} {split} row")
+    for column in columns:
+        table.require(column, "the data must be those of GLUE")
+    return table
+
+
+def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Table:
+    """The first `n` rows of a split from the hub, as a stream: what follows them is not fetched.
+
+    None stands for all, of the training split for `N_TRAIN`. The text columns are the languages, source and target.
+
+    Raises:
+        DataError: The hub is not in reach, which takes seconds to find, or its rows are not such pairs.
+    """
+    config = CONFIGURATIONS[spec.name]
+    if n is None and split == spec.score_split:
+        n = N_TRAIN
+    try:
+        builder = _builder(WMT, config)
+        pairs = [row.get("translation") for row in islice(builder.as_streaming_dataset(split=split), n)]
+    except Exception as reason:
+        raise DataError(
+            f"{spec.name}: {WMT} must be in reach, got {type(reason).__name__}: {first_line(reason)}; pass "
+            "--task translation with --train-file and --validation-file, pairs of your own, instead"
+        ) from reason
+    # The training pairs are as they were found on the web and in books: a few have an empty side.
+    table = Table(f"{WMT}/{config}@{builder.hash}", spec.text_columns, may_be_empty=True)
+    for i, pair in enumerate(pairs, 1):
+        place = f"{table.source} {split} row {i}"
+        if not isinstance(pair, dict) or not set(spec.text_columns) <= set(pair):
+            raise DataError(f"{place}: the translation must hold {' and '.join(spec.text_columns)}, got {pair!r:.100}")
+        table.add(place, pair)
+    there = (builder.info.splits or {}).get(split)
+    table.n_there = None if there is None else there.num_examples  # what the data card says
+    return table
+
+
+def _builder(repository: str, config: str) -> "datasets.DatasetBuilder":
+    """Of the data at their present revision, whose commit is `hash`."""
+    import datasets  # takes a second
+
+    revision = revision_of(repository, "dataset")  # first, for `datasets` itself retries for minutes
+    return datasets.load_dataset_builder(repository, config, revision=revision)
+
+
+def read_mini(spec: TaskSpec, split: str) -> Table:
+    """Read one split of a built-in task from the package."""
+    columns = mini.read(spec.name, split)
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    places = [f"{spec.name} {split} row {i}" for i in range(1, len(rows) + 1)]
+    return Table("mini grammar", list(columns), list(rows), places, classes={"label": spec.labels or ()})
