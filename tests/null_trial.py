@@ -14,6 +14,7 @@ def check(key, value):
     kind = type(DEFAULTS[key])
     if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
         raise ValueError(f"must be {kind.__name__}; got {value!r}")
+    return value
 
 
 def clash(values):

@@ -23,8 +23,7 @@ def info(
         str, Option(help="Heads to count as removed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: none)")
     ] = "",
     length: Annotated[
-        int | None,
-        Option(min=1, help="Number of tokens to count for. (default: 128; for images, as many as in the first layer)"),
+        int | None, Option(min=1, help="Number of tokens. (default: 128; for images, as many as in the first layer)")
     ] = None,
 ) -> Shown:
     """Count parameters and multiply-adds."""
@@ -52,12 +51,7 @@ def criteria() -> Shown:
 
 
 def models(
-    try_now: Annotated[
-        bool,
-        Option(
-            "--try", help="Try the default configuration of each with the installed transformers; takes about a minute."
-        ),
-    ] = False,
+    try_now: Annotated[bool, Option("--try", help="Try the default configuration of each; takes a minute.")] = False,
 ) -> Shown:
     """List the model types."""
     from prune_heads.coverage import committed_table
@@ -103,20 +97,19 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
 
 def list_entries(place: Place) -> Shown:
     """List the predictions that are kept, and the jobs that are not finished."""
-    from prune_heads.reporting.store import store_report, store_table
+    from prune_heads.reporting.store import stored
     from prune_heads.store import unfinished
 
     opened = _opened(place)
-    report = store_report(list(opened.entries()), unfinished(opened.objects))
-    yield report, store_table(report)
+    yield stored(list(opened.entries()), unfinished(opened.objects))
 
 
 def verify(place: Place) -> Shown:
     """Check every entry bit by bit."""
-    from prune_heads.reporting.store import verify_report, verify_table
+    from prune_heads.reporting.store import verified
 
-    report = verify_report(list(_opened(place).entries(thorough=True)))
-    yield report, verify_table(report)
+    report, table = verified(list(_opened(place).entries(thorough=True)))
+    yield report, table
     if report["damaged"]:
         raise StoreError(
             f"every entry must be what was written; {len(report['damaged'])} of {report['n_entries']} are damaged. "
@@ -130,8 +123,7 @@ def clear(
     """Remove what is kept."""
     from prune_heads.reporting.store import cleared
 
-    n_entries, n_bytes = _opened(place).clear(damaged_only=damaged)
-    yield {"n_entries": n_entries, "n_bytes": n_bytes}, cleared(n_entries, n_bytes)
+    yield cleared(*_opened(place).clear(damaged_only=damaged))
 
 
 def _opened(place: Place) -> "PredictionStore":

@@ -32,11 +32,7 @@ def show(result: Mapping[str, Any] | None, table: "RenderableType | str | None",
 
 
 def say_duration(work: float) -> None:
-    """How long the program took, and how much of it to import what it needs.
-
-    Args:
-        work: When the imports were done, by `time.perf_counter`.
-    """
+    """How long the program took, and how much of it to import what it needs: until `work`, by `time.perf_counter`."""
     say(f"took {time.perf_counter() - STARTED:.1f} s, {work - STARTED:.1f} s of it to start")
 
 

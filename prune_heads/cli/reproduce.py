@@ -54,12 +54,9 @@ class Planned:
 
 
 def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Planned]:
-    """The subjects of a table or figure.
+    """The subjects of a table or figure; options that are given on the command line go first.
 
-    Args:
-        name: `table3`, `figure1`, ...
-        config: A file with options and tables `[[subject]]`, or a folder with `NAME.toml`; None for the paper's models.
-        given: Options on the command line, which go first.
+    They stand in a file with options and tables `[[subject]]`, or a folder with `NAME.toml`; or are the paper's models.
 
     Raises:
         OptionError: If the file cannot be read, or says what there is not.
@@ -121,9 +118,7 @@ def chains(plans: Mapping[str, Sequence[Planned]], output: Path) -> list[Chain]:
 class PaperSetup(Setup):
     """What `--help` says of a setup whose model and task are the paper's."""
 
-    model: str = option(
-        "A checkpoint folder or a model on the hub. (default: one on the hub that is like the paper's)", ""
-    )
+    model: str = option("A checkpoint folder or a model on the hub. (default: one like the paper's)", "")
     task: str = option("Task of the model. (default: the paper's)", "")
 
 
@@ -133,11 +128,7 @@ def reproduce(
     conditions: Annotated[dict[str, Any], Given(Conditions)],
     options: Reproducing,
     config: Annotated[
-        Path | None,
-        Option(
-            help="TOML file with options, and a table [\\[subject]] for each model where there are several; or a "
-            "folder with NAME.toml."
-        ),
+        Path | None, Option(help="TOML file of options, with a [\\[subject]] for each of several; or a folder of such.")
     ] = None,
 ) -> Shown:
     """Show a table or figure, or all, from records that are made where they are not there."""

@@ -134,13 +134,9 @@ def _task(value: str) -> str:
 
 def train_mini(
     task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(MINI)}.")],
-    output: Annotated[
-        Path, Option("--output", "-o", help="Folder for model, configuration and tokenizer.", file_okay=False)
-    ],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for the checkpoint.", file_okay=False)],
     seed: Annotated[int, Option(help="Seed of the initial weights and of the order of the examples.")] = 0,
-    epochs: Annotated[
-        int | None, Option(min=1, help="Passes over the 6000 training examples. (default: as for the shipped one)")
-    ] = None,
+    epochs: Annotated[int | None, Option(min=1, help="Passes over the examples. (default: as shipped)")] = None,
 ) -> Shown:
     """No study: the recipe of the shipped models."""
     from rich.console import Group

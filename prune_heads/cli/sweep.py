@@ -81,9 +81,10 @@ def known() -> Known:
     """What a trial may set."""
     options = trial_options()
 
-    def check(name: str, word: Any) -> None:
+    def check(name: str, word: Any) -> Any:
         if word is not None:  # which stands for the default
             options[name].value(word)
+        return task_name(word) if name == "task" and isinstance(word, str) else word
 
     def clash(words: Mapping[str, Any]) -> str | None:
         try:
@@ -95,11 +96,7 @@ def known() -> Known:
 
     words = {name: option.word for name, option in options.items()}
     always = frozenset(name for name, option in options.items() if option.since != "later")
-    return Known(words, check, clash, draws, always, _spelled)
-
-
-def _spelled(key: str, word: Any) -> Any:
-    return task_name(word) if key == "task" and isinstance(word, str) else word
+    return Known(words, check, clash, draws, always)
 
 
 @dataclass(frozen=True)
@@ -153,8 +150,7 @@ def run(
     """Run the trials that are not done yet."""
     read = read_sweep(spec, known())
     if options.dry_run:
-        report = tables.plan_report(read)
-        return show(report, tables.plan_table(report), as_json=as_json)
+        return show(*tables.plan(read), as_json=as_json)
     if read.n_trials > len(read.trials):
         raise SpecError(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
@@ -197,14 +193,12 @@ def status(folder: Folder) -> Shown:
 
 def results(folder: Folder, output: Output = None) -> Shown:
     """Write the tables of the trials that are done."""
-    report = tables.write_results(SweepFolder(folder), output, draws)
-    yield report, tables.results_table(report)
+    yield tables.write_results(SweepFolder(folder), output, draws)
 
 
 def plot(folder: Folder, output: Output = None) -> Shown:
     """Draw them."""
-    report = tables.write_plot(SweepFolder(folder), output, draws)
-    yield report, titled(", ".join(report["files"]))
+    yield tables.write_plot(SweepFolder(folder), output, draws)
 
 
 def retry(folder: Folder) -> Shown:

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from prune_heads.errors import RunError, first_line
 from prune_heads.execution.pool import MOST_DEATHS, Begin, LostError, Pool, do_all, outcome
 
-Part = TypeVar("Part")
-Found = TypeVar("Found")
 _DIGITS = 10_000  # Ray counts shares of a core or a GPU in ten-thousandths
 _DIED = (
     f"a part of the work must not end its worker; part {{unit}} has ended {MOST_DEATHS}, the last one by: {{how}}. "
@@ -115,12 +113,12 @@ class Shards:
 
     def run(
         self,
-        begin: Callable[[int, int], Callable[[Part], Found]],
-        parts: Sequence[Part],
-        tell: Callable[[Part, Found], None] = lambda part, found: None,
+        begin: Callable[[int, int], Callable[[Any], Any]],
+        parts: Sequence[Any],
+        tell: Callable[[Any, Any], None] = lambda part, found: None,
         *,
         gpus: bool = False,
-    ) -> list[Found]:
+    ) -> list[Any]:
         """Do all parts; what was found of each, in their order.
 
         Args:

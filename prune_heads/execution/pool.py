@@ -92,7 +92,7 @@ class Pool:
             elif isinstance(answer, Exception) and name == _LOADING:
                 said = f"workers must start; one says {type(answer).__name__}: {first_line(answer)}"
                 raise answer if isinstance(answer, PruneHeadsError) else RunError(said) from answer
-            if name != _LOADING:
+            if name not in (None, _LOADING):
                 ended.append((name, answer))
         return ended
 

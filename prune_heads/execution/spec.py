@@ -34,7 +34,8 @@ class Known:
     """What a run takes, as the command line knows it."""
 
     defaults: Values  # every option that a trial may set, with its default
-    check: Callable[[str, Any], None]  # raises `ValueError` if an option does not take a value
+    check: Callable[[str, Any], Any]
+    """An option's value in its one spelling, `sst2` for `SST-2`; raises `ValueError` if it does not take the value."""
     clash: Callable[[Values], str | None]
     """Why values exclude each other, or lack one that they need; None where they do not. Of numbers it is only asked
     whether they are there."""
@@ -43,8 +44,6 @@ class Known:
     always: Collection[str] = ()
     """Options that are in a trial's hash also at their defaults. Those of the first version: an option that is
     added later must leave the hashes of older sweeps as they are."""
-    spelled: Callable[[str, Any], Any] = lambda key, value: value
-    """The one spelling of an option's value, of which a file may use another: `sst2` for `SST-2`."""
 
     def digest(self, values: Values) -> str:
         """SHA-256 (hex) of a trial's values."""
@@ -93,11 +92,10 @@ def read_sweep(file: Path, known: Known) -> Sweep:
 
 def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     """The same from what the file holds; `name` is for a file without a name in it, `shown` is the file's."""
-    reader = _Reader(known, content := _spelled(content, known.spelled))
-    base = {key: value for key, value in content.items() if key not in RESERVED}
-    reader.options(base, "", also=RESERVED)
+    reader = _Reader(known)
+    base = {key: reader.value(key, each, "", RESERVED) for key, each in content.items() if key not in RESERVED}
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
-    joint, extra, left_out = (reader.tables(kind) for kind in ("together", "include", "exclude"))
+    joint, extra, left_out = (reader.tables(kind, content.get(kind, [])) for kind in ("together", "include", "exclude"))
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
@@ -132,26 +130,26 @@ class _Reader:
     """Reads the parts of a file and gathers what is wrong with them."""
 
     known: Known
-    content: Values
     faults: list[str] = field(default_factory=list)
     clashes: dict[str, str | None] = field(default_factory=dict)
     """What values are to contradictions -> why they exclude each other."""
     used: set[int | None] = field(default_factory=set)  # rules, from 1, that have left a trial out
 
     def stop(self, shown: str) -> None:
-        if self.faults:
-            faults = "; ".join(f"({i}) {fault}" for i, fault in enumerate(self.faults, start=1))
-            raise SpecError(f"{shown} has {len(self.faults)} fault(s): {faults}")
+        if faults := dict.fromkeys(self.faults):
+            told = "; ".join(f"({i}) {fault}" for i, fault in enumerate(faults, start=1))
+            raise SpecError(f"{shown} has {len(faults)} fault(s): {told}")
 
-    def options(self, values: Values, where: str, also: Sequence[str] = ()) -> None:
-        for key, value in values.items():
-            try:
-                if key not in self.known.defaults:
-                    near = difflib.get_close_matches(key, [*self.known.defaults, *also], n=1)
-                    raise ValueError("there is no such option" + (f" (did you mean {near[0]}?)" if near else ""))
-                self.known.check(key, value)
-            except ValueError as error:
-                self.faults.append(f"{where}{key}: {error}")
+    def value(self, key: str, value: Any, where: str, also: Sequence[str] = ()) -> Any:
+        """The value of an option in its one spelling."""
+        try:
+            if key not in self.known.defaults:
+                near = difflib.get_close_matches(key, [*self.known.defaults, *also], n=1)
+                raise ValueError("there is no such option" + (f" (did you mean {near[0]}?)" if near else ""))
+            return self.known.check(key, value)
+        except ValueError as error:
+            self.faults.append(f"{where}{key}: {error}")
+            return value
 
     def axes(self, grid: Any, seeds: Any) -> dict[str, list[Any]]:
         if not isinstance(grid, dict):
@@ -159,31 +157,36 @@ class _Reader:
             grid = {}
         if seeds is not None and "seed" in grid:
             self.faults.append("seeds: must not stand beside grid.seed")
-        axes = grid if seeds is None else {**grid, "seed": seeds}
-        for key, axis in axes.items():
+        found: dict[str, list[Any]] = {}
+        for key, axis in (grid if seeds is None else {**grid, "seed": seeds}).items():
             shown = "seeds" if key == "seed" and seeds is not None else f"grid.{key}"
             if not isinstance(axis, list) or not axis:
                 self.faults.append(f"{shown}: must be a list of at least one value; got {axis!r}")
-                continue
-            if len({canonical({"": value}) for value in axis}) < len(axis):
+                axis = []
+            found[key] = [self.value(key, each, "seeds: " if shown == "seeds" else "grid.") for each in axis]
+            if len({canonical({"": each}) for each in found[key]}) < len(axis):
                 self.faults.append(f"{shown}: names a value twice")
-            for value in axis if key in self.known.defaults else axis[:1]:
-                self.options({key: value}, "grid." if shown != "seeds" else "seeds: ")
-        return axes
+        return found
 
-    def tables(self, kind: str) -> list[Values]:
-        rows = self.content.get(kind, [])
+    def tables(self, kind: str, rows: Any) -> list[Values]:
         if not isinstance(rows, list):
             self.faults.append(f"{kind}: must be tables, written [[{kind}]]; got {rows!r}")
-            return []
+            rows = []
+        found: list[Values] = []
         for i, row in enumerate(rows, start=1):
             if not isinstance(row, dict) or not row:
                 self.faults.append(f"{kind}[{i}]: must be a table of options; got {row!r}")
                 continue
-            for key, value in row.items():
-                for one in value if kind == "exclude" and isinstance(value, list) else [value]:
-                    self.options({key: one}, f"{kind}[{i}].")
-        return [row for row in rows if isinstance(row, dict)]
+            where = f"{kind}[{i}]."
+            found.append(
+                {
+                    key: [self.value(key, one, where) for one in each]
+                    if kind == "exclude" and isinstance(each, list)
+                    else self.value(key, each, where)
+                    for key, each in row.items()
+                }
+            )
+        return found
 
     def trials(
         self, base: Values, rows: Iterable[Values], left_out: Sequence[Values]
@@ -238,15 +241,6 @@ class _Reader:
             if problem := self.clashes[name]:
                 self.faults.append(f"{json.dumps(row)}: {problem}")
         return self.clashes[name] is None
-
-
-def _spelled(value: Any, spelled: Callable[[str, Any], Any], key: str = "") -> Any:
-    """What a file holds, in the one spelling of each value."""
-    if isinstance(value, dict):
-        return {name: _spelled(each, spelled, name) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_spelled(each, spelled, key) for each in value]
-    return spelled(key, value)
 
 
 def _merged(turns: Iterable[Values]) -> Values:

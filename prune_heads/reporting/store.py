@@ -16,53 +16,44 @@ _SHOWN = 200  # rows that the terminal shows; it would need seconds for ten thou
 _NAMES = ("model", "task", "split")
 
 
-def store_report(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> dict[str, Any]:
+def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[str, Any], RenderableType]:
     """Damaged entries, then the others by what they are of and how many heads are pruned; unfinished jobs; totals."""
 
     def order(row: Mapping[str, Any]) -> tuple[Any, ...]:
         names, heads = [str(row["about"].get(name, "")) for name in _NAMES], row["heads_pruned"]
         return row["damaged"] is None, names, row["dtype"] or "", _n_heads(heads), heads, row["digest"]
 
-    return {
-        "n_entries": len(entries),
-        "n_bytes": sum(entry.n_bytes for entry in entries) + sum(job.n_bytes for job in jobs),
-        "entries": sorted(map(asdict, entries), key=order),
-        "unfinished": [asdict(job) for job in jobs],
-    }
-
-
-def store_table(report: Mapping[str, Any]) -> RenderableType:
-    """The same for the terminal."""
-    total = f"{_count(report['n_entries'], 'entry', 'entries')}, {decimal(report['n_bytes'])}"
+    rows = sorted(map(asdict, entries), key=order)
+    n_bytes = sum(entry.n_bytes for entry in entries) + sum(job.n_bytes for job in jobs)
+    total = f"{_count(len(rows), 'entry', 'entries')}, {decimal(n_bytes)}"
     parts: list[RenderableType] = []
-    if report["entries"]:
+    if rows:
         heading = columns([*_NAMES, "heads pruned", "dtype"], ["examples", "size"])
-        parts.append(Table("", heading, tuple(map(_entry, report["entries"][:_SHOWN]))))
-    if (n_more := report["n_entries"] - _SHOWN) > 0:
+        parts.append(Table("", heading, tuple(map(_entry, rows[:_SHOWN]))))
+    if (n_more := len(rows) - _SHOWN) > 0:
         parts.append(line(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
-    if jobs := report["unfinished"]:
+    if jobs:
         heading = columns(["unfinished job", "what it is"], ["steps done", "size"])
         parts.append(Table("", heading, tuple(map(_job, jobs))))
         total += f", {_count(len(jobs), 'unfinished job', 'unfinished jobs')} included"
-    return Group(*parts, line(total))
+    report = {"n_entries": len(rows), "n_bytes": n_bytes, "entries": rows, "unfinished": list(map(asdict, jobs))}
+    return report, Group(*parts, line(total))
 
 
-def verify_report(entries: Sequence[Entry]) -> dict[str, Any]:
+def verified(entries: Sequence[Entry]) -> tuple[dict[str, Any], Table | str]:
     """How many entries there are, and those that are damaged."""
-    return {"n_entries": len(entries), "damaged": [asdict(entry) for entry in entries if entry.damaged]}
+    damaged = [asdict(entry) for entry in entries if entry.damaged]
+    table = Table(
+        "", columns(["damaged entry", "what is wrong"]), tuple((row["name"], row["damaged"]) for row in damaged)
+    )
+    sound = f"{_count(len(entries), 'entry', 'entries')}, all sound"
+    return {"n_entries": len(entries), "damaged": damaged}, table if damaged else sound
 
 
-def verify_table(report: Mapping[str, Any]) -> RenderableType:
-    """The damaged entries for the terminal, or that there are none."""
-    if not report["damaged"]:
-        return line(f"{_count(report['n_entries'], 'entry', 'entries')}, all sound")
-    rows = tuple((row["name"], row["damaged"]) for row in report["damaged"])
-    return Table("", columns(["damaged entry", "what is wrong"]), rows)
-
-
-def cleared(n_entries: int, n_bytes: int) -> RenderableType:
+def cleared(n_entries: int, n_bytes: int) -> tuple[dict[str, Any], str]:
     """What was removed."""
-    return line(f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}")
+    said = f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}"
+    return {"n_entries": n_entries, "n_bytes": n_bytes}, said
 
 
 def _n_heads(descriptors: Sequence[str]) -> int:
@@ -79,12 +70,12 @@ def _entry(row: Mapping[str, Any]) -> tuple[str, ...]:
     return *(str(row["about"].get(name, "")) for name in _NAMES), heads, row["dtype"], str(row["n_examples"]), size
 
 
-def _job(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _job(one: Unfinished) -> tuple[str, ...]:
     """The words and numbers of a job; its lists are for the machine."""
     what = "unknown: its manifest cannot be read"
-    if (job := row["job"]) is not None:
+    if (job := one.job) is not None:
         what = ", ".join(f"{key} {str(job[key])[:16]}" for key in sorted(job) if isinstance(job[key], str | int))
-    return row["name"][:12], what, str(row["n_steps"]), decimal(row["n_bytes"])
+    return one.name[:12], what, str(one.n_steps), decimal(one.n_bytes)
 
 
 def _count(number: int, one: str, many: str) -> str:

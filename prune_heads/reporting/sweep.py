@@ -20,35 +20,22 @@ from prune_heads.visible import csv_of
 _SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json` has all
 
 
-def plan_report(sweep: Sweep) -> dict[str, Any]:
-    """The trials in order: digest and what varies; of very many the first ones."""
-    return {
-        "name": sweep.name,
-        "digest": sweep.digest,
-        "n_trials": sweep.n_trials,
-        "n_described_twice": sweep.n_twice,
-        "n_undrawn": sweep.n_undrawn,
-        "axes": list(sweep.axes),
-        "trials": [
-            {"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}} for trial in sweep.trials
-        ],
-    }
-
-
-def plan_table(report: Mapping[str, Any]) -> RenderableType:
-    """The first and the last trials."""
-    axes, half = report["axes"], _SHOWN // 2
-    rows = [(row["digest"][:10], *(str(row[axis]) for axis in axes)) for row in report["trials"]]
-    more = ("...", *[None] * len(axes))
-    last = [more] if len(rows) < report["n_trials"] else []
+def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
+    """The trials in order: digest and what varies; of very many the first ones. The table has the ends of them."""
+    trials = [{"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}} for trial in sweep.trials]
+    rows = [(row["digest"][:10], *(str(row[axis]) for axis in sweep.axes)) for row in trials]
+    more = ("...", *[None] * len(sweep.axes))
+    last = [more] if len(rows) < sweep.n_trials else []
     if len(rows) > _SHOWN:
-        rows = [*rows[:half], more, *rows[-half:]]
-    said = f"{report['name']}: {report['n_trials']:,} trials"
-    if report["n_described_twice"]:
-        said += f"; {report['n_described_twice']:,} more are the same as others"
-    if report["n_undrawn"]:
-        said += f"; {report['n_undrawn']:,} more would differ in a seed alone, where nothing is drawn"
-    return Table(said, columns(["trial", *axes]), (*rows, *last))
+        rows = [*rows[: _SHOWN // 2], more, *rows[-_SHOWN // 2 :]]
+    said = f"{sweep.name}: {sweep.n_trials:,} trials"
+    if sweep.n_twice:
+        said += f"; {sweep.n_twice:,} more are the same as others"
+    if sweep.n_undrawn:
+        said += f"; {sweep.n_undrawn:,} more would differ in a seed alone, where nothing is drawn"
+    report = {"name": sweep.name, "digest": sweep.digest, "n_trials": sweep.n_trials}
+    report |= {"n_described_twice": sweep.n_twice, "n_undrawn": sweep.n_undrawn, "axes": list(sweep.axes)}
+    return {**report, "trials": trials}, Table(said, columns(["trial", *sweep.axes]), (*rows, *last))
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
@@ -85,28 +72,18 @@ def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> Renderab
     return Group(head, *errors)
 
 
-def results_table(report: Mapping[str, Any]) -> RenderableType:
-    """The base and the best trial of each task, model and split by the headline metric, and where the table is."""
-    shown = panels(report["rows"])
-    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
-    rows = []
-    for panel in shown:
-        best = max(panel.rows, key=lambda row: row["pruned"])
-        left = best["n_heads"] - best["n_pruned"]
-        numbers = (f"{best['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
-        rows.append((panel.title, best["metric"], f"{len(panel.rows):,}", *numbers))
-    n_trials = len({row["trial"] for row in report["rows"]})
-    said = f"{report['name']}: {n_trials:,} trials; {', '.join(report['files'])}"
-    return Table(said, columns([title, "metric"], ["trials", "base", "best", "heads"]), tuple(rows))
-
-
-def write_results(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
+def write_results(
+    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
+) -> tuple[dict[str, Any], Table]:
     """Write the tables of the trials that are done (CSV, Parquet, Markdown), and a record of the sweep.
 
     Args:
         folder: Of the sweep.
         output: None for that folder.
         draws: See `result_rows`.
+
+    Returns:
+        The report, and a table of the base and the best trial of each task, model and split by the headline metric.
 
     Raises:
         RunError: If none is done, a record is damaged, or the folder cannot be written to.
@@ -118,11 +95,22 @@ def write_results(folder: SweepFolder, output: Path | None, draws: Draws = lambd
         for name, content in contents.items():
             write_bytes(target / name, content)
         write_json(target / RECORD_FILE, record)
-    return {"name": record["name"], "files": [*contents, RECORD_FILE], "rows": rows}
+    files, shown, best_rows = [*contents, RECORD_FILE], panels(rows), []
+    for panel in shown:
+        best = max(panel.rows, key=lambda row: row["pruned"])
+        left = best["n_heads"] - best["n_pruned"]
+        numbers = (f"{best['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
+        best_rows.append((panel.title, best["metric"], f"{len(panel.rows):,}", *numbers))
+    said = f"{record['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(files)}"
+    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
+    table = Table(said, columns([title, "metric"], ["trials", "base", "best", "heads"]), tuple(best_rows))
+    return {"name": record["name"], "files": files, "rows": rows}, table
 
 
-def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True) -> dict[str, Any]:
-    """Draw the trials that are done.
+def write_plot(
+    folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
+) -> tuple[dict[str, Any], RenderableType]:
+    """Draw the trials that are done; gives the report, and what files there are.
 
     Raises:
         RunError: As for `write_results`.
@@ -135,7 +123,8 @@ def write_plot(folder: SweepFolder, output: Path | None, draws: Draws = lambda v
     with writing_into("the folder of the figure", target):
         target.mkdir(parents=True, exist_ok=True)
         save(sweep_figure(name, rows), target, "sweep")
-    return {"name": name, "files": ["sweep.png", "sweep.svg"], "n_trials": len({row["trial"] for row in rows})}
+    files, n_trials = ["sweep.png", "sweep.svg"], len({row["trial"] for row in rows})
+    return {"name": name, "files": files, "n_trials": n_trials}, titled(", ".join(files))
 
 
 def results_parquet(rows: Rows) -> bytes:

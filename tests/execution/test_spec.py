@@ -216,7 +216,7 @@ def test_a_file_that_is_nested_too_deep(read):
 
 def test_an_option_that_is_added_later_leaves_the_hashes_as_they_are():
     grid = {"grid": {"fraction": [0.1, 0.5], "model": ["a", "b"]}}
-    later = Known({**DEFAULTS, "later": 1}, lambda key, value: None, KNOWN.clash)
+    later = Known({**DEFAULTS, "later": 1}, lambda key, value: value, KNOWN.clash)
     assert of(grid).digest == of(grid, known=later).digest == of({**grid, "later": 1}, known=later).digest
     for value in (2, 1.0, True):
         assert of({**grid, "later": value}, known=later).digest != of(grid).digest
@@ -226,7 +226,7 @@ def test_an_option_that_is_added_later_leaves_the_hashes_as_they_are():
 
 
 def test_two_spellings_of_a_value_are_one_trial():
-    known = Known(DEFAULTS, KNOWN.check, KNOWN.clash, spelled=lambda key, value: {"SST-2": "sst2"}.get(value, value))
+    known = Known(DEFAULTS, lambda key, value: {"SST-2": "sst2"}.get(value, value), KNOWN.clash)
     one = of({"task": "sst2", "include": [{"model": "x"}]}, known=known)
     assert of({"task": "SST-2", "include": [{"model": "x"}]}, known=known) == one
     assert one.trials[0].digest == of({"task": "sst2"}).trials[0].digest

@@ -14,8 +14,8 @@ from null_work import bytes_of, here, kinds, started, sweep, work
 from prune_heads.errors import RunError
 from prune_heads.execution.claims import DEAD_AFTER_SECONDS, Claims, Owner, machine
 from prune_heads.execution.folder import SweepFolder
-from prune_heads.execution.pool import MOST_DEATHS
-from prune_heads.execution.worker import Worker, processes, turned
+from prune_heads.execution.pool import MOST_DEATHS, Pool
+from prune_heads.execution.worker import Worker, begin_trials, processes, turned
 from prune_heads.reporting.sweep import status_report
 
 
@@ -213,6 +213,16 @@ def test_workers_that_die_as_they_start_are_replaced(grid, log, tmp_path):
     assert len(list(folder.done())) == 12
     assert set(started(log).values()) == {1}
     assert len(list((tmp_path / "starts").iterdir())) == 3
+
+
+def test_a_worker_that_dies_with_nothing_to_do_is_replaced():
+    with Pool(partial(begin_trials, begin, None, ()), 1) as pool:
+        while not pool.has_room:
+            assert pool.wait(1) == []
+        (first,) = pool.doing
+        first.process.kill()
+        while first in pool.doing or not pool.has_room:
+            assert pool.wait(1) == []
 
 
 @pytest.mark.parametrize(
