@@ -16,9 +16,8 @@ from prune_heads.anatomy.context import uncompiled
 from prune_heads.descriptors import Head
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import check_finite
-from prune_heads.gating import gated, gates_of
+from prune_heads.gating import evaluating, gated, gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.modes import evaluating
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import Batch
 from prune_heads.predictions import Predictions
