@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
-from prune_heads.modes import logits_of
+from prune_heads.gating import logits_of
 from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import Reader
