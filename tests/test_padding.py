@@ -38,7 +38,7 @@ SIDES = {
 }
 """Where the padding of a type stands; none: each example runs alone."""
 SPARSE = ("big_bird", "bigbird_pegasus")
-IMAGES = {"deit", "swin", "vit"}
+IMAGES = {row["type"] for row in committed_table()["models"] if not row["classifier"]} & {*CLASSIFIERS}
 GATED = [row["type"] for row in committed_table()["models"] if row["gate"] and row["type"] not in IMAGES]
 
 
