@@ -14,8 +14,7 @@ from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import CheckpointError, DataError, NotFiniteError, TaskError, first_line
-from prune_heads.gating import gated
-from prune_heads.modes import evaluating
+from prune_heads.gating import evaluating, gated
 from prune_heads.objectives import bound
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches

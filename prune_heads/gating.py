@@ -1,10 +1,10 @@
-"""`gated`: scale what each head sends into W_O, for the length of a with-block.
+"""How a model is run for the length of a with-block: under gates on what each head sends into W_O, or evaluating.
 
 The gate is Michel et al.'s mask variable xi_h (2019, section 2.2). transformers 5 ignores `head_mask`, so
 the gate is a pre-hook on W_O: outside the attention kernel, hence the same for eager and SDPA attention.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
 from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
 from prune_heads.anatomy.locate import written
-from prune_heads.errors import MaskNotAppliedError
+from prune_heads.errors import MaskNotAppliedError, UnsupportedModelError
 from prune_heads.heads import Heads, as_mask
 
 
@@ -123,3 +123,32 @@ def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:
         torch.tensor([float(keep[head]) for head in block.original_heads], device=device)
         for block, keep in zip(blocks, mask.keep(), strict=True)
     ]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode; after the block every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module in training:
+            module.training = True  # not train(), which speaks for the modules inside too
+
+
+def logits_of(output: Any) -> Tensor:
+    """`(batch, ...)`: the logits that a model gives, as `output.logits`, as `output["logits"]` or as its output.
+
+    One number an example is one logit.
+
+    Raises:
+        UnsupportedModelError: If there are none.
+    """
+    found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
+    if isinstance(found, Tensor):
+        return found if found.ndim > 1 else found[:, None]
+    raise UnsupportedModelError(
+        f"a model must give its logits, as a tensor or as the field 'logits' of its output; got "
+        f"{type(output).__name__}. Wrap it in a module whose forward returns them"
+    )

@@ -27,8 +27,7 @@ class HeadMask:
 
     n_heads: HeadCounts
     """Heads per attention block before any pruning; a plain tuple is taken for a model of one kind of block."""
-    pruned: frozenset[Head] = frozenset()
-    """(block, head) of each pruned head, from 0."""
+    pruned: frozenset[Head] = frozenset()  # (block, head) of each pruned head, from 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_heads", HeadCounts.of(self.n_heads))
@@ -186,8 +185,7 @@ def as_mask(heads: Heads, n_heads: Sequence[int]) -> HeadMask:
 class HeadScores:
     """One number a head; higher = more important, for every criterion. Heads are numbered as before any removal."""
 
-    values: tuple[NDArray[np.float64], ...]
-    """One array `(n_heads,)` an attention block; 0 for heads that are gone."""
+    values: tuple[NDArray[np.float64], ...]  # one array `(n_heads,)` an attention block; 0 for heads that are gone
     standard_error: tuple[NDArray[np.float64], ...] | None = None
     """Same shapes; None where a criterion has no sampling error, or it is undefined, as of one example."""
     gone: HeadMask = None  # type: ignore[assignment] # None is taken for no head

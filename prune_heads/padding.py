@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy.locate import models_inside
 from prune_heads.errors import UnsupportedModelError, first_line
-from prune_heads.modes import evaluating
+from prune_heads.gating import evaluating
 from prune_heads.objectives.batches import Batches, Ragged
 
 EACH_ALONE = "positions and attention of each example as if it were alone"

@@ -19,8 +19,7 @@ class Reporter:
 
     def __init__(self, admit: Admit = lambda identity: None) -> None:
         self.admit = admit
-        self.notes: list[str] = []
-        """What has been noted so far; records keep it."""
+        self.notes: list[str] = []  # what has been noted so far; records keep it
 
     def stage(self, name: str, total: int) -> AbstractContextManager[Progress]:
         """Begin a stage of `total` examples."""

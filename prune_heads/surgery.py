@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, units
 from prune_heads.anatomy.context import stay_dense
 from prune_heads.anatomy.locate import leave_record, models_inside
-from prune_heads.anatomy.narrowed import Count, OwnCounts, compute_with
+from prune_heads.anatomy.narrowed import OwnCounts, compute_with
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.heads import HeadMask, Heads, as_mask
 
@@ -114,24 +114,20 @@ def _take_out(block: AttentionBlock, places: Collection[int]) -> None:
     gone: dict[tuple[nn.Module, str, int], list[int]] = {}
     for owned in block.owned(places):
         gone.setdefault(owned[:3], []).extend(owned.indices)
-    counters = list(_counters(block))
+    numbers = {block.n_heads, block.n_kv_heads}
+    numbers |= {n * size for n in numbers for size in (len(block.query.heads[0]), block.head_dim)}
+    counters = [  # of heads or their dimensions, in proportion to the heads; what has the name alone is something else
+        (module, name, vars(module)[name])
+        for module in block.module.modules()
+        for name in block.layout.counters
+        if isinstance(count := vars(module).get(name), int) and count in numbers
+    ]
     compute_with(block, kept, counters)
     for (module, name, dim), indices in gone.items():
         _narrow(module, name, dim, set(indices))
     for module, name, count in counters:
         setattr(module, name, count * len(kept) // block.n_heads)
     leave_record(block, tuple(block.original_heads[i] for i in kept))
-
-
-def _counters(block: AttentionBlock) -> Iterator[Count]:
-    """Attributes that count heads or their dimensions, each with its value: all are in proportion to the heads."""
-    counts = {block.n_heads, block.n_kv_heads}
-    counts |= {n * size for n in counts for size in (len(block.query.heads[0]), block.head_dim)}
-    for module in block.module.modules():
-        for name in block.layout.counters:
-            count = vars(module).get(name)
-            if isinstance(count, int) and count in counts:  # what has the name alone is something else
-                yield module, name, count
 
 
 def _narrow(module: nn.Module, name: str, dim: int, gone: set[int]) -> None:

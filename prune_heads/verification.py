@@ -155,13 +155,11 @@ def _has_output(block: AttentionBlock) -> bool:
 class Verification:
     """What came of each way to take heads away: `gate`, `zero`, `remove`, `load`."""
 
-    heads: HeadMask
-    """The heads that were taken away."""
+    heads: HeadMask  # the heads that were taken away
     differences: dict[str, float] = field(default_factory=dict)
     """How far the outputs are from those of columns of W_O zeroed by hand, as a share of the largest output or of 1;
     `TOLERANCE` at most."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Why the package refuses to do so with this model."""
+    refused: dict[str, str] = field(default_factory=dict)  # why the package refuses to do so with this model
     faults: dict[str, str] = field(default_factory=dict)
     """A wrong result, or an error that is none of the package's own; none where `verify` returns."""
 

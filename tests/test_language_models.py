@@ -222,7 +222,7 @@ def test_a_broken_off_table_goes_on_where_it_was(subject, split, own_store, monk
 
 def test_other_targets_are_another_entry_of_the_store(subject, split, own_store):
     first, second = (Predictions(subject, split, PredictionStore(own_store), Silent()) for _ in range(2))
-    targets = first.batches.targets
+    targets = first.tokens.targets
     changed = np.where(targets.values == IGNORED, IGNORED, 7)
     second.__dict__["tokens"] = replace(first.tokens, targets=replace(targets, values=changed))
     nothing = HeadMask(subject.n_heads)

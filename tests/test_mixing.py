@@ -12,7 +12,7 @@ from prune_heads.coverage.mixing import mixers
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.heads import HeadMask
 from prune_heads.progress import Silent
-from prune_heads.studies.steps import note_without_heads
+from prune_heads.studies.pruning import note_without_heads
 
 
 @torch.no_grad()

@@ -16,9 +16,8 @@ from prune_heads.anatomy.context import uncompiled
 from prune_heads.descriptors import Head
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import check_finite
-from prune_heads.gating import gated, gates_of
+from prune_heads.gating import evaluating, gated, gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.modes import evaluating
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import Batch
 from prune_heads.predictions import Predictions
@@ -150,9 +149,9 @@ class ManyMasks:
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
         self.groups: dict[int | None, list[int]] = {}
         """First gated block -> its masks, by number; None: no block is gated."""
+        gone = predictions.gone
         for i, mask in enumerate(masks):
-            first = min((block for block, _ in mask - predictions.gone), default=None)
-            self.groups.setdefault(first, []).append(i)
+            self.groups.setdefault(min((block for block, _ in mask - gone), default=None), []).append(i)
         writes = self.objective.generates  # token by token, so that layers run many times
         # Where an example is seen in what another gets, so is a row of one mask in that of another.
         self.mixes = batches.side == "none"

@@ -87,28 +87,20 @@ class AttentionBlock:
     It describes the model as it is now. After `remove_heads`, call `attention_blocks` again.
     """
 
-    name: str
-    """Module path, e.g. `bert.encoder.layer.0.attention`."""
+    name: str  # module path, e.g. `bert.encoder.layer.0.attention`.
     kind: Kind
     stack: Stack
-    layer: int
-    """Layer within its stack, from 0."""
-    head_dim: int
-    """Dimensions of one head of W_O's input."""
-    original_heads: tuple[int, ...]
-    """For each head that is there, its index (from 0) before anything was removed."""
-    n_original_heads: int
-    """Heads before anything was removed."""
-    module: nn.Module
-    """The module that holds the record of removed heads."""
-    layer_module: nn.Module
-    """The transformer layer that the block is part of: attention, feed-forward and norms."""
+    layer: int  # layer within its stack, from 0
+    head_dim: int  # dimensions of one head of W_O's input
+    original_heads: tuple[int, ...]  # for each head that is there, its index (from 0) before anything was removed
+    n_original_heads: int  # heads before anything was removed
+    module: nn.Module  # the module that holds the record of removed heads
+    layer_module: nn.Module  # the transformer layer that the block is part of: attention, feed-forward and norms
     query: Projection
     key: Projection
     value: Projection
     output: Projection
-    layout: Layout
-    """The row of the table that described it."""
+    layout: Layout  # the row of the table that described it
     depth: int = 0
     """Where layers share weights: which call of the module, of `n_depths` in a forward pass, this block is."""
     n_depths: int = 1

@@ -124,7 +124,11 @@ class _StepByStep:
             key_padding_mask = (key_padding_mask if batched else key_padding_mask[None])[:, None, None]
         if attn_mask is not None and attn_mask.ndim == 3:  # (batch * heads there were, queries, keys)
             attn_mask = attn_mask.unflatten(0, (-1, self.n_original))[:, self.heads]
-        masks = [_added(each, query.dtype) for each in (attn_mask, key_padding_mask) if each is not None]
+        masks = [
+            query.new_zeros(each.shape).masked_fill(each, -torch.inf) if each.dtype == torch.bool else each.to(query)
+            for each in (attn_mask, key_padding_mask)
+            if each is not None
+        ]
         mask = sum(masks[1:], masks[0]) if masks else None
         weight, bias = cast(Tensor, module.in_proj_weight), module.in_proj_bias
         biases = (None,) * 3 if bias is None else bias.chunk(3)
@@ -148,13 +152,6 @@ class _StepByStep:
         if not batched:
             return output[0], None if weights is None else weights[0]
         return output.transpose(0, 1) if second else output, weights
-
-
-def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A mask of truth values, true where nothing may be seen, as numbers to add to the scores."""
-    if mask.dtype != torch.bool:
-        return mask.to(dtype)
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, -torch.inf)
 
 
 _LOCK = Lock()

@@ -125,7 +125,18 @@ def _of_own(
             continue
         layout, whole = DESCRIBED.get(type_before_parametrizations(module)), module
         if layout is None and isinstance(module, nn.MultiheadAttention) and not described_only:
-            _check_multihead(name, module)
+            if type(module) is not nn.MultiheadAttention:
+                raise UnsupportedModelError(
+                    f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose "
+                    "forward may be another. Describe it with describe_attention"
+                )
+            other = ""
+            if module.in_proj_weight is None:
+                other = "its keys or values have another width than its queries (kdim, vdim)"
+            elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
+                other = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
+            if other:
+                raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {other}")
             layout, whole = TORCH, written(model.get_submodule(name.rpartition(".")[0]) if name else model)
             if isinstance(whole, nn.TransformerDecoderLayer):
                 layout = replace(TORCH, kind="cross" if name.endswith("multihead_attn") else "self", stack="decoder")
@@ -137,21 +148,6 @@ def _of_own(
             of_kind.append(_block(shown, len(of_kind), module, whole, layout))
     for blocks in found.values():
         yield from blocks
-
-
-def _check_multihead(name: str, module: nn.MultiheadAttention) -> None:
-    if type(module) is not nn.MultiheadAttention:
-        raise UnsupportedModelError(
-            f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose forward "
-            "may be another. Describe it with describe_attention"
-        )
-    other = ""
-    if module.in_proj_weight is None:
-        other = "its keys or values have another width than its queries (kdim, vdim)"
-    elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
-        other = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
-    if other:
-        raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {other}")
 
 
 def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -> Iterator[AttentionBlock]:

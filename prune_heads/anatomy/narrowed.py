@@ -25,12 +25,9 @@ Count = tuple[nn.Module, str, int]
 
 
 def compute_with(block: AttentionBlock, kept: list[int], counters: Iterable[Count]) -> None:
-    """Let a block compute with some of its heads, before the weights of the others are taken out.
+    """Let a block compute with the heads at these places (from 0), before the weights of the others are taken out.
 
-    Args:
-        block: As it is.
-        kept: Places of the heads that stay, from 0.
-        counters: Of the block as it is.
+    The counters are those of the block as it is.
     """
     layout, own = block.layout, vars(block.module)
     if layout.config_counters:  # read at every call
@@ -115,8 +112,10 @@ class _NoHeads:
         given = (*args, *kwargs.values())
         hidden: Tensor = given[0]
         n_keys = hidden.shape[1]
-        if self.is_cross:
-            _note_updated(given, self.core)
+        if self.is_cross:  # some models ask their first layer whether the keys of the other sequence have been kept
+            updated = next((value.is_updated for value in given if hasattr(value, "is_updated")), None)
+            if isinstance(updated, dict) and hasattr(self.core, "layer_idx"):
+                updated[self.core.layer_idx] = True
         elif (cache := _cache(given)) is not None:
             n_keys = _count(cache, self.core, hidden)
         first = hidden.new_empty(*hidden.shape[:-1], 0)
@@ -148,14 +147,6 @@ def _cache(values: Iterable[Any]) -> Any:
     """The cache of self-attention among the arguments of a forward, whose name for it varies; None without one."""
     cache = next((value for value in values if hasattr(value, "get_seq_length")), None)
     return getattr(cache, "self_attention_cache", cache)
-
-
-def _note_updated(values: Iterable[Any], core: nn.Module) -> None:
-    """Tell the cache that the keys of the other sequence have been kept: some models ask that of their first layer."""
-    updated = next((value.is_updated for value in values if hasattr(value, "is_updated")), None)
-    layer = getattr(core, "layer_idx", None)
-    if isinstance(updated, dict) and layer is not None:
-        updated[layer] = True
 
 
 def _count(cache: Any, core: nn.Module, hidden: Tensor) -> Any:

@@ -77,7 +77,7 @@ def _table(found: "Found") -> Any:
 
 
 run = _study(
-    "run:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
+    "pruning:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
 )
 score = _study("steps:score_heads", options.Setup, options.Scoring, options.Cluster)
 prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
@@ -126,19 +126,15 @@ def finetune(
     yield record, finetuning_table(record)
 
 
-def _task(value: str) -> str:
-    if task_name(value) not in MINI:
-        raise OptionError(f"'--task' must be one of {', '.join(MINI)}; got {value!r}")
-    return task_name(value)
-
-
 def train_mini(
-    task: Annotated[str, Option(callback=_task, help=f"The built-in task: {', '.join(MINI)}.")],
+    task: Annotated[str, Option(help=f"The built-in task: {', '.join(MINI)}.")],
     output: Annotated[Path, Option("--output", "-o", help="Folder for the checkpoint.", file_okay=False)],
     seed: Annotated[int, Option(help="Seed of the initial weights and of the order of the examples.")] = 0,
     epochs: Annotated[int | None, Option(min=1, help="Passes over the examples. (default: as shipped)")] = None,
 ) -> Shown:
     """No study: the recipe of the shipped models."""
+    if (task := task_name(task)) not in MINI:
+        raise OptionError(f"'--task' must be one of {', '.join(MINI)}; got {task!r}")
     from rich.console import Group
 
     from prune_heads.evaluator import Evaluator

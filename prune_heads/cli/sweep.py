@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,8 +36,7 @@ _nowhere = partial(option, reach="nothing")
 @cache
 def trial_options() -> Mapping[str, Opt]:
     """By name; where predictions are kept is said of the sweep, not of a trial."""
-    every = {name: option for group in GROUPS for name, option in options_of(group).items()}
-    return MappingProxyType({name: option for name, option in every.items() if name != "store"})
+    return {name: each for group in GROUPS for name, each in options_of(group).items() if name != "store"}
 
 
 def draws(words: Mapping[str, Any]) -> bool:
@@ -110,7 +108,7 @@ class BeginTrials:
     def __call__(self) -> "RunTrial":
         """What runs a trial; of two in turn with the same model and task, the second loads nothing."""
         from prune_heads.progress import Silent
-        from prune_heads.studies.run import run
+        from prune_heads.studies.pruning import run
         from prune_heads.studies.scoring import Lab
 
         folder = SweepFolder(self.sweep)

@@ -82,10 +82,7 @@ class Sizes:
 def tiny_config(model_type: str, sizes: Sizes | None = None, **changes: Any) -> PreTrainedConfig:
     """The configuration, from the type's own defaults with every size made small, also in configurations inside.
 
-    Args:
-        model_type: Of transformers.
-        sizes: How small.
-        changes: Fields that are to be otherwise, wherever a configuration has them.
+    `changes` are fields that are to be otherwise, wherever a configuration has them.
     """
     config = _small(CONFIG_MAPPING[model_type], sizes or Sizes(), changes)
     for name, value in changes.items():  # what the code asks for with a default, no configuration class need name
@@ -117,12 +114,7 @@ def tiny_model(
     Everything in it that is learned is drawn at random: scales, which begin at 1, around 1, the rest around 0, so that
     every head matters, and that b_V and a head's own norm are seen to go.
 
-    Args:
-        model_type: Of transformers.
-        attention: Its implementation: `eager` or `sdpa`.
-        seed: Of its weights.
-        sizes: How small.
-        changes: Fields of its configuration that are to be otherwise.
+    The implementation of its `attention` is `eager` or `sdpa`, `seed` is of its weights, `changes` are as above.
 
     Raises:
         UnsupportedModelError: If the type has no such model, or it would have more parameters than a tiny model has.

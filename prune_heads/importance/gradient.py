@@ -24,8 +24,8 @@ from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.evaluation import check_finite
+from prune_heads.gating import evaluating
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.modes import evaluating
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batch, Batches
 from prune_heads.objectives.loaded import loaded

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import PruneHeadsError
-from prune_heads.modes import logits_of
+from prune_heads.gating import logits_of
 from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.formats import Reader
@@ -97,6 +97,7 @@ class Objective(ABC):
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
         """Refuse cells of a row, what the model is given and then its label, that do not fit: `ValueError` says why."""
+        return None
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:

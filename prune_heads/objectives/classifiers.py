@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import CLASSIFICATION, Checkpoint, Head, classification_head
 from prune_heads.errors import CheckpointError, DataError
-from prune_heads.modes import logits_of
+from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Field

@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig
 from prune_heads.checkpoints import Checkpoint, Head, language_model_head
 from prune_heads.checkpoints.head import LANGUAGE_MODELS, how_it_writes, translate, vocabulary_size
 from prune_heads.errors import UnsupportedModelError
-from prune_heads.modes import logits_of
+from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prune_heads.errors import DataError
-from prune_heads.modes import evaluating, logits_of
+from prune_heads.gating import evaluating, logits_of
 from prune_heads.objectives import OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches, Field, Given
@@ -39,7 +39,10 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
         try:
             made, wanted = _parts(given, first)
             if labels and (wanted.shape[1:] != labels[0].shape[1:] or made.keys() != inputs[0].keys()):
-                raise ValueError(f"it differs from the first: {', '.join(made)}, and labels {tuple(wanted.shape)}")
+                raise ValueError(
+                    "inputs and labels must be those of the first batch, a row an example, got "
+                    f"{', '.join(made)} and labels {tuple(wanted.shape)}"
+                )
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "

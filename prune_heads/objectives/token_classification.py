@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import DataError
-from prune_heads.modes import logits_of
+from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged

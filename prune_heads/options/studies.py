@@ -51,10 +51,10 @@ _estimator = partial(
 _NORMALIZE = "Normalisation of the scores: 'l2' within each layer, 'min-max' over all heads."
 _SPLIT = "Split that heads are scored on. (default: the training split; for 'ablation' of a curve its first)"
 _blocks = partial(
-    option, "Only heads of layers: 1,3, from 1; in an encoder-decoder E:1,A,D:2. (default: all)", read=_block_names
+    option, "Layers to take heads of: 1,3, from 1; in an encoder-decoder E:1,A,D:2. (default: all)", read=_block_names
 )
 _heads = partial(option, reach="content", is_path=ending(".json"))  # records hold the heads, not the file that has them
-_scored = partial(option, "Score on the first N training examples only. (default: all)", low=1)
+_scored = partial(option, "Score on the first N examples only; for 'ablation' of a curve with --score-split.", low=1)
 _seed = partial(option, "Seed of random choices and of the bootstrap.", 0, low=0)
 _steps = partial(option, "Number of steps of a curve, from no pruned head to all of them.", 10, low=1)
 _runs = partial(option, "Number of timed runs of each model, taken in turn after a warm-up.", 6, low=6)

@@ -68,8 +68,7 @@ class _State:
         self.folder, self.sweep = folder, sweep
         self.running = set[str]()
         self.own = Counter[str]()
-        self.start = 0.0
-        """When the first trial began: what loads before it says nothing of how long the others take."""
+        self.start = 0.0  # when the first trial began: what loads before it says nothing of how long the others take
         self.best: dict[str, tuple[float, str]] = {}  # task -> the best value, and its metric and trial in words
         self._look()
         self.before = len(self.done | self.failed)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from prune_heads.ablation import predict_masks
-from prune_heads.coverage.mixing import mixers
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError
 from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
@@ -19,7 +18,7 @@ from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired, metric_interval
 from prune_heads.studies.ablating import ablate, contract
 from prune_heads.studies.bench import bench, original_of
-from prune_heads.studies.pruning import chosen, counted, going_together, prune, read_heads
+from prune_heads.studies.pruning import chosen, counted, going_together, note_without_heads, prune, read_heads
 from prune_heads.studies.scoring import Found, configuration_of, examples_to_score_on, score
 from prune_heads.studies.setup import identify, identify_model, load_model, load_split, load_subject, predictions_of
 from prune_heads.studies.spreading import spread_over
@@ -80,21 +79,6 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
         "second": second.descriptors(),
         "rows": rows,
     }
-
-
-def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
-    """Say that all heads are pruned, where they are, and what that means for this model, tried on its first text."""
-    if len(mask) < mask.n_total:
-        return
-    subject = predictions.subject
-    text = predictions.batches.batch(np.arange(1)).to(subject.device)
-    others = mixers(subject.model, text.inputs)
-    said = "all heads are pruned"
-    if others:
-        said += f"; tokens still see each other in {', '.join(others)}, which have no heads here"
-    elif others is not None:
-        said += ": no token sees another any more"
-    predictions.reporter.note(said)
 
 
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:

@@ -84,7 +84,7 @@ class _Grid:
         texts_of = [[text.plain for text in column] for column in self.columns]
         self.widest = [max(1, *map(cell_len, texts)) for texts in texts_of]
         self.least = [max(1, *map(_unbroken, texts)) for texts in texts_of]
-        self.narrow = max(1, *(_unbroken(text, _KEY) for texts in texts_of[:1] for text in texts))
+        self.narrow = max([1, *(_unbroken(text, _KEY) for texts in texts_of[:1] for text in texts)])
         """Of the first column, whose names fold at need."""
 
     def bands(self, room: int) -> Iterator[RenderableType]:

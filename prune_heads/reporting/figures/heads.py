@@ -141,20 +141,23 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
 
 def ablation_scatter(record: Record) -> "Figure":
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
-    sides = {table["split"]: _Side(f"{table['split']} (points)", table["delta"], 100) for table in record["tables"]}
+    sides = {
+        table["split"]: _Side(f"{table['split']} (points)", 100 * _grid_of(table["delta"]))
+        for table in record["tables"]
+    }
     pairs = [(sides[pair["first"]], sides[pair["second"]], pair) for pair in record["correlations"]]
     return _scatter(_title(record), pairs, layer_names(record["tables"][0]))
 
 
 def correlation_scatter(record: Record, pair: Record) -> "Figure":
     """One of the `correlations` of `prune-heads correlate`; differences in points, negated where it compares losses."""
-    values = {series["name"]: series["values"] for series in record["series"]}
+    grids = {series["name"]: _grid_of(series["values"]) for series in record["series"]}
 
     def side(which: str) -> _Side:
         name, measure = pair[which], pair[f"{which}_measure"]
         if measure == SCORE:
-            return _Side(f"{name}:\n{measure}", values[name], 1, has_zero=False)
-        return _Side(f"{name}:\n{measure} (points)", values[name], -100 if measure == LOSS else 100)
+            return _Side(f"{name}:\n{measure}", grids[name], has_zero=False)
+        return _Side(f"{name}:\n{measure} (points)", (-100 if measure == LOSS else 100) * grids[name])
 
     return _scatter(f"{pair['n_heads']} heads", [(side("first"), side("second"), pair)])
 
@@ -163,8 +166,7 @@ class _Side(NamedTuple):
     """One of two measurements of the same heads."""
 
     label: str
-    rows: Rows
-    scale: float  # what the numbers are multiplied with, e.g. 100 for points
+    grid: NDArray[np.float64]
     has_zero: bool = True  # whether zero divides heads that help from heads that harm
 
 
@@ -175,7 +177,7 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
     """
     with drawing(4.9 * len(pairs), 5.3, len(pairs), len(pairs)) as (figure, panels):
         for axes, (first, second, _) in zip(panels, pairs, strict=True):
-            x, y = (_grid_of(side.rows) * side.scale for side in (first, second))
+            x, y = first.grid, second.grid
             for side, line in ((first, axes.axvline), (second, axes.axhline)):
                 if side.has_zero:
                     line(0, color="0.6", linewidth=0.8)
