@@ -63,11 +63,7 @@ class UnfitError(RunError):
 
 
 class OptionError(PruneHeadsError, ValueError):
-    """An option does not take its value, or options contradict each other; misuse, where a user has typed them."""
-
-
-class SpecError(PruneHeadsError):
-    """A file that describes a sweep has faults; the message names them all."""
+    """An option or the file of a sweep does not take its value, or options contradict each other: misuse."""
 
 
 class StoreError(PruneHeadsError):

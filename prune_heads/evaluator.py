@@ -21,7 +21,7 @@ from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.objectives.loaded import loaded
 from prune_heads.options import Ablation, Scoring, WrittenModel
-from prune_heads.options.choices import Kind
+from prune_heads.options.studies import Kind
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores

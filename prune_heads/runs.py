@@ -5,7 +5,6 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from prune_heads.errors import RunError
 from prune_heads.files import check_place, digest, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
 from prune_heads.options import Folder, Group
-from prune_heads.progress import Admit, Reporter
+from prune_heads.progress import Reporter
 
 RECORD_FILE = "record.json"
 SCORES_FILE = "scores.json"
@@ -111,11 +110,6 @@ def write_files(folder: Path, files: Files) -> None:
             write_text(folder / name, content)
         else:
             write_json(folder / name, content)
-
-
-def admission(folder: Folder) -> Admit:
-    """What a study asks, with its identity, before its long work; see `check_output`."""
-    return partial(check_output, folder)
 
 
 def check_output(folder: Folder, identity: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from prune_heads.cli import signals
 from prune_heads.cli.groups import grouped
 from prune_heads.cli.output import say
-from prune_heads.errors import OptionError, PipeClosedError, PruneHeadsError, SpecError, first_line
+from prune_heads.errors import OptionError, PipeClosedError, PruneHeadsError, first_line
 from prune_heads.reading import read_toml
 from prune_heads.tables.terminal import speaking
 
@@ -60,7 +60,7 @@ class _Commands(TyperGroup):
             _check_surroundings()
             code = run()
         except PruneHeadsError as error:
-            code, said = MISUSED if isinstance(error, OptionError | SpecError) else 1, str(error)
+            code, said = MISUSED if isinstance(error, OptionError) else 1, str(error)
         except UsageError as error:
             code, said = error.exit_code, error.format_message()
         except PipeClosedError:

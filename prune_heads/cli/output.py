@@ -1,11 +1,9 @@
 """What the terminal shows: results on stdout, progress, notes and errors on stderr."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.cli import STARTED
 from prune_heads.progress import Admit, Progress, Reporter
 from prune_heads.tables.terminal import console, line, print_json, speaking
 from prune_heads.visible import visible
@@ -29,11 +27,6 @@ def show(result: Mapping[str, Any] | None, table: "RenderableType | str | None",
                 print(table)
             else:
                 console().print(table, crop=False)  # a table that is too wide loses no number
-
-
-def say_duration(work: float) -> None:
-    """How long the program took, and how much of it to import what it needs: until `work`, by `time.perf_counter`."""
-    say(f"took {time.perf_counter() - STARTED:.1f} s, {work - STARTED:.1f} s of it to start")
 
 
 class TerminalReporter(Reporter):

@@ -6,7 +6,7 @@ from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from typer import Argument, Option
 
@@ -17,8 +17,12 @@ from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.claims import held
 from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
-from prune_heads.options.choices import Reproduction
 from prune_heads.options.fields import option
+
+_Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
+_Figure = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "figure6"]
+Reproduction = Literal[_Table, _Figure, "estimators", "all"]
+"""Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
 _SUBJECT, _FINETUNE = "subject", "finetune"
 """Keys of a file: the models, and the file by which `prune-heads finetune` makes one that is not there."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from prune_heads import options
+from prune_heads.cli import STARTED
 from prune_heads.cli.groups import Config, Shown, Without
-from prune_heads.cli.output import TerminalReporter, say_duration
+from prune_heads.cli.output import TerminalReporter, say
 from prune_heads.errors import OptionError
 from prune_heads.files import new_directory
 from prune_heads.tasks.spec import MINI, TASKS, task_name
@@ -27,17 +29,17 @@ def _study(at: str, *groups: Any, folder: type[options.Folder] = options.Folder)
     """
 
     def run(*, folder: Any, config: Any = None, **groups: Any) -> Shown:
-        from prune_heads.runs import admission
+        from prune_heads.runs import check_output
         from prune_heads.studies.scoring import Found
 
         module, _, name = at.partition(":")
         study = getattr(import_module(f"prune_heads.studies.{module}"), name)
         started = time.perf_counter()
-        found = study(*groups.values(), TerminalReporter(admission(folder)))
+        found = study(*groups.values(), TerminalReporter(partial(check_output, folder)))
         found = found if isinstance(found, Found) else Found(found)
         yield from _kept(found, folder)
         if found.record["command"] == "run":
-            say_duration(started)
+            say(f"took {time.perf_counter() - STARTED:.1f} s, {started - STARTED:.1f} s of it to start")
 
     kinds = {**{f"group{i}": group for i, group in enumerate(groups)}, "folder": folder}
     spread = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in kinds.items()]
@@ -94,11 +96,12 @@ def correlate(
     more: Annotated[list[Path] | None, Argument(help="Any number of others.")] = None,
 ) -> Shown:
     """A study of files."""
-    from prune_heads.runs import admission
+    from prune_heads.runs import check_output
     from prune_heads.studies.correlating import correlate_files
     from prune_heads.studies.scoring import Found
 
-    record = correlate_files([first, second, *(more or [])], TerminalReporter(admission(folder)))
+    reporter = TerminalReporter(partial(check_output, folder))
+    record = correlate_files([first, second, *(more or [])], reporter)
     yield from _kept(Found(record, {name: record[name] for name in ("series", "correlations")}), folder)
 
 

@@ -3,7 +3,7 @@
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,12 +15,12 @@ from typer import Argument, Option
 from prune_heads.cli.groups import Shown
 from prune_heads.cli.output import show
 from prune_heads.cli.signals import interruptible
-from prune_heads.errors import PruneHeadsError, SpecError
+from prune_heads.errors import OptionError, PruneHeadsError
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import MOST_TRIALS, Known, Trial, read_sweep
 from prune_heads.options import Choice, Group, Opt, Place, RunOptions, Scoring, Setup, options_of
-from prune_heads.options.choices import Executor
 from prune_heads.options.fields import option
+from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
 from prune_heads.tables.terminal import titled
 from prune_heads.tasks.spec import task_name
@@ -63,16 +63,14 @@ class Sweeping(Group):
     stop_after: int | None = _nowhere("Start no more trials after this many have failed.", low=1)
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """A worker is a process of its own, and only Ray's have an address."""
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         is_ray = given.get("executor") == "ray"
         if not is_ray and given.keys() & {"address", "cpus", "gpus"}:
-            return "--address, --cpus, --gpus belong to --executor ray"
+            yield "--address, --cpus, --gpus belong to --executor ray"
         if given.get("worker") and is_ray:
-            return "--worker and --executor ray exclude each other"
+            yield "--worker and --executor ray exclude each other"
         if "output" not in given and not given.get("dry_run"):
-            return "--output must name the folder of the sweep (or ask for --dry-run)"
-        return None
+            yield "--output must name the folder of the sweep (or ask for --dry-run)"
 
 
 def known() -> Known:
@@ -150,7 +148,7 @@ def run(
     if options.dry_run:
         return show(*tables.plan(read), as_json=as_json)
     if read.n_trials > len(read.trials):
-        raise SpecError(
+        raise OptionError(
             f"a sweep must describe {MOST_TRIALS:,} trials at most; {spec.name} describes "
             f"{read.n_trials + read.n_undrawn:,}."
         )
@@ -161,7 +159,7 @@ def run(
     from prune_heads.execution.worker import Worker, actors, processes, turned
     from prune_heads.reporting.progress import display
 
-    assert options.output is not None  # see `Sweeping.clash`
+    assert options.output is not None  # see `Sweeping._clashes`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
     begin = BeginTrials(folder.root, spec.resolve().parent, place.store)
     threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
@@ -171,7 +169,8 @@ def run(
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if is_worker else None
     with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
-        trials = turned(read.trials, _own_number()) if is_worker else read.trials
+        task = os.environ.get("SLURM_ARRAY_TASK_ID", "")  # the number in an array job
+        trials = turned(read.trials, int(task) if task.isdecimal() else pid) if is_worker else read.trials
         limits: dict[str, Any] = {"retries": options.retries, "stop_after": options.stop_after, "waits": not is_worker}
         own = Worker(folder, trials, begin, workers, tell, stopping, **limits)
         own.work()
@@ -205,12 +204,6 @@ def retry(folder: Folder) -> Shown:
     opened.about()
     n = opened.forget_failures()
     yield {"n_forgotten": n}, titled(f"{n} failed trials will be tried again by 'prune-heads sweep run'")
-
-
-def _own_number() -> int:
-    """Of a worker among those of its kind: its place in the array job, else the number of its process."""
-    place = os.environ.get("SLURM_ARRAY_TASK_ID", "")
-    return int(place) if place.isdecimal() else os.getpid()
 
 
 def _gpus() -> list[str]:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prune_heads.errors import SpecError
+from prune_heads.errors import OptionError
 from prune_heads.files import canonical, digest
 from prune_heads.reading import read_toml
 
@@ -85,9 +85,9 @@ def read_sweep(file: Path, known: Known) -> Sweep:
     """Read a sweep.
 
     Raises:
-        SpecError: Naming every fault of the file, with the nearest valid key where a key is wrong.
+        OptionError: Naming every fault of the file, with the nearest valid key where a key is wrong.
     """
-    return sweep_of(read_toml(file, "a sweep", SpecError), known, name=file.stem, shown=file.name)
+    return sweep_of(read_toml(file, "a sweep", OptionError), known, name=file.stem, shown=file.name)
 
 
 def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
@@ -138,7 +138,7 @@ class _Reader:
     def stop(self, shown: str) -> None:
         if faults := dict.fromkeys(self.faults):
             told = "; ".join(f"({i}) {fault}" for i, fault in enumerate(faults, start=1))
-            raise SpecError(f"{shown} has {len(faults)} fault(s): {told}")
+            raise OptionError(f"{shown} has {len(faults)} fault(s): {told}")
 
     def value(self, key: str, value: Any, where: str, also: Sequence[str] = ()) -> Any:
         """The value of an option in its one spelling."""

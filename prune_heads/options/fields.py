@@ -5,7 +5,7 @@ dataclass, and a record holds its `configuration()`.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from math import isnan
@@ -134,14 +134,14 @@ class Group:
                     given[name] = option.value(word)
                 except OptionError as error:
                     raise OptionError(f"'{option.flag}' {error}") from error
-        if problem := cls.clash(given):
+        for problem in cls._clashes(given):
             raise OptionError(f"{problem}.")
         return cls(**given)
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """Why the values that were given contradict each other, or lack one; None where they do not."""
-        return None
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterable[str]:
+        """Why the values that were given contradict each other, or lack one; the first is said."""
+        return ()
 
     def configuration(self) -> dict[str, Any]:
         """For records: what can change a result."""

@@ -1,20 +1,23 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
 """The model, the task, the conditions under which they meet, and where predictions and results are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prune_heads.errors import OptionError
 from prune_heads.objectives import OBJECTIVES, rows_for
-from prune_heads.options.choices import Device, Dtype, Executor
 from prune_heads.options.fields import Group, ending, names, option
 from prune_heads.tasks.spec import OWN_METRICS, TASKS, nearest, task_name
 
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
+
+Dtype = Literal["float32", "bfloat16", "float16"]  # names of torch's types
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Executor = Literal["local", "ray"]
 
 DEFAULT_MODEL = "mini"
 DEFAULT_TASK = "mini-inference"
@@ -165,37 +168,32 @@ class Setup(WrittenModel):
         return OwnData(files, self.text_column, self.label_column or "", self.metric or "", self.labels, kind=kind)
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """Refuse two ways to take examples, or a task beside files that are a task themselves."""
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         task, model, files = given.get("task"), given.get("model", cls.model), given.keys() & _FILES
         is_own_model = model != DEFAULT_MODEL
         if {"sample", "max_examples"} <= given.keys():
-            return "--sample and --max-examples exclude each other"
+            yield "--sample and --max-examples exclude each other"
         if "sample_seed" in given and "sample" not in given:
-            return "--sample-seed belongs to --sample"
-        if task in _OF_TEXTS and not files:
-            return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
+            yield "--sample-seed belongs to --sample"
         if task in _OF_TEXTS:
-            return _clash_of_texts(task, given)
+            if not files:
+                yield f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
+            row, refused = rows_for(TASKS[task].kind)[0], ("label_column", "labels", "label_order", "metric")
+            names = [f"--{name.replace('_', '-')}" for name in refused[row.label is not None :] if name in given]
+            why = "it has no classes, and its metrics are always the same"
+            if not row.label:
+                measured = "BLEU" if task == "translation" else "their likelihood"
+                why = f"texts have no labels, and the metric is {measured}"
+            if names and not row.classes:
+                yield f"{' and '.join(names)} must not be given beside --task {task}: {why}"
+            return
         if not files and given.keys() & {"text_column", "label_column", "metric", "labels"}:
             described = "--text-column, --label-column, --metric and --labels describe"
-            return f"{described} --train-file and --validation-file; name at least one of these"
+            yield f"{described} --train-file and --validation-file; name at least one of these"
         if task is None and not files and is_own_model:
-            return "--task must say which task the model is for; see 'prune-heads tasks'"
+            yield "--task must say which task the model is for; see 'prune-heads tasks'"
         if task is not None and files and (is_own_model or task.endswith(".toml")):
-            return "--task and your own --train-file or --validation-file exclude each other"
-        return None
-
-
-def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
-    """The user's own files of a kind: no classes or metric to choose, and no column of labels where there are none."""
-    row, refused = rows_for(TASKS[task].kind)[0], ("label_column", "labels", "label_order", "metric")
-    names = [f"--{name.replace('_', '-')}" for name in refused[row.label is not None :] if name in given]
-    why = "it has no classes, and its metrics are always the same"
-    if not row.label:
-        why = f"texts have no labels, and the metric is {'BLEU' if task == 'translation' else 'their likelihood'}"
-    is_fault = names and not row.classes
-    return f"{' and '.join(names)} must not be given beside --task {task}: {why}" if is_fault else None
+            yield "--task and your own --train-file or --validation-file exclude each other"
 
 
 @dataclass(frozen=True)
@@ -214,14 +212,12 @@ class Cluster(Group):
     address: str | None = _cluster("Address of the Ray cluster: auto or ray://... (default: a new local one)")
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """A cluster has workers, and this process none."""
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         is_local = given.get("executor", "local") == "local"
         if is_local and given.keys() & {"shards", "address"}:
-            return "--shards and --address belong to --executor ray"
+            yield "--shards and --address belong to --executor ray"
         if not is_local and "shards" not in given:
-            return "--executor ray needs --shards, the number of workers that share the work"
-        return None
+            yield "--executor ray needs --shards, the number of workers that share the work"
 
 
 @dataclass(frozen=True)
@@ -239,10 +235,9 @@ class RunFolder(Folder):
     save_checkpoint: bool = _nowhere("Keep the pruned model in the output folder, as 'checkpoint'.", False)
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """A checkpoint is kept in the folder."""
-        lacks = given.get("save_checkpoint") and "output" not in given
-        return "--save-checkpoint needs an --output folder" if lacks else None
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        if given.get("save_checkpoint") and "output" not in given:
+            yield "--save-checkpoint needs an --output folder"
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,25 @@
 """What each study is asked: how heads are scored and chosen, what is measured, and how a model is fine-tuned."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prune_heads.errors import OptionError
-from prune_heads.options.choices import CRITERIA, ESTIMATORS, NORMALIZERS, Form, Kind, Mode, Target
 from prune_heads.options.fields import Group, ending, names, numbers, option
 from prune_heads.options.setup import WrittenModel
+
+# Keys of the tables of these names in `prune_heads.importance`, which imports torch; `--help` does not wait for it.
+CRITERIA = ("gradient", "ablation", "magnitude", "random")
+ESTIMATORS = ("example", "token", "batch", "fisher", "signed")
+NORMALIZERS = ("none", "l2", "min-max")
+
+Mode = Literal["zero", "remove"]  # what happens to the weights of heads that are pruned
+Kind = Literal["without-one", "only-one"]  # which ablations: of one head, or of all others of its layer
+Form = Literal["md", "tex", "csv", "png", "svg"]
+Target = Literal["dense", "onnx"]  # what a checkpoint is exported to
 
 CHOOSE_EXAMPLES = 5000  # as in the paper's table 6
 BATCH_SIZES = (1, 4, 16, 64)  # those of the paper's table 4
@@ -98,10 +107,10 @@ class Choice(Group):
         return self.heads is None
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """Two ways to choose at once."""
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         ways = [f"--{name.replace('_', '-')}" for name in ("fraction", "n_heads", "heads") if name in given]
-        return f"{' and '.join(ways)} exclude each other" if len(ways) > 1 else None
+        if len(ways) > 1:
+            yield f"{' and '.join(ways)} exclude each other"
 
 
 @dataclass(frozen=True)
@@ -171,11 +180,9 @@ class Ablation(Group):
         return replace(self, choose_examples=min(CHOOSE_EXAMPLES, max_examples or CHOOSE_EXAMPLES))
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """Only `only-one` chooses."""
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         if given.get("kind") != "only-one" and given.keys() & {"choose_split", "choose_examples"}:
-            return "--choose-split and --choose-examples belong to --kind only-one"
-        return None
+            yield "--choose-split and --choose-examples belong to --kind only-one"
 
 
 @dataclass(frozen=True)
@@ -226,12 +233,10 @@ class Export(WrittenModel):
     heads: str = _heads("More heads to prune: '3:1,5 7:2', from 1; or a heads.json. (default: none)", "")
 
     @classmethod
-    def clash(cls, given: Mapping[str, Any]) -> str | None:
-        """ONNX is written in one precision."""
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         dtype = given.get("dtype", cls.dtype)
         if given["to"] == "onnx" and dtype != "float32":
-            return f"--dtype {dtype} is for --to dense; ONNX is written in float32"
-        return None
+            yield f"--dtype {dtype} is for --to dense; ONNX is written in float32"
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import RunError, UnfitError
 from prune_heads.files import digest, read_json, write_json, write_text, writing_into
 from prune_heads.options import Conditions, Setup
-from prune_heads.options.choices import Form
 from prune_heads.progress import Reporter
 from prune_heads.reading import read_bytes, text_of
 from prune_heads.reporting.figures import save
@@ -20,9 +18,6 @@ from prune_heads.reproduction.studies import STUDIES, Record, spec_of, splits_of
 from prune_heads.runs import FORMATS, DoneBefore
 from prune_heads.studies.curves import renewed
 
-FORMS = get_args(Form)
-"""Of tables, and of figures."""
-DEFAULT_FORMS = ("md", "png")
 _TIMED = "bench"
 """The study that must have the machine for itself."""
 
@@ -37,7 +32,7 @@ def reproduce_job(
     new_reporter: Callable[[], Reporter],
     *,
     from_records: bool = False,
-    forms: Collection[str] = DEFAULT_FORMS,
+    forms: Collection[str] = ("md", "png"),
 ) -> Shown:
     """Reproduce a table or figure: files `NAME.FORM` in `output`, its records in `records`.
 

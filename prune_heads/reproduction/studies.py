@@ -7,7 +7,7 @@ from typing import Any
 
 from prune_heads.errors import HeadDescriptorError, UnfitError
 from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
-from prune_heads.options.choices import Kind
+from prune_heads.options.studies import Kind
 from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import compare_estimators, curves

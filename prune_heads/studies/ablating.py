@@ -112,12 +112,6 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     )
 
 
-def contract(record: dict[str, Any]) -> dict[str, Any]:
-    """What `prune-heads ablate --json` prints: the first split's table, then all of them with what joins them."""
-    first = record["tables"][0]
-    return {**first, **{name: record[name] for name in ("task", "model", "tables", "correlations", "flips")}}
-
-
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
     """The mask that asks about each head, beside that of no head.
 

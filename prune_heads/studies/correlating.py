@@ -139,28 +139,20 @@ def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str
         RunError: If the heads, or the metrics of two ablations, are not the same.
         LabelError: If two ablations are of different labels.
     """
-    pairs = list(combinations(series, 2))
-    told: list[set[str | None]] = []
-    for first, second in pairs:
+    told, found = set[frozenset[str | None]](), []
+    for first, second in combinations(series, 2):
         _check(first, second)
-    for first, second in pairs:
-        models = {first["fingerprint"], second["fingerprint"]}
+        models = frozenset((first["fingerprint"], second["fingerprint"]))
         if len(models) == 2 and None not in models and models not in told:
-            told.append(models)
+            told.add(models)
             reporter.note(
                 f"{first['name']} and {second['name']} are of different models: head 1:1 of one need have nothing to "
                 "do with head 1:1 of the other, unless they were fine-tuned from the same weights"
             )
-    return [
-        {
-            "first": first["name"],
-            "second": second["name"],
-            "first_measure": _measure(first, second),
-            "second_measure": _measure(second, first),
-            **correlate(_flat(first, second), _flat(second, first)),
-        }
-        for first, second in pairs
-    ]
+        names = {"first": first["name"], "second": second["name"]}
+        measures = {"first_measure": _measure(first, second), "second_measure": _measure(second, first)}
+        found.append({**names, **measures, **correlate(_flat(first, second), _flat(second, first))})
+    return found
 
 
 def _check(first: Series, second: Series) -> None:

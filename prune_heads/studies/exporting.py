@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
-from prune_heads.runs import RECORD_FILE, Study, admission
+from prune_heads.runs import RECORD_FILE, Study, check_output
 from prune_heads.studies.pruning import chosen, going_together
 from prune_heads.studies.setup import identify_model, load_model
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
@@ -97,7 +98,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
             f"--to {options.to} needs {', '.join(wanted)}; not installed: {', '.join(missing)}. "
             f"pip install 'prune-heads[{options.to}]'"
         )
-    reporter.admit = admission(folder)
+    reporter.admit = partial(check_output, folder)
     study = Study("export", reporter)
     classifier = load_model(options, reporter)
     model = classifier.model

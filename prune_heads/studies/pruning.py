@@ -21,7 +21,7 @@ from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Choice, RunOptions, Scoring, Setup
-from prune_heads.options.choices import Mode
+from prune_heads.options.studies import Mode
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -13,7 +13,6 @@ from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
 from prune_heads.objectives import check_options, head_for, serving
 from prune_heads.options import Setup, WrittenModel
-from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
@@ -21,8 +20,6 @@ from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000  # parameters below which one thread is enough; BERT-base has 110 million
-
-DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
 
 
 def load_subject(setup: Setup, reporter: Reporter) -> Subject:
@@ -54,7 +51,7 @@ def load_model(
     """
     if kind is None and setup.task in TASKS and TASKS[setup.task].kind != "labelled":
         kind = TASKS[setup.task].kind
-    how: dict[str, Any] = {"dtype": DTYPES[setup.dtype], "trust_remote_code": setup.trust_remote_code}
+    how: dict[str, Any] = {"dtype": getattr(torch, setup.dtype), "trust_remote_code": setup.trust_remote_code}
     loaded = load_checkpoint(setup.model, head_for(kind, objective), task=setup.task, **how)
     for note in loaded.notes:
         reporter.note(note)
@@ -88,7 +85,7 @@ def limit_threads(classifier: Checkpoint) -> None:
     The matrices of a small model are done before threads have met: two gain a fifth on an idle machine and, each
     waiting for the other, are ten times slower on a busy one (results/LOG.md).
     """
-    n_threads = _n_threads()
+    n_threads = _n_threads()  # before it is changed
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1 if n_parameters(classifier.model) < _SMALL else n_threads)
 

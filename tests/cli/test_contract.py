@@ -11,10 +11,9 @@ from tiny import save_tiny_checkpoint
 
 from prune_heads.ablation import KINDS
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
-from prune_heads.options import choices
+from prune_heads.options import studies as choices
 from prune_heads.studies.exporting import TARGETS
 from prune_heads.studies.pruning import SURGERY
-from prune_heads.studies.setup import DTYPES
 from prune_heads.tasks.spec import TASKS
 
 
@@ -30,7 +29,6 @@ def test_choices_are_the_keys_of_their_tables():
         get_args(choices.Mode): SURGERY,
         get_args(choices.Kind): KINDS,
         get_args(choices.Target): TARGETS,
-        get_args(choices.Dtype): DTYPES,
     }
     for names, table in tables.items():
         assert list(names) == list(table)

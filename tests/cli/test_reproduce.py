@@ -7,21 +7,22 @@ from typing import get_args
 
 import pytest
 
+from prune_heads.cli.reproduce import Reproduction
 from prune_heads.execution.claims import NAME, Claims, Owner, held
 from prune_heads.options import Conditions, Setup
-from prune_heads.options.choices import Reproduction
+from prune_heads.options.studies import Form
 from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import studies as paper_studies
-from prune_heads.reproduction.reproduce import FORMS, record_name
+from prune_heads.reproduction.reproduce import record_name
 from prune_heads.reproduction.studies import STUDIES
 from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
 MINI += ("--steps", "2")
 TRANSLATION = ("--model", "mini", "--task", "mini-translation", "--max-examples", "24", "--steps", "2")
-EVERY_FORM = [word for form in FORMS for word in ("--form", form)]
+EVERY_FORM = [word for form in get_args(Form) for word in ("--form", form)]
 OF_TRANSLATIONS = ["table1", "table2", "table5"]
 TIMED = Path(__file__).parents[2] / "results" / "sst2-bench" / "record.json"
 

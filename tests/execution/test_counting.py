@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from null_trial import DEFAULTS, KNOWN
 
-from prune_heads.errors import SpecError
+from prune_heads.errors import OptionError
 from prune_heads.execution import spec as spec_module
 from prune_heads.execution.spec import Known, sweep_of
 
@@ -40,7 +40,7 @@ def test_trials_are_counted_as_they_are_listed(keys, n_seeds, left_out, joint):
     content = {"grid": grid, "seeds": list(range(n_seeds)), "exclude": left_out, "together": joint}
     try:
         listed = of(content, known=DRAWING)
-    except SpecError:  # a rule leaves out none or all
+    except OptionError:  # a rule leaves out none or all
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spec_module, "MOST_TRIALS", 0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from null_trial import DEFAULTS, KNOWN
 
-from prune_heads.errors import SpecError
+from prune_heads.errors import OptionError
 from prune_heads.execution.spec import Known, read_sweep, sweep_of
 
 FILE = """
@@ -49,7 +49,7 @@ DRAWING = Known(DEFAULTS, KNOWN.check, lambda values: None, draws)
 
 
 def faults(read, text):
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(OptionError) as caught:
         read(text)
     head, rest = str(caught.value).split(": ", 1)
     return [head, *re.split(r"(?:^|; )\(\d+\) ", rest)[1:]]
@@ -171,9 +171,9 @@ def test_faults(text, said, read):
 
 
 def test_files_that_cannot_be_read(read, tmp_path):
-    with pytest.raises(SpecError, match=r"must be a TOML file; sweep\.toml is not: "):
+    with pytest.raises(OptionError, match=r"must be a TOML file; sweep\.toml is not: "):
         read("a = ")
-    with pytest.raises(SpecError, match="must be a readable file"):
+    with pytest.raises(OptionError, match="must be a readable file"):
         read_sweep(tmp_path / "none.toml", KNOWN)
 
 
@@ -201,16 +201,16 @@ def test_excluding_does_not_depend_on_the_order_of_rules():
     ],
 )
 def test_what_toml_has_and_no_option_takes_is_refused_by_its_key(value, said, read):
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(OptionError) as caught:
         read(f"model = 'm'\n[grid]\nfraction = [\n  0.5,\n  {value}\n]\n")
     assert said in str(caught.value)
     assert len(str(caught.value)) < 200
-    with pytest.raises(SpecError, match=r"include\[1\]\.seed must be a text, a number"):
+    with pytest.raises(OptionError, match=r"include\[1\]\.seed must be a text, a number"):
         read("[[include]]\nseed = 12:00:00")
 
 
 def test_a_file_that_is_nested_too_deep(read):
-    with pytest.raises(SpecError, match="must be a TOML file"):
+    with pytest.raises(OptionError, match="must be a TOML file"):
         read(f"fraction = {'[' * 10_000}{']' * 10_000}")
 
 
@@ -232,7 +232,7 @@ def test_two_spellings_of_a_value_are_one_trial():
     assert one.trials[0].digest == of({"task": "sst2"}).trials[0].digest
     grid = {"grid": {"task": ["SST-2", "t"]}, "exclude": [{"task": "sst2"}]}
     assert [trial.values["task"] for trial in of(grid, known=known).trials] == ["t"]
-    with pytest.raises(SpecError, match=r"grid\.task: names a value twice"):
+    with pytest.raises(OptionError, match=r"grid\.task: names a value twice"):
         of({"grid": {"task": ["SST-2", "sst2"]}}, known=known)
 
 
@@ -257,9 +257,9 @@ def test_a_contradiction_is_found_before_anything_runs_and_told_once():
 
     known = Known(DEFAULTS, KNOWN.check, clash)
     content = {"grid": {"model": ["m", "x"], "fraction": [0.1, 0.2, 0.3]}}
-    with pytest.raises(SpecError, match=r'has 1 fault\(s\): \(1\) \{"model": "x", "fraction": 0.1\}: --task must'):
+    with pytest.raises(OptionError, match=r'has 1 fault\(s\): \(1\) \{"model": "x", "fraction": 0.1\}: --task must'):
         of(content, known=known)
-    with pytest.raises(SpecError, match="--task must"):
+    with pytest.raises(OptionError, match="--task must"):
         of(
             {"grid": {"model": ["m", "x"], "sleep": [i / 1000 for i in range(1000)]}, "seeds": list(range(1000))},
             known=known,
