@@ -172,6 +172,8 @@ def test_what_is_not_understood_is_refused_with_its_reason(model_type):
 BY_THEIR_CONFIGURATION = [
     ("albert", {"inner_group_num": 2}, {}),
     ("albert", {"num_hidden_groups": 2}, {}),
+    ("beit", {"use_relative_position_bias": True}, {}),
+    ("data2vec-vision", {"use_relative_position_bias": True, "use_shared_relative_position_bias": True}, {}),
     (
         "bloom",
         {"slow_but_exact": True, "pretraining_tp": 2},
@@ -204,6 +206,7 @@ def test_variants_are_exact_or_refused_by_their_switch(model_type, changes, refu
     [
         ("albert", {"pattern": r"albert_layer_groups\.(\d+)\.albert_layers\.(0)\.attention"}, {"inner_group_num": 2}),
         ("albert", {"closing": ""}, {}),
+        ("beit", {"shared_biases": ()}, {"use_shared_relative_position_bias": True}),
         ("falcon", {"stays_if": None}, {"alibi": True, "multi_query": False}),
         ("gpt_bigcode", {"interleaved": False}, {"multi_query": False}),
         ("layoutlmv3", {"shared_biases": ()}, {}),

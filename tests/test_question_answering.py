@@ -345,7 +345,7 @@ def test_multiply_adds_are_those_that_torch_counts(on):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("finetune", "--output", "out"), "question-answering"),
+        (("finetune", "--output", "out"), "a kind of task that it can train, which question-answering is not yet"),
         (("evaluate", "--objective", "causal-lm"), "the objective must be one of question-answering, got causal-lm"),
         (("evaluate", "--metric", "f1"), "--metric must not be given beside --task question-answering"),
         (("evaluate", "--beams", "2"), "--beams must be given for translation only"),

@@ -162,7 +162,7 @@ def inputs_for(
     model: PreTrainedModel, *, seed: int = 0, padding: Padding = "right", n_tokens: int = 9
 ) -> dict[str, Tensor]:
     """What the model takes: a batch of texts, or of images."""
-    size = getattr(model.config, "image_size", None)
+    size = getattr(getattr(model.config, "vision_config", model.config), "image_size", None)
     if model.main_input_name == "pixel_values" and size is not None:
         return {"pixel_values": torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(seed))}
     texts = tiny_inputs(seed=seed, padding=padding, n_tokens=n_tokens)

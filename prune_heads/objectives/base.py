@@ -80,6 +80,11 @@ class Objective(ABC):
         return rows.text(value, may_be_empty=may_be_empty)
 
     @classmethod
+    def stored(cls, value: Any) -> Any:
+        """A cell of rows in memory as `datasets` can hold it."""
+        return value
+
+    @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> Any:
         """A label as a split keeps it, or `ValueError`; `codes`: how the source writes each class -> its index."""
         raise NotImplementedError

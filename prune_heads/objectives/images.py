@@ -62,7 +62,7 @@ class Picture:
         if isinstance(value, str) and value:
             value = Path(value)
         if not isinstance(value, Path | bytes):
-            raise ValueError(f"the image must be the path of a file, or its content, got {brief(value)}")
+            raise ValueError(f"the image must be one of Pillow, the path of a file, or its content, got {brief(value)}")
         content = _content(value)
         try:
             with Image.open(io.BytesIO(content)) as image:
@@ -187,6 +187,21 @@ class ImageClassification(SingleLabel):
     @classmethod
     def input_of(cls, value: object, *, may_be_empty: bool = False) -> Picture:
         return Picture.of(value)
+
+    @classmethod
+    def stored(cls, value: Any) -> Any:
+        if not hasattr(value, "shape"):
+            return value
+        require_pillow()
+        from PIL import Image
+
+        pixels = np.asarray(value)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise DataError(
+                "an image must be one of Pillow, the path of a file, its content, or an array of uint8 (height, width, "
+                f"3); got {pixels.dtype} {pixels.shape}"
+            )
+        return Image.fromarray(pixels)
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:

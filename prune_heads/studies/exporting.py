@@ -159,12 +159,13 @@ def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -
         rows.append(
             {"n_examples": n_examples, "n_tokens": n_tokens, "largest_logit": largest, "difference": difference}
         )
-        if not difference <= tolerance * max(1.0, largest):
-            raise ExportError(
-                f"what is written --to {target} must give the logits of the model within {tolerance:.0e}; on "
-                f"{n_examples} texts of {n_tokens} tokens they are {difference:.2g} apart, the largest being "
-                f"{largest:.2g}. Nothing was kept; try a newer torch and transformers"
-            )
+    worst = max(rows, key=lambda row: np.nan_to_num(row["difference"] / max(1.0, row["largest_logit"]), nan=np.inf))
+    if not worst["difference"] <= tolerance * max(1.0, worst["largest_logit"]):
+        raise ExportError(
+            f"what is written --to {target} must give the logits of the model within {tolerance:.0e}; on "
+            f"{worst['n_examples']} texts of {worst['n_tokens']} tokens they are {worst['difference']:.2g} apart, the "
+            f"largest being {worst['largest_logit']:.2g}. Nothing was kept; try a newer torch and transformers"
+        )
     return {
         "libraries": {name: version(name) for name in libraries},
         "parameters": {"before": before, "after": n_parameters(written)},

@@ -42,8 +42,8 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
         raise TaskError(
-            f"finetune must be given a kind of task that it can train; {task.spec.name} is {objective.name}, which it "
-            "does not train yet. Name a fine-tuned checkpoint"
+            f"finetune must be given a kind of task that it can train, which {objective.name} is not yet. Name a "
+            "fine-tuned checkpoint"
         )
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":

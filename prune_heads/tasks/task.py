@@ -171,7 +171,11 @@ def task_of_rows(
     names = {**{role: role for role in objective.inputs}, "label": row.label or "label", **(columns or {})}
     if not isinstance(data, datasets.Dataset):
         try:
-            data = datasets.Dataset.from_list([dict(each) for each in data])
+            inputs = [names[role] for role in objective.inputs]
+            stored = ({name: objective.stored(each[name]) for name in inputs if name in each} for each in data)
+            data = datasets.Dataset.from_list([{**each, **some} for each, some in zip(data, stored, strict=True)])
+        except DataError:
+            raise
         except Exception as error:  # pyarrow raises errors of any class
             raise DataError(
                 f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
