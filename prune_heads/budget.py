@@ -1,8 +1,13 @@
-"""What a model costs with and without heads, counted from shapes alone: it may be on the meta device."""
+"""What a model costs with and without heads, counted from shapes alone: it may be on the meta device.
+
+A linear map takes tokens * weights; attention tokens^2 * (dimensions of the queries + dimensions of the values),
+causal or not, as PyTorch computes it. Layers that share weights have them once, and use them at every depth.
+"""
 
 import copy
 import re
 from collections.abc import Collection, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -25,9 +30,6 @@ _EMBEDDING_MAPS = ("embeddings_project", "embedding_hidden_mapping_in", "embeddi
 
 def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> dict[str, Any]:
     """What the model costs with all its heads, without those that are gone already or named, and without any.
-
-    A linear map takes tokens * weights; attention tokens^2 * (dimensions of the queries + dimensions of the values),
-    causal or not, as PyTorch computes it. Layers that share weights have them once, and use them at every depth.
 
     Args:
         model: Of a known type, also one that has lost heads; never run.
@@ -55,8 +57,7 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
     parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
     found: dict[str, dict[str, Any]] = {"parameters": {}, "multiply_adds": {}}
     why, stays = (
-        next(filter(None, reasons), "")
-        for reasons in zip(*((block.layout.other_attention, block.layout.stays) for block in blocks), strict=True)
+        next(filter(None, map(attrgetter(name), blocks)), "") for name in ("layout.other_attention", "layout.stays")
     )
     masks = {"before": gone - gone, "after": removed, "without_heads": HeadMask.all(gone.n_heads)}
     for stage, mask in masks.items():
