@@ -36,19 +36,15 @@ from prune_heads.progress import Progress, silent
 class GateGradients:
     """What the backward passes leave: two numbers for each example and head that is there, block after block."""
 
-    signed: NDArray[np.float32]
-    """`(n_examples, total heads)`: dL_x/dxi_h, L_x the example's own loss."""
-    absolute: NDArray[np.float32]
-    """`(n_examples, total heads)`: sum over tokens of |Att_h(x, t)^T dL_x/dAtt_h(x, t)|."""
+    signed: NDArray[np.float32]  # `(n_examples, total heads)`: dL_x/dxi_h, L_x the example's own loss
+    absolute: NDArray[np.float32]  # `(n_examples, total heads)`: sum over tokens of |Att_h(x, t)^T dL_x/dAtt_h(x, t)|
     n_tokens: NDArray[np.int64]
     """`(n_examples,)`: tokens of each example without padding. Where a decoder works on other tokens than an encoder,
     `(n_examples, n_blocks)`: those of each block; so for images, which are no sequence before they are in the model."""
-    n_heads: tuple[int, ...]
-    """Heads per attention block that have columns."""
+    n_heads: tuple[int, ...]  # heads per attention block that have columns
     reads_one_token: bool = True
     """Whether one token of the last layer is read, as a classifier does; a language model reads all."""
-    gone: HeadMask | None = None
-    """Heads that have no column, for the model had lost them before; None for none."""
+    gone: HeadMask | None = None  # heads that have no column, for the model had lost them before; None for none
 
     def scores(self, flat: ArrayLike, standard_error: ArrayLike | None = None) -> HeadScores:
         """One number a column as the scores of the heads that they are of."""

@@ -15,8 +15,7 @@ from prune_heads.objectives.rows import Table, class_names
 from prune_heads.reading import json_of, read_bytes, text_of
 from prune_heads.visible import brief
 
-Reader = Callable[[Path, Table, Sequence[str]], None]
-"""(file, table to fill, columns that are wanted)"""
+Reader = Callable[[Path, Table, Sequence[str]], None]  # (file, table to fill, columns that are wanted)
 
 
 def read_file(

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from prune_heads.errors import LabelError
 from prune_heads.objectives import TaskSpec
 
-Index = tuple[int, ...]
-"""Of the logit that stands for each of some labels."""
+Index = tuple[int, ...]  # of the logit that stands for each of some labels
 _CURE = "give --label-order with the task's names in the order of the checkpoint's outputs"
 
 

@@ -110,10 +110,8 @@ class QuestionAnswering(Objective):
     References are 1 for questions that have an answer and 0 for others.
     """
 
-    doc_stride: int | None = None
-    """Tokens that two windows share; None: a third of the tokens of a window."""
-    may_be_none: bool = False
-    """Whether "no answer" is an answer: where any question of the split has none."""
+    doc_stride: int | None = None  # tokens that two windows share; None: a third of the tokens of a window
+    may_be_none: bool = False  # whether "no answer" is an answer: where any question of the split has none
 
     name = "question-answering"
     head = Head(

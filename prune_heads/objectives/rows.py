@@ -22,24 +22,18 @@ if TYPE_CHECKING:
 class Table:
     """Rows as a source writes them, in its order; `Task.load` checks them."""
 
-    source: str
-    """For records and messages, such as `SST-2/dev.tsv`: never an absolute path."""
-    names: Sequence[str] = ()
-    """Of all columns that the source has."""
+    source: str  # for records and messages, such as `SST-2/dev.tsv`: never an absolute path
+    names: Sequence[str] = ()  # of all columns that the source has
     rows: list[Mapping[str, object]] = field(default_factory=list)
     """Column -> cell, of the columns that are wanted at least."""
-    places: list[str] = field(default_factory=list)
-    """Where the user finds each row, e.g. `SST-2/dev.tsv line 2`."""
-    left_out: list[str] | None = None
-    """What is wrong with the rows that are left out; None where none may be."""
+    places: list[str] = field(default_factory=list)  # Where the user finds each row, e.g. `SST-2/dev.tsv line 2`.
+    left_out: list[str] | None = None  # what is wrong with the rows that are left out; None where none may be
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Names of the classes that a column gives by number."""
     codes: Mapping[str, int] | None = None
     """How it writes a label -> its index in the task; None for the task's own names."""
-    may_be_empty: bool = False
-    """Whether empty texts are known and let through."""
-    n_there: int | None = None
-    """Rows that the source has, where more than these are known of."""
+    may_be_empty: bool = False  # whether empty texts are known and let through
+    n_there: int | None = None  # rows that the source has, where more than these are known of
 
     def add(self, place: str, row: Mapping[str, object]) -> None:
         """One more row."""
@@ -84,16 +78,11 @@ class Split:
     columns: Mapping[str, Sequence[Any]]
     """In file order: the objective's inputs by name, such as `text` and `text_pair`, as `Objective.input_of` gives
     them; and `label`, where there are labels: the index of the task's label, or what else `label_of` gives."""
-    source: str
-    """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
-    fingerprint: str
-    """See `fingerprint`."""
-    n_available: int
-    """Examples that the source has, of which these may be some."""
-    left_out: tuple[str, ...] = ()
-    """What is wrong with each row of the source that is no example; see `load_task`."""
-    n_cut: int = 0
-    """Examples that were longer than the model is given, once that is known."""
+    source: str  # for records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name
+    fingerprint: str  # see `fingerprint`
+    n_available: int  # examples that the source has, of which these may be some
+    left_out: tuple[str, ...] = ()  # what is wrong with each row of the source that is no example; see `load_task`
+    n_cut: int = 0  # examples that were longer than the model is given, once that is known
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

@@ -16,8 +16,7 @@ from prune_heads.objectives.batches import IGNORED, Ragged
 from prune_heads.objectives.rows import Split
 from prune_heads.visible import brief
 
-CHUNK = 1000
-"""Texts that are given to a tokeniser at once."""
+CHUNK = 1000  # texts that are given to a tokeniser at once
 CONTEXT, START, END, NONE = 1, 2, 4, 8
 """Bits of a target: a token of the context; the first and the last of the answer; the one that stands for none."""
 LONGEST_ANSWER = 30

@@ -29,8 +29,7 @@ from prune_heads.objectives.texts import tokenize
 from prune_heads.statistics.metrics import Metric
 from prune_heads.visible import brief
 
-N_COUNTS = 5
-"""Right words, words, right entities, predicted entities, true entities."""
+N_COUNTS = 5  # right words, words, right entities, predicted entities, true entities
 
 
 def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
@@ -157,8 +156,7 @@ class TokenClassification(Objective):
 
     tags: tuple[str, ...] = ()
     """Of the model's outputs: as the task writes them, or as the checkpoint does where the task has none."""
-    model_index: tuple[int, ...] = ()
-    """The output of each label of the task."""
+    model_index: tuple[int, ...] = ()  # the output of each label of the task
 
     name = "token-classification"
     head = Head("AutoModelForTokenClassification", "token classification head")
