@@ -42,8 +42,7 @@ class GateGradients:
     """`(n_examples,)`: tokens of each example without padding. Where a decoder works on other tokens than an encoder,
     `(n_examples, n_blocks)`: those of each block; so for images, which are no sequence before they are in the model."""
     n_heads: tuple[int, ...]  # heads per attention block that have columns
-    reads_one_token: bool = True
-    """Whether one token of the last layer is read, as a classifier does; a language model reads all."""
+    reads_one_token: bool = True  # whether one token of the last layer is read, as a classifier does, or all
     gone: HeadMask | None = None  # heads that have no column, for the model had lost them before; None for none
 
     def scores(self, flat: ArrayLike, standard_error: ArrayLike | None = None) -> HeadScores:

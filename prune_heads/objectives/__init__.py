@@ -70,18 +70,15 @@ class TaskSpec:
     """What a task is, without its data."""
 
     name: str  # `mnli`, `mini-inference`, or the name in one's own TOML
-    text_columns: tuple[str, ...]
-    """What the model is given, as the hub or the user's own files name it; see `Row.columns`."""
+    text_columns: tuple[str, ...]  # what the model is given, as the hub or one's own files name it; see `Row.columns`
     metric: str  # key of `METRIC_NAMES`
-    labels: tuple[str, ...] | None = None
-    """Label names in the hub's order; None for scores, and where texts alone are modelled."""
+    labels: tuple[str, ...] | None = None  # in the hub's order; None for scores, and where texts alone are modelled
     summary: str = ""  # one line for a list of tasks
     kind: str = "labelled"  # `Row.kind` of its objectives
     score_split: str = "train"  # the split that importance is estimated on
     eval_splits: tuple[str, ...] = ("validation",)  # the splits that results are reported on; the first is the default
     more_splits: tuple[str, ...] = ()  # splits that are reported on when they are named
-    digit_labels: bool = False
-    """Whether the official files write label i as the digit i, so that checkpoints may do so too."""
+    digit_labels: bool = False  # whether the official files write label i as the digit i, so that checkpoints may too
     label_column: str = "label"  # where there are labels
     official: Mapping[str, Any] | None = None  # how the official files of a GLUE task look; see `GlueFiles`
 

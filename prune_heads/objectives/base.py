@@ -25,8 +25,7 @@ from prune_heads.objectives.formats import Reader
 from prune_heads.objectives.rows import Split
 from prune_heads.statistics.metrics import Metric, metric_named
 
-Kept = NDArray[np.float32]
-"""`(n_examples, width)`: what is stored of each example, in file order. All metrics follow from it."""
+Kept = NDArray[np.float32]  # `(n_examples, width)`: what is stored of each, in file order; all metrics follow from it
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class Objective(ABC):
     head: ClassVar[Head]  # what a model must have, and how it is loaded
     inputs: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     """Names of the columns that the model is given; the last may be missing. The column of labels is `label`."""
-    separator: ClassVar[str | None] = None
-    """Stands between the labels of a row where a file holds them as one text, as CSV does."""
+    separator: ClassVar[str | None] = None  # stands between the labels of a row in one text, as CSV holds them
     readers: ClassVar[Mapping[str, Reader]] = {}
     """Ending of a file of one's own -> how it is read, beside tables; an empty ending is for a folder."""
     reads: ClassVar[tuple[str, ...]] = ("logits",)  # which tensors of the model's output `losses` and `read` look at
@@ -55,8 +53,7 @@ class Objective(ABC):
     problem: ClassVar[str] = "single_label_classification"  # `problem_type` of a head that is made
     chooses: ClassVar[bool] = False  # whether a prediction is a choice, which a lower precision can flip
     options: ClassVar[frozenset[str]] = frozenset()  # options of `bind` that it takes
-    compared: ClassVar[int | slice] = slice(None)
-    """Columns of what is kept that the metrics compare with the references."""
+    compared: ClassVar[int | slice] = slice(None)  # columns of what is kept that metrics compare with the references
     likely: ClassVar[int | None] = None  # the column that is the log-likelihood of the right answer
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
     """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""

@@ -112,10 +112,8 @@ class Batch:
     index: NDArray[np.int64]  # `(batch,)`: places of the examples in file order, from 0
     inputs: dict[str, Any]  # what the model's forward takes: tensors `(rows, ...)`, and options such as `use_cache`
     targets: Tensor  # `(rows, ...)`: what is to be predicted, as the objective's losses take it
-    owner: Tensor | None = None
-    """`(rows,)`: of which example of the batch each row is; None where each example is one row."""
-    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """What answers are compared with and no model sees, an item an example."""
+    owner: Tensor | None = None  # `(rows,)`: the example of the batch that each row is of; None where each is one row
+    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # what answers are compared with, one an example
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -155,13 +153,11 @@ class Batches:
     objective: Objective  # what is predicted; as it is bound to model, task and lengths
     inputs: Mapping[str, Field]  # what the model's forward takes, by name; the first says how long a row is
     targets: Field  # what is to be predicted
-    references: NDArray[Any]
-    """`(n_examples,)` or `(n_examples, width)`: what the metrics compare answers with, in the task's own terms."""
+    references: NDArray[Any]  # `(n_examples[, width])`: what the metrics compare answers with, in the task's own terms
     batch_size: int
     options: Mapping[str, Any] = field(default_factory=dict)  # what the forward takes besides, the same for all rows
     beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # as in `Batch`, for all examples
-    rows: NDArray[np.int64] | None = None
-    """`(n_examples + 1,)`: example i has rows `rows[i]:rows[i + 1]`; None: one each."""
+    rows: NDArray[np.int64] | None = None  # `(n_examples + 1,)`: example i has `rows[i]:rows[i + 1]`; None: a row each
     side: Side = "right"  # where padding stands
     n_cut: int = 0  # examples that were longer than they may be
     edges: tuple[int, ...] | None = None

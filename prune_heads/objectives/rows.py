@@ -24,14 +24,11 @@ class Table:
 
     source: str  # for records and messages, such as `SST-2/dev.tsv`: never an absolute path
     names: Sequence[str] = ()  # of all columns that the source has
-    rows: list[Mapping[str, object]] = field(default_factory=list)
-    """Column -> cell, of the columns that are wanted at least."""
+    rows: list[Mapping[str, object]] = field(default_factory=list)  # column -> cell, of those that are wanted at least
     places: list[str] = field(default_factory=list)  # Where the user finds each row, e.g. `SST-2/dev.tsv line 2`.
     left_out: list[str] | None = None  # what is wrong with the rows that are left out; None where none may be
-    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Names of the classes that a column gives by number."""
-    codes: Mapping[str, int] | None = None
-    """How it writes a label -> its index in the task; None for the task's own names."""
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names of classes that a column gives by number
+    codes: Mapping[str, int] | None = None  # how it writes a label -> index in the task; None: as the task names it
     may_be_empty: bool = False  # whether empty texts are known and let through
     n_there: int | None = None  # rows that the source has, where more than these are known of
 

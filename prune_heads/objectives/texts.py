@@ -19,8 +19,7 @@ from prune_heads.visible import brief
 CHUNK = 1000  # texts that are given to a tokeniser at once
 CONTEXT, START, END, NONE = 1, 2, 4, 8
 """Bits of a target: a token of the context; the first and the last of the answer; the one that stands for none."""
-LONGEST_ANSWER = 30
-"""Tokens of an answer, at most: the default of BERT's `run_squad.py` and of transformers' `run_qa.py`."""
+LONGEST_ANSWER = 30  # tokens of an answer, at most: the default of BERT's `run_squad.py` and transformers' `run_qa.py`
 
 
 def tokenize(

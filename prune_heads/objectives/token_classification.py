@@ -154,8 +154,7 @@ class TokenClassification(Objective):
     References are the numbers of true entities.
     """
 
-    tags: tuple[str, ...] = ()
-    """Of the model's outputs: as the task writes them, or as the checkpoint does where the task has none."""
+    tags: tuple[str, ...] = ()  # of the model's outputs, as the task writes them, else as the checkpoint does
     model_index: tuple[int, ...] = ()  # the output of each label of the task
 
     name = "token-classification"

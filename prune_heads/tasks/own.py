@@ -29,13 +29,11 @@ class OwnData:
     What is empty is as the `Row` of the kind has it.
     """
 
-    files: Mapping[str, Path]
-    """Split name -> file; the ending says the format. One may be missing until it is asked for."""
+    files: Mapping[str, Path]  # split -> file, whose ending says the format; one may be missing until it is asked for
     text_columns: tuple[str, ...] = ()  # what the model is given; see `Row.columns`
     label_column: str = ""  # empty in the end where there are no labels
     metric: str = ""  # key of `Row.metrics`
-    labels: tuple[str, ...] | None = None
-    """Label names in the order of the task; for None, all that any of the files holds, sorted."""
+    labels: tuple[str, ...] | None = None  # in the order of the task; None: all that any of the files holds, sorted
     name: str = ""
     kind: str = "labelled"
     skip_invalid: bool = False  # whether rows that are at fault are left out and counted, instead of refused

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 REPOSITORY = "nyu-mll/glue"
 WMT = "wmt/wmt14"
 
-CONFIGURATIONS = {"wmt14-en-fr": "fr-en"}
-"""Task -> what the hub calls its pair of languages, in which it is read in both directions."""
+CONFIGURATIONS = {"wmt14-en-fr": "fr-en"}  # task -> what the hub calls its languages, read in both directions
 
 N_TRAIN = 5000  # training pairs that are read where no number is asked for; of English and French there are 40 million
 
@@ -36,8 +35,7 @@ class GlueFiles:
     folder: str
     text_columns: tuple[str, ...]  # by header name; they differ from the hub's names
     label_column: str
-    header: tuple[str, ...] | None = None
-    """The columns of a file that has no header line; None where the file names them itself."""
+    header: tuple[str, ...] | None = None  # the columns of a file without a header line; None where the file names them
     broken_lines: int = 0  # up to this many lines with too few fields are skipped, as in the hub's copy
     empty_texts: bool = False  # whether the official data have empty texts
 

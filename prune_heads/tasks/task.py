@@ -27,8 +27,7 @@ class Task:
     """A task and where its data come from."""
 
     spec: TaskSpec
-    read: Callable[[str, int | None], Table]
-    """Split name and how many rows are needed, None for all -> these rows or more."""
+    read: Callable[[str, int | None], Table]  # split and how many rows are needed, None for all -> these or more
     splits: tuple[str, ...]  # the splits there are
 
     def load(self, split: str, max_examples: int | None = None, *, seed: int | None = None) -> Split:
