@@ -21,8 +21,7 @@ from prune_heads.ablation import ablations, predict_masks
 from prune_heads.anatomy import attention_blocks, gone_from
 from prune_heads.errors import CriterionError, PruneHeadsError, first_line
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance.estimators import ESTIMATORS, standard_error
-from prune_heads.importance.gradient import GateGradients, gate_gradients
+from prune_heads.importance.gradient import ESTIMATORS, GateGradients, gate_gradients, standard_error
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.predictions import Predictions

@@ -21,8 +21,7 @@ from prune_heads.errors import PruneHeadsError
 from prune_heads.gating import logits_of
 from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import Reader
-from prune_heads.objectives.rows import Split
+from prune_heads.objectives.rows import Reader, Split
 from prune_heads.statistics.metrics import Metric, metric_named
 
 Kept = NDArray[np.float32]  # `(n_examples, width)`: what is stored of each, in file order; all metrics follow from it

@@ -20,9 +20,8 @@ from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Field
-from prune_heads.objectives.labels import match_labels
 from prune_heads.objectives.rows import Split, index, named, score
-from prune_heads.objectives.texts import tokenize
+from prune_heads.objectives.texts import match_labels, tokenize
 from prune_heads.statistics import Metric
 from prune_heads.visible import brief
 

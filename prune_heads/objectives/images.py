@@ -20,8 +20,7 @@ from prune_heads.errors import DataError, TaskError, first_line
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.batches import Batches, Field, Side
 from prune_heads.objectives.classifiers import SingleLabel
-from prune_heads.objectives.formats import READERS, Reader
-from prune_heads.objectives.rows import Split, Table
+from prune_heads.objectives.rows import READERS, Reader, Split, Table
 from prune_heads.reading import read_bytes
 from prune_heads.visible import brief
 

@@ -23,8 +23,7 @@ from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import read_text
-from prune_heads.objectives.rows import Split
+from prune_heads.objectives.rows import Split, read_text
 from prune_heads.objectives.texts import tokenize
 from prune_heads.statistics import N_COUNTS
 

@@ -23,8 +23,7 @@ from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import read_json, text_at
-from prune_heads.objectives.rows import Split, Table, text
+from prune_heads.objectives.rows import Split, Table, read_json, text, text_at
 from prune_heads.objectives.texts import (
     END,
     LONGEST_ANSWER,

@@ -22,10 +22,8 @@ from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import text_at
-from prune_heads.objectives.labels import match_labels
-from prune_heads.objectives.rows import Split, Table, index, text
-from prune_heads.objectives.texts import tokenize
+from prune_heads.objectives.rows import Split, Table, index, text, text_at
+from prune_heads.objectives.texts import match_labels, tokenize
 from prune_heads.statistics.metrics import Metric
 from prune_heads.visible import brief
 

@@ -14,8 +14,7 @@ from typing import Any
 from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
 from prune_heads.objectives import Row, rows_for
-from prune_heads.objectives.formats import READERS, read_file
-from prune_heads.objectives.rows import Table
+from prune_heads.objectives.rows import READERS, Table, read_file
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS, TaskSpec
 from prune_heads.visible import brief
 
