@@ -212,7 +212,7 @@ def tables() -> dict[str, "Table"]:
 def write_tables() -> None:
     """Into results/benchmark/NAME.md, and on the page that names them."""
     from prune_heads.files import write_text
-    from prune_heads.reproduction.reproduce import fill
+    from prune_heads.reproduction import fill
 
     for name, table in tables().items():
         write_text(RECORDS / f"{name}.md", table.to_markdown())

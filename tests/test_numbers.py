@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from prune_heads.reporting.terminal import run_report
-from prune_heads.reproduction.reproduce import fill
+from prune_heads.reproduction import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "results/README.md")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 from typer import Argument, Context, Option
 
-from prune_heads import reading
 from prune_heads.cli.output import show
 from prune_heads.errors import OptionError
 from prune_heads.execution.spec import RESERVED
 from prune_heads.options import Group, Opt, options_of
+from prune_heads.reading import read_toml
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -103,24 +103,13 @@ def _keyword(name: str, annotation: Any, default: Any = inspect.Parameter.empty)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def read_words(file: Path) -> dict[str, Any]:
-    """What a TOML file of options holds; one that cannot be read is misuse."""
-    return reading.read_toml(file, "a file of options", OptionError)
-
-
 def words_of(
     words: Mapping[str, Any], file: Path, known: Mapping[str, Opt], others: Collection[str] = ()
 ) -> dict[str, Any]:
     """Words of a file as they are seen from the working directory: its paths are relative to its folder.
 
-    Args:
-        words: What it holds.
-        file: The file.
-        known: The options that it may set, all of which take their words.
-        others: What else it may set.
-
     Raises:
-        OptionError: Naming all faults.
+        OptionError: Naming all faults: what is neither known nor one of the others, and what an option does not take.
     """
     placed, faults = {**words}, []
     for key, word in words.items():
@@ -143,7 +132,8 @@ def _load(context: Context, file: Path | None) -> Path | None:
     if file is not None:
         # A file of a sweep runs one trial: what stands at its top.
         left_out = RESERVED if context.command.name == "run" else ()
-        words = {key: word for key, word in read_words(file).items() if key not in left_out}
+        words = read_toml(file, "a file of options", OptionError)
+        words = {key: word for key, word in words.items() if key not in left_out}
         options: Mapping[str, Opt] = context.command.callback.options  # type: ignore[union-attr]
         context.default_map = words_of(words, file, options, others=("as_json",))
     return file

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from typer import Argument, Option
 
-from prune_heads.cli.groups import Given, Shown, read_words, words_of
+from prune_heads.cli.groups import Given, Shown, words_of
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.studies import finetune
 from prune_heads.errors import OptionError, UnfitError
@@ -18,12 +18,15 @@ from prune_heads.execution.claims import held
 from prune_heads.execution.pool import Chain, run_chains
 from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
 from prune_heads.options.fields import option
+from prune_heads.paper import default_subjects, default_task
+from prune_heads.reading import read_toml
 
 _Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 _Figure = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "figure6"]
 Reproduction = Literal[_Table, _Figure, "estimators", "all"]
 """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
+_WHAT = "a file of options"
 _SUBJECT, _FINETUNE = "subject", "finetune"
 """Keys of a file: the models, and the file by which `prune-heads finetune` makes one that is not there."""
 
@@ -37,15 +40,9 @@ class Planned:
     conditions: Conditions
     recipe: tuple[Start, Recipe, NewFolder] | None  # by which its model is fine-tuned
 
-    def finetune(self) -> None:
-        """Make the model by its recipe, as `prune-heads finetune` does; what is done is not done again."""
-        with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
-            for record, table in finetune(*self.recipe) if self.recipe else ():
-                show(record, table, as_json=False)
-
     def prepare(self, output: Path) -> None:
         """Have its records ready before the table or figure is made."""
-        from prune_heads.reproduction.reproduce import prepare
+        from prune_heads.reproduction import prepare
 
         with suppress(UnfitError):  # it is said when the table is made
             prepare(self.name, self.setup, self.conditions, output, TerminalReporter)
@@ -65,10 +62,9 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Pl
     Raises:
         OptionError: If the file cannot be read, or says what there is not.
     """
-    from prune_heads.paper import default_subjects
-
     named = config / f"{name}.toml" if config is not None and config.is_dir() else config
-    file, values = (Path("the command line"), {}) if named is None else (named, read_words(named))
+    values = {} if named is None else read_toml(named, _WHAT, OptionError)
+    file = named or Path("the command line")
     subjects = values.pop(_SUBJECT, [{}])
     if not isinstance(subjects, list) or not all(isinstance(each, dict) for each in subjects):
         raise OptionError(f"{file.name}: subject must be tables, written [[subject]].")
@@ -78,8 +74,6 @@ def planned(name: str, config: Path | None, given: Mapping[str, Any]) -> list[Pl
 
 
 def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, Any]) -> Planned:
-    from prune_heads.paper import default_task
-
     setup = {key: option for key, option in options_of(Setup).items() if key != "store"}
     words = words_of(values, file, {**setup, **options_of(Conditions)}, others=(_FINETUNE,))
     words = {"task": default_task(name), **words, **given}
@@ -90,14 +84,20 @@ def _planned(name: str, file: Path, values: dict[str, Any], given: Mapping[str, 
         by = file.parent / words[_FINETUNE]
         known = {**options_of(Start), **options_of(Recipe), **options_of(NewFolder)}
         del known["store"]
-        made = {**words_of(read_words(by), by, known), "output": file.parent / values["model"]}
+        made = {**words_of(read_toml(by, _WHAT, OptionError), by, known), "output": file.parent / values["model"]}
         recipe = (Start.of(made), Recipe.of(made), NewFolder.of(made))
     return Planned(name, Setup.of(words), Conditions.of(words), recipe)
 
 
+def _finetune(*recipe: Any) -> None:
+    with redirect_stdout(sys.stderr):  # the result on stdout is that of the reproduction
+        for record, table in finetune(*recipe):
+            show(record, table, as_json=False)
+
+
 def _recipes(subjects: Iterable[Planned]) -> list[Callable[[], None]]:
-    """What makes each model that has a recipe: what several tables want is made, or looked at, once."""
-    return [each.finetune for each in {each.recipe: each for each in subjects if each.recipe is not None}.values()]
+    """What makes each model that has a recipe, as `prune-heads finetune` does: what several tables want, once."""
+    return [partial(_finetune, *recipe) for recipe in dict.fromkeys(each.recipe for each in subjects) if recipe]
 
 
 def chains(plans: Mapping[str, Sequence[Planned]], output: Path) -> list[Chain]:
@@ -136,7 +136,7 @@ def reproduce(
     ] = None,
 ) -> Shown:
     """Show a table or figure, or all, from records that are made where they are not there."""
-    from prune_heads.reproduction.reproduce import reproduce_job
+    from prune_heads.reproduction import reproduce_job
 
     names = [each for each in get_args(Reproduction) if each != "all"] if name == "all" else [name]
     given, output = {**setup, **conditions}, options.output

@@ -53,11 +53,7 @@ class Measured:
 def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> dict[str, Any]:
     """The record of `prune-heads ablate`: a table a split, their correlations, and for `only-one` the best heads.
 
-    Args:
-        setup: Model, task, conditions and store.
-        options: Which ablations, where.
-        reporter: Told about stages and notes.
-        spread: The cluster that does what takes long; None to do it here.
+    What takes long is done by the cluster that `spread` stands for, or here.
 
     Raises:
         PruneHeadsError: See `ablated`.
@@ -99,17 +95,10 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     if setup.dtype != "float32" and subject.objective.chooses:
         flipped = count_flips(setup, options, found[every[0]], reporter)
         study.lap("float32 sample")
-    labels = subject.task.spec.labels
-    return study.record(
-        subject.device,
-        task=subject.task.spec.name,
-        kind=options.kind,
-        headline=every[0].measure.name,
-        labels=None if labels is None else list(labels),
-        tables=tables,
-        correlations=correlations,
-        flips=flipped,
-    )
+    spec = subject.task.spec
+    labels = None if spec.labels is None else list(spec.labels)
+    about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
+    return study.record(subject.device, **about, tables=tables, correlations=correlations, flips=flipped)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
@@ -174,9 +163,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         "blocks": [block.describe() for block in predictions.subject.blocks],
         "value": cells([found.value(mask) for mask in masks.values()]),
         "delta": cells([test.value for test in tests.values()]),
-        "low": cells([test.low for test in tests.values()]),
-        "high": cells([test.high for test in tests.values()]),
-        "p_value": cells(p_values),
+        **{name: cells([getattr(test, name) for test in tests.values()]) for name in ("low", "high", "p_value")},
         "p_adjusted": {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())},
         "test": next(iter(tests.values())).test,
         "alpha": ALPHA,
@@ -202,9 +189,7 @@ def _best(options: Ablation, tests: Mapping[Head, PairedTest], chosen: Measured)
                 "chosen_value": base + there[pick],
                 "chosen_base": base,
                 "delta": tests[pick].value,
-                "low": tests[pick].low,
-                "high": tests[pick].high,
-                "p_value": tests[pick].p_value,
+                **{name: getattr(tests[pick], name) for name in ("low", "high", "p_value")},
                 "best_here": {"head": flattering[1] + 1, "delta": tests[flattering].value},
             }
         )

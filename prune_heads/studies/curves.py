@@ -43,8 +43,7 @@ heads before any is pruned, and the masks at each step of the curve: of one draw
 def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
 
-    Heads are gated, so the model stays as it is, and what the store knows is not computed again. Arguments as for
-    `ablate`.
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
 
     Raises:
         DataError: If the metric is undefined on a split.
@@ -77,15 +76,9 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     study.lap("statistics")
     there = ~np.concatenate((going - every[0].gone).keep())
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
-    return study.record(
-        subject.device,
-        task=subject.task.spec.name,
-        headline=every[0].measure.name,
-        lines=lines,
-        correlations=[
-            {"first": first, "second": second, **correlate(a, b)} for (first, a), (second, b) in combinations(scored, 2)
-        ],
-    )
+    agree = [{"first": a, "second": b, **correlate(x, y)} for (a, x), (b, y) in combinations(scored, 2)]
+    about = {"task": subject.task.spec.name, "headline": every[0].measure.name}
+    return study.record(subject.device, **about, lines=lines, correlations=agree)
 
 
 def among(options: Curves, gone: HeadMask) -> HeadMask:
@@ -126,14 +119,8 @@ def order_of(subject: Subject, options: Curves, criterion: str, examples: Predic
 
     To score again is to do so at every step, with the heads masked that went before, as the authors' exact mode does.
     A head that has gone stays so. Criteria that look at no data say the same of a head whatever the others do; they
-    are asked once. The criterion `random` draws with the seeds `options.seed`, `options.seed + 1`, ...
-
-    Args:
-        subject: The model on the task.
-        options: How heads are scored, in how many steps they go, and how often orders are drawn.
-        criterion: Its name.
-        examples: To score on; None for a criterion that looks at none.
-        going: The heads that may go.
+    are asked once. The criterion `random` draws with the seeds `options.seed`, `options.seed + 1`, ... Of all heads
+    only those of `going` may go.
 
     Raises:
         PruneHeadsError: See `score`.
@@ -210,7 +197,7 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
 
     Heads are gated, so the model stays as it is, and what the store knows is not computed again. Scores are not
     normalised. The curves are measured on the task's first split to report on. The batch size of the setup is that of
-    the estimator `batch`. Arguments as for `ablate`.
+    the estimator `batch`.
 
     Raises:
         DataError: If the metric is undefined on the split.
@@ -249,16 +236,9 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
         difference = compare_areas(
             predictions.measure, counts, first, second, predictions.references, seed=options.seed
         )
-        lines.append(
-            {
-                "estimator": name,
-                "scores": scores[name].to_json()["scores"],
-                "area": areas(points)[split.name],
-                "area_difference": asdict(difference),
-                "half": {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()},
-                "points": points,
-            }
-        )
+        line = {"estimator": name, "scores": scores[name].to_json()["scores"], "area": areas(points)[split.name]}
+        line["half"] = {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()}
+        lines.append({**line, "area_difference": asdict(difference), "points": points})
     there = np.concatenate(gone.keep())
     pairs = []
     for a, b in combinations(scores, 2):
@@ -267,12 +247,7 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
         overlap = len(chosen & also) / len(chosen) if chosen else None
         pairs.append({"first": a, "second": b, **agreement, "overlap": overlap})
     study.lap("statistics")
-    return study.record(
-        subject.device,
-        task=subject.task.spec.name,
-        headline=predictions.measure.name,
-        reads_one_token=gradients.reads_one_token,
-        chance_overlap=(n_half - len(gone)) / max(1, gone.n_total - len(gone)),
-        lines=lines,
-        pairs=pairs,
-    )
+    about: dict[str, Any] = {"task": subject.task.spec.name, "headline": predictions.measure.name}
+    about["reads_one_token"] = gradients.reads_one_token
+    about["chance_overlap"] = (n_half - len(gone)) / max(1, gone.n_total - len(gone))
+    return study.record(subject.device, **about, lines=lines, pairs=pairs)

@@ -176,13 +176,7 @@ def run_alone(setup: Setup, choice: Choice, scoring: Scoring, options: RunOption
 
 # long: one study from its options to its record, a stage a paragraph
 def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Found:
-    """Run the main job.
-
-    Args:
-        lab: Model, task and conditions; its model is pruned, or a copy of it if the lab is reused.
-        choice: Which heads go.
-        scoring: How heads are scored.
-        options: How they go, and what to report.
+    """Run the main job; the lab's model is pruned, or a copy of it if the lab is reused.
 
     Raises:
         PruneHeadsError: If anything that the run needs cannot be had, or a mask is not applied.

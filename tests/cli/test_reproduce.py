@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from prune_heads import reproduction
 from prune_heads.cli.reproduce import Reproduction
 from prune_heads.execution.claims import NAME, Claims, Owner, held
 from prune_heads.options import Conditions, Setup
@@ -14,9 +15,7 @@ from prune_heads.options.studies import Form
 from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reproduction import studies as paper_studies
-from prune_heads.reproduction.reproduce import record_name
-from prune_heads.reproduction.studies import STUDIES
+from prune_heads.reproduction import STUDIES, record_name
 from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
@@ -182,7 +181,7 @@ def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
 @pytest.mark.parametrize(("cap", "asked", "n"), [(20, None, 20), (20, 24, 24), (None, None, 5000), (9999, None, 5000)])
 def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, monkeypatch):
     seen = []
-    monkeypatch.setattr(paper_studies, "ablate", lambda setup, options, *rest, **more: seen.append(options))
+    monkeypatch.setattr(reproduction, "ablate", lambda setup, options, *rest, **more: seen.append(options))
     setup = Setup("mini", "mini-inference", max_examples=cap)
     STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent())
     assert [options.settled(cap).choose_examples for options in seen] == [n], "settled by the study itself"

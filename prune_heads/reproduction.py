@@ -1,28 +1,95 @@
-"""The job of `prune-heads reproduce`: run what a table or figure needs, once, and show it from its records."""
+"""Reproducing the paper: run the studies that a table or figure needs, once, and show it from their records."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prune_heads.checkpoints import folder_name
-from prune_heads.errors import RunError, UnfitError
+from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import digest, read_json, write_json, write_text, writing_into
-from prune_heads.options import Conditions, Setup
+from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
+from prune_heads.options.studies import Kind
 from prune_heads.progress import Reporter
 from prune_heads.reading import read_bytes, text_of
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
-from prune_heads.reproduction.studies import STUDIES, Record, spec_of, splits_of
 from prune_heads.runs import FORMATS, DoneBefore
-from prune_heads.studies.curves import renewed
+from prune_heads.studies.ablating import ablate
+from prune_heads.studies.curves import compare_estimators, curves, renewed
+from prune_heads.studies.steps import time_heads
+from prune_heads.tasks.spec import TASKS, TaskSpec
+from prune_heads.tasks.task import load_task
+
+Record = dict[str, Any]
 
 _TIMED = "bench"
 """The study that must have the machine for itself."""
 
 _MARKED = re.compile(r"(<!-- table: ([^\s>]+)(?: (\d+))? -->\n).*?(?=<!-- end -->)", re.S)
 _TABLE = re.compile(r"(?:^\|.*\n?)+", re.M)
+
+
+def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
+    """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
+    options = Ablation(kind, seed=asked.seed)
+    if kind == "only-one":
+        spec = spec_of(setup)
+        splits = splits_of(kind, spec)
+        chosen_here = {"split": splits, "choose_split": splits[0], "choose_examples": 0}
+        is_chosen_here = spec.kind == "translation"
+        options = replace(options, **(chosen_here if is_chosen_here else {"choose_examples": asked.choose_examples}))
+    return ablate(setup, options, reporter)
+
+
+def _curves(*criteria: str, blocks: tuple[str, ...] | None = None) -> Callable[[Setup, Conditions, Reporter], Record]:
+    """On the task's first split, by these criteria, or those that are asked for; of all heads, or those of blocks."""
+
+    def study(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
+        split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
+        options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
+        try:
+            return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
+        except HeadDescriptorError as error:  # raised before the long work
+            if blocks is None:
+                raise
+            raise UnfitError(
+                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; got "
+                f"{setup.model}: {error}"
+            ) from error
+
+    return study
+
+
+def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
+    return time_heads(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
+
+
+STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {
+    "without-one": partial(_ablations, "without-one"),
+    "only-one": partial(_ablations, "only-one"),
+    "curve": _curves("gradient"),
+    "orders": _curves(),
+    **{f"curve-{kind}": _curves("gradient", blocks=(kind,)) for kind in "EAD"},
+    "bench": _bench,
+    "estimators": compare_estimators,
+}
+"""What a reproduction may need; keys of `Reproduction.studies`."""
+
+
+def spec_of(setup: Setup) -> TaskSpec:
+    """The task, without its data."""
+    return load_task(setup.task, data_dir=setup.data_dir, own=setup.own).spec
+
+
+def splits_of(study: str, spec: TaskSpec) -> tuple[str, ...]:
+    """Where a study measures."""
+    if study == "only-one" and spec.kind == "translation":
+        every = (*spec.eval_splits, *spec.more_splits)
+        return tuple(dict.fromkeys((every[0], every[-1])))
+    return spec.eval_splits
 
 
 def reproduce_job(
