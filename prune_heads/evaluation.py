@@ -140,9 +140,10 @@ class Subject:
             with evaluating(self.model):
                 prove_gates(self.model, some.to(next(self.model.parameters()).device).inputs)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            kind, file = self.objective.head.reads, "config.json"
             raise CheckpointError(
-                f"the model {self.classifier.name} must compute on the task's texts; got {type(error).__name__}: "
-                f"{first_line(error)}. Check its config.json"
+                f"the model {self.classifier.name} must compute on the task's {kind}s; got {type(error).__name__}: "
+                f"{first_line(error).rstrip('.')}. Check its {'preprocessor_' * (kind == 'image')}{file}"
             ) from error
 
 

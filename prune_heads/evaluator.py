@@ -42,7 +42,7 @@ class Evaluator:
     """A model on examples, with any of its heads masked. The model stays as it is.
 
     Heads are named as everywhere: `"3:1,5"` counts layers and heads from 1 as they were before any removal; a mapping
-    `{2: [0, 4]}` counts from 0; a `HeadMask` is taken as it is.
+    `{2: [0, 4]}` counts from 0; a `HeadMask` is taken as it is, and so is a list of descriptors.
 
     Args:
         model: A classifier or language model of transformers, any module with attention that `attention_blocks`
@@ -93,8 +93,7 @@ class Evaluator:
         **options: Any,
     ) -> None:
         reporter = Silent()
-        self.notes = reporter.notes
-        """What a reader of the results must know, e.g. how many texts were cut."""
+        self.notes = reporter.notes  # What a reader of the results must know, e.g. how many texts were cut.
         self.seed = seed
         again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
         again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed, **options}
@@ -112,7 +111,7 @@ class Evaluator:
         self.model.to(where)
         batches: Batches | None = None
         given: Split | None = None
-        if task is None and _is_rows(data):
+        if task is None and _is_rows(data, (columns or {}).get("label", "label")):
             task = _task_of(checkpoint, data, objective, columns)
         if task is None:
             own = objective if isinstance(objective, Objective) else None
@@ -235,15 +234,22 @@ class Evaluator:
 
     def _mask(self, heads: Heads | None) -> HeadMask:
         n_heads = self._predictions.subject.n_heads
-        found = read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads or {}, n_heads)
+        found = (
+            read_heads(heads, n_heads) if isinstance(heads, str) else as_mask({} if heads is None else heads, n_heads)
+        )
         return found | self._predictions.gone
 
 
-def _is_rows(data: Any) -> bool:
-    """Whether texts, and no batches. A `datasets.Dataset` is told by its columns: importing it takes a second."""
+def _is_rows(data: Any, label: str) -> bool:
+    """Whether examples, and no batches: they hold tensors, with several labels.
+
+    A `datasets.Dataset` is told by its columns: importing it takes a second.
+    """
     row = data[0] if isinstance(data, list | tuple) and data else None
-    has_tensors = isinstance(row, Mapping) and any(isinstance(value, Tensor) for value in row.values())
-    return hasattr(data, "column_names") or (isinstance(row, Mapping) and not has_tensors)
+    if not isinstance(row, Mapping):
+        return hasattr(data, "column_names")
+    is_one = label in row and not getattr(row[label], "ndim", 0)
+    return is_one or not any(isinstance(value, Tensor) for value in row.values())
 
 
 def _task_of(

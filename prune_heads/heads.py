@@ -156,8 +156,8 @@ class HeadMask:
         return self.n_heads if self.n_heads.letters else other.n_heads
 
 
-Heads = HeadMask | str | Mapping[int, Iterable[int]]
-"""What functions that take heads accept: a mask, a descriptor (from 1), or block -> heads (from 0)."""
+Heads = HeadMask | str | Sequence[str] | Mapping[int, Iterable[int]]
+"""What functions that take heads accept: a mask, one or several descriptors (from 1), or block -> heads (from 0)."""
 
 
 def as_mask(heads: Heads, n_heads: Sequence[int]) -> HeadMask:
@@ -166,11 +166,19 @@ def as_mask(heads: Heads, n_heads: Sequence[int]) -> HeadMask:
     Raises:
         HeadDescriptorError: If it cannot be read, or belongs to a model of another shape.
     """
-    if isinstance(heads, str):
-        return HeadMask.parse(heads, n_heads)
-    if not isinstance(heads, HeadMask):
+    if isinstance(heads, HeadMask):
+        return HeadMask(HeadCounts.of(n_heads)) | heads
+    try:
+        if not isinstance(heads, Mapping):
+            return HeadMask.parse(heads if isinstance(heads, str) else " ".join(heads), n_heads)
         return HeadMask.from_mapping(heads, n_heads)
-    return HeadMask(HeadCounts.of(n_heads)) | heads
+    except HeadDescriptorError:
+        raise
+    except (TypeError, ValueError):
+        raise HeadDescriptorError(
+            "heads must be a HeadMask, a descriptor such as '3:1,5', a list of descriptors, or a mapping of blocks to "
+            f"heads from 0 such as {{2: [0, 4]}}; got {heads!r:.80}"
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)

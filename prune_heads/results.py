@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.heads import NUMBERING, HeadScores
-from prune_heads.reporting.ablation import KINDS, ablation_table, head_rows, subtitle
+from prune_heads.reporting.ablation import ablation_table, head_rows, in_points, subtitle
 from prune_heads.reporting.terminal import evaluation_table, score_table
+from prune_heads.reporting.words import data_name
 from prune_heads.tables import Table
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Ablations(Result):
     def table(self) -> Table:
         """Differences in points, layers down and heads across."""
         table = self.to_json()
-        return ablation_table(table, f"{self.metric} {KINDS[self.kind]}, difference in points: {subtitle(table)}")
+        return ablation_table(table, f"{self.metric} {in_points(self.kind, self.metric)}: {subtitle(table)}")
 
     def _rows(self) -> Iterator[Row]:
         return head_rows(self.to_json())
@@ -200,13 +201,15 @@ class Comparison(Result):
         """A row a metric."""
         rows = (
             {name: row[name] for name in ("metric", "first", "second", "difference")}
-            | {"95% interval": (row["low"], row["high"]), "p": row["p_value"], "test": row["test"]}
+            | {"95% interval": (row["low"], row["high"]), "p": row["p_value"]}
             for row in self.rows
         )
         first, second = (" ".join(heads) or "no head" for heads in (self.first, self.second))
-        title = f"{self.task} {self.split}, {self.n_examples} examples; first: {first} pruned, second: {second} pruned"
+        title = f"{data_name(self.task, self.split)}, {self.n_examples} examples; first: {first} pruned, second: "
+        title += f"{second} pruned"
+        tests = (f"p of {row['metric']}: {row['test']} test" for row in self.rows)
         forms = {"first": ".4f", "second": ".4f", "difference": "+.4f", "95% interval": ".4f to", "p": ".3g"}
-        return Table.of(title, rows, forms)
+        return Table.of(title, rows, forms, (f"{'; '.join(tests)}.",))
 
     def _rows(self) -> Iterator[Row]:
         return iter(self.rows)

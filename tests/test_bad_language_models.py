@@ -11,7 +11,7 @@ from tiny_texts import loaded, save_language_model, tiny_language_model
 from transformers import AutoTokenizer, BertConfig, BertLMHeadModel
 
 from prune_heads import remove_heads, save_pruned
-from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
+from prune_heads.errors import CheckpointError, DataError, TaskError
 from prune_heads.evaluation import Subject, n_positions
 from prune_heads.progress import Silent
 from prune_heads.tasks.own import OwnData
@@ -116,7 +116,7 @@ def test_model_and_task_must_be_of_one_kind(tmp_path, texts):
     model = loaded(save_language_model(tmp_path / "model", tiny_language_model("gpt2")), "gpt2")
     with pytest.raises(TaskError, match="got lm and labelled"):
         Subject.of(model, load_task("mini-sentiment"))
-    with pytest.raises(LabelError, match="texts have no labels"):
+    with pytest.raises(TaskError, match="--label-order must be given for single-label"):
         Subject.of(model, task, label_order=("a", "b"))
 
 

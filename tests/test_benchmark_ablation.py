@@ -146,10 +146,8 @@ def test_the_multiply_adds_are_those_of_the_engine_and_nothing_twice(n_words, se
 
     n, width, t = 8, 32, n_words + 2
     assert list(n_tokens) == [t] * n
-    of_one_position = n * (3 * width * width + 2 * t * 4 * width)
     beyond = {
-        "attention of layer 3, for the masks of its heads": of_one_position,
-        "attention of one token to itself, unused": (1 + 8) * n * (3 * width * width + 2 * width),
+        "attention of one token to itself, unused": N_HEADS * n * (3 * width * width + 2 * width),
         "pooler and classifier": (1 + N_HEADS) * n * (width * width + width * 2),
     }
     needed = ablation_multiply_adds(attention_blocks(model), n_tokens, one_position=True)

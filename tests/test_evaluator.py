@@ -153,7 +153,8 @@ def test_a_batch_of_another_kind_is_refused_by_its_number(model, batch, said):
 @pytest.mark.parametrize(
     ("data", "error", "said"),
     [
-        ([], DataError, "must give a batch; got none"),
+        ([], DataError, "must hold at least one example; got none"),
+        ([{"image": torch.ones(3, 8, 8), "label": "cat"}], DataError, "column text .* got the columns image, label"),
         ([{"sentence": "a", "label": 0}], DataError, "column text must be there once, got the columns sentence, label"),
         ([{"text": "a", "label": 2}], DataError, "example 1: the label must be one of LABEL_0, LABEL_1, got '2'"),
         ([{"text": "a", "label": 0}, {"text": "", "label": 0}], DataError, "example 2: the text must not be"),
@@ -296,6 +297,33 @@ def test_an_option_of_the_objective_is_passed_on(model, ev):
 def test_heads_that_are_not_there_are_refused(ev):
     with pytest.raises(HeadDescriptorError, match="4:1"):
         ev.evaluate("4:1")
+    with pytest.raises(HeadDescriptorError, match="got 0"):
+        ev.evaluate(0)
+
+
+def test_heads_are_taken_as_results_give_them(ev):
+    found = ev.evaluate("1:1 2:2")
+    assert ev.evaluate(found.heads_pruned) == found
+    assert ev.compare([], found.heads_pruned) == ev.compare(None, "1:1 2:2")
+
+
+def test_titles_name_data_once_and_eighty_columns_hold_the_longest_names(model, ev):
+    assert ev.evaluate().table().title == "own data, 30 examples, no head pruned"
+    assert "accuracy without one head, difference in points (1 point = 0.01): own, 30" in ev.ablate().table().title
+    other = Evaluator(model, ROWS, tokenizer=tiny_tokenizer(), metric="matthews_correlation").compare(None, "1:1")
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(other)
+    assert len([line for line in captured.get().splitlines() if line.startswith("matthews_correlation ")]) == 1
+    assert "p of matthews_correlation: paired bootstrap test." in captured.get()
+
+
+def test_labels_of_words_are_for_rows(model):
+    batch = {"input_ids": torch.ones(2, 3, dtype=torch.long), "labels": torch.full((2, 3), 2)}
+    answers = {"input_ids": batch["input_ids"], "start_positions": torch.ones(2), "end_positions": torch.ones(2)}
+    for given in (batch, answers):
+        with pytest.raises(DataError, match="labels of words give a list of dicts or a Dataset, with the model's"):
+            Evaluator(model, [given])
 
 
 def test_results_show_in_a_terminal_a_notebook_and_pandas(ev):

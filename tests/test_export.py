@@ -1,6 +1,7 @@
 """Checkpoints for other software: dense ones of every type that heads are removed from, and ONNX."""
 
 import copy
+import logging
 
 import numpy as np
 import onnxruntime
@@ -232,6 +233,15 @@ def test_onnx_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(ExportError, match=r"--to onnx must give the logits of the model within 1e-04"):
         export(classifier(model), nothing(model), "onnx", tmp_path)
+    for wrong in (1.0, np.nan):  # of all batches the worst is named
+        errors = [1e-3, 1e-2, wrong, 1e-3, 1e-2]
+
+        def run(folder, batches, errors=errors):
+            return [[logits(model, batch).numpy() + each] for batch, each in zip(batches, errors, strict=True)]
+
+        monkeypatch.setattr(exporting, "run_onnx", run)
+        with pytest.raises(ExportError, match=f"on 2 texts of 64 tokens they are {wrong:.2g} apart"):
+            export(classifier(model), nothing(model), "onnx", tmp_path)
 
 
 def test_a_model_that_cannot_be_exported_is_refused_with_the_first_cause(tmp_path, monkeypatch):
@@ -242,10 +252,11 @@ def test_a_model_that_cannot_be_exported_is_refused_with_the_first_cause(tmp_pat
             raise RuntimeError("advice to developers") from error
 
     monkeypatch.setattr(torch.onnx, "export", broken)
-    model = tiny_model("bert")
+    model, level = tiny_model("bert"), logging.getLogger("torch.onnx").level
     with pytest.raises(ExportError, match=r"'bert' model.*says ValueError: cannot view a tensor\. Try --to dense"):
         write_onnx(model, tiny_inputs(), tmp_path)
     assert model.config._attn_implementation == "sdpa"
+    assert logging.getLogger("torch.onnx").level == level
 
 
 def test_the_callers_model_stays_as_it_was(tmp_path, monkeypatch):

@@ -111,6 +111,18 @@ def test_indices_out_of_range_are_refused(heads):
         as_mask(heads, SHAPE)
 
 
+def test_descriptors_may_be_a_list_as_records_give_them():
+    mask = HeadMask.parse("1:1 3:1,4", SHAPE)
+    assert as_mask(mask.descriptors(), SHAPE) == as_mask(tuple(mask.descriptors()), SHAPE) == mask
+    assert not as_mask([], SHAPE)
+
+
+@pytest.mark.parametrize("heads", [0, None, ["1:1", None], [(0, 1), (2, 3)], {0: None}, {0: 1}, {"a": [0]}, b"1:1"])
+def test_what_names_no_heads_is_refused(heads):
+    with pytest.raises(HeadDescriptorError, match="heads must be a HeadMask, a descriptor such as '3:1,5', a list"):
+        as_mask(heads, SHAPE)
+
+
 @pytest.mark.parametrize("value", [{}, {"n_heads": [4]}, {"n_heads": [4], "heads_pruned": "1:1"}, {"n_heads": 4}])
 def test_json_of_another_kind_is_refused(value):
     with pytest.raises(HeadDescriptorError, match="heads_pruned"):

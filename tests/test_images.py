@@ -18,7 +18,7 @@ from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
-from prune_heads.importance.estimators import ESTIMATORS
+from prune_heads.importance.gradient import ESTIMATORS
 from prune_heads.objectives import images as module
 from prune_heads.objectives.images import Picture
 from prune_heads.predictions import Predictions
@@ -138,6 +138,40 @@ def test_the_evaluator_takes_a_checkpoint_by_its_name_and_columns_by_theirs(mode
         Evaluator(str(model), data)
     with pytest.raises(DataError, match="images its image processor"):
         Evaluator(loaded_vit(model).model, as_data_set(files))
+
+
+def test_arrays_are_images(model):
+    checkpoint = loaded_vit(model)
+
+    def evaluator(images):
+        rows = [{"image": image, "label": ANIMALS[i % 3]} for i, image in enumerate(images)]
+        return Evaluator(checkpoint.model, rows, tokenizer=checkpoint.tokenizer)
+
+    expected = evaluator(map(Image.fromarray, noise(N)))._predictions.of(HeadMask((4, 4, 4)))
+    for images in (noise(N), map(torch.from_numpy, noise(N))):
+        np.testing.assert_array_equal(evaluator(images)._predictions.of(HeadMask((4, 4, 4))), expected)
+    with pytest.raises(DataError, match=r"must be one of Pillow, .* \(height, width, 3\); got float32 \(3, 8, 8\)"):
+        evaluator([torch.ones(3, 8, 8)])
+    with pytest.raises(DataError, match="example 1: the image must be one of Pillow, the path of a file"):
+        evaluator([7])
+
+
+@pytest.mark.parametrize("model_type", ["beit", "clip", "data2vec-vision", "dinov2", "siglip"])
+def test_other_types_of_images_compute_and_count(model_type, folder, tmp_path):
+    kept = subject_of(save_vit(tmp_path / model_type, model_type), folder)
+    assert kept.n_heads == (4, 4, 4)
+    assert loaded_vit(tmp_path / model_type).usual_length() >= 16
+
+
+def test_a_processor_that_does_not_fit_its_model_is_named(model, folder, tmp_path, invoke):
+    other = tmp_path / "vit2"
+    shutil.copytree(model, other)
+    processor = json.loads((other / "preprocessor_config.json").read_text())
+    (other / "preprocessor_config.json").write_text(json.dumps(processor | {"size": {"height": 20, "width": 20}}))
+    done = invoke("evaluate", "--model", other, "--task", KIND, "--validation-file", folder)
+    said = done.stderr.splitlines()[-1]
+    assert "vit2 must compute on the task's images; got ValueError: Input image size (20*20) doesn't match" in said
+    assert said.endswith("(16*16). Check its preprocessor_config.json")
 
 
 def test_a_key_is_of_the_images_and_of_how_they_are_processed(model, folder, tmp_path, own_store):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import WORDS, tiny_model, tiny_tokenizer, write_sst2
 from transformers import AutoModelForSequenceClassification
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES as OF_IMAGES
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.checkpoints import Checkpoint
@@ -38,8 +39,9 @@ SIDES = {
 }
 """Where the padding of a type stands; none: each example runs alone."""
 SPARSE = ("big_bird", "bigbird_pegasus")
-IMAGES = {"deit", "swin", "vit"}
-GATED = [row["type"] for row in committed_table()["models"] if row["gate"] and row["type"] not in IMAGES]
+ROWS = committed_table()["models"]
+IMAGES = {row["type"] for row in ROWS if not row["classifier"] and row["type"] in OF_IMAGES}
+GATED = [row["type"] for row in ROWS if row["gate"] and row["type"] not in IMAGES]
 
 
 def random_batches(side, *, size=4, lengths=LENGTHS, seed=0):

@@ -339,13 +339,13 @@ def test_multiply_adds_are_those_that_torch_counts(on):
     model = BertForQuestionAnswering.from_pretrained(on[1], attn_implementation="eager").eval()
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         model(input_ids=torch.arange(5, 12)[None])
-    assert counted.get_total_flops() == 2 * budget(model, "", 7).before.multiply_adds.total
+    assert counted.get_total_flops() == 2 * budget(model, "", 7)["multiply_adds"]["before"]["total"]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("finetune", "--output", "out"), "question-answering"),
+        (("finetune", "--output", "out"), "a kind of task that it can train, which question-answering is not yet"),
         (("evaluate", "--objective", "causal-lm"), "the objective must be one of question-answering, got causal-lm"),
         (("evaluate", "--metric", "f1"), "--metric must not be given beside --task question-answering"),
         (("evaluate", "--beams", "2"), "--beams must be given for translation only"),

@@ -263,6 +263,15 @@ def test_conll_files(tmp_path):
     assert of_json.fingerprint == split.fingerprint
 
 
+@pytest.mark.parametrize("tab", ["\t", " "])
+def test_comments_of_conll_are_left_out_and_a_number_sign_stays_a_word(tab, tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text(f"# id = 1\n# text = # 1 good\n#{tab}O\n1{tab}O\n# b c\ngood{tab}B-PER\n\n# id = 2\n#{tab}O\n")
+    split = load_task(KIND, own=OwnData({"train": path}, kind=KIND)).load("train")
+    assert split.columns["tokens"] == [["#", "1", "good"], ["#"]]
+    assert split.columns["label"] == [[1, 1, 0], [1]]
+
+
 def test_parquet_of_datasets_names_the_labels(tmp_path):
     path = tmp_path / "a.parquet"
     features = datasets.Features(
@@ -282,6 +291,7 @@ def test_parquet_of_datasets_names_the_labels(tmp_path):
         ("a.conll", "a NN O\nb O\n", r"a\.conll line 2: 3 columns must be there, as before, got 2"),
         ("a.conll", "a\nb\n", r"a\.conll: the column tags must be there once, got the columns 1, tokens; --label"),
         ("a.txt", "\n \n", r"a\.txt: at least one example must be there, got none"),
+        ("a.csv", "tokens,tags\na b,O O\n", r"a\.csv: a list of words .*\.csv files cannot hold; give JSONL, Parquet"),
         ("a.jsonl", '{"tokens": ["a"]}', r"the column tags must be there once.*--label-column"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", 7]}\n{"tokens": [], "tags": []}', "line 2: a list of words"),
         ("a.jsonl", '{"tokens": ["a", "b"], "tags": ["O", "B-X", "O"]}', "line 1: there must be a label for each word"),
@@ -365,7 +375,7 @@ def test_multiply_adds_are_those_that_torch_counts(checkpoint):
     model.set_attn_implementation("eager")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_ids=ids)
-    assert 2 * budget(model, "", 16).before.multiply_adds.total == counter.get_total_flops()
+    assert 2 * budget(model, "", 16)["multiply_adds"]["before"]["total"] == counter.get_total_flops()
 
 
 def test_fine_tuning_makes_the_head(record, files, tmp_path):

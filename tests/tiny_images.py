@@ -19,7 +19,7 @@ def save_vit(folder: Path, model_type: str = "vit", labels: tuple[str, ...] = AN
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: i for i, label in enumerate(labels)}
     model.save_pretrained(folder)
-    size = model.config.image_size
+    size = getattr(model.config, "vision_config", model.config).image_size
     processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": size, "width": size}}
     processor |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.5]}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))

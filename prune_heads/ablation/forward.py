@@ -146,7 +146,8 @@ class VariantForward:
                 layer, of_rows = block.layer_module, gates[i].repeat_interleave(n_rows, dim=0)[:, None]
                 closed = bool((gates[i] != 1).any())
                 if block is self.blocks[-1] and self.plan.position is not None:
-                    at = partial(self._at_position, rows, of_rows if closed else None, layer.forward)
+                    context = for_all(calls[block.output.module].given) if i == first else None
+                    at = partial(self._at_position, rows, context, of_rows if closed else None, layer.forward)
                     stack.enter_context(_forward(layer, at))
                 elif closed:
                     stack.enter_context(_gated(block, of_rows))
@@ -158,12 +159,19 @@ class VariantForward:
         return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
 
     def _at_position(
-        self, inputs: Mapping[str, Any], gates: Tensor | None, forward: Forward, *args: Any, **kwargs: Any
+        self,
+        inputs: Mapping[str, Any],
+        context: Tensor | None,
+        gates: Tensor | None,
+        forward: Forward,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """The last layer's output: right at the position that is read, and the same at all others.
 
         Args:
             inputs: Of the model, for the padding; `(batch, tokens)` each.
+            context: Of the layer's W_O, for all tokens, where it was recorded; None: it is computed for the position.
             gates: Broadcast against `(batch, 1, n_heads)`; None for open gates.
             forward: The layer's own.
             args: Its arguments by position, the hidden states `(batch, tokens, width)` first, here or by name.
@@ -175,8 +183,12 @@ class VariantForward:
         hidden: Tensor = args[0] if name is None else kwargs[name]
         n_tokens = hidden.shape[1]
         index = position_index(self.plan.position, inputs, *hidden.shape[:2]).to(hidden.device)
-        own = hidden[torch.arange(len(hidden), device=hidden.device), index][:, None]
-        context = _context(block, self.norm(own), self.norm(hidden), inputs.get("attention_mask"))
+        row = torch.arange(len(hidden), device=hidden.device)
+        own = hidden[row, index][:, None]
+        if context is None:
+            context = _context(block, self.norm(own), self.norm(hidden), inputs.get("attention_mask"))
+        else:
+            context = context[row, index][:, None]
         if gates is not None:
             context = block.gated(context, gates)
 

@@ -53,9 +53,10 @@ class Checkpoint(NamedTuple):
         """
         generator = np.random.default_rng(0)
         if not self.reads_texts:
-            size = self.model.config.image_size
+            config = getattr(self.model.config, "vision_config", self.model.config)  # CLIP's also has one of texts
+            size = config.image_size
             height, width = (size, size) if isinstance(size, int) else size
-            pixels = generator.standard_normal((1, self.model.config.num_channels, height, width))
+            pixels = generator.standard_normal((1, config.num_channels, height, width))
             return {"pixel_values": torch.from_numpy(pixels).to(self.model.device, self.model.dtype)}
         can_pad = None not in (self.tokenizer.pad_token, getattr(self.model.config, "pad_token_id", None))
         inputs = random_texts(self.tokenizer, (8, 6, 4) if can_pad else (8,), generator)

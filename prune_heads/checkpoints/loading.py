@@ -78,6 +78,8 @@ def find(name: str, task: str | None) -> tuple[Path | str, str]:
         folder = folder.resolve()
         if not (folder / "config.json").exists():
             cure = "Name that of a whole model; merge an adapter into its own first (merge_and_unload of PEFT)"
+            if (folder / "checkpoint" / "config.json").exists():  # in the output of `run` and `prune`
+                cure = f"Name {Path(name) / 'checkpoint'}"
             raise CheckpointError(f"a checkpoint folder must hold config.json; {folder.name} does not. {cure}")
         return folder, folder_name(folder)
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:

@@ -58,7 +58,9 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
         found = model(**inputs)
     names = ["logits"] if "logits" in found else [name for name, each in found.items() if isinstance(each, Tensor)]
     # It warns of operators and axes that no one asked for; what it wrote is checked.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         # Spelt out in plain products: PyTorch's fused attention fails in the exporter for some types, such as T5.
         model.set_attn_implementation("eager")
@@ -85,6 +87,8 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
         must = f"PyTorch must be able to write a {model.config.model_type!r} model as ONNX"
         said = f"its exporter says {type(cause).__name__}: {first_line(cause)}"
         raise ExportError(f"{must}; {said}. Try --to dense, or a newer torch and transformers") from error
+    finally:
+        logger.setLevel(level)
 
 
 def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[list[NDArray[np.float32]]]:

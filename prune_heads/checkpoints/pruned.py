@@ -99,6 +99,9 @@ def read_model(
     """
     folder = source if isinstance(source, Path) else None
     stored, files = check_weight_files(folder, name), "config.json"
+    if folder is not None and not stored:
+        must = f"a checkpoint folder must hold its weights (model.safetensors); {name} has none"
+        raise CheckpointError(f"{must}. Copy them beside config.json, or write the folder again")
     heads = {} if folder is None else heads_gone(folder)
     model_class: Any = getattr(transformers, head.auto, None)
     if heads or not head.auto:

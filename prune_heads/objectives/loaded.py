@@ -15,6 +15,8 @@ from prune_heads.objectives import OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches, Field, Given
 
+_ROWS = "For question answering or labels of words give a list of dicts or a Dataset, with the model's tokenizer"
+
 
 def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None = None) -> Batches:
     """Read a DataLoader once, to its end.
@@ -44,12 +46,12 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "
-                f"labels); {error}"
+                f"labels); {error}. {_ROWS}"
             ) from error
         inputs.append(made)
         labels.append(wanted)
     if not labels:
-        raise DataError("the DataLoader must give a batch; got none. One that was a generator can be read once only")
+        raise DataError("the data must hold at least one example; got none. A generator can be read once only")
     truth, sizes = torch.cat(labels).numpy(), np.concatenate([_lengths(part) for part in inputs])
     return Batches(
         objective or _objective(model, inputs[0], labels[0]),
@@ -71,7 +73,7 @@ def _objective(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -
             return objective
     raise DataError(
         f"labels must be an index or a score an example, or a 0 or 1 for each of the model's {logits.shape[-1]} "
-        f"outputs; got {tuple(labels.shape)} in the first batch"
+        f"outputs; got {tuple(labels.shape)} in the first batch. {_ROWS}"
     )
 
 

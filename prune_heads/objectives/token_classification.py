@@ -17,19 +17,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from prune_heads.checkpoints import Checkpoint, Head
+from prune_heads.errors import DataError
 from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import text_at
-from prune_heads.objectives.labels import match_labels
-from prune_heads.objectives.rows import Split, Table, index, text
-from prune_heads.objectives.texts import tokenize
+from prune_heads.objectives.rows import Split, Table, index, text, text_at
+from prune_heads.objectives.texts import match_labels, tokenize
 from prune_heads.statistics.metrics import Metric
 from prune_heads.visible import brief
 
-N_COUNTS = 5
-"""Right words, words, right entities, predicted entities, true entities."""
+N_COUNTS = 5  # right words, words, right entities, predicted entities, true entities
 
 
 def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
@@ -109,21 +107,22 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
     """Sentences of a CoNLL file: a word a line, blank lines between sentences, lines of `-DOCSTART-` left out.
 
     Columns are separated by tabs where the first line has one, else by white space. They are called by their number,
-    from 1; `tokens` is the first too, and `tags` the last.
+    from 1; `tokens` is the first too, and `tags` the last. Lines that begin with `# ` and have another number of
+    columns are comments.
 
     Raises:
         DataError: If a line has more or fewer columns than the first, unless its sentence may be left out.
     """
-    separator, n = "", 0
-    numbered = enumerate(text_at(path).split("\n"), 1)
-    for is_between, lines in groupby(numbered, lambda line: not line[1].strip() or line[1].startswith("-DOCSTART-")):
+    lines = [line.removesuffix("\r").strip(" ") for line in text_at(path).split("\n")]
+    first = min((each for each in lines if not _is_between(each)), key=lambda each: each.startswith("# "), default="")
+    separator = r"\t" if "\t" in first else "[ \t]+"
+    rows = [(number, line, re.split(separator, line)) for number, line in enumerate(lines, 1)]
+    n = len(re.split(separator, first)) if first else 0
+    rows = [(number, line, cells) for number, line, cells in rows if len(cells) == n or not line.startswith("# ")]
+    for is_between, sentence in groupby(rows, lambda row: _is_between(row[1])):
         if is_between:
             continue
-        words = []
-        for number, line in lines:
-            separator = separator or (r"\t" if "\t" in line else "[ \t]+")
-            words.append((number, re.split(separator, line.removesuffix("\r").strip(" "))))
-        n = n or len(words[0][1])
+        words = [(number, cells) for number, _, cells in sentence]
         if faults := [(number, len(each)) for number, each in words if len(each) != n]:
             table.fault(f"{path.name} line {faults[0][0]}: {n} columns must be there, as before, got {faults[0][1]}")
             continue
@@ -131,6 +130,17 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
         by_number = dict(zip(map(str, range(1, n + 1)), columns, strict=True))
         table.add(f"{path.name} line {words[0][0]}", {**by_number, "tokens": columns[0], "tags": columns[-1]})
     table.names = [*map(str, range(1, n + 1)), "tokens", *(["tags"] if n != 1 else [])]
+
+
+def _is_between(line: str) -> bool:
+    return not line.strip() or line.startswith("-DOCSTART-")
+
+
+def _no_lists(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    raise DataError(
+        f"{path.name}: a list of words and one of labels must be there, which {path.suffix} files cannot "
+        "hold; give JSONL, Parquet or CoNLL (.conll, .txt)"
+    )
 
 
 @dataclass(frozen=True)
@@ -142,10 +152,8 @@ class TokenClassification(Objective):
     References are the numbers of true entities.
     """
 
-    tags: tuple[str, ...] = ()
-    """Of the model's outputs: as the task writes them, or as the checkpoint does where the task has none."""
-    model_index: tuple[int, ...] = ()
-    """The output of each label of the task."""
+    tags: tuple[str, ...] = ()  # of the model's outputs, as the task writes them, else as the checkpoint does
+    model_index: tuple[int, ...] = ()  # the output of each label of the task
 
     name = "token-classification"
     head = Head("AutoModelForTokenClassification", "token classification head")
@@ -155,7 +163,7 @@ class TokenClassification(Objective):
     chooses = True
     trains = True
     options = frozenset({"label_order"})
-    readers = MappingProxyType({".conll": read_conll, ".txt": read_conll})
+    readers = MappingProxyType({".conll": read_conll, ".txt": read_conll, ".csv": _no_lists, ".tsv": _no_lists})
     own_metrics = MappingProxyType({metric.name: metric for metric in _METRICS})
 
     @classmethod

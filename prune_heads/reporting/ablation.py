@@ -41,6 +41,11 @@ _OF_BEST: dict[str, Form | str] = {
 }
 
 
+def in_points(kind: str, metric: str) -> str:
+    """What the numbers of an ablation are, for titles."""
+    return f"{KINDS[kind]}, difference in points (1 point = {_POINT.get(metric, '0.01')})"
+
+
 def differences(table: Mapping[str, Any]) -> list[list[Cell | None]]:
     """Metric with the mask minus metric without: one row a block, one a head; None where it was not measured."""
     rows = zip(table["delta"], table["p_value"], table["p_adjusted"]["holm"], strict=True)
@@ -76,8 +81,8 @@ def ablation_page(record: Mapping[str, Any], *, narrow: bool = False) -> Page:
             f"Predictions that {flips['dtype']} flips: {flips['n_flipped']:,} of {flips['n_predictions']:,} "
             f"({flips['n_examples']:,} examples of {flips['split']}, {flips['n_masks']} masks)."
         )
-    title = f"{record['model']['name']} on {record['task']}: {metric_name(record)} {KINDS[record['kind']]}, "
-    title += f"difference in points ({_POINT.get(record['headline'], '0.01')})"
+    title = f"{record['model']['name']} on {record['task']}: {metric_name(record)} "
+    title += in_points(record["kind"], record["headline"])
     return Page(title, (*parts, *below))
 
 

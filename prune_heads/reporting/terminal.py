@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import heads_table, share
+from prune_heads.reporting.words import data_name, heads_table, share
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line
 
@@ -106,7 +106,7 @@ def evaluation_table(report: Record) -> Table:
         {"metric": name, "value": value, "95% interval": tuple(report["intervals"][name])}
         for name, value in report["metrics"].items()
     )
-    title = f"{report['task']} {report['split']}, {report['n_examples']} examples, {pruned}"
+    title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
     return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 
 

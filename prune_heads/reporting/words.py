@@ -18,6 +18,11 @@ def metric_name(record: Mapping[str, Any]) -> str:
     return "BLEU" if headline == "bleu" else headline.replace("_", " ")
 
 
+def data_name(task: str, split: str) -> str:
+    """What was measured on: rows of a notebook have no name of a task or a split."""
+    return "own data" if task == split else f"{task} {split}"
+
+
 def whose(record: Mapping[str, Any]) -> str:
     """Whose numbers they are, without the owner of the model: `minilm-mnli on mnli`."""
     return f"{record['model']['name'].rpartition('/')[2]} on {record['task']}"

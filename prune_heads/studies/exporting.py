@@ -108,7 +108,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
     if not gone and not named:
         reporter.note("the checkpoint has all its heads and none are named: what is written is the model as it was")
     written = {"model": classifier.name, "heads": named.descriptors(), "to": options.to, "dtype": options.dtype}
-    study.begin(configuration=written, **identify_model(classifier))
+    study.begin(written, **identify_model(classifier))
     study.lap("load")
     with new_directory(folder.output) as made:
         exported = export(classifier, named, options.to, made)
@@ -151,10 +151,11 @@ def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -
         difference = float(np.max([np.abs(a - b).max() for a, b in zip(came, wanted, strict=True)]))
         sizes = {"n_examples": n_examples, "n_tokens": n_tokens}
         rows.append({**sizes, "largest_logit": largest, "difference": difference})
-        if not difference <= tolerance * max(1.0, largest):
-            must = f"what is written --to {target} must give the logits of the model within {tolerance:.0e}"
-            said = f"on {n_examples} texts of {n_tokens} tokens they are {difference:.2g} apart, of {largest:.2g}"
-            raise ExportError(f"{must}; {said}. Nothing was kept; try a newer torch and transformers")
+    worst = max(rows, key=lambda row: np.nan_to_num(row["difference"] / max(1.0, row["largest_logit"]), nan=np.inf))
+    if not worst["difference"] <= tolerance * max(1.0, worst["largest_logit"]):
+        must = f"what is written --to {target} must give the logits of the model within {tolerance:.0e}"
+        said = "on {n_examples} texts of {n_tokens} tokens they are {difference:.2g} apart, of {largest_logit:.2g}"
+        raise ExportError(f"{must}; {said.format(**worst)}. Nothing was kept; try a newer torch and transformers")
     return {
         "libraries": {name: version(name) for name in libraries},
         "parameters": {"before": before, "after": n_parameters(written)},

@@ -19,7 +19,7 @@ from prune_heads.objectives import serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, write_files
-from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
+from prune_heads.studies.setup import identify, limit_threads, load_split, resolve_device
 from prune_heads.studies.training import KEPT_FOLDER, train
 from prune_heads.tasks.task import load_task
 
@@ -41,8 +41,8 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
-        must = f"finetune must be given a kind of task that it can train; {task.spec.name} is {objective.name}"
-        raise TaskError(f"{must}, which it does not train yet. Name a fine-tuned checkpoint")
+        must = f"finetune must be given a kind of task that it can train, which {objective.name} is not yet"
+        raise TaskError(f"{must}. Name a fine-tuned checkpoint")
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
         raise PruneHeadsError("--dtype float16 needs a GPU to train on; take bfloat16 or float32 on a CPU")
@@ -57,14 +57,13 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     sizes: dict[str, Any] = {"batch_size": setup.batch_size, "max_length": setup.max_length}
     subject = Subject.of(start, task, objective=setup.objective, device=device, **sizes)
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
-    splits = load_splits(setup, subject, (), reporter)
+    splits = [load_split(setup, subject, name, reporter) for name in task.spec.eval_splits]
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
     n_steps = recipe.epochs * len(batches)
     if max(recipe.keep_steps, default=0) > n_steps:
         must = f"--keep-steps must be at most {n_steps}, the steps of this training"
         raise PruneHeadsError(f"{must}; got {max(recipe.keep_steps)}")
-    asked = {**setup.configuration(), **recipe.configuration()}
-    study.begin(configuration=asked, **identify(subject, [trained_on, *splits]))
+    study.begin(setup, recipe, **identify(subject, [trained_on, *splits]))
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")

@@ -30,6 +30,10 @@ def test_missing_models(refused, on_sst2, out, tmp_path, monkeypatch):
     assert "there is no folder nothing, it is not in the cache" in refused("run", "--model", "nothing", *rest)
     (tmp_path / "empty").mkdir()
     assert "must hold config.json; empty does not" in refused("run", "--model", tmp_path / "empty", *rest)
+    (tmp_path / "empty" / "checkpoint").mkdir()
+    (tmp_path / "empty" / "checkpoint" / "config.json").touch()
+    said = refused("run", "--model", tmp_path / "empty", *rest)
+    assert f"must hold config.json; empty does not. Name {tmp_path / 'empty' / 'checkpoint'}" in said
     (tmp_path / "file").touch()
     assert "there is no folder" in refused("run", "--model", tmp_path / "file", *rest)
     monkeypatch.chdir(tmp_path / "empty")

@@ -170,10 +170,11 @@ def test_what_differs_is_refused_and_nothing_is_left(target, refused, pruned, ou
     assert ("must give the logits of the model" if target == "dense" else "no operator for this") in said
 
 
-def test_the_extra_is_asked_for_before_any_work(refused, tmp_path, out, monkeypatch):
+@pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
+def test_the_extra_is_asked_for_before_any_work(library, refused, tmp_path, out, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
-    assert "not installed: onnx. pip install 'prune-heads[onnx]'" in refused(
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == library else find(name))
+    assert f"not installed: {library}. pip install 'prune-heads[onnx]'" in refused(
         "export", tmp_path / "no", "--to", "onnx", *out
     )
     assert "there is no folder" in refused("export", tmp_path / "no", "--to", "dense", *out)
