@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from typer import Argument, Context, Option
 
@@ -27,17 +27,12 @@ class Without(str):
     """Stands beside a group: an option that the command lacks."""
 
 
-class Given(NamedTuple):
-    """Stands beside a mapping: it takes the words of a group that were typed, without the defaults."""
-
-    group: type[Group]
-
-
 def grouped(command: Callable[..., Any]) -> Callable[..., None]:
     """Spread each group of a command into one option per field, so that groups are written once.
 
-    A command that has `--model` then takes the model as its argument, too. What it yields is shown, unless it prints by
-    itself, which a parameter `as_json` says.
+    A command that has `--model` then takes the model as its argument, too. Of a group beside a mapping, as in
+    `Annotated[dict[str, Any], Group]`, it is given the words that were typed, without the defaults. What it yields is
+    shown, unless it prints by itself, which a parameter `as_json` says.
     """
     groups: dict[str, tuple[type[Group], bool]] = {}
     options: dict[str, Opt] = {}
@@ -45,10 +40,10 @@ def grouped(command: Callable[..., Any]) -> Callable[..., None]:
     taken = inspect.signature(command).parameters
     for parameter in taken.values():
         group, *beside = get_args(parameter.annotation) or (parameter.annotation,)
-        given = next((each for each in beside if isinstance(each, Given)), None)
-        group = given.group if given else group
+        if is_given := get_origin(group) is dict:
+            group = beside[0]
         if isinstance(group, type) and issubclass(group, Group):
-            groups[parameter.name] = group, given is not None
+            groups[parameter.name] = group, is_given
             of_group = {name: option for name, option in options_of(group).items() if name not in beside}
             spread += map(_as_parameter, of_group.values())
             options |= of_group

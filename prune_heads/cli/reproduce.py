@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from typer import Argument, Option
 
-from prune_heads.cli.groups import Given, Shown, words_of
+from prune_heads.cli.groups import Shown, words_of
 from prune_heads.cli.output import TerminalReporter, show
 from prune_heads.cli.studies import finetune
 from prune_heads.errors import OptionError, UnfitError
@@ -128,8 +128,8 @@ class PaperSetup(Setup):
 
 def reproduce(
     name: Annotated[Reproduction, Argument(metavar="NAME", help="table3, figure1, ..., or all.")],
-    setup: Annotated[dict[str, Any], Given(PaperSetup)],
-    conditions: Annotated[dict[str, Any], Given(Conditions)],
+    setup: Annotated[dict[str, Any], PaperSetup],
+    conditions: Annotated[dict[str, Any], Conditions],
     options: Reproducing,
     config: Annotated[
         Path | None, Option(help="TOML file of options, with a [\\[subject]] for each of several; or a folder of such.")

@@ -157,7 +157,6 @@ def run(
 
         criterion_of(trial_options()["criterion"].placed(criterion, spec.resolve().parent))  # before any trial is run
     from prune_heads.execution.worker import Worker, actors, processes, turned
-    from prune_heads.reporting.progress import display
 
     assert options.output is not None  # see `Sweeping._clashes`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
@@ -168,7 +167,7 @@ def run(
         workers = actors(options.address, options.jobs, options.cpus or 1.0, options.gpus or 0.0)
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if is_worker else None
-    with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
+    with tables.display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
         task = os.environ.get("SLURM_ARRAY_TASK_ID", "")  # the number in an array job
         trials = turned(read.trials, int(task) if task.isdecimal() else pid) if is_worker else read.trials
         limits: dict[str, Any] = {"retries": options.retries, "stop_after": options.stop_after, "waits": not is_worker}

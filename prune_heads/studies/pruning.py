@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     if options.curve and scored is not None:
         points = list(_curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer, units=together))
         study.lap("curve")
-    model = lab.model_to_prune()
+    model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
     rows: list[dict[str, Any]] = []
     with reporter.stage("pruned metric", n_examples) as progress:
@@ -225,16 +226,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
             after = predict(model, each.batches, progress=progress)
             rows += _compare(each, before, after, scoring.seed)
     study.lap("prune")
-    record = study.record(
-        subject.device,
-        task=subject.task.spec.name,
-        headline=every[0].measure.name,
-        mode=options.mode,
-        **counted(mask),
-        parameters=parameters,
-        rows=rows,
-        curve=points,
-    )
+    about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
+    record = study.record(subject.device, **about, parameters=parameters, rows=rows, curve=points)
     return Found(record, mask=mask, scored=scored, checkpoint=subject.classifier._replace(model=model))
 
 

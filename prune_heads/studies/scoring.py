@@ -1,12 +1,9 @@
 """Score every head of a model on a task; a lab keeps what was loaded and computed, for one run or for several."""
 
 from collections.abc import Callable, Hashable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
-
-from transformers import PreTrainedModel
 
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject
@@ -172,11 +169,6 @@ class Lab:
         if not criterion_of(scoring.criterion).draws:
             scoring = replace(scoring, seed=0)  # of the bootstrap alone
         return self.once(scoring, lambda: self._score(scoring))
-
-    def model_to_prune(self) -> PreTrainedModel:
-        """The model, to be changed: a copy where it is needed again."""
-        model = self.subject.classifier.model
-        return deepcopy(model) if self.reused else model
 
     def once(self, key: Hashable, load: Callable[[], T]) -> T:
         """What was loaded under this key before, with its notes; or loads it."""
