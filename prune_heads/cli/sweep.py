@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ from prune_heads.errors import OptionError, PruneHeadsError
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import MOST_TRIALS, Known, Trial, read_sweep
 from prune_heads.options import Choice, Group, Opt, Place, RunOptions, Scoring, Setup, options_of
-from prune_heads.options.fields import option
+from prune_heads.options.fields import nowhere
 from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
 from prune_heads.tables.terminal import titled
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from prune_heads.execution.worker import RunTrial
 
 GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
-
-_nowhere = partial(option, reach="nothing")
 
 
 @cache
@@ -49,18 +47,18 @@ def draws(words: Mapping[str, Any]) -> bool:
 class Sweeping(Group):
     """How the trials of a sweep are run, and where they are kept."""
 
-    output: Path | None = _nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
-    dry_run: bool = _nowhere("List the trials without running them.", False)
-    executor: Executor = _nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
-    jobs: int | None = _nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
-    worker: bool = _nowhere(
+    output: Path | None = nowhere("Folder of the sweep; trials that are done there are not run again.", short="-o")
+    dry_run: bool = nowhere("List the trials without running them.", False)
+    executor: Executor = nowhere("Processes on this machine, or a Ray cluster (extra 'ray').", "local")
+    jobs: int | None = nowhere("Number of processes that run trials. (default: 1; on Ray as many as fit)", low=1)
+    worker: bool = nowhere(
         "Run as one of many processes of an array job, and end without waiting for the trials of the others.", False
     )
-    address: str | None = _nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
-    cpus: float | None = _nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
-    gpus: float | None = _nowhere("GPUs of a Ray worker. (default: 0)", low=0)
-    retries: int = _nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
-    stop_after: int | None = _nowhere("Start no more trials after this many have failed.", low=1)
+    address: str | None = nowhere("Address of the Ray cluster: auto or ray://... (default: a new local one)")
+    cpus: float | None = nowhere("Cores of a Ray worker. (default: 1)", low=0.1)
+    gpus: float | None = nowhere("GPUs of a Ray worker. (default: 0)", low=0)
+    retries: int = nowhere("Number of further attempts at a trial that fails, each after a longer pause.", 0, low=0)
+    stop_after: int | None = nowhere("Start no more trials after this many have failed.", low=1)
 
     @classmethod
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:

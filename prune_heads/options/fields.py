@@ -7,7 +7,7 @@ dataclass, and a record holds its `configuration()`.
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from functools import cache
+from functools import cache, partial
 from math import isnan
 from pathlib import Path
 from types import MappingProxyType, UnionType
@@ -111,6 +111,9 @@ class Opt:
 def option(help: str, default: Any = None, *, kw_only: bool = False, **said: Any) -> Any:
     """A field of a group, and what `Opt` holds of it; `MISSING` is the default of one that must be given."""
     return field(default=default, kw_only=kw_only, metadata={"option": Opt(help, default, **said)})
+
+
+nowhere = partial(option, reach="nothing")
 
 
 class Group:

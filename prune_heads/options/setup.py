@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prune_heads.errors import OptionError
 from prune_heads.objectives import OBJECTIVES, rows_for
-from prune_heads.options.fields import Group, ending, names, option
+from prune_heads.options.fields import Group, ending, names, nowhere, option
 from prune_heads.tasks.spec import OWN_METRICS, TASKS, nearest, task_name
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ DEFAULT_TASK = "mini-inference"
 
 _own = partial(option, panel="Your own data", reach="content")
 _compute = partial(option, panel="Computation")
-_nowhere = partial(option, reach="nothing")
-_cluster = partial(_nowhere, panel="Cluster")
+_cluster = partial(nowhere, panel="Cluster")
 _FILES = {"train_file", "validation_file"}
 _OF_TEXTS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 
@@ -62,7 +61,7 @@ def _store_place(value: str) -> str:
 
 
 _store = partial(
-    _nowhere,
+    nowhere,
     "Folder where predictions are kept, or a URL such as s3://bucket/prefix. "
     "(default: $PRUNE_HEADS_STORE, else prune-heads/predictions in $XDG_CACHE_HOME, else in ~/.cache)",
     is_path=lambda text, folder: "://" not in text,
@@ -224,15 +223,15 @@ class Cluster(Group):
 class Folder(Group):
     """The folder of a run; None for no folder."""
 
-    output: Path | None = _nowhere("Folder for the record, the tables and the figures.", short="-o")
-    overwrite: bool = _nowhere("Replace a different run that the output folder holds.", False)
+    output: Path | None = nowhere("Folder for the record, the tables and the figures.", short="-o")
+    overwrite: bool = nowhere("Replace a different run that the output folder holds.", False)
 
 
 @dataclass(frozen=True)
 class RunFolder(Folder):
     """The folder of a run that may keep its model."""
 
-    save_checkpoint: bool = _nowhere("Keep the pruned model in the output folder, as 'checkpoint'.", False)
+    save_checkpoint: bool = nowhere("Keep the pruned model in the output folder, as 'checkpoint'.", False)
 
     @classmethod
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -244,4 +243,4 @@ class RunFolder(Folder):
 class NewFolder(Folder):
     """A folder that must be named."""
 
-    output: Path = _nowhere("Folder for the checkpoint and its record.", MISSING, short="-o")
+    output: Path = nowhere("Folder for the checkpoint and its record.", MISSING, short="-o")

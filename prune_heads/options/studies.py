@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prune_heads.errors import OptionError
-from prune_heads.options.fields import Group, ending, names, numbers, option
+from prune_heads.options.fields import Group, ending, names, nowhere, numbers, option
 from prune_heads.options.setup import WrittenModel
 
 # Keys of the tables of these names in `prune_heads.importance`, which imports torch; `--help` does not wait for it.
@@ -284,14 +284,11 @@ class Conditions(Group):
     runs: int = _runs(reach="content")
 
 
-_nowhere = partial(option, reach="nothing")
-
-
 @dataclass(frozen=True)
 class Reproducing(Group):
     """Where a reproduction is kept, and how it is run."""
 
-    jobs: int = _nowhere("Number of models that are studied at once, each in its own process.", 1, low=1)
-    output: Path = _nowhere("Folder for tables, figures and records.", Path("michel2019"), short="-o")
-    from_records: bool = _nowhere("Write the tables and figures again, from the records alone.", False)
-    form: tuple[Form, ...] = _nowhere("Format of the files; repeatable. (default: md, png)", ("md", "png"))
+    jobs: int = nowhere("Number of models that are studied at once, each in its own process.", 1, low=1)
+    output: Path = nowhere("Folder for tables, figures and records.", Path("michel2019"), short="-o")
+    from_records: bool = nowhere("Write the tables and figures again, from the records alone.", False)
+    form: tuple[Form, ...] = nowhere("Format of the files; repeatable. (default: md, png)", ("md", "png"))

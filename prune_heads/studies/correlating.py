@@ -98,17 +98,10 @@ def _neither(problem: str) -> str:
 
 def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Series:
     model, labels = record["model"], record["labels"]
-    return _series(
-        table["delta"],
-        name=f"{model['name']} {table['split']} {table['kind']}",
-        source=source,
-        kind="ablation",
-        ablation=table["kind"],
-        metric=table["metric"],
-        labels=labels and [*map(str, labels)],
-        model=model["name"],
-        fingerprint=model["fingerprint"],
-    )
+    of_model = {"model": model["name"], "fingerprint": model["fingerprint"]}
+    about = {"ablation": table["kind"], "metric": table["metric"], "labels": labels and [*map(str, labels)]}
+    name = f"{model['name']} {table['split']} {table['kind']}"
+    return _series(table["delta"], name=name, source=source, kind="ablation", **about, **of_model)
 
 
 def _scores(scores: Mapping[str, Any], model: Mapping[str, Any], source: str) -> Series:
