@@ -25,8 +25,7 @@ from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]
 
-_TIMED = "bench"
-"""The study that must have the machine for itself."""
+_TIMED = "bench"  # the study that must have the machine for itself
 
 _MARKED = re.compile(r"(<!-- table: ([^\s>]+)(?: (\d+))? -->\n).*?(?=<!-- end -->)", re.S)
 _TABLE = re.compile(r"(?:^\|.*\n?)+", re.M)
@@ -34,13 +33,10 @@ _TABLE = re.compile(r"(?:^\|.*\n?)+", re.M)
 
 def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
     """Of a translation, heads are chosen on the first split, and measured there and on the last: tables 2 and 5."""
-    options = Ablation(kind, seed=asked.seed)
-    if kind == "only-one":
-        spec = spec_of(setup)
+    options = Ablation(kind, seed=asked.seed, choose_examples=asked.choose_examples)
+    if kind == "only-one" and (spec := spec_of(setup)).kind == "translation":
         splits = splits_of(kind, spec)
-        chosen_here = {"split": splits, "choose_split": splits[0], "choose_examples": 0}
-        is_chosen_here = spec.kind == "translation"
-        options = replace(options, **(chosen_here if is_chosen_here else {"choose_examples": asked.choose_examples}))
+        options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)
     return ablate(setup, options, reporter)
 
 

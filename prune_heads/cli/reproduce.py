@@ -27,8 +27,8 @@ Reproduction = Literal[_Table, _Figure, "estimators", "all"]
 """Keys of `prune_heads.reporting.michel2019.REPRODUCTIONS`, and all of them."""
 
 _WHAT = "a file of options"
+# Keys of a file: the models, and the file by which `prune-heads finetune` makes one that is not there.
 _SUBJECT, _FINETUNE = "subject", "finetune"
-"""Keys of a file: the models, and the file by which `prune-heads finetune` makes one that is not there."""
 
 
 @dataclass(frozen=True)

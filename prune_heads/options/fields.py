@@ -32,8 +32,7 @@ class Opt:
     """An option of a group: what is said of it, and its name and type, which are those of the field."""
 
     help: str
-    default: Any = None
-    """`MISSING` where it must be given."""
+    default: Any = None  # `MISSING` where it must be given
     reach: Reach = "record"
     panel: str | None = None  # heading under which `--help` lists it
     flag: str = ""  # how it is written on the command line: `--max-examples`; `--one/--other` says how not
@@ -44,11 +43,9 @@ class Opt:
     choices: tuple[str, ...] = ()  # values that a text may have; those of a `Literal` follow from the type
     read: Callable[[str], Any] | None = None  # makes the value from its text; raises `OptionError`
     is_many: bool = False  # whether it may be given several times. A tuple is, unless it is read from one text
-    is_path: Callable[[str, Path], bool] | None = None
-    """Of an option whose text may be a path: whether it is one, seen from a folder."""
+    is_path: Callable[[str, Path], bool] | None = None  # whether its text is one, seen from a folder
     metavar: str | None = None
-    shown: Callable[[Any], Any] | None = None
-    """The value as it stands in records, of the group; None where the option has no meaning."""
+    shown: Callable[[Any], Any] | None = None  # of the group: the value in records, None where it has no meaning
     since: Since = "first"
     name: str = ""
     kind: type = str  # `str`, `int`, `float`, `bool` or `Path`: what one word of it is on the command line

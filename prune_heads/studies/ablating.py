@@ -24,11 +24,8 @@ from prune_heads.studies.scoring import Lab
 from prune_heads.studies.setup import identify, identify_split
 from prune_heads.studies.spreading import Spread
 
-ALPHA = 0.01
-"""The paper's level of significance."""
-
-FLIP_SAMPLE = 64
-"""Examples, the first of the split, on which a reduced precision is compared with float32."""
+ALPHA = 0.01  # the paper's level of significance
+FLIP_SAMPLE = 64  # examples, the first of the split, on which a reduced precision is compared with float32
 
 
 class Measured:

@@ -29,14 +29,13 @@ from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
-from prune_heads.studies.setup import identify_data, identify_split
+from prune_heads.studies.setup import identify_data, identify_model, identify_split
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import apart, compared, prove_gates
 
 SURGERY = {"zero": zero_heads, "remove": remove_heads}
 
-CURVE_STEPS = 10
-"""0 to 100 % in steps of 10, as in the paper's figure 3."""
+CURVE_STEPS = 10  # 0 to 100 % in steps of 10, as in the paper's figure 3
 
 
 def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None) -> HeadMask:
@@ -198,7 +197,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     heads = {"heads": None if named is None else named.descriptors()}
     scored_on = None if examples is None else identify_split(examples.split)
     asked = (lab.setup, configuration_of(scoring), choice, heads, options)
-    study.begin(*asked, **lab.identity, **identify_data(subject, splits), scored_on=scored_on)
+    of_model = lab.once("identity", lambda: identify_model(subject.classifier))
+    study.begin(*asked, **of_model, **identify_data(subject, splits), scored_on=scored_on)
     study.lap("load")
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)

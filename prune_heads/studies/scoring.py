@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from prune_heads.checkpoints import Checkpoint
@@ -13,7 +12,7 @@ from prune_heads.importance.criteria import asked_masks
 from prune_heads.options import Scoring, Setup
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Reporter
-from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
+from prune_heads.studies.setup import identify_split, load_split, load_subject, predictions_of
 from prune_heads.studies.spreading import Spread
 from prune_heads.tasks.task import Split
 
@@ -133,11 +132,6 @@ class Lab:
     def subject(self) -> Subject:
         """The model on the task."""
         return self.once("subject", lambda: load_subject(self.setup, self.reporter))
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """For records: the model by name and fingerprint."""
-        return identify_model(self.subject.classifier)
 
     def predictions(self, split: str, limit: int | None = None) -> Predictions:
         """The predictions on a split, cut at `limit` or as the setup says."""
