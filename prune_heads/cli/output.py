@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.progress import Admit, Progress, Reporter
+from prune_heads.progress import Progress, Reporter
 from prune_heads.tables.terminal import console, line, print_json, speaking
 from prune_heads.visible import visible
 
@@ -32,20 +32,17 @@ def show(result: Mapping[str, Any] | None, table: "RenderableType | str | None",
 class TerminalReporter(Reporter):
     """Draws progress with the time left on stderr, and says each note once."""
 
-    def __init__(self, admit: Admit = lambda identity: None) -> None:
-        super().__init__(admit)
-        self.console = console(stderr=True)
-
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Progress]:
         """A bar while the stage lasts; without a terminal, one line when it is done."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        if self.console.is_terminal and total:
+        stderr = console(stderr=True)
+        if stderr.is_terminal and total:
             left = (MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
             shown = (TextColumn("{task.description:<14}", markup=False), BarColumn(), *left)
-            with Bar(*shown, console=self.console, transient=True) as bar:
+            with Bar(*shown, console=stderr, transient=True) as bar:
                 task = bar.add_task(visible(name), total=total)
                 yield lambda done: bar.advance(task, done)
             return
