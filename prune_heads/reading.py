@@ -26,6 +26,7 @@ _MARKS = {
 }
 _LONG = re.compile(r"[0-9][0-9_]{4000,}")  # more digits than Python turns into a number; it does not say where they are
 _KEY = re.compile(r"^\s*([^\s=#\[\]]+)\s*=", re.MULTILINE)
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # half of a pair, which no file and no tokenizer takes
 _CONVERT = "convert it (iconv -t utf-8)"
 Error = type[Exception]
 
@@ -160,7 +161,7 @@ def _checked(value: Any, name: str, error: Error) -> Any:
         elif isinstance(each, list):
             left += [(f"{at}[{i}]", item, depth + 1) for i, item in enumerate(each, start=1)]
         elif isinstance(each, str):
-            if "\0" in each or not is_encodable(each):
+            if "\0" in each or SURROGATE.search(each):
                 fault = f"must be text; got {each[:80]!r}"
         elif isinstance(each, int):
             if not -(2**63) <= each < 2**64:
@@ -173,12 +174,3 @@ def _checked(value: Any, name: str, error: Error) -> Any:
     if fault:
         raise error(f"{name}: {at}{' ' if at else ''}{fault}")
     return value
-
-
-def is_encodable(text: str) -> bool:
-    """Whether a text has no half of a surrogate pair, which no file and no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -130,7 +130,7 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
     objective = objective_of(config)
     named = ", ".join(config.architectures or ()) or "nothing"
     if objective is None:
-        must = "a language model must name a class with its head in 'architectures' of config.json"
+        must = "a language model must name a class with a language-modelling head in 'architectures' of config.json"
         such = "such as BertForMaskedLM, GPT2LMHeadModel or T5ForConditionalGeneration"
         raise CheckpointError(f"{must}, {such}; that of {name} names {named}. {_PRETRAINED}")
     if pairs != (objective == "seq2seq"):

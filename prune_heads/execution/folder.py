@@ -50,9 +50,8 @@ class SweepFolder:
         """
         folder = cls(root)
         # What stands in a folder of a sweep that is being made, and a desktop's own files, are not strange.
-        is_strange = root.exists() and (
-            not root.is_dir() or any(name != SWEEP_FILE and not name.startswith(".") for name in os.listdir(root))
-        )
+        names = os.listdir(root) if root.is_dir() else [str(root)] * root.exists()
+        is_strange = any(name != SWEEP_FILE and not name.startswith(".") for name in names)
         if not (root / SWEEP_FILE).exists():  # asked after the look: others may be making the folder of this sweep, too
             if is_strange:
                 raise RunError(f"the folder of a sweep must be new or that of the sweep; {root} holds something else")

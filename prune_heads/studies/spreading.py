@@ -67,14 +67,10 @@ class Spread:
         batches = examples.batches
         steps = np.array_split(np.arange(len(batches)), min(len(batches), _PARTS_A_WORKER * self.shards.n))
         size, n = batches.batch_size, batches.n_examples
-        parts = [
-            _Part(
-                0,
-                partial(_rows, steps=each.tolist(), masked=masked, size=size, side=batches.side),
-                min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size,
-            )
-            for each in steps
-        ]
+        parts = []
+        for each in steps:
+            do = partial(_rows, steps=each.tolist(), masked=masked, size=size, side=batches.side)
+            parts.append(_Part(0, do, min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size))
         found = self._run("scoring", [examples], parts)
         return in_file_order((row for rows in found for row in rows), examples.subject.model, batches)
 
@@ -116,14 +112,12 @@ class Spread:
         keys = tuple(each.key(each.gone) for each in every)
         begin = _Begin(_from_anywhere(self.setup, every[0]), tuple(each.split for each in every), keys)
         with self.reporter.stage(stage, sum(part.n_examples for part in parts)) as progress:
-            found = self.shards.run(
-                begin, parts, lambda part, _: progress(part.n_examples), gpus=self.setup.device != "cpu"
-            )
-        here = every[0].subject.device.type
-        for note in [note for _, notes, _ in found for note in notes]:
-            self.reporter.note(note)
-        for device in [device for _, _, device in found if device != here]:
-            self.reporter.note(f"{stage}: computed on {device}")
+            on_gpus = self.setup.device != "cpu"
+            found = self.shards.run(begin, parts, lambda part, _: progress(part.n_examples), gpus=on_gpus)
+        for _, notes, device in found:
+            is_here = device == every[0].subject.device.type
+            for note in [*notes, *([] if is_here else [f"{stage}: computed on {device}"])]:
+                self.reporter.note(note)
         return [value for value, _, _ in found]
 
 
@@ -147,10 +141,9 @@ class _Begin:
             """What was found, the notes, and the type of the device."""
             predictions = every[part.split]
             if part.split not in same and predictions.key(predictions.gone) != self.keys[part.split]:
-                raise RunError(  # a folder or a name may stand for something else on another node
-                    "every node of the cluster must load the same model and tokenizer; one has others under the name "
-                    f"{subject.classifier.name}. Put them on a file system that all nodes share"
-                )
+                # A folder or a name may stand for something else on another node.
+                must = f"every node must load the same model and tokenizer; one has others as {subject.classifier.name}"
+                raise RunError(f"{must}. Put them on a file system that all nodes share")
             same.add(part.split)
             reporter.notes.clear()
             value = part.do(predictions)
