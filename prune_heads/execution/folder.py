@@ -26,8 +26,7 @@ from prune_heads.execution.spec import Sweep, Trial, Values
 from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 
 FORMAT = 3
-_OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}
-"""What each earlier version did differently, so that the same file had other trials."""
+_OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}  # so had other trials
 _LOOK_SECONDS = 0.1
 _DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP_FILE = "sweep.json"

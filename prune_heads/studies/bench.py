@@ -144,9 +144,7 @@ def _run(contest: Contest, race: Race, n_runs: int, progress: Progress) -> dict[
     speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
     per_second = {name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()}
     return {
-        "lengths": race.lengths,
-        "batch_size": race.batch_size,
-        "n_examples": race.n_examples,
+        **{name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")},
         "n_tokens": fmean(race.n_tokens),
         "n_passes": n_passes,
         "examples_per_second": per_second,

@@ -28,8 +28,7 @@ from prune_heads.store import PredictionKey
 from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.tasks.task import Split
 
-_PARTS_A_WORKER = 4
-"""Of the batches: the last worker to end then keeps the others waiting for a quarter of its share at most."""
+_PARTS_A_WORKER = 4  # of the batches: the last worker keeps the others waiting for a quarter of its share at most
 
 
 class _Part(NamedTuple):
