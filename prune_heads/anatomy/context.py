@@ -82,14 +82,13 @@ def keep_heads(module: nn.Module, places: list[int]) -> None:
 def stay_dense(model: nn.Module) -> Callable[[], None]:
     """Keep the stacks of a model from packing padded texts into nested tensors, which only the fast path can read."""
     packing = [m for m in model.modules() if isinstance(m, nn.TransformerEncoder) and m.use_nested_tensor]
-    for encoder in packing:
-        encoder.use_nested_tensor = False
 
-    def undo() -> None:
+    def pack(does: bool) -> None:
         for encoder in packing:
-            encoder.use_nested_tensor = True
+            encoder.use_nested_tensor = does
 
-    return undo
+    pack(False)
+    return partial(pack, True)
 
 
 def _nothing(module: nn.Module, args: tuple[object, ...]) -> None:
