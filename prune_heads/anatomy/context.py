@@ -28,8 +28,7 @@ def on_context(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
     """Call the hook with the input of W_O at every forward pass, until the function that is returned is called."""
     undo, way = ExitStack(), block.layout.context
     if way == "post_attention":
-        undo.callback(_on_post_attention(block.module, hook))
-        return undo.close
+        return _on_post_attention(block.module, hook)
     if way == "multihead":
         undo.callback(_step_by_step(block.module))
 

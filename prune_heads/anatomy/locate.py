@@ -125,18 +125,16 @@ def _of_own(
             continue
         layout, whole = DESCRIBED.get(type_before_parametrizations(module)), module
         if layout is None and isinstance(module, nn.MultiheadAttention) and not described_only:
-            if type(module) is not nn.MultiheadAttention:
-                raise UnsupportedModelError(
-                    f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose "
-                    "forward may be another. Describe it with describe_attention"
-                )
-            other = ""
-            if module.in_proj_weight is None:
-                other = "its keys or values have another width than its queries (kdim, vdim)"
-            elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
-                other = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
-            if other:
-                raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {other}")
+            faults = {
+                f"got the subclass {type(module).__name__}, whose forward may be another. Describe it with "
+                "describe_attention": type(module) is not nn.MultiheadAttention,
+                "its keys or values have another width than its queries (kdim, vdim)": module.in_proj_weight is None,
+                "it adds keys and values that no token has (add_bias_kv, add_zero_attn)": (
+                    module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
+                ),
+            }
+            if why := next((fault for fault, holds in faults.items() if holds), ""):
+                raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {why}")
             layout, whole = TORCH, written(model.get_submodule(name.rpartition(".")[0]) if name else model)
             if isinstance(whole, nn.TransformerDecoderLayer):
                 layout = replace(TORCH, kind="cross" if name.endswith("multihead_attn") else "self", stack="decoder")

@@ -59,8 +59,7 @@ def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Se
                     f"{shape.n_heads.names()[block]} would keep {shape.n_heads[block] - len(pruned)}"
                 )
         return mask
-    if scores is None:
-        raise ValueError("heads can be chosen by their scores only when there are scores")
+    assert scores is not None  # options refuse to name no heads and to give no scores
     return select(scores, count_chosen(choice, shape), min_per_layer=choice.min_per_layer, gone=shape, units=units)
 
 
