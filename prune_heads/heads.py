@@ -96,10 +96,7 @@ class HeadMask:
 
     def by_block(self) -> list[tuple[int, ...]]:
         """Pruned head indices of each block, sorted, from 0."""
-        rows: list[list[int]] = [[] for _ in self.n_heads]
-        for block, head in self:
-            rows[block].append(head)
-        return [tuple(row) for row in rows]
+        return [tuple(np.flatnonzero(~keep).tolist()) for keep in self.keep()]
 
     def keep(self) -> list[NDArray[np.bool_]]:
         """One array `(n_heads,)` a block: True where the head is kept."""
