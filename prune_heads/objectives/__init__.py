@@ -1,9 +1,11 @@
-"""What can be predicted: a kind a row. Nothing else in the package asks which kind it is.
+"""What can be predicted: objectives, a kind a row, and tasks, as data. Nothing else asks which kind one is.
 
 An objective says how rows become a batch, the loss of each example, what is kept of it, the metrics over any weighting
-of examples, and what a model must have. Importing this table imports nothing heavy.
+of examples, and what a model must have. Importing these tables imports nothing heavy.
 """
 
+import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +36,12 @@ class Row:
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
     summary: str = ""  # of the task for files of one's own, where `--task` names it
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """What may not be said of files of one's own, for the kind leaves no choice."""
+        column = () if self.label else ("label_column",)
+        return () if self.classes else (*column, "labels", "label_order", "metric")
 
     def load(self) -> "type[Objective]":
         """The class."""
@@ -91,6 +99,41 @@ class TaskSpec:
     def splits(self) -> tuple[str, ...]:
         """All splits whose answers are known."""
         return (self.score_split, *self.eval_splits, *self.more_splits)
+
+
+TASKS: Mapping[str, TaskSpec] = MappingProxyType(
+    {name: TaskSpec(name=name, **row) for name, row in table_of(__name__, "tasks.toml").items()}
+    | {
+        row.kind: TaskSpec(row.kind, row.columns, next(iter(row.metrics)), summary=row.summary, kind=row.kind)
+        for row in OBJECTIVES.values()
+        if row.summary
+    }
+)
+"""Name -> task, for the tasks that `--task` names; those that are `is_own` need files."""
+
+MINI = tuple(name for name in TASKS if name.startswith("mini-"))  # built-in tasks, whose data `mini` holds
+
+OWN_METRICS = tuple(
+    dict.fromkeys(m for row in OBJECTIVES.values() if row.classes or row.kind == "labelled" for m in row.metrics)
+)
+"""Metrics that may be chosen for files of one's own."""
+
+_BY_LETTERS = {re.sub(r"\W", "", name): name for name in TASKS}
+
+
+def task_name(written: str) -> str:
+    """The name of a task as `TASKS` has it, however it is written: `SST-2`, `STS_B`; any other as it is."""
+    return _BY_LETTERS.get(re.sub(r"[\W_]", "", written).lower(), written)
+
+
+def known_task(written: str, said: str = "the task ", error: type[Exception] = TaskError) -> str:
+    """The name of a task, or of a TOML file; an `error` of another, which begins as is `said` and names the nearest."""
+    name = task_name(written)
+    if name in TASKS or name.endswith(".toml"):
+        return name
+    near = difflib.get_close_matches(written.lower(), TASKS, n=1, cutoff=0.5)
+    hint = f". Did you mean {near[0]}?" if near else ""
+    raise error(f"{said}must be one of {', '.join(TASKS)}, or a .toml file of one's own data; got {written!r}{hint}")
 
 
 def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> list[Row]:

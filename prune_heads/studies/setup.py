@@ -11,13 +11,12 @@ from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_options, head_for, serving
+from prune_heads.objectives import TASKS, check_options, head_for, serving
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.options.choices import Dtype
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
-from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000  # parameters below which one thread is enough; BERT-base has 110 million

@@ -11,9 +11,9 @@ import datasets
 import evaluate
 import numpy as np
 
+from prune_heads.objectives import METRIC_NAMES
 from prune_heads.statistics.metrics import METRICS as VALUES
 from prune_heads.statistics.metrics import N_COUNTS
-from prune_heads.tasks.spec import METRIC_NAMES
 
 _ABOUT = {
     "accuracy": "Fraction of examples whose label is right (SST-2, MNLI, QNLI, RTE, WNLI).",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from prune_heads import mini
 from prune_heads.errors import DataError, first_line
 from prune_heads.hub import revision_of
+from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.objectives.rows import Table, text_at
-from prune_heads.tasks.spec import TASKS, TaskSpec
 
 if TYPE_CHECKING:
     import datasets

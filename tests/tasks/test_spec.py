@@ -3,9 +3,8 @@ import sys
 
 import pytest
 
-from prune_heads.objectives import rows_for
+from prune_heads.objectives import METRIC_NAMES, MINI, TASKS, rows_for
 from prune_heads.tasks.sources import CONFIGURATIONS, GLUE, file_of, label_codes
-from prune_heads.tasks.spec import METRIC_NAMES, MINI, TASKS
 
 
 def test_the_table_holds_the_glue_tasks_the_mini_tasks_and_those_of_language_models():
@@ -66,7 +65,7 @@ def test_the_headline_comes_first():
 
 def test_listing_tasks_imports_nothing_heavy():
     code = (
-        "import sys, prune_heads.tasks.spec, prune_heads.objectives\n"
+        "import sys, prune_heads.objectives\n"
         "print(*{'torch', 'transformers', 'datasets', 'evaluate', 'numpy', 'sklearn'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

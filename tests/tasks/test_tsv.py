@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prune_heads.errors import DataError
+from prune_heads.objectives import TASKS
 from prune_heads.tasks.sources import GLUE, file_of
-from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
 
 HEADERS = {
