@@ -4,6 +4,7 @@ import functools
 import gc
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,15 +54,33 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is slow begins first, and tests that share a fixture of their module go to one worker, which makes it once.
-
-    Without `--dist loadgroup` the groups mean nothing.
-    """
+    """What is slow begins first, so that the workers end together."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values()
-        if any(fixture[-1].scope == "module" for fixture in fixtures) and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Files whose tests share a costly fixture go to one worker as a whole, so that it is made once.
+
+    Those of pytest-xdist 3.8 lose their groups with pytest 9.2: it marks them in names that are no longer read.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _shared_by(config.rootpath / nodeid.partition("::")[0]) or nodeid
+
+    return Scheduling(config, log)
+
+
+@functools.cache
+def _shared_by(file: Path) -> str:
+    """What its tests share: a group that they name, or the fixtures of the module; empty if nothing."""
+    text = file.read_text(encoding="utf-8")
+    if "pytestmark = on_ray" in text:
+        return "ray"
+    if named := re.search(r'xdist_group\("(\w+)"\)', text):
+        return named[1]
+    return str(file) if 'scope="module"' in text else ""
 
 
 def pytest_collection_finish() -> None:

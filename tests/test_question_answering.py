@@ -339,7 +339,7 @@ def test_multiply_adds_are_those_that_torch_counts(on):
     model = BertForQuestionAnswering.from_pretrained(on[1], attn_implementation="eager").eval()
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         model(input_ids=torch.arange(5, 12)[None])
-    assert counted.get_total_flops() == 2 * budget(model, "", 7).before.multiply_adds.total
+    assert counted.get_total_flops() == 2 * budget(model, "", 7)["multiply_adds"]["before"]["total"]
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,7 @@ def test_multiply_adds_are_those_that_torch_counts(checkpoint):
     model.set_attn_implementation("eager")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_ids=ids)
-    assert 2 * budget(model, "", 16).before.multiply_adds.total == counter.get_total_flops()
+    assert 2 * budget(model, "", 16)["multiply_adds"]["before"]["total"] == counter.get_total_flops()
 
 
 def test_fine_tuning_makes_the_head(record, files, tmp_path):

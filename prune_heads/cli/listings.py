@@ -29,14 +29,13 @@ def info(
     """Count parameters and multiply-adds."""
     from prune_heads.anatomy import attention_blocks, head_counts
     from prune_heads.budget import budget
-    from prune_heads.coverage import beside_heads
     from prune_heads.studies.pruning import read_heads
     from prune_heads.studies.setup import load_model
 
     classifier = load_model(model, TerminalReporter())
     n_heads = head_counts(attention_blocks(classifier.model))
-    costs = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
-    report = tables.info_report(classifier.name, costs, beside_heads(classifier.model.config.model_type))
+    counts = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
+    report = {"model": classifier.name, **counts}
     yield report, tables.info_table(report)
 
 

@@ -187,11 +187,11 @@ def ceiling(contest: Contest, race: Race) -> float | None:
         return None
     before = after = 0
     for n_tokens, n_batches in Counter(race.n_tokens).items():
-        costs = budget(contest.original, contest.mask, n_tokens)
-        if costs.before.multiply_adds is None or costs.after.multiply_adds is None:
+        counts = budget(contest.original, contest.mask, n_tokens)["multiply_adds"]
+        if counts["before"] is None:
             return None
-        before += n_batches * costs.before.multiply_adds.total
-        after += n_batches * costs.after.multiply_adds.total
+        before += n_batches * counts["before"]["total"]
+        after += n_batches * counts["after"]["total"]
     return before / after
 
 
@@ -199,11 +199,8 @@ def about_ceilings(contest: Contest) -> str:
     """Why there are none, or what they leave out; empty where they are exact."""
     if objective_of(contest.original.config, type(contest.original).__name__) is not None:
         return "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
-    counted = budget(contest.original, contest.mask)
-    if counted.not_counted_because:
-        return f"no ceilings: multiply-adds are not known, {counted.not_counted_because}"
-    left_out = "; ".join(counted.uncounted)
-    return left_out and f"ceilings may be lower than shown; not counted: {left_out}"
+    notes = budget(contest.original, contest.mask)["notes"]
+    return next((f"ceilings: {note}" for note in notes if note.startswith("multiply-adds")), "")
 
 
 def _note_above(row: Mapping[str, Any], reporter: Reporter) -> None:
