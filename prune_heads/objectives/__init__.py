@@ -145,12 +145,18 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
     ]
 
 
-def serving(spec: TaskSpec, name: str | None = None) -> "list[type[Objective]]":
+def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone.
 
     Raises:
-        TaskError: If the one of that name is not for the task, naming those that are.
+        TaskError: If the one of that name is not for the task, naming those that are; or none for the task takes an
+            option that is not None, naming those that do.
     """
+    taken = {option for row in rows_for(spec.kind, spec.metric) for option in row.load().options}
+    for option, value in options.items():
+        if value is not None and option not in taken:
+            those = ", ".join(key for key, row in OBJECTIVES.items() if option in row.load().options)
+            raise TaskError(f"{spec.name}: --{option.replace('_', '-')} must be given for {those} only; got {value}")
     if not (rows := rows_for(spec.kind, spec.metric, name)):
         known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
         raise TaskError(f"{spec.name}: the objective must be one of {known}, got {name}")
@@ -173,19 +179,6 @@ def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
     return choose
 
 
-def check_options(spec: TaskSpec, options: Mapping[str, Any]) -> None:
-    """Refuse an option that no objective for the task takes; None counts as not given.
-
-    Raises:
-        TaskError: Naming the option, and the objectives that take it.
-    """
-    taken = {option for cls in serving(spec) for option in cls.options}
-    for name, value in options.items():
-        if value is not None and name not in taken:
-            those = ", ".join(key for key, row in OBJECTIVES.items() if name in row.load().options)
-            raise TaskError(f"{spec.name}: --{name.replace('_', '-')} must be given for {those} only; got {value}")
-
-
 def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **options: Any) -> "Objective":
     """The objective of a model on a task; without a name, the one that the checkpoint's head names.
 
@@ -195,8 +188,7 @@ def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **o
         TaskError: If no objective fits both, or it does not take an option.
         PruneHeadsError: See `Objective.bind`.
     """
-    check_options(spec, options)
-    for cls in serving(spec, name):
+    for cls in serving(spec, name, **options):
         if cls.fits(checkpoint):
             return cls.bind(checkpoint, spec, **{k: v for k, v in options.items() if v is not None})
     of_model = next(row.kind for row in OBJECTIVES.values() if row.load().fits(checkpoint))

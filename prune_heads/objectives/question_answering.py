@@ -3,6 +3,7 @@
 A context that is too long for the model is cut into windows that overlap, so a question has several rows. Its answer
 is the best span of them all.
 """
+# ruff: noqa: D102 -- `Objective` says what each method gives
 
 import re
 import string
@@ -129,7 +130,6 @@ class QuestionAnswering(Objective):
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
-        """Each answer must stand in its context, at its place."""
         _, context, found = row
         for said, start in zip(found["text"], found["answer_start"], strict=True):
             if context[start : start + len(said)] != said:
@@ -208,18 +208,28 @@ class QuestionAnswering(Objective):
         return total
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
-        """Of the best span."""
-        answers = self._answers(outputs, batch)
-        scores = [exact_and_f1(*each) for each in zip(answers, batch.beside["answers"], strict=True)]
+        """Of the span whose start and end logits have the highest sum, over the windows of the context.
+
+        It is empty where "no answer" may be one and scores higher in every window (Devlin et al., 2019, section 4.3).
+        """
+        starts, ends = self._logits(outputs, batch)
+        first, last, best, none = (each.cpu().numpy() for each in best_spans(starts, ends, batch.targets))
+        owner = np.arange(len(best)) if batch.owner is None else batch.owner.cpu().numpy()
+        scores = []
+        for i, (context, windows) in enumerate(zip(batch.beside["contexts"], batch.beside["windows"], strict=True)):
+            rows, answer = np.flatnonzero(owner == i), ""
+            window = int(best[rows].argmax())
+            row = rows[window]
+            if np.isfinite(best[row]) and not (self.may_be_none and none[rows].min() > best[row]):
+                answer = context[windows[window][first[row], 0] : windows[window][last[row], 1]]
+            scores.append(exact_and_f1(answer, batch.beside["answers"][i]))
         likelihood = -self.losses(outputs, batch)[:, None]
         return torch.cat([likelihood.new_tensor(scores), likelihood], dim=1)
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
-        """How contexts are cut, and which spans are answers."""
         return {"doc_stride": self.doc_stride, "may_be_none": self.may_be_none, "longest_answer": LONGEST_ANSWER}
 
     def about(self, n_max: int) -> dict[str, Any]:
-        """How contexts are cut."""
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
         return {"question_answering": {"doc_stride": stride, "max_tokens": n_max, "longest_answer": LONGEST_ANSWER}}
 
@@ -233,22 +243,3 @@ class QuestionAnswering(Objective):
                 "tokens"
             )
         return [each.float() for each in found]
-
-    def _answers(self, outputs: Any, batch: Batch) -> list[str]:
-        """The span of each question's context whose start and end logits have the highest sum, over its windows.
-
-        It is empty where "no answer" may be one and scores higher in every window (Devlin et al., 2019, section 4.3).
-        """
-        starts, ends = self._logits(outputs, batch)
-        first, last, best, none = (each.cpu().numpy() for each in best_spans(starts, ends, batch.targets))
-        owner = np.arange(len(best)) if batch.owner is None else batch.owner.cpu().numpy()
-        answers = []
-        for i, (context, windows) in enumerate(zip(batch.beside["contexts"], batch.beside["windows"], strict=True)):
-            rows = np.flatnonzero(owner == i)
-            window = int(best[rows].argmax())
-            row = rows[window]
-            if not np.isfinite(best[row]) or (self.may_be_none and none[rows].min() > best[row]):
-                answers.append("")
-            else:
-                answers.append(context[windows[window][first[row], 0] : windows[window][last[row], 1]])
-        return answers

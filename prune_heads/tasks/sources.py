@@ -45,16 +45,6 @@ GLUE: Mapping[str, GlueFiles] = MappingProxyType(
 """Task name, which is also the hub's configuration -> its official files."""
 
 
-def file_of(split: str) -> str:
-    """The official file of a split, which the hub names: `dev.tsv` of `validation`."""
-    return f"{split.replace('validation', 'dev')}.tsv"
-
-
-def label_codes(spec: TaskSpec) -> dict[str, int]:
-    """How the official files write each label -> its index in the hub's order."""
-    return {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
-
-
 def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     """One split of a GLUE task from its official file, in the task's own folder or in the one that holds it.
 
@@ -66,7 +56,7 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
         raise DataError(f"the data folder must be there, got {data_dir}, which is no folder")
     files = GLUE[spec.name]
     inner = data_dir / files.folder
-    path = (inner if inner.is_dir() else data_dir) / file_of(split)
+    path = (inner if inner.is_dir() else data_dir) / f"{split.replace('validation', 'dev')}.tsv"
     name = f"{path.parent.resolve().name}/{path.name}"
     if not path.exists():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
@@ -80,7 +70,8 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     # Not splitlines(): texts may hold other characters that it takes for line ends.
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     official = f"the file must be the official GLUE file of {files.folder}, unquoted TSV"
-    table = Table(name, files.header or lines[0].split("\t"), codes=label_codes(spec), may_be_empty=files.empty_texts)
+    codes = {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
+    table = Table(name, files.header or lines[0].split("\t"), codes=codes, may_be_empty=files.empty_texts)
     for column in (*files.text_columns, files.label_column):
         table.require(column, official)
     ours = dict(zip((*files.text_columns, files.label_column), (*spec.text_columns, spec.label_column), strict=True))

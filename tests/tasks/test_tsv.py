@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prune_heads.errors import DataError
 from prune_heads.objectives import TASKS
-from prune_heads.tasks.sources import GLUE, file_of
+from prune_heads.tasks.sources import GLUE
 from prune_heads.tasks.task import load_task
 
 HEADERS = {
@@ -187,7 +187,7 @@ def test_real_files(shared, task, split):
     loaded = load_task(task, data_dir=shared / "glue").load(split)
     labels = loaded.dataset["label"][:]
     assert loaded.n_available == len(labels) == n
-    assert loaded.source == f"{GLUE[task].folder}/{file_of(split)}"
+    assert loaded.source == f"{GLUE[task].folder}/{split.replace('validation', 'dev')}.tsv"
     if isinstance(expected, list):
         assert [Counter(labels)[i] for i in range(len(expected))] == expected
     elif expected is not None:
