@@ -20,11 +20,8 @@ def bench_page(record: Mapping[str, Any], *, whole: bool = False) -> Page:
         rows = tuple((*first, *cells(row)) for first, row in zip(firsts, record["rows"], strict=True))
         return Table(title, columns(["lengths"], ["batch", *names]), rows)
 
-    made, options, passes = (
-        record["provenance"],
-        record["configuration"],
-        max(row["n_passes"] for row in record["rows"]),
-    )
+    made, options = record["provenance"], record["configuration"]
+    passes = max(row["n_passes"] for row in record["rows"])
     again = f", repeated up to {passes} times to take {record['shortest_seconds']:g} s" if passes > 1 else ""
     parts: list[Table | str] = [
         table("examples a second", ("original", "masked", "removed"), _speeds),
@@ -35,9 +32,8 @@ def bench_page(record: Mapping[str, Any], *, whole: bool = False) -> Page:
     ]
     if whole:
         runs = [f"run {run + 1}" for run in range(options["runs"])]
-        each = table(
-            "removed / original in each run", runs, lambda row: map("{:.2f}".format, row["ratio"]["removed"]["each"])
-        )
+        title = "removed / original in each run"
+        each = table(title, runs, lambda row: map("{:.2f}".format, row["ratio"]["removed"]["each"]))
         parts += [each, f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}"]
         parts += [f"Note: {note}" for note in record["notes"]]
     on = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}" if made["device"] == "cpu" else made["device"]

@@ -25,17 +25,17 @@ def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[s
 
     rows = sorted(map(asdict, entries), key=order)
     n_bytes = sum(entry.n_bytes for entry in entries) + sum(job.n_bytes for job in jobs)
-    total = f"{_count(len(rows), 'entry', 'entries')}, {decimal(n_bytes)}"
+    total = f"{_entries(len(rows))}, {decimal(n_bytes)}"
     parts: list[RenderableType] = []
     if rows:
         heading = columns([*_NAMES, "heads pruned", "dtype"], ["examples", "size"])
         parts.append(Table("", heading, tuple(map(_entry, rows[:_SHOWN]))))
     if (n_more := len(rows) - _SHOWN) > 0:
-        parts.append(line(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
+        parts.append(line(f"and {_entries(n_more, 'more ')}; --json lists all\n"))
     if jobs:
         heading = columns(["unfinished job", "what it is"], ["steps done", "size"])
         parts.append(Table("", heading, tuple(map(_job, jobs))))
-        total += f", {_count(len(jobs), 'unfinished job', 'unfinished jobs')} included"
+        total += f", {len(jobs):,} unfinished job{'s' * (len(jobs) > 1)} included"
     report = {"n_entries": len(rows), "n_bytes": n_bytes, "entries": rows, "unfinished": list(map(asdict, jobs))}
     return report, Group(*parts, line(total))
 
@@ -43,17 +43,14 @@ def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[s
 def verified(entries: Sequence[Entry]) -> tuple[dict[str, Any], Table | str]:
     """How many entries there are, and those that are damaged."""
     damaged = [asdict(entry) for entry in entries if entry.damaged]
-    table = Table(
-        "", columns(["damaged entry", "what is wrong"]), tuple((row["name"], row["damaged"]) for row in damaged)
-    )
-    sound = f"{_count(len(entries), 'entry', 'entries')}, all sound"
-    return {"n_entries": len(entries), "damaged": damaged}, table if damaged else sound
+    rows = tuple((row["name"], row["damaged"]) for row in damaged)
+    table, sound = Table("", columns(["damaged entry", "what is wrong"]), rows), f"{_entries(len(entries))}, all sound"
+    return {"n_entries": len(entries), "damaged": damaged}, table if rows else sound
 
 
 def cleared(n_entries: int, n_bytes: int) -> tuple[dict[str, Any], str]:
     """What was removed."""
-    said = f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}"
-    return {"n_entries": n_entries, "n_bytes": n_bytes}, said
+    return {"n_entries": n_entries, "n_bytes": n_bytes}, f"removed {_entries(n_entries)}, {decimal(n_bytes)}"
 
 
 def _n_heads(descriptors: Sequence[str]) -> int:
@@ -78,5 +75,5 @@ def _job(one: Unfinished) -> tuple[str, ...]:
     return one.name[:12], what, str(one.n_steps), decimal(one.n_bytes)
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def _entries(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind}{'entry' if number == 1 else 'entries'}"
