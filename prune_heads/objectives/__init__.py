@@ -9,8 +9,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module, resources
-from types import MappingProxyType
+from importlib import resources
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
 from prune_heads.errors import TaskError
@@ -45,31 +45,26 @@ class Row:
 
     def load(self) -> "type[Objective]":
         """The class."""
-        module, name = self.at.split(":")
-        found: type[Objective] = getattr(import_module(f"{__name__}.{module}"), name)
+        found: type[Objective] = resolve_name(f"{__name__}.{self.at}")
         return found
 
 
-def table_of(package: str, file: str) -> dict[str, dict[str, Any]]:
-    """A table that is shipped with the package as TOML: name -> fields of its row, lists as tuples."""
+def _table(file: str) -> dict[str, dict[str, Any]]:
+    """A TOML table of this package: name -> fields of its row, lists as tuples."""
 
     def frozen(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: frozen(each) for key, each in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    found: dict[str, dict[str, Any]] = frozen(tomllib.loads((resources.files(package) / file).read_text("utf-8")))
+    found: dict[str, dict[str, Any]] = frozen(tomllib.loads((resources.files(__name__) / file).read_text("utf-8")))
     return found
 
 
-OBJECTIVES: Mapping[str, Row] = MappingProxyType(
-    {name: Row(**row) for name, row in table_of(__name__, "objectives.toml").items()}
-)
+OBJECTIVES: Mapping[str, Row] = {name: Row(**row) for name, row in _table("objectives.toml").items()}
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
 
-METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {metric: names for row in OBJECTIVES.values() for metric, names in row.metrics.items()}
-)
+METRIC_NAMES: Mapping[str, tuple[str, ...]] = {k: v for row in OBJECTIVES.values() for k, v in row.metrics.items()}
 """Metric -> the values it gives; the first is the one that tables and curves show."""
 
 
@@ -88,7 +83,7 @@ class TaskSpec:
     more_splits: tuple[str, ...] = ()  # splits that are reported on when they are named
     digit_labels: bool = False  # whether the official files write label i as the digit i, so that checkpoints may too
     label_column: str = "label"  # where there are labels
-    official: Mapping[str, Any] | None = None  # how the official files of a GLUE task look; see `GlueFiles`
+    official: Mapping[str, Any] | None = None  # how the official files of a GLUE task look; see tasks.toml
 
     @property
     def is_own(self) -> bool:
@@ -101,14 +96,11 @@ class TaskSpec:
         return (self.score_split, *self.eval_splits, *self.more_splits)
 
 
-TASKS: Mapping[str, TaskSpec] = MappingProxyType(
-    {name: TaskSpec(name=name, **row) for name, row in table_of(__name__, "tasks.toml").items()}
-    | {
-        row.kind: TaskSpec(row.kind, row.columns, next(iter(row.metrics)), summary=row.summary, kind=row.kind)
-        for row in OBJECTIVES.values()
-        if row.summary
-    }
-)
+TASKS: Mapping[str, TaskSpec] = {name: TaskSpec(name=name, **row) for name, row in _table("tasks.toml").items()} | {
+    row.kind: TaskSpec(row.kind, row.columns, next(iter(row.metrics)), summary=row.summary, kind=row.kind)
+    for row in OBJECTIVES.values()
+    if row.summary
+}
 """Name -> task, for the tasks that `--task` names; those that are `is_own` need files."""
 
 MINI = tuple(name for name in TASKS if name.startswith("mini-"))  # built-in tasks, whose data `mini` holds

@@ -4,7 +4,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -187,12 +186,10 @@ def _f1(name: str, of: Callable[[NDArray[Any]], NDArray[Any]]) -> Metric:
     return Metric(name, weighted, undefined=lambda true: None if true.any() else said.format(len(true)))
 
 
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        "micro_f1": _f1("micro_f1", lambda each: each.sum(axis=1, keepdims=True)),
-        "macro_f1": _f1("macro_f1", lambda each: each),
-    }
-)
+METRICS: Mapping[str, Metric] = {
+    "micro_f1": _f1("micro_f1", lambda each: each.sum(axis=1, keepdims=True)),
+    "macro_f1": _f1("macro_f1", lambda each: each),
+}
 """Of predictions and references that are 1 where an example has a label, else 0, `(m, n_labels)`.
 
 The micro average counts decisions, of which all examples give as many. The macro average is of few examples for rare

@@ -93,7 +93,6 @@ def _are(value: object, *kinds: type) -> bool:
 
 
 _KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
-_REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("name must be a text", _is_text),
     "text_columns": ("text_columns must be a list of texts", lambda value: _are(value, str)),
@@ -121,7 +120,7 @@ def read_toml(path: Path) -> OwnData:
     faults += [f"{must}, got {raw[key]!r}" for key, (must, _) in _KEYS.items() if key in raw and key not in good]
     kind, metric = good.get("task", "labelled"), good.get("metric", "")
     row = rows_for(kind)[0]
-    required = _REQUIRED if kind == "labelled" else ("name", "files")
+    required = ("name", "files", *(("text_columns", "label_column", "metric") if kind == "labelled" else ()))
     faults += [f"the key {key} must be there" for key in required if key not in raw]
     faults += [f"{key} must not be named beside task = {kind!r}" for key in row.fixed if key in raw]
     if "task" not in raw and metric in METRIC_NAMES and not rows_for("labelled", metric):

@@ -31,7 +31,7 @@ def test_each_task_is_consistent(spec):
 @pytest.mark.parametrize("name", GLUE)
 def test_glue_rows_fit_their_tasks(name):
     spec, files = TASKS[name], GLUE[name]
-    assert len(files.text_columns) == len(spec.text_columns)
+    assert len(files["text_columns"]) == len(spec.text_columns)
 
 
 def test_files_that_write_labels_as_digits():
