@@ -10,8 +10,7 @@ from html import escape
 from typing import Any
 
 _HIDDEN = re.compile(r"[^ -~]")
-_JOINERS = "\u200c\u200d"
-"""Invisible, and letters of Persian or emoji are wrong without them."""
+_JOINERS = "\u200c\u200d"  # invisible, and letters of Persian or emoji are wrong without them
 _URL = re.compile(r"""(://|(?<=\w):/(?=[^/\s:@]*:))([^/\s"'?#]*@)?([^\s"'?]*)(\?[^\s"',;)]*)?""")
 """Also with one slash alone, which is what a path makes of a URL."""
 

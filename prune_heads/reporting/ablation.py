@@ -12,19 +12,15 @@ from prune_heads.reporting.words import heads_table, interval, layer_names, metr
 from prune_heads.tables import MARK, Cell, Column, Form, Page, Table
 from prune_heads.visible import csv_of
 
-SIGNIFICANT, CORRECTED = "*", "#"
-"""Marks of a head that is significant by itself, and of one that stays so after Holm's correction."""
-ABSENT = "-"
-"""Stands where a head was removed before, or not asked for."""
+SIGNIFICANT, CORRECTED = "*", "#"  # of a head that is significant, and of one that stays so after Holm's correction
+ABSENT = "-"  # stands where a head was removed before, or not asked for
 
 KINDS = {"without-one": "without one head", "only-one": "with one head alone in its layer"}
 """Kind of ablation -> what was measured."""
 
-_POINT = {"log_likelihood": "0.01 nat a token"}
-"""Metric -> what a point of it is, where it is not a share."""
+_POINT = {"log_likelihood": "0.01 nat a token"}  # metric -> what a point of it is, where it is not a share
 _GAINS = {"without-one": "Heads whose removal helps", "only-one": "Heads that do better alone than their whole layer"}
-_WIDTH = 5
-"""Characters of a number in the terminal: sign, point, three digits."""
+_WIDTH = 5  # characters of a number in the terminal: sign, point, three digits
 
 
 def points(delta: float, digits: int = 2) -> str:

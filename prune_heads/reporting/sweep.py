@@ -13,7 +13,7 @@ from prune_heads.execution.folder import RECORD_FILE, SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.files import canonical, write_bytes, write_json, writing_into
 from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, seeds_sentence, varying
-from prune_heads.tables import Page, Table, columns
+from prune_heads.tables import Form, Page, Table
 from prune_heads.tables.terminal import line, titled
 from prune_heads.visible import csv_of
 
@@ -23,8 +23,8 @@ _SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json`
 def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
     """The trials in order: digest and what varies; of very many the first ones. The table has the ends of them."""
     trials = [{"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}} for trial in sweep.trials]
-    rows = [(row["digest"][:10], *(str(row[axis]) for axis in sweep.axes)) for row in trials]
-    more = ("...", *[None] * len(sweep.axes))
+    rows = [{"trial": row["digest"][:10], **{axis: str(row[axis]) for axis in sweep.axes}} for row in trials]
+    more = {"trial": "..."}
     last = [more] if len(rows) < sweep.n_trials else []
     if len(rows) > _SHOWN:
         rows = [*rows[: _SHOWN // 2], more, *rows[-_SHOWN // 2 :]]
@@ -35,7 +35,7 @@ def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
         said += f"; {sweep.n_undrawn:,} more would differ in a seed alone, where nothing is drawn"
     report = {"name": sweep.name, "digest": sweep.digest, "n_trials": sweep.n_trials}
     report |= {"n_described_twice": sweep.n_twice, "n_undrawn": sweep.n_undrawn, "axes": list(sweep.axes)}
-    return {**report, "trials": trials}, Table(said, columns(["trial", *sweep.axes]), (*rows, *last))
+    return {**report, "trials": trials}, Table.of(said, (*rows, *last))
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
@@ -63,8 +63,9 @@ def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> Renderab
         head = titled(f"{report['name']}: {', '.join(counts)}")
     else:
         names = {"n_trials": "in all", **{name: name for name in ("done", "failed", "running", "left")}}
-        rows = tuple((words, f"{report[name]:,}") for name, words in names.items())
-        head = Table(report["name"], columns(["trials"], [""]), rows)
+        head = Table.of(
+            report["name"], ({"trials": words, "": report[name]} for name, words in names.items()), {"": ","}
+        )
     errors = [line(f"{row['n_trials']:,} failed: {row['error']}", style="red") for row in report["errors"][:_SHOWN]]
     if errors:
         said = "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again"
@@ -96,15 +97,15 @@ def write_results(
             write_bytes(target / name, content)
         write_json(target / RECORD_FILE, record)
     files, shown, best_rows = [*contents, RECORD_FILE], panels(rows), []
+    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
     for panel in shown:
         best = max(panel.rows, key=lambda row: row["pruned"])
-        left = best["n_heads"] - best["n_pruned"]
-        numbers = (f"{best['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
-        best_rows.append((panel.title, best["metric"], f"{len(panel.rows):,}", *numbers))
+        left = best["n_heads"] - best["n_pruned"], best["n_heads"]
+        row = {title: panel.title, "metric": best["metric"], "trials": len(panel.rows)}
+        best_rows.append(row | {"base": best["base"], "best": best["pruned"], "heads": left})
     said = f"{record['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(files)}"
-    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
-    table = Table(said, columns([title, "metric"], ["trials", "base", "best", "heads"]), tuple(best_rows))
-    return {"name": record["name"], "files": files, "rows": rows}, table
+    forms = {"trials": ",", "base": ".4f", "best": ".4f", "heads": "{0[0]}/{0[1]}"}
+    return {"name": record["name"], "files": files, "rows": rows}, Table.of(said, best_rows, forms)
 
 
 def write_plot(
@@ -144,18 +145,19 @@ def results_page(name: str, rows: Rows) -> Page:
     if seeds:
         parts.append(f"{seeds[0].upper()}{seeds[1:]}.")
     for panel in panels(rows):
-        lines = panel.lines.values()
-        percents = sorted({at for points in lines for at in points})
-        heading = columns(["heads pruned", *(name or panel.metric for name in panel.lines)])
-        cells = tuple((f"{at:.0f}%", *(_mean_and_range(points.get(at, ())) for points in lines)) for at in percents)
-        parts.append(Table(f"{panel.title}: {panel.metric}, {panel.n_examples} examples", heading, cells))
+        percents = sorted({at for points in panel.lines.values() for at in points})
+        cells = (
+            {"heads pruned": at} | {name or panel.metric: points.get(at) for name, points in panel.lines.items()}
+            for at in percents
+        )
+        forms = dict.fromkeys((name or panel.metric for name in panel.lines), Form(_mean_and_range))
+        title = f"{panel.title}: {panel.metric}, {panel.n_examples} examples"
+        parts.append(Table.of(title, cells, {"heads pruned": "{:.0f}%"} | forms))
     return Page(name, tuple(parts))
 
 
 def _mean_and_range(values: Sequence[float]) -> str:
     """`0.874`, and where seeds differ how much: `0.874 (0.861 to 0.880)`."""
-    if not values:
-        return ""
     mean, low, high = (f"{value:.4f}" for value in (sum(values) / len(values), min(values), max(values)))
     return mean if low == high else f"{mean} ({low} to {high})"
 

@@ -1,10 +1,11 @@
 """Words that all reports share, from one record; and a table of heads."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from prune_heads.descriptors import HeadCounts
-from prune_heads.tables import Column, Form, Table
+from prune_heads.tables import Form, Table
 
 
 def layer_names(report: Mapping[str, Any]) -> list[str]:
@@ -54,10 +55,10 @@ def heads_table(
     Rows hold a value or `Cell` a head, None for one that is gone or was not measured; a layer of which nothing is known
     is left out.
     """
-    width = max(map(len, rows))
-    columns = (Column("layer"), *(Column(str(head + 1), form, "right") for head in range(width)))
-    known = [
-        (name, row) for name, row in zip(layer_names(report), rows, strict=True) if any(c is not None for c in row)
-    ]
-    body = tuple((name, *row, *[None] * (width - len(row))) for name, row in known)
-    return Table(title, columns, body, tuple(notes), **looks)
+    heads = [str(head + 1) for head in range(max(map(len, rows)))]
+    known = (
+        {"layer": name} | dict(zip_longest(heads, row))
+        for name, row in zip(layer_names(report), rows, strict=True)
+        if any(cell is not None for cell in row)
+    )
+    return Table.of(title, known, dict.fromkeys(heads, form), notes, **looks)

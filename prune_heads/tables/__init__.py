@@ -4,7 +4,7 @@ Its methods make texts of it, in which what others wrote is harmless; `terminal`
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,10 +43,8 @@ class Cell:
     """A value with its mark and its looks."""
 
     value: Any
-    mark: str = ""
-    """Stands after the value in every form, e.g. `*` where a difference is significant."""
-    style: str = ""
-    """Of Rich, for the terminal; LaTeX and HTML take `bold` from it."""
+    mark: str = ""  # stands after the value in every form, e.g. `*` where a difference is significant
+    style: str = ""  # of Rich, for the terminal; LaTeX and HTML take `bold` from it
 
     @property
     def is_bold(self) -> bool:
@@ -54,20 +52,16 @@ class Cell:
         return "bold" in self.style.split()
 
 
+def _cell(value: Any) -> Cell:
+    return value if isinstance(value, Cell) else Cell(value)
+
+
 @dataclass(frozen=True)
 class Column:
     """A name, and how the values below it are written."""
 
     name: str
-    form: Form | str = ""
-    """See `Form.of`; empty for texts and counts."""
-    align: Literal["left", "right"] | None = None
-    """None: words to the left and numbers to the right."""
-
-
-def columns(left: Sequence[str] = (), right: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Columns of texts, some to the left and then some to the right."""
-    return (*(Column(name, align="left") for name in left), *(Column(name, align="right") for name in right))
+    form: Form | str = ""  # see `Form.of`; empty for texts and counts
 
 
 @dataclass(frozen=True)
@@ -79,22 +73,14 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    """One value or `Cell` a column; None leaves a cell empty."""
-    notes: tuple[str, ...] = ()
-    """Sentences."""
-    absent: str = ""
-    """What stands for None; nothing in CSV."""
-    n_keys: int = 1
-    """Columns that say what a row is of; a narrow terminal repeats them beside each part of the others."""
-    n_foot: int = 0
-    """Rows at the end that sum the others up."""
-    depth: int = 0
-    """How much deeper than others its heading stands on a page."""
-    gap: int = 2
-    """Characters between two columns in the terminal."""
-    colour_note: str = ""
-    """What the colours mean; said only where there are some."""
+    rows: tuple[tuple[Any, ...], ...]  # one value or `Cell` a column; None leaves a cell empty
+    notes: tuple[str, ...] = ()  # sentences
+    absent: str = ""  # what stands for None; nothing in CSV
+    n_keys: int = 1  # columns that say what a row is of; a narrow terminal repeats them beside each part of the others
+    n_foot: int = 0  # rows at the end that sum the others up
+    depth: int = 0  # how much deeper than others its heading stands on a page
+    gap: int = 2  # characters between two columns in the terminal
+    colour_note: str = ""  # what the colours mean; said only where there are some
 
     @classmethod
     def of(
@@ -110,7 +96,7 @@ class Table:
         Their forms (`Form.of`) are needed where they are not those of texts and counts; `looks` are other fields.
         """
         every = list(rows)
-        names = dict.fromkeys(name for row in every for name in row)
+        names = dict.fromkeys(name for row in every for name in row) or forms
         shape = tuple(Column(name, forms.get(name, "")) for name in names)
         return cls(title, shape, tuple(tuple(map(row.get, names)) for row in every), tuple(notes), **looks)
 
@@ -123,7 +109,7 @@ class Table:
         """A cell for each value: its text, mark and style."""
 
         def cell(value: Any, column: Column) -> Cell:
-            found = value if isinstance(value, Cell) else Cell(value)
+            found = _cell(value)
             text = self.absent if found.value is None else Form.of(column.form).write(found.value)
             return Cell(text, found.mark, found.style)
 
@@ -133,22 +119,15 @@ class Table:
         """The rows without looks, by the names of the columns: a tuple, or None, in a column of several parts."""
 
         def plain(value: Any, column: Column) -> Any:
-            if not isinstance(value, Cell):
-                return value
-            return (value.value, value.mark) if len(Form.of(column.form).parts) > 1 else value.value
+            is_marked = isinstance(value, Cell) and len(Form.of(column.form).parts) > 1
+            return (value.value, value.mark) if is_marked else _cell(value).value
 
         return [dict(zip(self.heading, map(plain, row, self.columns), strict=True)) for row in self.rows]
 
     def alignments(self) -> list[Literal["left", "right"]]:
-        """Of each column: as it says, or words to the left and numbers to the right."""
-
-        def is_words(value: Any) -> bool:
-            return isinstance(value.value if isinstance(value, Cell) else value, str)
-
-        return [
-            column.align or ("left" if any(is_words(row[i]) for row in self.rows) else "right")
-            for i, column in enumerate(self.columns)
-        ]
+        """Of each column: words to the left, numbers to the right."""
+        found = [[_cell(value).value for value in row] for row in self.rows]
+        return ["left" if any(isinstance(row[i], str) for row in found) else "right" for i in range(len(self.columns))]
 
     def texts(self) -> list[list[str]]:
         """The cells as people read them."""

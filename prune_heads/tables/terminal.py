@@ -19,10 +19,8 @@ from prune_heads.tables import MARK, Form, Page, Table
 from prune_heads.visible import masked, visible
 
 _GAP = 2
-_KEY = 4
-"""Characters of the first column that are left where one number needs nearly all of the width."""
-_FOLDED = 12
-"""Characters of a long word (a name, a path) that stay in one line, where there is no room for all."""
+_KEY = 4  # characters of the first column that are left where one number needs nearly all of the width
+_FOLDED = 12  # characters of a long word (a name, a path) that stay in one line, where there is no room for all
 _NUMBER = re.compile(r"[^\W\d_]?[^a-zA-Z]*\d[^a-zA-Z]*[^\W\d_]?")
 """A word that is never folded: `+0.1234`, `(12%`, `3:1,5`, `E:3`, `1.2x`."""
 _PIPED = 100_000
@@ -70,8 +68,7 @@ class _Grid:
     def __init__(self, table: Table) -> None:
         self.table, self.aligns = table, table.alignments()
         cells = table.cells()
-        self.columns: list[list[Text]] = []
-        """The heading and the cells of each."""
+        self.columns: list[list[Text]] = []  # the heading and the cells of each
         for i, column in enumerate(table.columns):
             width = max((cell_len(row[i].value) for row in cells), default=0)
             if Form.of(column.form).parts != MARK or cell_len(column.name) > width:

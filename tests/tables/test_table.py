@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from rich.console import Console
 
-from prune_heads.tables import Cell, Column, Page, Table, columns
+from prune_heads.tables import Cell, Column, Page, Table
 
 TABLE = Table(
     "A & B",
@@ -123,7 +123,7 @@ def test_html_has_every_cell_and_obeys_nothing():
     hostile = '<script>alert(1)</script> & \x1b[31m\u202e "x"'
     shown = hostile.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
     found = Elements(
-        Table(hostile, columns([hostile], ["n"]), ((hostile, "1"), ("sum", "2")), (hostile,), n_foot=1).to_html()
+        Table.of(hostile, [{hostile: hostile, "n": 1}, {hostile: "sum", "n": 2}], notes=(hostile,), n_foot=1).to_html()
     )
     assert set(found.texts) == {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
     assert found.texts["caption"] == found.texts["p"] == [shown]
@@ -133,16 +133,15 @@ def test_html_has_every_cell_and_obeys_nothing():
 
 
 def test_all_keys_stand_beside_each_part_of_a_table_that_is_too_wide():
-    pairs = Table(
-        "", columns(["first", "second"], ["pearson", "spearman"]), (("a", "b", "0.12 to 0.34", "0.56 to 0.78"),)
-    )
+    row = {"first": "a", "second": "b", "pearson": (0.12, 0.34), "spearman": (0.56, 0.78)}
+    pairs = Table.of("", [row], {"pearson": ".2f to", "spearman": ".2f to"})
     lines = drawn(Table(**{**vars(pairs), "n_keys": 2}), 28).splitlines()
     assert [line.split()[:2] for line in lines if line.startswith("a")] == [["a", "b"]] * 2
     assert [line.split() for line in drawn(pairs, 28).splitlines() if line.startswith("a")][1][0:2] != ["a", "b"]
 
 
 def test_what_colours_mean_is_said_only_where_there_are_some():
-    table = Table("", columns(right=["x"]), ((Cell("1", style="bold red"),),), colour_note="red = lost")
+    table = Table.of("", [{"x": Cell(1, style="bold red")}], colour_note="red = lost")
     assert "red = lost" not in drawn(table)
     assert "red = lost" in drawn(table, colour="truecolor")
 

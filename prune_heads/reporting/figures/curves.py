@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
-Range = tuple[Sequence[float], Sequence[float]]
-"""Lower and upper ends at each point."""
+Range = tuple[Sequence[float], Sequence[float]]  # lower and upper ends at each point
 
 _MARKERS = "os^Dv"
 _DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))

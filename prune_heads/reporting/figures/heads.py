@@ -19,22 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 Record = Mapping[str, Any]
-Rows = Sequence[Sequence[float | None]]
-"""One row a block; None where there is no head or it was not measured."""
+Rows = Sequence[Sequence[float | None]]  # one row a block; None where there is no head or it was not measured
 
 _BINS = 24
-_NARROW = 0.001
-"""Width of a bin where no head changes a metric that is not on a grid."""
-_CLIPPED_AT = 98
-"""Percentile of the absolute differences at which the colours end."""
-_DARK = 0.65
-"""From which absolute correlation on a cell is so dark that its number is white."""
-_NAMED = 3
-"""Heads that are named in a scatter, the farthest from the middle, where there is room."""
-_ROOM = (0.08, 0.03)
-"""Width and height of a name, as shares of the axes."""
-_COLOURS = {"": "#31688e", "E": "#31688e", "A": "#d1495b", "D": "#e0a030"}
-"""By kind of blocks."""
+_NARROW = 0.001  # width of a bin where no head changes a metric that is not on a grid
+_CLIPPED_AT = 98  # percentile of the absolute differences at which the colours end
+_DARK = 0.65  # from which absolute correlation on a cell is so dark that its number is white
+_NAMED = 3  # heads that are named in a scatter, the farthest from the middle, where there is room
+_ROOM = (0.08, 0.03)  # width and height of a name, as shares of the axes
+_COLOURS = {"": "#31688e", "E": "#31688e", "A": "#d1495b", "D": "#e0a030"}  # by kind of blocks
 
 
 def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":

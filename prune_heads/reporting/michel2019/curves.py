@@ -1,13 +1,24 @@
-"""Figures 3 to 6: how far one can prune, lowest score first."""
+"""Figures 3 to 6: how far one can prune, lowest score first; table 4: how much faster a model is then.
 
-from collections.abc import Mapping, Sequence
+The estimators of gate gradients are compared beside them, which the paper does not do.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
-from prune_heads.paper import published
+from prune_heads.paper import published, sheet
 from prune_heads.reporting.curves import Line, lines
-from prune_heads.reporting.figures.curves import criteria_figure, epochs_figure, kinds_figure, subjects_figure
+from prune_heads.reporting.figures.curves import (
+    criteria_figure,
+    epochs_figure,
+    estimator_curves,
+    kinds_figure,
+    subjects_figure,
+)
+from prune_heads.reporting.figures.heads import agreement_figure
 from prune_heads.reporting.michel2019.shown import (
     Record,
     Records,
@@ -19,8 +30,9 @@ from prune_heads.reporting.michel2019.shown import (
     subject_of,
     table_of,
 )
-from prune_heads.reporting.words import metric_name
+from prune_heads.reporting.words import metric_name, share
 from prune_heads.statistics import correlate
+from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
 
 NOTICEABLE = 0.01
@@ -28,12 +40,14 @@ NOTICEABLE = 0.01
 
 _UP_TO = "up to, %"
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
-_SHARES = (0, 20, 40, 60, 80)
-"""Percent of the heads, for the table; the figure has all."""
+_SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
 _NEAR_PERCENT = 1.5
 """Within which a point of the replication, which has 144 heads in steps of 5%, stands for one of ours."""
 _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
 """End of a curve of the replication -> its order, in our words."""
+_OVERLAP = "overlap at 50%"
+_BY_PERCENT = "area_difference_by_percent"
+"""Of a line from a record of format 1: the difference over the percent asked for, whose interval is all there is."""
 
 
 def figure3(records: Records) -> Shown:
@@ -169,3 +183,98 @@ def _replicated(name: str, percents: Sequence[float]) -> dict[float, float]:
     places = {100 * n / 144: value for n, value in zip(found["heads"], found.get(name, ()), strict=False)}
     nearest = {percent: min(places, key=lambda at: abs(at - percent)) for percent in percents if places}
     return {percent: places[at] for percent, at in nearest.items() if abs(at - percent) <= _NEAR_PERCENT}
+
+
+def estimators(records: Records) -> Shown:
+    """A row a subject and estimator; grids of their correlations, and the curves."""
+    every = records["estimators"]
+    rows = [_estimated(record, line) for record in every for line in record["lines"]]
+    metrics = ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in every))
+    words = {"reference": REFERENCE, "running_sum": RUNNING_SUM, "metrics": metrics}
+    words |= {
+        "batch": _alternatives(record["configuration"]["batch_size"] for record in every),
+        "chance": _alternatives(round(record["chance_overlap"], 2) for record in every),
+    }
+    notes = said("estimators", **words)
+    if any(record["reads_one_token"] for record in every):
+        notes += said("estimators", "one_token")
+    if old := [record for record in every if _BY_PERCENT in record["lines"][0]]:  # nothing is there to resample
+        of_old = (line for record in old for line in record["lines"])
+        apart = max(abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for line in of_old)
+        tasks = ", ".join(record["task"] for record in old)
+        notes += said("estimators", "of_percents", tasks=tasks, apart=100 * apart)
+    means, summary = [], []
+    for name in dict.fromkeys(row["estimator"] for row in rows):
+        of_name = [row for row in rows if row["estimator"] == name]
+        means_of: Row = {"task": f"mean of {len(every)}", "estimator": name}
+        for key in ("difference", "Spearman", _OVERLAP):  # what can be compared between metrics
+            values = [row[key] for row in of_name if row[key] is not None]
+            means_of[key] = mean(values) if values else None
+        means.append(means_of)
+        intervals = [row["its 95% interval"] for row in of_name if row["its 95% interval"]]
+        if intervals:
+            summary.append(
+                {
+                    "estimator": name,
+                    "difference of areas, mean": means_of["difference"],
+                    "tasks where it is surely below 0": sum(high < 0 for _, high in intervals),
+                    "surely above": sum(low > 0 for low, _ in intervals),
+                    "Spearman, mean": means_of["Spearman"],
+                    f"{_OVERLAP}, mean": means_of[_OVERLAP],
+                }
+            )
+    figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
+    if len(every) == 1:
+        return Shown(table_of("estimators", every, rows, notes), figures)
+    table = table_of("estimators", every, [*rows, *means], notes)
+    return Shown(table, figures, Table.of("", summary, sheet("estimators")["summary"]))
+
+
+def _estimated(record: Record, line: Mapping[str, Any]) -> Row:
+    name, difference = line["estimator"], line["area_difference"]
+    row: Row = {
+        "task": record["task"],
+        "model": record["model"]["name"],
+        "estimator": f"{name} (defect)" if name == RUNNING_SUM else name,
+        "scored on": record["scored_on"]["n_examples"],
+        "measured on": record["data"][0]["n_examples"],
+        **dict.fromkeys(sheet("estimators")["forms"]),
+        "area": 100 * line["area"],
+        "metric at 50%": 100 * line["half"]["value"],
+    }
+    if name != REFERENCE:
+        ends = line.get(_BY_PERCENT, difference)
+        row |= {"difference": 100 * difference["value"], "its 95% interval": (100 * ends["low"], 100 * ends["high"])}
+    for pair in record["pairs"]:
+        if {pair["first"], pair["second"]} == {name, REFERENCE}:
+            r = pair["spearman"]
+            row |= {"Spearman": r["value"], _OVERLAP: pair["overlap"]}
+            row["95% interval"] = None if r["value"] is None else (r["low"], r["high"])
+    return row
+
+
+def _alternatives(values: Iterable[float]) -> str:
+    return " or ".join(f"{value:g}" for value in sorted(set(values)))
+
+
+def table4(records: Records) -> Shown:
+    """Examples a second, padded to one length as in the paper."""
+    (record,) = records["bench"]
+    theirs = published()["table4"]
+    keys = ("original", "pruned_50", "gain_percent")
+    there = {size: [theirs[key][i] for key in keys] for i, size in enumerate(theirs["batch_size"])}
+    rows = []
+    for row in record["rows"]:
+        if row["lengths"] == "fixed":
+            of_sides = [row["examples_per_second"][side] for side in ("original", "removed")]
+            speeds = [of[key] for of in of_sides for key in ("mean", "deviation")]
+            ratios = (row["ratio"]["removed"]["median"], row["ceiling"])
+            gains = (None if ratio is None else 100 * (ratio - 1) for ratio in ratios)
+            values = (row["batch_size"], *there.get(row["batch_size"], [None] * 3), *speeds, *gains)
+            rows.append(dict(zip(("batch", *sheet("table4")["forms"]), values, strict=True)))
+    where = record["provenance"]
+    machine = f"{where['threads']} threads of a CPU" if where["device"] == "cpu" else where["device"]
+    is_unknown = any(row["ceiling"] is None for row in record["rows"])
+    unknown = "; it is not known for this type of model" if is_unknown else ""
+    words = {"record": record, "of": theirs["of"], "share": share(record), "machine": machine, "unknown": unknown}
+    return Shown(table_of("table4", [record], rows, said("table4", **words)))

@@ -12,13 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Record = Mapping[str, Any]
-Records = Mapping[str, Sequence[Record]]
-"""Study -> its record for each subject, in the order of the subjects."""
-Row = dict[str, Any]
-"""Name of a column -> its value."""
+Records = Mapping[str, Sequence[Record]]  # study -> its record for each subject, in the order of the subjects
+Row = dict[str, Any]  # name of a column -> its value
 
-SURE = "*"
-"""Mark of a difference with p < 0.01, the paper's level."""
+SURE = "*"  # mark of a difference with p < 0.01, the paper's level
 
 
 @dataclass(frozen=True)
@@ -27,8 +24,7 @@ class Shown:
 
     table: Table
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
-    summary: Table | None = None
-    """A row a subject, where the table has many."""
+    summary: Table | None = None  # a row a subject, where the table has many
 
     @property
     def page(self) -> Page | Table:
