@@ -16,7 +16,7 @@ from prune_heads.checkpoints import kernels
 from prune_heads.errors import RunError
 from prune_heads.files import check_place, digest, read_json, write_json, write_text
 from prune_heads.heads import NUMBERING
-from prune_heads.options import Folder
+from prune_heads.options import Folder, Group
 from prune_heads.progress import Admit, Reporter
 
 RECORD_FILE = "record.json"
@@ -42,10 +42,13 @@ class Study:
         self._seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def begin(self, **identity: Any) -> None:
-        """Say what makes this run this run: configuration, model and data."""
-        self.identity = identity
-        self.reporter.admit(identity)
+    def begin(self, *asked: Group | Mapping[str, Any], **identity: Any) -> None:
+        """Say what makes this run this run: what was asked, the last word on an option counting, model and data."""
+        configuration: dict[str, Any] = {}
+        for each in asked:
+            configuration |= each.configuration() if isinstance(each, Group) else each
+        self.identity = {"configuration": configuration, **identity} if asked else identity
+        self.reporter.admit(self.identity)
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap on `stage`."""

@@ -15,7 +15,7 @@ from type_variants import variants
 from prune_heads import attention_blocks, load_pruned, remove_heads, save_pruned, verification
 from prune_heads.anatomy import FAMILIES, UNKNOWN
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import CAN, row_of, try_type
+from prune_heads.coverage.tiny import CAN, try_all
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.guide import page
 from prune_heads.verification import outputs, some_heads
@@ -51,6 +51,7 @@ NAMED = [
 ]
 RELEASE = committed_table()["transformers"].rpartition(".")[0]
 TABLE_IS_OF_THIS = version("transformers") == committed_table()["transformers"]
+MOVED = ("dinov2", "dinov2_with_registers")  # their projections have other names in transformers 5.15
 
 
 def close(a, b):
@@ -86,8 +87,8 @@ def always():
 )
 def test_a_random_model_shows_nothing_wrong(model_type, tmp_path):
     """A seeded sample of what `make thorough` tries; what heads are taken out of is saved, comes back, and trains."""
-    if model_type not in CONFIG_MAPPING:
-        pytest.skip("not a type of this transformers")
+    if model_type not in CONFIG_MAPPING or (model_type in MOVED and not TABLE_IS_OF_THIS):
+        pytest.skip("not a type of this transformers, or laid out otherwise and refused")
     case, outcome = a_case(model_type)
     assert not outcome.faults, case
     refused = {name for name in CAN if not ROWS[model_type][name]}
@@ -113,8 +114,8 @@ def test_a_random_model_shows_nothing_wrong(model_type, tmp_path):
 @pytest.mark.parametrize("model_type", sorted({*FAMILIES, *TYPES}))
 def test_the_table_is_what_a_survey_finds(model_type, tmp_path):
     """With other versions of transformers than the table's, what it promises holds for the types that are there."""
-    if model_type not in CONFIG_MAPPING:
-        pytest.skip("not a type of this transformers")
+    if model_type not in CONFIG_MAPPING or (model_type in MOVED and not TABLE_IS_OF_THIS):
+        pytest.skip("not a type of this transformers, or laid out otherwise and refused")
     found = survey(model_type, n_random=12)
     assert not found.faults
     if TABLE_IS_OF_THIS:
@@ -131,7 +132,7 @@ def test_the_table_is_what_a_survey_finds(model_type, tmp_path):
 
 @pytest.mark.parametrize("model_type", ["bert", "big_bird", "axk2"])
 def test_models_try_finds_the_defaults_of_the_table(model_type):
-    row = row_of(model_type, try_type(model_type))
+    (row,) = try_all([model_type])["models"]
     assert row.keys() == ROWS[model_type].keys()
     if TABLE_IS_OF_THIS:
         assert row == {**ROWS[model_type], "variants": [], "refused": {}}

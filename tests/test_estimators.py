@@ -17,7 +17,7 @@ from prune_heads.options import Conditions, Scoring, Setup
 from prune_heads.progress import Silent
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.curves import compare_estimators
-from prune_heads.studies.scoring import examples_to_score_on, score
+from prune_heads.studies.scoring import Lab, score
 from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.tasks.task import load_task
 
@@ -81,9 +81,8 @@ def test_gradients_of_one_sign_add_up_with_the_number_of_examples():
 
 
 def test_scores_are_those_of_the_estimators(setup, record):
-    subject = load_subject(setup, Silent())
-    scoring = Scoring(score_examples=20)
-    examples = examples_to_score_on(subject, setup, scoring, Silent())
+    lab, scoring = Lab(setup, Silent()), Scoring(score_examples=20)
+    subject, examples = lab.subject, lab.examples(scoring)
     assert [line["estimator"] for line in record["lines"]] == NAMES
     for line in record["lines"][:-1]:
         wanted = score(subject, Scoring(estimator=line["estimator"], score_examples=20), examples).scores

@@ -77,7 +77,7 @@ def reading(tree):
 
 
 def printing(tree):
-    ours = {*imported(tree), "pyarrow"}
+    ours = {*imported(tree), "pyarrow", *(node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))}
     yield from (
         f"{line}: {whole}" for name, whole, line in calls(tree) if name in PRINT and whole.split(".")[0] not in ours
     )

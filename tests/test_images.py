@@ -18,7 +18,7 @@ from prune_heads.errors import CheckpointError, DataError, LabelError, TaskError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
-from prune_heads.importance.estimators import ESTIMATORS
+from prune_heads.importance.gradient import ESTIMATORS
 from prune_heads.objectives import images as module
 from prune_heads.objectives.images import Picture
 from prune_heads.predictions import Predictions

@@ -14,8 +14,8 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients, model_without
 from prune_heads.options import Scoring, Setup
 from prune_heads.progress import Silent
-from prune_heads.studies.scoring import examples_to_score_on
-from prune_heads.studies.setup import load_split, load_subject, predictions_of
+from prune_heads.studies.scoring import Lab
+from prune_heads.studies.setup import load_split, predictions_of
 from prune_heads.studies.spreading import Spread
 
 WITHIN = 1e-6
@@ -65,8 +65,7 @@ def setup(checkpoint, sst2, tmp_path, monkeypatch):
 
 @pytest.fixture
 def examples(setup):
-    subject = load_subject(setup, Silent())
-    return examples_to_score_on(subject, setup, Scoring(), Silent())
+    return Lab(setup, Silent()).examples(Scoring())
 
 
 @pytest.mark.parametrize("masked", [None, "1:2 3:1,4"])

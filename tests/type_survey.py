@@ -16,9 +16,10 @@ from type_variants import variants
 
 from prune_heads.anatomy import FAMILIES
 from prune_heads.checkpoints.loading import quiet_transformers
-from prune_heads.coverage.tiny import Outcome, Padding, Sizes, all_types, inputs_for, row_of, tiny_model, try_model
+from prune_heads.coverage.tiny import SIZES, Outcome, all_types, inputs_for, row_of, tiny_inputs, tiny_model, try_model
 
-PADDINGS: tuple[Padding, ...] = ("right", "left", "none", "hole")
+PADDINGS = ("right", "left", "none", "hole")
+"""Where a batch is padded; `hole`: on the right, and a token amid each text is not seen either."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Case:
     type: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration that are not the type's own defaults."""
-    sizes: Sizes = field(default_factory=Sizes)
-    padding: Padding = "right"
+    sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
+    padding: str = "right"
     n_tokens: int = 9
     attention: str | None = None
     seed: int = 0
@@ -38,7 +39,19 @@ class Case:
         return tiny_model(self.type, attention=self.attention, seed=self.seed, sizes=self.sizes, **self.changes)
 
     def inputs(self, model):
-        return inputs_for(model, seed=self.seed, padding=self.padding, n_tokens=self.n_tokens)
+        inputs = inputs_for(model, seed=self.seed, n_tokens=self.n_tokens)
+        if "input_ids" not in inputs:
+            return inputs
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        if self.padding == "left":
+            for row, n_padded in enumerate((mask == 0).sum(dim=1).tolist()):
+                ids[row], mask[row] = ids[row].roll(n_padded), mask[row].roll(n_padded)
+        elif self.padding == "none":
+            whole = [tiny_inputs(1, self.n_tokens, seed=self.seed + i) for i in range(len(ids))]
+            inputs |= {name: torch.cat([each[name] for each in whole]) for name in whole[0]}
+        elif self.padding == "hole":
+            mask[:, 2] = 0
+        return inputs
 
 
 def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = None) -> Case:
@@ -47,8 +60,8 @@ def random_case(model_type: str, seed: int, changes: Mapping[str, Any] | None = 
     heads, kv_heads = draw.choice([(4, 2), (4, 4), (6, 2), (6, 3), (3, 3), (3, 1), (2, 2), (5, 5), (8, 2)])
     head_dim = draw.choice([4, 6, 8, 10, 16, 5, 7])
     width = heads * head_dim if draw.random() < 0.6 else draw.choice([24, 32, 40, 48])
-    layers = Sizes().layers if changes else draw.choice([2, 3, 4])  # a change may be a list, one item a layer
-    sizes = Sizes(width, layers, heads, kv_heads, head_dim, draw.choice([20, 33, 48]))
+    layers = SIZES["layers"] if changes else draw.choice([2, 3, 4])  # a change may be a list, one item a layer
+    sizes = dict(zip(SIZES, (width, layers, heads, kv_heads, head_dim, draw.choice([20, 33, 48])), strict=True))
     padding, n_tokens, attention = (draw.choice(PADDINGS), draw.choice([5, 9, 24]), draw.choice([None, "eager"]))
     return Case(model_type, changes or {}, sizes, padding, n_tokens, attention, seed)
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from prune_heads.coverage.tiny import Sizes, tiny_config
+from prune_heads.coverage.tiny import EVERYWHERE, SIZES, own_fields, tiny_config, worked_out
 
 _NOT_TRIED = (
     *("drop", "token", "vocab", "initializer", "init_std", "eps", "use_cache", "output_", "tie_", "_loss", "index"),
@@ -53,8 +53,8 @@ def variants(model_type: str) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for config in _with_inside(tiny_config(model_type)):
         base = inspect.signature(PreTrainedConfig.__init__).parameters
-        own = {name for name, size in Sizes().of(model_type).items() if type(size) is int}
-        sizes = {*Sizes().everywhere(), *own, *base, "self", "kwargs"}
+        own = {name for name, size in worked_out(own_fields(model_type), SIZES).items() if type(size) is int}
+        sizes = {*EVERYWHERE, *own, *base, "self", "kwargs"}
         aliases = getattr(type(config), "attribute_map", {})
         compared = _compared(type(config).__module__)
         for name, parameter in inspect.signature(type(config).__init__).parameters.items():

@@ -1,15 +1,14 @@
 """Tiny random models of every type, and the table of what is exact and what is refused and why, made by trying them.
 
-Unless asked otherwise they have 3 layers and 4 heads of 8 dimensions, 2 of keys and values.
+Unless asked otherwise they measure `SIZES`.
 """
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from functools import partial
 from importlib import resources
 from importlib.metadata import version
-from operator import floordiv, mul, sub
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,77 +36,61 @@ _TOO_LARGE = 10_000_000
 """Parameters beyond which a model is not built: some types' defaults are billions."""
 _AUTO = (AutoModelForSequenceClassification, AutoModelForSeq2SeqLM, AutoModelForImageClassification)
 
-Padding = Literal["right", "left", "none", "hole"]
-"""Where a batch is padded; `hole`: on the right, and a token amid each text is not seen either."""
+SIZES: Mapping[str, int] = {"width": 32, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 8, "inner": 48}
+"""What a tiny model measures, as far as its configuration can say so."""
+
+EVERYWHERE: Mapping[str, Any] = {
+    **{name: f"= {size}" for size, names in _TABLE["sizes"].items() for name in names.split()},
+    **_TABLE["fixed"],
+}
+"""Field -> value or expression of sizes, for whichever a configuration has."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What a tiny model measures, as far as its configuration can say so."""
-
-    width: int = 32
-    layers: int = 3
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 8
-    inner: int = 48
-
-    def everywhere(self) -> dict[str, Any]:
-        """By the names of sizes, whichever a configuration has."""
-        sizes = {name: getattr(self, size) for size, names in _TABLE["sizes"].items() for name in names.split()}
-        return sizes | _TABLE["fixed"]
-
-    def of(self, model_type: str) -> dict[str, Any]:
-        """What a type needs besides."""
-        needs: dict[str, Any] = {}
-        for types, row in _TABLE["types"].items():
-            if model_type in types.split():
-                needs |= {name: self._worked_out(value) for name, value in row.items()}
-        if kinds := needs.get("layer_types"):
-            needs["layer_types"] = [*kinds, *kinds[-1:] * (self.layers - len(kinds))]
-        return needs
-
-    def _worked_out(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._worked_out(each) for each in value]
-        words = value.split() if isinstance(value, str) else []
-        if not words or words[0] not in {field.name for field in fields(self)}:
-            return value
-        size: int = getattr(self, words[0])
-        for sign, number in zip(words[1::2], words[2::2], strict=True):
-            size = {"*": mul, "/": floordiv, "-": sub}[sign](size, int(number))
-        return size
+def own_fields(model_type: str) -> dict[str, Any]:
+    """The same of what a type needs besides."""
+    rows = (row for types, row in _TABLE["types"].items() if model_type in types.split())
+    return {name: value for row in rows for name, value in row.items()}
 
 
-def tiny_config(model_type: str, sizes: Sizes | None = None, **changes: Any) -> PreTrainedConfig:
+def worked_out(fields: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Fields with their expressions, which are those of the table alone, worked out."""
+    return {
+        name: eval(value[2:], {**sizes}) if isinstance(value, str) and value.startswith("= ") else value
+        for name, value in fields.items()
+    }
+
+
+def tiny_config(model_type: str, sizes: Mapping[str, int] = SIZES, **changes: Any) -> PreTrainedConfig:
     """The configuration, from the type's own defaults with every size made small, also in configurations inside.
 
     `changes` are fields that are to be otherwise, wherever a configuration has them.
     """
-    config = _small(CONFIG_MAPPING[model_type], sizes or Sizes(), changes)
+    config = _small(CONFIG_MAPPING[model_type], sizes, changes)
     for name, value in changes.items():  # what the code asks for with a default, no configuration class need name
         if not any(hasattr(each, name) for each in (config, *vars(config).values())):
             setattr(config, name, value)
     return config
 
 
-def _small(config_class: type[PreTrainedConfig], sizes: Sizes, changes: Mapping[str, Any]) -> PreTrainedConfig:
+def _small(
+    config_class: type[PreTrainedConfig], sizes: Mapping[str, int], changes: Mapping[str, Any]
+) -> PreTrainedConfig:
     base, aliases = config_class(), getattr(config_class, "attribute_map", {})
     usual = {"num_labels", "pad_token_id", "eos_token_id", "bos_token_id"}
     known = set(base.to_dict()) | set(aliases) | usual
     small: dict[str, Any] = {}
-    for name, size in sizes.everywhere().items():
+    for name, size in worked_out(EVERYWHERE, sizes).items():
         if name in known:
             small.setdefault(aliases.get(name, name), size)
     inside = {
         name: _small(type(x), sizes, changes) for name, x in vars(base).items() if isinstance(x, PreTrainedConfig)
     }
     changed = {aliases.get(name, name): value for name, value in changes.items() if name in known}
-    return config_class(**small | inside | sizes.of(config_class.model_type) | changed)
+    return config_class(**small | inside | worked_out(own_fields(config_class.model_type), sizes) | changed)
 
 
 def tiny_model(
-    model_type: str, *, attention: str | None = None, seed: int = 0, sizes: Sizes | None = None, **changes: Any
+    model_type: str, *, attention: str | None = None, seed: int = 0, sizes: Mapping[str, int] = SIZES, **changes: Any
 ) -> PreTrainedModel:
     """The type's sequence classifier where it has one, else what translates or classifies images, in evaluation mode.
 
@@ -140,32 +123,21 @@ def tiny_model(
     return model.eval()
 
 
-def tiny_inputs(
-    n_examples: int = 3, n_tokens: int = 9, *, seed: int = 0, padding: Padding = "right"
-) -> dict[str, Tensor]:
+def tiny_inputs(n_examples: int = 3, n_tokens: int = 9, *, seed: int = 0) -> dict[str, Tensor]:
     """A padded batch, `(n_examples, n_tokens)`; every example has another length and ends with END."""
     generator = torch.Generator().manual_seed(seed)
     input_ids = torch.randint(5, VOCABULARY, (n_examples, n_tokens), generator=generator)
-    attention_mask = torch.ones_like(input_ids)
-    for row in range(n_examples):
-        n = n_tokens - row if padding != "none" else n_tokens
-        input_ids[row, n - 1] = END
-        input_ids[row, n:], attention_mask[row, n:] = PAD, 0
-        if padding == "left":
-            input_ids[row], attention_mask[row] = input_ids[row].roll(row), attention_mask[row].roll(row)
-    if padding == "hole":
-        attention_mask[:, 2] = 0
-    return {"input_ids": input_ids, "attention_mask": attention_mask}
+    lengths, places = n_tokens - torch.arange(n_examples)[:, None], torch.arange(n_tokens)
+    input_ids = input_ids.where(places != lengths - 1, END).where(places < lengths, PAD)
+    return {"input_ids": input_ids, "attention_mask": (places < lengths).long()}
 
 
-def inputs_for(
-    model: PreTrainedModel, *, seed: int = 0, padding: Padding = "right", n_tokens: int = 9
-) -> dict[str, Tensor]:
+def inputs_for(model: PreTrainedModel, *, seed: int = 0, n_tokens: int = 9) -> dict[str, Tensor]:
     """What the model takes: a batch of texts, or of images."""
     size = getattr(getattr(model.config, "vision_config", model.config), "image_size", None)
     if model.main_input_name == "pixel_values" and size is not None:
         return {"pixel_values": torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(seed))}
-    texts = tiny_inputs(seed=seed, padding=padding, n_tokens=n_tokens)
+    texts = tiny_inputs(seed=seed, n_tokens=n_tokens)
     if model.config.is_encoder_decoder and model.can_generate():
         texts["decoder_input_ids"] = tiny_inputs(seed=seed + 1, n_tokens=6)["input_ids"]
     return texts
@@ -194,14 +166,10 @@ def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]
     """The table for the installed transformers, of the default configuration of each type."""
     rows = []
     for model_type in types:
-        rows.append(row_of(model_type, try_type(model_type)))
+        tried = try_model(partial(tiny_model, model_type)) if model_type in FAMILIES else None
+        rows.append(row_of(model_type, tried))
         progress(1)
     return {"transformers": version("transformers"), "models": rows}
-
-
-def try_type(model_type: str) -> Outcome | None:
-    """What a tiny model of the type shows; None where transformers cannot build or run it, or the table has no row."""
-    return try_model(lambda: tiny_model(model_type)) if model_type in FAMILIES else None
 
 
 def try_model(

@@ -21,8 +21,7 @@ from prune_heads.ablation import ablations, predict_masks
 from prune_heads.anatomy import attention_blocks, gone_from
 from prune_heads.errors import CriterionError, PruneHeadsError, first_line
 from prune_heads.heads import HeadMask, HeadScores
-from prune_heads.importance.estimators import ESTIMATORS, standard_error
-from prune_heads.importance.gradient import GateGradients, gate_gradients
+from prune_heads.importance.gradient import ESTIMATORS, GateGradients, gate_gradients, standard_error
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.predictions import Predictions
@@ -34,14 +33,10 @@ from prune_heads.surgery import removed_heads, zero_heads
 class Examples:
     """All that a criterion may look at: a model, and examples that heads are scored on."""
 
-    whole: nn.Module
-    """The model as it is."""
-    given: Predictions | None = None
-    """Its predictions on the examples; None for a criterion that needs none."""
-    masked: HeadMask | None = None
-    """Heads that count as gone: a criterion scores the others as they are without."""
-    estimator: str = "example"
-    """Key of `ESTIMATORS`."""
+    whole: nn.Module  # the model as it is
+    given: Predictions | None = None  # its predictions on the examples; None for a criterion that needs none
+    masked: HeadMask | None = None  # heads that count as gone: a criterion scores the others as they are without
+    estimator: str = "example"  # key of `ESTIMATORS`
     seed: int = 0
     differentiate: Callable[[Predictions, HeadMask | None], GateGradients] | None = None
     """Gives the gradients of the examples where others compute them; None: they are computed here."""
@@ -92,15 +87,12 @@ def model_without(model: nn.Module, masked: HeadMask | None) -> nn.Module:
 class Criterion(NamedTuple):
     """How heads are scored."""
 
-    score: Callable[[Examples], HeadScores]
-    """Not normalised; higher = more important."""
+    score: Callable[[Examples], HeadScores]  # not normalised; higher = more important
     looks_at: Literal["weights", "gradients", "answers", "nothing", "examples"]
     """Gradients, answers and examples need data; gradients have estimators, answers a metric."""
     summary: str
-    name: str = ""
-    """Of one's own, as records name it: without the path that led to it."""
-    source: str | None = None
-    """Of one's own: SHA-256 of its source, where that is known."""
+    name: str = ""  # of one's own, as records name it: without the path that led to it
+    source: str | None = None  # of one's own: SHA-256 of its source, where that is known
 
     @property
     def needs_data(self) -> bool:

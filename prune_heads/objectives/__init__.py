@@ -24,23 +24,16 @@ if TYPE_CHECKING:
 class Row:
     """Where an objective is, which tasks it is for, and what their files hold."""
 
-    at: str
-    """Module in this package and class."""
-    kind: str
-    """Of the tasks it is for: `--task` of files of one's own, or `labelled`, whose files need no name."""
-    metrics: Mapping[str, tuple[str, ...]]
-    """Metric of a task -> the values it gives, the one that tables show first."""
-    columns: tuple[str, ...] = ("text",)
-    """What files of one's own call the columns that the model is given, by default."""
-    n_columns: tuple[int, ...] = (1,)
-    """How many of them there may be."""
-    label: str | None = None
-    """What they call the column of labels, by default; None where there is none."""
+    at: str  # module in this package and class
+    kind: str  # of the tasks it is for: `--task` of files of one's own, or `labelled`, whose files need no name
+    metrics: Mapping[str, tuple[str, ...]]  # metric of a task -> the values it gives, the one that tables show first
+    columns: tuple[str, ...] = ("text",)  # what files of one's own call the columns that the model is given, by default
+    n_columns: tuple[int, ...] = (1,)  # how many of them there may be
+    label: str | None = None  # what they call the column of labels, by default; None where there is none
     classes: Literal["one", "many"] | None = None
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
-    summary: str = ""
-    """Of the task for files of one's own, where `--task` names it."""
+    summary: str = ""  # of the task for files of one's own, where `--task` names it
 
     def load(self) -> "type[Objective]":
         """The class."""
@@ -76,30 +69,18 @@ METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class TaskSpec:
     """What a task is, without its data."""
 
-    name: str
-    """`mnli`, `mini-inference`, or the name in one's own TOML."""
-    text_columns: tuple[str, ...]
-    """What the model is given, as the hub or the user's own files name it; see `Row.columns`."""
-    metric: str
-    """Key of `METRIC_NAMES`."""
-    labels: tuple[str, ...] | None = None
-    """Label names in the hub's order; None for scores, and where texts alone are modelled."""
-    summary: str = ""
-    """One line for a list of tasks."""
-    kind: str = "labelled"
-    """`Row.kind` of its objectives."""
-    score_split: str = "train"
-    """The split that importance is estimated on."""
-    eval_splits: tuple[str, ...] = ("validation",)
-    """The splits that results are reported on; the first is the default."""
-    more_splits: tuple[str, ...] = ()
-    """Splits that are reported on when they are named."""
-    digit_labels: bool = False
-    """Whether the official files write label i as the digit i, so that checkpoints may do so too."""
-    label_column: str = "label"
-    """Where there are labels."""
-    official: Mapping[str, Any] | None = None
-    """How the official files of a GLUE task look; see `GlueFiles`."""
+    name: str  # `mnli`, `mini-inference`, or the name in one's own TOML
+    text_columns: tuple[str, ...]  # what the model is given, as the hub or one's own files name it; see `Row.columns`
+    metric: str  # key of `METRIC_NAMES`
+    labels: tuple[str, ...] | None = None  # in the hub's order; None for scores, and where texts alone are modelled
+    summary: str = ""  # one line for a list of tasks
+    kind: str = "labelled"  # `Row.kind` of its objectives
+    score_split: str = "train"  # the split that importance is estimated on
+    eval_splits: tuple[str, ...] = ("validation",)  # the splits that results are reported on; the first is the default
+    more_splits: tuple[str, ...] = ()  # splits that are reported on when they are named
+    digit_labels: bool = False  # whether the official files write label i as the digit i, so that checkpoints may too
+    label_column: str = "label"  # where there are labels
+    official: Mapping[str, Any] | None = None  # how the official files of a GLUE task look; see `GlueFiles`
 
     @property
     def is_own(self) -> bool:

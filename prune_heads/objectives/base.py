@@ -21,12 +21,10 @@ from prune_heads.errors import PruneHeadsError
 from prune_heads.gating import logits_of
 from prune_heads.objectives import METRIC_NAMES, TaskSpec, rows
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import Reader
-from prune_heads.objectives.rows import Split
+from prune_heads.objectives.rows import Reader, Split
 from prune_heads.statistics.metrics import Metric, metric_named
 
-Kept = NDArray[np.float32]
-"""`(n_examples, width)`: what is stored of each example, in file order. All metrics follow from it."""
+Kept = NDArray[np.float32]  # `(n_examples, width)`: what is stored of each, in file order; all metrics follow from it
 
 
 @dataclass(frozen=True)
@@ -37,38 +35,25 @@ class Objective(ABC):
     store, tests, sweeps) asks only what is declared here.
     """
 
-    metric: str | Metric
-    """The task's: key of `METRIC_NAMES`, unused where there are `own_metrics`; or one of one's own."""
-    note: str | None = None
-    """What had to be decided, for people."""
+    metric: str | Metric  # the task's: key of `METRIC_NAMES`, unused where there are `own_metrics`; or one of one's own
+    note: str | None = None  # what had to be decided, for people
 
     name: ClassVar[str]
-    head: ClassVar[Head]
-    """What a model must have, and how it is loaded."""
+    head: ClassVar[Head]  # what a model must have, and how it is loaded
     inputs: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     """Names of the columns that the model is given; the last may be missing. The column of labels is `label`."""
-    separator: ClassVar[str | None] = None
-    """Stands between the labels of a row where a file holds them as one text, as CSV does."""
+    separator: ClassVar[str | None] = None  # stands between the labels of a row in one text, as CSV holds them
     readers: ClassVar[Mapping[str, Reader]] = {}
     """Ending of a file of one's own -> how it is read, beside tables; an empty ending is for a folder."""
-    reads: ClassVar[tuple[str, ...]] = ("logits",)
-    """Which tensors of the model's output `losses` and `read` look at."""
-    reads_one_token: ClassVar[bool] = False
-    """Whether one token of the last layer is read, as a classifier does."""
-    generates: ClassVar[bool] = False
-    """Whether answers are written token by token, so that layers run many times."""
-    trains: ClassVar[bool] = False
-    """Whether `finetune` can make the head."""
-    problem: ClassVar[str] = "single_label_classification"
-    """`problem_type` of a head that is made."""
-    chooses: ClassVar[bool] = False
-    """Whether a prediction is a choice, which a lower precision can flip."""
-    options: ClassVar[frozenset[str]] = frozenset()
-    """Options of `bind` that it takes."""
-    compared: ClassVar[int | slice] = slice(None)
-    """Columns of what is kept that the metrics compare with the references."""
-    likely: ClassVar[int | None] = None
-    """The column that is the log-likelihood of the right answer."""
+    reads: ClassVar[tuple[str, ...]] = ("logits",)  # which tensors of the model's output `losses` and `read` look at
+    reads_one_token: ClassVar[bool] = False  # whether one token of the last layer is read, as a classifier does
+    generates: ClassVar[bool] = False  # whether answers are written token by token, so that layers run many times
+    trains: ClassVar[bool] = False  # whether `finetune` can make the head
+    problem: ClassVar[str] = "single_label_classification"  # `problem_type` of a head that is made
+    chooses: ClassVar[bool] = False  # whether a prediction is a choice, which a lower precision can flip
+    options: ClassVar[frozenset[str]] = frozenset()  # options of `bind` that it takes
+    compared: ClassVar[int | slice] = slice(None)  # columns of what is kept that metrics compare with the references
+    likely: ClassVar[int | None] = None  # the column that is the log-likelihood of the right answer
     own_metrics: ClassVar[Mapping[str, Metric]] = {}
     """Metrics that it brings, headline first; those that `METRIC_NAMES` lists for the task's are taken from here."""
     below_chance: ClassVar[tuple[str, str]] = ("answering at random", "check the data")

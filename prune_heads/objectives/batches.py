@@ -24,16 +24,14 @@ if TYPE_CHECKING:
 Side = Literal["right", "left", "none"]
 """Where padding stands; none: examples run alone, and a batch that is made nevertheless is filled on the right."""
 
-IGNORED = -100
-"""Stands in targets where nothing is predicted, as everywhere in transformers."""
+IGNORED = -100  # stands in targets where nothing is predicted, as everywhere in transformers
 
 
 @dataclass(frozen=True)
 class Field:
     """One input of the model, or what it is to predict, for all rows; these have one shape, such as a class each."""
 
-    values: Any
-    """`(n_rows, ...)`"""
+    values: Any  # `(n_rows, ...)`
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -53,10 +51,8 @@ class Field:
 class Ragged(Field):
     """Rows of different lengths, held as one flat array `(all positions,)` in int32, row after row."""
 
-    offsets: NDArray[np.int64]
-    """`(n_rows + 1,)`: row i has positions `offsets[i]:offsets[i + 1]`."""
-    fill: int = 0
-    """What stands in the padding."""
+    offsets: NDArray[np.int64]  # `(n_rows + 1,)`: row i has positions `offsets[i]:offsets[i + 1]`
+    fill: int = 0  # what stands in the padding
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int] | NDArray[np.int32]], fill: int = 0) -> Ragged:
@@ -93,8 +89,7 @@ class Ragged(Field):
 class Given(Field):
     """Tensors of a DataLoader, a row each, with the padding that they have."""
 
-    lengths: NDArray[np.int64]
-    """`(n_rows,)`"""
+    lengths: NDArray[np.int64]  # `(n_rows,)`
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -114,16 +109,11 @@ class Given(Field):
 class Batch:
     """Some examples on a device."""
 
-    index: NDArray[np.int64]
-    """`(batch,)`: places of the examples in file order, from 0."""
-    inputs: dict[str, Any]
-    """What the model's forward takes: tensors `(rows, ...)`, and options such as `use_cache`."""
-    targets: Tensor
-    """`(rows, ...)`: what is to be predicted, as the objective's losses take it."""
-    owner: Tensor | None = None
-    """`(rows,)`: of which example of the batch each row is; None where each example is one row."""
-    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """What answers are compared with and no model sees, an item an example."""
+    index: NDArray[np.int64]  # `(batch,)`: places of the examples in file order, from 0
+    inputs: dict[str, Any]  # what the model's forward takes: tensors `(rows, ...)`, and options such as `use_cache`
+    targets: Tensor  # `(rows, ...)`: what is to be predicted, as the objective's losses take it
+    owner: Tensor | None = None  # `(rows,)`: the example of the batch that each row is of; None where each is one row
+    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # what answers are compared with, one an example
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -160,25 +150,16 @@ def repeat(value: Any, n: int) -> Any:
 class Batches:
     """The examples of a split, prepared once for a model."""
 
-    objective: Objective
-    """What is predicted; as it is bound to model, task and lengths."""
-    inputs: Mapping[str, Field]
-    """What the model's forward takes, by name; the first says how long a row is."""
-    targets: Field
-    """What is to be predicted."""
-    references: NDArray[Any]
-    """`(n_examples,)` or `(n_examples, width)`: what the metrics compare answers with, in the task's own terms."""
+    objective: Objective  # what is predicted; as it is bound to model, task and lengths
+    inputs: Mapping[str, Field]  # what the model's forward takes, by name; the first says how long a row is
+    targets: Field  # what is to be predicted
+    references: NDArray[Any]  # `(n_examples[, width])`: what the metrics compare answers with, in the task's own terms
     batch_size: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What the forward takes besides, the same for all rows."""
-    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """As in `Batch`, for all examples."""
-    rows: NDArray[np.int64] | None = None
-    """`(n_examples + 1,)`: example i has rows `rows[i]:rows[i + 1]`; None: one each."""
-    side: Side = "right"
-    """Where padding stands."""
-    n_cut: int = 0
-    """Examples that were longer than they may be."""
+    options: Mapping[str, Any] = field(default_factory=dict)  # what the forward takes besides, the same for all rows
+    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # as in `Batch`, for all examples
+    rows: NDArray[np.int64] | None = None  # `(n_examples + 1,)`: example i has `rows[i]:rows[i + 1]`; None: a row each
+    side: Side = "right"  # where padding stands
+    n_cut: int = 0  # examples that were longer than they may be
     edges: tuple[int, ...] | None = None
     """Batch i has the examples `edges[i]` to `edges[i + 1]`; None: longest first, `batch_size` of them."""
 

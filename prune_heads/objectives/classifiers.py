@@ -20,27 +20,22 @@ from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Field
-from prune_heads.objectives.labels import match_labels
 from prune_heads.objectives.rows import Split, index, named, score
-from prune_heads.objectives.texts import tokenize
+from prune_heads.objectives.texts import match_labels, tokenize
 from prune_heads.statistics import Metric
 from prune_heads.visible import brief
 
-PROBLEM = "multi_label_classification"
-"""`problem_type` of checkpoints whose outputs are labels of their own."""
+PROBLEM = "multi_label_classification"  # `problem_type` of checkpoints whose outputs are labels of their own
 
 
 @dataclass(frozen=True)
 class SingleLabel(Objective):
     """Cross-entropy; kept are the logits, in the model's order."""
 
-    model_index: tuple[int, ...] = ()
-    """The logit of each label of the task."""
-    n_labels: int = 0
-    """Logits."""
+    model_index: tuple[int, ...] = ()  # the logit of each label of the task
+    n_labels: int = 0  # logits
 
-    answer: ClassVar[str] = "one label an example"
-    """In messages."""
+    answer: ClassVar[str] = "one label an example"  # in messages
     name = "single-label"
     head = CLASSIFICATION
     reads_one_token = True

@@ -20,8 +20,7 @@ from prune_heads.errors import DataError, TaskError, first_line
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.batches import Batches, Field, Side
 from prune_heads.objectives.classifiers import SingleLabel
-from prune_heads.objectives.formats import READERS, Reader
-from prune_heads.objectives.rows import Split, Table
+from prune_heads.objectives.rows import READERS, Reader, Split, Table
 from prune_heads.reading import read_bytes
 from prune_heads.visible import brief
 
@@ -42,10 +41,8 @@ def require_pillow() -> None:
 class Picture:
     """An image that is not decoded yet."""
 
-    source: Path | bytes
-    """Its file, or what would be in it."""
-    fingerprint: str
-    """SHA-256 of the file."""
+    source: Path | bytes  # its file, or what would be in it
+    fingerprint: str  # SHA-256 of the file
 
     @classmethod
     def of(cls, value: object) -> "Picture":
@@ -96,12 +93,9 @@ def _said(source: Path | bytes, error: Exception) -> str:
 class Pixels(Field):
     """Images of one shape, `Picture` each, decoded when their batch is made."""
 
-    processor: Any
-    """The checkpoint's image processor: sizes, crops and scales."""
-    dtype: torch.dtype
-    """Of the model."""
-    source: str
-    """Of the images, for messages."""
+    processor: Any  # the checkpoint's image processor: sizes, crops and scales
+    dtype: torch.dtype  # of the model
+    source: str  # of the images, for messages
 
     def batch(self, rows: NDArray[np.int64], *, pad_to: int | None = None, side: Side = "right") -> Tensor:
         """`(len(rows), channels, height, width)`; `DataError` if an image is damaged, or they differ in size."""
@@ -170,10 +164,8 @@ def _beside(read: Reader) -> Reader:
 class ImageClassification(SingleLabel):
     """As `SingleLabel`, of images."""
 
-    processing: Mapping[str, Any] = field(default_factory=dict)
-    """How images become pixels."""
-    dtype: torch.dtype = torch.float32
-    """Of the model."""
+    processing: Mapping[str, Any] = field(default_factory=dict)  # how images become pixels
+    dtype: torch.dtype = torch.float32  # of the model
 
     name = "image-classification"
     head = Head("AutoModelForImageClassification", "image classification head", reads="image", token=None)

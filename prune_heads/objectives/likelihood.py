@@ -23,14 +23,12 @@ from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import read_text
-from prune_heads.objectives.rows import Split
+from prune_heads.objectives.rows import Split, read_text
 from prune_heads.objectives.texts import tokenize
 from prune_heads.statistics import N_COUNTS
 
 _SHARE = 0.15
-_MASK, _RANDOM = 0.8, 0.1
-"""Of the chosen tokens; the rest stay as they are."""
+_MASK, _RANDOM = 0.8, 0.1  # of the chosen tokens; the rest stay as they are
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,8 @@ class Likelihood(Objective):
     References are the numbers of predicted tokens.
     """
 
-    n_choices: int = 0
-    """Tokens between which the model chooses."""
-    has_cache: bool = False
-    """Whether the model's forward may keep keys and values."""
+    n_choices: int = 0  # tokens between which the model chooses
+    has_cache: bool = False  # whether the model's forward may keep keys and values
 
     compared: ClassVar[int | slice] = 0
     likely: ClassVar[int | None] = 0
@@ -52,8 +48,7 @@ class Likelihood(Objective):
         "finding all tokens equally likely",
         "check that the tokenizer is the model's own and that the model is trained",
     )
-    of_checkpoint: ClassVar[str]
-    """`Checkpoint.objective` of its models."""
+    of_checkpoint: ClassVar[str]  # `Checkpoint.objective` of its models
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
@@ -158,10 +153,8 @@ def masked(ids: NDArray[np.int32], tokenizer: Any) -> tuple[NDArray[np.int32], N
 class Seq2Seq(Likelihood):
     """The likelihood of targets by an encoder-decoder."""
 
-    shift: Any = None
-    """The model's method that makes the decoder's inputs of targets; None where its forward does so."""
-    pad: int = 0
-    """What stands in the padding of these."""
+    shift: Any = None  # the model's method that makes the decoder's inputs of targets; None where its forward does so
+    pad: int = 0  # what stands in the padding of these
 
     readers = MappingProxyType({})
     name = "seq2seq"
@@ -194,10 +187,8 @@ class Seq2Seq(Likelihood):
 class Translation(Seq2Seq):
     """Kept are the counts of n-grams that BLEU is made of; the loss is that of training, minus the log-likelihood."""
 
-    beams: int = 1
-    """Hypotheses that are kept at every token; 1 is greedy."""
-    n_max: int = 0
-    """Tokens of a translation, at most."""
+    beams: int = 1  # hypotheses that are kept at every token; 1 is greedy
+    n_max: int = 0  # tokens of a translation, at most
     tokenizer: Any = None
 
     compared = slice(None)

@@ -23,8 +23,7 @@ from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import read_json, text_at
-from prune_heads.objectives.rows import Split, Table, text
+from prune_heads.objectives.rows import Split, Table, read_json, text, text_at
 from prune_heads.objectives.texts import (
     END,
     LONGEST_ANSWER,
@@ -110,10 +109,8 @@ class QuestionAnswering(Objective):
     References are 1 for questions that have an answer and 0 for others.
     """
 
-    doc_stride: int | None = None
-    """Tokens that two windows share; None: a third of the tokens of a window."""
-    may_be_none: bool = False
-    """Whether "no answer" is an answer: where any question of the split has none."""
+    doc_stride: int | None = None  # tokens that two windows share; None: a third of the tokens of a window
+    may_be_none: bool = False  # whether "no answer" is an answer: where any question of the split has none
 
     name = "question-answering"
     head = Head(

@@ -1,17 +1,25 @@
-"""Rows of data: a cell, rows as a source writes them (`Table`), and as a model is asked about them (`Split`)."""
+"""Rows of data: a cell, rows as a source writes them (`Table`) or a model is asked about them (`Split`), and files.
 
+Files of one's own are tables (CSV, TSV, JSON lines, Parquet) or plain text with one text a line. Nothing here trusts a
+file: pyarrow's reader of JSON, for one, ends the process on lines that are nested deeply.
+"""
+
+import csv
 import hashlib
+import io
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prune_heads.errors import DataError
-from prune_heads.reading import is_encodable
+from prune_heads.errors import DataError, first_line
+from prune_heads.reading import is_encodable, json_of, read_bytes, text_of
 from prune_heads.visible import brief
 
 if TYPE_CHECKING:
@@ -22,24 +30,15 @@ if TYPE_CHECKING:
 class Table:
     """Rows as a source writes them, in its order; `Task.load` checks them."""
 
-    source: str
-    """For records and messages, such as `SST-2/dev.tsv`: never an absolute path."""
-    names: Sequence[str] = ()
-    """Of all columns that the source has."""
-    rows: list[Mapping[str, object]] = field(default_factory=list)
-    """Column -> cell, of the columns that are wanted at least."""
-    places: list[str] = field(default_factory=list)
-    """Where the user finds each row, e.g. `SST-2/dev.tsv line 2`."""
-    left_out: list[str] | None = None
-    """What is wrong with the rows that are left out; None where none may be."""
-    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Names of the classes that a column gives by number."""
-    codes: Mapping[str, int] | None = None
-    """How it writes a label -> its index in the task; None for the task's own names."""
-    may_be_empty: bool = False
-    """Whether empty texts are known and let through."""
-    n_there: int | None = None
-    """Rows that the source has, where more than these are known of."""
+    source: str  # for records and messages, such as `SST-2/dev.tsv`: never an absolute path
+    names: Sequence[str] = ()  # of all columns that the source has
+    rows: list[Mapping[str, object]] = field(default_factory=list)  # column -> cell, of those that are wanted at least
+    places: list[str] = field(default_factory=list)  # Where the user finds each row, e.g. `SST-2/dev.tsv line 2`.
+    left_out: list[str] | None = None  # what is wrong with the rows that are left out; None where none may be
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names of classes that a column gives by number
+    codes: Mapping[str, int] | None = None  # how it writes a label -> index in the task; None: as the task names it
+    may_be_empty: bool = False  # whether empty texts are known and let through
+    n_there: int | None = None  # rows that the source has, where more than these are known of
 
     def add(self, place: str, row: Mapping[str, object]) -> None:
         """One more row."""
@@ -84,16 +83,11 @@ class Split:
     columns: Mapping[str, Sequence[Any]]
     """In file order: the objective's inputs by name, such as `text` and `text_pair`, as `Objective.input_of` gives
     them; and `label`, where there are labels: the index of the task's label, or what else `label_of` gives."""
-    source: str
-    """For records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name."""
-    fingerprint: str
-    """See `fingerprint`."""
-    n_available: int
-    """Examples that the source has, of which these may be some."""
-    left_out: tuple[str, ...] = ()
-    """What is wrong with each row of the source that is no example; see `load_task`."""
-    n_cut: int = 0
-    """Examples that were longer than the model is given, once that is known."""
+    source: str  # for records: `SST-2/dev.tsv`, `nyu-mll/glue/sst2@<revision>`, `mini grammar`, or the file's name
+    fingerprint: str  # see `fingerprint`
+    n_available: int  # examples that the source has, of which these may be some
+    left_out: tuple[str, ...] = ()  # what is wrong with each row of the source that is no example; see `load_task`
+    n_cut: int = 0  # examples that were longer than the model is given, once that is known
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -162,3 +156,126 @@ def named(value: object, names: Sequence[str] | None) -> object:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return names[value]
     return value
+
+
+Reader = Callable[[Path, Table, Sequence[str]], None]  # (file, table to fill, columns that are wanted)
+
+
+def read_file(
+    path: Path, wanted: Mapping[str, str], more: Mapping[str, Reader], *, skip_invalid: bool = False
+) -> Table:
+    """The rows of a file, in its order, or of a folder, which the reader of an empty ending reads.
+
+    `wanted` says of each column which option names another, for messages.
+
+    Raises:
+        DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless
+            these are to be left out.
+    """
+    is_folder = path.is_dir() and "" in more
+    if not path.is_file() and not is_folder:
+        raise DataError(f"the data file must be there, got {path}, which is no file")
+    table = Table(path.name, left_out=[] if skip_invalid else None)
+    if is_folder or path.stat().st_size:
+        {**READERS, **more}["" if is_folder else path.suffix](path, table, list(wanted))
+        for name, option in wanted.items():
+            table.require(name, f"{option} names another")
+    if not table.rows and not table.left_out:
+        raise DataError(f"{path.name}: at least one example must be there, got none")
+    return table
+
+
+def text_at(path: Path, name: str = "") -> str:
+    """The content of a file in UTF-8; `DataError` where it is in another encoding, which calls it by the name."""
+    return text_of(read_bytes(path, name or path.name, DataError), name or path.name, DataError)
+
+
+def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str = ",;\t") -> None:
+    r"""Every field is text: else "007" would become 7, and "NA" nothing at all.
+
+    A `.csv` may be separated by semicolons or tabs: by what its header is separated.
+    """
+    text, limit = text_at(path), csv.field_size_limit(2**31 - 1)  # 128 KiB by default, for the whole process
+    try:
+        headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
+        mark = max(delimiters, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
+        table.names = names = headers[mark]
+        for number, fields in enumerate(islice(_records(path, text, mark), 1, None), 1):
+            place = f"{path.name} row {number}"
+            if len(fields) == len(names):
+                table.add(place, dict(zip(names, fields, strict=True)))
+            else:
+                table.fault(f"{place}: {len(names)} fields must be there ({', '.join(names)}), got {len(fields)}")
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
+    """Lines that are not blank; a quotation mark that is out of place is refused, it would swallow rows."""
+    lines = io.StringIO(text, newline="")  # split at line ends alone, as str.splitlines is not
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        yield from filter(None, reader)
+    except csv.Error as error:
+        raise DataError(
+            f"{path.name}: the file cannot be read: line {reader.line_num}: {error}; a quotation mark within a field "
+            'must be doubled, and the field stand in quotation marks: "a ""b"" c"'
+        ) from error
+
+
+def read_json(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    """An object a line, or one list of objects."""
+    text = text_at(path)
+    first, _, rest = text.strip().partition("\n")
+    if first.startswith("[") and not (rest and first.rstrip().endswith("]")):  # else a line that is no object
+        values = json_of(text, f"{path.name}: the file cannot be read", DataError)
+        found = [(f"{path.name} row {i}", each) for i, each in enumerate(values, start=1)]
+    else:
+        found = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            place = f"{path.name} line {number}"
+            is_not = f"{place}: the file cannot be read, it must hold one JSON object a line"
+            try:
+                found += [(place, json_of(line, is_not, DataError))] if line.strip() else []
+            except DataError as error:
+                table.fault(str(error))
+    for place, each in found:
+        if isinstance(each, dict):
+            table.add(place, each)
+        else:
+            table.fault(f"{place}: it must be a JSON object, got {brief(each)}")
+    table.names = list(dict.fromkeys(name for row in table.rows for name in row))
+
+
+def _read_parquet(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        table.names = file.schema_arrow.names
+        table.rows = file.read([name for name in wanted if table.names.count(name) == 1]).to_pylist()
+        if b"huggingface" in (file.schema_arrow.metadata or {}):
+            from datasets import Features  # takes a second
+
+            table.classes = class_names(Features.from_arrow_schema(file.schema_arrow))
+    except Exception as error:  # of what kind depends on what is damaged
+        raise DataError(f"{path.name}: the file cannot be read: {first_line(error)}") from error
+    table.places = [f"{path.name} row {i}" for i in range(1, len(table.rows) + 1)]
+
+
+def read_text(path: Path, table: Table, wanted: Sequence[str]) -> None:
+    """A column `text` of the lines that are not blank; split at line feeds alone, for texts may hold others."""
+    table.names = ["text"]
+    for number, line in enumerate(text_at(path).split("\n"), start=1):
+        if line.strip():
+            table.add(f"{path.name} line {number}", {"text": line.removesuffix("\r")})
+
+
+READERS: Mapping[str, Reader] = {
+    ".csv": _read_csv,
+    ".tsv": partial(_read_csv, delimiters="\t"),
+    ".jsonl": read_json,
+    ".json": read_json,
+    ".parquet": _read_parquet,
+}
+"""Ending of a table -> how it is read; `Objective.readers` has more."""

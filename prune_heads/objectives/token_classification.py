@@ -22,15 +22,12 @@ from prune_heads.gating import logits_of
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
-from prune_heads.objectives.formats import text_at
-from prune_heads.objectives.labels import match_labels
-from prune_heads.objectives.rows import Split, Table, index, text
-from prune_heads.objectives.texts import tokenize
+from prune_heads.objectives.rows import Split, Table, index, text, text_at
+from prune_heads.objectives.texts import match_labels, tokenize
 from prune_heads.statistics.metrics import Metric
 from prune_heads.visible import brief
 
-N_COUNTS = 5
-"""Right words, words, right entities, predicted entities, true entities."""
+N_COUNTS = 5  # right words, words, right entities, predicted entities, true entities
 
 
 def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
@@ -155,10 +152,8 @@ class TokenClassification(Objective):
     References are the numbers of true entities.
     """
 
-    tags: tuple[str, ...] = ()
-    """Of the model's outputs: as the task writes them, or as the checkpoint does where the task has none."""
-    model_index: tuple[int, ...] = ()
-    """The output of each label of the task."""
+    tags: tuple[str, ...] = ()  # of the model's outputs, as the task writes them, else as the checkpoint does
+    model_index: tuple[int, ...] = ()  # the output of each label of the task
 
     name = "token-classification"
     head = Head("AutoModelForTokenClassification", "token classification head")

@@ -20,7 +20,8 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_paired, metric_interval
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
-from prune_heads.studies.setup import identify, identify_split, load_split, load_splits, load_subject, predictions_of
+from prune_heads.studies.scoring import Lab
+from prune_heads.studies.setup import identify, identify_split
 from prune_heads.studies.spreading import Spread
 
 ALPHA = 0.01
@@ -61,28 +62,19 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     Raises:
         PruneHeadsError: See `ablated`.
     """
-    study, options = Study("ablate", reporter), options.settled(setup.max_examples)
-    subject = load_subject(setup, reporter)
-    splits = load_splits(setup, subject, options.split, reporter)
-    every = [predictions_of(setup, subject, split, reporter) for split in splits]
-    choosing = None
+    study, lab, options = Study("ablate", reporter), Lab(setup, reporter), options.settled(setup.max_examples)
+    subject, every = lab.subject, lab.reported(options.split)
+    splits, choosing = [each.split for each in every], None
     if options.kind == "only-one":
         name = options.choose_split or subject.task.spec.score_split
-        same = [each for each in every if each.split.name == name]
         if n := options.choose_examples:
-            drawn = subject.measurable(subject.task.load(name, n, seed=options.seed), reporter)
-            choosing = predictions_of(setup, subject, drawn, reporter)
-        elif not same:
-            choosing = predictions_of(setup, subject, load_split(setup, subject, name, reporter), reporter)
+            choosing = lab.of(subject.measurable(subject.task.load(name, n, seed=options.seed), reporter))
         else:
-            choosing = same[0]
-        if same:
+            choosing = lab.predictions(name)
+        if name in [split.name for split in splits]:
             reporter.note(f"only-one: heads are chosen on {name}, which they are tested on too: this flatters them")
-    study.begin(
-        configuration={**setup.configuration(), **options.configuration()},
-        **identify(subject, splits),
-        chosen_on=None if choosing is None else identify_split(choosing.split),
-    )
+    chosen_on = None if choosing is None else identify_split(choosing.split)
+    study.begin(setup, options, **identify(subject, splits), chosen_on=chosen_on)
     asked = every if choosing is None or choosing in every else [*every, choosing]
     for each in asked:
         each.check_defined()
@@ -231,8 +223,8 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
     """How many predictions of the first examples differ from those of float32, of an objective that `chooses`."""
     n = min(FLIP_SAMPLE, len(found.predictions.references))
     exact, split = replace(setup, dtype="float32"), found.predictions.split.name
-    subject = load_subject(exact, reporter)
-    sample = predictions_of(exact, subject, subject.task.load(split, n), reporter)
+    lab = Lab(exact, reporter)
+    sample = lab.of(lab.subject.task.load(split, n))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
     return {
         "dtype": setup.dtype,
@@ -240,7 +232,7 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
         "n_examples": n,
         "n_masks": len(wanted),
         "n_predictions": n * len(wanted),
-        "n_flipped": sum(n_flipped(subject.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items()),
+        "n_flipped": sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items()),
     }
 
 

@@ -23,8 +23,8 @@ from prune_heads.runs import FORMATS, Study
 from prune_heads.selection import alone, count_for_fraction, lowest_first, select, step_counts
 from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.studies.ablating import Measured
-from prune_heads.studies.scoring import examples_to_score_on, note_oracle, score
-from prune_heads.studies.setup import identify, identify_split, load_split, load_splits, load_subject, predictions_of
+from prune_heads.studies.scoring import Lab, note_oracle, score
+from prune_heads.studies.setup import identify, identify_split
 from prune_heads.surgery import removed_heads
 
 RUNNING_SUM = "running sum"
@@ -53,22 +53,15 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     """
     rows = [criterion_of(name) for name in options.criterion]  # one's own that does not fit is refused before all else
     study = Study("curve", reporter)
-    subject = load_subject(setup, reporter)
-    splits = load_splits(setup, subject, options.split, reporter)
-    every = [predictions_of(setup, subject, split, reporter) for split in splits]
+    lab = Lab(setup, reporter)
+    subject, every = lab.subject, lab.reported(options.split)
     going = among(options, every[0].gone)
-    examples = _examples(subject, setup, options, every, reporter)
+    examples = _examples(lab, options, every)
     names = [row.name or name for row, name in zip(rows, options.criterion, strict=True)]
     sources = {row.name: row.source for row in rows if row.name}  # of one's own
-    study.begin(
-        configuration={
-            **setup.configuration(),
-            **options.configuration(),
-            **({"criteria": names, "criterion_source": sources} if sources else {}),
-        },
-        **identify(subject, splits),
-        scored_on={name: identify_split(each.split) for name, each in examples.items()},
-    )
+    own = {"criteria": names, "criterion_source": sources} if sources else {}
+    scored_on = {name: identify_split(each.split) for name, each in examples.items()}
+    study.begin(setup, options, own, **identify(subject, [each.split for each in every]), scored_on=scored_on)
     for each in every:
         each.check_defined()
     study.lap("load")
@@ -114,21 +107,17 @@ def among(options: Curves, gone: HeadMask) -> HeadMask:
     return found
 
 
-def _examples(
-    subject: Subject, setup: Setup, options: Curves, every: Sequence[Predictions], reporter: Reporter
-) -> dict[str, Predictions]:
+def _examples(lab: Lab, options: Curves, every: Sequence[Predictions]) -> dict[str, Predictions]:
     """Criterion -> what it is scored on, for those that look at data.
 
     Ablations are an oracle unless they are asked to look elsewhere: they are measured where the curve begins.
     """
-    needing = [name for name in options.criterion if criterion_of(name).needs_data]
-    oracles = [n for n in needing if criterion_of(n).looks_at == "answers" and options.score_split is None]
-    found = dict.fromkeys(oracles, every[0])
-    if others := [name for name in needing if name not in oracles]:
-        shared = examples_to_score_on(subject, setup, options.by(others[0]), reporter)
-        found |= {name: shared for name in others if shared is not None}
-    for name, each in found.items():
-        note_oracle(name, each.split, [one.split for one in every], reporter)
+    found = {}
+    for name in options.criterion:
+        is_oracle = criterion_of(name).looks_at == "answers" and options.score_split is None
+        if examples := every[0] if is_oracle else lab.examples(options.by(name)):
+            found[name] = examples
+            note_oracle(name, examples.split, [one.split for one in every], lab.reporter)
     return found
 
 
@@ -228,21 +217,16 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
         PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
     """
     study = Study("estimators", reporter)
-    subject = load_subject(setup, reporter)
-    split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
-    predictions = predictions_of(setup, subject, split, reporter)
+    lab = Lab(setup, reporter)
+    subject = lab.subject
+    predictions = lab.predictions(subject.task.spec.eval_splits[0])
+    split = predictions.split
     predictions.check_defined()
     scoring = Scoring(score_examples=options.score_examples, seed=options.seed)
-    examples = examples_to_score_on(subject, setup, scoring, reporter)
+    examples = lab.examples(scoring)
     assert examples is not None
-    study.begin(
-        configuration={
-            **setup.configuration(),
-            **{name: getattr(options, name) for name in ("steps", "score_examples", "seed")},
-        },
-        **identify(subject, [split]),
-        scored_on=identify_split(examples.split),
-    )
+    asked = {name: getattr(options, name) for name in ("steps", "score_examples", "seed")}
+    study.begin(setup, asked, **identify(subject, [split]), scored_on=identify_split(examples.split))
     study.lap("load")
     gradients = score(subject, scoring, examples).gradients
     assert gradients is not None

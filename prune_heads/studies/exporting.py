@@ -115,7 +115,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
     if not gone and not named:
         reporter.note("the checkpoint has all its heads and none are named: what is written is the model as it was")
     written = {"model": classifier.name, "heads": named.descriptors(), "to": options.to, "dtype": options.dtype}
-    study.begin(configuration=written, **identify_model(classifier))
+    study.begin(written, **identify_model(classifier))
     study.lap("load")
     with new_directory(folder.output) as made:
         exported = export(classifier, named, options.to, made)

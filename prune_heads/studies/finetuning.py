@@ -19,7 +19,7 @@ from prune_heads.objectives import serving
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, write_files
-from prune_heads.studies.setup import identify, limit_threads, load_split, load_splits, resolve_device
+from prune_heads.studies.setup import identify, limit_threads, load_split, resolve_device
 from prune_heads.studies.training import KEPT_FOLDER, train
 from prune_heads.tasks.task import load_task
 
@@ -59,15 +59,13 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
         start, task, objective=setup.objective, batch_size=setup.batch_size, max_length=setup.max_length, device=device
     )
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
-    splits = load_splits(setup, subject, (), reporter)
+    splits = [load_split(setup, subject, name, reporter) for name in task.spec.eval_splits]
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
     n_steps = recipe.epochs * len(batches)
     if max(recipe.keep_steps, default=0) > n_steps:
         must = f"--keep-steps must be at most {n_steps}, the steps of this training"
         raise PruneHeadsError(f"{must}; got {max(recipe.keep_steps)}")
-    study.begin(
-        configuration={**setup.configuration(), **recipe.configuration()}, **identify(subject, [trained_on, *splits])
-    )
+    study.begin(setup, recipe, **identify(subject, [trained_on, *splits]))
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")

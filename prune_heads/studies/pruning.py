@@ -28,7 +28,7 @@ from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import paired_bootstrap
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
-from prune_heads.studies.setup import identify_metric, identify_split
+from prune_heads.studies.setup import identify_data, identify_split
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import apart, compared, prove_gates
 
@@ -189,7 +189,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     """
     criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
     study, subject, reporter = Study("run", lab.reporter), lab.subject, lab.reporter
-    every = [lab.predictions(name) for name in options.split or subject.task.spec.eval_splits]
+    every = lab.reported(options.split)
     splits = [each.split for each in every]
     gone = removed_heads(subject.model)
     together = going_together(subject.model, choice, options.mode, reporter)
@@ -200,19 +200,10 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     examples = lab.examples(scoring) if scores_needed else None
     if examples is not None:
         note_oracle(scoring.criterion, examples.split, splits, reporter)
-    study.begin(
-        configuration={
-            **lab.setup.configuration(),
-            **configuration_of(scoring),
-            **choice.configuration(),
-            "heads": None if named is None else named.descriptors(),
-            **options.configuration(),
-        },
-        **lab.identity,
-        **identify_metric(subject),
-        data=[identify_split(split) for split in splits],
-        scored_on=None if examples is None else identify_split(examples.split),
-    )
+    heads = {"heads": None if named is None else named.descriptors()}
+    scored_on = None if examples is None else identify_split(examples.split)
+    asked = (lab.setup, configuration_of(scoring), choice, heads, options)
+    study.begin(*asked, **lab.identity, **identify_data(subject, splits), scored_on=scored_on)
     study.lap("load")
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)

@@ -48,19 +48,6 @@ class Found:
     checkpoint: Checkpoint | None = None  # after pruning
 
 
-def examples_to_score_on(subject: Subject, setup: Setup, scoring: Scoring, reporter: Reporter) -> Predictions | None:
-    """The examples that heads are scored on; None for a criterion that looks at none.
-
-    Raises:
-        PruneHeadsError: If the split cannot be loaded.
-    """
-    if not criterion_of(scoring.criterion).needs_data:
-        return None
-    name = scoring.score_split or subject.task.spec.score_split
-    split = load_split(setup, subject, name, reporter, scoring.score_examples)
-    return predictions_of(setup, subject, split, reporter)
-
-
 def configuration_of(scoring: Scoring) -> dict[str, Any]:
     """For records; a criterion of one's own stands there by its name and the hash of its source, without a path."""
     row = criterion_of(scoring.criterion)
@@ -91,7 +78,7 @@ def score(
     Args:
         subject: The model on the task.
         scoring: Criterion, estimator and normalisation.
-        examples: What `examples_to_score_on` gives.
+        examples: What `Lab.examples` gives.
         criterion: One's own, which no name stands for; None for the one that `scoring` names.
         masked: Heads that count as gone, for a criterion that looks at examples.
         spread: The cluster that does what takes long; None to do it here.
@@ -155,25 +142,30 @@ class Lab:
         """For records: the model by name and fingerprint."""
         return identify_model(self.subject.classifier)
 
-    def predictions(self, split: str) -> Predictions:
-        """The predictions on a split to report on."""
+    def predictions(self, split: str, limit: int | None = None) -> Predictions:
+        """The predictions on a split, cut at `limit` or as the setup says."""
 
         def load() -> Predictions:
-            loaded = load_split(self.setup, self.subject, split, self.reporter)
-            return self._padded(predictions_of(self.setup, self.subject, loaded, self.reporter))
+            found = self.of(load_split(self.setup, self.subject, split, self.reporter, limit))
+            if self.reused:  # what there is to note of the padding is noted with what is loaded, and so to each run
+                _ = found.batches
+            return found
 
-        return self.once(("split", split), load)
+        return self.once(("split", split, limit), load)
+
+    def of(self, split: Split) -> Predictions:
+        """The predictions on a split that is loaded."""
+        return predictions_of(self.setup, self.subject, split, self.reporter)
+
+    def reported(self, names: Sequence[str]) -> list[Predictions]:
+        """Those on the splits to report on; no name stands for the task's own."""
+        return [self.predictions(name) for name in names or self.subject.task.spec.eval_splits]
 
     def examples(self, scoring: Scoring) -> Predictions | None:
-        """The examples that heads are scored on; None for a criterion that looks at none."""
-
-        def load() -> Predictions | None:
-            found = examples_to_score_on(self.subject, self.setup, scoring, self.reporter)
-            return None if found is None else self._padded(found)
-
-        # Whatever else is asked for may decide which examples they are.
-        asked = replace(scoring, criterion="", estimator="", normalize="", seed=0)
-        return self.once(asked, load) if criterion_of(scoring.criterion).needs_data else None
+        """Those on the examples that heads are scored on; None for a criterion that looks at none."""
+        if not criterion_of(scoring.criterion).needs_data:
+            return None
+        return self.predictions(scoring.score_split or self.subject.task.spec.score_split, scoring.score_examples)
 
     def scored(self, scoring: Scoring) -> Scored:
         """The scores, computed once. Those that another process has found come without their gradients."""
@@ -224,9 +216,3 @@ class Lab:
             **({} if source is None else {"criterion_source": source}),
             "examples": repr(found),
         }
-
-    def _padded(self, predictions: Predictions) -> Predictions:
-        """What there is to note of the padding is noted with what is loaded, and so to each run."""
-        if self.reused:
-            _ = predictions.batches
-        return predictions

@@ -76,11 +76,6 @@ def load_split(setup: Setup, subject: Subject, split: str, reporter: Reporter, l
     return subject.measurable(loaded, reporter)
 
 
-def load_splits(setup: Setup, subject: Subject, names: Sequence[str], reporter: Reporter) -> list[Split]:
-    """The splits to report on; no name stands for the task's own."""
-    return [load_split(setup, subject, name, reporter) for name in names or subject.task.spec.eval_splits]
-
-
 def predictions_of(setup: Setup, subject: Subject, split: Split, reporter: Reporter) -> Predictions:
     """The subject's predictions on a split, backed by the store; damaged entries are noted."""
     store = PredictionStore(setup.store or default_root(), on_damage=reporter.note)
@@ -117,10 +112,9 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(there[0] if name == "auto" else name)
 
 
-def identify(subject: Subject, splits: list[Split]) -> dict[str, Any]:
+def identify(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:
     """For records: the model and the data by name and fingerprint, and what is measured on them."""
-    data = [identify_split(split) for split in splits]
-    return {**identify_model(subject.classifier), **identify_metric(subject), "data": data}
+    return {**identify_model(subject.classifier), **identify_data(subject, splits)}
 
 
 def identify_model(classifier: Checkpoint) -> dict[str, Any]:
@@ -129,9 +123,10 @@ def identify_model(classifier: Checkpoint) -> dict[str, Any]:
     return {"model": {**about, "fingerprint": fingerprint(classifier.model)}}
 
 
-def identify_metric(subject: Subject) -> dict[str, Any]:
-    """For records: what is measured; of translations also how they are written and compared."""
-    return {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
+def identify_data(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:
+    """For records: the data, and what is measured on them; of translations also how they are written and compared."""
+    about = {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
+    return {**about, "data": [identify_split(split) for split in splits]}
 
 
 def identify_split(split: Split) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from prune_heads.statistics import compare_paired, metric_interval
 from prune_heads.studies.ablating import ablate, contract
 from prune_heads.studies.bench import bench, original_of
 from prune_heads.studies.pruning import chosen, counted, going_together, note_without_heads, prune, read_heads
-from prune_heads.studies.scoring import Found, configuration_of, examples_to_score_on, score
-from prune_heads.studies.setup import identify, identify_model, load_model, load_split, load_subject, predictions_of
+from prune_heads.studies.scoring import Found, Lab, configuration_of, score
+from prune_heads.studies.setup import identify, identify_model, load_model, load_split, load_subject
 from prune_heads.studies.spreading import spread_over
 from prune_heads.surgery import removed_heads
 
@@ -86,11 +86,10 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     criterion = criterion_of(scoring.criterion)  # one's own that does not fit is refused before all else
     study = Study("score", reporter)
     with spread_over(setup, cluster if criterion.needs_data else Cluster(), reporter) as spread:
-        subject = load_subject(setup, reporter)
-        examples = examples_to_score_on(subject, setup, scoring, reporter)
+        lab = Lab(setup, reporter)
+        subject, examples = lab.subject, lab.examples(scoring)
         splits = [] if examples is None else [examples.split]
-        configuration = {**setup.configuration(), **configuration_of(scoring)}
-        study.begin(configuration=configuration, **identify(subject, splits))
+        study.begin(setup, configuration_of(scoring), **identify(subject, splits))
         study.lap("load")
         scored = score(subject, scoring, examples, spread=spread)
     study.lap("score")
@@ -123,7 +122,7 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
     scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
     mask = chosen(choice, gone, scores, together)
     configuration = {"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype}
-    study.begin(configuration=configuration, **identify_model(classifier))
+    study.begin(configuration, **identify_model(classifier))
     parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
     study.lap("prune")
     record = study.record(classifier.model.device, mode=mode, **counted(mask), parameters=parameters)
@@ -133,13 +132,14 @@ def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter:
 def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
     """The task's metrics with heads masked."""
     study = Study("evaluate", reporter)
-    subject = load_subject(setup, reporter)
+    lab = Lab(setup, reporter)
+    subject = lab.subject
     mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
-    split = load_split(setup, subject, options.split or subject.task.spec.eval_splits[0], reporter)
-    configuration = {**setup.configuration(), "heads": mask.descriptors(), "split": split.name}
-    study.begin(configuration=configuration, **identify(subject, [split]))
+    predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
+    split = predictions.split
+    study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **identify(subject, [split]))
     study.lap("load")
-    report = evaluate(predictions_of(setup, subject, split, reporter), mask)
+    report = evaluate(predictions, mask)
     study.lap("evaluate")
     return Found(study.record(subject.device, **report), report, mask)
 
@@ -166,9 +166,8 @@ def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter)
         raise HeadDescriptorError(
             "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
         )
-    configuration = {**setup.configuration(), **choice.configuration(), **options.configuration()}
-    configuration |= {"heads": mask.descriptors(), "batch_sizes": list(options.sizes(len(split)))}
-    study.begin(configuration=configuration, **identify(subject, [split]))
+    settled = {"heads": mask.descriptors(), "batch_sizes": list(options.sizes(len(split)))}
+    study.begin(setup, choice, options, settled, **identify(subject, [split]))
     study.lap("load")
     found = bench(subject, original, mask, split, options, reporter)
     study.lap("bench")

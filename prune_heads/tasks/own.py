@@ -14,13 +14,11 @@ from typing import Any
 from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
 from prune_heads.objectives import Row, rows_for
-from prune_heads.objectives.formats import READERS, read_file
-from prune_heads.objectives.rows import Table
+from prune_heads.objectives.rows import READERS, Table, read_file
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS, TaskSpec
 from prune_heads.visible import brief
 
-_LONG = 19
-"""Digits of labels that are sorted by alphabet: no number of 64 bits has so many."""
+_LONG = 19  # digits of labels that are sorted by alphabet: no number of 64 bits has so many
 
 
 @dataclass(frozen=True)
@@ -30,20 +28,14 @@ class OwnData:
     What is empty is as the `Row` of the kind has it.
     """
 
-    files: Mapping[str, Path]
-    """Split name -> file; the ending says the format. One may be missing until it is asked for."""
-    text_columns: tuple[str, ...] = ()
-    """What the model is given; see `Row.columns`."""
-    label_column: str = ""
-    """Empty in the end where there are no labels."""
-    metric: str = ""
-    """Key of `Row.metrics`."""
-    labels: tuple[str, ...] | None = None
-    """Label names in the order of the task; for None, all that any of the files holds, sorted."""
+    files: Mapping[str, Path]  # split -> file, whose ending says the format; one may be missing until it is asked for
+    text_columns: tuple[str, ...] = ()  # what the model is given; see `Row.columns`
+    label_column: str = ""  # empty in the end where there are no labels
+    metric: str = ""  # key of `Row.metrics`
+    labels: tuple[str, ...] | None = None  # in the order of the task; None: all that any of the files holds, sorted
     name: str = ""
     kind: str = "labelled"
-    skip_invalid: bool = False
-    """Whether rows that are at fault are left out and counted, instead of refused."""
+    skip_invalid: bool = False  # whether rows that are at fault are left out and counted, instead of refused
 
     def __post_init__(self) -> None:
         row = rows_for(self.kind)[0]

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from prune_heads import mini
 from prune_heads.errors import DataError, first_line
 from prune_heads.hub import revision_of
-from prune_heads.objectives.formats import text_at
-from prune_heads.objectives.rows import Table
+from prune_heads.objectives.rows import Table, text_at
 from prune_heads.tasks.spec import TASKS, TaskSpec
 
 if TYPE_CHECKING:
@@ -23,11 +22,9 @@ if TYPE_CHECKING:
 REPOSITORY = "nyu-mll/glue"
 WMT = "wmt/wmt14"
 
-CONFIGURATIONS = {"wmt14-en-fr": "fr-en"}
-"""Task -> what the hub calls its pair of languages, in which it is read in both directions."""
+CONFIGURATIONS = {"wmt14-en-fr": "fr-en"}  # task -> what the hub calls its languages, read in both directions
 
-N_TRAIN = 5000
-"""Training pairs that are read where no number is asked for; of English and French there are 40 million."""
+N_TRAIN = 5000  # training pairs that are read where no number is asked for; of English and French there are 40 million
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,11 @@ class GlueFiles:
     """How the official files of one task look."""
 
     folder: str
-    text_columns: tuple[str, ...]
-    """By header name; they differ from the hub's names."""
+    text_columns: tuple[str, ...]  # by header name; they differ from the hub's names
     label_column: str
-    header: tuple[str, ...] | None = None
-    """The columns of a file that has no header line; None where the file names them itself."""
-    broken_lines: int = 0
-    """Up to this many lines with too few fields are skipped, as in the hub's copy."""
-    empty_texts: bool = False
-    """Whether the official data have empty texts."""
+    header: tuple[str, ...] | None = None  # the columns of a file without a header line; None where the file names them
+    broken_lines: int = 0  # up to this many lines with too few fields are skipped, as in the hub's copy
+    empty_texts: bool = False  # whether the official data have empty texts
 
 
 GLUE: Mapping[str, GlueFiles] = MappingProxyType(

@@ -24,8 +24,7 @@ _OWN = [
 TASKS: Mapping[str, TaskSpec] = MappingProxyType({spec.name: spec for spec in (*_BUILT_IN, *_OWN)})
 """Name -> task, for the tasks that `--task` names; those that are `is_own` need files."""
 
-MINI = tuple(name for name in TASKS if name.startswith("mini-"))
-"""Names of the built-in tasks, whose data `prune_heads.mini` holds."""
+MINI = tuple(name for name in TASKS if name.startswith("mini-"))  # built-in tasks, whose data `mini` holds
 
 _BY_LETTERS = {re.sub(r"\W", "", name): name for name in TASKS}
 

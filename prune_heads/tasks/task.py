@@ -19,8 +19,7 @@ from prune_heads.tasks.spec import TASKS, TaskSpec, nearest, task_name
 if TYPE_CHECKING:
     import datasets
 
-NAME = "own"
-"""Of a task of rows in memory, and of a split that has no name."""
+NAME = "own"  # of a task of rows in memory, and of a split that has no name
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,8 @@ class Task:
     """A task and where its data come from."""
 
     spec: TaskSpec
-    read: Callable[[str, int | None], Table]
-    """Split name and how many rows are needed, None for all -> these rows or more."""
-    splits: tuple[str, ...]
-    """The splits there are."""
+    read: Callable[[str, int | None], Table]  # split and how many rows are needed, None for all -> these or more
+    splits: tuple[str, ...]  # the splits there are
 
     def load(self, split: str, max_examples: int | None = None, *, seed: int | None = None) -> Split:
         """Load one split.

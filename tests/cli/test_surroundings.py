@@ -110,7 +110,7 @@ def test_entries_of_the_store_that_are_a_folder_or_a_loop(invoke, refused, on_ss
     assert invoke("evaluate", *on_sst2, "--json").stdout == first
     entry.unlink()
     entry.mkdir()
-    assert "must be a file, no folder" in refused("evaluate", *on_sst2)
+    assert "must be a file, not a folder" in refused("evaluate", *on_sst2)
     for command in ("list", "verify", "clear"):
         assert invoke("store", command).exit_code == 0
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_heads.errors import LabelError
-from prune_heads.objectives.labels import match_labels
+from prune_heads.objectives.texts import match_labels
 from prune_heads.tasks.spec import TASKS, TaskSpec
 
 MNLI, SST2, STSB = TASKS["mnli"], TASKS["sst2"], TASKS["stsb"]
