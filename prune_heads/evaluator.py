@@ -133,9 +133,8 @@ class Evaluator:
         else:
             batches = replace(batches, objective=subject.objective)
             subject = replace(subject, batch_size=batches.batch_size)
-        self._predictions = Predictions(
-            subject, chosen, PredictionStore(store, on_damage=reporter.note), reporter, batches
-        )
+        kept = PredictionStore(store, on_damage=reporter.note)
+        self._predictions = Predictions(subject, chosen, kept, reporter, batches)
 
     def on(self, data: Any = None, *, split: str | None = None, max_examples: int | None = None) -> "Evaluator":
         """The same model on other examples: another split of the task, or other data.
@@ -233,10 +232,8 @@ class Evaluator:
         return Comparison(**studies.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
-        n_heads = self._predictions.subject.n_heads
-        found = (
-            read_heads(heads, n_heads) if isinstance(heads, str) else as_mask({} if heads is None else heads, n_heads)
-        )
+        n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads
+        found = read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads, n_heads)
         return found | self._predictions.gone
 
 

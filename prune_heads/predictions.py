@@ -139,10 +139,6 @@ class Predictions:
         """What is predicted, as the metrics take it; see `Objective.predictions`."""
         return self.objective.predictions(kept)
 
-    def value(self, mask: HeadMask) -> float:
-        """The headline metric under a mask."""
-        return self.metric_of(self.of(mask))
-
     def metric_of(self, kept: Kept) -> float:
         """The headline metric of what is kept of the split."""
         return self.measure(self.answers(kept), self.references)

@@ -43,9 +43,7 @@ def criterion_listing() -> tuple[dict[str, Any], RenderableType]:
     tables: dict[str, Any] = {"criterion": CRITERIA, "estimator": ESTIMATORS, "normalize": NORMALIZERS}
     for title, (option, rows) in zip(("criteria", "estimators", "normalizations"), tables.items(), strict=True):
         report[title] = [{"name": name, "summary": row.summary} for name, row in rows.items()]
-        shown.append(
-            Table.of("", ({f"--{option}": row["name"], "what it is": row["summary"]} for row in report[title]))
-        )
+        shown.append(Table.of("", ({f"--{option}": name, "what it is": row.summary} for name, row in rows.items())))
     return report, Group(*shown)
 
 

@@ -10,11 +10,9 @@ from rich.console import Group, RenderableType
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import data_name, heads_table, share
+from prune_heads.reporting.words import Record, data_name, heads_table, share, subject_of
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line
-
-Record = Mapping[str, Any]
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
@@ -84,7 +82,7 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
         | {"95% interval": (row["low"], row["high"])}
         for row in record["rows"]
     )
-    title = f"{record['model']['name']} on {record['task']}: {share(record)}"
+    title = f"{subject_of(record)}: {share(record)}"
     curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
     return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, heads))
@@ -104,10 +102,8 @@ def pruned_table(record: Record) -> RenderableType:
 def evaluation_table(report: Record) -> Table:
     """Metrics of one split under a mask, with their intervals."""
     pruned = f"pruned: {' '.join(report['heads_pruned'])}" if report["heads_pruned"] else "no head pruned"
-    rows = (
-        {"metric": name, "value": value, "95% interval": tuple(report["intervals"][name])}
-        for name, value in report["metrics"].items()
-    )
+    ends = report["intervals"]
+    rows = ({"metric": name, "value": value, "95% interval": ends[name]} for name, value in report["metrics"].items())
     title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
     return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 
@@ -128,9 +124,8 @@ def finetuning_table(record: Record) -> Table:
     )
     on = ", ".join(f"{data['n_examples']} of {data['split']}" for data in measured)
     title = f"{record['model']['name']} fine-tuned on {record['task']}: {trained['n_examples']} examples of "
-    return Table.of(
-        f"{title}{trained['split']}, measured on {on}", rows, dict.fromkeys(["loss", *names.values()], ".4f")
-    )
+    title += f"{trained['split']}, measured on {on}"
+    return Table.of(title, rows, dict.fromkeys(["loss", *names.values()], ".4f"))
 
 
 def export_table(record: Record) -> RenderableType:
@@ -188,5 +183,5 @@ def bench_page(record: Record, *, whole: bool = False) -> Page:
         parts.append(f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}")
         parts += [f"Note: {note}" for note in record["notes"]]
     on = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}" if made["device"] == "cpu" else made["device"]
-    title = f"{record['model']['name']} on {record['task']}: {share(record)}; {options['dtype']}, {on}"
+    title = f"{subject_of(record)}: {share(record)}; {options['dtype']}, {on}"
     return Page(title, tuple(parts))

@@ -10,12 +10,11 @@ from prune_heads.reporting.curves import Line, lines, pruned
 from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
-from prune_heads.reporting.words import metric_name, whose
+from prune_heads.reporting.words import Record, metric_name, whose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Record = Mapping[str, Any]
 Range = tuple[Sequence[float], Sequence[float]]  # lower and upper ends at each point
 
 _MARKERS = "os^Dv"
@@ -158,12 +157,9 @@ def _drawn(
         for axes, panel in zip(every, shown, strict=True):
             for curve in panel.curves:
                 i, colour = curve.number, f"C{curve.number}" if curve.colour is None else curve.colour
-                looks: dict[str, Any] = {
-                    "marker": _MARKERS[i % len(_MARKERS)],
-                    "markersize": max(3.0, 6.0 - 0.6 * i),
-                    "color": colour,
-                }
-                axes.plot(curve.x, curve.y, label=curve.name, linestyle=_DASHES[i % len(_DASHES)], **looks)
+                looks: dict[str, Any] = {"linestyle": _DASHES[i % len(_DASHES)], "marker": _MARKERS[i % len(_MARKERS)]}
+                looks |= {"markersize": max(3.0, 6.0 - 0.6 * i), "color": colour}
+                axes.plot(curve.x, curve.y, label=curve.name, **looks)
                 if curve.band is not None:
                     axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
                 if curve.bars is not None:

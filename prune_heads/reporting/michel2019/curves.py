@@ -11,40 +11,20 @@ import numpy as np
 
 from prune_heads.paper import published, sheet
 from prune_heads.reporting.curves import Line, lines
-from prune_heads.reporting.figures.curves import (
-    criteria_figure,
-    epochs_figure,
-    estimator_curves,
-    kinds_figure,
-    subjects_figure,
-)
-from prune_heads.reporting.figures.heads import agreement_figure
-from prune_heads.reporting.michel2019.shown import (
-    Record,
-    Records,
-    Row,
-    Shown,
-    is_translation,
-    panels,
-    said,
-    subject_of,
-    table_of,
-)
-from prune_heads.reporting.words import metric_name, share
+from prune_heads.reporting.figures import curves, heads
+from prune_heads.reporting.michel2019.shown import Records, Shown, is_translation, panels, said, table_of
+from prune_heads.reporting.words import Record, Row, metric_name, share, subject_of
 from prune_heads.statistics import correlate
 from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
 
-NOTICEABLE = 0.01
-"""A loss of this much of the metric counts as noticeable; the paper does not say what it means by the word."""
+NOTICEABLE = 0.01  # a loss of this much of the metric; the paper does not say what it means by the word
 
 _UP_TO = "up to, %"
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
 _SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
-_NEAR_PERCENT = 1.5
-"""Within which a point of the replication, which has 144 heads in steps of 5%, stands for one of ours."""
-_REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
-"""End of a curve of the replication -> its order, in our words."""
+_NEAR_PERCENT = 1.5  # of a point of the replication (144 heads in steps of 5%) that stands for one of ours
+_REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}  # curve of it -> its order here
 _OVERLAP = "overlap at 50%"
 _BY_PERCENT = "area_difference_by_percent"
 """Of a line from a record of format 1: the difference over the percent asked for, whose interval is all there is."""
@@ -59,26 +39,25 @@ def figure3(records: Records) -> Shown:
     drawn = [line for record in every for line in _first(record)]
     percents = sorted({percent for line in drawn for percent in line.values})
 
-    def row(subject: str, order: str, reached: float | None, values: Mapping[float, float] = {}) -> Row:
-        shown = {f"{percent:g}%": values.get(percent) for percent in percents}
-        return {"subject": subject, "order": order, _UP_TO: reached, **shown}
-
-    rows = [
-        row(f"{subject_of(line.record)}, {metric_name(line.record)}", line.label, prunable_percent(line), line.values)
+    rows: list[Row] = [
+        {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
+        | {_UP_TO: prunable_percent(line), **{f"{percent:g}%": line.values.get(percent) for percent in percents}}
         for line in drawn
     ]
     reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
-    if any(map(is_translation, every)):
-        rows.append(row("published: a large Transformer on WMT14 En-Fr", "gradient", reached["wmt"]))
-    if not all(map(is_translation, every)):
-        rows.append(row("published: bert-base-uncased on mnli", "gradient", reached["bert"]))
+    models = {"wmt": "a large Transformer on WMT14 En-Fr", "bert": "bert-base-uncased on mnli"}
+    there = {"wmt": any(map(is_translation, every)), "bert": not all(map(is_translation, every))}
+    for key, model in models.items():
+        if there[key]:
+            rows.append({"subject": f"published: {model}", "order": "gradient", _UP_TO: reached[key]})
     for task in dict.fromkeys(record["task"] for record in every):
         for end, order in _REPLICATED.items():
             if near := _replicated(f"{task}_{end}", percents):
-                rows.append(row(f"replication: bert-base-uncased on {task}", order, None, near))
+                subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
+                rows.append(subject | {f"{percent:g}%": value for percent, value in near.items()})
     notes, forms = said("figure3", loss=100 * NOTICEABLE), {f"{percent:g}%": ".4f" for percent in percents}
     table = table_of("figure3", every, rows, notes, {_UP_TO: ".0f", **forms})
-    figures = {end: criteria_figure(record) for end, record in panels(every)}
+    figures = {end: curves.criteria_figure(record) for end, record in panels(every)}
     if len(every) == 1:
         return Shown(table, figures)
     orders, areas = dict.fromkeys(line.label for line in drawn), []
@@ -105,7 +84,7 @@ def figure4(records: Records) -> Shown:
     words = {"n": first["data"][0]["n_examples"], "n_scored": first["scored_on"]["gradient"]["n_examples"]}
     words |= {"metric": metric_name(first), "split": line.split, "scored_on": line.about["scored_on"]}
     table = table_of("figure4", [first], rows, said("figure4", **words), dict.fromkeys(columns, ".4f"))
-    return Shown(table, {"": kinds_figure({_KINDS[letter]: line for letter, line in kinds.items()})})
+    return Shown(table, {"": curves.kinds_figure({_KINDS[letter]: line for letter, line in kinds.items()})})
 
 
 def figure5(records: Records) -> Shown:
@@ -132,7 +111,7 @@ def figure5(records: Records) -> Shown:
     notes = said("figure5", metric=metric_name(every[0]), loss=100 * NOTICEABLE, published=bleu)
     tasks = " and ".join(dict.fromkeys(record["task"] for record in every))
     table = table_of("figure5", every[:1], rows, notes, {f"{share}%": ".4f" for share in _SHARES}, tasks=tasks)
-    return Shown(table, {"": epochs_figure(trainings)})
+    return Shown(table, {"": curves.epochs_figure(trainings)})
 
 
 def figure6(records: Records) -> Shown:
@@ -155,7 +134,7 @@ def figure6(records: Records) -> Shown:
             rows.append(row | ({"its range, %": ranges[1]} if several else {}))
     also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, records["curve"])) else ""
     table = table_of("figure6", records["curve"], rows, said("figure6", loss=100 * NOTICEABLE, also=also))
-    return Shown(table, {"": subjects_figure(by_task)})
+    return Shown(table, {"": curves.subjects_figure(by_task)})
 
 
 def prunable_percent(line: Line) -> float:
@@ -223,7 +202,7 @@ def estimators(records: Records) -> Shown:
                     f"{_OVERLAP}, mean": means_of[_OVERLAP],
                 }
             )
-    figures = {"": agreement_figure(every), "-curves": estimator_curves(every)}
+    figures = {"": heads.agreement_figure(every), "-curves": curves.estimator_curves(every)}
     if len(every) == 1:
         return Shown(table_of("estimators", every, rows, notes), figures)
     table = table_of("estimators", every, [*rows, *means], notes)
