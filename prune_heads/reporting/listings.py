@@ -87,7 +87,7 @@ def info_table(report: Mapping[str, Any]) -> RenderableType:
         layers = f"{first} to {others[-1]}" if others else str(first)
         name = f"{stack}{' to encoder' if kind == 'cross' else ''} {layers}"
         rows.append({"layers": name, "heads": n_heads, "left": left})
-    parts = [Table.of(title, rows), line(""), _counts("parameters", report["parameters"])]
+    parts: list[RenderableType] = [Table.of(title, rows), line(""), _counts("parameters", report["parameters"])]
     if report["multiply_adds"]["before"] is not None:
         what = "multiply-adds, at least" if report["lower_bound"] else "multiply-adds"
         these: list[str | tuple[str, str]] = [(f"{report['speedup']:.2f}x", "bold"), " without these heads, "]

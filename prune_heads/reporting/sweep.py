@@ -146,13 +146,10 @@ def results_page(name: str, rows: Rows) -> Page:
         parts.append(f"{seeds[0].upper()}{seeds[1:]}.")
     for panel in panels(rows):
         percents = sorted({at for points in panel.lines.values() for at in points})
-        cells = (
-            {"heads pruned": at} | {name or panel.metric: points.get(at) for name, points in panel.lines.items()}
-            for at in percents
-        )
-        forms = dict.fromkeys((name or panel.metric for name in panel.lines), Form(_mean_and_range))
-        title = f"{panel.title}: {panel.metric}, {panel.n_examples} examples"
-        parts.append(Table.of(title, cells, {"heads pruned": "{:.0f}%"} | forms))
+        lines = {name or panel.metric: points for name, points in panel.lines.items()}
+        cells = ({"heads pruned": at, **{name: of.get(at) for name, of in lines.items()}} for at in percents)
+        forms: dict[str, Form | str] = {"heads pruned": "{:.0f}%", **dict.fromkeys(lines, Form(_mean_and_range))}
+        parts.append(Table.of(f"{panel.title}: {panel.metric}, {panel.n_examples} examples", cells, forms))
     return Page(name, tuple(parts))
 
 

@@ -46,9 +46,9 @@ def figure3(records: Records) -> Shown:
     ]
     reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
     models = {"wmt": "a large Transformer on WMT14 En-Fr", "bert": "bert-base-uncased on mnli"}
-    there = {"wmt": any(map(is_translation, every)), "bert": not all(map(is_translation, every))}
+    is_there = {"wmt": any(map(is_translation, every)), "bert": not all(map(is_translation, every))}
     for key, model in models.items():
-        if there[key]:
+        if is_there[key]:
             rows.append({"subject": f"published: {model}", "order": "gradient", _UP_TO: reached[key]})
     for task in dict.fromkeys(record["task"] for record in every):
         for end, order in _REPLICATED.items():
