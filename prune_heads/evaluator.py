@@ -238,15 +238,11 @@ class Evaluator:
 
 
 def _is_rows(data: Any, label: str) -> bool:
-    """Whether examples, and no batches: they hold tensors, with several labels.
-
-    A `datasets.Dataset` is told by its columns: importing it takes a second.
-    """
+    """Whether examples, and no batches, whose labels are many; a Dataset is told by its columns."""
     row = data[0] if isinstance(data, list | tuple) and data else None
-    if not isinstance(row, Mapping):
-        return hasattr(data, "column_names")
-    is_one = label in row and not getattr(row[label], "ndim", 0)
-    return is_one or not any(isinstance(value, Tensor) for value in row.values())
+    if not isinstance(row, Mapping) or (label in row and not getattr(row[label], "ndim", 0)):
+        return isinstance(row, Mapping) or hasattr(data, "column_names")
+    return not any(isinstance(value, Tensor) for value in row.values())
 
 
 def _task_of(

@@ -24,8 +24,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-_LONG = re.compile(r"[0-9][0-9_]{4000,}")
-"""More digits than Python turns into a number; its error does not say where they are."""
+_LONG = re.compile(r"[0-9][0-9_]{4000,}")  # more digits than Python turns into a number; it does not say where they are
 _KEY = re.compile(r"^\s*([^\s=#\[\]]+)\s*=", re.MULTILINE)
 _CONVERT = "convert it (iconv -t utf-8)"
 Error = type[Exception]
@@ -81,7 +80,7 @@ def json_of(text: str, is_not: str, error: Error = RunError) -> Any:
     return _parsed(json.loads, text, is_not, error)
 
 
-def toml_of(text: str, is_not: str, error: Error = RunError) -> dict[str, Any]:
+def toml_of(text: str, is_not: str, error: Error = RunError) -> Any:
     """The table of a TOML text, with any numbers; `is_not` begins the error message.
 
     Raises:
@@ -93,8 +92,7 @@ def toml_of(text: str, is_not: str, error: Error = RunError) -> dict[str, Any]:
     if long := _LONG.search(text):
         keys = _KEY.findall(text[: long.start()])
         raise error(f"{is_not}: {keys[-1] if keys else 'a value'} must be a number of at most 64 bits")
-    found: dict[str, Any] = _parsed(tomllib.loads, text, is_not, error)
-    return found
+    return _parsed(tomllib.loads, text, is_not, error)
 
 
 def value_of(text: str, is_not: str, error: Error = RunError) -> Any:
@@ -113,9 +111,7 @@ def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any
         Exception: Of the class `error`, if the file is missing or holds anything else; `what` says what it
             should have been.
     """
-    name = f"{what}: {source.name}"
-    text = text_of(read_bytes(source, what, error, _LARGEST_JSON), name, error)
-    value = _checked(json_of(text, f"{what} must be a JSON file; {source} is not", error), name, error)
+    value = _read(source, what, error, _LARGEST_JSON, json_of, f"{what} must be a JSON file; {source} is not")
     if not isinstance(value, dict):
         raise error(f"{what} must hold a JSON object; {source} holds a {type(value).__name__}")
     return value
@@ -127,12 +123,15 @@ def read_toml(source: Path, what: str, error: Error = RunError) -> dict[str, Any
     Raises:
         Exception: Of the class `error`, if the file is missing or holds anything else.
     """
-    name = f"{what}: {source.name}"
-    text = text_of(read_bytes(source, what, error, _LARGEST_TOML), name, error)
-    table: dict[str, Any] = _checked(
-        toml_of(text, f"{what} must be a TOML file; {source.name} is not", error), name, error
-    )
+    is_not = f"{what} must be a TOML file; {source.name} is not"
+    table: dict[str, Any] = _read(source, what, error, _LARGEST_TOML, toml_of, is_not)
     return table
+
+
+def _read(source: Path, what: str, error: Error, most: int, parse: Callable[..., Any], is_not: str) -> Any:
+    name = f"{what}: {source.name}"
+    text = text_of(read_bytes(source, what, error, most), name, error)
+    return _checked(parse(text, is_not, error), name, error)
 
 
 def _parsed(parse: Callable[[str], Any], text: str, is_not: str, error: Error) -> Any:

@@ -23,7 +23,7 @@ from prune_heads.reporting.figures import save
 from prune_heads.reporting.figures.curves import sweep_figure
 from prune_heads.reporting.figures.heads import heat_map
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
-from prune_heads.reporting.sweep import results_page
+from prune_heads.reporting.sweep_results import results_page
 from prune_heads.visible import csv_of
 
 ROOT = Path(__file__).resolve().parents[1]

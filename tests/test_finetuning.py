@@ -11,11 +11,11 @@ from loading import load_classifier, load_to_finetune
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
 from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskError
-from prune_heads.execution.claims import NAME, Claims, Owner, held
+from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Silent
-from prune_heads.reporting.folders import finetuning_files
+from prune_heads.reporting.folders import OF_RECORD
 from prune_heads.studies.finetuning import finetune, finetune_into
 from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.studies.training import _Order, _Watch, last_whole
@@ -176,7 +176,7 @@ class _KilledAfter(Silent):
 
 def tuned(output, reporter=None, recipe=QUICK, **more):
     recipe, folder = replace(recipe, save_minutes=0.0), NewFolder(output, **more)
-    return finetune_into(SETUP, recipe, reporter or Silent(), folder, finetuning_files)
+    return finetune_into(SETUP, recipe, reporter or Silent(), folder, OF_RECORD["finetune"])
 
 
 def killed(output, examples):
@@ -290,7 +290,7 @@ def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
     with held(output, Silent()), pytest.raises(RunError, match="another process works on"):
         tuned(output, recipe=KEEPING, overwrite=True)
     assert list(tmp_path.iterdir()) == []
-    dead = Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone"))
+    dead = Claims(tmp_path / ".out.held", owner=Owner(machine(), 2**22 + 1, "gone"))
     assert dead.take(NAME)
     shutil.copytree(whole[1], output)
     record = tuned(output, recipe=KEEPING, overwrite=True)
@@ -313,7 +313,9 @@ def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_pat
 
 def test_the_record_names_no_place(tmp_path, sentiment):
     setup = replace(SETUP, model=str(sentiment), max_examples=64)
-    record = finetune_into(setup, replace(QUICK, epochs=1), Silent(), NewFolder(tmp_path / "out"), finetuning_files)
+    record = finetune_into(
+        setup, replace(QUICK, epochs=1), Silent(), NewFolder(tmp_path / "out"), OF_RECORD["finetune"]
+    )
     assert record["model"]["name"] == "sentiment"
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
     assert record["finetuned"] != record["model"]["fingerprint"]

@@ -9,8 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "prune_heads"
 READERS = {
     "reading.py": "the reader itself",
     "store/objects.py": "bytes of the store, whose damage arrays.py sees by their checksum",
-    "migration/__init__.py": "looks for names in bytes before it reads",
-    "migration/uses.py": "shipped with the package",
+    "migration/__init__.py": "looks for names in bytes before it reads; the cures are shipped with the package",
     "execution/claims.py": "claims, which processes of ours write, and what the system says of processes",
     "studies/training.py": "saves of a training that was killed, by their checksums",
     "checkpoints/fit.py": "tensors, as weights alone",
@@ -28,7 +27,7 @@ READERS = {
 """Module -> why it may open, read or parse without the reader."""
 PRINTERS = {
     "tables/terminal.py": "the printer itself, its lines and tables",
-    "reporting/progress.py": "its live display, of lines that the printer made",
+    "reporting/sweep.py": "its live display, of lines that the printer made",
     "cli/output.py": "prints what the printer made",
     "cli/app.py": "help and version",
     "cli/signals.py": "a note without names, within a signal handler",

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel, GPT2LMHea
 import prune_heads
 from prune_heads.anatomy import AttentionBlock
 from prune_heads.cli.app import app
-from prune_heads.migration.uses import FUNCTIONS, MASKS, STILL_THERE, cures
+from prune_heads.migration import FUNCTIONS, MASKS, STILL_THERE, cures
 
 BERT = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 BERT |= {"intermediate_size": 16, "max_position_embeddings": 32}

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from prune_heads.errors import DataError
-from prune_heads.migration import examine, parse
-from prune_heads.migration.uses import MASKS, Module, cures
+from prune_heads.migration import MASKS, Module, cures, examine, parse
 
 MASKED = "model(head_mask=1)"
 

@@ -21,20 +21,19 @@ from prune_heads.checkpoints.head import CAUSAL, Head
 from prune_heads.errors import CheckpointError, some
 from prune_heads.files import read_json
 
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_COMPUTED = {"F64", "F32", "F16", "BF16", *map(str, _FLOATS)}
-"""Types of plain numbers, as safetensors and PyTorch write them."""
+# Types of plain numbers, as safetensors and PyTorch write them.
+_COMPUTED = {"F64", "F32", "F16", "BF16", *(f"torch.{name}" for name in ("float64", "float32", "float16", "bfloat16"))}
+_Stored = dict[str, tuple[str, Callable[[], Tensor]]]  # name of a tensor in a file -> its type, and what reads it
 _PROBLEMS = (None, "single_label_classification", "multi_label_classification", "regression")
+# Where weights may lie; transformers reads the first that is there.
 _FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""Where weights may lie; transformers reads the first that is there."""
 
 
 def read_config(source: Path | str, name: str, where: Mapping[str, Any]) -> tuple[PreTrainedConfig, dict[str, Any]]:
     """The configuration, as transformers takes it and as config.json has it, without contradictions."""
     raw, _ = PreTrainedConfig.get_config_dict(source, **where)
     for entry, must in _faults(raw):
-        came = repr(raw.get(entry))
-        came = came if len(came) <= 80 else f"{came[:77]}..."
+        came = repr(raw.get(entry))[:80]
         raise CheckpointError(f"{entry} in config.json of {name} must {must}; got {came}. Correct it")
     return AutoConfig.from_pretrained(source, **where), raw
 
@@ -69,10 +68,8 @@ def check_class(config: PreTrainedConfig, raw: Mapping[str, Any], name: str, hea
     remote = str((raw.get("auto_map") or {}).get(head.auto, "")).split(".")[-1]
     for named in config.architectures or ():
         if head.suffix not in named and named not in (remote, *modeling_auto.MODEL_MAPPING_NAMES.values()):
-            raise CheckpointError(
-                f"a checkpoint must have a trained {head.name}; {name} is of another class ({named}). Fine-tune it on "
-                f"the task first, name one that is, or name its class ...For{head.suffix} in its config.json"
-            )
+            must = f"a checkpoint must have a trained {head.name}; {name} is of another class ({named})"
+            raise CheckpointError(f"{must}. {head.cure}, or name its class ...For{head.suffix} in its config.json")
 
 
 def check_weights(
@@ -110,15 +107,11 @@ def check_weights(
     _check_stored(model, stored, name)
     for one, other in model.get_expanded_tied_weights_keys(all_submodels=True).items():
         if not torch.equal(model.get_parameter_or_buffer(one), model.get_parameter_or_buffer(other)):
-            raise CheckpointError(
-                f"weights that config.json ties must be the same; {name} holds {one} and {other}, which differ. Set "
-                "tie_word_embeddings to false in its config.json if it was trained so"
-            )
+            must = f"weights that config.json ties must be the same; {name} holds {one} and {other}, which differ"
+            raise CheckpointError(f"{must}. Set tie_word_embeddings to false in its config.json if it was trained so")
     if broken := [key for key, weights in model.named_parameters() if not weights.isfinite().all()]:
-        raise CheckpointError(
-            f"the weights of a checkpoint must be finite; {name} has NaN or infinity in {some(broken)}. "
-            "Try --dtype float32, or save the checkpoint anew"
-        )
+        must = f"the weights of a checkpoint must be finite; {name} has NaN or infinity in {some(broken)}"
+        raise CheckpointError(f"{must}. Try --dtype float32, or save the checkpoint anew")
 
 
 def _is_unused(key: str, own: Collection[str], head: Head) -> bool:
@@ -135,10 +128,8 @@ def _check_stored(model: PreTrainedModel, stored: Mapping[str, str], name: str) 
         if is_own or key.endswith((".weight", ".gamma", ".beta")):
             codes.append(f"{key} ({stored[key]})")
     if codes:
-        raise CheckpointError(
-            f"the weights of a checkpoint must be stored as float32, float64, float16 or bfloat16; {name} has "
-            f"{some(codes)}: codes of a quantised model. Name the checkpoint as it was before"
-        )
+        must = f"weights must be stored as floating-point numbers; {name} has {some(codes)}: codes of a quantised model"
+        raise CheckpointError(f"{must}. Name the checkpoint as it was before")
 
     def plain(key: str) -> str:
         """Without what transformers adds or renames: the model's prefix, and two old names of norms."""
@@ -147,12 +138,8 @@ def _check_stored(model: PreTrainedModel, stored: Mapping[str, str], name: str) 
 
     counts = Counter(map(plain, stored))
     if twice := sorted(key for key in stored if counts[plain(key)] > 1):
-        places = f"{some(twice)} for the same places of the model"
-        raise CheckpointError(f"each weight must be stored once; {name} has {places}. Save the checkpoint anew")
-
-
-_Stored = dict[str, tuple[str, Callable[[], Tensor]]]
-"""Name of a tensor in a file -> its type, and what reads it."""
+        must = f"each weight must be stored once; {name} has {some(twice)} for the same places of the model"
+        raise CheckpointError(f"{must}. Save the checkpoint anew")
 
 
 def check_weight_files(folder: Path | None, name: str) -> dict[str, str]:
@@ -164,10 +151,8 @@ def check_weight_files(folder: Path | None, name: str) -> dict[str, str]:
     if folder is None:
         return {}
     if (folder / "adapter_config.json").exists():
-        raise CheckpointError(
-            f"a checkpoint must hold its weights whole; {name} has an adapter (adapter_config.json), which would be "
-            "left out. Merge it into the model (merge_and_unload of PEFT) and save the result"
-        )
+        must = f"a checkpoint must hold its weights whole; {name} has an adapter (adapter_config.json)"
+        raise CheckpointError(f"{must}. Merge it into the model (merge_and_unload of PEFT) and save the result")
     there = [file for file in _FILES if (folder / file).exists()]
     used = _tensors(folder, there[0], name) if there else {}
     for each in there[1:]:
@@ -176,10 +161,9 @@ def check_weight_files(folder: Path | None, name: str) -> dict[str, str]:
         shared = used.keys() & other.keys()
         differing = [key for key in shared if not _is_same(used[key][1](), other[key][1]())]
         if differing or (other and not shared):
-            raise CheckpointError(
-                f"the weights of a checkpoint must be stored once, or twice alike; {name} has other ones in {there[0]} "
-                f"than in {each}: {some(sorted(differing or other))}. Delete the file that is not the model's"
-            )
+            must = f"weights must be stored once, or twice alike; {name} has other ones in {there[0]} than in {each}"
+            cure = "Delete the file that is not the model's"
+            raise CheckpointError(f"{must}: {some(sorted(differing or other))}. {cure}")
     return {key: dtype for key, (dtype, _) in used.items()}
 
 
@@ -201,10 +185,9 @@ def _tensors(folder: Path, name: str, shown: str, *, whole: bool = True) -> _Sto
     counts = Counter(key for tensors in held.values() for key in tensors)
     twice = [f"{key} ({', '.join(f for f in held if key in held[f])})" for key, n in counts.items() if n > 1]
     if whole and (lacking or twice):
-        raise CheckpointError(
-            f"each weight must be stored once, in the file that {name} names; {shown} has "
-            f"{f'{some(twice)} twice' if twice else f'no {some(lacking)}'}. Save the checkpoint anew"
-        )
+        has = f"{some(twice)} twice" if twice else f"no {some(lacking)}"
+        must = f"each weight must be stored once, in the file that {name} names"
+        raise CheckpointError(f"{must}; {shown} has {has}. Save the checkpoint anew")
     return {key: tensor for tensors in held.values() for key, tensor in tensors.items()}
 
 

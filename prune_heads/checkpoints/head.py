@@ -47,10 +47,9 @@ def _check_start(model: Any) -> None:
     except (TypeError, ValueError):
         named = False
     if not named:
-        raise CheckpointError(
-            "an encoder-decoder must name the token that targets begin with, one of its vocabulary; "
-            f"decoder_start_token_id is {getattr(model.config, 'decoder_start_token_id', None)}. Set it in config.json"
-        )
+        must = "an encoder-decoder must name the token that targets begin with, one of its vocabulary"
+        came = getattr(model.config, "decoder_start_token_id", None)
+        raise CheckpointError(f"{must}; decoder_start_token_id is {came}. Set it in config.json")
 
 
 @torch.no_grad()
@@ -61,10 +60,9 @@ def _check_causal(model: PreTrainedModel) -> None:
     apart = float((logits[0] - logits[1]).abs().max())
     tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
     if apart > tolerance * max(1.0, float(logits.abs().max())):
-        raise CheckpointError(
-            f"a causal language model must not see the tokens that it predicts; this {type(model).__name__} does: its "
-            f"logits change by {apart:.2g} with a later token. Set is_decoder in config.json if it was trained so"
-        )
+        must = f"a causal language model must not see the tokens that it predicts; this {type(model).__name__} does"
+        said = f"its logits change by {apart:.2g} with a later token"
+        raise CheckpointError(f"{must}: {said}. Set is_decoder in config.json if it was trained so")
 
 
 UNUSED = (
@@ -78,8 +76,8 @@ UNUSED = (
 )
 """Patterns of weights that a checkpoint may hold besides those of the model, which no head needs."""
 
+# Heads of pre-training, whose place the classification head takes; the last is DistilBERT's.
 _PRETRAINING = (
-    # Heads of pre-training, whose place the classification head takes; the last is DistilBERT's.
     r"^(cls|lm_head|lm_predictions|predictions|generator_predictions|generator_lm_head|lm_loss|pred_layer)\.",
     r"^vocab_(transform|layer_norm|projector)\.",
 )
@@ -89,20 +87,14 @@ _PRETRAINING = (
 class Head:
     """One kind of head: how a checkpoint that has it is loaded, and what it must have. An objective names its own."""
 
-    auto: str
-    """Class of transformers that builds the model, such as `AutoModelForTokenClassification`."""
-    name: str = "classification head"
-    """In messages."""
-    reads: Literal["text", "image"] = "text"
-    """What the model is given: decides between tokenizer and image processor."""
-    token: str | None = "pad"
-    """Special token that the tokenizer must have: `pad`, `mask` or none."""
+    auto: str  # class of transformers that builds the model, such as `AutoModelForTokenClassification`
+    name: str = "classification head"  # in messages
+    reads: Literal["text", "image"] = "text"  # what the model is given: decides between tokenizer and image processor
+    token: str | None = "pad"  # special token that the tokenizer must have: `pad`, `mask` or none
     unused: tuple[str, ...] = (*UNUSED, *_PRETRAINING)
     """Patterns of weights that a checkpoint may hold beside those of the model."""
-    cure: str = "Fine-tune it on the task first, or name one that is"
-    """For a checkpoint whose head was not trained."""
-    prepare: Callable[[PreTrainedModel], Any] | None = None
-    """Called with the loaded model."""
+    cure: str = "Fine-tune it on the task first, or name one that is"  # for a checkpoint whose head was not trained
+    prepare: Callable[[PreTrainedModel], Any] | None = None  # called with the loaded model
 
     @property
     def suffix(self) -> str:
@@ -115,9 +107,8 @@ HeadOf = Callable[[PreTrainedConfig, str], Head]
 
 CLASSIFICATION = Head("AutoModelForSequenceClassification")
 
-_language_model = partial(
-    Head, name="language-modelling head", unused=UNUSED, cure="Name the checkpoint as it was pretrained"
-)
+_PRETRAINED = "Name the checkpoint as it was pretrained"
+_language_model = partial(Head, name="language-modelling head", unused=UNUSED, cure=_PRETRAINED)
 LANGUAGE_MODELS: Mapping[Objective, Head] = {
     "causal": _language_model("AutoModelForCausalLM", token=None, prepare=_check_causal),
     "masked": _language_model("AutoModelForMaskedLM", token="mask", prepare=lambda model: None),
@@ -128,11 +119,9 @@ LANGUAGE_MODELS: Mapping[Objective, Head] = {
 def classification_head(config: PreTrainedConfig, name: str) -> Head:
     """The head of a sequence classifier; a language model is refused."""
     if objective := objective_of(config):
-        raise CheckpointError(
-            f"a checkpoint must have a trained classification head; {name} is a language model "
-            f"({(config.architectures or [''])[0]}). Fine-tune it on the task first, or score it by its own loss on "
-            f"plain text with --task {'seq2seq' if objective == 'seq2seq' else 'lm'}"
-        )
+        must = f"a checkpoint must have a trained classification head; {name} is a language model"
+        cure = f"or score it by its own loss on plain text with --task {'seq2seq' if objective == 'seq2seq' else 'lm'}"
+        raise CheckpointError(f"{must} ({(config.architectures or [''])[0]}). Fine-tune it on the task first, {cure}")
     return CLASSIFICATION
 
 
@@ -141,17 +130,13 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
     objective = objective_of(config)
     named = ", ".join(config.architectures or ()) or "nothing"
     if objective is None:
-        raise CheckpointError(
-            "a language model must name a class with a language-modelling head in 'architectures' of its config.json, "
-            f"such as BertForMaskedLM, GPT2LMHeadModel or T5ForConditionalGeneration; that of {name} names {named}. "
-            "Name the checkpoint as it was pretrained"
-        )
+        must = "a language model must name a class with its head in 'architectures' of config.json"
+        such = "such as BertForMaskedLM, GPT2LMHeadModel or T5ForConditionalGeneration"
+        raise CheckpointError(f"{must}, {such}; that of {name} names {named}. {_PRETRAINED}")
     if pairs != (objective == "seq2seq"):
-        wanted, other = ("an encoder-decoder", "lm") if pairs else ("a causal or masked model", "seq2seq")
-        raise CheckpointError(
-            f"--task {'seq2seq' if pairs else 'lm'} must be given {wanted}; {name} is none ({named}). "
-            f"Take --task {other}"
-        )
+        wanted = "seq2seq must be given an encoder-decoder" if pairs else "lm must be given a causal or masked model"
+        other = "lm" if pairs else "seq2seq"
+        raise CheckpointError(f"--task {wanted}; {name} is none ({named}). Take --task {other}")
     return LANGUAGE_MODELS[objective]
 
 
@@ -162,10 +147,8 @@ def how_it_writes(model: nn.Module) -> str:
         UnsupportedModelError: If the model cannot write.
     """
     if not isinstance(model, GenerationMixin):
-        raise UnsupportedModelError(
-            f"a translation must be written by a model that has generate(); {type(model).__name__} has none. Take "
-            "--task seq2seq, which asks how likely it finds the target"
-        )
+        must = f"a translation must be written by a model that has generate(); {type(model).__name__} has none"
+        raise UnsupportedModelError(f"{must}. Take --task seq2seq, which asks how likely it finds the target")
     return str(model.generation_config.to_json_string(ignore_metadata=True))
 
 

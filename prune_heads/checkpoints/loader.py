@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
 from prune_heads.checkpoints.loading import find, folder_of, reading
-from prune_heads.checkpoints.pruned import heads_gone, read_model
+from prune_heads.checkpoints.pruned import Draw, heads_gone, read_model
 from prune_heads.checkpoints.tokenizer import TOKENIZER, TOKENIZER_FILES, check_tokenizer, lacking, random_texts, settle
 from prune_heads.errors import CheckpointError, first_line
 
@@ -29,18 +29,12 @@ from prune_heads.errors import CheckpointError, first_line
 class Checkpoint(NamedTuple):
     """A loaded checkpoint. Its identity is the `fingerprint` of its model; the name is for people."""
 
-    model: PreTrainedModel
-    """In evaluation mode."""
-    tokenizer: Any
-    """Its tokenizer; of a model of images its image processor."""
-    name: str
-    """Without the path that led to it: records must not depend on where a folder is."""
-    revision: str | None
-    """The hub's commit, if the files came from there."""
-    notes: tuple[str, ...] = ()
-    """What was decided because the checkpoint does not say it."""
-    drawn: tuple[str, ...] = ()
-    """Weights that the checkpoint lacks and that were drawn at random, for fine-tuning."""
+    model: PreTrainedModel  # in evaluation mode
+    tokenizer: Any  # its tokenizer; of a model of images its image processor
+    name: str  # without the path that led to it: records must not depend on where a folder is
+    revision: str | None  # the hub's commit, if the files came from there
+    notes: tuple[str, ...] = ()  # what was decided because the checkpoint does not say it
+    drawn: tuple[str, ...] = ()  # weights that the checkpoint lacks and that were drawn at random, for fine-tuning
 
     @property
     def objective(self) -> Objective | None:
@@ -125,8 +119,8 @@ def load_checkpoint(
             check_class(config, raw, shown, head)
         reader = _read_preprocessor(source, shown, head, where)
         if learned is not None and isinstance(source, Path) and heads_gone(source):
-            gone = f"{shown} has had heads removed"
-            raise CheckpointError(f"fine-tuning must start from a whole model; {gone}. Fine-tune first, then prune")
+            must = f"fine-tuning must start from a whole model; {shown} has had heads removed"
+            raise CheckpointError(f"{must}. Fine-tune first, then prune")
         model, drawn = read_model(source, shown, config, under, dtype, where, draw=draw)
     folder, notes = folder_of(source), settle(model, reader, raw, pads=head.token is not None)
     if head.reads == "text":
@@ -150,18 +144,15 @@ def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[st
         return kind.from_pretrained(source, **where)
     except Exception as error:
         if is_image and isinstance(error, ImportError):
-            raise CheckpointError(
-                f"the image processor of {name} must be one that the installed packages can run; transformers says: "
-                f"{first_line(error)}. Install the torchvision that is made for your torch"
-            ) from error
+            must = f"the image processor of {name} must be one that the installed packages can run"
+            cure = "Install the torchvision that is made for your torch"
+            raise CheckpointError(f"{must}; transformers says: {first_line(error)}. {cure}") from error
         if not isinstance(source, Path) or any((source / file).exists() for file in files):
             raise
         raise lacking(name, f"image processor, {files[0]}" if is_image else TOKENIZER) from error
 
 
-def _new_head(
-    config: Any, head: Head, learned: Learned
-) -> tuple[Head, Callable[[PreTrainedModel, dict[str, Any]], set[str]]]:
+def _new_head(config: Any, head: Head, learned: Learned) -> tuple[Head, Draw]:
     """What must be there under a head that is fine-tuned, and what draws it; the configuration is set to its labels."""
     labels, problem = learned[0], "regression" if learned[0] is None else learned[1]
     classes = config.architectures or ()

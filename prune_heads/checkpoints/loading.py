@@ -14,8 +14,7 @@ from transformers.utils import logging
 from prune_heads.errors import CheckpointError, PruneHeadsError, TaskError, first_line
 from prune_heads.hub import revision_of
 
-BUILT_IN = "mini"
-"""`--model mini`: the checkpoints that come with the package, one for each of the mini tasks."""
+BUILT_IN = "mini"  # `--model mini`: the checkpoints that come with the package, one for each of the mini tasks
 
 
 @contextmanager
@@ -48,18 +47,14 @@ def reading(source: Path | str, shown: str, *, trust_remote_code: bool = False) 
     except (CheckpointError, TaskError):
         raise
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"a pickled checkpoint must hold tensors only; {shown} holds more, and loading it could run any "
-            "code. Convert it to safetensors on a machine where you trust it"
-        ) from error
+        must = f"a pickled checkpoint must hold tensors only; {shown} holds more, and loading it could run any code"
+        raise CheckpointError(f"{must}. Convert it to safetensors on a machine where you trust it") from error
     except Exception as error:  # damaged files raise errors of any class
         cause = str(error) if isinstance(error, PruneHeadsError) else f"{type(error).__name__}: {first_line(error)}"
         said = f"the checkpoint {shown} cannot be loaded: {cause}"
         if offline is not None and not isinstance(error, PruneHeadsError):
-            said = (
-                f"the model must be a local folder, or be on the hub or in its cache; there is no folder {shown}, "
-                f"it is not in the cache, and the hub says {type(offline).__name__}: {first_line(offline)}"
-            )
+            must = f"the model must be a local folder, or be on the hub or in its cache; there is no folder {shown}"
+            said = f"{must}, it is not in the cache, and the hub says {type(offline).__name__}: {first_line(offline)}"
         raise CheckpointError(said) from error
 
 
@@ -74,10 +69,9 @@ def find(name: str, task: str | None) -> tuple[Path | str, str]:
     if name == BUILT_IN:
         folder = Path(str(resources.files("prune_heads.mini") / "checkpoints" / str(task)))
         if not folder.is_dir():
-            raise CheckpointError(
-                f"the built-in model is for the built-in tasks only, not {task!r}; name a checkpoint fine-tuned on it "
-                f"with --model, or take one of {', '.join(sorted(p.name for p in folder.parent.glob('mini-*')))}"
-            )
+            tasks = ", ".join(sorted(each.name for each in folder.parent.glob("mini-*")))
+            cure = f"name a checkpoint fine-tuned on it with --model, or take one of {tasks}"
+            raise CheckpointError(f"the built-in model is for the built-in tasks only, not {task!r}; {cure}")
         return folder, BUILT_IN
     folder = Path(name).expanduser()
     if folder.is_dir():

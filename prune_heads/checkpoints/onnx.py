@@ -17,10 +17,8 @@ from prune_heads.checkpoints.linear_maps import use_pytorch
 from prune_heads.errors import ExportError, first_line
 
 ONNX_FILE = "model.onnx"
-ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
-"""The extra `onnx`."""
-_ONE_FILE_BYTES = 1_900_000_000
-"""Weights beyond which a file of its own holds them: a protocol buffer ends at 2 GiB."""
+ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")  # the extra `onnx`
+_ONE_FILE_BYTES = 1_900_000_000  # weights beyond which a file of its own holds them: a protocol buffer ends at 2 GiB
 
 
 class _Logits(nn.Module):
@@ -86,10 +84,9 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise ExportError(
-            f"PyTorch must be able to write a {model.config.model_type!r} model as ONNX; its exporter says "
-            f"{type(cause).__name__}: {first_line(cause)}. Try --to dense, or a newer torch and transformers"
-        ) from error
+        must = f"PyTorch must be able to write a {model.config.model_type!r} model as ONNX"
+        said = f"its exporter says {type(cause).__name__}: {first_line(cause)}"
+        raise ExportError(f"{must}; {said}. Try --to dense, or a newer torch and transformers") from error
     finally:
         logger.setLevel(level)
 
@@ -109,7 +106,5 @@ def run_onnx(folder: Path, batches: Sequence[Mapping[str, Tensor]]) -> list[list
         session = onnxruntime.InferenceSession(folder / ONNX_FILE, options, providers=["CPUExecutionProvider"])
         return [session.run(None, {name: x.numpy() for name, x in batch.items()}) for batch in batches]
     except Exception as error:  # its errors share no class but Exception
-        raise ExportError(
-            f"onnxruntime must be able to run what was written; it says {type(error).__name__}: "
-            f"{first_line(error)}. Try --to dense, or a newer onnxruntime"
-        ) from error
+        said = f"it says {type(error).__name__}: {first_line(error)}. Try --to dense, or a newer onnxruntime"
+        raise ExportError(f"onnxruntime must be able to run what was written; {said}") from error

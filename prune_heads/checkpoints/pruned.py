@@ -20,6 +20,7 @@ from prune_heads.heads import HeadMask, Heads
 from prune_heads.surgery import remove_heads, removed_heads
 
 HEADS_FILE = "heads.json"
+Draw = Callable[[PreTrainedModel, dict[str, Any]], set[str]]  # draws what is lacking; gives the names of the weights
 
 _README = """# A model with attention heads removed
 
@@ -90,7 +91,7 @@ def read_model(
     dtype: torch.dtype | str,
     where: dict[str, Any],
     *,
-    draw: Callable[[PreTrainedModel, dict[str, Any]], set[str]] | None = None,
+    draw: Draw | None = None,
 ) -> tuple[PreTrainedModel, set[str]]:
     """A model whose weights fit, and the names of those that `draw` has drawn, given what transformers lacks.
 
@@ -142,9 +143,8 @@ def _without(model_class: type[PreTrainedModel], heads: Heads) -> type[PreTraine
         model_class.__init__(self, config)
         n_heads = head_counts(attention_blocks(self))
         if isinstance(heads, HeadMask) and n_heads != heads.n_heads:
-            raise HeadDescriptorError(
-                f"{HEADS_FILE} is for {list(heads.n_heads)} heads a block; the configuration has {list(n_heads)}"
-            )
+            said = f"is for {list(heads.n_heads)} heads a block; the configuration has {list(n_heads)}"
+            raise HeadDescriptorError(f"{HEADS_FILE} {said}")
         remove_heads(self, heads)
 
     return type(model_class.__name__, (model_class,), {"__init__": build, "__module__": model_class.__module__})
@@ -174,12 +174,11 @@ def dense_model(model: PreTrainedModel) -> PreTrainedModel:
     for name, tensor in dense.state_dict(keep_vars=True).items():
         left = places.get(name)
         wanted = tensor.shape if left is None else left.shape
-        came = narrow[name].cpu() if name in narrow else None
-        if came is None or came.shape != wanted:
-            raise CheckpointError(
-                f"the weights must have the shapes that removing heads leaves; {name} must be {tuple(wanted)}, got "
-                f"{None if came is None else tuple(came.shape)}. Name a checkpoint that 'prune-heads prune' has written"
-            )
+        came = narrow[name].cpu() if name in narrow else torch.empty(0)
+        if came.shape != wanted:
+            must = f"the weights must have the shapes that removing heads leaves; {name} must be {tuple(wanted)}"
+            cure = "Name a checkpoint that 'prune-heads prune' has written"
+            raise CheckpointError(f"{must}, got {tuple(came.shape)}. {cure}")
         wide = came.clone() if left is None else torch.zeros(tensor.shape, dtype=came.dtype)
         if left is not None:
             wide.view(-1)[left.flatten()] = came.flatten()

@@ -22,10 +22,8 @@ TOKENIZER = "tokenizer: tokenizer.json, or the files of its vocabulary"
 _PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 0}
 """Entries of a configuration that change what a forward pass is like and not what it computes: the values we need."""
 _NEEDED = {"pad": "a padding token, for batches", "mask": "a mask token, for the tokens to predict"}
-_NO_LIMIT = 10**30
-"""What transformers writes for a tokenizer without a longest text."""
-_SHORTEST = 4
-"""Tokens of the shortest text that can be asked for: two of a text and two special ones."""
+_NO_LIMIT = 10**30  # what transformers writes for a tokenizer without a longest text
+_SHORTEST = 4  # tokens of the shortest text that can be asked for: two of a text and two special ones
 _OWN = "It must be the model's own: save the one that the model was trained with into the folder"
 
 
@@ -79,10 +77,9 @@ def _check_class(tokenizer: Tokenizer, file: Path, name: str) -> None:
     after = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
     wanted, read, rebuilt = ("".join(filter(str.isalnum, each.casefold())) for each in (text, before, after))
     if read == wanted != rebuilt:
-        raise CheckpointError(
-            f"the tokenizer must be of the class that its tokenizer.json is for; as {type(tokenizer).__name__} that of "
-            f"{name} makes {after!r} of {text!r}. Correct tokenizer_class in its tokenizer_config.json"
-        )
+        must = "the tokenizer must be of the class that its tokenizer.json is for"
+        said = f"as {type(tokenizer).__name__} that of {name} makes {after!r} of {text!r}"
+        raise CheckpointError(f"{must}; {said}. Correct tokenizer_class in its tokenizer_config.json")
 
 
 def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True) -> tuple[str, ...]:
@@ -158,9 +155,8 @@ def random_texts(tokenizer: Tokenizer, lengths: Sequence[int], generator: np.ran
             name: [*all_[:first], *(all_[first : first + 1] or [1]) * n_words, *all_[last:]]
             for name, all_ in frame.items()
         }
-        row["input_ids"][first : first + n_words] = generator.choice(
-            words, n_words, replace=n_words > len(words)
-        ).tolist()
+        drawn = generator.choice(words, n_words, replace=n_words > len(words))
+        row["input_ids"][first : first + n_words] = drawn.tolist()
         rows.append(row)
     can_pad = tokenizer.pad_token is not None
     return dict(tokenizer.pad(rows, padding=can_pad, padding_side="right", return_tensors="pt", verbose=False))

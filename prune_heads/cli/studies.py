@@ -118,11 +118,11 @@ def finetune(
     config: Config = None,
 ) -> Shown:
     """Another one; a killed run continues in its folder."""
-    from prune_heads.reporting.folders import finetuning_files
+    from prune_heads.reporting.folders import OF_RECORD
     from prune_heads.reporting.terminal import finetuning_table
     from prune_heads.studies.finetuning import finetune_into
 
-    record = finetune_into(setup, recipe, TerminalReporter(), folder, finetuning_files)
+    record = finetune_into(setup, recipe, TerminalReporter(), folder, OF_RECORD["finetune"])
     yield record, finetuning_table(record)
 
 

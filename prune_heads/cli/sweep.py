@@ -159,7 +159,6 @@ def run(
 
         criterion_of(trial_options()["criterion"].placed(criterion, spec.resolve().parent))  # before any trial is run
     from prune_heads.execution.worker import Worker, actors, processes, turned
-    from prune_heads.reporting.progress import display
 
     assert options.output is not None  # see `Sweeping.clash`
     folder, is_worker = SweepFolder.open(options.output.resolve(), read), options.worker
@@ -170,7 +169,7 @@ def run(
         workers = actors(options.address, options.jobs, options.cpus or 1.0, options.gpus or 0.0)
     host, pid = platform.node(), os.getpid()
     name = f"{host} {pid}" if is_worker else None
-    with display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
+    with tables.display(folder, read, as_json=as_json, worker=name) as tell, interruptible() as stopping:
         trials = turned(read.trials, _own_number()) if is_worker else read.trials
         limits: dict[str, Any] = {"retries": options.retries, "stop_after": options.stop_after, "waits": not is_worker}
         own = Worker(folder, trials, begin, workers, tell, stopping, **limits)

@@ -47,11 +47,6 @@ class Owner(NamedTuple):
     pid: int
     token: str
 
-    @classmethod
-    def me(cls) -> "Owner":
-        """This process."""
-        return cls(machine(), os.getpid(), secrets.token_hex(8))
-
 
 @cache
 def machine() -> str:
@@ -84,7 +79,7 @@ class Claims:
     """The claims in a folder, as one process makes and watches them."""
 
     folder: Path
-    owner: Owner = field(default_factory=Owner.me)
+    owner: Owner = field(default_factory=lambda: Owner(machine(), os.getpid(), secrets.token_hex(8)))
     clock: Callable[[], float] = time.monotonic
     _watched: dict[str, tuple[bytes, float, bool]] = field(default_factory=dict)
     """File name of another's claim -> its content, when that was first seen, and whether another was shortly before."""

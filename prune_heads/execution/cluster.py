@@ -40,10 +40,9 @@ def connected(address: str | None) -> Iterator[Any]:
             # Without an address Ray would join whatever cluster someone else runs on this machine.
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise RunError(
-                f"--address must be that of a running Ray cluster; got {address}: {first_line(error)}. "
-                "Where the cluster asks for Ray's token, set RAY_AUTH_MODE=token"
-            ) from error
+            must = f"--address must be that of a running Ray cluster; got {address}: {first_line(error)}"
+            cure = "Where the cluster asks for Ray's token, set RAY_AUTH_MODE=token"
+            raise RunError(f"{must}. {cure}") from error
     try:
         yield ray
     finally:
@@ -55,7 +54,6 @@ class Actors(Pool):
     """See `Pool`. A worker that finds no room on the cluster yet keeps no unit waiting."""
 
     def __init__(self, ray: Any, begin: Begin, n: int, *, cpus: float, gpus: float) -> None:
-        """Each actor takes so many cores and GPUs."""
         super().__init__(begin, n)
         self.ray = ray
         self.stored = ray.put(pickle.dumps(begin))  # once, however many load it

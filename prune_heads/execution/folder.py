@@ -59,14 +59,14 @@ class SweepFolder:
             about = {"format": FORMAT, "name": sweep.name, "digest": sweep.digest, "n_trials": len(sweep.trials)}
             folder._write(root / SWEEP_FILE, {**about, "axes": list(sweep.axes)})
         there = folder.about()
-        if there.get("digest") != sweep.digest:
-            same_name = " of the same name" if there.get("name") == sweep.name else f" ({there.get('name')})"
-            older = _OLDER.get(there.get("format", 0)) if there.get("name") == sweep.name else None
+        if there["digest"] != sweep.digest:
+            is_same = there["name"] == sweep.name
+            same_name = " of the same name" if is_same else f" ({there['name']})"
+            older = _OLDER.get(there.get("format", 0)) if is_same else None
             why = f" An earlier version made it, which {older}." if older else ""
-            raise RunError(
-                f"{root.name} holds another sweep{same_name}: {there.get('n_trials')} trials, not these "
-                f"{len(sweep.trials)}.{why} Name another --output, or restore the file; what is there is kept"
-            )
+            holds = f"{root.name} holds another sweep{same_name}: {there['n_trials']} trials, not these"
+            cure = "Name another --output, or restore the file; what is there is kept"
+            raise RunError(f"{holds} {len(sweep.trials)}.{why} {cure}")
         return folder
 
     def about(self) -> dict[str, Any]:

@@ -103,10 +103,8 @@ class Pool:
         if self.n_deaths[link.number] < MOST_DEATHS:
             self.doing[self.start(link.number)] = _LOADING
         elif not self.doing:
-            raise RunError(
-                f"workers must start; worker {link.number + 1} died {MOST_DEATHS} times in a row while it loaded "
-                f"({lost}). Each needs prune-heads, and memory for the model"
-            ) from lost
+            said = f"worker {link.number + 1} died {MOST_DEATHS} times in a row while it loaded ({lost})"
+            raise RunError(f"workers must start; {said}. Each needs prune-heads, and memory for the model") from lost
 
 
 class _Process:
@@ -240,12 +238,9 @@ def run_chains(chains: Sequence[Chain], jobs: int, *, share_threads: bool = True
         RunError: If a process was killed.
         Exception: What a step raises; it must go through `pickle`.
     """
-    lost = (
-        "the processes of --jobs must live until they are done; one was killed, often for memory. "
-        "The same command goes on; take fewer --jobs"
-    )
+    must = "the processes of --jobs must live until they are done; one was killed, often for memory"
     with Pool(partial(_begin, jobs if share_threads else None), min(jobs, len(chains))) as pool:
-        do_all(pool, chains, lost, at_once=True)
+        do_all(pool, chains, f"{must}. The same command goes on; take fewer --jobs", at_once=True)
 
 
 def _begin(jobs: int | None, number: int) -> Callable[[Chain], None]:

@@ -47,13 +47,9 @@ class Known:
 
     def digest(self, values: Values) -> str:
         """SHA-256 (hex) of a trial's values."""
-        return digest(
-            {
-                key: value
-                for key, value in values.items()
-                if key in self.always or value != self.defaults[key] or type(value) is not type(self.defaults[key])
-            }
-        )
+        default = self.defaults
+        told = [k for k, v in values.items() if k in self.always or (v, type(v)) != (default[k], type(default[k]))]
+        return digest({key: values[key] for key in told})
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,8 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     reader = _Reader(known)
     base = {key: reader.value(key, each, "", RESERVED) for key, each in content.items() if key not in RESERVED}
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
-    joint, extra, left_out = (reader.tables(kind, content.get(kind, [])) for kind in ("together", "include", "exclude"))
+    joint, extra, rules = (reader.tables(kind, content.get(kind, [])) for kind in ("together", "include", "exclude"))
+    reader.rules = rules
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
@@ -114,12 +111,12 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     rows: Iterator[Values] = itertools.chain(map(_merged, itertools.product(*product)), more)
     vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
     are_all = len(more) + math.prod(map(len, product)) <= MOST_TRIALS
-    trials, n_twice, n_undrawn = reader.trials(base, rows if are_all else itertools.islice(rows, _LOOKED_AT), left_out)
+    trials, n_twice, n_undrawn = reader.trials(base, rows if are_all else itertools.islice(rows, _LOOKED_AT))
     if are_all:
-        idle = [f"exclude[{i}]: leaves no trial out" for i, rule in enumerate(left_out, 1) if i not in reader.used]
+        idle = [f"exclude[{i}]: leaves no trial out" for i in range(1, len(rules) + 1) if i not in reader.used]
         reader.faults += idle or ["exclude: leaves all trials out"] * (not trials and not reader.faults)
     else:  # what is included beside so many is not looked for among them
-        n, n_undrawn = reader.count(base, product, left_out)
+        n, n_undrawn = reader.count(base, product)
         trials, n_twice = trials[:_SHOWN], 0
     reader.stop(shown)
     return Sweep(str(named), trials, len(trials) if are_all else n + len(more), vary, n_twice, n_undrawn)
@@ -133,6 +130,7 @@ class _Reader:
     faults: list[str] = field(default_factory=list)
     clashes: dict[str, str | None] = field(default_factory=dict)
     """What values are to contradictions -> why they exclude each other."""
+    rules: list[Values] = field(default_factory=list)  # option -> values, of which a trial with all is left out
     used: set[int | None] = field(default_factory=set)  # rules, from 1, that have left a trial out
 
     def stop(self, shown: str) -> None:
@@ -178,26 +176,21 @@ class _Reader:
                 self.faults.append(f"{kind}[{i}]: must be a table of options; got {row!r}")
                 continue
             where = f"{kind}[{i}]."
-            found.append(
-                {
-                    key: [self.value(key, one, where) for one in each]
-                    if kind == "exclude" and isinstance(each, list)
-                    else self.value(key, each, where)
-                    for key, each in row.items()
-                }
-            )
+            if kind == "exclude":  # a list stands for each of its values
+                lists = {key: each if isinstance(each, list) else [each] for key, each in row.items()}
+                found.append({key: [self.value(key, one, where) for one in each] for key, each in lists.items()})
+            else:
+                found.append({key: self.value(key, each, where) for key, each in row.items()})
         return found
 
-    def trials(
-        self, base: Values, rows: Iterable[Values], left_out: Sequence[Values]
-    ) -> tuple[tuple[Trial, ...], int, int]:
+    def trials(self, base: Values, rows: Iterable[Values]) -> tuple[tuple[Trial, ...], int, int]:
         """The trials, how many are described twice, and how many differ from others in a seed that nothing draws by."""
         trials: dict[str, Trial] = {}
         seedless: set[str] = set()
         n_twice = n_undrawn = 0
         for row in rows:
             values = {**self.known.defaults, **base, **row}
-            rule = next((i for i, rule in enumerate(left_out, start=1) if _matches(rule, values)), None)
+            rule = next((i for i, rule in enumerate(self.rules, start=1) if _matches(rule, values)), None)
             self.used.add(rule)
             if rule is not None or not self.agrees(values, row):
                 continue
@@ -214,24 +207,32 @@ class _Reader:
                 trials[trial.digest] = trial
         return tuple(trials.values()), n_twice, n_undrawn
 
-    def count(self, base: Values, axes: Sequence[Sequence[Values]], left_out: Sequence[Values]) -> tuple[int, int]:
+    def count(self, base: Values, axes: Sequence[Sequence[Values]]) -> tuple[int, int]:
         """What `trials` finds in the product of the axes, without a list: how many, and how many for want of a draw.
 
         Of the turns of an axis that the rules cannot tell apart one is looked at, and weighs as many as there are.
         """
-        kinds = [_kinds(axis, left_out) for axis in axes if list(axis[0]) != ["seed"]]
-        seeds = next((_kinds(axis, left_out) for axis in axes if list(axis[0]) == ["seed"]), _kinds([{}], left_out))
+        kinds = [self.kinds(axis) for axis in axes if list(axis[0]) != ["seed"]]
+        seeds = next((self.kinds(axis) for axis in axes if list(axis[0]) == ["seed"]), self.kinds([{}]))
         found = n_undrawn = 0
         for chosen in itertools.product(*kinds):
             row = _merged(turn for turn, _ in chosen)
             values = {**self.known.defaults, **base, **row}
-            n_seeds = sum(n for turn, n in seeds if not any(_matches(rule, {**values, **turn}) for rule in left_out))
+            n_seeds = sum(n for turn, n in seeds if not any(_matches(rule, {**values, **turn}) for rule in self.rules))
             if n_seeds and self.agrees(values, row):
                 n = math.prod(weight for _, weight in chosen)
                 n_run = n_seeds if self.known.draws(values) else 1
                 found += n * n_run
                 n_undrawn += n * (n_seeds - n_run)
         return found, n_undrawn
+
+    def kinds(self, axis: Sequence[Values]) -> list[tuple[Values, int]]:
+        """One turn of each kind, and how many there are."""
+        kinds: dict[Any, list[Values]] = {}
+        for turn in axis:
+            hits = (_matches({key: rule[key] for key in rule if key in turn}, turn) for rule in self.rules)
+            kinds.setdefault((_signature(turn), *hits), []).append(turn)
+        return [(turns[0], len(turns)) for turns in kinds.values()]
 
     def agrees(self, values: Values, row: Values) -> bool:
         """Whether values do not contradict each other; notes each contradiction once. `row` is what varies of them."""
@@ -253,16 +254,5 @@ def _signature(turn: Values) -> str:
 
 
 def _matches(rule: Values, values: Values) -> bool:
-    """Whether values are among those that a rule names, a list standing for each of its values."""
-    return all(
-        values[key] in wanted if isinstance(wanted, list) else values[key] == wanted for key, wanted in rule.items()
-    )
-
-
-def _kinds(axis: Sequence[Values], rules: Sequence[Values]) -> list[tuple[Values, int]]:
-    """One turn of each kind, and how many there are."""
-    kinds: dict[Any, list[Values]] = {}
-    for turn in axis:
-        hits = (_matches({key: rule[key] for key in rule if key in turn}, turn) for rule in rules)
-        kinds.setdefault((_signature(turn), *hits), []).append(turn)
-    return [(turns[0], len(turns)) for turns in kinds.values()]
+    """Whether values are among those that a rule lists."""
+    return all(values[key] in wanted for key, wanted in rule.items())

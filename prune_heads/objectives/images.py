@@ -188,12 +188,10 @@ class ImageClassification(SingleLabel):
         from PIL import Image
 
         pixels = np.asarray(value)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise DataError(
-                "an image must be one of Pillow, the path of a file, its content, or an array of uint8 (height, width, "
-                f"3); got {pixels.dtype} {pixels.shape}"
-            )
-        return Image.fromarray(pixels)
+        if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
+            return Image.fromarray(pixels)
+        must = "an image must be of Pillow, the path of a file, its content, or an array of uint8 (height, width, 3)"
+        raise DataError(f"{must}; got {pixels.dtype} {pixels.shape}")
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:

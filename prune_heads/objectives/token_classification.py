@@ -29,6 +29,9 @@ from prune_heads.visible import brief
 
 N_COUNTS = 5  # right words, words, right entities, predicted entities, true entities
 
+_GAP = re.compile(r"\s*$|-DOCSTART-")
+"""Lines between sentences."""
+
 
 def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
     """Two sums of the counts, over all examples, divided; 0 where the second is 0."""
@@ -114,12 +117,12 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
         DataError: If a line has more or fewer columns than the first, unless its sentence may be left out.
     """
     lines = [line.removesuffix("\r").strip(" ") for line in text_at(path).split("\n")]
-    first = min((each for each in lines if not _is_between(each)), key=lambda each: each.startswith("# "), default="")
+    first = min((each for each in lines if not _GAP.match(each)), key=lambda each: each.startswith("# "), default="")
     separator = r"\t" if "\t" in first else "[ \t]+"
     rows = [(number, line, re.split(separator, line)) for number, line in enumerate(lines, 1)]
     n = len(re.split(separator, first)) if first else 0
     rows = [(number, line, cells) for number, line, cells in rows if len(cells) == n or not line.startswith("# ")]
-    for is_between, sentence in groupby(rows, lambda row: _is_between(row[1])):
+    for is_between, sentence in groupby(rows, lambda row: bool(_GAP.match(row[1]))):
         if is_between:
             continue
         words = [(number, cells) for number, _, cells in sentence]
@@ -130,10 +133,6 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
         by_number = dict(zip(map(str, range(1, n + 1)), columns, strict=True))
         table.add(f"{path.name} line {words[0][0]}", {**by_number, "tokens": columns[0], "tags": columns[-1]})
     table.names = [*map(str, range(1, n + 1)), "tokens", *(["tags"] if n != 1 else [])]
-
-
-def _is_between(line: str) -> bool:
-    return not line.strip() or line.startswith("-DOCSTART-")
 
 
 def _no_lists(path: Path, table: Table, wanted: Sequence[str]) -> None:

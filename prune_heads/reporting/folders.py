@@ -28,8 +28,7 @@ HEADS_FILE = "heads.json"
 Record = dict[str, Any]
 
 
-def ablation_files(record: Record) -> Files:
-    """Tables in three forms and, where heads were chosen, the best ones; maps of the differences."""
+def _ablation_files(record: Record) -> Files:
     best = {"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}
     scatter = {"scatter": _figure(heads.ablation_scatter(record))} if record["correlations"] else {}
     return {
@@ -43,13 +42,7 @@ def ablation_files(record: Record) -> Files:
     }
 
 
-def bench_files(record: Record) -> Files:
-    """The table."""
-    return {TABLE_FILE: bench_page(record, whole=True).to_markdown()}
-
-
-def correlation_files(record: Record) -> Files:
-    """The table, and a scatter a pair."""
+def _correlation_files(record: Record) -> Files:
     numbers = combinations(range(1, len(record["series"]) + 1), 2)
     pairs = zip(numbers, record["correlations"], strict=True)
     return {
@@ -58,38 +51,31 @@ def correlation_files(record: Record) -> Files:
     }
 
 
-def curve_files(record: Record) -> Files:
-    """The table, the points and the figure."""
+def _curve_files(record: Record) -> Files:
     figure = _figure(curves.criteria_figure(record))
     return {TABLE_FILE: curve_page(record).to_markdown(), "curves.csv": curve_csv(record), "curve": figure}
 
 
-def finetuning_files(record: Record) -> Files:
-    """The table."""
-    return {TABLE_FILE: finetuning_table(record).to_markdown()}
-
-
-def run_files(record: Record) -> Files:
-    """The table, and the curve."""
+def _run_files(record: Record) -> Files:
     curve = {"curve": _figure(curves.curve_figure(record))} if record["curve"] else {}
     return {TABLE_FILE: run_page(record).to_markdown(), **curve}
 
 
 OF_RECORD: Mapping[str, Callable[[Record], Files]] = {
-    "ablate": ablation_files,
-    "bench": bench_files,
-    "correlate": correlation_files,
-    "curve": curve_files,
-    "finetune": finetuning_files,
-    "run": run_files,
+    "ablate": _ablation_files,
+    "bench": lambda record: {TABLE_FILE: bench_page(record, whole=True).to_markdown()},
+    "correlate": _correlation_files,
+    "curve": _curve_files,
+    "finetune": lambda record: {TABLE_FILE: finetuning_table(record).to_markdown()},
+    "run": _run_files,
 }
 """Command -> the files that follow from its record."""
 
 
 def files_of(found: Found, *, checkpoint: bool = True) -> Files:
     """What follows from the record; and the heads, the scores and the pruned model, where there are some."""
-    files_of_record, mask, scored = OF_RECORD.get(found.record["command"]), found.mask, found.scored
-    made: dict[str, Any] = {**(files_of_record(found.record) if files_of_record else {})}
+    mask, scored = found.mask, found.scored
+    made: dict[str, Any] = {**OF_RECORD.get(found.record["command"], lambda record: {})(found.record)}
     if mask is not None:
         made[HEADS_FILE] = mask.to_json()
     if scored is not None:
@@ -103,7 +89,6 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
 
 
 def _figure(figure: "Figure") -> Callable[[Path], None]:
-    """As PNG and SVG."""
     return lambda path: save(figure, path.parent, path.name)
 
 
@@ -117,9 +102,5 @@ def _save_gradients(scores: HeadScores, gradients: GateGradients, path: Path) ->
     """The matrix (examples x heads), in safetensors; its metadata name the heads of the columns, from 1."""
     names = zip(scores.n_heads.names(), scores.gone.keep(), strict=True)
     columns = [f"{name}:{head + 1}" for name, kept in names for head in np.flatnonzero(kept)]
-    matrices: dict[str, Any] = {
-        "signed": gradients.signed,
-        "absolute": gradients.absolute,
-        "n_tokens": np.asarray(gradients.n_tokens),
-    }
+    matrices = {name: np.asarray(getattr(gradients, name)) for name in ("signed", "absolute", "n_tokens")}
     save_file(matrices, path, metadata={"heads": " ".join(columns)})

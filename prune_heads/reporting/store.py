@@ -11,7 +11,6 @@ from prune_heads.store import Entry, Unfinished
 from prune_heads.tables import Form, Table
 from prune_heads.tables.terminal import line
 
-_SIZE = Form(decimal)
 _WIDTH = 24
 _SHOWN = 200  # rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them
 _NAMES = ("model", "task", "split")
@@ -26,15 +25,15 @@ def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[s
 
     rows = sorted(map(asdict, entries), key=order)
     n_bytes = sum(entry.n_bytes for entry in entries) + sum(job.n_bytes for job in jobs)
-    total = f"{_count(len(rows), 'entry', 'entries')}, {decimal(n_bytes)}"
+    total = f"{_entries(len(rows))}, {decimal(n_bytes)}"
     parts: list[RenderableType] = []
     if rows:
-        parts.append(Table.of("", map(_entry, rows[:_SHOWN]), {"size": _SIZE}))
+        parts.append(Table.of("", map(_entry, rows[:_SHOWN]), {"size": Form(decimal)}))
     if (n_more := len(rows) - _SHOWN) > 0:
-        parts.append(line(f"and {_count(n_more, 'more entry', 'more entries')}; --json lists all\n"))
+        parts.append(line(f"and {_entries(n_more, 'more ')}; --json lists all\n"))
     if jobs:
-        parts.append(Table.of("", map(_job, jobs), {"size": _SIZE}))
-        total += f", {_count(len(jobs), 'unfinished job', 'unfinished jobs')} included"
+        parts.append(Table.of("", map(_job, jobs), {"size": Form(decimal)}))
+        total += f", {len(jobs):,} unfinished job{'s' * (len(jobs) > 1)} included"
     report = {"n_entries": len(rows), "n_bytes": n_bytes, "entries": rows, "unfinished": list(map(asdict, jobs))}
     return report, Group(*parts, line(total))
 
@@ -43,14 +42,13 @@ def verified(entries: Sequence[Entry]) -> tuple[dict[str, Any], Table | str]:
     """How many entries there are, and those that are damaged."""
     damaged = [asdict(entry) for entry in entries if entry.damaged]
     table = Table.of("", ({"damaged entry": row["name"], "what is wrong": row["damaged"]} for row in damaged))
-    sound = f"{_count(len(entries), 'entry', 'entries')}, all sound"
-    return {"n_entries": len(entries), "damaged": damaged}, table if damaged else sound
+    report = {"n_entries": len(entries), "damaged": damaged}
+    return report, table if damaged else f"{_entries(len(entries))}, all sound"
 
 
 def cleared(n_entries: int, n_bytes: int) -> tuple[dict[str, Any], str]:
     """What was removed."""
-    said = f"removed {_count(n_entries, 'entry', 'entries')}, {decimal(n_bytes)}"
-    return {"n_entries": n_entries, "n_bytes": n_bytes}, said
+    return {"n_entries": n_entries, "n_bytes": n_bytes}, f"removed {_entries(n_entries)}, {decimal(n_bytes)}"
 
 
 def _n_heads(descriptors: Sequence[str]) -> int:
@@ -64,7 +62,7 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
         heads = f"{heads[: _WIDTH - 10]}... ({_n_heads(row['heads_pruned'])})"
     found = {name: str(row["about"].get(name, "")) for name in _NAMES} | {"heads pruned": heads, "dtype": row["dtype"]}
     if row["damaged"]:
-        found |= {"model": row["digest"][:12], "task": "", "split": "", "heads pruned": "damaged", "dtype": ""}
+        found = {"model": row["digest"][:12], "task": "", "split": "", "heads pruned": "damaged", "dtype": ""}
     return found | {"examples": None if row["damaged"] else row["n_examples"], "size": row["n_bytes"]}
 
 
@@ -73,9 +71,8 @@ def _job(one: Unfinished) -> dict[str, Any]:
     what = "unknown: its manifest cannot be read"
     if (job := one.job) is not None:
         what = ", ".join(f"{key} {str(job[key])[:16]}" for key in sorted(job) if isinstance(job[key], str | int))
-    about = {"unfinished job": one.name[:12], "what it is": what}
-    return about | {"steps done": one.n_steps, "size": one.n_bytes}
+    return {"unfinished job": one.name[:12], "what it is": what, "steps done": one.n_steps, "size": one.n_bytes}
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def _entries(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind}{'entry' if number == 1 else 'entries'}"

@@ -1,23 +1,37 @@
-"""Sweeps: what is planned, how far it is, and what came out, as tables, a figure and files (CSV, Parquet, Markdown)."""
+"""Sweeps: what is planned, how it goes while it goes, how far it is, and the files of what came out.
 
+While it goes: a live display, plain lines where there is no terminal, or events in JSON.
+"""
+
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
 
 from prune_heads.errors import RunError
 from prune_heads.execution.folder import RECORD_FILE, SweepFolder
 from prune_heads.execution.spec import Sweep
+from prune_heads.execution.worker import Event, Tell
 from prune_heads.files import canonical, write_bytes, write_json, writing_into
-from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, seeds_sentence, varying
-from prune_heads.tables import Form, Page, Table
-from prune_heads.tables.terminal import line, titled
+from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, results_page, varying
+from prune_heads.tables import Table
+from prune_heads.tables.terminal import console, line, print_json, titled
 from prune_heads.visible import csv_of
 
 _SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json` has all
+_LINE_SECONDS = 10.0  # between two plain lines
+_LOOK_SECONDS = 5.0
+"""Between two looks at the folder, for what other processes have done there; one takes 0.1 s of 100,000 trials."""
+_UNITS = {"a second": 1, "a minute": 60, "an hour": 3600}
 
 
 def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
@@ -29,10 +43,9 @@ def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
     if len(rows) > _SHOWN:
         rows = [*rows[: _SHOWN // 2], more, *rows[-_SHOWN // 2 :]]
     said = f"{sweep.name}: {sweep.n_trials:,} trials"
-    if sweep.n_twice:
-        said += f"; {sweep.n_twice:,} more are the same as others"
-    if sweep.n_undrawn:
-        said += f"; {sweep.n_undrawn:,} more would differ in a seed alone, where nothing is drawn"
+    why = {"are the same as others": sweep.n_twice}
+    why["would differ in a seed alone, where nothing is drawn"] = sweep.n_undrawn
+    said += "".join(f"; {n:,} more {reason}" for reason, n in why.items() if n)
     report = {"name": sweep.name, "digest": sweep.digest, "n_trials": sweep.n_trials}
     report |= {"n_described_twice": sweep.n_twice, "n_undrawn": sweep.n_undrawn, "axes": list(sweep.axes)}
     return {**report, "trials": trials}, Table.of(said, (*rows, *last))
@@ -63,9 +76,8 @@ def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> Renderab
         head = titled(f"{report['name']}: {', '.join(counts)}")
     else:
         names = {"n_trials": "in all", **{name: name for name in ("done", "failed", "running", "left")}}
-        head = Table.of(
-            report["name"], ({"trials": words, "": report[name]} for name, words in names.items()), {"": ","}
-        )
+        rows = ({"trials": words, "": report[name]} for name, words in names.items())
+        head = Table.of(report["name"], rows, {"": ","})
     errors = [line(f"{row['n_trials']:,} failed: {row['error']}", style="red") for row in report["errors"][:_SHOWN]]
     if errors:
         said = "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again"
@@ -133,30 +145,9 @@ def results_parquet(rows: Rows) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    sink = pyarrow.BufferOutputStream()
+    sink = BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(list(rows)), sink)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def results_page(name: str, rows: Rows) -> Page:
-    """The headline metrics: a table a panel, heads pruned down, lines across."""
-    seeds, parts = seeds_sentence(rows), list[Table | str]()
-    if seeds:
-        parts.append(f"{seeds[0].upper()}{seeds[1:]}.")
-    for panel in panels(rows):
-        percents = sorted({at for points in panel.lines.values() for at in points})
-        lines = {name or panel.metric: points for name, points in panel.lines.items()}
-        cells = ({"heads pruned": at, **{name: of.get(at) for name, of in lines.items()}} for at in percents)
-        forms: dict[str, Form | str] = {"heads pruned": "{:.0f}%", **dict.fromkeys(lines, Form(_mean_and_range))}
-        parts.append(Table.of(f"{panel.title}: {panel.metric}, {panel.n_examples} examples", cells, forms))
-    return Page(name, tuple(parts))
-
-
-def _mean_and_range(values: Sequence[float]) -> str:
-    """`0.874`, and where seeds differ how much: `0.874 (0.861 to 0.880)`."""
-    mean, low, high = (f"{value:.4f}" for value in (sum(values) / len(values), min(values), max(values)))
-    return mean if low == high else f"{mean} ({low} to {high})"
+    return sink.getvalue()
 
 
 def _record(folder: SweepFolder) -> dict[str, Any]:
@@ -184,3 +175,117 @@ def _rows(folder: SweepFolder, draws: Draws) -> list[dict[str, Any]]:
     if not rows:
         raise RunError(f"no trial of {folder.root.name} is done yet, as a table needs; see 'prune-heads sweep status'")
     return rows
+
+
+@contextmanager
+def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool, worker: str | None = None) -> Iterator[Tell]:
+    """Who is told of every event while the block lasts.
+
+    Args:
+        folder: Of the sweep.
+        sweep: What there is to do.
+        as_json: Events as JSON, on stdout.
+        worker: The name of one process of many, which says plain lines under it also in a terminal.
+    """
+    if as_json:
+        yield lambda event: print_json(_json(event, sweep))
+        return
+    state, screen = _State(folder, sweep), console(stderr=True)
+    is_live, last = screen.is_terminal and not worker, time.monotonic() if worker else 0.0
+
+    def say(text: str, style: str = "") -> None:
+        screen.print(line(f"{worker}: {text}" if worker else text, style), soft_wrap=True)
+
+    def tell(event: Event) -> None:
+        nonlocal last
+        state.count(event)
+        if event.error:
+            say(f"{event.digest[:10]} {event.kind}: {event.error}", "red" if is_live else "")
+        if not is_live and event.kind != "started" and time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            say("; ".join(state.lines()))
+
+    if is_live:
+        with Live(get_renderable=state.picture, console=screen, refresh_per_second=4, transient=True):
+            yield tell
+        return
+    if worker:
+        say(state.lines()[0])
+    yield tell
+    if worker:
+        say(f"ends: {state.own['done']:,} trials done here, {state.own['failed']:,} failed")
+
+
+class _State:
+    """Counts so far; of all processes that work on the folder, as far as it has been looked at."""
+
+    def __init__(self, folder: SweepFolder, sweep: Sweep) -> None:
+        self.folder, self.sweep = folder, sweep
+        self.running = set[str]()
+        self.own = Counter[str]()
+        self.start = 0.0  # when the first trial began: what loads before it says nothing of how long the others take
+        self.best: dict[str, tuple[float, str]] = {}  # task -> the best value, and its metric and trial in words
+        self._look()
+        self.before = len(self.done | self.failed)
+
+    def count(self, event: Event) -> None:
+        self.own[event.kind] += 1
+        if event.kind == "started":
+            self.start = self.start or time.monotonic()
+            self.running.add(event.digest)
+            return
+        self.running.discard(event.digest)
+        if event.kind in ("done", "failed"):
+            (self.done if event.kind == "done" else self.failed).add(event.digest)
+        record = (event.kind == "done" and event.result) or {}
+        row = next((row for row in record.get("rows", ()) if row["metric"] == record["headline"]), None)
+        if row is not None and row["pruned"] > self.best.get(record["task"], (-float("inf"), ""))[0]:
+            given = {axis: event.values[axis] for axis in self.sweep.axes if axis != "task"}
+            what = [f"{axis} {value}" for axis, value in given.items() if value is not None]
+            words = f"{row['metric']} {row['pruned']:.4f} ({', '.join(what) or event.digest[:10]})"
+            self.best[record["task"]] = (row["pruned"], words)
+
+    def lines(self) -> list[str]:
+        """Trials done, running, failed; rate, time so far, time left; the best of each task."""
+        now = time.monotonic()
+        if now - self.looked >= _LOOK_SECONDS:
+            self._look()
+        n, n_settled = len(self.sweep.trials), len(self.done | self.failed)
+        counts = [f"{len(self.done):,} of {n:,} trials done"]
+        counts += [f"{len(self.failed):,} failed"] if self.failed else []
+        if n > n_settled and (self.running or not n_settled):  # a cluster tells of trials when they are over
+            counts += [f"{len(self.running) or 'none'} running here"]
+        if not self.start:
+            return [", ".join(counts) + " yet" * (n > n_settled)]
+        seconds, n_now = now - self.start, n_settled - self.before
+        times = [f"{_span(seconds)} so far"]
+        if n_now and seconds >= 1:  # of less, they would be guesses
+            rate = n_now / seconds
+            unit = next((unit for unit, length in _UNITS.items() if rate * length >= 1), "an hour")
+            times += [f"{rate * _UNITS[unit]:.1f} {unit}"]
+            times += [f"about {_span((n - n_settled) / rate)} left"] if n > n_settled else []
+        best = (f"best of these on {task}: {words}" for task, (_, words) in self.best.items())
+        return [", ".join(counts), ", ".join(times), *best]
+
+    def picture(self) -> Group:
+        """The lines under a bar."""
+        lines = map(line, self.lines())
+        bar = ProgressBar(total=max(1, len(self.sweep.trials)), completed=len(self.done | self.failed), width=60)
+        return Group(titled(self.sweep.name), Padding(bar, 0), *lines)
+
+    def _look(self) -> None:
+        self.looked = time.monotonic()
+        self.done, self.failed = set(self.folder.done()), set(self.folder.failed())
+
+
+def _json(event: Event, sweep: Sweep) -> dict[str, Any]:
+    values = {axis: event.values[axis] for axis in sweep.axes}
+    seconds = {} if event.kind == "started" else {"seconds": round(event.seconds, 3)}
+    error = {"error": event.error} if event.error else {}
+    return {"event": event.kind, "trial": event.digest, "values": values, **seconds, **error}
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -14,6 +14,7 @@ from typing import Any
 
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.files import canonical
+from prune_heads.tables import Form, Page, Table
 
 FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low", "high")
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
@@ -61,12 +62,9 @@ def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iter
         scored = record["scored_on"] and record["scored_on"]["fingerprint"]
         for row in record["rows"]:
             prints = [record["model"]["fingerprint"], data[row["split"]], scored]
-            yield (
-                about
-                | {name: row[name] for name in FOUND}
-                | {"headline": row["metric"] == record["headline"]}
-                | {name: value and value[:_DIGITS] for name, value in zip(FINGERPRINTS, prints, strict=True)}
-            )
+            shown = {name: value and value[:_DIGITS] for name, value in zip(FINGERPRINTS, prints, strict=True)}
+            is_headline = row["metric"] == record["headline"]
+            yield {**about, **{name: row[name] for name in FOUND}, "headline": is_headline, **shown}
 
 
 def _cell(record: Mapping[str, Any], axis: str) -> _Cell:
@@ -157,11 +155,8 @@ def _titles(groups: Sequence[Rows], options: Sequence[str]) -> list[str]:
     for name in (*options, "metric", "n_examples", *FINGERPRINTS[:2]):
         for title, n in Counter(titles).items():
             same = [i for i, each in enumerate(titles) if each == title]
-            if (
-                n > 1
-                and varying([first[i] for i in same], [name])
-                and not any(varying(groups[i], [name]) for i in same)
-            ):
+            tells = varying([first[i] for i in same], [name]) and not any(varying(groups[i], [name]) for i in same)
+            if n > 1 and tells:
                 for i in same:
                     titles[i] += f" / {name} {first[i][name]}"
     return titles
@@ -189,3 +184,23 @@ def _grouped(rows: Rows, names: Sequence[str]) -> dict[tuple[Any, ...], list[Row
     for row in rows:
         groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
     return groups
+
+
+def results_page(name: str, rows: Rows) -> Page:
+    """The headline metrics: a table a panel, heads pruned down, lines across."""
+    seeds, parts = seeds_sentence(rows), list[Table | str]()
+    if seeds:
+        parts.append(f"{seeds[0].upper()}{seeds[1:]}.")
+    for panel in panels(rows):
+        percents = sorted({at for points in panel.lines.values() for at in points})
+        lines = {name or panel.metric: points for name, points in panel.lines.items()}
+        cells = ({"heads pruned": at, **{name: of.get(at) for name, of in lines.items()}} for at in percents)
+        forms: dict[str, Form | str] = {"heads pruned": "{:.0f}%", **dict.fromkeys(lines, Form(_mean_and_range))}
+        parts.append(Table.of(f"{panel.title}: {panel.metric}, {panel.n_examples} examples", cells, forms))
+    return Page(name, tuple(parts))
+
+
+def _mean_and_range(values: Sequence[float]) -> str:
+    """`0.874`, and where seeds differ how much: `0.874 (0.861 to 0.880)`."""
+    mean, low, high = (f"{value:.4f}" for value in (sum(values) / len(values), min(values), max(values)))
+    return mean if low == high else f"{mean} ({low} to {high})"

@@ -201,8 +201,7 @@ def clear_journals(objects: Objects, names: str = _ANY) -> int:
 
 
 def _job(objects: Objects, name: str) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        manifest = text_of(objects.read(f"journals/{name}/manifest.json"), name, ValueError)
-        job = value_of(manifest, name, ValueError)["job"]
+    with suppress(OSError, DamagedError, LookupError, TypeError):
+        job = _json(objects.read(f"journals/{name}/manifest.json"))["job"]
         return job if isinstance(job, dict) else None
     return None

@@ -101,9 +101,8 @@ class Folder(Objects):
             with (self.root / name).open("rb") as file:
                 return file.read(n_bytes)
         except IsADirectoryError as error:
-            raise StoreError(
-                f"{self.root / name} must be a file, not a folder. Remove it, or name another --store"
-            ) from error
+            must = "must be a file, not a folder. Remove it, or name another --store"
+            raise StoreError(f"{self.root / name} {must}") from error
         except NotADirectoryError as error:  # below a file there is nothing; the first write says so
             raise FileNotFoundError(str(error)) from error
 

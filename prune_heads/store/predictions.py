@@ -120,8 +120,7 @@ class PredictionStore:
         Raises:
             StoreError: If they cannot be written; nothing half-written stays.
         """
-        content = to_bytes(logits, {"key": key.to_json(), "for_people": dict(about)})
-        self.objects.write(_name(key.digest), content)
+        self.objects.write(_name(key.digest), to_bytes(logits, {"key": key.to_json(), "for_people": dict(about)}))
 
     def entries(self, *, thorough: bool = False) -> Iterator[Entry]:
         """What is stored, in the order of the digests; reads headers alone unless `thorough`.
@@ -147,12 +146,10 @@ class PredictionStore:
         Raises:
             StoreError: If the system does not let us.
         """
-        if damaged_only:
-            gone = [self.objects.remove(re.escape(entry.name)) for entry in self.verify()]
-            return sum(n for n, _ in gone), sum(n_bytes for _, n_bytes in gone)
-        _, left_over = self.objects.remove(_LEFT_OVERS)
-        n_entries, n_bytes = self.objects.remove(_ENTRIES)
-        return n_entries, n_bytes + left_over + clear_journals(self.objects)
+        names = [re.escape(entry.name) for entry in self.verify()] if damaged_only else [_ENTRIES]
+        gone = [self.objects.remove(name) for name in names]
+        left_over = 0 if damaged_only else self.objects.remove(_LEFT_OVERS)[1] + clear_journals(self.objects)
+        return sum(n for n, _ in gone), sum(n_bytes for _, n_bytes in gone) + left_over
 
     def _read(self, name: str, n_bytes: int | None = None) -> bytes:
         try:

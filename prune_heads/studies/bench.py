@@ -36,8 +36,7 @@ from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
 SIDES = ("original", "masked", "removed")
-_SHORTEST_SECONDS = 0.05
-"""What a side takes in a run, at least; a clock and a scheduler are a thousand times finer."""
+_SHORTEST_SECONDS = 0.05  # what a side takes in a run, at least; a clock and a scheduler are a thousand times finer
 
 
 class Contest(NamedTuple):
@@ -96,19 +95,16 @@ def bench(
         PruneHeadsError: If the heads cannot be removed, masks are not applied, or the sides give different logits.
     """
     if subject.objective.head.reads != "text":
-        raise UnfitError(
-            f"bench must be given texts, which it times by their tokens; got {subject.objective.name}. 'prune-heads "
-            "info' counts what removed heads save"
-        )
+        must = f"bench must be given texts, which it times by their tokens; got {subject.objective.name}"
+        raise UnfitError(f"{must}. 'prune-heads info' counts what removed heads save")
     room = min(n_positions(subject.model), subject.classifier.tokenizer.model_max_length)
     length = options.length or min(128, room)  # what the paper pads its texts to
     if length > room:
         raise DataError(f"--length must be at most what the model takes, {room} tokens; got {length}")
     batches = subject.batches(split)
     if (largest := max(options.sizes(batches.n_examples))) > batches.n_examples:
-        raise DataError(
-            f"--batch-sizes must be at most the number of examples, {batches.n_examples} of {split.name}; got {largest}"
-        )
+        most = f"the number of examples, {batches.n_examples} of {split.name}"
+        raise DataError(f"--batch-sizes must be at most {most}; got {largest}")
     contest = Contest(original, subject.classifier.model, mask)
     parameters = prune(contest.removed, mask, "remove", subject.classifier.probe_inputs())
     if note := about_ceilings(contest):
@@ -152,7 +148,7 @@ def _run(contest: Contest, race: Race, n_runs: int, progress: Progress) -> dict[
         "n_tokens": fmean(race.n_tokens),
         "n_passes": n_passes,
         "examples_per_second": {
-            name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()
+            side: {"mean": fmean(each), "deviation": stdev(each), "each": each} for side, each in speeds.items()
         },
         "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()},
         "ceiling": ceiling(contest, race),

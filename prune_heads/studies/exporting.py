@@ -33,11 +33,9 @@ from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import compared, prove_gates
 
 Batches = Sequence[Mapping[str, Tensor]]
-Logits = list[list[NDArray[np.float32]]]
-"""Of each batch all outputs, `(examples, ...)`."""
+Logits = list[list[NDArray[np.float32]]]  # of each batch all outputs, `(examples, ...)`
 
-_LONGEST = 64
-"""Tokens of the longest batch that is compared, where the model takes so many."""
+_LONGEST = 64  # tokens of the longest batch that is compared, where the model takes so many
 
 
 def _dense(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Path) -> tuple[PreTrainedModel, Logits]:
@@ -49,9 +47,8 @@ def _dense(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Pa
         try:
             again, info = type(model).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         except Exception as error:  # the libraries raise whatever they stumble over
-            raise ExportError(
-                f"plain transformers must load what was written; it says {type(error).__name__}: {first_line(error)}"
-            ) from error
+            said = f"it says {type(error).__name__}: {first_line(error)}"
+            raise ExportError(f"plain transformers must load what was written; {said}") from error
     if faults := {name: sorted(keys) for name, keys in info.items() if keys}:
         raise ExportError(f"plain transformers must find every weight in what was written; it says {faults}")
     return wide, [_logits(again.eval(), batch) for batch in batches]
@@ -93,19 +90,15 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
     """
     wanted = TARGETS[options.to].libraries
     if missing := [name for name in wanted if importlib.util.find_spec(name) is None]:
-        raise ExportError(
-            f"--to {options.to} needs {', '.join(wanted)}; not installed: {', '.join(missing)}. "
-            f"pip install 'prune-heads[{options.to}]'"
-        )
+        lacking = f"not installed: {', '.join(missing)}. pip install 'prune-heads[{options.to}]'"
+        raise ExportError(f"--to {options.to} needs {', '.join(wanted)}; {lacking}")
     reporter.admit = admission(folder)
     study = Study("export", reporter)
     classifier = load_model(options, reporter)
     model = classifier.model
     if not classifier.reads_texts:
-        raise ExportError(
-            f"export is for models of texts, not for image-classification ({classifier.name}). prune-heads prune "
-            "--mode zero writes a checkpoint that transformers loads as it is"
-        )
+        must = f"export is for models of texts, not for image-classification ({classifier.name})"
+        raise ExportError(f"{must}. prune-heads prune --mode zero writes a checkpoint that transformers loads as it is")
     gone = removed_heads(model)
     named = HeadMask(gone.n_heads)
     if options.heads:  # of layers that share their weights, heads go at every depth
@@ -156,16 +149,13 @@ def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -
         n_examples, n_tokens = next(iter(batch.values())).shape
         largest = float(np.max([np.abs(each).max() for each in wanted]))
         difference = float(np.max([np.abs(a - b).max() for a, b in zip(came, wanted, strict=True)]))
-        rows.append(
-            {"n_examples": n_examples, "n_tokens": n_tokens, "largest_logit": largest, "difference": difference}
-        )
+        sizes = {"n_examples": n_examples, "n_tokens": n_tokens}
+        rows.append({**sizes, "largest_logit": largest, "difference": difference})
     worst = max(rows, key=lambda row: np.nan_to_num(row["difference"] / max(1.0, row["largest_logit"]), nan=np.inf))
     if not worst["difference"] <= tolerance * max(1.0, worst["largest_logit"]):
-        raise ExportError(
-            f"what is written --to {target} must give the logits of the model within {tolerance:.0e}; on "
-            f"{worst['n_examples']} texts of {worst['n_tokens']} tokens they are {worst['difference']:.2g} apart, the "
-            f"largest being {worst['largest_logit']:.2g}. Nothing was kept; try a newer torch and transformers"
-        )
+        must = f"what is written --to {target} must give the logits of the model within {tolerance:.0e}"
+        said = "on {n_examples} texts of {n_tokens} tokens they are {difference:.2g} apart, of {largest_logit:.2g}"
+        raise ExportError(f"{must}; {said.format(**worst)}. Nothing was kept; try a newer torch and transformers")
     return {
         "libraries": {name: version(name) for name in libraries},
         "parameters": {"before": before, "after": n_parameters(written)},

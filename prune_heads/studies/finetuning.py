@@ -41,23 +41,21 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own)
     objective = serving(task.spec, setup.objective)[0]
     if not objective.trains:
-        raise TaskError(
-            f"finetune must be given a kind of task that it can train, which {objective.name} is not yet. Name a "
-            "fine-tuned checkpoint"
-        )
+        must = f"finetune must be given a kind of task that it can train, which {objective.name} is not yet"
+        raise TaskError(f"{must}. Name a fine-tuned checkpoint")
     device = resolve_device(setup.device)
     if setup.dtype == "float16" and device.type == "cpu":
         raise PruneHeadsError("--dtype float16 needs a GPU to train on; take bfloat16 or float32 on a CPU")
     transformers.set_seed(recipe.seed)  # the trainer sets it again; this one is for the new head
     learned, trust = (task.spec.labels, objective.problem), setup.trust_remote_code
     start = load_checkpoint(setup.model, objective.head, task=setup.task, trust_remote_code=trust, learned=learned)
-    drawn = [f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}"] if start.drawn else []
-    for note in (*start.notes, *drawn):
+    for note in start.notes:
         reporter.note(note)
+    if start.drawn:
+        reporter.note(f"drawn at random, for the checkpoint lacks them: {', '.join(start.drawn)}")
     limit_threads(start)
-    subject = Subject.of(
-        start, task, objective=setup.objective, batch_size=setup.batch_size, max_length=setup.max_length, device=device
-    )
+    sizes: dict[str, Any] = {"batch_size": setup.batch_size, "max_length": setup.max_length}
+    subject = Subject.of(start, task, objective=setup.objective, device=device, **sizes)
     trained_on = load_split(setup, subject, task.spec.score_split, reporter)
     splits = [load_split(setup, subject, name, reporter) for name in task.spec.eval_splits]
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)

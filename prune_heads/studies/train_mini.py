@@ -30,8 +30,7 @@ Columns = Mapping[str, list]
 """`text`, for pairs `text_pair`, and `label` where the task has labels: a list each, of equal length."""
 
 BATCH_SIZE = 64
-N_EXAMPLES = 6000
-"""Of the training split of each built-in task."""
+N_EXAMPLES = 6000  # of the training split of each built-in task
 
 
 class Recipe(NamedTuple):

@@ -30,8 +30,7 @@ from prune_heads.progress import Progress, Reporter
 from prune_heads.tasks.task import Split
 
 KEPT_FOLDER = "kept"
-_SAVE = "checkpoint-"
-"""Names of saves begin so; their steps follow."""
+_SAVE = "checkpoint-"  # names of saves begin so; their steps follow
 _SEAL_FILE = "seal.json"
 _EPOCH = "prune_heads_epoch"
 """Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
@@ -168,9 +167,8 @@ class _Trainer(transformers.Trainer):
                 aside.rmdir()
                 _remove_but(work / name, work)
         except (OSError, SafetensorError, RuntimeError) as error:  # torch's own where the disk is full
-            raise RunError(
-                f"saves must be written whole; {work} does not take one ({error}). Make room, or name another --output"
-            ) from error
+            must = f"saves must be written whole; {work} does not take one ({error})"
+            raise RunError(f"{must}. Make room, or name another --output") from error
         finally:
             self.args.output_dir = str(work)
         self.accelerator.wait_for_everyone()
@@ -179,10 +177,8 @@ class _Trainer(transformers.Trainer):
 class _Watch(transformers.TrainerCallback):
     """Tells progress, measures after each epoch, keeps checkpoints, and has the trainer save now and then."""
 
-    def __init__(
-        self, subject: Subject, splits: Sequence[Split], recipe: Recipe, kept: Path, progress: Progress
-    ) -> None:
-        self.subject, self.recipe, self.kept, self.progress = subject, recipe, kept, progress
+    def __init__(self, subject: Subject, splits: Sequence[Split], recipe: Recipe, kept: Path, tell: Progress) -> None:
+        self.subject, self.recipe, self.kept, self.progress = subject, recipe, kept, tell
         self.splits = {split.name: subject.batches(split) for split in splits}
         self._saved = time.monotonic()
 

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from prune_heads.execution.claims import NAME, Claims, Owner, held
+from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
 from prune_heads.options import Conditions, Setup
 from prune_heads.options.choices import Reproduction
 from prune_heads.paper import default_subjects, default_task
@@ -173,7 +173,7 @@ def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
         done = invoke(*words)
         assert (done.exit_code, done.stderr.splitlines()[-1][:31]) == (1, "error: another process works on")
     assert list(tmp_path.iterdir()) == []
-    assert Claims(tmp_path / ".out.held", owner=Owner(Owner.me().host, 2**22 + 1, "gone")).take(NAME)
+    assert Claims(tmp_path / ".out.held", owner=Owner(machine(), 2**22 + 1, "gone")).take(NAME)
     assert invoke(*words).exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

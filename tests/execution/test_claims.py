@@ -97,7 +97,7 @@ def test_a_process_of_this_machine_that_is_gone_is_replaced_at_once(tmp_path):
 def test_a_process_that_ended_and_is_waited_for_by_nobody_is_replaced_at_once(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert child.stdout.read() == b""  # it has ended, or is about to
-    claim = Claims(tmp_path, Owner(Owner.me().host, child.pid, "x"))
+    claim = Claims(tmp_path, Owner(machine(), child.pid, "x"))
     assert claim.take(TRIAL)
     try:
         while Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2][0] != "Z":
@@ -148,9 +148,8 @@ def take(folder, barrier, results, host):
 def test_of_many_who_take_at_once_one_has_it(tmp_path, is_dead):
     if is_dead:  # a process of this machine that is gone
         child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-        me = Owner.me()
-        assert Claims(tmp_path, Owner(me.host, int(child.stdout), "x")).take(TRIAL)
-    host = Owner.me().host if is_dead else "elsewhere"
+        assert Claims(tmp_path, Owner(machine(), int(child.stdout), "x")).take(TRIAL)
+    host = machine() if is_dead else "elsewhere"
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(8), context.Queue()
     workers = [context.Process(target=take, args=(tmp_path, barrier, results, host)) for i in range(8)]

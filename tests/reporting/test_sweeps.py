@@ -7,8 +7,8 @@ import pytest
 from pyarrow import BufferReader, parquet
 
 from prune_heads.reporting.figures.curves import sweep_figure
-from prune_heads.reporting.sweep import results_page, results_parquet
-from prune_heads.reporting.sweep_results import panels, result_rows, seeds_sentence
+from prune_heads.reporting.sweep import results_parquet
+from prune_heads.reporting.sweep_results import panels, result_rows, results_page, seeds_sentence
 from prune_heads.visible import csv_of
 
 
