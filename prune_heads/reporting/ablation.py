@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from prune_heads.reporting.words import Record, Row, heads_table, interval, layer_names, metric_name, subject_of
-from prune_heads.tables import MARK, Cell, Column, Form, Page, Table
+from prune_heads.tables import MARK, Cell, Form, Page, Table
 from prune_heads.visible import csv_of
 
 SIGNIFICANT, CORRECTED = "*", "#"  # of a head that is significant, and of one that stays so after Holm's correction
@@ -88,9 +88,9 @@ def ablation_latex(record: Record) -> str:
                 title = f"{subject_of(record)}: {table.title[0].lower()}{table.title[1:]}"
                 made = replace(table, title=title, notes=(f"Bold and {note}",))
             else:
-                shape = (Column(""), *table.columns[1:])
+                heading = ("", *table.heading[1:])
                 notes = (f"Layers down, heads across; bold and {note}", *table.notes[1:])
-                made = replace(table, title=f"{page.title}; {table.title}", columns=shape, notes=notes)
+                made = replace(table, title=f"{page.title}; {table.title}", heading=heading, notes=notes)
             texts.append(made.to_latex())
     return "\n".join(texts)
 

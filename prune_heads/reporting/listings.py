@@ -1,6 +1,6 @@
 """What can be read without running anything: tasks, criteria, model types, what a model costs, what scripts rely on."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
-from prune_heads.tables import Cell, Column, Table
+from prune_heads.tables import Cell, Form, Table
 from prune_heads.tables.terminal import line, spans, titled
 from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
@@ -110,39 +110,35 @@ def _counts(title: str, counts: Mapping[str, Mapping[str, int]]) -> Table:
 def doctor_table(report: Mapping[str, Any]) -> RenderableType:
     """What scripts rely on and transformers 5 no longer has: by file, what to write instead, and how many, last."""
     findings, unreadable = report["findings"], report["unreadable"]
-    parts: list[RenderableType] = []
-    if findings:
-        parts.append(titled("what transformers 5 does"))
-        width = max(len(row["use"]) for row in findings)
-        for file, rows in groupby(findings, key=itemgetter("file")):
-            cells = ((f"{_place(row):>6}", f"{row['use']:<{width}}", row["effect"]) for row in rows)
-            parts += [line(file), Table("", (Column(""),) * 3, tuple(cells))]
-        texts: dict[str, dict[str, None]] = {}  # each once, under all uses that it is for
-        for row in findings:
-            texts.setdefault(row["instead"], {})[row["use"]] = None
-        parts += [line(""), titled("what to write instead")]
-        parts += [*_indented((", ".join(of), text) for text, of in texts.items()), line("")]
-    if unreadable:
-        places = (file["file"] + ("" if file["cell"] is None else f" cell {file['cell']}") for file in unreadable)
-        parts.append(titled("mention it, but cannot be read"))
-        parts += [*_indented(zip(places, (file["reason"] for file in unreadable), strict=True)), line("")]
+    parts: list[RenderableType] = [titled("what transformers 5 does")] if findings else []
+    width = max((len(row["use"]) for row in findings), default=0)
+    for file, rows in groupby(findings, key=itemgetter("file")):
+        cells = []
+        for row in rows:
+            place = str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
+            cells.append((f"{place:>6}", f"{row['use']:<{width}}", row["effect"]))
+        parts += [line(file), Table("", ("",) * 3, (Form.of(""),) * 3, tuple(cells))]
+    parts += [line("")] if findings else []
+    texts: dict[str, dict[str, None]] = {}  # each once, under all uses that it is for
+    for row in findings:
+        texts.setdefault(row["instead"], {})[row["use"]] = None
+    below = {"what to write instead": [(", ".join(of), text) for text, of in texts.items()]}
+    below["mention it, but cannot be read"] = [
+        (each["file"] + ("" if each["cell"] is None else f" cell {each['cell']}"), each["reason"])
+        for each in unreadable
+    ]
+    for title, said in below.items():
+        if said:
+            parts.append(titled(title))
+            for about, text in said:
+                parts += [line(about), Padding.indent(line(text), 4)]
+            parts.append(line(""))
     n_files = _count(report["n_files"], "file")
     n_with, n_broken = (len({row["file"] for row in rows}) for rows in (findings, unreadable))
     summary = f"{_count(len(findings), 'use')} in {n_with} of {n_files}" if findings else f"nothing in {n_files}"
     if n_broken:
         summary += f"; {_count(n_broken, 'file')} cannot be read in whole"
     return Group(*parts, line(summary))
-
-
-def _place(row: Mapping[str, Any]) -> str:
-    return str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
-
-
-def _indented(rows: Iterable[tuple[str, str]]) -> Iterator[RenderableType]:
-    """What it is about, and below it what there is to say."""
-    for about, text in rows:
-        yield line(about)
-        yield Padding.indent(line(text), 4)
 
 
 def _count(number: int, one: str) -> str:

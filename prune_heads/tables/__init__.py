@@ -46,22 +46,9 @@ class Cell:
     mark: str = ""  # stands after the value in every form, e.g. `*` where a difference is significant
     style: str = ""  # of Rich, for the terminal; LaTeX and HTML take `bold` from it
 
-    @property
-    def is_bold(self) -> bool:
-        """Whether LaTeX and HTML show it in bold."""
-        return "bold" in self.style.split()
-
 
 def _cell(value: Any) -> Cell:
     return value if isinstance(value, Cell) else Cell(value)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A name, and how the values below it are written."""
-
-    name: str
-    form: Form | str = ""  # see `Form.of`; empty for texts and counts
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,8 @@ class Table:
     """
 
     title: str
-    columns: tuple[Column, ...]
+    heading: tuple[str, ...]  # names of the columns
+    forms: tuple[Form, ...]  # of the columns
     rows: tuple[tuple[Any, ...], ...]  # one value or `Cell` a column; None leaves a cell empty
     notes: tuple[str, ...] = ()  # sentences
     absent: str = ""  # what stands for None; nothing in CSV
@@ -97,37 +85,32 @@ class Table:
         """
         every = list(rows)
         names = dict.fromkeys(name for row in every for name in row) or forms
-        shape = tuple(Column(name, forms.get(name, "")) for name in names)
-        return cls(title, shape, tuple(tuple(map(row.get, names)) for row in every), tuple(notes), **looks)
-
-    @property
-    def heading(self) -> list[str]:
-        """Names of the columns."""
-        return [column.name for column in self.columns]
+        made = tuple(Form.of(forms.get(name, "")) for name in names)
+        return cls(title, tuple(names), made, tuple(tuple(map(row.get, names)) for row in every), tuple(notes), **looks)
 
     def cells(self) -> list[list[Cell]]:
         """A cell for each value: its text, mark and style."""
 
-        def cell(value: Any, column: Column) -> Cell:
+        def cell(value: Any, form: Form) -> Cell:
             found = _cell(value)
-            text = self.absent if found.value is None else Form.of(column.form).write(found.value)
+            text = self.absent if found.value is None else form.write(found.value)
             return Cell(text, found.mark, found.style)
 
-        return [list(map(cell, row, self.columns)) for row in self.rows]
+        return [list(map(cell, row, self.forms)) for row in self.rows]
 
     def values(self) -> list[dict[str, Any]]:
         """The rows without looks, by the names of the columns: a tuple, or None, in a column of several parts."""
 
-        def plain(value: Any, column: Column) -> Any:
-            is_marked = isinstance(value, Cell) and len(Form.of(column.form).parts) > 1
+        def plain(value: Any, form: Form) -> Any:
+            is_marked = isinstance(value, Cell) and len(form.parts) > 1
             return (value.value, value.mark) if is_marked else _cell(value).value
 
-        return [dict(zip(self.heading, map(plain, row, self.columns), strict=True)) for row in self.rows]
+        return [dict(zip(self.heading, map(plain, row, self.forms), strict=True)) for row in self.rows]
 
     def alignments(self) -> list[Literal["left", "right"]]:
         """Of each column: words to the left, numbers to the right."""
         found = [[_cell(value).value for value in row] for row in self.rows]
-        return ["left" if any(isinstance(row[i], str) for row in found) else "right" for i in range(len(self.columns))]
+        return ["left" if any(isinstance(row[i], str) for row in found) else "right" for i in range(len(self.heading))]
 
     def texts(self) -> list[list[str]]:
         """The cells as people read them."""
@@ -145,7 +128,7 @@ class Table:
         """The title if there is one, the table, and its notes."""
         if self.title:
             yield in_markdown(f"{'#' * (level + self.depth)} {self.title}")
-        lines = [self.heading, ["---"] * len(self.columns), *self.texts()]
+        lines = [list(self.heading), ["---"] * len(self.heading), *self.texts()]
         rows = (" | ".join(in_markdown(cell).replace("|", r"\|") for cell in cells) for cells in lines)
         yield "\n".join(f"| {row} |" for row in rows)
         yield from map(in_markdown, self.notes)
@@ -159,13 +142,13 @@ class Table:
         def text(cell: Cell) -> str:
             number = re.sub(r"[-+](?=\.?\d)", r"$\g<0>$", in_latex(cell.value))  # a minus as long as the plus
             mark = cell.mark if cell.mark == "*" else in_latex(cell.mark)
-            return (rf"\textbf{{{number}}}" if cell.is_bold else number) + (f"$^{{{mark}}}$" if mark else "")
+            return (rf"\textbf{{{number}}}" if "bold" in cell.style else number) + (f"$^{{{mark}}}$" if mark else "")
 
         lines = [
             r"\begin{table}",
             rf"\caption{{{in_latex(' '.join([f'{self.title}.', *self.notes]))}}}",
             r"\centering\small\setlength{\tabcolsep}{3pt}",
-            rf"\begin{{tabular}}{{r|{'r' * (len(self.columns) - 1)}}}",
+            rf"\begin{{tabular}}{{r|{'r' * (len(self.heading) - 1)}}}",
             row(list(map(in_latex, self.heading))),
             r"\hline",
             *(row(list(map(text, cells))) for cells in self.cells()),
@@ -183,12 +166,11 @@ class Table:
         """
 
         def cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-            for column, found in zip(self.columns, row.values(), strict=True):
-                parts = Form.of(column.form).parts
-                values = (found,) if len(parts) == 1 else found or (None,) * len(parts)
-                for part, value in zip(parts, values, strict=True):
+            for form, (name, found) in zip(self.forms, row.items(), strict=True):
+                values = (found,) if len(form.parts) == 1 else found or (None,) * len(form.parts)
+                for part, value in zip(form.parts, values, strict=True):
                     is_rounded = digits is not None and isinstance(value, float)
-                    yield column.name + part, float(f"{value:.{digits}g}") if is_rounded else value
+                    yield name + part, float(f"{value:.{digits}g}") if is_rounded else value
 
         return csv_of(dict(cells(row)) for row in self.values())
 
@@ -201,7 +183,7 @@ class Table:
 
         def text(cell: Cell) -> str:
             shown = in_html(cell.value + cell.mark)
-            return f"<b>{shown}</b>" if cell.is_bold else shown
+            return f"<b>{shown}</b>" if "bold" in cell.style else shown
 
         body = [row("td", map(text, cells)) for cells in self.cells()]
         n_body = len(body) - self.n_foot

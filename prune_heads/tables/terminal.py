@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.text import Text
 
 from prune_heads.errors import PipeClosedError, PruneHeadsError
-from prune_heads.tables import MARK, Form, Page, Table
+from prune_heads.tables import MARK, Page, Table
 from prune_heads.visible import masked, visible
 
 _GAP = 2
@@ -54,7 +54,7 @@ def drawn(table: Table, console: Console, options: ConsoleOptions) -> Iterator[R
 def drawn_page(page: Page) -> Iterator[RenderableType]:
     """The title and the parts; an empty line before and after each table."""
     yield titled(page.title)
-    before: Table | str = Table("", (), ())
+    before: Table | str = Table.of("", ())
     for part in page.parts:
         if isinstance(part, Table) or isinstance(before, Table):
             yield line("")
@@ -69,12 +69,12 @@ class _Grid:
         self.table, self.aligns = table, table.alignments()
         cells = table.cells()
         self.columns: list[list[Text]] = []  # the heading and the cells of each
-        for i, column in enumerate(table.columns):
+        for i, (name, form) in enumerate(zip(table.heading, table.forms, strict=True)):
             width = max((cell_len(row[i].value) for row in cells), default=0)
-            if Form.of(column.form).parts != MARK or cell_len(column.name) > width:
+            if form.parts != MARK or cell_len(name) > width:
                 width = 0
             # Marks have a place of their own, so that numbers stand below each other; not below a long name.
-            heading = f"{column.name:>{width}} " if width else column.name
+            heading = f"{name:>{width}} " if width else name
             texts = ((f"{row[i].value:>{width}}{row[i].mark or ' ' * bool(width)}", row[i].style) for row in cells)
             self.columns.append([line(heading), *(line(*text) for text in texts)])
             self.aligns[i] = "left" if width else self.aligns[i]
@@ -127,7 +127,7 @@ class _Grid:
             pad_edge=False,
             show_edge=False,
             padding=(0, gap - (gap == _GAP), 0, 0),  # the box has a gap of its own
-            show_header=any(column.name for column in self.table.columns),
+            show_header=any(self.table.heading),
             header_style="bold",
         )
         for i, width in zip(band, widths, strict=True):

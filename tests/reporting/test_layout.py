@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from prune_heads.reporting.figures import save
-from prune_heads.tables import Column, Form, Page, Table
+from prune_heads.tables import Form, Page, Table
 from prune_heads.tables.terminal import console, line, spans
 from prune_heads.visible import csv_of, in_latex, visible
 
@@ -82,8 +82,10 @@ HEADINGS = st.sampled_from(["base", "difference (95% interval)", "a long heading
 @settings(max_examples=60, deadline=None)
 def test_a_narrow_table_cuts_no_number_and_no_line_is_too_long(heading, width, gap, data):
     rows = [[data.draw(st.sampled_from(WORDS)), *(data.draw(NUMBERS) for _ in heading)] for _ in range(2)]
-    shape = (Column("name"), *(Column(name, Form(lambda cell: cell[0])) for name in heading))
-    table = Table("", shape, tuple((word, *((number,) for number in numbers)) for word, *numbers in rows), gap=gap)
+    forms = (Form.of(""), *[Form(lambda cell: cell[0])] * len(heading))
+    table = Table(
+        "", ("name", *heading), forms, tuple((word, *zip(numbers, strict=True)) for word, *numbers in rows), gap=gap
+    )
     found = shown(table, width)
     assert max(map(len, found.splitlines())) <= width
     assert "…" not in found
@@ -108,11 +110,11 @@ def test_a_pipe_has_no_width_unless_it_is_said(monkeypatch, capsys):
     assert " ".join(lines).split().count("0.1234") >= 60
 
 
-TABLE = Table(
+TABLE = Table.of(
     HOSTILE,
-    (Column("model"), Column("a|b", ".4f"), Column("interval", "+.2f to")),
-    (("=1+1", 0.5, (-1.25, 0.5)), (HOSTILE, None, None), ("-0.5", -0.25, None)),
-    (f"A note on {HOSTILE}.",),
+    [{"model": "=1+1", "a|b": 0.5, "interval": (-1.25, 0.5)}, {"model": HOSTILE}, {"model": "-0.5", "a|b": -0.25}],
+    {"a|b": ".4f", "interval": "+.2f to"},
+    [f"A note on {HOSTILE}."],
 )
 
 

@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 
 from rich.console import Console
 
-from prune_heads.tables import Cell, Column, Page, Table
+from prune_heads.tables import Cell, Page, Table
 
-TABLE = Table(
+TABLE = Table.of(
     "A & B",
-    (Column("layer"), Column("a difference", "+.2f"), Column("95% interval", "+.2f to"), Column("rate", ".1f")),
-    ((1, -0.5, (-1.25, 0.125), 2 / 3), (2, None, None, 3.0)),
-    ("Said beside.",),
+    [{"layer": 1, "a difference": -0.5, "95% interval": (-1.25, 0.125), "rate": 2 / 3}, {"layer": 2, "rate": 3.0}],
+    {"a difference": "+.2f", "95% interval": "+.2f to", "rate": ".1f"},
+    ["Said beside."],
 )
 
 
@@ -46,9 +46,8 @@ def test_csv_holds_numbers_to_12_digits_and_intervals_in_two_columns():
 
 
 def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
-    of = (Column("r", ".2f"), Column("95% interval", "+.2f to"))
     here, elsewhere = (
-        Table("R", of, ((r, (low, 0.5)),))
+        Table.of("R", [{"r": r, "95% interval": (low, 0.5)}], {"r": ".2f", "95% interval": "+.2f to"})
         for r, low in ((0.011094824982489197, -0.4872904874617369), (0.011094824982489204, -0.4872904874617368))
     )
     assert here.to_csv(12) == elsewhere.to_csv(12)
@@ -57,11 +56,8 @@ def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
 
 
 def test_a_mark_stands_beside_its_number_and_in_a_column_of_its_own_in_csv():
-    marked = Table(
-        "M",
-        (Column("difference", "+.2f*"), Column("range", ".4g to")),
-        ((Cell(-0.525, "*"), (0.4, 60)), (Cell(1 / 3, "#", "bold red"), None), (None, None)),
-    )
+    rows = [{"difference": Cell(-0.525, "*"), "range": (0.4, 60)}, {"difference": Cell(1 / 3, "#", "bold red")}, {}]
+    marked = Table.of("M", rows, {"difference": "+.2f*", "range": ".4g to"})
     assert marked.texts() == [["-0.53*", "0.4 to 60"], ["+0.33#", ""], ["", ""]]
     rows = list(csv.DictReader(io.StringIO(marked.to_csv())))
     assert list(rows[0]) == ["difference", "difference, mark", "range, low", "range, high"]
