@@ -38,7 +38,7 @@ def visible(text: str) -> str:
 
 def masked(text: str) -> str:
     """The text without user, password and query in URLs, which may be secret."""
-    return _URL.sub(_without_secrets, text)
+    return _URL.sub(lambda url: f"{url[1]}{'***@' if url[2] else ''}{url[3]}{'?***' if url[4] else ''}", text)
 
 
 def brief(value: object) -> str:
@@ -79,10 +79,6 @@ def _harmless(cell: Any) -> Any:
     except ValueError:
         return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
     return text
-
-
-def _without_secrets(url: re.Match[str]) -> str:
-    return f"{url[1]}{'***@' if url[2] else ''}{url[3]}{'?***' if url[4] else ''}"
 
 
 def _written(match: re.Match[str]) -> str:
