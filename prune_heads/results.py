@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.heads import NUMBERING, HeadScores
 from prune_heads.reporting.ablation import ablation_table, head_rows, in_points, subtitle
 from prune_heads.reporting.terminal import evaluation_table, score_table
-from prune_heads.reporting.words import data_name
+from prune_heads.reporting.words import Row, data_name
 from prune_heads.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = dict[str, Any]
 Cells = list[list[float | None]]  # one row a block; None for a head that is not there or was not asked about
 
 

@@ -115,10 +115,7 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
 
 
 def _panel(title: str, named: Mapping[str, Line]) -> _Panel:
-    """Lines of one metric by their names, with bars where their record has intervals.
-
-    The mean of several draws is grey, with a band.
-    """
+    """Lines of one metric by their names, with bars where their record has intervals; of several draws, a grey band."""
     curves = []
     for i, (name, line) in enumerate(named.items()):
         curve = _Curve(name, line.shares, list(line.values.values()), i)
@@ -147,10 +144,7 @@ def _mean_of(same: Sequence[Line]) -> _Curve:
 def _drawn(
     shown: Sequence[_Panel], *, title: str = "", foot: str = "", columns: int = 3, has_base: bool = True
 ) -> "Figure":
-    """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`.
-
-    The legend is as wide as the panels at most; the foot is its title, so that neither lies on the other.
-    """
+    """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
     n_columns = 2 if len(shown) == 4 and columns == 3 else min(columns, len(shown))
     width, height = 1.0 + (4.0 if len(shown) > 1 else 5.2) * n_columns, 1.2 + 3.1 * -(-len(shown) // n_columns)
     with drawing(width, height, len(shown), n_columns) as (figure, every):
@@ -172,7 +166,7 @@ def _drawn(
         names = {name: handle for axes in every for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
         if title:
             figure.suptitle(title, fontsize=11)
-        if len(names) > 1:
+        if len(names) > 1:  # a legend as wide as the panels at most; the foot is its title and lies below it
             n_beside = max(1, min(int(width / (0.9 + 0.085 * max(map(len, names)))), len(names)))
             looks = {"loc": "outside lower center", "frameon": False, "title": foot or None, "title_fontsize": 8}
             figure.legend(names.values(), names, ncols=n_beside, **looks)

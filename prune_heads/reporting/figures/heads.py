@@ -160,10 +160,7 @@ class _Side(NamedTuple):
 
 
 def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> "Figure":
-    """A panel a pair, headed by the Pearson correlation that `correlate` gives.
-
-    Blocks have names, `3` or `E:3`, or are numbered; in an encoder-decoder each kind of them has a colour.
-    """
+    """A panel a pair, headed by the Pearson correlation that `correlate` gives; each kind of blocks has a colour."""
     with drawing(4.9 * len(pairs), 5.3, len(pairs), len(pairs)) as (figure, panels):
         for axes, (first, second, _) in zip(panels, pairs, strict=True):
             x, y = first.grid, second.grid

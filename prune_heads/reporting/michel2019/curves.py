@@ -192,16 +192,10 @@ def estimators(records: Records) -> Shown:
         means.append(means_of)
         intervals = [row["its 95% interval"] for row in of_name if row["its 95% interval"]]
         if intervals:
-            summary.append(
-                {
-                    "estimator": name,
-                    "difference of areas, mean": means_of["difference"],
-                    "tasks where it is surely below 0": sum(high < 0 for _, high in intervals),
-                    "surely above": sum(low > 0 for low, _ in intervals),
-                    "Spearman, mean": means_of["Spearman"],
-                    f"{_OVERLAP}, mean": means_of[_OVERLAP],
-                }
-            )
+            sure = {"tasks where it is surely below 0": sum(high < 0 for _, high in intervals)}
+            sure["surely above"] = sum(low > 0 for low, _ in intervals)
+            agreement = {f"{key}, mean": means_of[key] for key in ("Spearman", _OVERLAP)}
+            summary.append({"estimator": name, "difference of areas, mean": means_of["difference"]} | sure | agreement)
     figures = {"": heads.agreement_figure(every), "-curves": curves.estimator_curves(every)}
     if len(every) == 1:
         return Shown(table_of("estimators", every, rows, notes), figures)
