@@ -92,7 +92,7 @@ class Evaluator:
         **options: Any,
     ) -> None:
         reporter = Silent()
-        self.notes = reporter.notes  # What a reader of the results must know, e.g. how many texts were cut.
+        self.notes = reporter.notes  # what a reader of the results must know, e.g. how many texts were cut
         self.seed = seed
         again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
         again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed, **options}
@@ -132,9 +132,8 @@ class Evaluator:
         else:
             batches = replace(batches, objective=subject.objective)
             subject = replace(subject, batch_size=batches.batch_size)
-        self._predictions = Predictions(
-            subject, chosen, PredictionStore(store, on_damage=reporter.note), reporter, batches
-        )
+        kept = PredictionStore(store, on_damage=reporter.note)
+        self._predictions = Predictions(subject, chosen, kept, reporter, batches)
 
     def on(self, data: Any = None, *, split: str | None = None, max_examples: int | None = None) -> "Evaluator":
         """The same model on other examples: another split of the task, or other data.
@@ -232,10 +231,8 @@ class Evaluator:
         return Comparison(**studies.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
-        n_heads = self._predictions.subject.n_heads
-        found = (
-            read_heads(heads, n_heads) if isinstance(heads, str) else as_mask({} if heads is None else heads, n_heads)
-        )
+        n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads
+        found = read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads, n_heads)
         return found | self._predictions.gone
 
 

@@ -19,13 +19,12 @@ from torch import nn
 
 from prune_heads.checkpoints import fingerprint
 from prune_heads.errors import DataError, StoreError
-from prune_heads.evaluation import Subject, predict
+from prune_heads.evaluation import EACH_ALONE, Subject, predict, unseen
 from prune_heads.files import canonical
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
-from prune_heads.padding import EACH_ALONE, unseen
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionKey, PredictionStore
@@ -139,10 +138,6 @@ class Predictions:
     def answers(self, kept: Kept) -> NDArray[Any]:
         """What is predicted, as the metrics take it; see `Objective.predictions`."""
         return self.objective.predictions(kept)
-
-    def value(self, mask: HeadMask) -> float:
-        """The headline metric under a mask."""
-        return self.metric_of(self.of(mask))
 
     def metric_of(self, kept: Kept) -> float:
         """The headline metric of what is kept of the split."""

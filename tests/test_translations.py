@@ -78,7 +78,7 @@ def test_bleu_is_that_of_sacrebleu_on_texts_written_one_at_a_time(subject, split
     mask = HeadMask.parse(heads, subject.n_heads)
     expected = sacrebleu.corpus_bleu(texts, [split.dataset["text_pair"][:]], force=True).score / 100
     assert texts == together(subject, split, heads)
-    assert predictions.value(mask) == pytest.approx(expected, abs=1e-12)
+    assert predictions.metric_of(predictions.of(mask)) == pytest.approx(expected, abs=1e-12)
     assert 0.1 < expected < 0.9
     assert not any(" ." in text or "[" in text for text in texts)
     assert set(texts).isdisjoint(split.dataset["text"][:])

@@ -60,7 +60,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, bench, curves, terminal
+    from prune_heads.reporting import ablation, curves, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
@@ -71,7 +71,7 @@ def _table(found: "Found") -> Any:
         "ablate": lambda: ablation.ablation_page(record, narrow=True),
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
-        "bench": lambda: bench.bench_page(record),
+        "bench": lambda: terminal.bench_page(record),
     }
     return tables[record["command"]]()
 
