@@ -25,12 +25,11 @@ from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.head import objective_of
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.errors import DataError, UnfitError
-from prune_heads.evaluation import Subject
+from prune_heads.evaluation import Subject, n_positions
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import Bench
-from prune_heads.padding import n_positions
 from prune_heads.progress import Progress, Reporter
 from prune_heads.studies.pruning import prune
 from prune_heads.surgery import removed_heads

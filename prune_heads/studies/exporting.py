@@ -20,11 +20,11 @@ from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.checkpoints.tokenizer import random_texts
 from prune_heads.errors import ExportError, NotFiniteError, first_line
+from prune_heads.evaluation import n_positions
 from prune_heads.files import new_directory, write_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
-from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study, admission
 from prune_heads.studies.pruning import chosen, going_together

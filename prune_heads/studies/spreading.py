@@ -19,7 +19,8 @@ from prune_heads.ablation import predict_masks
 from prune_heads.errors import RunError
 from prune_heads.execution.cluster import Shards, connected
 from prune_heads.heads import HeadMask
-from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
+from prune_heads.importance import GateGradients, model_without
+from prune_heads.importance.gradient import BatchRows, batch_rows, in_file_order
 from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup, options_of
 from prune_heads.predictions import Predictions

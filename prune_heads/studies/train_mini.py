@@ -83,7 +83,7 @@ def train(
     configuration says so.
 
     Args:
-        task: A name in `prune_heads.tasks.spec.MINI`.
+        task: A name in `prune_heads.objectives.MINI`.
         output_dir: New or empty.
         seed: Of the initial weights and of the order of the examples.
         n_epochs: How many; None: as many as for the shipped checkpoint.
