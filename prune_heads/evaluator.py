@@ -92,7 +92,7 @@ class Evaluator:
         **options: Any,
     ) -> None:
         reporter = Silent()
-        self.notes = reporter.notes  # What a reader of the results must know, e.g. how many texts were cut.
+        self.notes = reporter.notes  # what a reader of the results must know, e.g. how many texts were cut
         self.seed = seed
         again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
         again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed, **options}
