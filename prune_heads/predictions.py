@@ -6,9 +6,9 @@ its weights are hashed anew for each, which takes a second for BERT-base; counte
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -145,6 +145,15 @@ class Predictions:
     def metrics(self, kept: Kept) -> dict[str, float]:
         """All metrics, the headline first."""
         return self.objective.metrics(kept, self.references)
+
+    def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:
+        """A row a metric: the value of both by their names, second minus first, and what a paired test says of that."""
+        values = {title: self.metrics(each) for title, each in kept.items()}
+        answers = list(map(self.answers, kept.values()))
+        for name, measure in self.objective.measures.items():
+            found = asdict(test(measure, *answers, self.references, seed=seed))
+            both = {title: value[name] for title, value in values.items()}
+            yield {"metric": name, **both, "difference": found.pop("value"), **found}
 
     def check_defined(self) -> None:
         """Refuse a split on which the headline metric says nothing, before any work.

@@ -16,11 +16,10 @@ from prune_heads.evaluation import predict
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients
-from prune_heads.objectives import bound
+from prune_heads.objectives import TASKS, bound
 from prune_heads.options import Setup
 from prune_heads.progress import Silent
 from prune_heads.studies.setup import identify, load_split, load_subject, predictions_of
-from prune_heads.tasks.spec import TASKS
 
 HEADS = "E:2:4 A:2:2 A:3:1 D:1:1,3"
 """Of the built-in model, heads that matter."""

@@ -14,7 +14,7 @@ from prune_heads.cli.groups import Config, Shown, Without
 from prune_heads.cli.output import TerminalReporter, say_duration
 from prune_heads.errors import OptionError
 from prune_heads.files import new_directory
-from prune_heads.tasks.spec import MINI, TASKS, task_name
+from prune_heads.objectives import MINI, TASKS, task_name
 
 if TYPE_CHECKING:
     from prune_heads.studies.scoring import Found

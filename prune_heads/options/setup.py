@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import OptionError
-from prune_heads.objectives import OBJECTIVES, rows_for
+from prune_heads.objectives import OBJECTIVES, OWN_METRICS, TASKS, known_task, rows_for, task_name
 from prune_heads.options.choices import Device, Dtype, Executor
 from prune_heads.options.fields import Group, ending, names, option
-from prune_heads.tasks.spec import OWN_METRICS, TASKS, nearest, task_name
 
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
@@ -40,15 +39,8 @@ def _model_name(group: Any) -> str:
     return folder_name(path.resolve()) if path.is_dir() else str(group.model)
 
 
+_task_word = partial(known_task, said="", error=OptionError)
 _model = partial(option, is_path=_folder_or_name, shown=_model_name)
-
-
-def _task_word(value: str) -> str:
-    """The name of a task that is built in, or a TOML file."""
-    if task_name(value) in TASKS or value.endswith(".toml"):
-        return task_name(value)
-    hint = f". Did you mean {nearest(value)}?" if nearest(value) else ""
-    raise OptionError(f"must be one of {', '.join(TASKS)}, or a .toml file; got {value!r}{hint}")
 
 
 def _store_place(value: str) -> str:
@@ -176,7 +168,9 @@ class Setup(WrittenModel):
         if task in _OF_TEXTS and not files:
             return f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
         if task in _OF_TEXTS:
-            return _clash_of_texts(task, given)
+            wrong = [f"--{name.replace('_', '-')}" for name in rows_for(task)[0].fixed if name in given]
+            why = f"it has no classes, and its metric is {TASKS[task].metric}"
+            return f"{' and '.join(wrong)} must not be given beside --task {task}: {why}" if wrong else None
         if not files and given.keys() & {"text_column", "label_column", "metric", "labels"}:
             described = "--text-column, --label-column, --metric and --labels describe"
             return f"{described} --train-file and --validation-file; name at least one of these"
@@ -185,17 +179,6 @@ class Setup(WrittenModel):
         if task is not None and files and (is_own_model or task.endswith(".toml")):
             return "--task and your own --train-file or --validation-file exclude each other"
         return None
-
-
-def _clash_of_texts(task: str, given: Mapping[str, Any]) -> str | None:
-    """The user's own files of a kind: no classes or metric to choose, and no column of labels where there are none."""
-    row, refused = rows_for(TASKS[task].kind)[0], ("label_column", "labels", "label_order", "metric")
-    names = [f"--{name.replace('_', '-')}" for name in refused[row.label is not None :] if name in given]
-    why = "it has no classes, and its metrics are always the same"
-    if not row.label:
-        why = f"texts have no labels, and the metric is {'BLEU' if task == 'translation' else 'their likelihood'}"
-    is_fault = names and not row.classes
-    return f"{' and '.join(names)} must not be given beside --task {task}: {why}" if is_fault else None
 
 
 @dataclass(frozen=True)

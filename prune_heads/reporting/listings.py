@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
+from prune_heads.objectives import METRIC_NAMES, TASKS
 from prune_heads.tables import Cell, Form, Table
 from prune_heads.tables.terminal import line, spans, titled
-from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
 _WAYS = ("gate", "zero", "remove")
 

@@ -29,8 +29,7 @@ from prune_heads.visible import csv_of
 
 _SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json` has all
 _LINE_SECONDS = 10.0  # between two plain lines
-_LOOK_SECONDS = 5.0
-"""Between two looks at the folder, for what other processes have done there; one takes 0.1 s of 100,000 trials."""
+_LOOK_SECONDS = 5.0  # between two looks at what other processes have done; one takes 0.1 s of 100,000 trials
 _UNITS = {"a second": 1, "a minute": 60, "an hour": 3600}
 
 
@@ -56,12 +55,10 @@ def status_report(folder: SweepFolder) -> dict[str, Any]:
     about, failed = folder.about(), list(folder.failed())
     done = sum((folder.trial(name) / RECORD_FILE).is_file() for name in folder.done())
     errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
+    counts = {"done": done, "failed": len(failed), "running": len(folder.claims().alive())}
     return {
-        "name": about["name"],
-        "n_trials": about["n_trials"],
-        "done": done,
-        "failed": len(failed),
-        "running": len(folder.claims().alive()),
+        **{name: about[name] for name in ("name", "n_trials")},
+        **counts,
         "left": about["n_trials"] - done - len(failed),
         "errors": [{"error": error, "n_trials": n} for error, n in errors.most_common()],
     }

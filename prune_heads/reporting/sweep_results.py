@@ -25,8 +25,7 @@ Rows = Sequence[Row]
 Draws = Callable[[Mapping[str, Any]], bool]
 OF_A_PANEL = ("task", "model", "split")
 _ALONG_A_LINE = ("trial", "seed", "fraction", "n_heads", "n_pruned", "headline")
-_OF_DATA = ("data_dir", "train_file", "validation_file", "max_examples")
-"""Options that a panel implies: they name its lines only where they vary within one."""
+_OF_DATA = ("data_dir", "train_file", "validation_file", "max_examples")  # panels imply them, if all agree
 _Cell = tuple[Any, str, str]
 
 

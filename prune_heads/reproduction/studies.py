@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 from prune_heads.errors import HeadDescriptorError, UnfitError
+from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.options.choices import Kind
 from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import compare_estimators, curves
 from prune_heads.studies.steps import time_heads
-from prune_heads.tasks.spec import TASKS, TaskSpec
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]

@@ -141,15 +141,12 @@ def _run(contest: Contest, race: Race, n_runs: int, progress: Progress) -> dict[
             progress(race.n_examples)
     ratios = {name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]}
     speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
+    per_second = {name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()}
     return {
-        "lengths": race.lengths,
-        "batch_size": race.batch_size,
-        "n_examples": race.n_examples,
+        **{name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")},
         "n_tokens": fmean(race.n_tokens),
         "n_passes": n_passes,
-        "examples_per_second": {
-            side: {"mean": fmean(each), "deviation": stdev(each), "each": each} for side, each in speeds.items()
-        },
+        "examples_per_second": per_second,
         "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()},
         "ceiling": ceiling(contest, race),
     }

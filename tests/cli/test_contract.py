@@ -11,11 +11,11 @@ from tiny import save_tiny_checkpoint
 
 from prune_heads.ablation import KINDS
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
+from prune_heads.objectives import TASKS
 from prune_heads.options import choices
 from prune_heads.studies.exporting import TARGETS
 from prune_heads.studies.pruning import SURGERY
 from prune_heads.studies.setup import DTYPES
-from prune_heads.tasks.spec import TASKS
 
 
 def read(path):

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
+from prune_heads.objectives import TASKS
 from prune_heads.options import Conditions, Setup
 from prune_heads.options.choices import Reproduction
 from prune_heads.paper import default_subjects, default_task
@@ -16,7 +17,6 @@ from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import studies as paper_studies
 from prune_heads.reproduction.reproduce import FORMS, record_name
 from prune_heads.reproduction.studies import STUDIES
-from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
 MINI += ("--steps", "2")
