@@ -64,9 +64,8 @@ class Predictions:
         """The same, padded as the model takes it."""
         batches = unseen(self.subject.model, self.tokens)
         if batches.batch_size < self.tokens.batch_size:
-            self.reporter.note(
-                f"{self.split.name}: examples run one at a time, for in a batch this model sees more than the example"
-            )
+            why = "examples run one at a time, for in a batch this model sees more than the example"
+            self.reporter.note(f"{self.split.name}: {why}")
         return batches
 
     @property

@@ -221,9 +221,8 @@ class QuestionAnswering(Objective):
 
     def about(self, n_max: int) -> dict[str, Any]:
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
-        return {
-            "question_answering": {"doc_stride": stride, "max_tokens": n_max, "longest_answer": texts.LONGEST_ANSWER}
-        }
+        longest = texts.LONGEST_ANSWER
+        return {"question_answering": {"doc_stride": stride, "max_tokens": n_max, "longest_answer": longest}}
 
     def _logits(self, outputs: Any, batch: Batch) -> list[Tensor]:
         """Of starts and of ends, `(rows, tokens)` each, in float32."""

@@ -131,6 +131,7 @@ def finetuning_table(record: Record) -> Table:
 def export_table(record: Record) -> RenderableType:
     """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
     pruned, parameters = record["heads_pruned"], record["parameters"]
+    apart, tolerance = record["largest_difference"], record["tolerance"]
     heads = sum(descriptor.count(",") + 1 for descriptor in pruned)
     title = f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
     files = ({"file": name, "bytes": size} for name, size in record["files"].items())
@@ -145,10 +146,7 @@ def export_table(record: Record) -> RenderableType:
         line(""),
         line(f"heads       {' '.join(pruned) or 'none pruned'}"),
         line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
-        line(
-            f"logits      {record['largest_difference']:.1e} apart at most; allowed are "
-            f"{record['tolerance']:.0e} of the largest"
-        ),
+        line(f"logits      {apart:.1e} apart at most; allowed are {tolerance:.0e} of the largest"),
     )
 
 

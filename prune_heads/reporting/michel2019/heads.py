@@ -37,7 +37,7 @@ def table1(records: Records) -> Shown:
     marks = {source: [cell.mark for each, _, _, cell in cells if each == source] for source in ("here", "published")}
     counts = ", ".join(f"{of.count(SURE)} of {len(of)} {source}" for source, of in marks.items())
     notes = said("table1", table=table, base=100 * table["base"], of=theirs["of"], counts=counts)
-    return Shown(table_of("table1", [record], rows.values(), notes, forms))
+    return Shown(table_of("table1", [record], list(rows.values()), notes, forms))
 
 
 def figure1(records: Records) -> Shown:

@@ -1,7 +1,7 @@
 """What a reproduction shows, and words that its parts share."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +55,7 @@ def said(name: str, key: str = "notes", **words: Any) -> list[str]:
 
 
 def table_of(
-    name: str,
-    records: Sequence[Record],
-    rows: Iterable[Row],
-    notes: list[str],
-    forms: Mapping[str, str] = {},
-    **words: Any,
+    name: str, records: Sequence[Record], rows: list[Row], notes: list[str], forms: Mapping[str, str] = {}, **words: Any
 ) -> Table:
     """A table with the title and the forms of its sheet.
 
