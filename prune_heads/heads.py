@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from prune_heads.descriptors import Head, HeadCounts, parse_heads
 from prune_heads.errors import HeadDescriptorError
 
-NUMBERING = "layers and heads from 1"
-"""Said in every file that names heads."""
+NUMBERING = "layers and heads from 1"  # said in every file that names heads
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from prune_heads.anatomy.families import Kind, Layout, Stack
 from prune_heads.descriptors import Head, HeadCounts, letter_of
 from prune_heads.heads import HeadMask
 
-Unit = frozenset[Head]
-"""Heads (block, head), from 0, in the original numbering."""
+Unit = frozenset[Head]  # heads (block, head), from 0, in the original numbering
 
 
 class Owned(NamedTuple):

@@ -10,8 +10,7 @@ import typer
 
 INTERRUPTED = 130
 TERMINATED = 143
-PIPE_CLOSED = 141
-"""As of a program that SIGPIPE ends, as it does `cat`: whoever reads has enough."""
+PIPE_CLOSED = 141  # as of a program that SIGPIPE ends, as it does `cat`: whoever reads has enough
 
 _AGAIN_SECONDS = 0.02
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from prune_heads.anatomy import attention_blocks
 from prune_heads.gating import gated
 
-_ROWS = 7
-"""Of the batch: few other dimensions are as large."""
+_ROWS = 7  # of the batch: few other dimensions are as large
 _TOLERANCE = 1e-5
 """How far apart two values may be, of the largest, and count as the same: they come from rows of one batch."""
 

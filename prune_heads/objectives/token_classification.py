@@ -29,8 +29,7 @@ from prune_heads.visible import brief
 
 N_COUNTS = 5  # right words, words, right entities, predicted entities, true entities
 
-_GAP = re.compile(r"\s*$|-DOCSTART-")
-"""Lines between sentences."""
+_GAP = re.compile(r"\s*$|-DOCSTART-")  # lines between sentences
 
 
 def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:

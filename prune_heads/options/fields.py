@@ -32,8 +32,7 @@ class Opt:
     """An option of a group: what is said of it, and its name and type, which are those of the field."""
 
     help: str
-    default: Any = None
-    """`MISSING` where it must be given."""
+    default: Any = None  # `MISSING` where it must be given
     reach: Reach = "record"
     panel: str | None = None  # heading under which `--help` lists it
     flag: str = ""  # how it is written on the command line: `--max-examples`; `--one/--other` says how not

@@ -20,11 +20,9 @@ from prune_heads.reproduction.studies import STUDIES, Record, spec_of, splits_of
 from prune_heads.runs import FORMATS, DoneBefore
 from prune_heads.studies.curves import renewed
 
-FORMS = get_args(Form)
-"""Of tables, and of figures."""
+FORMS = get_args(Form)  # of tables, and of figures
 DEFAULT_FORMS = ("md", "png")
-_TIMED = "bench"
-"""The study that must have the machine for itself."""
+_TIMED = "bench"  # the study that must have the machine for itself
 
 _MARKED = re.compile(r"(<!-- table: ([^\s>]+)(?: (\d+))? -->\n).*?(?=<!-- end -->)", re.S)
 _TABLE = re.compile(r"(?:^\|.*\n?)+", re.M)

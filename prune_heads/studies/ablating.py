@@ -24,11 +24,9 @@ from prune_heads.studies.scoring import Lab
 from prune_heads.studies.setup import identify, identify_split
 from prune_heads.studies.spreading import Spread
 
-ALPHA = 0.01
-"""The paper's level of significance."""
+ALPHA = 0.01  # the paper's level of significance
 
-FLIP_SAMPLE = 64
-"""Examples, the first of the split, on which a reduced precision is compared with float32."""
+FLIP_SAMPLE = 64  # examples, the first of the split, on which a reduced precision is compared with float32
 
 
 class Measured:
@@ -37,8 +35,7 @@ class Measured:
     def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int, **how: Any) -> None:
         """Under masks that hold the heads that are gone; `seed` is of the bootstrap, `how` as for `predict_masks`."""
         self.predictions, self.kept = predictions, predict_masks(predictions, masks, **how)
-        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))
-        """The headline metric."""
+        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))  # the headline metric
         self.interval = cache(
             lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
         )

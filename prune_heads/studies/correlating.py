@@ -23,8 +23,7 @@ from prune_heads.runs import RECORD_FILE, SCORES_FILE, Study
 from prune_heads.statistics import correlate
 
 DIFFERENCE, SCORE = "difference", "score"
-LOSS = "loss without the head"
-"""Minus the difference: what should be large where a score is."""
+LOSS = "loss without the head"  # minus the difference: what should be large where a score is
 ALONE = "difference with the head alone"
 """Of `only-one`, where the head that matters is the one that does well: as it is."""
 

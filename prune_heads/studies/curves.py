@@ -28,11 +28,9 @@ from prune_heads.studies.setup import identify, identify_split
 from prune_heads.surgery import removed_heads
 
 RUNNING_SUM = "running sum"
-REFERENCE = "example"
-"""The estimator of the paper's equation 2, which the others are compared with."""
+REFERENCE = "example"  # the estimator of the paper's equation 2, which the others are compared with
 
-_BAND = (0.025, 0.975)
-"""What several draws are summed up by: 95% of them."""
+_BAND = (0.025, 0.975)  # what several draws are summed up by: 95% of them
 
 Order = tuple[dict[str, Any], HeadScores, Sequence[Sequence[HeadMask]]]
 """What records say of how heads are put in order (`criterion`, `estimator`, `scored_on`, `rescored`), the scores of all

@@ -34,8 +34,7 @@ from prune_heads.verification import apart, compared, prove_gates
 
 SURGERY = {"zero": zero_heads, "remove": remove_heads}
 
-CURVE_STEPS = 10
-"""0 to 100 % in steps of 10, as in the paper's figure 3."""
+CURVE_STEPS = 10  # 0 to 100 % in steps of 10, as in the paper's figure 3
 
 
 def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Sequence[Unit] | None = None) -> HeadMask:
