@@ -7,7 +7,6 @@ causal or not, as PyTorch computes it. Layers that share weights have them once,
 import copy
 import re
 from collections.abc import Collection, Sequence
-from operator import attrgetter
 from typing import Any, cast
 
 import torch
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, units
-from prune_heads.coverage import beside_heads
+from prune_heads.coverage import committed_table
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 _PARTS = ("attention", "feed_forward", "embeddings", "rest")
@@ -56,9 +55,8 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
     removed = (as_mask(heads, gone.n_heads) | gone).with_whole(units(blocks))
     parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
     found: dict[str, dict[str, Any]] = {"parameters": {}, "multiply_adds": {}}
-    why, stays = (
-        next(filter(None, map(attrgetter(name), blocks)), "") for name in ("layout.other_attention", "layout.stays")
-    )
+    why = next((block.layout.other_attention for block in blocks if block.layout.other_attention), "")
+    stays = next((block.layout.stays for block in blocks if block.layout.stays), "")
     masks = {"before": gone - gone, "after": removed, "without_heads": HeadMask.all(gone.n_heads)}
     for stage, mask in masks.items():
         left = parameters["attention"] - pruned_parameters(blocks, mask)
@@ -66,7 +64,8 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
         used = _multiply_adds_of_attention(blocks, mask, n_tokens)
         found["multiply_adds"][stage] = None if why else _with_total({**multiply_adds, "attention": used})
     before, after, without_heads = (counts and counts["total"] for counts in found["multiply_adds"].values())
-    beside, left_out = ", ".join(beside_heads(model.config.model_type)), "; ".join(uncounted)
+    mixers = {row["type"]: row["mixers"] for row in committed_table()["models"]}
+    beside, left_out = ", ".join(mixers.get(model.config.model_type, ())), "; ".join(uncounted)
     notes = {
         f"multiply-adds and speed-ups are not known: {why}": why,
         f"multiply-adds are a lower bound and speed-ups an upper one; not counted: {left_out}": left_out and not why,

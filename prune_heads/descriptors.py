@@ -10,8 +10,7 @@ from typing import Any, NoReturn
 
 from prune_heads.errors import HeadDescriptorError
 
-Head = tuple[int, int]
-"""(block, head), both from 0."""
+Head = tuple[int, int]  # (block, head), both from 0
 
 _FORM = "the form is 'layer:head,head layer:head', from 1, e.g. '3:1,5 7:2'"
 _LETTERED_FORM = "the form is 'letter:layer:head,head', from 1, e.g. 'E:3:1,5 A:6:2 D:2:4'"
@@ -23,8 +22,7 @@ class HeadCounts(tuple[int, ...]):
     A tuple, equal to the plain tuple of its numbers.
     """
 
-    letters: str
-    """One of E, A and D a block; empty for a model of one kind."""
+    letters: str  # one of E, A and D a block; empty for a model of one kind
 
     def __new__(cls, counts: Iterable[int], letters: str = "") -> "HeadCounts":
         """Raises `HeadDescriptorError` if the letters are not one of E, A and D a block."""

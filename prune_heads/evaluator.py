@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from prune_heads.checkpoints import Checkpoint
-from prune_heads.errors import DataError, TaskError, UnsupportedModelError
+from prune_heads.errors import DataError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.heads import HeadMask, Heads, HeadScores, as_mask
 from prune_heads.importance import Examples, own_criterion
-from prune_heads.objectives import OBJECTIVES, rows_for
+from prune_heads.objectives import METRIC_NAMES, OBJECTIVES
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.objectives.loaded import loaded
@@ -34,8 +34,7 @@ from prune_heads.studies.curves import line_of
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import score
 from prune_heads.studies.setup import load_model, resolve_device
-from prune_heads.tasks.spec import METRIC_NAMES
-from prune_heads.tasks.task import NAME, Split, Task, load_task, task_of_labels, task_of_rows
+from prune_heads.tasks.task import NAME, Split, Task, kind_of, load_task, task_of_labels, task_of_rows
 
 
 class Evaluator:
@@ -93,14 +92,14 @@ class Evaluator:
         **options: Any,
     ) -> None:
         reporter = Silent()
-        self.notes = reporter.notes  # What a reader of the results must know, e.g. how many texts were cut.
+        self.notes = reporter.notes  # what a reader of the results must know, e.g. how many texts were cut
         self.seed = seed
         again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
         again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed, **options}
         self._data, self._again = data, again
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
-            kind = task.spec.kind if task is not None else None if objective is None else _kind(objective)
+            kind = task.spec.kind if task is not None else None if objective is None else kind_of(objective)
             written = WrittenModel(model, NAME if task is None else task.spec.name)
             checkpoint = load_model(written, reporter, kind)
         else:
@@ -112,7 +111,7 @@ class Evaluator:
         batches: Batches | None = None
         given: Split | None = None
         if task is None and _is_rows(data, (columns or {}).get("label", "label")):
-            task = _task_of(checkpoint, data, objective, columns)
+            task = task_of_rows(data, checkpoint, objective, columns)
         if task is None:
             own = objective if isinstance(objective, Objective) else None
             batches = loaded(cast(Iterable[Any], data), self.model, own)
@@ -133,9 +132,8 @@ class Evaluator:
         else:
             batches = replace(batches, objective=subject.objective)
             subject = replace(subject, batch_size=batches.batch_size)
-        self._predictions = Predictions(
-            subject, chosen, PredictionStore(store, on_damage=reporter.note), reporter, batches
-        )
+        kept = PredictionStore(store, on_damage=reporter.note)
+        self._predictions = Predictions(subject, chosen, kept, reporter, batches)
 
     def on(self, data: Any = None, *, split: str | None = None, max_examples: int | None = None) -> "Evaluator":
         """The same model on other examples: another split of the task, or other data.
@@ -233,10 +231,8 @@ class Evaluator:
         return Comparison(**studies.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
-        n_heads = self._predictions.subject.n_heads
-        found = (
-            read_heads(heads, n_heads) if isinstance(heads, str) else as_mask({} if heads is None else heads, n_heads)
-        )
+        n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads
+        found = read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads, n_heads)
         return found | self._predictions.gone
 
 
@@ -246,33 +242,6 @@ def _is_rows(data: Any, label: str) -> bool:
     if not isinstance(row, Mapping) or (label in row and not getattr(row[label], "ndim", 0)):
         return isinstance(row, Mapping) or hasattr(data, "column_names")
     return not any(isinstance(value, Tensor) for value in row.values())
-
-
-def _task_of(
-    checkpoint: Checkpoint, data: Any, objective: str | Objective | None, columns: Mapping[str, str] | None
-) -> Task:
-    """Rows as a task of what the model's head gives, or of what is asked."""
-    config: Any = getattr(checkpoint.model, "config", None)
-    if config is None:
-        raise UnsupportedModelError(
-            f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}. Give a "
-            "DataLoader of its inputs with labels"
-        )
-    named = objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint))
-    kind = _kind(named)
-    classes = rows_for(kind)[0].classes
-    names = [str(config.id2label[i]) for i in sorted(config.id2label)] if classes else []
-    labels = names if classes == "many" or len(names) > 1 else None
-    row = OBJECTIVES["regression"] if kind == "labelled" and labels is None else rows_for(kind)[0]
-    return task_of_rows(data, kind=kind, metric=next(iter(row.metrics)), labels=labels, columns=columns)
-
-
-def _kind(objective: str | Objective | None) -> str:
-    """Of the tasks that an objective is for."""
-    name = objective.name if isinstance(objective, Objective) else objective or "single-label"
-    if name in OBJECTIVES or isinstance(objective, Objective):
-        return OBJECTIVES[name].kind if name in OBJECTIVES else "labelled"
-    raise TaskError(f"the objective must be one of {', '.join(OBJECTIVES)}, or your own; got {name!r}")
 
 
 def _metric(metric: str | Callable[..., Any], objective: Objective) -> str | Metric:

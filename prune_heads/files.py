@@ -108,9 +108,8 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 def clear_left_over(target: Path) -> None:
     """Remove what a process that was killed in `new_directory(target)` has left; nobody may be writing there now."""
-    there = os.listdir(target.parent) if target.parent.is_dir() else ()
-    for name in there:
-        if name.startswith(_prefix(target)) and name.endswith((".partial", ".old")):
+    for name in os.listdir(target.parent) if target.parent.is_dir() else ():
+        if name.startswith(f".{target.name[:_SHOWN_NAME]}.") and name.endswith((".partial", ".old")):
             shutil.rmtree(target.parent / name, ignore_errors=True)
 
 
@@ -149,12 +148,8 @@ def write_json(target: Path, value: Mapping[str, Any]) -> None:
 
 
 def _temporary(target: Path, suffix: str) -> Path:
-    """A new folder beside `target`, named after it."""
-    return Path(tempfile.mkdtemp(prefix=_prefix(target), suffix=suffix, dir=target.parent))
-
-
-def _prefix(target: Path) -> str:
-    return f".{target.name[:_SHOWN_NAME]}."
+    """A new folder beside `target`, named after it; see `clear_left_over`."""
+    return Path(tempfile.mkdtemp(prefix=f".{target.name[:_SHOWN_NAME]}.", suffix=suffix, dir=target.parent))
 
 
 def _open_up(folder: Path) -> None:

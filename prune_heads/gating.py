@@ -41,14 +41,13 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
     blocks = attention_blocks(model)
     if len(gates) != len(blocks):
         raise ValueError(f"gates must be one tensor per block ({len(blocks)}); got {len(gates)}")
+    every: dict[nn.Module, _Gates] = {}  # one hook a W_O; layers that share theirs are its calls in a forward pass
     for block, gate in zip(blocks, gates, strict=True):
         if gate.ndim not in (1, 2, 3) or gate.shape[-1] != block.n_heads:
             raise ValueError(
                 f"gates of {block.name} must have shape (n_heads,), (batch, n_heads) or (batch, tokens, "
                 f"n_heads) with n_heads={block.n_heads}; got {tuple(gate.shape)}"
             )
-    every: dict[nn.Module, _Gates] = {}  # one hook a W_O; layers that share theirs are its calls in a forward pass
-    for block, gate in zip(blocks, gates, strict=True):
         if block.n_heads:
             every.setdefault(block.output.module, _Gates()).calls.append((block, gate))
     with ExitStack() as hooks:
@@ -72,12 +71,9 @@ class _Gates:
     """The pre-hook of one W_O: the gates of its calls, in turn."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[AttentionBlock, Tensor]] = []
-        """In a forward pass: each block, and its gates."""
+        self.calls: list[tuple[AttentionBlock, Tensor]] = []  # in a forward pass: each block, and its gates
         self.n_calls = 0
-        self.is_met = False
-        """Whether W_O was called since its attention last ended."""
-        self.was_passed_by = False
+        self.is_met = self.was_passed_by = False  # whether W_O was called since its attention last ended; and was not
 
     def start_over(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """At the start of a forward pass, also after one that was broken off."""

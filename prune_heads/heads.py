@@ -5,7 +5,7 @@ heads from 1, as the paper does (`3:1,5` is layer 3, heads 1 and 5); Python indi
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from prune_heads.descriptors import Head, HeadCounts, parse_heads
 from prune_heads.errors import HeadDescriptorError
 
-NUMBERING = "layers and heads from 1"
-"""Said in every file that names heads."""
+NUMBERING = "layers and heads from 1"  # said in every file that names heads
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,7 @@ class HeadMask:
 
     def by_block(self) -> list[tuple[int, ...]]:
         """Pruned head indices of each block, sorted, from 0."""
-        rows: list[list[int]] = [[] for _ in self.n_heads]
-        for block, head in self:
-            rows[block].append(head)
-        return [tuple(row) for row in rows]
+        return [tuple(np.flatnonzero(~keep).tolist()) for keep in self.keep()]
 
     def keep(self) -> list[NDArray[np.bool_]]:
         """One array `(n_heads,)` a block: True where the head is kept."""
@@ -217,21 +213,18 @@ class HeadScores:
         cls, flat: ArrayLike, n_heads: Sequence[int], standard_error: ArrayLike | None = None
     ) -> "HeadScores":
         """The inverse of `flat`: split `(total heads,)` into blocks."""
-        edges = np.cumsum(n_heads)[:-1]
-        errors = None if standard_error is None else tuple(np.split(np.asarray(standard_error), edges))
-        return cls(tuple(np.split(np.asarray(flat), edges)), errors, HeadMask(HeadCounts.of(n_heads)))
+        return cls.of_the_rest(flat, HeadMask(HeadCounts.of(n_heads)), standard_error)
 
     @classmethod
     def of_the_rest(cls, flat: ArrayLike, gone: HeadMask, standard_error: ArrayLike | None = None) -> "HeadScores":
         """From one number for each head that is not gone, in order; those that are gone get 0."""
 
-        def wide(numbers: ArrayLike) -> NDArray[np.float64]:
+        def rows(numbers: ArrayLike) -> tuple[NDArray[np.float64], ...]:
             every = np.zeros(gone.n_total)
             every[np.concatenate([*gone.keep(), np.zeros(0, dtype=bool)])] = numbers
-            return every
+            return tuple(np.split(every, np.cumsum(gone.n_heads)[:-1]))
 
-        errors = None if standard_error is None else wide(standard_error)
-        return replace(cls.from_flat(wide(flat), gone.n_heads, errors), gone=gone)
+        return cls(rows(flat), None if standard_error is None else rows(standard_error), gone)
 
     def to_json(self) -> dict[str, Any]:
         """`{"scores": [[...], ...], "standard_error": [[...], ...] or null}`, one row a block.

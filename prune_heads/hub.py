@@ -5,8 +5,7 @@ from concurrent.futures import Future
 from typing import Literal
 
 REQUEST_SECONDS = 5.0  # how long one connection or one answer may take before the hub counts as out of reach
-PATIENCE_SECONDS = 8.0
-"""The same for all together: a host with many addresses, or a silent name server, takes turn after turn."""
+PATIENCE_SECONDS = 8.0  # for all together: a host with many addresses, or a silent name server, takes turn after turn
 
 
 def revision_of(repository: str, kind: Literal["model", "dataset"]) -> str:

@@ -6,9 +6,9 @@ its weights are hashed anew for each, which takes a second for BERT-base; counte
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,13 +19,12 @@ from torch import nn
 
 from prune_heads.checkpoints import fingerprint
 from prune_heads.errors import DataError, StoreError
-from prune_heads.evaluation import Subject, predict
+from prune_heads.evaluation import EACH_ALONE, Subject, predict, unseen
 from prune_heads.files import canonical
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
-from prune_heads.padding import EACH_ALONE, unseen
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionKey, PredictionStore
@@ -65,9 +64,8 @@ class Predictions:
         """The same, padded as the model takes it."""
         batches = unseen(self.subject.model, self.tokens)
         if batches.batch_size < self.tokens.batch_size:
-            self.reporter.note(
-                f"{self.split.name}: examples run one at a time, for in a batch this model sees more than the example"
-            )
+            why = "examples run one at a time, for in a batch this model sees more than the example"
+            self.reporter.note(f"{self.split.name}: {why}")
         return batches
 
     @property
@@ -140,10 +138,6 @@ class Predictions:
         """What is predicted, as the metrics take it; see `Objective.predictions`."""
         return self.objective.predictions(kept)
 
-    def value(self, mask: HeadMask) -> float:
-        """The headline metric under a mask."""
-        return self.metric_of(self.of(mask))
-
     def metric_of(self, kept: Kept) -> float:
         """The headline metric of what is kept of the split."""
         return self.measure(self.answers(kept), self.references)
@@ -151,6 +145,15 @@ class Predictions:
     def metrics(self, kept: Kept) -> dict[str, float]:
         """All metrics, the headline first."""
         return self.objective.metrics(kept, self.references)
+
+    def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:
+        """A row a metric: the value of both by their names, second minus first, and what a paired test says of that."""
+        values = {title: self.metrics(each) for title, each in kept.items()}
+        answers = list(map(self.answers, kept.values()))
+        for name, measure in self.objective.measures.items():
+            found = asdict(test(measure, *answers, self.references, seed=seed))
+            both = {title: value[name] for title, value in values.items()}
+            yield {"metric": name, **both, "difference": found.pop("value"), **found}
 
     def check_defined(self) -> None:
         """Refuse a split on which the headline metric says nothing, before any work.

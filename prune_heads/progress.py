@@ -6,8 +6,7 @@ from typing import Any
 
 Progress = Callable[[int], None]  # called with the number of examples done since the last call
 
-Admit = Callable[[dict[str, Any]], None]
-"""Called with what makes a run this run (configuration, model, data) before its long work; it may refuse by raising."""
+Admit = Callable[[dict[str, Any]], None]  # called with a run's identity before its long work; it may refuse by raising
 
 
 def silent(done: int) -> None:

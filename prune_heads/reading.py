@@ -18,14 +18,11 @@ _LARGEST_JSON = 1 << 28
 _LARGEST_TOML = 1 << 20
 _DEEPEST = 64
 _MOST_DOTS = 100  # between two separators of TOML: the time tomllib takes grows with the square of a dotted key's parts
-_MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # begins as that of UTF-16 does
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
+# In this order, for one of UTF-32 begins as that of UTF-16 does.
+_MARKS = {"UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)}
 _LONG = re.compile(r"[0-9][0-9_]{4000,}")  # more digits than Python turns into a number; it does not say where they are
 _KEY = re.compile(r"^\s*([^\s=#\[\]]+)\s*=", re.MULTILINE)
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # half of a pair, which no file and no tokenizer takes
 _CONVERT = "convert it (iconv -t utf-8)"
 Error = type[Exception]
 
@@ -53,8 +50,8 @@ def text_of(content: bytes, name: str, error: Error = RunError) -> str:
     Raises:
         Exception: Of the class `error`, naming line and encoding, if it is in another one, cut, or no text.
     """
-    for mark, encoding in _MARKS.items():
-        if content.startswith(mark):
+    for encoding, marks in _MARKS.items():
+        if content.startswith(marks):
             raise error(f"{name}: the file must be UTF-8, got {encoding} by its byte order mark; {_CONVERT}")
     try:
         text = content.decode("utf-8-sig")
@@ -160,7 +157,7 @@ def _checked(value: Any, name: str, error: Error) -> Any:
         elif isinstance(each, list):
             left += [(f"{at}[{i}]", item, depth + 1) for i, item in enumerate(each, start=1)]
         elif isinstance(each, str):
-            if "\0" in each or not is_encodable(each):
+            if "\0" in each or SURROGATE.search(each):
                 fault = f"must be text; got {each[:80]!r}"
         elif isinstance(each, int):
             if not -(2**63) <= each < 2**64:
@@ -173,12 +170,3 @@ def _checked(value: Any, name: str, error: Error) -> Any:
     if fault:
         raise error(f"{name}: {at}{' ' if at else ''}{fault}")
     return value
-
-
-def is_encodable(text: str) -> bool:
-    """Whether a text has no half of a surrogate pair, which no file and no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

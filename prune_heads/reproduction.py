@@ -10,6 +10,7 @@ from typing import Any
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import digest, read_json, write_json, write_text, writing_into
+from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.options.studies import Kind
 from prune_heads.progress import Reporter
@@ -20,7 +21,6 @@ from prune_heads.runs import FORMATS, DoneBefore
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.curves import compare_estimators, curves, renewed
 from prune_heads.studies.steps import time_heads
-from prune_heads.tasks.spec import TASKS, TaskSpec
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 from prune_heads.heads import NUMBERING, HeadScores
 from prune_heads.reporting.ablation import ablation_table, head_rows, in_points, subtitle
 from prune_heads.reporting.terminal import evaluation_table, score_table
-from prune_heads.reporting.words import data_name
+from prune_heads.reporting.words import Row, data_name
 from prune_heads.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = dict[str, Any]
-Cells = list[list[float | None]]
-"""One row a block; None for a head that is not there or was not asked about."""
+Cells = list[list[float | None]]  # one row a block; None for a head that is not there or was not asked about
 
 
 class Result:
@@ -52,14 +50,10 @@ class Evaluation(Result):
     task: str
     split: str
     n_examples: int
-    metrics: dict[str, float]
-    """By name; the first is the headline."""
-    intervals: dict[str, list[float]]
-    """Of 95%, by the bootstrap."""
-    heads_pruned: list[str]
-    """Descriptors, from 1; heads that the model has lost before are among them."""
-    n_heads: int
-    """Heads in all."""
+    metrics: dict[str, float]  # by name; the first is the headline
+    intervals: dict[str, list[float]]  # of 95%, by the bootstrap
+    heads_pruned: list[str]  # descriptors, from 1; heads that the model has lost before are among them
+    n_heads: int  # heads in all
 
     @property
     def value(self) -> float:
@@ -82,11 +76,9 @@ class Scores(Result, HeadScores):
     criterion: str = ""
     estimator: str | None = None
     normalize: str = "none"
-    split: str | None = None
-    """That they were estimated on; None for a criterion that looks at no examples."""
+    split: str | None = None  # that they were estimated on; None for a criterion that looks at no examples
     n_examples: int = 0
-    blocks: tuple[Row, ...] = ()
-    """The attention blocks, as they were."""
+    blocks: tuple[Row, ...] = ()  # the attention blocks, as they were
 
     def to_json(self) -> dict[str, Any]:
         """As `prune-heads score --json` prints it."""
@@ -112,24 +104,19 @@ class Ablations(Result):
     split: str
     kind: str
     metric: str
-    base: float
-    """The metric without a mask."""
+    base: float  # the metric without a mask
     n_examples: int
     numbering: str
     blocks: list[Row]
     value: Cells
-    delta: Cells
-    """Value less base."""
+    delta: Cells  # value less base
     low: Cells
     high: Cells
     p_value: Cells
-    p_adjusted: dict[str, Cells]
-    """By `holm` and `bh` (Benjamini-Hochberg), over all heads."""
+    p_adjusted: dict[str, Cells]  # by `holm` and `bh` (Benjamini-Hochberg), over all heads
     test: str
-    alpha: float
-    """The level of significance."""
-    best: list[Row] | None
-    """Of `only-one`: the head of each layer that is best on other examples."""
+    alpha: float  # the level of significance
+    best: list[Row] | None  # of `only-one`: the head of each layer that is best on other examples
 
     def table(self) -> Table:
         """Differences in points, layers down and heads across."""
@@ -150,8 +137,7 @@ class Curve(Result):
     n_draws: int
     scored_on: str | None
     scores: Cells | None
-    areas: dict[str, float]
-    """Split -> area under the points, over the share of heads pruned."""
+    areas: dict[str, float]  # split -> area under the points, over the share of heads pruned
     points: list[Row]
 
     @property
@@ -181,8 +167,7 @@ class Comparison(Result):
     task: str
     split: str
     n_examples: int
-    first: list[str]
-    """Descriptors, from 1."""
+    first: list[str]  # descriptors, from 1
     second: list[str]
     rows: list[Row]
     """A row a metric, the headline first: `first`, `second`, `difference`, `low`, `high`, `p_value`, `test`."""

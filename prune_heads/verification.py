@@ -31,8 +31,7 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, Heads, as_mask
 from prune_heads.surgery import remove_heads, zero_heads
 
-TOLERANCE = 1e-5
-"""How far outputs may be apart, in float32, of the largest output or of 1."""
+TOLERANCE = 1e-5  # how far outputs may be apart, in float32, of the largest output or of 1
 Inputs = Mapping[str, Any]
 
 

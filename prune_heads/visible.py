@@ -10,8 +10,7 @@ from html import escape
 from typing import Any
 
 _HIDDEN = re.compile(r"[^ -~]")
-_JOINERS = "\u200c\u200d"
-"""Invisible, and letters of Persian or emoji are wrong without them."""
+_JOINERS = "\u200c\u200d"  # invisible, and letters of Persian or emoji are wrong without them
 _URL = re.compile(r"""(://|(?<=\w):/(?=[^/\s:@]*:))([^/\s"'?#]*@)?([^\s"'?]*)(\?[^\s"',;)]*)?""")
 """Also with one slash alone, which is what a path makes of a URL."""
 
@@ -39,7 +38,7 @@ def visible(text: str) -> str:
 
 def masked(text: str) -> str:
     """The text without user, password and query in URLs, which may be secret."""
-    return _URL.sub(_without_secrets, text)
+    return _URL.sub(lambda url: f"{url[1]}{'***@' if url[2] else ''}{url[3]}{'?***' if url[4] else ''}", text)
 
 
 def brief(value: object) -> str:
@@ -80,10 +79,6 @@ def _harmless(cell: Any) -> Any:
     except ValueError:
         return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
     return text
-
-
-def _without_secrets(url: re.Match[str]) -> str:
-    return f"{url[1]}{'***@' if url[2] else ''}{url[3]}{'?***' if url[4] else ''}"
 
 
 def _written(match: re.Match[str]) -> str:

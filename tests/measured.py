@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 def suite(tasks: Sequence[str] = ()) -> list[Row]:
     """A row a task and validation split. Translations have no commonest label, and their ablations other records."""
-    from prune_heads.tasks.spec import MINI, TASKS
+    from prune_heads.objectives import MINI, TASKS
 
     return [
         _row(task, split)
@@ -65,8 +65,8 @@ def _all_heads(task: str) -> str:
 
 def _majority(task: str, split: str) -> dict[str, float]:
     from prune_heads.mini import read
+    from prune_heads.objectives import METRIC_NAMES, TASKS
     from prune_heads.statistics import METRICS
-    from prune_heads.tasks.spec import METRIC_NAMES, TASKS
 
     labels = read(task, split)["label"]
     ((commonest, _),) = Counter(labels).most_common(1)
@@ -123,7 +123,7 @@ def memory(sizes: Sequence[int] = N_SENTENCES) -> list[Row]:
 
 
 def _write(file: Path, columns: dict[str, list[Any]], n: int) -> None:
-    from prune_heads.tasks.spec import TASKS
+    from prune_heads.objectives import TASKS
 
     names = TASKS["mini-sentiment"].labels or ()
     with file.open("w", newline="", encoding="utf-8") as stream:

@@ -187,7 +187,7 @@ def drawn(figure):
 def run_files(record, folder):
     """And the map of the scores, which are not in the record."""
     scores = json.loads((folder / "scores.json").read_text())
-    return {**folders.run_files(record), "scores": drawn(heat_map(scores, record["heads_pruned"]))}
+    return {**folders.OF_RECORD["run"](record), "scores": drawn(heat_map(scores, record["heads_pruned"]))}
 
 
 def sweep_rows(folder):

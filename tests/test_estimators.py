@@ -103,7 +103,7 @@ def test_curves_prune_the_lowest_scores_and_measure_each_mask(setup, record, tmp
         for point in line["points"]:
             mask = HeadMask.parse(" ".join(point["heads_pruned"]), (4, 4, 4))
             pruned = ~np.concatenate(mask.keep())
-            assert point["value"] == pytest.approx(predictions.value(mask))
+            assert point["value"] == pytest.approx(predictions.metric_of(predictions.of(mask)))
             assert set(np.flatnonzero(pruned)) == set(np.argsort(scores, kind="stable")[: point["n_pruned"]])
         values = [point["value"] for point in line["points"]]
         assert line["area"] == pytest.approx(area_under_curve(fractions, values))  # 12 heads in 4 steps

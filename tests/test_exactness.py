@@ -227,7 +227,7 @@ def test_a_block_of_another_shape_is_refused():
         attention_blocks(model)
     model = tiny_model()
     model.bert.encoder.layer[0].attention.self.query = torch.nn.Identity()
-    with pytest.raises(UnsupportedModelError, match=r"must be a torch.nn.Linear or a Conv1D; got torch.*Identity"):
+    with pytest.raises(UnsupportedModelError, match=r"must be a torch.nn.Linear or a Conv1D .*; got torch.*Identity"):
         attention_blocks(model)
     model = tiny_model()
     del model.bert.encoder.layer[1].attention
@@ -296,10 +296,10 @@ def test_adapters_and_quantised_weights_are_refused_with_the_cure():
     model = tiny_model()
     attention = model.bert.encoder.layer[1].attention.self
     attention.value = Adapter(attention.value)
-    with pytest.raises(UnsupportedModelError, match=r"Adapter\. Merge adapters into the model"):
+    with pytest.raises(UnsupportedModelError, match=r"Adapter .*\. Merge adapters into the model"):
         attention_blocks(model)
     model = tiny_model()
     packed = torch.nn.Parameter(torch.zeros(512, 1, dtype=torch.uint8), requires_grad=False)
     model.bert.encoder.layer[0].attention.self.query.weight = packed  # as 4-bit weights are kept
-    with pytest.raises(UnsupportedModelError, match=r"torch\.uint8.*Load the model without quantisation"):
+    with pytest.raises(UnsupportedModelError, match=r"torch\.uint8.*load it without quantisation"):
         attention_blocks(model)

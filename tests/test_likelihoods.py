@@ -9,10 +9,9 @@ from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.head import objective_of
 from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnsupportedModelError
-from prune_heads.objectives import bound
+from prune_heads.objectives import TASKS, bound
 from prune_heads.objectives.batches import IGNORED, Batch, Ragged
 from prune_heads.objectives.likelihood import MaskedLM
-from prune_heads.tasks.spec import TASKS
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 2], [5, 9, 8, 2, 0, 0]])
 PADDING = (IDS != 0).long()

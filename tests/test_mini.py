@@ -16,9 +16,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from prune_heads.errors import CheckpointError
 from prune_heads.evaluator import Evaluator
 from prune_heads.mini import read
+from prune_heads.objectives import MINI, TASKS
 from prune_heads.statistics import METRICS
 from prune_heads.studies.train_mini import N_EXAMPLES, _shuffled, train
-from prune_heads.tasks.spec import MINI, TASKS
 
 LABELLED = [task for task in MINI if TASKS[task].labels]
 ALL_SPLITS = [(task, split) for task in LABELLED for split in TASKS[task].splits]

@@ -24,8 +24,8 @@ from experiments.mini.relations import (
     comparison_relation,
     quantified_relation,
 )
-from prune_heads.tasks.spec import MINI
-from prune_heads.tasks.spec import TASKS as SHIPPED
+from prune_heads.objectives import MINI
+from prune_heads.objectives import TASKS as SHIPPED
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("generators")]  # what is generated is kept by one worker
 cached = functools.cache(generate)

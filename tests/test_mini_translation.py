@@ -16,11 +16,11 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from prune_heads import attention_blocks
 from prune_heads.evaluation import predict
 from prune_heads.mini import read
+from prune_heads.objectives import TASKS
 from prune_heads.options import Setup
 from prune_heads.progress import Silent
 from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.studies.train_mini import N_EXAMPLES, train
-from prune_heads.tasks.spec import TASKS
 
 TASK = "mini-translation"
 CHECKPOINT = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / TASK

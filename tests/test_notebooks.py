@@ -74,11 +74,12 @@ def run_in_a_fork(book, streams):
                 """Figures are outputs."""
 
         shell = Shell.instance()
+        shell.history_manager.enabled = False  # nothing is written into the user's own
         shell.enable_matplotlib("inline")
         for cell in book.cells:
             if cell.cell_type == "code":
                 with capture_output() as said:
-                    shell.run_cell(cell.source).raise_error()
+                    shell.run_cell(cell.source, store_history=True).raise_error()  # `;` is told by it
                 found = [{"name": "stdout", "text": said.stdout}] if said.stdout else []
                 found += [{"data": data} for data in (*values, *(output.data for output in said.outputs))]
                 values.clear()

@@ -18,12 +18,11 @@ from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import END, PAD, VOCABULARY, tiny_config
 from prune_heads.coverage.tiny import tiny_model as classifier
 from prune_heads.errors import DataError, UnsupportedModelError
-from prune_heads.evaluation import Subject, predict
+from prune_heads.evaluation import Subject, n_positions, predict, unseen
 from prune_heads.gating import gated, gates_of
 from prune_heads.importance import gate_gradients
 from prune_heads.objectives.batches import Batches, Field, Ragged
 from prune_heads.objectives.classifiers import SingleLabel
-from prune_heads.padding import n_positions, unseen
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore

@@ -129,7 +129,7 @@ def test_a_worker_with_another_model_is_refused(setup, examples, copy_of_another
     def another(begin):
         return replace(begin, setup=replace(begin.setup, model=str(copy_of_another)))
 
-    with pytest.raises(RunError, match="every node of the cluster must load the same model"):
+    with pytest.raises(RunError, match="every node must load the same model"):
         Spread(setup, Here(1, another), Silent()).gradients(examples)
 
 

@@ -15,7 +15,7 @@ from prune_heads.checkpoints import Checkpoint
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
-from prune_heads.importance import batch_rows, gate_gradients
+from prune_heads.importance.gradient import batch_rows, gate_gradients
 from prune_heads.predictions import Predictions, model_key
 from prune_heads.progress import Silent
 from prune_heads.store import PredictionStore

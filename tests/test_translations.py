@@ -16,11 +16,10 @@ from prune_heads.evaluation import predict
 from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients
-from prune_heads.objectives import bound
+from prune_heads.objectives import TASKS, bound
 from prune_heads.options import Setup
 from prune_heads.progress import Silent
 from prune_heads.studies.setup import identify, load_split, load_subject, predictions_of
-from prune_heads.tasks.spec import TASKS
 
 HEADS = "E:2:4 A:2:2 A:3:1 D:1:1,3"
 """Of the built-in model, heads that matter."""
@@ -79,7 +78,7 @@ def test_bleu_is_that_of_sacrebleu_on_texts_written_one_at_a_time(subject, split
     mask = HeadMask.parse(heads, subject.n_heads)
     expected = sacrebleu.corpus_bleu(texts, [split.dataset["text_pair"][:]], force=True).score / 100
     assert texts == together(subject, split, heads)
-    assert predictions.value(mask) == pytest.approx(expected, abs=1e-12)
+    assert predictions.metric_of(predictions.of(mask)) == pytest.approx(expected, abs=1e-12)
     assert 0.1 < expected < 0.9
     assert not any(" ." in text or "[" in text for text in texts)
     assert set(texts).isdisjoint(split.dataset["text"][:])

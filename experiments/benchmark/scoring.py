@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.errors import PruneHeadsError, TaskError
-from prune_heads.evaluation import Subject
+from prune_heads.evaluation import Subject, n_positions
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import Setup
-from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
 from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject
 

@@ -26,8 +26,7 @@ from prune_heads.store import Journal, unfinished
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
 """MiB of activations a pass. On a CPU larger passes leave the cache and are slower."""
 
-_CHECKED = 4
-"""Examples on which the plan is proved, from the longest to the shortest."""
+_CHECKED = 4  # examples on which the plan is proved, from the longest to the shortest
 
 KINDS: Mapping[str, Callable[[Head, Head], bool]] = {
     "without-one": lambda head, other: other == head,

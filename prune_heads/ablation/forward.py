@@ -32,13 +32,11 @@ from prune_heads.errors import PruneHeadsError, first_line
 from prune_heads.objectives.base import read_off
 from prune_heads.objectives.batches import repeat
 
-Position = Literal["first", "last"]
-"""The first token, or the last that is not padding."""
+Position = Literal["first", "last"]  # the first token, or the last that is not padding
 
 Forward = Callable[..., Any]
 
-_SHAPES = 8
-"""Times that a layer may be compiled anew for other shapes, torch's own default for a function."""
+_SHAPES = 8  # times that a layer may be compiled anew for other shapes, torch's own default for a function
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ class Plan:
 
     position: Position | None
     """Of the one token that the classifier reads; None: it reads more, or nothing could be proved."""
-    norm: str | None
-    """Between the last layer's input and its attention, where there is one."""
+    norm: str | None  # between the last layer's input and its attention, where there is one
     attentions: tuple[str, ...] | None
     """Of each layer, the module whose first output is W_O's input or output; None: it runs again for every mask."""
 
@@ -89,10 +86,8 @@ class Recording(NamedTuple):
     """One batch without gates."""
 
     inputs: Mapping[str, Any]
-    outputs: Any
-    """The tensors that are read, by name, `(rows, ...)` each."""
-    calls: Mapping[nn.Module, Call]
-    """Of each layer, its W_O, and what the plan names."""
+    outputs: Any  # the tensors that are read, by name, `(rows, ...)` each
+    calls: Mapping[nn.Module, Call]  # of each layer, its W_O, and what the plan names
 
 
 class VariantForward:

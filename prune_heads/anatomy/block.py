@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple, cast
 
 import torch
@@ -12,8 +13,7 @@ from prune_heads.anatomy.families import Kind, Layout, Stack
 from prune_heads.descriptors import Head, HeadCounts, letter_of
 from prune_heads.heads import HeadMask
 
-Unit = frozenset[Head]
-"""Heads (block, head), from 0, in the original numbering."""
+Unit = frozenset[Head]  # heads (block, head), from 0, in the original numbering
 
 
 class Owned(NamedTuple):
@@ -264,11 +264,10 @@ def units(blocks: Sequence[AttentionBlock], *, groups: bool = False) -> tuple[Un
     sharing: dict[nn.Module, list[int]] = {}
     for i, block in enumerate(blocks):
         sharing.setdefault(block.module, []).append(i)
-    found = []
+    found: list[Unit] = []
     for places in sharing.values():
         block = blocks[places[0]]
         size = block.group_size if groups else 1
-        for start in range(0, block.n_heads, size):
-            heads = block.original_heads[start : start + size]
-            found.append(frozenset((place, head) for place in places for head in heads))
+        groups_of = (block.original_heads[start : start + size] for start in range(0, block.n_heads, size))
+        found += [frozenset(product(places, heads)) for heads in groups_of]
     return tuple(found)

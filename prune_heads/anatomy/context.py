@@ -28,8 +28,7 @@ def on_context(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
     """Call the hook with the input of W_O at every forward pass, until the function that is returned is called."""
     undo, way = ExitStack(), block.layout.context
     if way == "post_attention":
-        undo.callback(_on_post_attention(block.module, hook))
-        return undo.close
+        return _on_post_attention(block.module, hook)
     if way == "multihead":
         undo.callback(_step_by_step(block.module))
 
@@ -82,14 +81,13 @@ def keep_heads(module: nn.Module, places: list[int]) -> None:
 def stay_dense(model: nn.Module) -> Callable[[], None]:
     """Keep the stacks of a model from packing padded texts into nested tensors, which only the fast path can read."""
     packing = [m for m in model.modules() if isinstance(m, nn.TransformerEncoder) and m.use_nested_tensor]
-    for encoder in packing:
-        encoder.use_nested_tensor = False
 
-    def undo() -> None:
+    def pack(does: bool) -> None:
         for encoder in packing:
-            encoder.use_nested_tensor = True
+            encoder.use_nested_tensor = does
 
-    return undo
+    pack(False)
+    return partial(pack, True)
 
 
 def _nothing(module: nn.Module, args: tuple[object, ...]) -> None:

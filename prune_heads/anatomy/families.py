@@ -85,11 +85,9 @@ FAMILIES: Mapping[str, tuple[Layout, ...]] = dict(
 UNKNOWN: Mapping[str, str] = _TABLE["unknown"]
 """Types with a sequence classifier whose heads are not understood, and why: refused, never guessed."""
 
-TORCH = next(_layouts({"like": "torch"}))
-"""Of `nn.MultiheadAttention`."""
+TORCH = next(_layouts({"like": "torch"}))  # of `nn.MultiheadAttention`
 
-DESCRIBED: dict[type[nn.Module], Layout] = {}
-"""Attention classes of the user's own -> how they are laid out."""
+DESCRIBED: dict[type[nn.Module], Layout] = {}  # attention classes of the user's own -> how they are laid out
 
 
 def describe_attention(

@@ -125,18 +125,16 @@ def _of_own(
             continue
         layout, whole = DESCRIBED.get(type_before_parametrizations(module)), module
         if layout is None and isinstance(module, nn.MultiheadAttention) and not described_only:
-            if type(module) is not nn.MultiheadAttention:
-                raise UnsupportedModelError(
-                    f"{name} must be an nn.MultiheadAttention itself; got the subclass {type(module).__name__}, whose "
-                    "forward may be another. Describe it with describe_attention"
-                )
-            other = ""
-            if module.in_proj_weight is None:
-                other = "its keys or values have another width than its queries (kdim, vdim)"
-            elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
-                other = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
-            if other:
-                raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {other}")
+            faults = {
+                f"got the subclass {type(module).__name__}, whose forward may be another. Describe it with "
+                "describe_attention": type(module) is not nn.MultiheadAttention,
+                "its keys or values have another width than its queries (kdim, vdim)": module.in_proj_weight is None,
+                "it adds keys and values that no token has (add_bias_kv, add_zero_attn)": (
+                    module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
+                ),
+            }
+            if why := next((fault for fault, holds in faults.items() if holds), ""):
+                raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {why}")
             layout, whole = TORCH, written(model.get_submodule(name.rpartition(".")[0]) if name else model)
             if isinstance(whole, nn.TransformerDecoderLayer):
                 layout = replace(TORCH, kind="cross" if name.endswith("multihead_attn") else "self", stack="decoder")
@@ -194,7 +192,13 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
     width = output.weight.shape[1]
     record: RemovalRecord | None = getattr(module, _RECORD, None)
     if record is None:
-        n_heads = _n_heads(module, layout, width, name)
+        count = layout.n_heads or at(module, layout.counted_by)  # as the module itself says
+        if not isinstance(count, int) or count < 1 or width % count:
+            raise UnsupportedModelError(
+                f"{name}.{layout.counted_by or 'n_heads'} must be a whole number that divides W_O's input ({width}); "
+                f"got {count}"
+            )
+        n_heads = width // count if layout.counts_dimensions else count
         record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
     sizes = {path: projection.weight.shape[0] for path, projection in inputs.items()}
     n_heads, d = len(record.heads), record.head_dim
@@ -225,17 +229,6 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
     )
 
 
-def _n_heads(module: nn.Module, layout: Layout, width: int, name: str) -> int:
-    """As the module itself says, by its number of heads or by the dimensions of one."""
-    count = layout.n_heads or at(module, layout.counted_by)
-    if not isinstance(count, int) or count < 1 or width % count:
-        raise UnsupportedModelError(
-            f"{name}.{layout.counted_by or 'n_heads'} must be a whole number that divides W_O's input ({width}); "
-            f"got {count}"
-        )
-    return width // count if layout.counts_dimensions else count
-
-
 def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:
     """What stands at a path of an attention module, without the heads that own it.
 
@@ -249,16 +242,14 @@ def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = 
         names = (own, own.replace("weight", "bias") if "weight" in own else "")
         return Projection(block.get_submodule(holder), names=names, turned=thing.ndim == 3 and not gives_output)
     weight = getattr(thing, "weight", None)
-    if not isinstance(thing, nn.Linear | Conv1D) or not isinstance(weight, Tensor):
+    has_matrix = isinstance(weight, Tensor) and weight.ndim == 2 and weight.is_floating_point()
+    if not isinstance(thing, nn.Linear | Conv1D) or not has_matrix:
         came = "nothing" if thing is None else f"{type(thing).__module__}.{type(thing).__name__}"
+        if isinstance(weight, Tensor):
+            came += f" with a {type(weight).__name__} of {weight.dtype}, {tuple(weight.shape)}"
         raise UnsupportedModelError(
-            f"{name}.{path} must be a torch.nn.Linear or a Conv1D; got {came}. Merge adapters into the model, and "
-            "load it without quantisation"
-        )
-    if weight.ndim != 2 or not weight.is_floating_point():
-        raise UnsupportedModelError(
-            f"{name}.{path} must have a plain matrix as its weight; got {type(weight).__name__} of {weight.dtype}, "
-            f"{tuple(weight.shape)}. Load the model without quantisation"
+            f"{name}.{path} must be a torch.nn.Linear or a Conv1D with a plain matrix as its weight; got {came}. "
+            "Merge adapters into the model, and load it without quantisation"
         )
     return Projection(thing, turned=isinstance(thing, Conv1D))
 

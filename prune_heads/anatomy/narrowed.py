@@ -20,8 +20,7 @@ from prune_heads.anatomy.block import AttentionBlock
 from prune_heads.anatomy.context import keep_heads
 from prune_heads.errors import UnsupportedModelError
 
-Count = tuple[nn.Module, str, int]
-"""An attribute that counts heads or their dimensions, and its value."""
+Count = tuple[nn.Module, str, int]  # an attribute that counts heads or their dimensions, and its value
 
 
 def compute_with(block: AttentionBlock, kept: list[int], counters: Iterable[Count]) -> None:
@@ -68,8 +67,7 @@ class _OwnBiases:
         self.module, self.forward, self.names = block.module, block.module.forward, block.layout.shared_biases
         self.parameters = list(inspect.signature(self.forward).parameters)
         self.n_heads, self.heads = block.n_original_heads, list(heads)
-        self.everyone: Tensor | None = None
-        """The scores of all heads, given or computed in the call that runs."""
+        self.everyone: Tensor | None = None  # the scores of all heads, given or computed in the call that runs
         if hasattr(self.module, "compute_bias"):
             vars(self.module)["compute_bias"] = self.compute
 

@@ -14,8 +14,7 @@ from transformers.models.auto import modeling_auto
 from prune_heads.checkpoints.loading import quiet_transformers
 from prune_heads.errors import CheckpointError, UnsupportedModelError
 
-Objective = Literal["causal", "masked", "seq2seq"]
-"""What a language model was trained to predict: the next token, masked tokens, or a target given a source."""
+Objective = Literal["causal", "masked", "seq2seq"]  # predicts the next token, masked ones, or a target given a source
 
 CAUSAL = frozenset(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 _MASKED = frozenset(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
@@ -91,8 +90,7 @@ class Head:
     name: str = "classification head"  # in messages
     reads: Literal["text", "image"] = "text"  # what the model is given: decides between tokenizer and image processor
     token: str | None = "pad"  # special token that the tokenizer must have: `pad`, `mask` or none
-    unused: tuple[str, ...] = (*UNUSED, *_PRETRAINING)
-    """Patterns of weights that a checkpoint may hold beside those of the model."""
+    unused: tuple[str, ...] = (*UNUSED, *_PRETRAINING)  # patterns of weights that a checkpoint may hold besides
     cure: str = "Fine-tune it on the task first, or name one that is"  # for a checkpoint whose head was not trained
     prepare: Callable[[PreTrainedModel], Any] | None = None  # called with the loaded model
 
@@ -102,8 +100,7 @@ class Head:
         return self.auto.removeprefix("AutoModelFor")
 
 
-HeadOf = Callable[[PreTrainedConfig, str], Head]
-"""The head to load, by a checkpoint's configuration and name; raises `CheckpointError` where there is none."""
+HeadOf = Callable[[PreTrainedConfig, str], Head]  # by configuration and name; raises `CheckpointError` for none
 
 CLASSIFICATION = Head("AutoModelForSequenceClassification")
 
@@ -130,7 +127,7 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
     objective = objective_of(config)
     named = ", ".join(config.architectures or ()) or "nothing"
     if objective is None:
-        must = "a language model must name a class with its head in 'architectures' of config.json"
+        must = "a language model must name a class with a language-modelling head in 'architectures' of config.json"
         such = "such as BertForMaskedLM, GPT2LMHeadModel or T5ForConditionalGeneration"
         raise CheckpointError(f"{must}, {such}; that of {name} names {named}. {_PRETRAINED}")
     if pairs != (objective == "seq2seq"):

@@ -58,8 +58,6 @@ def _faster_dtypes() -> frozenset[torch.dtype]:
     # The older versions of PyTorch cannot tell the name.
     about = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     is_amd = "AMD" in str(about.get("cpu_name", ""))
-    is_faster = {
-        torch.bfloat16: ours._is_mkldnn_bf16_supported(),
-        torch.float32: is_amd and torch.backends.cpu.get_cpu_capability() == "AVX512",
-    }
+    takes_avx512 = is_amd and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    is_faster = {torch.bfloat16: ours._is_mkldnn_bf16_supported(), torch.float32: takes_avx512}
     return frozenset(dtype for dtype, faster in is_faster.items() if faster)

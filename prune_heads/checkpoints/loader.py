@@ -79,8 +79,7 @@ class Checkpoint(NamedTuple):
         return sizes[0]
 
 
-Learned = tuple[Sequence[str] | None, str]
-"""What a model is fine-tuned for: labels by name (None for a score), and the `problem_type` of a head with labels."""
+Learned = tuple[Sequence[str] | None, str]  # labels by name (None for a score), and their `problem_type`
 
 
 # long: one checkpoint from its name to its last check

@@ -41,12 +41,12 @@ def info(
 
 def tasks() -> Shown:
     """List the tasks."""
-    yield {"tasks": tables.task_rows()}, tables.task_table()
+    yield tables.task_listing()
 
 
 def criteria() -> Shown:
     """List the criteria, the estimators and the normalisations."""
-    yield tables.criterion_rows(), tables.criterion_table()
+    yield tables.criterion_listing()
 
 
 def models(

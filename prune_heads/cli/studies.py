@@ -16,7 +16,7 @@ from prune_heads.cli.groups import Config, Shown, Without
 from prune_heads.cli.output import TerminalReporter, say
 from prune_heads.errors import OptionError
 from prune_heads.files import new_directory
-from prune_heads.tasks.spec import MINI, TASKS, task_name
+from prune_heads.objectives import MINI, TASKS, task_name
 
 if TYPE_CHECKING:
     from prune_heads.studies.scoring import Found
@@ -62,7 +62,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, bench, curves, terminal
+    from prune_heads.reporting import ablation, curves, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
@@ -73,7 +73,7 @@ def _table(found: "Found") -> Any:
         "ablate": lambda: ablation.ablation_page(record, narrow=True),
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
-        "bench": lambda: bench.bench_page(record),
+        "bench": lambda: terminal.bench_page(record),
     }
     return tables[record["command"]]()
 

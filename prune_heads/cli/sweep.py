@@ -18,12 +18,12 @@ from prune_heads.cli.signals import interruptible
 from prune_heads.errors import OptionError, PruneHeadsError
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.execution.spec import MOST_TRIALS, Known, Trial, read_sweep
+from prune_heads.objectives import task_name
 from prune_heads.options import Choice, Group, Opt, Place, RunOptions, Scoring, Setup, options_of
 from prune_heads.options.fields import nowhere
 from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
 from prune_heads.tables.terminal import titled
-from prune_heads.tasks.spec import task_name
 
 if TYPE_CHECKING:
     from prune_heads.execution.worker import RunTrial

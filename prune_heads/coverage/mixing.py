@@ -1,8 +1,9 @@
 """Which parts of a model let tokens see each other when no head is left: tried by changing another token."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,7 @@ from torch import Tensor, nn
 from prune_heads.anatomy import attention_blocks
 from prune_heads.gating import gated
 
-_ROWS = 7
-"""Of the batch: few other dimensions are as large."""
+_ROWS = 7  # of the batch: few other dimensions are as large
 _TOLERANCE = 1e-5
 """How far apart two values may be, of the largest, and count as the same: they come from rows of one batch."""
 
@@ -42,32 +42,28 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
     # A decoder's texts are its encoder's, a token later.
     shifts = bool(getattr(model.config, "is_encoder_decoder", False))
 
-    def watch(path: str) -> Callable[..., None]:
+    def look(path: str, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """A forward hook, after those of the module's parts; it looks at the first thing that the module gives."""
-
-        def hook(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-            given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
-            if given:
-                not_reached.discard(path)
-            new = next(_tensors(output), None)
-            if new is None or new.ndim < 3 or not new.is_floating_point():
-                return
-            if shifts and _holds(path, names):
-                given |= {i + 1 for i in given}
-            if _changed(new) - given:
-                mixing.append(path)
-            if _ROWS in new.shape[:2]:
-                rows = new if new.shape[0] == _ROWS else new.transpose(0, 1)
-                others = [i for i in range(rows.shape[1]) if i not in given]
-                rows[1, others] = rows[0, others]  # what is left of it, however small
-
-        return hook
+        given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
+        if given:
+            not_reached.discard(path)
+        new = next(_tensors(output), None)
+        if new is None or new.ndim < 3 or not new.is_floating_point():
+            return
+        if shifts and _holds(path, names):
+            given |= {i + 1 for i in given}
+        if _changed(new) - given:
+            mixing.append(path)
+        if _ROWS in new.shape[:2]:
+            rows = new if new.shape[0] == _ROWS else new.transpose(0, 1)
+            others = [i for i in range(rows.shape[1]) if i not in given]
+            rows[1, others] = rows[0, others]  # what is left of it, however small
 
     device = next(model.parameters()).device
     with ExitStack() as stack:
         for path, module in model.named_modules():
             if not path.startswith(tuple(f"{name}." for name in names)):  # a part of a block comes before its gates
-                stack.callback(module.register_forward_hook(watch(path), with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(partial(look, path), with_kwargs=True).remove)
         stack.enter_context(gated(model, [torch.zeros(block.n_heads, device=device) for block in blocks]))
         model(**pair)
     if not mixing and not_reached:

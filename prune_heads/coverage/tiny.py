@@ -32,8 +32,7 @@ from prune_heads.verification import outputs, some_heads, try_heads
 
 _TABLE = tomllib.loads((resources.files("prune_heads.coverage") / "tiny.toml").read_text())
 PAD, END, VOCABULARY = (_TABLE["fixed"][name] for name in ("pad_token_id", "eos_token_id", "vocab_size"))
-_TOO_LARGE = 10_000_000
-"""Parameters beyond which a model is not built: some types' defaults are billions."""
+_TOO_LARGE = 10_000_000  # parameters beyond which a model is not built: some types' defaults are billions
 _AUTO = (AutoModelForSequenceClassification, AutoModelForSeq2SeqLM, AutoModelForImageClassification)
 
 SIZES: Mapping[str, int] = {"width": 32, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 8, "inner": 48}

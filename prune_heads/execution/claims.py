@@ -83,8 +83,7 @@ class Claims:
     clock: Callable[[], float] = time.monotonic
     _watched: dict[str, tuple[bytes, float, bool]] = field(default_factory=dict)
     """File name of another's claim -> its content, when that was first seen, and whether another was shortly before."""
-    _held: dict[str, tuple[Path, int]] = field(default_factory=dict)
-    """Trial that is ours -> its claim, and how many workers have died of it."""
+    _held: dict[str, tuple[Path, int]] = field(default_factory=dict)  # trial -> our claim, and the deaths of it
     _beats: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -136,8 +136,7 @@ class Shards:
             n = min(self.n, len(parts))
             cpus, share = shares_of([node["Resources"] for node in ray.nodes() if node["Alive"]], n, gpus=gpus)
             threads = max(1, int(cpus))
-            if "OMP_NUM_THREADS" in os.environ:  # the user has said how many
-                threads = min(threads, int(os.environ["OMP_NUM_THREADS"]))
+            threads = min(threads, int(os.environ.get("OMP_NUM_THREADS", threads)))  # the user may have said how many
             with Actors(ray, partial(begin, threads), n, cpus=cpus, gpus=share) as pool:
                 return do_all(pool, parts, _DIED, tell)
 

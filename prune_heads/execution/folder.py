@@ -26,8 +26,7 @@ from prune_heads.execution.spec import Sweep, Trial, Values
 from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 
 FORMAT = 3
-_OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}
-"""What each earlier version did differently, so that the same file had other trials."""
+_OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}  # so had other trials
 _LOOK_SECONDS = 0.1
 _DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP_FILE = "sweep.json"
@@ -50,9 +49,8 @@ class SweepFolder:
         """
         folder = cls(root)
         # What stands in a folder of a sweep that is being made, and a desktop's own files, are not strange.
-        is_strange = root.exists() and (
-            not root.is_dir() or any(name != SWEEP_FILE and not name.startswith(".") for name in os.listdir(root))
-        )
+        names = os.listdir(root) if root.is_dir() else [str(root)] * root.exists()
+        is_strange = any(name != SWEEP_FILE and not name.startswith(".") for name in names)
         if not (root / SWEEP_FILE).exists():  # asked after the look: others may be making the folder of this sweep, too
             if is_strange:
                 raise RunError(f"the folder of a sweep must be new or that of the sweep; {root} holds something else")

@@ -21,8 +21,7 @@ from typing import Any, Self, TextIO
 
 from prune_heads.errors import PruneHeadsError, RunError, first_line
 
-Begin = Callable[[int], Callable[[Any], Any]]
-"""Called once in each worker with its number, from 0; gives what does a unit. Importable by name, or a partial."""
+Begin = Callable[[int], Callable[[Any], Any]]  # called in each worker with its number, from 0; gives what does a unit
 
 Chain = tuple[str, Sequence[Callable[[], None]]]
 """Steps, each of which needs what the ones before it leave: importable by name, or partials of such functions. The name

@@ -21,11 +21,9 @@ from prune_heads.reading import read_toml
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")  # keys of the file that are no options of a run
 
-Values = Mapping[str, Any]
-"""Option -> value, as TOML and JSON have them; also what one place of an axis sets, and what a rule names."""
+Values = Mapping[str, Any]  # option -> value, as in TOML and JSON; also what a place of an axis sets, and a rule names
 
-MOST_TRIALS = 1_000_000
-"""That a file may describe: a sweep's folder holds a folder for each. More are counted, and the first shown."""
+MOST_TRIALS = 1_000_000  # a sweep's folder holds a folder for each; of a file with more, they are counted
 _SHOWN, _LOOKED_AT = 20, 5_000
 
 
@@ -34,16 +32,11 @@ class Known:
     """What a run takes, as the command line knows it."""
 
     defaults: Values  # every option that a trial may set, with its default
-    check: Callable[[str, Any], Any]
-    """An option's value in its one spelling, `sst2` for `SST-2`; raises `ValueError` if it does not take the value."""
-    clash: Callable[[Values], str | None]
-    """Why values exclude each other, or lack one that they need; None where they do not. Of numbers it is only asked
-    whether they are there."""
-    draws: Callable[[Values], bool] = lambda values: True
-    """Whether a trial depends on its seed; of those that do not, the first seed alone is run."""
+    check: Callable[[str, Any], Any]  # a value in its one spelling, `sst2` for `SST-2`; raises `ValueError`
+    clash: Callable[[Values], str | None]  # why they exclude each other, if so; of numbers, by their being there alone
+    draws: Callable[[Values], bool] = lambda values: True  # whether the seed matters; else the first one alone is run
     always: Collection[str] = ()
-    """Options that are in a trial's hash also at their defaults. Those of the first version: an option that is
-    added later must leave the hashes of older sweeps as they are."""
+    """Options in a trial's hash also at their defaults; one that is added later must leave older hashes as they are."""
 
     def digest(self, values: Values) -> str:
         """SHA-256 (hex) of a trial's values."""
@@ -128,8 +121,7 @@ class _Reader:
 
     known: Known
     faults: list[str] = field(default_factory=list)
-    clashes: dict[str, str | None] = field(default_factory=dict)
-    """What values are to contradictions -> why they exclude each other."""
+    clashes: dict[str, str | None] = field(default_factory=dict)  # signature -> why values exclude each other
     rules: list[Values] = field(default_factory=list)  # option -> values, of which a trial with all is left out
     used: set[int | None] = field(default_factory=set)  # rules, from 1, that have left a trial out
 

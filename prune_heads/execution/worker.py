@@ -34,8 +34,8 @@ _GOLDEN = (5**0.5 - 1) / 2  # its multiples, without their whole parts, lie far 
 class Event:
     """Something that happened to a trial."""
 
+    # `failed` for good; `retried` if there is another attempt; `taken`: someone else has finished it.
     kind: Literal["started", "done", "failed", "retried", "taken"]
-    """`failed` for good; `retried` if there is another attempt; `taken`: someone else has finished it."""
     digest: str
     values: Values
     seconds: float = 0.0

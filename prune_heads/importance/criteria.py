@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, reduce
+from functools import cache, cached_property, partial, reduce
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +27,8 @@ from prune_heads.objectives.batches import Batches
 from prune_heads.predictions import Predictions
 from prune_heads.reading import read_bytes
 from prune_heads.surgery import removed_heads, zero_heads
+
+_source = partial(read_bytes, what="a criterion's file", error=CriterionError)
 
 
 @dataclass(frozen=True)
@@ -210,10 +212,6 @@ def _of_file(file: str, source: bytes) -> ModuleType:
     sys.modules[module.__name__] = module  # where its dataclasses look for their names
     exec(compile(source, file, "exec"), vars(module))
     return module
-
-
-def _source(file: Path) -> bytes:
-    return read_bytes(file, "a criterion's file", CriterionError)
 
 
 def own_criterion(function: Callable[[Examples], Any], name: str = "", source: bytes | None = None) -> Criterion:

@@ -104,10 +104,18 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     blocks = attention_blocks(model)
     n_heads = tuple(block.n_heads for block in blocks)
     signed, absolute = (np.empty((batches.n_examples, sum(n_heads)), dtype=np.float32) for _ in range(2))
-    for index, *found in rows:
-        signed[index], absolute[index] = found
-    n_tokens, gone = _n_tokens(model, batches, blocks), gone_from(blocks)
-    return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone)
+    for index, *both in rows:
+        signed[index], absolute[index] = both
+    n_tokens, n_decoded = batches.n_tokens, batches.n_decoded
+    if not n_tokens.any():  # images: the positions of each block that the loss depends on, as many for all
+        first = batches.batch(np.arange(1)).to(next(model.parameters()).device)
+        with evaluating(model), _frozen(model):
+            found = _per_token(model, blocks, first, batches.objective)
+        there = [max(1, int((gradient != 0).any(dim=-1).sum())) for gradient in found]
+        n_tokens = np.tile(np.asarray(there, dtype=np.int64), (batches.n_examples, 1))
+    elif n_decoded is not None and {block.stack for block in blocks} == {"encoder", "decoder"}:
+        n_tokens = np.stack([{"encoder": n_tokens, "decoder": n_decoded}[block.stack] for block in blocks], axis=1)
+    return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone_from(blocks))
 
 
 @contextmanager
@@ -162,21 +170,6 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
         found[i].float().reshape(n_rows, -1, block.n_heads) if i in found else losses.new_zeros(n_rows, 1, 0)
         for i, block in enumerate(blocks)
     ]
-
-
-def _n_tokens(model: nn.Module, batches: Batches, blocks: Sequence[AttentionBlock]) -> NDArray[np.int64]:
-    """As in `GateGradients`; of images, the positions of each block that the loss depends on, as many for all."""
-    n_tokens, n_decoded = batches.n_tokens, batches.n_decoded
-    if not n_tokens.any():
-        first = batches.batch(np.arange(1)).to(next(model.parameters()).device)
-        with evaluating(model), _frozen(model):
-            found = _per_token(model, blocks, first, batches.objective)
-        there = [max(1, int((gradient != 0).any(dim=-1).sum())) for gradient in found]
-        return np.tile(np.asarray(there, dtype=np.int64), (batches.n_examples, 1))
-    if n_decoded is None or {block.stack for block in blocks} != {"encoder", "decoder"}:
-        return n_tokens
-    of_stack = {"encoder": n_tokens, "decoder": n_decoded}
-    return np.stack([of_stack[block.stack] for block in blocks], axis=1)
 
 
 class Row(NamedTuple):

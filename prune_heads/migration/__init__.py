@@ -52,8 +52,7 @@ _TOML_KEY = re.compile(
 )
 _LINE_MAGIC = re.compile(r"^([ \t]*+)(?:\w[\w, ]*+=[ \t]*+)?[%!?](?:\\\n|[^\n])*|^([ \t]*+)[^\n#]*\?[ \t]*$", re.M)
 """Possessive where it can be, so that the time grows with the length of a line, not with its square."""
-_CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
-_PYTHON_MAGICS = {"time", "timeit", "capture", "prun"}
+_CELL_MAGIC = re.compile(r"\s*%%(?:(time|timeit|capture|prun)\b|\w)[^\n]*")  # named are those of Python cells
 
 # Uses as (cell, line, use), and (cell, reason) of what cannot be parsed.
 _Found = tuple[list[tuple[int | None, int, str]], list[tuple[int | None, str]]]
@@ -83,14 +82,13 @@ def examine(paths: Sequence[Path]) -> dict[str, Any]:
         files.setdefault(os.path.realpath(file), file)
     findings, unreadable = list[dict[str, Any]](), list[dict[str, Any]]()
     for file in files.values():
+        name = str(file)
         try:
             uses, broken = _look_into(file)
         except (OSError, SyntaxError, ValueError) as error:
             uses, broken = [], [(None, _reason(error, _KINDS[file.suffix]))]
-        findings += [
-            {"file": str(file), "cell": cell, "line": at, "use": use, **cures()[use]} for cell, at, use in uses
-        ]
-        unreadable += [{"file": str(file), "cell": cell, "reason": reason} for cell, reason in broken]
+        findings += [{"file": name, "cell": cell, "line": at, "use": use, **cures()[use]} for cell, at, use in uses]
+        unreadable += [{"file": name, "cell": cell, "reason": reason} for cell, reason in broken]
     return {"findings": findings, "unreadable": unreadable, "n_files": len(files)}
 
 
@@ -146,7 +144,7 @@ def _cells(notebook: Any) -> _Found:
 def _python(source: str) -> str:
     """The cell with as many lines, and without what IPython alone understands; SyntaxError if that is no Python."""
     if magic := _CELL_MAGIC.match(source):
-        if magic[1] not in _PYTHON_MAGICS:
+        if not magic[1]:
             return ""
         source = source[: magic.start(1) - 2] + source[magic.end() :]
     try:
@@ -271,7 +269,7 @@ def _filled(target: ast.expr, value: ast.expr | None) -> list[tuple[str, int, st
     """Name, line and use of the keys that a dict gets: by `name = {...}` or `name[key] = ...`."""
     match target:
         case ast.Name(id=name):
-            keys = list(_keys(value))
+            keys = _keys(value)
         case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=key)):
             keys = [(target.lineno, key)]
         case _:
@@ -279,10 +277,9 @@ def _filled(target: ast.expr, value: ast.expr | None) -> list[tuple[str, int, st
     return [(name, line, f"{key}=") for line, key in keys if key in (*MASKS, PRUNED)]
 
 
-def _keys(value: ast.expr | None) -> Iterator[tuple[int, object]]:
+def _keys(value: ast.expr | None) -> list[tuple[int, object]]:
     """The written keys of a dict that is written out."""
-    if isinstance(value, ast.Dict):
-        yield from ((key.lineno, key.value) for key in value.keys if isinstance(key, ast.Constant))
+    return [(key.lineno, key.value) for key in getattr(value, "keys", ()) if isinstance(key, ast.Constant)]
 
 
 def _own_names(node: ast.ClassDef, inside: list[ast.AST]) -> Iterator[str]:

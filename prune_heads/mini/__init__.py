@@ -10,7 +10,7 @@ from importlib import resources
 
 
 def read(task: str, split: str) -> dict[str, list]:
-    """One split of a task of `prune_heads.tasks.spec.MINI`, in file order.
+    """One split of a task of `prune_heads.objectives.MINI`, in file order.
 
     Returns:
         Columns of equal length: `text`, for pairs `text_pair`, and for tasks with labels `label`, the indices of the

@@ -1,14 +1,16 @@
-"""What can be predicted: a kind a row. Nothing else in the package asks which kind it is.
+"""What can be predicted: objectives, a kind a row, and tasks, as data. Nothing else asks which kind one is.
 
 An objective says how rows become a batch, the loss of each example, what is kept of it, the metrics over any weighting
-of examples, and what a model must have. Importing this table imports nothing heavy.
+of examples, and what a model must have. Importing these tables imports nothing heavy.
 """
 
+import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module, resources
-from types import MappingProxyType
+from importlib import resources
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
 from prune_heads.errors import TaskError
@@ -35,33 +37,34 @@ class Row:
 
     summary: str = ""  # of the task for files of one's own, where `--task` names it
 
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """What may not be said of files of one's own, for the kind leaves no choice."""
+        column = () if self.label else ("label_column",)
+        return () if self.classes else (*column, "labels", "label_order", "metric")
+
     def load(self) -> "type[Objective]":
         """The class."""
-        module, name = self.at.split(":")
-        found: type[Objective] = getattr(import_module(f"{__name__}.{module}"), name)
+        found: type[Objective] = resolve_name(f"{__name__}.{self.at}")
         return found
 
 
-def table_of(package: str, file: str) -> dict[str, dict[str, Any]]:
-    """A table that is shipped with the package as TOML: name -> fields of its row, lists as tuples."""
+def _table(file: str) -> dict[str, dict[str, Any]]:
+    """A TOML table of this package: name -> fields of its row, lists as tuples."""
 
     def frozen(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: frozen(each) for key, each in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    found: dict[str, dict[str, Any]] = frozen(tomllib.loads((resources.files(package) / file).read_text("utf-8")))
+    found: dict[str, dict[str, Any]] = frozen(tomllib.loads((resources.files(__name__) / file).read_text("utf-8")))
     return found
 
 
-OBJECTIVES: Mapping[str, Row] = MappingProxyType(
-    {name: Row(**row) for name, row in table_of(__name__, "objectives.toml").items()}
-)
+OBJECTIVES: Mapping[str, Row] = {name: Row(**row) for name, row in _table("objectives.toml").items()}
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
 
-METRIC_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {metric: names for row in OBJECTIVES.values() for metric, names in row.metrics.items()}
-)
+METRIC_NAMES: Mapping[str, tuple[str, ...]] = {k: v for row in OBJECTIVES.values() for k, v in row.metrics.items()}
 """Metric -> the values it gives; the first is the one that tables and curves show."""
 
 
@@ -80,7 +83,7 @@ class TaskSpec:
     more_splits: tuple[str, ...] = ()  # splits that are reported on when they are named
     digit_labels: bool = False  # whether the official files write label i as the digit i, so that checkpoints may too
     label_column: str = "label"  # where there are labels
-    official: Mapping[str, Any] | None = None  # how the official files of a GLUE task look; see `GlueFiles`
+    official: Mapping[str, Any] | None = None  # how the official files of a GLUE task look; see tasks.toml
 
     @property
     def is_own(self) -> bool:
@@ -93,6 +96,38 @@ class TaskSpec:
         return (self.score_split, *self.eval_splits, *self.more_splits)
 
 
+TASKS: Mapping[str, TaskSpec] = {name: TaskSpec(name=name, **row) for name, row in _table("tasks.toml").items()} | {
+    row.kind: TaskSpec(row.kind, row.columns, next(iter(row.metrics)), summary=row.summary, kind=row.kind)
+    for row in OBJECTIVES.values()
+    if row.summary
+}
+"""Name -> task, for the tasks that `--task` names; those that are `is_own` need files."""
+
+MINI = tuple(name for name in TASKS if name.startswith("mini-"))  # built-in tasks, whose data `mini` holds
+
+OWN_METRICS = tuple(
+    dict.fromkeys(m for row in OBJECTIVES.values() if row.classes or row.kind == "labelled" for m in row.metrics)
+)
+"""Metrics that may be chosen for files of one's own."""
+
+_BY_LETTERS = {re.sub(r"\W", "", name): name for name in TASKS}
+
+
+def task_name(written: str) -> str:
+    """The name of a task as `TASKS` has it, however it is written: `SST-2`, `STS_B`; any other as it is."""
+    return _BY_LETTERS.get(re.sub(r"[\W_]", "", written).lower(), written)
+
+
+def known_task(written: str, said: str = "the task ", error: type[Exception] = TaskError) -> str:
+    """The name of a task, or of a TOML file; an `error` of another, which begins as is `said` and names the nearest."""
+    name = task_name(written)
+    if name in TASKS or name.endswith(".toml"):
+        return name
+    near = difflib.get_close_matches(written.lower(), TASKS, n=1, cutoff=0.5)
+    hint = f". Did you mean {near[0]}?" if near else ""
+    raise error(f"{said}must be one of {', '.join(TASKS)}, or a .toml file of one's own data; got {written!r}{hint}")
+
+
 def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> list[Row]:
     """The rows of a kind of tasks, with a metric that they have, or of a name alone."""
     return [
@@ -102,12 +137,18 @@ def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> l
     ]
 
 
-def serving(spec: TaskSpec, name: str | None = None) -> "list[type[Objective]]":
+def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[type[Objective]]":
     """The objectives for a task, of which the model's head decides; with a name, that one alone.
 
     Raises:
-        TaskError: If the one of that name is not for the task, naming those that are.
+        TaskError: If the one of that name is not for the task, naming those that are; or none for the task takes an
+            option that is not None, naming those that do.
     """
+    taken = {option for row in rows_for(spec.kind, spec.metric) for option in row.load().options}
+    for option, value in options.items():
+        if value is not None and option not in taken:
+            those = ", ".join(key for key, row in OBJECTIVES.items() if option in row.load().options)
+            raise TaskError(f"{spec.name}: --{option.replace('_', '-')} must be given for {those} only; got {value}")
     if not (rows := rows_for(spec.kind, spec.metric, name)):
         known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
         raise TaskError(f"{spec.name}: the objective must be one of {known}, got {name}")
@@ -130,19 +171,6 @@ def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
     return choose
 
 
-def check_options(spec: TaskSpec, options: Mapping[str, Any]) -> None:
-    """Refuse an option that no objective for the task takes; None counts as not given.
-
-    Raises:
-        TaskError: Naming the option, and the objectives that take it.
-    """
-    taken = {option for cls in serving(spec) for option in cls.options}
-    for name, value in options.items():
-        if value is not None and name not in taken:
-            those = ", ".join(key for key, row in OBJECTIVES.items() if name in row.load().options)
-            raise TaskError(f"{spec.name}: --{name.replace('_', '-')} must be given for {those} only; got {value}")
-
-
 def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **options: Any) -> "Objective":
     """The objective of a model on a task; without a name, the one that the checkpoint's head names.
 
@@ -152,8 +180,7 @@ def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **o
         TaskError: If no objective fits both, or it does not take an option.
         PruneHeadsError: See `Objective.bind`.
     """
-    check_options(spec, options)
-    for cls in serving(spec, name):
+    for cls in serving(spec, name, **options):
         if cls.fits(checkpoint):
             return cls.bind(checkpoint, spec, **{k: v for k, v in options.items() if v is not None})
     of_model = next(row.kind for row in OBJECTIVES.values() if row.load().fits(checkpoint))

@@ -2,9 +2,8 @@
 # ruff: noqa: D102 -- `Objective` says what each method gives
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -176,31 +175,21 @@ class Regression(SingleLabel):
         return references.mean()
 
 
-def _micro_f1(predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    """F1 of all decisions together, one an example and label; 0 where no label is predicted or there."""
-    both = weights @ (predictions * references).sum(axis=1)
-    return _f1(both, weights @ (predictions.sum(axis=1) + references.sum(axis=1)))
+def _f1(name: str, of: Callable[[NDArray[Any]], NDArray[Any]]) -> Metric:
+    """The mean of F1s, each of some decisions an example and label; 0 where no label is predicted or there."""
+
+    def weighted(predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+        both, either = weights @ of(predictions * references), weights @ of(predictions + references)
+        return np.asarray(2 * both / np.where(either > 0, either, 1)).mean(axis=-1)
+
+    said = "F1 needs labels, and none of the {} examples has one"
+    return Metric(name, weighted, undefined=lambda true: None if true.any() else said.format(len(true)))
 
 
-def _macro_f1(predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    """The mean over labels of F1, which is 0 for a label that is neither predicted nor there."""
-    return _f1(weights @ (predictions * references), weights @ (predictions + references)).mean(axis=-1)
-
-
-def _f1(both: NDArray[Any], either: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(2 * both / np.where(either > 0, either, 1))
-
-
-def _no_label(references: NDArray[Any]) -> str | None:
-    return None if references.any() else f"F1 needs labels, and none of the {len(references)} examples has one"
-
-
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        "micro_f1": Metric("micro_f1", _micro_f1, undefined=_no_label),
-        "macro_f1": Metric("macro_f1", _macro_f1, undefined=_no_label),
-    }
-)
+METRICS: Mapping[str, Metric] = {
+    "micro_f1": _f1("micro_f1", lambda each: each.sum(axis=1, keepdims=True)),
+    "macro_f1": _f1("macro_f1", lambda each: each),
+}
 """Of predictions and references that are 1 where an example has a label, else 0, `(m, n_labels)`.
 
 The micro average counts decisions, of which all examples give as many. The macro average is of few examples for rare

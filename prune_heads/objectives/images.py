@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -60,33 +61,31 @@ class Picture:
             value = Path(value)
         if not isinstance(value, Path | bytes):
             raise ValueError(f"the image must be one of Pillow, the path of a file, or its content, got {brief(value)}")
-        content = _content(value)
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                image.verify()
-        except Exception as error:  # readers of formats raise errors of any class
-            raise ValueError(f"the image must be one that Pillow reads, got {_said(value, error)}") from error
+        content = value if isinstance(value, bytes) else read_bytes(value, "the image", ValueError)
+        with _opened(content, value, "one that Pillow reads") as image:
+            image.verify()
         return cls(value, hashlib.sha256(content).hexdigest())
 
     def decoded(self) -> "Image":
         """In RGB and upright, as transformers reads it; `ValueError` if the file is damaged, or gone."""
-        from PIL import Image, ImageOps
+        from PIL import ImageOps
 
-        try:
-            with Image.open(io.BytesIO(_content(self.source))) as image:
-                return ImageOps.exif_transpose(image).convert("RGB")
-        except Exception as error:
-            raise ValueError(f"the image must be whole, got {_said(self.source, error)}") from error
+        with _opened(self.source, self.source, "whole") as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def _content(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else read_bytes(source, "the image", ValueError)
+@contextmanager
+def _opened(content: Path | bytes, source: Path | bytes, must: str) -> Iterator["Image"]:
+    """An image as Pillow opens it; a fault of it is a `ValueError`, by the file's name: its path is of no use."""
+    from PIL import Image
 
-
-def _said(source: Path | bytes, error: Exception) -> str:
-    """Never a whole path, which is of no use to readers of a record."""
-    name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
-    return f"{name}: {'not an image' if type(error).__name__ == 'UnidentifiedImageError' else first_line(error)}"
+    try:
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+            yield image
+    except Exception as error:  # readers of formats raise errors of any class
+        name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
+        said = "not an image" if type(error).__name__ == "UnidentifiedImageError" else first_line(error)
+        raise ValueError(f"the image must be {must}, got {name}: {said}") from error
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,6 @@ class ImageClassification(SingleLabel):
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
-        """Match the labels by name."""
         bound = super().bind(checkpoint, spec, **options)
         processor = checkpoint.tokenizer
         processing = {"class": type(processor).__name__, **processor.to_dict()}

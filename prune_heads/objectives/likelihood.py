@@ -48,16 +48,15 @@ class Likelihood(Objective):
         "finding all tokens equally likely",
         "check that the tokenizer is the model's own and that the model is trained",
     )
-    of_checkpoint: ClassVar[str]  # `Checkpoint.objective` of its models
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
         """Of a causal or masked model, the one that it was trained with."""
-        return language_model_head(config, name, pairs=cls.of_checkpoint == "seq2seq")
+        return language_model_head(config, name, pairs=cls.head is LANGUAGE_MODELS["seq2seq"])
 
     @classmethod
     def fits(cls, checkpoint: Checkpoint) -> bool:
-        return checkpoint.objective == cls.of_checkpoint
+        return checkpoint.objective is not None and cls.head is LANGUAGE_MODELS[checkpoint.objective]
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
@@ -95,7 +94,6 @@ class CausalLM(Likelihood):
 
     name = "causal-lm"
     head = LANGUAGE_MODELS["causal"]
-    of_checkpoint = "causal"
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         """The last token is no input, the first no target."""
@@ -110,7 +108,6 @@ class MaskedLM(Likelihood):
 
     name = "masked-lm"
     head = LANGUAGE_MODELS["masked"]
-    of_checkpoint = "masked"
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text"})
@@ -159,7 +156,6 @@ class Seq2Seq(Likelihood):
     readers = MappingProxyType({})
     name = "seq2seq"
     head = LANGUAGE_MODELS["seq2seq"]
-    of_checkpoint = "seq2seq"
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
@@ -209,7 +205,6 @@ class Translation(Seq2Seq):
         return torch.from_numpy(bleu_counts(texts, batch.beside["texts"]))
 
     def chance(self, references: NDArray[Any]) -> None:
-        """Nobody writes by chance."""
         return None
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
@@ -217,7 +212,6 @@ class Translation(Seq2Seq):
         return {"beams": self.beams, "n_max": self.n_max, "defaults": how_it_writes(model)}
 
     def about(self, n_max: int) -> dict[str, Any]:
-        """How it writes and is compared."""
         return {"translation": {"signature": bleu_signature(), "beams": self.beams, "max_tokens": n_max}}
 
 

@@ -52,28 +52,24 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
         labels.append(wanted)
     if not labels:
         raise DataError("the data must hold at least one example; got none. A generator can be read once only")
+    if objective is None:
+        device = next(model.parameters()).device
+        with evaluating(model), torch.inference_mode():
+            logits = logits_of(model(**{name: value[:1].to(device) for name, value in inputs[0].items()}))
+        made_of = (row.load().of_labels(labels[0], logits.shape[-1]) for row in OBJECTIVES.values())
+        if (objective := next(filter(None, made_of), None)) is None:
+            raise DataError(
+                "labels must be an index or a score an example, or a 0 or 1 for each of the model's "
+                f"{logits.shape[-1]} outputs; got {tuple(labels[0].shape)} in the first batch. {_ROWS}"
+            )
     truth, sizes = torch.cat(labels).numpy(), np.concatenate([_lengths(part) for part in inputs])
     return Batches(
-        objective or _objective(model, inputs[0], labels[0]),
+        objective,
         {name: Given([row for part in inputs for row in part[name]], sizes) for name in inputs[0]},
         Field(truth),
         truth,
         max(map(len, labels)),
         edges=tuple(np.cumsum([0, *map(len, labels)]).tolist()),
-    )
-
-
-@torch.inference_mode()
-def _objective(model: nn.Module, inputs: Mapping[str, Tensor], labels: Tensor) -> Objective:
-    device = next(model.parameters()).device
-    with evaluating(model):
-        logits = logits_of(model(**{name: value[:1].to(device) for name, value in inputs.items()}))
-    for row in OBJECTIVES.values():
-        if (objective := row.load().of_labels(labels, logits.shape[-1])) is not None:
-            return objective
-    raise DataError(
-        f"labels must be an index or a score an example, or a 0 or 1 for each of the model's {logits.shape[-1]} "
-        f"outputs; got {tuple(labels.shape)} in the first batch. {_ROWS}"
     )
 
 

@@ -3,6 +3,7 @@
 A context that is too long for the model is cut into windows that overlap, so a question has several rows. Its answer
 is the best span of them all.
 """
+# ruff: noqa: D102 -- `Objective` says what each method gives
 
 import re
 import string
@@ -20,20 +21,10 @@ from torch import Tensor, nn
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
-from prune_heads.objectives import TaskSpec
+from prune_heads.objectives import TaskSpec, texts
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.rows import Split, Table, read_json, text, text_at
-from prune_heads.objectives.texts import (
-    END,
-    LONGEST_ANSWER,
-    START,
-    best_spans,
-    context_of,
-    fill,
-    targets_of,
-    windows_of,
-)
 from prune_heads.reading import json_of
 from prune_heads.statistics.metrics import mean_of
 from prune_heads.visible import brief
@@ -58,9 +49,9 @@ def exact_and_f1(answer: str, right: Sequence[str]) -> tuple[float, float]:
     return float(given in right), max(_f1(given.split(), one.split()) for one in right)
 
 
-def right_answers(texts: Sequence[str]) -> list[str]:
+def right_answers(answers: Sequence[str]) -> list[str]:
     """What counts as right, `normalized`; "" where there is no answer, or none that has a word."""
-    return [found for each in texts if (found := normalized(each))] or [""]
+    return [found for each in answers if (found := normalized(each))] or [""]
 
 
 def _f1(given: list[str], right: list[str]) -> float:
@@ -129,7 +120,6 @@ class QuestionAnswering(Objective):
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
-        """Each answer must stand in its context, at its place."""
         _, context, found = row
         for said, start in zip(found["text"], found["answer_start"], strict=True):
             if context[start : start + len(said)] != said:
@@ -144,15 +134,15 @@ class QuestionAnswering(Objective):
         if isinstance(value, list) and all(isinstance(each, dict) for each in value):
             value = {key: [each.get(key) for each in value] for key in ("text", "answer_start")}
         found = value if isinstance(value, dict) else {}
-        texts, starts = found.get("text"), found.get("answer_start")
-        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)) or not all(
+        said, starts = found.get("text"), found.get("answer_start")
+        if not (isinstance(said, list) and isinstance(starts, list) and len(said) == len(starts)) or not all(
             type(start) is int and start >= 0 for start in starts
         ):
             raise ValueError(
                 'the answers must be {"text": [...], "answer_start": [...]} or a list of {"text": ..., "answer_start": '
                 f"...}}, empty for a question without an answer; got {brief(value)}"
             )
-        return {"text": [text(each) for each in texts], "answer_start": starts}
+        return {"text": [text(each) for each in said], "answer_start": starts}
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
@@ -174,17 +164,17 @@ class QuestionAnswering(Objective):
         windows, targets = [], []
         for i, (question, context) in enumerate(zip(split.columns["question"], split.columns["context"], strict=True)):
             try:
-                made = windows_of(tokenizer, question, context, n_max, stride)
-                targets += targets_of(made, none_ids, answers[i])
+                made = texts.windows_of(tokenizer, question, context, n_max, stride)
+                targets += texts.targets_of(made, none_ids, answers[i])
             except ValueError as fault:
                 raise DataError(f"{split.source}: example {i + 1} of {split.name}: {fault}") from None
             for name, values in fields.items():
                 values += [np.asarray(getattr(window, _FIELDS[name]), dtype=np.int32) for window in made]
-            windows.append([context_of(window)[1] for window in made])
+            windows.append([texts.context_of(window)[1] for window in made])
         has_answer = np.asarray([bool(answer["text"]) for answer in answers], dtype=np.int64)
         return Batches(
             replace(self, doc_stride=stride, may_be_none=not has_answer.all()),
-            {name: Ragged.of(values, fill(tokenizer, name)) for name, values in fields.items()},
+            {name: Ragged.of(values, texts.fill(tokenizer, name)) for name, values in fields.items()},
             Ragged.of(targets, IGNORED),
             has_answer,
             batch_size,
@@ -200,7 +190,7 @@ class QuestionAnswering(Objective):
         """Raises `UnsupportedModelError` if the logits are not of the tokens."""
         there = batch.targets != IGNORED
         total = torch.zeros(len(batch.index), device=batch.targets.device)
-        for logits, bit in zip(self._logits(outputs, batch), (START, END), strict=True):
+        for logits, bit in zip(self._logits(outputs, batch), (texts.START, texts.END), strict=True):
             right = there & (batch.targets & bit > 0)
             each = logits.masked_fill(~there, -torch.inf).log_softmax(dim=1)
             likelihood = batch.by_example(torch.where(right, each, 0).sum(dim=1))
@@ -208,20 +198,31 @@ class QuestionAnswering(Objective):
         return total
 
     def read(self, outputs: Any, batch: Batch) -> Tensor:
-        """Of the best span."""
-        answers = self._answers(outputs, batch)
-        scores = [exact_and_f1(*each) for each in zip(answers, batch.beside["answers"], strict=True)]
+        """Of the span whose start and end logits have the highest sum, over the windows of the context.
+
+        It is empty where "no answer" may be one and scores higher in every window (Devlin et al., 2019, section 4.3).
+        """
+        starts, ends = self._logits(outputs, batch)
+        first, last, best, none = (each.cpu().numpy() for each in texts.best_spans(starts, ends, batch.targets))
+        owner = np.arange(len(best)) if batch.owner is None else batch.owner.cpu().numpy()
+        scores = []
+        for i, (context, windows) in enumerate(zip(batch.beside["contexts"], batch.beside["windows"], strict=True)):
+            rows, answer = np.flatnonzero(owner == i), ""
+            window = int(best[rows].argmax())
+            row = rows[window]
+            if np.isfinite(best[row]) and not (self.may_be_none and none[rows].min() > best[row]):
+                answer = context[windows[window][first[row], 0] : windows[window][last[row], 1]]
+            scores.append(exact_and_f1(answer, batch.beside["answers"][i]))
         likelihood = -self.losses(outputs, batch)[:, None]
         return torch.cat([likelihood.new_tensor(scores), likelihood], dim=1)
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
-        """How contexts are cut, and which spans are answers."""
-        return {"doc_stride": self.doc_stride, "may_be_none": self.may_be_none, "longest_answer": LONGEST_ANSWER}
+        return {"doc_stride": self.doc_stride, "may_be_none": self.may_be_none, "longest_answer": texts.LONGEST_ANSWER}
 
     def about(self, n_max: int) -> dict[str, Any]:
-        """How contexts are cut."""
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
-        return {"question_answering": {"doc_stride": stride, "max_tokens": n_max, "longest_answer": LONGEST_ANSWER}}
+        longest = texts.LONGEST_ANSWER
+        return {"question_answering": {"doc_stride": stride, "max_tokens": n_max, "longest_answer": longest}}
 
     def _logits(self, outputs: Any, batch: Batch) -> list[Tensor]:
         """Of starts and of ends, `(rows, tokens)` each, in float32."""
@@ -233,22 +234,3 @@ class QuestionAnswering(Objective):
                 "tokens"
             )
         return [each.float() for each in found]
-
-    def _answers(self, outputs: Any, batch: Batch) -> list[str]:
-        """The span of each question's context whose start and end logits have the highest sum, over its windows.
-
-        It is empty where "no answer" may be one and scores higher in every window (Devlin et al., 2019, section 4.3).
-        """
-        starts, ends = self._logits(outputs, batch)
-        first, last, best, none = (each.cpu().numpy() for each in best_spans(starts, ends, batch.targets))
-        owner = np.arange(len(best)) if batch.owner is None else batch.owner.cpu().numpy()
-        answers = []
-        for i, (context, windows) in enumerate(zip(batch.beside["contexts"], batch.beside["windows"], strict=True)):
-            rows = np.flatnonzero(owner == i)
-            window = int(best[rows].argmax())
-            row = rows[window]
-            if not np.isfinite(best[row]) or (self.may_be_none and none[rows].min() > best[row]):
-                answers.append("")
-            else:
-                answers.append(context[windows[window][first[row], 0] : windows[window][last[row], 1]])
-        return answers

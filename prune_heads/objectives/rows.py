@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import DataError, first_line
-from prune_heads.reading import is_encodable, json_of, read_bytes, text_of
+from prune_heads.reading import SURROGATE, json_of, read_bytes, text_of
 from prune_heads.visible import brief
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def text(value: object, *, may_be_empty: bool = False) -> str:
         raise ValueError(f"the text must be text, got {brief(value)}")
     if not may_be_empty and not value.strip():
         raise ValueError("the text must not be empty")
-    if not is_encodable(value):
+    if SURROGATE.search(value):
         raise ValueError(f"the text must be valid Unicode, got half a surrogate pair in {brief(value)}")
     return value
 

@@ -29,8 +29,7 @@ from prune_heads.visible import brief
 
 N_COUNTS = 5  # right words, words, right entities, predicted entities, true entities
 
-_GAP = re.compile(r"\s*$|-DOCSTART-")
-"""Lines between sentences."""
+_GAP = re.compile(r"\s*$|-DOCSTART-")  # lines between sentences
 
 
 def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
@@ -167,17 +166,14 @@ class TokenClassification(Objective):
 
     @classmethod
     def input_of(cls, value: object, *, may_be_empty: bool = False) -> list[str]:
-        """A list of words."""
         return _each(value, "words", text)
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> list[int]:
-        """A list of labels."""
         return _each(value, "labels", lambda label: index(label, codes))
 
     @classmethod
     def check_row(cls, row: tuple[Any, ...]) -> None:
-        """As many labels as words."""
         words, *labels = row
         for each in labels:
             if len(each) != len(words):
@@ -200,7 +196,6 @@ class TokenClassification(Objective):
         return cls(spec.metric, "; ".join(notes) or None, tuple(tags), model_index)
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
-        """A row a list of words."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "tokens"}, words=True)
         of_task = np.asarray(self.model_index)
         targets, counts = [], []

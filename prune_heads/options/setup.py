@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prune_heads.errors import OptionError
-from prune_heads.objectives import OBJECTIVES, rows_for
+from prune_heads.objectives import OBJECTIVES, OWN_METRICS, TASKS, known_task, rows_for, task_name
 from prune_heads.options.fields import Group, ending, names, nowhere, option
-from prune_heads.tasks.spec import OWN_METRICS, TASKS, nearest, task_name
 
 if TYPE_CHECKING:
     from prune_heads.tasks.own import OwnData
@@ -42,15 +41,8 @@ def _model_name(group: Any) -> str:
     return folder_name(path.resolve()) if path.is_dir() else str(group.model)
 
 
+_task_word = partial(known_task, said="", error=OptionError)
 _model = partial(option, is_path=_folder_or_name, shown=_model_name)
-
-
-def _task_word(value: str) -> str:
-    """The name of a task that is built in, or a TOML file."""
-    if task_name(value) in TASKS or value.endswith(".toml"):
-        return task_name(value)
-    hint = f". Did you mean {nearest(value)}?" if nearest(value) else ""
-    raise OptionError(f"must be one of {', '.join(TASKS)}, or a .toml file; got {value!r}{hint}")
 
 
 def _store_place(value: str) -> str:
@@ -177,14 +169,9 @@ class Setup(WrittenModel):
         if task in _OF_TEXTS:
             if not files:
                 yield f"--task {task} needs texts of your own: name --train-file, --validation-file, or both"
-            row, refused = rows_for(TASKS[task].kind)[0], ("label_column", "labels", "label_order", "metric")
-            names = [f"--{name.replace('_', '-')}" for name in refused[row.label is not None :] if name in given]
-            why = "it has no classes, and its metrics are always the same"
-            if not row.label:
-                measured = "BLEU" if task == "translation" else "their likelihood"
-                why = f"texts have no labels, and the metric is {measured}"
-            if names and not row.classes:
-                yield f"{' and '.join(names)} must not be given beside --task {task}: {why}"
+            why = f"it has no classes, and its metric is {TASKS[task].metric}"
+            if wrong := [f"--{name.replace('_', '-')}" for name in rows_for(task)[0].fixed if name in given]:
+                yield f"{' and '.join(wrong)} must not be given beside --task {task}: {why}"
             return
         if not files and given.keys() & {"text_column", "label_column", "metric", "labels"}:
             described = "--text-column, --label-column, --metric and --labels describe"

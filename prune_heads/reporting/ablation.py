@@ -4,27 +4,21 @@ A record holds differences of metrics; people read points, a hundredth of the me
 are numbered from 1, a layer by its row.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-from prune_heads.reporting.words import heads_table, interval, layer_names, metric_name
-from prune_heads.tables import MARK, Cell, Column, Form, Page, Table
+from prune_heads.reporting.words import Record, Row, heads_table, interval, layer_names, metric_name, subject_of
+from prune_heads.tables import MARK, Cell, Form, Page, Table
 from prune_heads.visible import csv_of
 
-SIGNIFICANT, CORRECTED = "*", "#"
-"""Marks of a head that is significant by itself, and of one that stays so after Holm's correction."""
-ABSENT = "-"
-"""Stands where a head was removed before, or not asked for."""
+SIGNIFICANT, CORRECTED = "*", "#"  # of a head that is significant, and of one that stays so after Holm's correction
+ABSENT = "-"  # stands where a head was removed before, or not asked for
 
-KINDS = {"without-one": "without one head", "only-one": "with one head alone in its layer"}
-"""Kind of ablation -> what was measured."""
+KINDS = {"without-one": "without one head", "only-one": "with one head alone in its layer"}  # what was measured
 
-_POINT = {"log_likelihood": "0.01 nat a token"}
-"""Metric -> what a point of it is, where it is not a share."""
+_POINT = {"log_likelihood": "0.01 nat a token"}  # metric -> what a point of it is, where it is not a share
 _GAINS = {"without-one": "Heads whose removal helps", "only-one": "Heads that do better alone than their whole layer"}
-_WIDTH = 5
-"""Characters of a number in the terminal: sign, point, three digits."""
+_WIDTH = 5  # characters of a number in the terminal: sign, point, three digits
 
 
 def points(delta: float, digits: int = 2) -> str:
@@ -46,12 +40,11 @@ def in_points(kind: str, metric: str) -> str:
     return f"{KINDS[kind]}, difference in points (1 point = {_POINT.get(metric, '0.01')})"
 
 
-def differences(table: Mapping[str, Any]) -> list[list[Cell | None]]:
+def differences(table: Record) -> list[list[Cell | None]]:
     """Metric with the mask minus metric without: one row a block, one a head; None where it was not measured."""
     rows = zip(table["delta"], table["p_value"], table["p_adjusted"]["holm"], strict=True)
-    return [
-        [None if head[0] is None else _cell(*head, table["alpha"]) for head in zip(*row, strict=True)] for row in rows
-    ]
+    alpha = table["alpha"]
+    return [[None if each[0] is None else _cell(*each, alpha) for each in zip(*row, strict=True)] for row in rows]
 
 
 def _cell(delta: float, p: float, holm: float, alpha: float) -> Cell:
@@ -62,7 +55,7 @@ def _cell(delta: float, p: float, holm: float, alpha: float) -> Cell:
     return Cell(delta, SIGNIFICANT, f"bold {colour}") if p < alpha else Cell(delta)
 
 
-def ablation_page(record: Mapping[str, Any], *, narrow: bool = False) -> Page:
+def ablation_page(record: Record, *, narrow: bool = False) -> Page:
     """All tables of `prune-heads ablate`, the correlations between its splits, and the flips.
 
     A narrow one is for a terminal, where sixteen heads fit into 110 columns, and twelve into 80: a table with a loss of
@@ -81,34 +74,33 @@ def ablation_page(record: Mapping[str, Any], *, narrow: bool = False) -> Page:
             f"Predictions that {flips['dtype']} flips: {flips['n_flipped']:,} of {flips['n_predictions']:,} "
             f"({flips['n_examples']:,} examples of {flips['split']}, {flips['n_masks']} masks)."
         )
-    title = f"{record['model']['name']} on {record['task']}: {metric_name(record)} "
-    title += in_points(record["kind"], record["headline"])
-    return Page(title, (*parts, *below))
+    what = f"{metric_name(record)} {in_points(record['kind'], record['headline'])}"
+    return Page(f"{subject_of(record)}: {what}", (*parts, *below))
 
 
-def ablation_latex(record: Mapping[str, Any]) -> str:
+def ablation_latex(record: Record) -> str:
     """The table of each split, and under it that of the best heads if there is one; significant ones are bold."""
     page, texts = ablation_page(record), []
     for table in page.parts:
         if isinstance(table, Table):
             note = f"{table.notes[0][0].lower()}{table.notes[0][1:]}"
             if table.depth:  # the best heads
-                title = f"{record['model']['name']} on {record['task']}: {table.title[0].lower()}{table.title[1:]}"
+                title = f"{subject_of(record)}: {table.title[0].lower()}{table.title[1:]}"
                 made = replace(table, title=title, notes=(f"Bold and {note}",))
             else:
-                shape = (Column(""), *table.columns[1:])
+                heading = ("", *table.heading[1:])
                 notes = (f"Layers down, heads across; bold and {note}", *table.notes[1:])
-                made = replace(table, title=f"{page.title}; {table.title}", columns=shape, notes=notes)
+                made = replace(table, title=f"{page.title}; {table.title}", heading=heading, notes=notes)
             texts.append(made.to_latex())
     return "\n".join(texts)
 
 
-def ablation_csv(record: Mapping[str, Any]) -> str:
+def ablation_csv(record: Record) -> str:
     """In long form, numbers in full: one row a head and split; heads that were not measured have none."""
     return csv_of({"split": table["split"], **row} for table in record["tables"] for row in head_rows(table))
 
 
-def head_rows(table: Mapping[str, Any], kind: str = "") -> Iterator[dict[str, Any]]:
+def head_rows(table: Record, kind: str = "") -> Iterator[Row]:
     """An object a head that was measured: where it is, the metric and its difference, p-values.
 
     Of all blocks, or of those of a kind, `E:`.
@@ -121,7 +113,7 @@ def head_rows(table: Mapping[str, Any], kind: str = "") -> Iterator[dict[str, An
                 yield {"layer": layer, "head": head, **dict(zip(cells, values, strict=True))}
 
 
-def best_csv(record: Mapping[str, Any]) -> str:
+def best_csv(record: Record) -> str:
     """One row a layer and split: the head chosen on another split, and the one this split would choose."""
     return csv_of(
         {"split": table["split"]}
@@ -132,7 +124,7 @@ def best_csv(record: Mapping[str, Any]) -> str:
     )
 
 
-def ablation_table(table: Mapping[str, Any], title: str, *, narrow: bool = False) -> Table:
+def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
     """The differences on one split, what their marks mean, and how many there are of each."""
     rows, alpha, width = differences(table), table["alpha"], _WIDTH * narrow
     found = [cell for row in rows for cell in row if cell]
@@ -150,32 +142,27 @@ def ablation_table(table: Mapping[str, Any], title: str, *, narrow: bool = False
     return heads_table(title, table, rows, form, notes, **looks)
 
 
-def subtitle(table: Mapping[str, Any]) -> str:
+def subtitle(table: Record) -> str:
     """On what a table was measured."""
     return f"{table['split']}, {table['n_examples']:,} examples, {table['base']:.4f} with all heads"
 
 
-def _best(table: Mapping[str, Any]) -> Table:
+def _best(table: Record) -> Table:
     """The best head of each layer, chosen on another split; beside it the one that this split would choose."""
-    rows = [
-        {
-            "layer": row["layer"],
-            "head": row["head"],
-            "difference": _cell(row["delta"], row["p_value"], row["p_holm"], table["alpha"]),
-            "95% interval": (row["low"], row["high"]),
-            "p (Holm)": row["p_holm"],
-            "best here": row["best_here"]["head"],
-            "difference here": row["best_here"]["delta"],
-        }
-        for row in table["best"]
-    ]
+    rows = []
+    for row in table["best"]:
+        delta = _cell(row["delta"], row["p_value"], row["p_holm"], table["alpha"])
+        found = {"layer": row["layer"], "head": row["head"], "difference": delta}
+        tested = {"95% interval": (row["low"], row["high"]), "p (Holm)": row["p_holm"]}
+        here = {"best here": row["best_here"]["head"], "difference here": row["best_here"]["delta"]}
+        rows.append(found | tested | here)
     chosen = f"{table['best'][0]['chosen_examples']:,} examples of {table['best'][0]['chosen_on']}"
     title = f"The best head of each layer, chosen on {chosen}, tested on {table['split']}"
     flattered = "best here: the head that this very split would choose, which flatters it"
     return Table.of(title, rows, _OF_BEST, (f"{_marks(table, f'{len(rows)} layers')}; {flattered}.",), depth=1)
 
 
-def _marks(table: Mapping[str, Any], family: str) -> str:
+def _marks(table: Record, family: str) -> str:
     return (
         f"Marked {SIGNIFICANT} where p < {table['alpha']:g} ({table['test']} test), {CORRECTED} where it stays so "
         f"after Holm's correction over {family}"

@@ -1,15 +1,17 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from prune_heads.reporting.words import interval, metric_name
-from prune_heads.tables import Page, Table
+from prune_heads.reporting.words import Record, interval, metric_name, subject_of
+from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
 
-Record = Mapping[str, Any]
+_AGREEMENT = {
+    "Pearson r (95% interval)": Form(lambda pair: interval(pair, "pearson", "")),
+    "Spearman (95% interval)": Form(lambda pair: interval(pair, "spearman", "")),
+}
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,7 @@ class Line:
     """A line of a curve, on one split."""
 
     record: Record
-    about: Record
-    """What the record says of it: its points on all splits and, but for a run, criterion and estimator."""
+    about: Record  # what the record says of it: its points on all splits and, but for a run, criterion and estimator
     split: str
 
     @cached_property
@@ -93,13 +94,12 @@ def curve_page(record: Record) -> Page:
         ]
         rows.append({"pruned": "area"} | {line.label: line.about["areas"].get(split) for line in of_split})
         tables.append(Table.of(split, rows, {line.label: ".4f" for line in of_split}, n_foot=1))
-    agreement = [
-        {"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in record["correlations"]
-    ]
-    below = [Table.of("Correlation of the scores before any head goes", agreement)] if agreement else []
+    pairs = record["correlations"]
+    agreement = [{"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in pairs]
+    below = [Table.of("Correlation of the scores before any head goes", agreement, _AGREEMENT)] if agreement else []
     mean = "; mean of several draws" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
     note = f"Shares are rounded down to whole heads; area: under the curve, over the share pruned, 0 to 1{mean}."
-    title = f"{record['model']['name']} on {record['task']}: {metric_name(record)} by {pruned(record)}"
+    title = f"{subject_of(record)}: {metric_name(record)} by {pruned(record)}"
     return Page(f"{title}, lowest score first", (*tables, note, *below))
 
 
@@ -127,12 +127,12 @@ def correlation_page(report: Record) -> Page:
         {side: f"{numbers[pair[side]]}: {pair[f'{side}_measure']}" for side in ("first", "second")} | _agreement(pair)
         for pair in report["correlations"]
     )
-    return Page("Correlation of measurements of the same heads", (Table.of("", series), Table.of("", pairs, n_keys=2)))
+    tables = Table.of("", series), Table.of("", pairs, _AGREEMENT, n_keys=2)
+    return Page("Correlation of measurements of the same heads", tables)
 
 
 def _agreement(pair: Record) -> dict[str, Any]:
-    names = {"pearson": "Pearson r (95% interval)", "spearman": "Spearman (95% interval)"}
-    return {"heads": pair["n_heads"]} | {words: interval(pair, name, "") for name, words in names.items()}
+    return {"heads": pair["n_heads"], **dict.fromkeys(_AGREEMENT, pair)}
 
 
 def curve_csv(record: Record) -> str:

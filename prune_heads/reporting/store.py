@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.filesize import decimal
 
 from prune_heads.store import Entry, Unfinished
-from prune_heads.tables import Table, columns
+from prune_heads.tables import Form, Table
 from prune_heads.tables.terminal import line
 
 _WIDTH = 24
@@ -28,13 +28,11 @@ def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[s
     total = f"{_entries(len(rows))}, {decimal(n_bytes)}"
     parts: list[RenderableType] = []
     if rows:
-        heading = columns([*_NAMES, "heads pruned", "dtype"], ["examples", "size"])
-        parts.append(Table("", heading, tuple(map(_entry, rows[:_SHOWN]))))
+        parts.append(Table.of("", map(_entry, rows[:_SHOWN]), {"size": Form(decimal)}))
     if (n_more := len(rows) - _SHOWN) > 0:
         parts.append(line(f"and {_entries(n_more, 'more ')}; --json lists all\n"))
     if jobs:
-        heading = columns(["unfinished job", "what it is"], ["steps done", "size"])
-        parts.append(Table("", heading, tuple(map(_job, jobs))))
+        parts.append(Table.of("", map(_job, jobs), {"size": Form(decimal)}))
         total += f", {len(jobs):,} unfinished job{'s' * (len(jobs) > 1)} included"
     report = {"n_entries": len(rows), "n_bytes": n_bytes, "entries": rows, "unfinished": list(map(asdict, jobs))}
     return report, Group(*parts, line(total))
@@ -43,9 +41,9 @@ def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[s
 def verified(entries: Sequence[Entry]) -> tuple[dict[str, Any], Table | str]:
     """How many entries there are, and those that are damaged."""
     damaged = [asdict(entry) for entry in entries if entry.damaged]
-    rows = tuple((row["name"], row["damaged"]) for row in damaged)
-    table, sound = Table("", columns(["damaged entry", "what is wrong"]), rows), f"{_entries(len(entries))}, all sound"
-    return {"n_entries": len(entries), "damaged": damaged}, table if rows else sound
+    table = Table.of("", ({"damaged entry": row["name"], "what is wrong": row["damaged"]} for row in damaged))
+    report = {"n_entries": len(entries), "damaged": damaged}
+    return report, table if damaged else f"{_entries(len(entries))}, all sound"
 
 
 def cleared(n_entries: int, n_bytes: int) -> tuple[dict[str, Any], str]:
@@ -57,22 +55,23 @@ def _n_heads(descriptors: Sequence[str]) -> int:
     return sum(text.count(",") + 1 for text in descriptors)
 
 
-def _entry(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
     """Of the heads `3:1,5 7:2`, `none`, or the first few and how many in all."""
-    size, heads = decimal(row["n_bytes"]), " ".join(row["heads_pruned"]) or "none"
-    if row["damaged"]:
-        return row["digest"][:12], "", "", "damaged", "", "", size
+    heads = " ".join(row["heads_pruned"]) or "none"
     if len(heads) > _WIDTH:
         heads = f"{heads[: _WIDTH - 10]}... ({_n_heads(row['heads_pruned'])})"
-    return *(str(row["about"].get(name, "")) for name in _NAMES), heads, row["dtype"], str(row["n_examples"]), size
+    found = {name: str(row["about"].get(name, "")) for name in _NAMES} | {"heads pruned": heads, "dtype": row["dtype"]}
+    if row["damaged"]:
+        found = {"model": row["digest"][:12], "task": "", "split": "", "heads pruned": "damaged", "dtype": ""}
+    return found | {"examples": None if row["damaged"] else row["n_examples"], "size": row["n_bytes"]}
 
 
-def _job(one: Unfinished) -> tuple[str, ...]:
+def _job(one: Unfinished) -> dict[str, Any]:
     """The words and numbers of a job; its lists are for the machine."""
     what = "unknown: its manifest cannot be read"
     if (job := one.job) is not None:
         what = ", ".join(f"{key} {str(job[key])[:16]}" for key in sorted(job) if isinstance(job[key], str | int))
-    return one.name[:12], what, str(one.n_steps), decimal(one.n_bytes)
+    return {"unfinished job": one.name[:12], "what it is": what, "steps done": one.n_steps, "size": one.n_bytes}
 
 
 def _entries(number: int, kind: str = "") -> str:

@@ -23,22 +23,21 @@ from prune_heads.execution.spec import Sweep
 from prune_heads.execution.worker import Event, Tell
 from prune_heads.files import canonical, write_bytes, write_json, writing_into
 from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, results_page, varying
-from prune_heads.tables import Table, columns
+from prune_heads.tables import Table
 from prune_heads.tables.terminal import console, line, print_json, titled
 from prune_heads.visible import csv_of
 
 _SHOWN = 20  # trials of a plan, and failures, that the terminal shows; `--json` has all
 _LINE_SECONDS = 10.0  # between two plain lines
-_LOOK_SECONDS = 5.0
-"""Between two looks at the folder, for what other processes have done there; one takes 0.1 s of 100,000 trials."""
+_LOOK_SECONDS = 5.0  # between two looks at what other processes have done; one takes 0.1 s of 100,000 trials
 _UNITS = {"a second": 1, "a minute": 60, "an hour": 3600}
 
 
 def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
     """The trials in order: digest and what varies; of very many the first ones. The table has the ends of them."""
     trials = [{"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}} for trial in sweep.trials]
-    rows = [(row["digest"][:10], *(str(row[axis]) for axis in sweep.axes)) for row in trials]
-    more = ("...", *[None] * len(sweep.axes))
+    rows = [{"trial": row["digest"][:10], **{axis: str(row[axis]) for axis in sweep.axes}} for row in trials]
+    more = {"trial": "..."}
     last = [more] if len(rows) < sweep.n_trials else []
     if len(rows) > _SHOWN:
         rows = [*rows[: _SHOWN // 2], more, *rows[-_SHOWN // 2 :]]
@@ -48,7 +47,7 @@ def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
     said += "".join(f"; {n:,} more {reason}" for reason, n in why.items() if n)
     report = {"name": sweep.name, "digest": sweep.digest, "n_trials": sweep.n_trials}
     report |= {"n_described_twice": sweep.n_twice, "n_undrawn": sweep.n_undrawn, "axes": list(sweep.axes)}
-    return {**report, "trials": trials}, Table(said, columns(["trial", *sweep.axes]), (*rows, *last))
+    return {**report, "trials": trials}, Table.of(said, (*rows, *last))
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
@@ -56,12 +55,10 @@ def status_report(folder: SweepFolder) -> dict[str, Any]:
     about, failed = folder.about(), list(folder.failed())
     done = sum((folder.trial(name) / RECORD_FILE).is_file() for name in folder.done())
     errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
+    counts = {"done": done, "failed": len(failed), "running": len(folder.claims().alive())}
     return {
-        "name": about["name"],
-        "n_trials": about["n_trials"],
-        "done": done,
-        "failed": len(failed),
-        "running": len(folder.claims().alive()),
+        **{name: about[name] for name in ("name", "n_trials")},
+        **counts,
         "left": about["n_trials"] - done - len(failed),
         "errors": [{"error": error, "n_trials": n} for error, n in errors.most_common()],
     }
@@ -76,8 +73,8 @@ def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> Renderab
         head = titled(f"{report['name']}: {', '.join(counts)}")
     else:
         names = {"n_trials": "in all", **{name: name for name in ("done", "failed", "running", "left")}}
-        rows = tuple((words, f"{report[name]:,}") for name, words in names.items())
-        head = Table(report["name"], columns(["trials"], [""]), rows)
+        rows = ({"trials": words, "": report[name]} for name, words in names.items())
+        head = Table.of(report["name"], rows, {"": ","})
     errors = [line(f"{row['n_trials']:,} failed: {row['error']}", style="red") for row in report["errors"][:_SHOWN]]
     if errors:
         said = "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again"
@@ -109,15 +106,15 @@ def write_results(
             write_bytes(target / name, content)
         write_json(target / RECORD_FILE, record)
     files, shown, best_rows = [*contents, RECORD_FILE], panels(rows), []
+    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
     for panel in shown:
         best = max(panel.rows, key=lambda row: row["pruned"])
-        left = best["n_heads"] - best["n_pruned"]
-        numbers = (f"{best['base']:.4f}", f"{best['pruned']:.4f}", f"{left}/{best['n_heads']}")
-        best_rows.append((panel.title, best["metric"], f"{len(panel.rows):,}", *numbers))
+        left = best["n_heads"] - best["n_pruned"], best["n_heads"]
+        row = {title: panel.title, "metric": best["metric"], "trials": len(panel.rows)}
+        best_rows.append(row | {"base": best["base"], "best": best["pruned"], "heads": left})
     said = f"{record['name']}: {len({row['trial'] for row in rows}):,} trials; {', '.join(files)}"
-    title = " / ".join(varying([panel.rows[0] for panel in shown], OF_A_PANEL) or ["task"])
-    table = Table(said, columns([title, "metric"], ["trials", "base", "best", "heads"]), tuple(best_rows))
-    return {"name": record["name"], "files": files, "rows": rows}, table
+    forms = {"trials": ",", "base": ".4f", "best": ".4f", "heads": "{0[0]}/{0[1]}"}
+    return {"name": record["name"], "files": files, "rows": rows}, Table.of(said, best_rows, forms)
 
 
 def write_plot(

@@ -14,7 +14,7 @@ from typing import Any
 
 from prune_heads.execution.folder import SweepFolder
 from prune_heads.files import canonical
-from prune_heads.tables import Page, Table, columns
+from prune_heads.tables import Form, Page, Table
 
 FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low", "high")
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
@@ -25,8 +25,7 @@ Rows = Sequence[Row]
 Draws = Callable[[Mapping[str, Any]], bool]
 OF_A_PANEL = ("task", "model", "split")
 _ALONG_A_LINE = ("trial", "seed", "fraction", "n_heads", "n_pruned", "headline")
-_OF_DATA = ("data_dir", "train_file", "validation_file", "max_examples")
-"""Options that a panel implies: they name its lines only where they vary within one."""
+_OF_DATA = ("data_dir", "train_file", "validation_file", "max_examples")  # panels imply them, if all agree
 _Cell = tuple[Any, str, str]
 
 
@@ -192,17 +191,15 @@ def results_page(name: str, rows: Rows) -> Page:
     if seeds:
         parts.append(f"{seeds[0].upper()}{seeds[1:]}.")
     for panel in panels(rows):
-        lines = panel.lines.values()
-        percents = sorted({at for points in lines for at in points})
-        heading = columns(["heads pruned", *(name or panel.metric for name in panel.lines)])
-        cells = tuple((f"{at:.0f}%", *(_mean_and_range(points.get(at, ())) for points in lines)) for at in percents)
-        parts.append(Table(f"{panel.title}: {panel.metric}, {panel.n_examples} examples", heading, cells))
+        percents = sorted({at for points in panel.lines.values() for at in points})
+        lines = {name or panel.metric: points for name, points in panel.lines.items()}
+        cells = ({"heads pruned": at, **{name: of.get(at) for name, of in lines.items()}} for at in percents)
+        forms: dict[str, Form | str] = {"heads pruned": "{:.0f}%", **dict.fromkeys(lines, Form(_mean_and_range))}
+        parts.append(Table.of(f"{panel.title}: {panel.metric}, {panel.n_examples} examples", cells, forms))
     return Page(name, tuple(parts))
 
 
 def _mean_and_range(values: Sequence[float]) -> str:
     """`0.874`, and where seeds differ how much: `0.874 (0.861 to 0.880)`."""
-    if not values:
-        return ""
     mean, low, high = (f"{value:.4f}" for value in (sum(values) / len(values), min(values), max(values)))
     return mean if low == high else f"{mean} ({low} to {high})"

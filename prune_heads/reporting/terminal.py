@@ -1,7 +1,8 @@
-"""What `score`, `evaluate`, `run`, `prune`, `export` and `finetune` found."""
+"""What `score`, `evaluate`, `run`, `prune`, `bench`, `export` and `finetune` found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from operator import or_
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,17 +10,16 @@ from rich.console import Group, RenderableType
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import data_name, heads_table, share
+from prune_heads.reporting.words import Record, data_name, heads_table, share, subject_of
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line
 
-Record = Mapping[str, Any]
-
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
-_WITHOUT = {"dense": "zero", "onnx": "removed"}
-"""Form of an export -> what stands for the heads that are gone."""
+_WITHOUT = {"dense": "zero", "onnx": "removed"}  # form of an export -> what stands for the heads that are gone
 _COMPARED = {"base": ".4f", "pruned": ".4f", "difference": "+.4f", "95% interval": "+.4f to"}
+_SPEED = Form(lambda speed: f"{speed['mean']:,.1f} ± {speed['deviation']:.1f}")
+_RATIO = Form(lambda ratio: f"{ratio['median']:.2f}x ({min(ratio['each']):.2f} to {max(ratio['each']):.2f})")
 
 
 def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
@@ -82,7 +82,7 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
         | {"95% interval": (row["low"], row["high"])}
         for row in record["rows"]
     )
-    title = f"{record['model']['name']} on {record['task']}: {share(record)}"
+    title = f"{subject_of(record)}: {share(record)}"
     curve = [curve_table(record)] if record["curve"] else []
     heads = f"Heads pruned (layer:heads, from 1): {' '.join(record['heads_pruned']) or 'none'}"
     return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, heads))
@@ -102,10 +102,8 @@ def pruned_table(record: Record) -> RenderableType:
 def evaluation_table(report: Record) -> Table:
     """Metrics of one split under a mask, with their intervals."""
     pruned = f"pruned: {' '.join(report['heads_pruned'])}" if report["heads_pruned"] else "no head pruned"
-    rows = (
-        {"metric": name, "value": value, "95% interval": tuple(report["intervals"][name])}
-        for name, value in report["metrics"].items()
-    )
+    ends = report["intervals"]
+    rows = ({"metric": name, "value": value, "95% interval": ends[name]} for name, value in report["metrics"].items())
     title = f"{data_name(report['task'], report['split'])}, {report['n_examples']} examples, {pruned}"
     return Table.of(title, rows, {"value": ".4f", "95% interval": ".4f to"})
 
@@ -126,14 +124,14 @@ def finetuning_table(record: Record) -> Table:
     )
     on = ", ".join(f"{data['n_examples']} of {data['split']}" for data in measured)
     title = f"{record['model']['name']} fine-tuned on {record['task']}: {trained['n_examples']} examples of "
-    return Table.of(
-        f"{title}{trained['split']}, measured on {on}", rows, dict.fromkeys(["loss", *names.values()], ".4f")
-    )
+    title += f"{trained['split']}, measured on {on}"
+    return Table.of(title, rows, dict.fromkeys(["loss", *names.values()], ".4f"))
 
 
 def export_table(record: Record) -> RenderableType:
     """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
     pruned, parameters = record["heads_pruned"], record["parameters"]
+    apart, tolerance = record["largest_difference"], record["tolerance"]
     heads = sum(descriptor.count(",") + 1 for descriptor in pruned)
     title = f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
     files = ({"file": name, "bytes": size} for name, size in record["files"].items())
@@ -148,8 +146,40 @@ def export_table(record: Record) -> RenderableType:
         line(""),
         line(f"heads       {' '.join(pruned) or 'none pruned'}"),
         line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
-        line(
-            f"logits      {record['largest_difference']:.1e} apart at most; allowed are "
-            f"{record['tolerance']:.0e} of the largest"
-        ),
+        line(f"logits      {apart:.1e} apart at most; allowed are {tolerance:.0e} of the largest"),
     )
+
+
+def bench_page(record: Record, *, whole: bool = False) -> Page:
+    """Examples a second, then ratios; a row for each kind of lengths (its tokens with padding) and batch size.
+
+    Args:
+        record: Of `prune-heads bench`.
+        whole: With the ratio of each run, the heads and the notes: for a file.
+    """
+    made, options, rows = record["provenance"], record["configuration"], record["rows"]
+
+    def table(title: str, forms: Mapping[str, Form | str], cells: Iterable[Mapping[str, Any]]) -> Table:
+        firsts = ({"lengths": f"{row['lengths']} {row['n_tokens']:.0f}", "batch": row["batch_size"]} for row in rows)
+        return Table.of(title, map(or_, firsts, cells), forms, absent="-")
+
+    passes = max(row["n_passes"] for row in rows)
+    again = f", repeated up to {passes} times to take {record['shortest_seconds']:g} s" if passes > 1 else ""
+    speeds = (row["examples_per_second"] for row in rows)
+    ratios = (row["ratio"] | {"ceiling": row["ceiling"]} for row in rows)
+    parts: list[Table | str] = [
+        table("examples a second", dict.fromkeys(("original", "masked", "removed"), _SPEED), speeds),
+        table("speed over that of the original", {"masked": _RATIO, "removed": _RATIO, "ceiling": "{:.2f}x"}, ratios),
+        f"Mean and standard deviation of {options['runs']} runs; a run times one forward pass of each side in turn"
+        f"{again}.",
+        "Ratios: the median of those of each run (lowest to highest); ceiling: the ratio of the multiply-adds.",
+    ]
+    if whole:
+        runs = [f"run {run + 1}" for run in range(options["runs"])]
+        each = (dict(zip(runs, row["ratio"]["removed"]["each"], strict=True)) for row in rows)
+        parts.append(table("removed / original in each run", dict.fromkeys(runs, ".2f"), each))
+        parts.append(f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}")
+        parts += [f"Note: {note}" for note in record["notes"]]
+    on = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''}" if made["device"] == "cpu" else made["device"]
+    title = f"{subject_of(record)}: {share(record)}; {options['dtype']}, {on}"
+    return Page(title, tuple(parts))

@@ -1,18 +1,22 @@
 """Words that all reports share, from one record; and a table of heads."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from prune_heads.descriptors import HeadCounts
-from prune_heads.tables import Column, Form, Table
+from prune_heads.tables import Form, Table
+
+Record = Mapping[str, Any]  # or a report
+Row = dict[str, Any]  # name of a column -> its value
 
 
-def layer_names(report: Mapping[str, Any]) -> list[str]:
+def layer_names(report: Record) -> list[str]:
     """What people call each block of a report's `blocks`: `3`, or `E:3` in an encoder-decoder."""
     return HeadCounts.described(report["blocks"]).names()
 
 
-def metric_name(record: Mapping[str, Any]) -> str:
+def metric_name(record: Record) -> str:
     """The headline metric as people write it."""
     headline = str(record["headline"])
     return "BLEU" if headline == "bleu" else headline.replace("_", " ")
@@ -23,18 +27,23 @@ def data_name(task: str, split: str) -> str:
     return "own data" if task == split else f"{task} {split}"
 
 
-def whose(record: Mapping[str, Any]) -> str:
-    """Whose numbers they are, without the owner of the model: `minilm-mnli on mnli`."""
-    return f"{record['model']['name'].rpartition('/')[2]} on {record['task']}"
+def subject_of(record: Record) -> str:
+    """Whose numbers they are: `minilm-mnli on mnli`."""
+    return f"{record['model']['name']} on {record['task']}"
 
 
-def share(record: Mapping[str, Any]) -> str:
+def whose(record: Record) -> str:
+    """The same without the owner of the model."""
+    return subject_of(record).rpartition("/")[2]
+
+
+def share(record: Record) -> str:
     """How many heads are pruned, e.g. `36 of 72 heads zeroed`."""
     verb = "removed" if record["mode"] == "remove" else "zeroed"
     return f"{record['n_pruned']} of {record['n_heads']} heads {verb}"
 
 
-def interval(correlation: Mapping[str, Any], name: str, words: str = "95% interval ") -> str:
+def interval(correlation: Record, name: str, words: str = "95% interval ") -> str:
     """One of the two correlations that `correlate` gives of a pair, or why there is none.
 
     With its interval, after some words; none where a heading says them.
@@ -47,17 +56,17 @@ def interval(correlation: Mapping[str, Any], name: str, words: str = "95% interv
 
 
 def heads_table(
-    title: str, report: Mapping[str, Any], rows: Sequence[Sequence[Any]], form: Form, notes: Iterable[str], **looks: Any
+    title: str, report: Record, rows: Sequence[Sequence[Any]], form: Form, notes: Iterable[str], **looks: Any
 ) -> Table:
     """Layers of a report down, heads across, as the paper's table 1.
 
     Rows hold a value or `Cell` a head, None for one that is gone or was not measured; a layer of which nothing is known
     is left out.
     """
-    width = max(map(len, rows))
-    columns = (Column("layer"), *(Column(str(head + 1), form, "right") for head in range(width)))
-    known = [
-        (name, row) for name, row in zip(layer_names(report), rows, strict=True) if any(c is not None for c in row)
-    ]
-    body = tuple((name, *row, *[None] * (width - len(row))) for name, row in known)
-    return Table(title, columns, body, tuple(notes), **looks)
+    heads = [str(head + 1) for head in range(max(map(len, rows)))]
+    known = (
+        {"layer": name} | dict(zip_longest(heads, row))
+        for name, row in zip(layer_names(report), rows, strict=True)
+        if any(cell is not None for cell in row)
+    )
+    return Table.of(title, known, dict.fromkeys(heads, form), notes, **looks)

@@ -14,15 +14,13 @@ import numpy as np
 from prune_heads.statistics.metrics import Array, Metric, metric_named
 from prune_heads.statistics.tables import area_under_curve
 
-CONFIDENCE = 0.95
-"""Of all intervals."""
+CONFIDENCE = 0.95  # of all intervals
 
 N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
 still pass Holm's correction at the paper's level of 0.01."""
 
-CHUNK = 200_000
-"""Weights in memory at once, a megabyte or two: they stay in the processor's cache."""
+CHUNK = 200_000  # weights in memory at once, a megabyte or two: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,7 @@ class PairedTest(Difference):
     """A difference with its two-sided p-value under the hypothesis that there is none."""
 
     p_value: float
-    test: str
-    """`exact McNemar` or `paired bootstrap`."""
+    test: str  # `exact McNemar` or `paired bootstrap`
 
 
 def compare_paired(

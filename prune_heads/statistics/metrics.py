@@ -30,8 +30,7 @@ class Metric:
     agree in it and in their reference are resampled as one cell. None: predictions are scores."""
     each: Callable[[Array, Array], Array] | None = None
     """(predictions, references) -> a number an example, whose mean the metric is; None where it is no mean."""
-    is_share: bool = False
-    """Whether `each` is 0 or 1, so that a difference has an exact test (McNemar)."""
+    is_share: bool = False  # whether `each` is 0 or 1, so that a difference has an exact test (McNemar)
     undefined: Callable[[Array], str | None] = lambda references: None
     """(references) -> why it means nothing on them, whatever is predicted."""
 

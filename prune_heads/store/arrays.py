@@ -23,10 +23,8 @@ from prune_heads.store.objects import Objects
 
 SUFFIX = ".safetensors"
 _ARRAY, _ABOUT = "values", "prune_heads"
-_LENGTH_BYTES = 8
-"""A safetensors file is the length of the header (little-endian), the header (JSON), and the arrays' bytes."""
-
-_HEADER_BYTES = 8192  # in which the header of nearly every array of ours ends
+# A safetensors file is the length of the header (little-endian), the header (JSON), and the arrays' bytes.
+_LENGTH_BYTES, _HEADER_BYTES = 8, 8192  # in the second number of bytes the header of nearly every array of ours ends
 
 _STEPS_A_FOLDER = 1000
 _ANY = "[0-9a-f]{64}"

@@ -16,8 +16,7 @@ from urllib.parse import unquote
 from prune_heads.errors import StoreError, first_line
 from prune_heads.files import write_bytes
 
-_PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"
-"""Named like a file that an interrupted writer leaves, so that clearing takes it."""
+_PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"  # named like what an interrupted writer leaves
 
 
 class Objects:

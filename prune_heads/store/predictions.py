@@ -1,9 +1,8 @@
 """Predictions that are kept: the logits of every example under a mask, by what they depend on. Nothing runs twice.
 
-An entry is one object, `ab/abcd....safetensors`, named by the hash of its key. It holds float32: what is derived
-from it (labels, metrics, tests) is then exactly what was computed. Many processes, on many hosts, may write at
-once: objects only ever appear whole, and those of one key hold the same up to rounding, which may differ by batch
-size, device and library.
+An entry is one object, `ab/abcd....safetensors`. It holds float32: what is derived from it (labels, metrics, tests) is
+then exactly what was computed. Many may write at once: the objects of one key are the same up to rounding, which may
+differ by batch size, device and library.
 """
 
 import os

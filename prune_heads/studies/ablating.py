@@ -34,8 +34,7 @@ class Measured:
     def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int, **how: Any) -> None:
         """Under masks that hold the heads that are gone; `seed` is of the bootstrap, `how` as for `predict_masks`."""
         self.predictions, self.kept = predictions, predict_masks(predictions, masks, **how)
-        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))
-        """The headline metric."""
+        self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))  # the headline metric
         self.interval = cache(
             lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
         )

@@ -25,12 +25,11 @@ from prune_heads.checkpoints import use_onednn
 from prune_heads.checkpoints.head import objective_of
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.errors import DataError, UnfitError
-from prune_heads.evaluation import Subject
+from prune_heads.evaluation import Subject, n_positions
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import Bench
-from prune_heads.padding import n_positions
 from prune_heads.progress import Progress, Reporter
 from prune_heads.studies.pruning import prune
 from prune_heads.surgery import removed_heads
@@ -142,15 +141,12 @@ def _run(contest: Contest, race: Race, n_runs: int, progress: Progress) -> dict[
             progress(race.n_examples)
     ratios = {name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]}
     speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
+    per_second = {name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()}
     return {
-        "lengths": race.lengths,
-        "batch_size": race.batch_size,
-        "n_examples": race.n_examples,
+        **{name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")},
         "n_tokens": fmean(race.n_tokens),
         "n_passes": n_passes,
-        "examples_per_second": {
-            side: {"mean": fmean(each), "deviation": stdev(each), "each": each} for side, each in speeds.items()
-        },
+        "examples_per_second": per_second,
         "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()},
         "ceiling": ceiling(contest, race),
     }

@@ -21,11 +21,11 @@ from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.checkpoints.tokenizer import random_texts
 from prune_heads.errors import ExportError, NotFiniteError, first_line
+from prune_heads.evaluation import n_positions
 from prune_heads.files import new_directory, write_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
-from prune_heads.padding import n_positions
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study, check_output
 from prune_heads.studies.pruning import chosen, going_together
@@ -65,19 +65,15 @@ def _onnx(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Pat
 
 
 class Target(NamedTuple):
-    """What a model can be written as.
+    """What a model can be written as."""
 
-    `write(model, heads to prune, batches, folder)` gives the model as written, and what the file gives for each batch.
-    Its logits may be so far from the model's own, of the largest logit or of 1. The libraries must be installed.
-    """
-
+    # (model, heads to prune, batches, folder) -> the model as written, and what the file gives for each batch.
     write: Callable[[PreTrainedModel, HeadMask, Batches, Path], tuple[PreTrainedModel, Logits]]
-    tolerance: float
-    libraries: tuple[str, ...] = ()
+    tolerance: float  # how far its logits may be from the model's own, of the largest logit or of 1
+    libraries: tuple[str, ...] = ()  # that must be installed
 
 
-TARGETS: Mapping[str, Target] = {"dense": Target(_dense, 1e-5), "onnx": Target(_onnx, 1e-4, ONNX_LIBRARIES)}
-"""`--to` -> how to write it."""
+TARGETS = {"dense": Target(_dense, 1e-5), "onnx": Target(_onnx, 1e-4, ONNX_LIBRARIES)}  # `--to` -> how to write it
 
 
 def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[str, Any]:

@@ -67,15 +67,9 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")
-    return start, study.record(
-        device,
-        task=task.spec.name,
-        labels=task.spec.labels and list(task.spec.labels),
-        drawn=list(start.drawn),
-        epochs=epochs,
-        metrics=epochs[-1]["metrics"],
-        finetuned=fingerprint(subject.model),
-    )
+    about = {"task": task.spec.name, "labels": task.spec.labels and list(task.spec.labels), "drawn": list(start.drawn)}
+    found = {"epochs": epochs, "metrics": epochs[-1]["metrics"], "finetuned": fingerprint(subject.model)}
+    return start, study.record(device, **about, **found)
 
 
 def finetune_into(

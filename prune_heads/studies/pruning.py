@@ -59,8 +59,7 @@ def chosen(choice: Choice, shape: HeadMask, scores: HeadScores | None, units: Se
                     f"{shape.n_heads.names()[block]} would keep {shape.n_heads[block] - len(pruned)}"
                 )
         return mask
-    if scores is None:
-        raise ValueError("heads can be chosen by their scores only when there are scores")
+    assert scores is not None  # options refuse to name no heads and to give no scores
     return select(scores, count_chosen(choice, shape), min_per_layer=choice.min_per_layer, gone=shape, units=units)
 
 
@@ -216,7 +215,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
-        points = list(_curve(every, scored.scores, reporter, min_per_layer=choice.min_per_layer, units=together))
+        masks = lowest_first(scored.scores, gone, CURVE_STEPS, min_per_layer=choice.min_per_layer, units=together)
+        points = list(_curve(every, masks, reporter))
         study.lap("curve")
     model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
@@ -224,40 +224,21 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
             after = predict(model, each.batches, progress=progress)
-            rows += _compare(each, before, after, scoring.seed)
+            about = {"split": each.split.name, "n_examples": len(each.references)}
+            compared_to = each.compared({"base": before, "pruned": after}, paired_bootstrap, scoring.seed)
+            rows += [{**about, **row} for row in compared_to]
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, rows=rows, curve=points)
     return Found(record, mask=mask, scored=scored, checkpoint=subject.classifier._replace(model=model))
 
 
-def _compare(predictions: Predictions, base: Kept, pruned: Kept, seed: int) -> list[dict[str, Any]]:
-    """One row a metric: base, pruned, and their difference with its 95 % interval (paired bootstrap)."""
-    before, after = predictions.metrics(base), predictions.metrics(pruned)
-    answers, references = (predictions.answers(base), predictions.answers(pruned)), predictions.references
-    rows = []
-    for name, measure in predictions.objective.measures.items():
-        found = paired_bootstrap(measure, *answers, references, seed=seed)
-        about: dict[str, Any] = {"split": predictions.split.name, "metric": name, "n_examples": len(references)}
-        values = {"base": before[name], "pruned": after[name], "difference": after[name] - before[name]}
-        rows.append({**about, **values, "low": found.low, "high": found.high})
-    return rows
-
-
-def _curve(
-    every: Sequence[Predictions],
-    scores: HeadScores,
-    reporter: Reporter,
-    *,
-    min_per_layer: int = 0,
-    units: Sequence[Unit] | None = None,
-) -> Iterator[dict[str, Any]]:
+def _curve(every: Sequence[Predictions], masks: Sequence[HeadMask], reporter: Reporter) -> Iterator[dict[str, Any]]:
     """The metric against the share of heads pruned, lowest score first; rows as they come (paper, figure 3).
 
     Heads are gated, so the model stays as it is. With `min_per_layer` the curve ends where no more may go; heads
     that have been removed before are pruned at its start. Units go as a whole: a point may have fewer heads then.
     """
-    masks = lowest_first(scores, every[0].gone, CURVE_STEPS, min_per_layer=min_per_layer, units=units)
     total = sum(each.tokens.n_examples for each in every) * len(masks)
     with ExitStack() as held, reporter.stage("curve", total) as progress:
         for each in every:

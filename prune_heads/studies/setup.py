@@ -11,12 +11,11 @@ from prune_heads.budget import n_parameters
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
-from prune_heads.objectives import check_options, head_for, serving
+from prune_heads.objectives import TASKS, head_for, serving
 from prune_heads.options import Setup, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, default_root
-from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import Split, load_task
 
 _SMALL = 2_000_000  # parameters below which one thread is enough; BERT-base has 110 million
@@ -31,8 +30,7 @@ def load_subject(setup: Setup, reporter: Reporter) -> Subject:
     task = load_task(setup.task, data_dir=setup.data_dir, own=setup.own, skip_invalid=setup.skip_invalid)
     options: dict[str, Any] = {"label_order": setup.label_order, "doc_stride": setup.doc_stride}
     options["beams"] = setup.beams if setup.beams != 1 else None
-    check_options(task.spec, options)
-    serving(task.spec, setup.objective)
+    serving(task.spec, setup.objective, **options)
     classifier = load_model(setup, reporter, task.spec.kind, setup.objective)
     limit_threads(classifier)
     options |= {"batch_size": setup.batch_size, "max_length": setup.max_length}

@@ -19,7 +19,8 @@ from prune_heads.ablation import predict_masks
 from prune_heads.errors import RunError
 from prune_heads.execution.cluster import Shards, connected
 from prune_heads.heads import HeadMask
-from prune_heads.importance import BatchRows, GateGradients, batch_rows, in_file_order, model_without
+from prune_heads.importance import GateGradients, model_without
+from prune_heads.importance.gradient import BatchRows, batch_rows, in_file_order
 from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup, options_of
 from prune_heads.predictions import Predictions
@@ -28,8 +29,7 @@ from prune_heads.store import PredictionKey
 from prune_heads.studies.setup import load_subject, predictions_of
 from prune_heads.tasks.task import Split
 
-_PARTS_A_WORKER = 4
-"""Of the batches: the last worker to end then keeps the others waiting for a quarter of its share at most."""
+_PARTS_A_WORKER = 4  # of the batches: the last worker keeps the others waiting for a quarter of its share at most
 
 
 class _Part(NamedTuple):
@@ -67,14 +67,10 @@ class Spread:
         batches = examples.batches
         steps = np.array_split(np.arange(len(batches)), min(len(batches), _PARTS_A_WORKER * self.shards.n))
         size, n = batches.batch_size, batches.n_examples
-        parts = [
-            _Part(
-                0,
-                partial(_rows, steps=each.tolist(), masked=masked, size=size, side=batches.side),
-                min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size,
-            )
-            for each in steps
-        ]
+        parts = []
+        for each in steps:
+            do = partial(_rows, steps=each.tolist(), masked=masked, size=size, side=batches.side)
+            parts.append(_Part(0, do, min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size))
         found = self._run("scoring", [examples], parts)
         return in_file_order((row for rows in found for row in rows), examples.subject.model, batches)
 
@@ -116,14 +112,12 @@ class Spread:
         keys = tuple(each.key(each.gone) for each in every)
         begin = _Begin(_from_anywhere(self.setup, every[0]), tuple(each.split for each in every), keys)
         with self.reporter.stage(stage, sum(part.n_examples for part in parts)) as progress:
-            found = self.shards.run(
-                begin, parts, lambda part, _: progress(part.n_examples), gpus=self.setup.device != "cpu"
-            )
-        here = every[0].subject.device.type
-        for note in [note for _, notes, _ in found for note in notes]:
-            self.reporter.note(note)
-        for device in [device for _, _, device in found if device != here]:
-            self.reporter.note(f"{stage}: computed on {device}")
+            on_gpus = self.setup.device != "cpu"
+            found = self.shards.run(begin, parts, lambda part, _: progress(part.n_examples), gpus=on_gpus)
+        for _, notes, device in found:
+            is_here = device == every[0].subject.device.type
+            for note in [*notes, *([] if is_here else [f"{stage}: computed on {device}"])]:
+                self.reporter.note(note)
         return [value for value, _, _ in found]
 
 
@@ -147,10 +141,9 @@ class _Begin:
             """What was found, the notes, and the type of the device."""
             predictions = every[part.split]
             if part.split not in same and predictions.key(predictions.gone) != self.keys[part.split]:
-                raise RunError(  # a folder or a name may stand for something else on another node
-                    "every node of the cluster must load the same model and tokenizer; one has others under the name "
-                    f"{subject.classifier.name}. Put them on a file system that all nodes share"
-                )
+                # A folder or a name may stand for something else on another node.
+                must = f"every node must load the same model and tokenizer; one has others as {subject.classifier.name}"
+                raise RunError(f"{must}. Put them on a file system that all nodes share")
             same.add(part.split)
             reporter.notes.clear()
             value = part.do(predictions)

@@ -1,6 +1,5 @@
 """The steps of a run on their own, joined by their files: score, prune, evaluate; and what they gain in speed."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,21 +62,14 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
     Raises: as `evaluate`.
     """
     found = predict_masks(predictions, [first, second])
-    kept = [found[mask | predictions.gone] for mask in (first, second)]
-    before, after = map(predictions.metrics, kept)
-    answers = predictions.answers(kept[0]), predictions.answers(kept[1])
-    rows = []
-    for name, measure in predictions.objective.measures.items():
-        test = asdict(compare_paired(measure, *answers, predictions.references, seed=seed))
-        values = {"metric": name, "first": before[name], "second": after[name], "difference": test.pop("value")}
-        rows.append({**values, **test})
+    kept = {name: found[mask | predictions.gone] for name, mask in (("first", first), ("second", second))}
     return {
         "task": predictions.subject.task.spec.name,
         "split": predictions.split.name,
         "n_examples": len(predictions.split),
         "first": first.descriptors(),
         "second": second.descriptors(),
-        "rows": rows,
+        "rows": list(predictions.compared(kept, compare_paired, seed)),
     }
 
 

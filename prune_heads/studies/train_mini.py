@@ -1,9 +1,8 @@
 """Train a model for a built-in task from scratch: with the tokenizer and configuration of the shipped checkpoint.
 
-By default each epoch is a pass over the shipped training split, in a new order. The shipped checkpoints were trained on
-fresh examples in each epoch, which the grammar in `experiments/mini` of the repository generates; its `train.py` calls
-`train` with them. Validation examples never occur in either. No head is dropped, gated or regularised apart from the
-others.
+The shipped checkpoints were trained on fresh examples in each epoch, which the grammar in `experiments/mini` of the
+repository generates; its `train.py` calls `train` with them. Validation examples never occur in them, nor in the
+training split. No head is dropped, gated or regularised apart from the others.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,24 +25,18 @@ from prune_heads.mini import read
 from prune_heads.objectives.batches import IGNORED
 from prune_heads.progress import Progress, silent
 
-Columns = Mapping[str, list]
-"""`text`, for pairs `text_pair`, and `label` where the task has labels: a list each, of equal length."""
+Columns = Mapping[str, list]  # `text`, for pairs `text_pair`, `label` where the task has labels: of equal length
 
 BATCH_SIZE = 64
 N_EXAMPLES = 6000  # of the training split of each built-in task
 
 
 class Recipe(NamedTuple):
-    """How the shipped checkpoint of a task was trained.
+    """How the shipped checkpoint of a task was trained."""
 
-    Epochs of 6000 fresh examples; too few for a perfect score, so that the loss of a head shows. The highest learning
-    rate of the schedule; 1.5e-3 is too much for the paraphrases. The decay of all weights. The more, the fewer heads
-    share the work; at 0.3 the paraphrases are not learned at all.
-    """
-
-    n_epochs: int
-    learning_rate: float
-    weight_decay: float
+    n_epochs: int  # of 6000 fresh examples; too few for a perfect score, so that the loss of a head shows
+    learning_rate: float  # the highest of the schedule; 1.5e-3 is too much for the paraphrases
+    weight_decay: float  # the more, the fewer heads share the work; at 0.3 the paraphrases are not learned at all
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -90,7 +83,7 @@ def train(
     configuration says so.
 
     Args:
-        task: A name in `prune_heads.tasks.spec.MINI`.
+        task: A name in `prune_heads.objectives.MINI`.
         output_dir: New or empty.
         seed: Of the initial weights and of the order of the examples.
         n_epochs: How many; None: as many as for the shipped checkpoint.

@@ -32,8 +32,7 @@ from prune_heads.tasks.task import Split
 KEPT_FOLDER = "kept"
 _SAVE = "checkpoint-"  # names of saves begin so; their steps follow
 _SEAL_FILE = "seal.json"
-_EPOCH = "prune_heads_epoch"
-"""Under which the trainer's own state keeps what was measured, so that it survives a kill with the rest."""
+_EPOCH = "prune_heads_epoch"  # under which the trainer's state keeps what was measured, so that it survives a kill
 
 
 # long: what the trainer is told, an argument a line

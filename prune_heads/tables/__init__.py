@@ -4,7 +4,7 @@ Its methods make texts of it, in which what others wrote is harmless; `terminal`
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,31 +43,12 @@ class Cell:
     """A value with its mark and its looks."""
 
     value: Any
-    mark: str = ""
-    """Stands after the value in every form, e.g. `*` where a difference is significant."""
-    style: str = ""
-    """Of Rich, for the terminal; LaTeX and HTML take `bold` from it."""
-
-    @property
-    def is_bold(self) -> bool:
-        """Whether LaTeX and HTML show it in bold."""
-        return "bold" in self.style.split()
+    mark: str = ""  # stands after the value in every form, e.g. `*` where a difference is significant
+    style: str = ""  # of Rich, for the terminal; LaTeX and HTML take `bold` from it
 
 
-@dataclass(frozen=True)
-class Column:
-    """A name, and how the values below it are written."""
-
-    name: str
-    form: Form | str = ""
-    """See `Form.of`; empty for texts and counts."""
-    align: Literal["left", "right"] | None = None
-    """None: words to the left and numbers to the right."""
-
-
-def columns(left: Sequence[str] = (), right: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Columns of texts, some to the left and then some to the right."""
-    return (*(Column(name, align="left") for name in left), *(Column(name, align="right") for name in right))
+def _cell(value: Any) -> Cell:
+    return value if isinstance(value, Cell) else Cell(value)
 
 
 @dataclass(frozen=True)
@@ -78,23 +59,16 @@ class Table:
     """
 
     title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    """One value or `Cell` a column; None leaves a cell empty."""
-    notes: tuple[str, ...] = ()
-    """Sentences."""
-    absent: str = ""
-    """What stands for None; nothing in CSV."""
-    n_keys: int = 1
-    """Columns that say what a row is of; a narrow terminal repeats them beside each part of the others."""
-    n_foot: int = 0
-    """Rows at the end that sum the others up."""
-    depth: int = 0
-    """How much deeper than others its heading stands on a page."""
-    gap: int = 2
-    """Characters between two columns in the terminal."""
-    colour_note: str = ""
-    """What the colours mean; said only where there are some."""
+    heading: tuple[str, ...]  # names of the columns
+    forms: tuple[Form, ...]  # of the columns
+    rows: tuple[tuple[Any, ...], ...]  # one value or `Cell` a column; None leaves a cell empty
+    notes: tuple[str, ...] = ()  # sentences
+    absent: str = ""  # what stands for None; nothing in CSV
+    n_keys: int = 1  # columns that say what a row is of; a narrow terminal repeats them beside each part of the others
+    n_foot: int = 0  # rows at the end that sum the others up
+    depth: int = 0  # how much deeper than others its heading stands on a page
+    gap: int = 2  # characters between two columns in the terminal
+    colour_note: str = ""  # what the colours mean; said only where there are some
 
     @classmethod
     def of(
@@ -110,45 +84,33 @@ class Table:
         Their forms (`Form.of`) are needed where they are not those of texts and counts; `looks` are other fields.
         """
         every = list(rows)
-        names = dict.fromkeys(name for row in every for name in row)
-        shape = tuple(Column(name, forms.get(name, "")) for name in names)
-        return cls(title, shape, tuple(tuple(map(row.get, names)) for row in every), tuple(notes), **looks)
-
-    @property
-    def heading(self) -> list[str]:
-        """Names of the columns."""
-        return [column.name for column in self.columns]
+        names = dict.fromkeys(name for row in every for name in row) or forms
+        made = tuple(Form.of(forms.get(name, "")) for name in names)
+        return cls(title, tuple(names), made, tuple(tuple(map(row.get, names)) for row in every), tuple(notes), **looks)
 
     def cells(self) -> list[list[Cell]]:
         """A cell for each value: its text, mark and style."""
 
-        def cell(value: Any, column: Column) -> Cell:
-            found = value if isinstance(value, Cell) else Cell(value)
-            text = self.absent if found.value is None else Form.of(column.form).write(found.value)
+        def cell(value: Any, form: Form) -> Cell:
+            found = _cell(value)
+            text = self.absent if found.value is None else form.write(found.value)
             return Cell(text, found.mark, found.style)
 
-        return [list(map(cell, row, self.columns)) for row in self.rows]
+        return [list(map(cell, row, self.forms)) for row in self.rows]
 
     def values(self) -> list[dict[str, Any]]:
         """The rows without looks, by the names of the columns: a tuple, or None, in a column of several parts."""
 
-        def plain(value: Any, column: Column) -> Any:
-            if not isinstance(value, Cell):
-                return value
-            return (value.value, value.mark) if len(Form.of(column.form).parts) > 1 else value.value
+        def plain(value: Any, form: Form) -> Any:
+            is_marked = isinstance(value, Cell) and len(form.parts) > 1
+            return (value.value, value.mark) if is_marked else _cell(value).value
 
-        return [dict(zip(self.heading, map(plain, row, self.columns), strict=True)) for row in self.rows]
+        return [dict(zip(self.heading, map(plain, row, self.forms), strict=True)) for row in self.rows]
 
     def alignments(self) -> list[Literal["left", "right"]]:
-        """Of each column: as it says, or words to the left and numbers to the right."""
-
-        def is_words(value: Any) -> bool:
-            return isinstance(value.value if isinstance(value, Cell) else value, str)
-
-        return [
-            column.align or ("left" if any(is_words(row[i]) for row in self.rows) else "right")
-            for i, column in enumerate(self.columns)
-        ]
+        """Of each column: words to the left, numbers to the right."""
+        found = [[_cell(value).value for value in row] for row in self.rows]
+        return ["left" if any(isinstance(row[i], str) for row in found) else "right" for i in range(len(self.heading))]
 
     def texts(self) -> list[list[str]]:
         """The cells as people read them."""
@@ -166,7 +128,7 @@ class Table:
         """The title if there is one, the table, and its notes."""
         if self.title:
             yield in_markdown(f"{'#' * (level + self.depth)} {self.title}")
-        lines = [self.heading, ["---"] * len(self.columns), *self.texts()]
+        lines = [list(self.heading), ["---"] * len(self.heading), *self.texts()]
         rows = (" | ".join(in_markdown(cell).replace("|", r"\|") for cell in cells) for cells in lines)
         yield "\n".join(f"| {row} |" for row in rows)
         yield from map(in_markdown, self.notes)
@@ -180,13 +142,13 @@ class Table:
         def text(cell: Cell) -> str:
             number = re.sub(r"[-+](?=\.?\d)", r"$\g<0>$", in_latex(cell.value))  # a minus as long as the plus
             mark = cell.mark if cell.mark == "*" else in_latex(cell.mark)
-            return (rf"\textbf{{{number}}}" if cell.is_bold else number) + (f"$^{{{mark}}}$" if mark else "")
+            return (rf"\textbf{{{number}}}" if "bold" in cell.style else number) + (f"$^{{{mark}}}$" if mark else "")
 
         lines = [
             r"\begin{table}",
             rf"\caption{{{in_latex(' '.join([f'{self.title}.', *self.notes]))}}}",
             r"\centering\small\setlength{\tabcolsep}{3pt}",
-            rf"\begin{{tabular}}{{r|{'r' * (len(self.columns) - 1)}}}",
+            rf"\begin{{tabular}}{{r|{'r' * (len(self.heading) - 1)}}}",
             row(list(map(in_latex, self.heading))),
             r"\hline",
             *(row(list(map(text, cells))) for cells in self.cells()),
@@ -204,12 +166,11 @@ class Table:
         """
 
         def cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-            for column, found in zip(self.columns, row.values(), strict=True):
-                parts = Form.of(column.form).parts
-                values = (found,) if len(parts) == 1 else found or (None,) * len(parts)
-                for part, value in zip(parts, values, strict=True):
+            for form, (name, found) in zip(self.forms, row.items(), strict=True):
+                values = (found,) if len(form.parts) == 1 else found or (None,) * len(form.parts)
+                for part, value in zip(form.parts, values, strict=True):
                     is_rounded = digits is not None and isinstance(value, float)
-                    yield column.name + part, float(f"{value:.{digits}g}") if is_rounded else value
+                    yield name + part, float(f"{value:.{digits}g}") if is_rounded else value
 
         return csv_of(dict(cells(row)) for row in self.values())
 
@@ -222,7 +183,7 @@ class Table:
 
         def text(cell: Cell) -> str:
             shown = in_html(cell.value + cell.mark)
-            return f"<b>{shown}</b>" if cell.is_bold else shown
+            return f"<b>{shown}</b>" if "bold" in cell.style else shown
 
         body = [row("td", map(text, cells)) for cells in self.cells()]
         n_body = len(body) - self.n_foot

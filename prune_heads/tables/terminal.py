@@ -15,14 +15,12 @@ from rich.style import Style
 from rich.text import Text
 
 from prune_heads.errors import PipeClosedError, PruneHeadsError
-from prune_heads.tables import MARK, Form, Page, Table
+from prune_heads.tables import MARK, Page, Table
 from prune_heads.visible import masked, visible
 
 _GAP = 2
-_KEY = 4
-"""Characters of the first column that are left where one number needs nearly all of the width."""
-_FOLDED = 12
-"""Characters of a long word (a name, a path) that stay in one line, where there is no room for all."""
+_KEY = 4  # characters of the first column that are left where one number needs nearly all of the width
+_FOLDED = 12  # characters of a long word (a name, a path) that stay in one line, where there is no room for all
 _NUMBER = re.compile(r"[^\W\d_]?[^a-zA-Z]*\d[^a-zA-Z]*[^\W\d_]?")
 """A word that is never folded: `+0.1234`, `(12%`, `3:1,5`, `E:3`, `1.2x`."""
 _PIPED = 100_000
@@ -56,7 +54,7 @@ def drawn(table: Table, console: Console, options: ConsoleOptions) -> Iterator[R
 def drawn_page(page: Page) -> Iterator[RenderableType]:
     """The title and the parts; an empty line before and after each table."""
     yield titled(page.title)
-    before: Table | str = Table("", (), ())
+    before: Table | str = Table.of("", ())
     for part in page.parts:
         if isinstance(part, Table) or isinstance(before, Table):
             yield line("")
@@ -70,31 +68,33 @@ class _Grid:
     def __init__(self, table: Table) -> None:
         self.table, self.aligns = table, table.alignments()
         cells = table.cells()
-        self.columns: list[list[Text]] = []
-        """The heading and the cells of each."""
-        for i, column in enumerate(table.columns):
+        self.columns: list[list[Text]] = []  # the heading and the cells of each
+        self.widths: list[tuple[int, ...]] = []  # of each: in full, with its heading wrapped, with words too, the least
+        for i, (name, form) in enumerate(zip(table.heading, table.forms, strict=True)):
             width = max((cell_len(row[i].value) for row in cells), default=0)
-            if Form.of(column.form).parts != MARK or cell_len(column.name) > width:
+            if form.parts != MARK or cell_len(name) > width:
                 width = 0
             # Marks have a place of their own, so that numbers stand below each other; not below a long name.
-            heading = f"{column.name:>{width}} " if width else column.name
+            heading = f"{name:>{width}} " if width else name
             texts = ((f"{row[i].value:>{width}}{row[i].mark or ' ' * bool(width)}", row[i].style) for row in cells)
             self.columns.append([line(heading), *(line(*text) for text in texts)])
             self.aligns[i] = "left" if width else self.aligns[i]
-        texts_of = [[text.plain for text in column] for column in self.columns]
-        self.widest = [max(1, *map(cell_len, texts)) for texts in texts_of]
-        self.least = [max(1, *map(_unbroken, texts)) for texts in texts_of]
-        self.narrow = max([1, *(_unbroken(text, _KEY) for texts in texts_of[:1] for text in texts)])
-        """Of the first column, whose names fold at need."""
+            every = [text.plain for text in self.columns[i]]
+            full, least = max(1, *map(cell_len, every)), max(1, *map(_unbroken, every))
+            wrapped = max(_unbroken(every[0]), *map(cell_len, every[1:]), 0)
+            self.widths.append((full, wrapped, least if self.aligns[i] == "left" else wrapped, least))
+        firsts = [text.plain for column in self.columns[:1] for text in column]
+        self.narrow = max([1, *(_unbroken(text, _KEY) for text in firsts)])  # of the first column, which folds at need
 
     def bands(self, room: int) -> Iterator[RenderableType]:
         """Columns that stand beside each other; the keys are repeated in each band."""
         n_columns, n_keys = len(self.columns), max(1, min(self.table.n_keys, len(self.columns) - 1))
-        while n_keys > 1 and self._total([*self.least[:n_keys], max(self.least[n_keys:])]) > room:
+        least = [widths[-1] for widths in self.widths]
+        while n_keys > 1 and self._total([*least[:n_keys], max(least[n_keys:])]) > room:
             n_keys -= 1
         bands: list[list[int]] = [[0]] if n_columns == 1 else []
         for column in range(n_keys, n_columns):
-            if not bands or self._total([self.least[i] for i in (*bands[-1], column)]) > room:
+            if not bands or self._total([least[i] for i in (*bands[-1], column)]) > room:
                 bands.append(list(range(n_keys)))
             bands[-1].append(column)
         for number, band in enumerate(bands):
@@ -106,14 +106,8 @@ class _Grid:
 
     def _fitted(self, band: Sequence[int], room: int) -> list[int]:
         """Headings wrap first, then words, then cells of several numbers; the widest columns before others."""
-        least = [self.least[i] for i in band]
-        widths = [self.widest[i] for i in band]
-        cells = [
-            max(_unbroken(heading.plain), *(cell_len(text.plain) for text in texts), 0)
-            for heading, *texts in (self.columns[i] for i in band)
-        ]
-        words = [low if self.aligns[i] == "left" else wide for i, low, wide in zip(band, least, cells, strict=True)]
-        floors = next((floors for floors in (widths, cells, words) if self._total(floors) <= room), least)
+        levels = list(zip(*(self.widths[i] for i in band), strict=True))
+        widths, floors = levels[0], next((level for level in levels if self._total(level) <= room), levels[-1])
         for most in range(min(max(widths), room), 0, -1):
             fitted = [max(min(width, most), low) for width, low in zip(widths, floors, strict=True)]
             if self._total(fitted) <= room:
@@ -130,7 +124,7 @@ class _Grid:
             pad_edge=False,
             show_edge=False,
             padding=(0, gap - (gap == _GAP), 0, 0),  # the box has a gap of its own
-            show_header=any(column.name for column in self.table.columns),
+            show_header=any(self.table.heading),
             header_style="bold",
         )
         for i, width in zip(band, widths, strict=True):

@@ -4,16 +4,15 @@ They need no network. Importing this module imports `evaluate`, which takes seco
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
 
+from prune_heads.objectives import METRIC_NAMES
 from prune_heads.statistics.metrics import METRICS as VALUES
 from prune_heads.statistics.metrics import N_COUNTS
-from prune_heads.tasks.spec import METRIC_NAMES
 
 _ABOUT = {
     "accuracy": "Fraction of examples whose label is right (SST-2, MNLI, QNLI, RTE, WNLI).",
@@ -48,7 +47,5 @@ def _class_of(metric: str, about: str) -> type[evaluate.Metric]:
     return type(metric, (evaluate.Metric,), {"__doc__": about, "_info": _info, "_compute": _compute})
 
 
-METRICS: Mapping[str, type[evaluate.Metric]] = MappingProxyType(
-    {metric: _class_of(metric, about) for metric, about in _ABOUT.items()}
-)
-"""Metric -> its class; `METRIC_NAMES` in `spec` says what each gives."""
+METRICS: Mapping[str, type[evaluate.Metric]] = {metric: _class_of(metric, about) for metric, about in _ABOUT.items()}
+"""Metric -> its class; `METRIC_NAMES` says what each gives."""

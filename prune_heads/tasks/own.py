@@ -13,9 +13,8 @@ from typing import Any
 
 from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
-from prune_heads.objectives import Row, rows_for
+from prune_heads.objectives import METRIC_NAMES, TASKS, Row, TaskSpec, rows_for
 from prune_heads.objectives.rows import READERS, Table, read_file
-from prune_heads.tasks.spec import METRIC_NAMES, TASKS, TaskSpec
 from prune_heads.visible import brief
 
 _LONG = 19  # digits of labels that are sorted by alphabet: no number of 64 bits has so many
@@ -94,7 +93,6 @@ def _are(value: object, *kinds: type) -> bool:
 
 
 _KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
-_REQUIRED = ("name", "text_columns", "label_column", "metric", "files")
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("name must be a text", _is_text),
     "text_columns": ("text_columns must be a list of texts", lambda value: _are(value, str)),
@@ -122,10 +120,9 @@ def read_toml(path: Path) -> OwnData:
     faults += [f"{must}, got {raw[key]!r}" for key, (must, _) in _KEYS.items() if key in raw and key not in good]
     kind, metric = good.get("task", "labelled"), good.get("metric", "")
     row = rows_for(kind)[0]
-    required = _REQUIRED if kind == "labelled" else ("name", "files")
+    required = ("name", "files", *(("text_columns", "label_column", "metric") if kind == "labelled" else ()))
     faults += [f"the key {key} must be there" for key in required if key not in raw]
-    refused = () if row.classes else ("labels", "metric") if row.label else ("label_column", "labels", "metric")
-    faults += [f"{key} must not be named beside task = {kind!r}" for key in refused if key in raw]
+    faults += [f"{key} must not be named beside task = {kind!r}" for key in row.fixed if key in raw]
     if "task" not in raw and metric in METRIC_NAMES and not rows_for("labelled", metric):
         others = {each: rows_for(each)[0] for each in _KINDS if rows_for(each, metric)}
         place = "beside" if any(other.classes for other in others.values()) else "in place of"

@@ -4,17 +4,15 @@ The official files are `train.tsv`, `dev.tsv`, ..., unquoted. Of WMT no more pai
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prune_heads import mini
 from prune_heads.errors import DataError, first_line
 from prune_heads.hub import revision_of
+from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.objectives.rows import Table, text_at
-from prune_heads.tasks.spec import TASKS, TaskSpec
 
 if TYPE_CHECKING:
     import datasets
@@ -27,32 +25,8 @@ CONFIGURATIONS = {"wmt14-en-fr": "fr-en"}  # task -> what the hub calls its lang
 N_TRAIN = 5000  # training pairs that are read where no number is asked for; of English and French there are 40 million
 
 
-@dataclass(frozen=True)
-class GlueFiles:
-    """How the official files of one task look."""
-
-    folder: str
-    text_columns: tuple[str, ...]  # by header name; they differ from the hub's names
-    label_column: str
-    header: tuple[str, ...] | None = None  # the columns of a file without a header line; None where the file names them
-    broken_lines: int = 0  # up to this many lines with too few fields are skipped, as in the hub's copy
-    empty_texts: bool = False  # whether the official data have empty texts
-
-
-GLUE: Mapping[str, GlueFiles] = MappingProxyType(
-    {name: GlueFiles(**spec.official) for name, spec in TASKS.items() if spec.official}
-)
+GLUE: Mapping[str, Mapping[str, Any]] = {name: spec.official for name, spec in TASKS.items() if spec.official}
 """Task name, which is also the hub's configuration -> its official files."""
-
-
-def file_of(split: str) -> str:
-    """The official file of a split, which the hub names: `dev.tsv` of `validation`."""
-    return f"{split.replace('validation', 'dev')}.tsv"
-
-
-def label_codes(spec: TaskSpec) -> dict[str, int]:
-    """How the official files write each label -> its index in the hub's order."""
-    return {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
 
 
 def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
@@ -65,8 +39,8 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     if not data_dir.is_dir():
         raise DataError(f"the data folder must be there, got {data_dir}, which is no folder")
     files = GLUE[spec.name]
-    inner = data_dir / files.folder
-    path = (inner if inner.is_dir() else data_dir) / file_of(split)
+    inner = data_dir / files["folder"]
+    path = (inner if inner.is_dir() else data_dir) / f"{split.replace('validation', 'dev')}.tsv"
     name = f"{path.parent.resolve().name}/{path.name}"
     if not path.exists():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
@@ -79,11 +53,15 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
         raise DataError(f"{name}: at least one example must be there, got an empty file")
     # Not splitlines(): texts may hold other characters that it takes for line ends.
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    official = f"the file must be the official GLUE file of {files.folder}, unquoted TSV"
-    table = Table(name, files.header or lines[0].split("\t"), codes=label_codes(spec), may_be_empty=files.empty_texts)
-    for column in (*files.text_columns, files.label_column):
+    official = f"the file must be the official GLUE file of {files['folder']}, unquoted TSV"
+    codes = {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
+    table = Table(
+        name, files.get("header") or lines[0].split("\t"), codes=codes, may_be_empty=files.get("empty_texts", False)
+    )
+    columns = (*files["text_columns"], files["label_column"])
+    for column in columns:
         table.require(column, official)
-    ours = dict(zip((*files.text_columns, files.label_column), (*spec.text_columns, spec.label_column), strict=True))
+    ours = dict(zip(columns, (*spec.text_columns, spec.label_column), strict=True))
     broken = 0
     for number, line in enumerate(lines, 1):
         fields = line.split("\t")
@@ -92,12 +70,12 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
             table.add(f"{name} line {number}", row)
             continue
         broken += 1
-        if len(fields) > len(table.names) or broken > files.broken_lines:
+        if len(fields) > len(table.names) or broken > files.get("broken_lines", 0):
             raise DataError(
                 f"{name} line {number}: {len(table.names)} tab-separated fields must be there "
                 f"({', '.join(table.names)}), got {len(fields)}; {official}"
             )
-    if files.header is None:
+    if "header" not in files:
         del table.rows[0], table.places[0]
     return table
 

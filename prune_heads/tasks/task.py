@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.errors import DataError, TaskError, first_line
-from prune_heads.objectives import rows_for
+from prune_heads.errors import DataError, TaskError, UnsupportedModelError, first_line
+from prune_heads.objectives import OBJECTIVES, TASKS, TaskSpec, known_task, rows_for
 from prune_heads.objectives.rows import Split as Split
 from prune_heads.objectives.rows import Table, fingerprint
 from prune_heads.tasks.own import OwnData, read_own, read_toml, spec_of
 from prune_heads.tasks.sources import CONFIGURATIONS, GLUE, read_glue, read_mini, read_tsv, read_wmt
-from prune_heads.tasks.spec import TASKS, TaskSpec, nearest, task_name
 
 if TYPE_CHECKING:
     import datasets
+
+    from prune_heads.checkpoints import Checkpoint
+    from prune_heads.objectives.base import Objective
 
 NAME = "own"  # of a task of rows in memory, and of a split that has no name
 
@@ -42,56 +44,39 @@ class Task:
             TaskError: There is no such split, or it has no labels.
             DataError: The data cannot be read, are malformed or empty, or none are wanted.
         """
+        spec, row = self.spec, rows_for(self.spec.kind, self.spec.metric)[0]
         if split not in self.splits:
-            raise TaskError(self._no_such_split(split))
+            cure = ""
+            if spec.name in GLUE and split.startswith("test"):
+                cure = "; GLUE publishes no labels for its test splits"
+            elif split in spec.splits:
+                cure = f"; name a file for it (--{split}-file, or {split} = ... under [files])"
+            raise TaskError(f"{spec.name}: the split must be one of {', '.join(self.splits)}, got {split!r}{cure}")
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
-        table = self.read(split, max_examples if seed is None else None)
-        columns = self._checked(table)
-        n = len(next(iter(columns.values())))
-        places = np.arange(n) if seed is None else np.random.default_rng(seed).permutation(n)
-        there = n if table.n_there is None else table.n_there
-        every = Split(split, columns, table.source, "", there, tuple(table.left_out or ()))
-        chosen = every.at(sorted(places[:max_examples].tolist()))
-        return replace(chosen, fingerprint=fingerprint(self.spec.labels, chosen.columns))
-
-    def _checked(self, table: Table) -> dict[str, list[Any]]:
-        """The columns of a split, each cell as the task's objective says.
-
-        Raises:
-            DataError: No row; or a row is at fault, unless it may be left out.
-        """
-        spec, row = self.spec, rows_for(self.spec.kind, self.spec.metric)[0]
-        objective, n_given = row.load(), len(self.spec.text_columns)
+        table, objective = self.read(split, max_examples if seed is None else None), row.load()
         codes = table.codes or {name: i for i, name in enumerate(spec.labels or ())}
-        labels = (
-            table.labels(spec.label_column) if row.classes else [each.get(spec.label_column) for each in table.rows]
-        )
-        kept: list[tuple[Any, ...]] = []
-        for place, given, label in zip(table.places, table.rows, labels, strict=True):
+        by_name, kept = table.labels(spec.label_column), []
+        for place, given, label in zip(table.places, table.rows, by_name, strict=True):
+            label = label if row.classes else given.get(spec.label_column)
             try:
-                texts = [
-                    objective.input_of(given.get(name), may_be_empty=table.may_be_empty) for name in spec.text_columns
-                ]
-                cells = (*texts, *([objective.label_of(label, codes)] if row.label else []))
-                objective.check_row(cells)
+                cells = [objective.input_of(given.get(n), may_be_empty=table.may_be_empty) for n in spec.text_columns]
+                cells += [objective.label_of(label, codes)] if row.label else []
+                objective.check_row(tuple(cells))
                 kept.append(cells)
             except ValueError as fault:
                 table.fault(f"{place}: {fault}")
+        out = tuple(table.left_out or ())
         if not kept:
-            out = table.left_out
             why = f"; {len(out)} rows were left out, the first: {out[0]}" if out else ""
             raise DataError(f"{table.source}: at least one example must be there, got none{why}")
-        names = [*objective.inputs[:n_given], *(["label"] if row.label else [])]
-        return dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
-
-    def _no_such_split(self, split: str) -> str:
-        there = f"{self.spec.name}: the split must be one of {', '.join(self.splits)}, got {split!r}"
-        if self.spec.name in GLUE and split.startswith("test"):
-            return f"{there}; GLUE publishes no labels for its test splits"
-        if split in self.spec.splits:
-            return f"{there}; name a file for it (--{split}-file, or {split} = ... under [files])"
-        return there
+        names = [*objective.inputs[: len(spec.text_columns)], *(["label"] if row.label else [])]
+        columns = dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
+        places = np.arange(len(kept)) if seed is None else np.random.default_rng(seed).permutation(len(kept))
+        n_there = len(kept) if table.n_there is None else table.n_there
+        every = Split(split, columns, table.source, "", n_there, out)
+        chosen = every.at(sorted(places[:max_examples].tolist()))
+        return replace(chosen, fingerprint=fingerprint(spec.labels, chosen.columns))
 
 
 def load_task(
@@ -109,10 +94,10 @@ def load_task(
         TaskError: The task is unknown, described inconsistently, or `data_dir` does not belong to it.
         DataError: One's own files cannot be read.
     """
-    task = task_name(task)
+    if own is not None and task.endswith(".toml"):
+        raise TaskError(f"one's own data must be described once, got {task} and files beside it")
+    task = known_task(task) if own is None else task
     if task.endswith(".toml"):
-        if own is not None:
-            raise TaskError(f"one's own data must be described once, got {task} and files beside it")
         own = read_toml(Path(task))
     if data_dir is not None and (own is not None or task not in GLUE):
         raise TaskError(
@@ -123,12 +108,6 @@ def load_task(
         return Task(spec_of(described), lambda split, n: read_own(described, split), tuple(own.files))
     if skip_invalid:
         raise TaskError(f"{task}: --skip-invalid must be given for files of one's own only")
-    if task not in TASKS:
-        near = f"; did you mean {nearest(task)}?" if nearest(task) else ""
-        raise TaskError(
-            f"the task must be one of {', '.join(TASKS)}, or a path to a .toml file that describes one's own data, got "
-            f"{task!r}{near}"
-        )
     spec = TASKS[task]
     if spec.is_own:
         raise TaskError(f"{task}: files with texts must be named (--train-file, --validation-file), got none")
@@ -143,33 +122,53 @@ def load_task(
     return Task(spec, read, spec.splits)
 
 
+def kind_of(objective: "str | Objective") -> str:
+    """The kind of the tasks that an objective is for; `TaskError` if there is none of that name."""
+    name = objective if isinstance(objective, str) else objective.name
+    if name not in OBJECTIVES and isinstance(objective, str):
+        raise TaskError(f"the objective must be one of {', '.join(OBJECTIVES)}, or your own; got {name!r}")
+    return OBJECTIVES[name].kind if name in OBJECTIVES else "labelled"
+
+
 def task_of_rows(
     data: "datasets.Dataset | Sequence[Mapping[str, Any]]",
-    *,
-    kind: str,
-    metric: str,
-    labels: Sequence[str] | None,
+    checkpoint: "Checkpoint",
+    objective: "str | Objective | None" = None,
     columns: Mapping[str, str] | None = None,
 ) -> Task:
-    """A task with one split, the rows; `DataError` if a column is not there.
+    """A task with one split, the rows, of what the model's head gives, or of what is asked.
 
     Args:
         data: Rows with the objective's inputs, such as `text` and `text_pair`, and where there are labels `label`: a
             name, an index, or a score.
-        kind: Of the task.
-        metric: Key of `METRIC_NAMES`.
-        labels: Names, in the order of the model's outputs, unless the Dataset has a `ClassLabel`; None for others.
+        checkpoint: Whose outputs are named by the labels, unless the Dataset has a `ClassLabel`.
+        objective: What is asked; None: what the head gives.
         columns: How the inputs and `label` are called in the rows, where they are called otherwise.
+
+    Raises:
+        DataError: If a column is not there.
+        UnsupportedModelError: If the model has no config.
     """
     import datasets  # with pyarrow, takes a second
 
-    row = rows_for(kind, metric)[0]
-    objective = row.load()
-    names = {**{role: role for role in objective.inputs}, "label": row.label or "label", **(columns or {})}
+    config: Any = getattr(checkpoint.model, "config", None)
+    if config is None:
+        raise UnsupportedModelError(
+            f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}. Give a "
+            "DataLoader of its inputs with labels"
+        )
+    kind = kind_of(objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint)))
+    row, labels = rows_for(kind)[0], None
+    if row.classes:
+        labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
+    if kind == "labelled" and labels is not None and len(labels) < 2:
+        row, labels = OBJECTIVES["regression"], None
+    asked = row.load()
+    names = {**{role: role for role in asked.inputs}, "label": row.label or "label", **(columns or {})}
     if not isinstance(data, datasets.Dataset):
         try:
-            inputs = [names[role] for role in objective.inputs]
-            stored = ({name: objective.stored(each[name]) for name in inputs if name in each} for each in data)
+            inputs = [names[role] for role in asked.inputs]
+            stored = ({name: asked.stored(each[name]) for name in inputs if name in each} for each in data)
             data = datasets.Dataset.from_list([{**each, **some} for each, some in zip(data, stored, strict=True)])
         except DataError:
             raise
@@ -177,24 +176,24 @@ def task_of_rows(
             raise DataError(
                 f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
             ) from error
-    there = [n for n in row.n_columns if names[objective.inputs[n - 1]] in data.column_names]
-    texts = objective.inputs[: max([row.n_columns[0], *there])]
+    there = [n for n in row.n_columns if names[asked.inputs[n - 1]] in data.column_names]
+    texts = asked.inputs[: max([row.n_columns[0], *there])]
     table = Table(NAME)
     table.add_dataset(data, list(names.values()), "example")
     for role in (*texts, *(["label"] if row.label else [])):
         table.require(names[role], f"name yours with columns={{{role!r}: ...}}")
     label = names["label"]
-    if labels is not None and row.label:
+    if labels is not None:
         if label in table.classes:
-            labels = table.classes[label]
+            labels = tuple(table.classes[label])
         else:
-            table.rows = [{**each, label: objective.named(each[label], labels)} for each in table.rows]
+            table.rows = [{**each, label: asked.named(each[label], labels)} for each in table.rows]
     split = NAME if data.split is None else str(data.split)
     spec = TaskSpec(
         NAME,
         tuple(names[role] for role in texts),
-        metric,
-        None if labels is None else tuple(labels),
+        next(iter(row.metrics)),
+        labels,
         kind=kind,
         score_split=split,
         eval_splits=(split,),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prune_heads.reporting.bench import bench_page
+from prune_heads.reporting.terminal import bench_page
 from prune_heads.studies import bench as module
 
 QUICK = ("--batch-sizes", "1,4", "--length", "12")

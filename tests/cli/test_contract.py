@@ -11,10 +11,10 @@ from tiny import save_tiny_checkpoint
 
 from prune_heads.ablation import KINDS
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
+from prune_heads.objectives import TASKS
 from prune_heads.options import studies as choices
 from prune_heads.studies.exporting import TARGETS
 from prune_heads.studies.pruning import SURGERY
-from prune_heads.tasks.spec import TASKS
 
 
 def read(path):

@@ -5,7 +5,7 @@ import json
 import pytest
 from tiny import save_tiny_checkpoint
 
-from prune_heads.tasks.spec import METRIC_NAMES, TASKS
+from prune_heads.objectives import METRIC_NAMES, TASKS
 
 FOLDERS = {
     "cola": "CoLA",

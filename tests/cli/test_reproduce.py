@@ -10,13 +10,13 @@ import pytest
 from prune_heads import reproduction
 from prune_heads.cli.reproduce import Reproduction
 from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
+from prune_heads.objectives import TASKS
 from prune_heads.options import Conditions, Setup
 from prune_heads.options.studies import Form
 from prune_heads.paper import default_subjects, default_task
 from prune_heads.progress import Silent
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import STUDIES, record_name
-from prune_heads.tasks.spec import TASKS
 
 MINI = ("--model", "mini", "--task", "mini-inference", "--max-examples", "24", "--choose-examples", "20")
 MINI += ("--steps", "2")

@@ -97,7 +97,7 @@ def test_misuse(files, refused, out):
     said = refused("run", "--model", "x", "--task", "translation", *out, code=2)
     assert "--task translation needs texts of your own" in said
     said = refused("evaluate", "--model", "x", "--task", "translation", *own, "--metric", "f1", code=2)
-    assert said.endswith("texts have no labels, and the metric is BLEU.")
+    assert said.endswith("it has no classes, and its metric is bleu.")
     said = refused("evaluate", "--task", "mini-sentiment", "--beams", "2")
     assert "--beams must be given for translation only; got 2" in said
     (files / "bad.toml").write_text(

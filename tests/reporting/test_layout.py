@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from prune_heads.reporting.figures import save
-from prune_heads.tables import Column, Page, Table, columns
+from prune_heads.tables import Form, Page, Table
 from prune_heads.tables.terminal import console, line, spans
 from prune_heads.visible import csv_of, in_latex, visible
 
@@ -30,7 +30,7 @@ def shown(part, width):
 def test_a_text_is_shown_as_it_is_written():
     assert visible(HOSTILE) == WRITTEN
     assert visible("é 日本 👩\u200d🔬 naïve\u200c") == "é 日本 👩\u200d🔬 naïve\u200c"
-    table = Table("", columns(["[b]x", "y"]), ((HOSTILE, "1.5"),))
+    table = Table.of("", [{"[b]x": HOSTILE, "y": 1.5}])
     for part in (line(HOSTILE), table, spans(HOSTILE, (HOSTILE, "bold"))):
         assert WRITTEN in shown(part, 300)
     assert "[b]x" in shown(table, 300)
@@ -82,7 +82,10 @@ HEADINGS = st.sampled_from(["base", "difference (95% interval)", "a long heading
 @settings(max_examples=60, deadline=None)
 def test_a_narrow_table_cuts_no_number_and_no_line_is_too_long(heading, width, gap, data):
     rows = [[data.draw(st.sampled_from(WORDS)), *(data.draw(NUMBERS) for _ in heading)] for _ in range(2)]
-    table = Table("", columns(["name"], heading), tuple(map(tuple, rows)), gap=gap)
+    forms = (Form.of(""), *[Form(lambda cell: cell[0])] * len(heading))
+    table = Table(
+        "", ("name", *heading), forms, tuple((word, *zip(numbers, strict=True)) for word, *numbers in rows), gap=gap
+    )
     found = shown(table, width)
     assert max(map(len, found.splitlines())) <= width
     assert "…" not in found
@@ -96,7 +99,7 @@ def test_a_narrow_table_cuts_no_number_and_no_line_is_too_long(heading, width, g
 
 def test_a_pipe_has_no_width_unless_it_is_said(monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
-    table = Table("", columns(right=[f"column {i}" for i in range(60)]), (("0.1234",) * 60,))
+    table = Table.of("", [{f"column {i}": 0.1234 for i in range(60)}])
     console().print(table, crop=False)
     _, _, row = capsys.readouterr().out.splitlines()
     assert row.split() == ["0.1234"] * 60
@@ -107,11 +110,11 @@ def test_a_pipe_has_no_width_unless_it_is_said(monkeypatch, capsys):
     assert " ".join(lines).split().count("0.1234") >= 60
 
 
-TABLE = Table(
+TABLE = Table.of(
     HOSTILE,
-    (Column("model"), Column("a|b", ".4f"), Column("interval", "+.2f to")),
-    (("=1+1", 0.5, (-1.25, 0.5)), (HOSTILE, None, None), ("-0.5", -0.25, None)),
-    (f"A note on {HOSTILE}.",),
+    [{"model": "=1+1", "a|b": 0.5, "interval": (-1.25, 0.5)}, {"model": HOSTILE}, {"model": "-0.5", "a|b": -0.25}],
+    {"a|b": ".4f", "interval": "+.2f to"},
+    [f"A note on {HOSTILE}."],
 )
 
 
@@ -143,10 +146,8 @@ def test_numbers_and_other_texts_are_not(cell):
 
 def test_latex_and_markdown_of_names():
     assert in_latex("a_b\x1b&\\[") == r"a\_b\textbackslash{}x1b\&\textbackslash{}["
-    assert (
-        "\n{}[red] & x \\\\" in Table("c", columns(["a", "b"]), (("[red]", "x"),)).to_latex()
-    )  # no argument of the row before
-    assert Page("<script>\n## b", (Table("", columns(["a"]), (("x|y\nz",),)),)).to_markdown() == (
+    assert "\n{}[red] & x \\\\" in Table.of("c", [{"a": "[red]", "b": "x"}]).to_latex()  # no argument of the row before
+    assert Page("<script>\n## b", (Table.of("", [{"a": "x|y\nz"}]),)).to_markdown() == (
         "# &lt;script>\\n## b\n\n| a |\n| --- |\n| x\\|y\\nz |\n"
     )
 

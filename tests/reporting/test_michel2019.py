@@ -40,9 +40,12 @@ def only_one(n_layers):
         "n_examples": 10,
         "base": 0.8,
         "blocks": [{"kind": "self", "stack": "encoder", "n_heads": 2}] * n_layers,
+        "value": [[0.81, 0.78]] * n_layers,
+        "delta": [[0.01, -0.02]] * n_layers,
         "low": [[-0.01, -0.03]] * n_layers,
         "high": [[0.02, -0.01]] * n_layers,
         "p_value": [[0.5, 0.001]] * n_layers,
+        "p_adjusted": {},
         "alpha": 0.01,
         "test": "exact McNemar",
         "best": best,
@@ -72,8 +75,9 @@ def kept_of_translation(n_layers):
     blocks = [{"kind": kind, "stack": stack, "n_heads": 3} for kind, stack in kinds for _ in range(n_layers)]
     tables = [
         base
-        | {"split": split, "best": best, "blocks": blocks}
-        | {key: [[None, None, row[key]] for row in best] for key in ("low", "high", "p_value")}
+        | {"split": split, "best": best, "blocks": blocks, "p_adjusted": {}}
+        | {key: [[None, None, row[key]] for row in best] for key in ("delta", "low", "high", "p_value")}
+        | {"value": [[None, None, 0.36 + row["delta"]] for row in best]}
         for split, best in zip(("validation", "test"), rows, strict=True)
     ]
     return of_translation(about(tables=tables))

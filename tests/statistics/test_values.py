@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
+from prune_heads.objectives import METRIC_NAMES
 from prune_heads.statistics import METRICS, metric_named
-from prune_heads.tasks.spec import METRIC_NAMES
 
 VALUES = [(metric, name) for metric, names in METRIC_NAMES.items() for name in names if set(names) <= set(METRICS)]
 """Those that objectives share; the tests of the others are with their objectives."""

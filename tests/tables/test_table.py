@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 
 from rich.console import Console
 
-from prune_heads.tables import Cell, Column, Page, Table, columns
+from prune_heads.tables import Cell, Page, Table
 
-TABLE = Table(
+TABLE = Table.of(
     "A & B",
-    (Column("layer"), Column("a difference", "+.2f"), Column("95% interval", "+.2f to"), Column("rate", ".1f")),
-    ((1, -0.5, (-1.25, 0.125), 2 / 3), (2, None, None, 3.0)),
-    ("Said beside.",),
+    [{"layer": 1, "a difference": -0.5, "95% interval": (-1.25, 0.125), "rate": 2 / 3}, {"layer": 2, "rate": 3.0}],
+    {"a difference": "+.2f", "95% interval": "+.2f to", "rate": ".1f"},
+    ["Said beside."],
 )
 
 
@@ -46,9 +46,8 @@ def test_csv_holds_numbers_to_12_digits_and_intervals_in_two_columns():
 
 
 def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
-    of = (Column("r", ".2f"), Column("95% interval", "+.2f to"))
     here, elsewhere = (
-        Table("R", of, ((r, (low, 0.5)),))
+        Table.of("R", [{"r": r, "95% interval": (low, 0.5)}], {"r": ".2f", "95% interval": "+.2f to"})
         for r, low in ((0.011094824982489197, -0.4872904874617369), (0.011094824982489204, -0.4872904874617368))
     )
     assert here.to_csv(12) == elsewhere.to_csv(12)
@@ -57,11 +56,8 @@ def test_csv_is_the_same_where_the_last_bits_of_a_sum_are_not():
 
 
 def test_a_mark_stands_beside_its_number_and_in_a_column_of_its_own_in_csv():
-    marked = Table(
-        "M",
-        (Column("difference", "+.2f*"), Column("range", ".4g to")),
-        ((Cell(-0.525, "*"), (0.4, 60)), (Cell(1 / 3, "#", "bold red"), None), (None, None)),
-    )
+    rows = [{"difference": Cell(-0.525, "*"), "range": (0.4, 60)}, {"difference": Cell(1 / 3, "#", "bold red")}, {}]
+    marked = Table.of("M", rows, {"difference": "+.2f*", "range": ".4g to"})
     assert marked.texts() == [["-0.53*", "0.4 to 60"], ["+0.33#", ""], ["", ""]]
     rows = list(csv.DictReader(io.StringIO(marked.to_csv())))
     assert list(rows[0]) == ["difference", "difference, mark", "range, low", "range, high"]
@@ -123,7 +119,7 @@ def test_html_has_every_cell_and_obeys_nothing():
     hostile = '<script>alert(1)</script> & \x1b[31m\u202e "x"'
     shown = hostile.replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
     found = Elements(
-        Table(hostile, columns([hostile], ["n"]), ((hostile, "1"), ("sum", "2")), (hostile,), n_foot=1).to_html()
+        Table.of(hostile, [{hostile: hostile, "n": 1}, {hostile: "sum", "n": 2}], notes=(hostile,), n_foot=1).to_html()
     )
     assert set(found.texts) == {"table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "p"}
     assert found.texts["caption"] == found.texts["p"] == [shown]
@@ -133,16 +129,15 @@ def test_html_has_every_cell_and_obeys_nothing():
 
 
 def test_all_keys_stand_beside_each_part_of_a_table_that_is_too_wide():
-    pairs = Table(
-        "", columns(["first", "second"], ["pearson", "spearman"]), (("a", "b", "0.12 to 0.34", "0.56 to 0.78"),)
-    )
+    row = {"first": "a", "second": "b", "pearson": (0.12, 0.34), "spearman": (0.56, 0.78)}
+    pairs = Table.of("", [row], {"pearson": ".2f to", "spearman": ".2f to"})
     lines = drawn(Table(**{**vars(pairs), "n_keys": 2}), 28).splitlines()
     assert [line.split()[:2] for line in lines if line.startswith("a")] == [["a", "b"]] * 2
     assert [line.split() for line in drawn(pairs, 28).splitlines() if line.startswith("a")][1][0:2] != ["a", "b"]
 
 
 def test_what_colours_mean_is_said_only_where_there_are_some():
-    table = Table("", columns(right=["x"]), ((Cell("1", style="bold red"),),), colour_note="red = lost")
+    table = Table.of("", [{"x": Cell(1, style="bold red")}], colour_note="red = lost")
     assert "red = lost" not in drawn(table)
     assert "red = lost" in drawn(table, colour="truecolor")
 

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import datasets
 import pytest
 
-from prune_heads.tasks.spec import TASKS
+from prune_heads.objectives import TASKS
 from prune_heads.tasks.task import load_task
 
 pytestmark = pytest.mark.xdist_group("hub")  # one process asks it

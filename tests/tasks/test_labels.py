@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_heads.errors import LabelError
+from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.objectives.texts import match_labels
-from prune_heads.tasks.spec import TASKS, TaskSpec
 
 MNLI, SST2, STSB = TASKS["mnli"], TASKS["sst2"], TASKS["stsb"]
 CLASSES = [spec for spec in TASKS.values() if spec.labels is not None]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_heads.errors import NotFiniteError
+from prune_heads.objectives import METRIC_NAMES
 from prune_heads.statistics import METRICS as VALUES
 from prune_heads.statistics import metric_named
 from prune_heads.tasks.metrics import METRICS
-from prune_heads.tasks.spec import METRIC_NAMES
 
 BINARY = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=50)
 SCORES = st.lists(st.tuples(st.floats(-10, 10), st.floats(0, 5)), min_size=1, max_size=50)

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from prune_heads.errors import DataError, TaskError
 from prune_heads.mini import read
+from prune_heads.objectives import MINI, TASKS
 from prune_heads.objectives.rows import fingerprint
 from prune_heads.tasks.own import OwnData
-from prune_heads.tasks.spec import MINI, TASKS
 from prune_heads.tasks.task import load_task
 
 LABELLED = [name for name in MINI if TASKS[name].labels]
@@ -58,7 +58,7 @@ def test_unknown_splits_are_refused_with_those_there_are(sst2):
     ("typed", "meant"), [("sst-3", "sst2"), ("MNLY", "mnli"), ("mini-sentimant", "mini-sentiment")]
 )
 def test_unknown_tasks_are_refused_with_the_nearest(typed, meant):
-    with pytest.raises(TaskError, match=f"did you mean {meant}") as error:
+    with pytest.raises(TaskError, match=f"Did you mean {meant}") as error:
         load_task(typed)
     assert all(name in str(error.value) for name in TASKS)
 
@@ -73,7 +73,7 @@ def test_case_and_dashes_do_not_matter(typed, meant):
 def test_a_task_like_no_other_gets_no_hint():
     with pytest.raises(TaskError) as error:
         load_task("#")
-    assert "did you mean" not in str(error.value)
+    assert "Did you mean" not in str(error.value)
 
 
 def test_data_folders_are_for_glue_only(tmp_path):

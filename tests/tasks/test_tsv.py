@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prune_heads.errors import DataError
-from prune_heads.tasks.sources import GLUE, file_of
-from prune_heads.tasks.spec import TASKS
+from prune_heads.objectives import TASKS
+from prune_heads.tasks.sources import GLUE
 from prune_heads.tasks.task import load_task
 
 HEADERS = {
@@ -93,7 +93,7 @@ def test_broken_lines_of_qqp_are_skipped_and_its_empty_questions_kept(tmp_path):
 
 
 def test_so_many_broken_lines_are_not_the_official_qqp(tmp_path):
-    limit = GLUE["qqp"].broken_lines
+    limit = GLUE["qqp"]["broken_lines"]
     folder = write(tmp_path / "QQP", HEADERS["qqp"], QQP_ROW, *["short"] * (limit + 1))
     with pytest.raises(DataError, match=rf"QQP/dev.tsv line {limit + 3}: 6 tab-separated fields"):
         read("qqp", folder)
@@ -187,7 +187,7 @@ def test_real_files(shared, task, split):
     loaded = load_task(task, data_dir=shared / "glue").load(split)
     labels = loaded.dataset["label"][:]
     assert loaded.n_available == len(labels) == n
-    assert loaded.source == f"{GLUE[task].folder}/{file_of(split)}"
+    assert loaded.source == f"{GLUE[task]['folder']}/{split.replace('validation', 'dev')}.tsv"
     if isinstance(expected, list):
         assert [Counter(labels)[i] for i in range(len(expected))] == expected
     elif expected is not None:
@@ -198,4 +198,4 @@ def test_real_files(shared, task, split):
 @pytest.mark.parametrize(("task", "other"), list(itertools.permutations(GLUE, 2)))
 def test_the_files_of_another_task_are_refused(shared, task, other):
     with pytest.raises(DataError):
-        read(task, shared / "glue" / GLUE[other].folder, TASKS[task].eval_splits[0])
+        read(task, shared / "glue" / GLUE[other]["folder"], TASKS[task].eval_splits[0])

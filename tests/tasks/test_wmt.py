@@ -8,8 +8,8 @@ import datasets
 import pyarrow.parquet
 import pytest
 
+from prune_heads.objectives import TASKS
 from prune_heads.tasks.sources import N_TRAIN
-from prune_heads.tasks.spec import TASKS
 from prune_heads.tasks.task import load_task
 
 pytestmark = pytest.mark.xdist_group("hub")  # one process asks it

@@ -10,14 +10,12 @@ from prune_heads.reporting.curves import Line, lines, pruned
 from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
-from prune_heads.reporting.words import metric_name, whose
+from prune_heads.reporting.words import Record, metric_name, whose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Record = Mapping[str, Any]
-Range = tuple[Sequence[float], Sequence[float]]
-"""Lower and upper ends at each point."""
+Range = tuple[Sequence[float], Sequence[float]]  # lower and upper ends at each point
 
 _MARKERS = "os^Dv"
 _DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
@@ -117,10 +115,7 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
 
 
 def _panel(title: str, named: Mapping[str, Line]) -> _Panel:
-    """Lines of one metric by their names, with bars where their record has intervals.
-
-    The mean of several draws is grey, with a band.
-    """
+    """Lines of one metric by their names, with bars where their record has intervals; of several draws, a grey band."""
     curves = []
     for i, (name, line) in enumerate(named.items()):
         curve = _Curve(name, line.shares, list(line.values.values()), i)
@@ -149,22 +144,16 @@ def _mean_of(same: Sequence[Line]) -> _Curve:
 def _drawn(
     shown: Sequence[_Panel], *, title: str = "", foot: str = "", columns: int = 3, has_base: bool = True
 ) -> "Figure":
-    """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`.
-
-    The legend is as wide as the panels at most; the foot is its title, so that neither lies on the other.
-    """
+    """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
     n_columns = 2 if len(shown) == 4 and columns == 3 else min(columns, len(shown))
     width, height = 1.0 + (4.0 if len(shown) > 1 else 5.2) * n_columns, 1.2 + 3.1 * -(-len(shown) // n_columns)
     with drawing(width, height, len(shown), n_columns) as (figure, every):
         for axes, panel in zip(every, shown, strict=True):
             for curve in panel.curves:
                 i, colour = curve.number, f"C{curve.number}" if curve.colour is None else curve.colour
-                looks: dict[str, Any] = {
-                    "marker": _MARKERS[i % len(_MARKERS)],
-                    "markersize": max(3.0, 6.0 - 0.6 * i),
-                    "color": colour,
-                }
-                axes.plot(curve.x, curve.y, label=curve.name, linestyle=_DASHES[i % len(_DASHES)], **looks)
+                looks: dict[str, Any] = {"linestyle": _DASHES[i % len(_DASHES)], "marker": _MARKERS[i % len(_MARKERS)]}
+                looks |= {"markersize": max(3.0, 6.0 - 0.6 * i), "color": colour}
+                axes.plot(curve.x, curve.y, label=curve.name, **looks)
                 if curve.band is not None:
                     axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
                 if curve.bars is not None:
@@ -177,7 +166,7 @@ def _drawn(
         names = {name: handle for axes in every for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
         if title:
             figure.suptitle(title, fontsize=11)
-        if len(names) > 1:
+        if len(names) > 1:  # a legend as wide as the panels at most; the foot is its title and lies below it
             n_beside = max(1, min(int(width / (0.9 + 0.085 * max(map(len, names)))), len(names)))
             looks = {"loc": "outside lower center", "frameon": False, "title": foot or None, "title_fontsize": 8}
             figure.legend(names.values(), names, ncols=n_beside, **looks)

@@ -1,6 +1,7 @@
 """A number a head: maps of scores and of differences, their histogram, and two measurements against each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows
 from prune_heads.reporting.figures import drawing
-from prune_heads.reporting.words import interval, layer_names, metric_name, whose
+from prune_heads.reporting.words import Record, interval, layer_names, metric_name, subject_of, whose
 from prune_heads.studies.correlating import LOSS, SCORE
 
 if TYPE_CHECKING:
@@ -18,23 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-Record = Mapping[str, Any]
-Rows = Sequence[Sequence[float | None]]
-"""One row a block; None where there is no head or it was not measured."""
+Rows = Sequence[Sequence[float | None]]  # one row a block; None where there is no head or it was not measured
 
 _BINS = 24
-_NARROW = 0.001
-"""Width of a bin where no head changes a metric that is not on a grid."""
-_CLIPPED_AT = 98
-"""Percentile of the absolute differences at which the colours end."""
-_DARK = 0.65
-"""From which absolute correlation on a cell is so dark that its number is white."""
-_NAMED = 3
-"""Heads that are named in a scatter, the farthest from the middle, where there is room."""
-_ROOM = (0.08, 0.03)
-"""Width and height of a name, as shares of the axes."""
-_COLOURS = {"": "#31688e", "E": "#31688e", "A": "#d1495b", "D": "#e0a030"}
-"""By kind of blocks."""
+_NARROW = 0.001  # width of a bin where no head changes a metric that is not on a grid
+_CLIPPED_AT = 98  # percentile of the absolute differences at which the colours end
+_DARK = 0.65  # from which absolute correlation on a cell is so dark that its number is white
+_NAMED = 3  # heads that are named in a scatter, the farthest from the middle, where there is room
+_ROOM = (0.08, 0.03)  # width and height of a name, as shares of the axes
+_COLOURS = {"": "#31688e", "E": "#31688e", "A": "#d1495b", "D": "#e0a030"}  # by kind of blocks
 
 
 def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
@@ -100,15 +93,13 @@ def ablation_maps(record: Record) -> "Figure":
         for axes, table, grid in zip(panels, tables, grids, strict=True):
             image = _heads_map(axes, grid, layer_names(table), cmap="RdBu", norm=TwoSlopeNorm(0, -limit, limit))
             axes.tick_params(labelsize=8)
-            marks = {
-                (i, j): cell.mark for i, row in enumerate(differences(table)) for j, cell in enumerate(row) if cell
-            }
-            for (layer, head), mark in marks.items():
-                if mark:
-                    axes.plot(head, layer, "o", color="black", markersize=4.5, markeredgecolor="white")
-                if mark == CORRECTED:
-                    corner = head - 0.46, layer - 0.46
-                    axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, linewidth=1.2))
+            for layer, row in enumerate(differences(table)):
+                for head, cell in enumerate(row):
+                    if cell and cell.mark:
+                        axes.plot(head, layer, "o", color="black", markersize=4.5, markeredgecolor="white")
+                    if cell and cell.mark == CORRECTED:
+                        corner = head - 0.46, layer - 0.46
+                        axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, linewidth=1.2))
         label = f"difference in {metric_name(record)}, points"
         figure.colorbar(image, ax=panels, label=label, shrink=0.9, extend=extend)
         _name(figure, panels, _title(record), [table["split"] for table in tables])
@@ -141,10 +132,8 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
 
 def ablation_scatter(record: Record) -> "Figure":
     """The differences on two splits against each other (paper, figure 2), a panel a pair; a point is a head."""
-    sides = {
-        table["split"]: _Side(f"{table['split']} (points)", 100 * _grid_of(table["delta"]))
-        for table in record["tables"]
-    }
+    tables = {table["split"]: table["delta"] for table in record["tables"]}
+    sides = {split: _Side(f"{split} (points)", 100 * _grid_of(delta)) for split, delta in tables.items()}
     pairs = [(sides[pair["first"]], sides[pair["second"]], pair) for pair in record["correlations"]]
     return _scatter(_title(record), pairs, layer_names(record["tables"][0]))
 
@@ -171,10 +160,7 @@ class _Side(NamedTuple):
 
 
 def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> "Figure":
-    """A panel a pair, headed by the Pearson correlation that `correlate` gives.
-
-    Blocks have names, `3` or `E:3`, or are numbered; in an encoder-decoder each kind of them has a colour.
-    """
+    """A panel a pair, headed by the Pearson correlation that `correlate` gives; each kind of blocks has a colour."""
     with drawing(4.9 * len(pairs), 5.3, len(pairs), len(pairs)) as (figure, panels):
         for axes, (first, second, _) in zip(panels, pairs, strict=True):
             x, y = first.grid, second.grid
@@ -214,7 +200,7 @@ def _name_the_farthest(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float
 
 
 def _title(record: Record) -> str:
-    return f"{record['model']['name']} on {record['task']}\n{KINDS[record['kind']]}"
+    return f"{subject_of(record)}\n{KINDS[record['kind']]}"
 
 
 def _name(figure: "Figure", panels: Sequence["Axes"], title: str, names: Sequence[str]) -> None:
@@ -246,10 +232,7 @@ def _image(axes: "Axes", grid: NDArray[np.float64], rows: Sequence[str], **colou
 
 def _grid_of(rows: Rows) -> NDArray[np.float64]:
     """Ragged rows as a matrix; NaN where there is no head or it was not measured."""
-    grid = np.full((len(rows), max(map(len, rows))), np.nan)
-    for layer, row in enumerate(rows):
-        grid[layer, : len(row)] = [np.nan if value is None else value for value in row]
-    return grid
+    return np.array([*zip_longest(*rows)], dtype=np.float64).T
 
 
 def _edges(values: Sequence[float], base: float, n_examples: int | None) -> list[float]:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from prune_heads.reporting.michel2019.curves import figure3, figure4, figure5, figure6
-from prune_heads.reporting.michel2019.estimators import estimators, table4
+from prune_heads.reporting.michel2019.curves import estimators, figure3, figure4, figure5, figure6, table4
 from prune_heads.reporting.michel2019.heads import figure1, figure2, kept_alone, table1
-from prune_heads.reporting.michel2019.shown import Record, Records, Shown, is_translation
+from prune_heads.reporting.michel2019.shown import Records, Shown, is_translation
 
 
 class Reproduction(NamedTuple):

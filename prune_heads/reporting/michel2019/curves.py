@@ -1,39 +1,33 @@
-"""Figures 3 to 6: how far one can prune, lowest score first."""
+"""Figures 3 to 6: how far one can prune, lowest score first; table 4: how much faster a model is then.
 
-from collections.abc import Mapping, Sequence
+The estimators of gate gradients are compared beside them, which the paper does not do.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
-from prune_heads.paper import published
+from prune_heads.paper import published, sheet
 from prune_heads.reporting.curves import Line, lines
-from prune_heads.reporting.figures.curves import criteria_figure, epochs_figure, kinds_figure, subjects_figure
-from prune_heads.reporting.michel2019.shown import (
-    Record,
-    Records,
-    Row,
-    Shown,
-    is_translation,
-    panels,
-    said,
-    subject_of,
-    table_of,
-)
-from prune_heads.reporting.words import metric_name
+from prune_heads.reporting.figures import curves, heads
+from prune_heads.reporting.michel2019.shown import Records, Shown, is_translation, panels, said, table_of
+from prune_heads.reporting.words import Record, Row, metric_name, share, subject_of
 from prune_heads.statistics import correlate
+from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
 
-NOTICEABLE = 0.01
-"""A loss of this much of the metric counts as noticeable; the paper does not say what it means by the word."""
+NOTICEABLE = 0.01  # a loss of this much of the metric; the paper does not say what it means by the word
 
 _UP_TO = "up to, %"
 _KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
-_SHARES = (0, 20, 40, 60, 80)
-"""Percent of the heads, for the table; the figure has all."""
-_NEAR_PERCENT = 1.5
-"""Within which a point of the replication, which has 144 heads in steps of 5%, stands for one of ours."""
-_REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}
-"""End of a curve of the replication -> its order, in our words."""
+_SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
+_NEAR_PERCENT = 1.5  # of a point of the replication (144 heads in steps of 5%) that stands for one of ours
+_REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}  # curve of it -> its order here
+_OVERLAP = "overlap at 50%"
+_BY_PERCENT = "area_difference_by_percent"
+"""Of a line from a record of format 1: the difference over the percent asked for, whose interval is all there is."""
 
 
 def figure3(records: Records) -> Shown:
@@ -45,26 +39,25 @@ def figure3(records: Records) -> Shown:
     drawn = [line for record in every for line in _first(record)]
     percents = sorted({percent for line in drawn for percent in line.values})
 
-    def row(subject: str, order: str, reached: float | None, values: Mapping[float, float] = {}) -> Row:
-        shown = {f"{percent:g}%": values.get(percent) for percent in percents}
-        return {"subject": subject, "order": order, _UP_TO: reached, **shown}
-
-    rows = [
-        row(f"{subject_of(line.record)}, {metric_name(line.record)}", line.label, prunable_percent(line), line.values)
+    rows: list[Row] = [
+        {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
+        | {_UP_TO: prunable_percent(line), **{f"{percent:g}%": line.values.get(percent) for percent in percents}}
         for line in drawn
     ]
     reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
-    if any(map(is_translation, every)):
-        rows.append(row("published: a large Transformer on WMT14 En-Fr", "gradient", reached["wmt"]))
-    if not all(map(is_translation, every)):
-        rows.append(row("published: bert-base-uncased on mnli", "gradient", reached["bert"]))
+    models = {"wmt": "a large Transformer on WMT14 En-Fr", "bert": "bert-base-uncased on mnli"}
+    is_there = {"wmt": any(map(is_translation, every)), "bert": not all(map(is_translation, every))}
+    for key, model in models.items():
+        if is_there[key]:
+            rows.append({"subject": f"published: {model}", "order": "gradient", _UP_TO: reached[key]})
     for task in dict.fromkeys(record["task"] for record in every):
         for end, order in _REPLICATED.items():
             if near := _replicated(f"{task}_{end}", percents):
-                rows.append(row(f"replication: bert-base-uncased on {task}", order, None, near))
+                subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
+                rows.append(subject | {f"{percent:g}%": value for percent, value in near.items()})
     notes, forms = said("figure3", loss=100 * NOTICEABLE), {f"{percent:g}%": ".4f" for percent in percents}
     table = table_of("figure3", every, rows, notes, {_UP_TO: ".0f", **forms})
-    figures = {end: criteria_figure(record) for end, record in panels(every)}
+    figures = {end: curves.criteria_figure(record) for end, record in panels(every)}
     if len(every) == 1:
         return Shown(table, figures)
     orders, areas = dict.fromkeys(line.label for line in drawn), []
@@ -91,7 +84,7 @@ def figure4(records: Records) -> Shown:
     words = {"n": first["data"][0]["n_examples"], "n_scored": first["scored_on"]["gradient"]["n_examples"]}
     words |= {"metric": metric_name(first), "split": line.split, "scored_on": line.about["scored_on"]}
     table = table_of("figure4", [first], rows, said("figure4", **words), dict.fromkeys(columns, ".4f"))
-    return Shown(table, {"": kinds_figure({_KINDS[letter]: line for letter, line in kinds.items()})})
+    return Shown(table, {"": curves.kinds_figure({_KINDS[letter]: line for letter, line in kinds.items()})})
 
 
 def figure5(records: Records) -> Shown:
@@ -118,7 +111,7 @@ def figure5(records: Records) -> Shown:
     notes = said("figure5", metric=metric_name(every[0]), loss=100 * NOTICEABLE, published=bleu)
     tasks = " and ".join(dict.fromkeys(record["task"] for record in every))
     table = table_of("figure5", every[:1], rows, notes, {f"{share}%": ".4f" for share in _SHARES}, tasks=tasks)
-    return Shown(table, {"": epochs_figure(trainings)})
+    return Shown(table, {"": curves.epochs_figure(trainings)})
 
 
 def figure6(records: Records) -> Shown:
@@ -141,7 +134,7 @@ def figure6(records: Records) -> Shown:
             rows.append(row | ({"its range, %": ranges[1]} if several else {}))
     also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, records["curve"])) else ""
     table = table_of("figure6", records["curve"], rows, said("figure6", loss=100 * NOTICEABLE, also=also))
-    return Shown(table, {"": subjects_figure(by_task)})
+    return Shown(table, {"": curves.subjects_figure(by_task)})
 
 
 def prunable_percent(line: Line) -> float:
@@ -169,3 +162,92 @@ def _replicated(name: str, percents: Sequence[float]) -> dict[float, float]:
     places = {100 * n / 144: value for n, value in zip(found["heads"], found.get(name, ()), strict=False)}
     nearest = {percent: min(places, key=lambda at: abs(at - percent)) for percent in percents if places}
     return {percent: places[at] for percent, at in nearest.items() if abs(at - percent) <= _NEAR_PERCENT}
+
+
+def estimators(records: Records) -> Shown:
+    """A row a subject and estimator; grids of their correlations, and the curves."""
+    every = records["estimators"]
+    rows = [_estimated(record, line) for record in every for line in record["lines"]]
+    metrics = ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in every))
+    words = {"reference": REFERENCE, "running_sum": RUNNING_SUM, "metrics": metrics}
+    words |= {
+        "batch": _alternatives(record["configuration"]["batch_size"] for record in every),
+        "chance": _alternatives(round(record["chance_overlap"], 2) for record in every),
+    }
+    notes = said("estimators", **words)
+    if any(record["reads_one_token"] for record in every):
+        notes += said("estimators", "one_token")
+    if old := [record for record in every if _BY_PERCENT in record["lines"][0]]:  # nothing is there to resample
+        of_old = (line for record in old for line in record["lines"])
+        apart = max(abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for line in of_old)
+        tasks = ", ".join(record["task"] for record in old)
+        notes += said("estimators", "of_percents", tasks=tasks, apart=100 * apart)
+    means, summary = [], []
+    for name in dict.fromkeys(row["estimator"] for row in rows):
+        of_name = [row for row in rows if row["estimator"] == name]
+        means_of: Row = {"task": f"mean of {len(every)}", "estimator": name}
+        for key in ("difference", "Spearman", _OVERLAP):  # what can be compared between metrics
+            values = [row[key] for row in of_name if row[key] is not None]
+            means_of[key] = mean(values) if values else None
+        means.append(means_of)
+        intervals = [row["its 95% interval"] for row in of_name if row["its 95% interval"]]
+        if intervals:
+            sure = {"tasks where it is surely below 0": sum(high < 0 for _, high in intervals)}
+            sure["surely above"] = sum(low > 0 for low, _ in intervals)
+            agreement = {f"{key}, mean": means_of[key] for key in ("Spearman", _OVERLAP)}
+            summary.append({"estimator": name, "difference of areas, mean": means_of["difference"]} | sure | agreement)
+    figures = {"": heads.agreement_figure(every), "-curves": curves.estimator_curves(every)}
+    if len(every) == 1:
+        return Shown(table_of("estimators", every, rows, notes), figures)
+    table = table_of("estimators", every, [*rows, *means], notes)
+    return Shown(table, figures, Table.of("", summary, sheet("estimators")["summary"]))
+
+
+def _estimated(record: Record, line: Mapping[str, Any]) -> Row:
+    name, difference = line["estimator"], line["area_difference"]
+    row: Row = {
+        "task": record["task"],
+        "model": record["model"]["name"],
+        "estimator": f"{name} (defect)" if name == RUNNING_SUM else name,
+        "scored on": record["scored_on"]["n_examples"],
+        "measured on": record["data"][0]["n_examples"],
+        **dict.fromkeys(sheet("estimators")["forms"]),
+        "area": 100 * line["area"],
+        "metric at 50%": 100 * line["half"]["value"],
+    }
+    if name != REFERENCE:
+        ends = line.get(_BY_PERCENT, difference)
+        row |= {"difference": 100 * difference["value"], "its 95% interval": (100 * ends["low"], 100 * ends["high"])}
+    for pair in record["pairs"]:
+        if {pair["first"], pair["second"]} == {name, REFERENCE}:
+            r = pair["spearman"]
+            row |= {"Spearman": r["value"], _OVERLAP: pair["overlap"]}
+            row["95% interval"] = None if r["value"] is None else (r["low"], r["high"])
+    return row
+
+
+def _alternatives(values: Iterable[float]) -> str:
+    return " or ".join(f"{value:g}" for value in sorted(set(values)))
+
+
+def table4(records: Records) -> Shown:
+    """Examples a second, padded to one length as in the paper."""
+    (record,) = records["bench"]
+    theirs = published()["table4"]
+    keys = ("original", "pruned_50", "gain_percent")
+    there = {size: [theirs[key][i] for key in keys] for i, size in enumerate(theirs["batch_size"])}
+    rows = []
+    for row in record["rows"]:
+        if row["lengths"] == "fixed":
+            of_sides = [row["examples_per_second"][side] for side in ("original", "removed")]
+            speeds = [of[key] for of in of_sides for key in ("mean", "deviation")]
+            ratios = (row["ratio"]["removed"]["median"], row["ceiling"])
+            gains = (None if ratio is None else 100 * (ratio - 1) for ratio in ratios)
+            values = (row["batch_size"], *there.get(row["batch_size"], [None] * 3), *speeds, *gains)
+            rows.append(dict(zip(("batch", *sheet("table4")["forms"]), values, strict=True)))
+    where = record["provenance"]
+    machine = f"{where['threads']} threads of a CPU" if where["device"] == "cpu" else where["device"]
+    is_unknown = any(row["ceiling"] is None for row in record["rows"])
+    unknown = "; it is not known for this type of model" if is_unknown else ""
+    words = {"record": record, "of": theirs["of"], "share": share(record), "machine": machine, "unknown": unknown}
+    return Shown(table_of("table4", [record], rows, said("table4", **words)))

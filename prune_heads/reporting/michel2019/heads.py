@@ -1,30 +1,17 @@
 """Tables 1, 2, 3, 5 and 6, figures 1 and 2: what each head matters, and what one that is kept alone can do."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 from prune_heads.paper import published, sheet
 from prune_heads.reporting.ablation import head_rows
 from prune_heads.reporting.figures.heads import ablation_histogram, ablation_scatter
-from prune_heads.reporting.michel2019.shown import (
-    SURE,
-    Record,
-    Records,
-    Row,
-    Shown,
-    is_translation,
-    marked,
-    panels,
-    said,
-    subject_of,
-    table_of,
-)
-from prune_heads.reporting.words import layer_names, metric_name
+from prune_heads.reporting.michel2019.shown import SURE, Records, Shown, is_translation, panels, said, table_of
+from prune_heads.reporting.words import Record, Row, metric_name, subject_of
 from prune_heads.statistics import correlate
-from prune_heads.tables import Table
+from prune_heads.tables import Cell, Table
 
 
-def _heads(record: Record, table: Mapping[str, Any]) -> list[Row]:
+def _heads(record: Record, table: Record) -> list[Row]:
     """The heads that were masked; of a translation, those of the encoder's self-attention."""
     return list(head_rows(table, "E:" if is_translation(record) else ""))
 
@@ -35,11 +22,11 @@ def table1(records: Records) -> Shown:
     table, theirs = record["tables"][0], published()["table1"]
     alpha = table["alpha"]
     cells = [
-        ("here", int(row["layer"][2:]), row["head"], marked(100 * row["delta"], row["p_value"] < alpha))
+        ("here", int(row["layer"][2:]), row["head"], Cell(100 * row["delta"], SURE * (row["p_value"] < alpha)))
         for row in _heads(record, table)
     ]
     cells += [
-        ("published", layer, head, marked(delta, [layer, head] in theirs["significant"]))
+        ("published", layer, head, Cell(delta, SURE * ([layer, head] in theirs["significant"])))
         for layer, row in enumerate(theirs["delta"], start=1)
         for head, delta in enumerate(row, start=1)
     ]
@@ -50,7 +37,7 @@ def table1(records: Records) -> Shown:
     marks = {source: [cell.mark for each, _, _, cell in cells if each == source] for source in ("here", "published")}
     counts = ", ".join(f"{of.count(SURE)} of {len(of)} {source}" for source, of in marks.items())
     notes = said("table1", table=table, base=100 * table["base"], of=theirs["of"], counts=counts)
-    return Shown(table_of("table1", [record], rows.values(), notes, forms))
+    return Shown(table_of("table1", [record], list(rows.values()), notes, forms))
 
 
 def figure1(records: Records) -> Shown:
@@ -106,15 +93,6 @@ def figure2(records: Records) -> Shown:
     return Shown(table, {end: ablation_scatter(record) for end, record in panels(every)})
 
 
-class _Ours(NamedTuple):
-    """What a subject's record says: the best head of each layer, and how they were chosen."""
-
-    record: Record
-    table: Mapping[str, Any]
-    best: list[Row]
-    how: str
-
-
 def kept_alone(name: str, records: Records) -> Shown:
     """`table2` of a translation and `table3` of a classifier: heads chosen on the very split they are measured on.
 
@@ -123,9 +101,23 @@ def kept_alone(name: str, records: Records) -> Shown:
     """
     theirs = published()[name]
     every = [_ours(record, chosen_here=name in ("table2", "table3")) for record in records["only-one"]]
-    rows = [row for ours in every for row in _beside(theirs, ours, is_alone=len(every) == 1)]
+    rows = [row for record, table, best, _ in every for row in _beside(theirs, record, table, best, len(every) == 1)]
     forms = {"published": "+.2f*" if "significant" in theirs else "+.2f"}
-    subjects, notes = [ours.record for ours in every], _notes(theirs, every, rows)
+    notes = []
+    for record, measured, _, how in every:
+        whose = f"{subject_of(record)}: d" if len(every) > 1 else "D"
+        words = {"whose": whose, "metric": metric_name(record), "table": measured, "how": how}
+        notes += said("kept_alone", "subjects", base=100 * measured["base"], **words)
+    notes += said("kept_alone", of=theirs["of"])
+    notes += said("kept_alone", "blocks") if "blocks" in rows[0] else []
+    tests = " or ".join(dict.fromkeys(measured["test"] for _, measured, *_ in every))
+    key = "tests" if "significant" in theirs else "tests_unknown"
+    notes += said("kept_alone", key, alpha=every[0][1]["alpha"], tests=tests)
+    subjects = [record for record, *_ in every]
+    if not any(record["task"] == theirs["task"] for record in subjects):
+        notes += said("kept_alone", "other_task")
+    elif any(row["published"] is not None and row["here - published"] is None for row in rows):
+        notes += said("kept_alone", "other_depth")
     table = table_of("kept_alone", subjects, rows, notes, forms, number=name[-1])
     if len(every) == 1:
         return Shown(table)
@@ -138,30 +130,26 @@ def kept_alone(name: str, records: Records) -> Shown:
     return Shown(table, summary=Table.of("", summary, sheet("kept_alone")["summary"]))
 
 
-def _ours(record: Record, *, chosen_here: bool) -> _Ours:
-    """The heads that the very split of the table would choose, or those that were chosen when the record was made.
+def _ours(record: Record, *, chosen_here: bool) -> tuple[Record, Record, list[Row], str]:
+    """The record, its table, the best head of each layer, and how they were chosen: by the very split, or before.
 
     A translation is then measured on its last split.
     """
     table = record["tables"][-1 if is_translation(record) and not chosen_here else 0]
     best, first = table["best"], table["best"][0]
     if not chosen_here:
-        return _Ours(record, table, best, f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}")
-    layers = {name: i for i, name in enumerate(layer_names(table))}
-    found = []
-    for row in best:
-        at, head = layers[str(row["layer"])], row["best_here"]["head"]
-        cells = {key: table[key][at][head - 1] for key in ("low", "high", "p_value")}
-        found.append({"layer": row["layer"], **row["best_here"], **cells})
-    return _Ours(record, table, found, f"chosen on {table['split']} itself")
+        return record, table, best, f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
+    there = {(row["layer"], row["head"]): row for row in head_rows(table)}
+    found = [there[str(row["layer"]), row["best_here"]["head"]] for row in best]
+    return record, table, found, f"chosen on {table['split']} itself"
 
 
-def _beside(theirs: Mapping[str, Any], ours: _Ours, *, is_alone: bool) -> Iterator[Row]:
+def _beside(theirs: Record, record: Record, table: Record, best: list[Row], is_alone: bool) -> Iterator[Row]:
     """A row a layer of each kind; the difference between them only where the models have as many layers."""
-    is_same = ours.record["task"] == theirs["task"]
+    is_same = record["task"] == theirs["task"]
     published_here = theirs["delta"] if is_alone or is_same else {}
     kinds: dict[str, dict[int, Row]] = {kind: {} for kind in published_here}
-    for kept in ours.best:
+    for kept in best:
         kind, _, number = str(kept["layer"]).rpartition(":")
         kinds.setdefault(kind, {})[int(number)] = kept
     columns = ("head", "here", "95% interval", "here - published", "its 95% interval")
@@ -169,32 +157,14 @@ def _beside(theirs: Mapping[str, Any], ours: _Ours, *, is_alone: bool) -> Iterat
         there = dict(enumerate(published_here.get(kind, ()), start=1))
         for layer in range(1, max(len(there), *by_layer, 0) + 1):
             before, found = there.get(layer), by_layer.get(layer)
-            row = {"subject": subject_of(ours.record), **({"blocks": kind} if kind else {}), "layer": layer}
+            row = {"subject": subject_of(record), **({"blocks": kind} if kind else {}), "layer": layer}
             row |= {"published": before, **dict.fromkeys(columns)}
             if before is not None and "significant" in theirs:
-                row["published"] = marked(before, layer in theirs["significant"][kind])
+                row["published"] = Cell(before, SURE * (layer in theirs["significant"][kind]))
             if found is not None:
                 delta, low, high = (100 * found[key] for key in ("delta", "low", "high"))
-                here = marked(delta, found["p_value"] < ours.table["alpha"])
+                here = Cell(delta, SURE * (found["p_value"] < table["alpha"]))
                 row |= {"head": found["head"], "here": here, "95% interval": (low, high)}
                 if before is not None and is_same and len(there) == len(by_layer):
                     row |= {"here - published": delta - before, "its 95% interval": (low - before, high - before)}
             yield row
-
-
-def _notes(theirs: Mapping[str, Any], every: list[_Ours], rows: list[Row]) -> list[str]:
-    notes = []
-    for record, table, _, how in every:
-        whose = f"{subject_of(record)}: d" if len(every) > 1 else "D"
-        words = {"whose": whose, "metric": metric_name(record), "table": table, "base": 100 * table["base"], "how": how}
-        notes += said("kept_alone", "subjects", **words)
-    notes += said("kept_alone", of=theirs["of"])
-    notes += said("kept_alone", "blocks") if "blocks" in rows[0] else []
-    tests = " or ".join(dict.fromkeys(ours.table["test"] for ours in every))
-    key = "tests" if "significant" in theirs else "tests_unknown"
-    notes += said("kept_alone", key, alpha=every[0].table["alpha"], tests=tests)
-    if not any(ours.record["task"] == theirs["task"] for ours in every):
-        notes += said("kept_alone", "other_task")
-    elif any(row["published"] is not None and row["here - published"] is None for row in rows):
-        notes += said("kept_alone", "other_depth")
-    return notes

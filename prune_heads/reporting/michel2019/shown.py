@@ -1,24 +1,20 @@
 """What a reproduction shows, and words that its parts share."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.paper import sheet
-from prune_heads.tables import Cell, Page, Table
+from prune_heads.reporting.words import Record, Row, subject_of
+from prune_heads.tables import Page, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Record = Mapping[str, Any]
-Records = Mapping[str, Sequence[Record]]
-"""Study -> its record for each subject, in the order of the subjects."""
-Row = dict[str, Any]
-"""Name of a column -> its value."""
+Records = Mapping[str, Sequence[Record]]  # study -> its record for each subject, in the order of the subjects
 
-SURE = "*"
-"""Mark of a difference with p < 0.01, the paper's level."""
+SURE = "*"  # mark of a difference with p < 0.01, the paper's level
 
 
 @dataclass(frozen=True)
@@ -27,8 +23,7 @@ class Shown:
 
     table: Table
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
-    summary: Table | None = None
-    """A row a subject, where the table has many."""
+    summary: Table | None = None  # a row a subject, where the table has many
 
     @property
     def page(self) -> Page | Table:
@@ -38,19 +33,9 @@ class Shown:
         return Page(self.table.title, (self.summary, replace(self.table, title="")))
 
 
-def marked(points: float, is_sure: bool) -> Cell:
-    """A difference in points, and whether it is significant."""
-    return Cell(points, SURE if is_sure else "")
-
-
 def is_translation(record: Record) -> bool:
     """Whether what the model wrote was measured, and not what it answered."""
     return "translation" in record
-
-
-def subject_of(record: Record) -> str:
-    """Whose numbers they are: `minilm-mnli on mnli`."""
-    return f"{record['model']['name']} on {record['task']}"
 
 
 def panels(records: Sequence[Record]) -> Iterator[tuple[str, Record]]:
@@ -70,12 +55,7 @@ def said(name: str, key: str = "notes", **words: Any) -> list[str]:
 
 
 def table_of(
-    name: str,
-    records: Sequence[Record],
-    rows: Iterable[Row],
-    notes: Iterable[str],
-    forms: Mapping[str, str] = {},
-    **words: Any,
+    name: str, records: Sequence[Record], rows: list[Row], notes: list[str], forms: Mapping[str, str] = {}, **words: Any
 ) -> Table:
     """A table with the title and the forms of its sheet.
 
