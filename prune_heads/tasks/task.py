@@ -166,16 +166,7 @@ def task_of_rows(
     asked = row.load()
     names = {**{role: role for role in asked.inputs}, "label": row.label or "label", **(columns or {})}
     if not isinstance(data, datasets.Dataset):
-        try:
-            inputs = [names[role] for role in asked.inputs]
-            stored = ({name: asked.stored(each[name]) for name in inputs if name in each} for each in data)
-            data = datasets.Dataset.from_list([{**each, **some} for each, some in zip(data, stored, strict=True)])
-        except DataError:
-            raise
-        except Exception as error:  # pyarrow raises errors of any class
-            raise DataError(
-                f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
-            ) from error
+        data = _dataset(data, {names[role]: asked.stored for role in asked.inputs})
     there = [n for n in row.n_columns if names[asked.inputs[n - 1]] in data.column_names]
     texts = asked.inputs[: max([row.n_columns[0], *there])]
     table = Table(NAME)
@@ -183,11 +174,10 @@ def task_of_rows(
     for role in (*texts, *(["label"] if row.label else [])):
         table.require(names[role], f"name yours with columns={{{role!r}: ...}}")
     label = names["label"]
-    if labels is not None:
-        if label in table.classes:
-            labels = tuple(table.classes[label])
-        else:
-            table.rows = [{**each, label: asked.named(each[label], labels)} for each in table.rows]
+    if labels is not None and label in table.classes:
+        labels = tuple(table.classes[label])
+    elif labels is not None:
+        table.rows = [{**each, label: asked.named(each[label], labels)} for each in table.rows]
     split = NAME if data.split is None else str(data.split)
     spec = TaskSpec(
         NAME,
@@ -200,6 +190,21 @@ def task_of_rows(
         label_column=label,
     )
     return Task(spec, lambda split, n: table, (split,))
+
+
+def _dataset(rows: Sequence[Mapping[str, Any]], stored: Mapping[str, Callable[[Any], Any]]) -> "datasets.Dataset":
+    """Rows in memory; `stored` says of some columns how a value is kept."""
+    import datasets
+
+    try:
+        kept = ({name: form(each[name]) for name, form in stored.items() if name in each} for each in rows)
+        return datasets.Dataset.from_list([{**each, **some} for each, some in zip(rows, kept, strict=True)])
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow raises errors of any class
+        raise DataError(
+            f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
+        ) from error
 
 
 def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:
