@@ -140,10 +140,10 @@ def test_only_one_chooses_on_the_other_split_and_tests_here(checkpoint, tmp_path
     for row in best:
         here = {name: found[name][row["layer"] - 1] for name in ("delta", "low", "high", "p_value")}
         assert {name: cells[row["head"] - 1] for name, cells in here.items()} == {name: row[name] for name in here}
-        alone = [there.value(masked("only-one", row["layer"] - 1, head)) for head in range(4)]
+        alone = [there.metric_of(there.of(masked("only-one", row["layer"] - 1, head))) for head in range(4)]
         assert row["head"] == alone.index(max(alone)) + 1
         assert row["chosen_value"] == pytest.approx(max(alone))
-        assert row["chosen_base"] == there.value(HeadMask(SHAPE))
+        assert row["chosen_base"] == there.metric_of(there.of(HeadMask(SHAPE)))
         assert row["best_here"]["delta"] == max(here["delta"])
     p = [row["p_value"] for row in best]
     assert [row["p_bh"] for row in best] == pytest.approx(scipy.stats.false_discovery_control(p))
@@ -211,7 +211,7 @@ def test_other_metrics_are_tested_by_the_bootstrap(metric, labels, own, tmp_path
     assert record["labels"] == (None if metric == "pearson" else ["negative", "positive"])
     measured = predictions(own(metric, labels, model))
     for head, value in zip(HEADS, flat(found["value"]), strict=True):
-        assert value == measured.value(masked("without-one", *head))
+        assert value == measured.metric_of(measured.of(masked("without-one", *head)))
 
 
 def test_blocks_that_are_not_asked_for_stay_empty(setup):
@@ -236,12 +236,12 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     pruned = predictions_of(setup, there.subject, there.split, Silent())
     found = table(Ablation(kind), ablated(pruned, Ablation(kind)))
     whole = predictions(setup)
-    assert found["base"] == whole.value(gone)
+    assert found["base"] == whole.metric_of(whole.of(gone))
     for (block, head), value in zip(HEADS, flat(found["value"]), strict=True):
         if (block, head) in gone:
             assert value is None
         else:
-            assert value == whole.value(masked(kind, block, head) | gone)
+            assert value == whole.metric_of(whole.of(masked(kind, block, head) | gone))
     for name in ("delta", "low", "high", "p_value"):
         assert [cell is None for cell in flat(found[name])] == [head in gone for head in HEADS]
     with pytest.raises(HeadDescriptorError, match="must have heads left to mask"):

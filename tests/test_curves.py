@@ -73,7 +73,10 @@ def masks(line):
 
 
 def test_every_line_goes_from_no_head_to_all(record, examples):
-    base, none = examples.value(HeadMask((4, 4, 4))), examples.value(HeadMask.all((4, 4, 4)))
+    base, none = (
+        examples.metric_of(examples.of(HeadMask((4, 4, 4)))),
+        examples.metric_of(examples.of(HeadMask.all((4, 4, 4)))),
+    )
     assert len({point["value"] for each in record["lines"] for point in each["points"]}) > 5
     assert [line["criterion"] for line in record["lines"]] == ["gradient", "ablation", "magnitude", "random"]
     for each in record["lines"]:
@@ -95,7 +98,7 @@ def test_a_line_prunes_the_lowest_scores_and_its_values_are_those_of_its_masks(r
         scores = score(examples.subject, Scoring(criterion), data).scores
         for mask, point in zip(masks(found), found["points"], strict=True):
             assert mask == select(scores, len(mask))
-            assert point["value"] == examples.value(mask)
+            assert point["value"] == examples.metric_of(examples.of(mask))
         values = {point["n_pruned"]: point["value"] for point in found["points"]}
         area = area_under_curve([n / 12 for n in values], list(values.values()))
         assert found["areas"]["validation"] == pytest.approx(area)
@@ -124,7 +127,7 @@ def test_random_is_a_band_over_draws_of_consecutive_seeds(record, setup, example
     assert found["n_draws"] == N_DRAWS
     by_seed = [score(examples.subject, Scoring("random", seed=seed)).scores for seed in range(N_DRAWS)]
     for point in found["points"]:
-        values = [examples.value(select(scores, point["n_pruned"])) for scores in by_seed]
+        values = [examples.metric_of(examples.of(select(scores, point["n_pruned"]))) for scores in by_seed]
         assert point["value"] == pytest.approx(np.mean(values))
         assert (point["low"], point["high"]) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
         assert point["heads_pruned"] is None
@@ -169,7 +172,9 @@ def test_rescored_ablations_are_a_greedy_search(record, rescored, examples):
     found = line(rescored, "ablation")
     before = HeadMask((4, 4, 4))
     for mask in masks(found)[1:]:
-        worth = {head: -examples.value(before | HeadMask((4, 4, 4), frozenset([head]))) for head in ~before}
+        worth = {
+            head: -examples.metric_of(examples.of(before | HeadMask((4, 4, 4), frozenset([head])))) for head in ~before
+        }
         expected = sorted(~before, key=worth.__getitem__)  # ties by layer and head, as everywhere
         assert mask.pruned == before.pruned | set(expected[: len(mask) - len(before)])
         before = mask
