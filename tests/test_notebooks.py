@@ -50,6 +50,7 @@ def run_in_a_fork(book, streams):
     """The same cells in IPython's shell, in a process that has torch imported already."""
 
     def cells():
+        import pandas
         from IPython.core.displayhook import DisplayHook
         from IPython.core.interactiveshell import InteractiveShell
         from IPython.utils.capture import capture_output
@@ -76,6 +77,7 @@ def run_in_a_fork(book, streams):
         shell = Shell.instance()
         shell.history_manager.enabled = False  # nothing is written into the user's own
         shell.enable_matplotlib("inline")
+        pandas.set_option("display.max_columns", 20)  # as in a kernel; here pandas sees a terminal
         for cell in book.cells:
             if cell.cell_type == "code":
                 with capture_output() as said:
