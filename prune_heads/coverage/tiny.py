@@ -54,7 +54,9 @@ def own_fields(model_type: str) -> dict[str, Any]:
 def worked_out(fields: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
     """Fields with their expressions, which are those of the table alone, worked out."""
     return {
-        name: eval(value[2:], {"__builtins__": {}, **sizes}) if isinstance(value, str) and value.startswith("= ") else value
+        name: eval(value[2:], {"__builtins__": {}, **sizes})
+        if isinstance(value, str) and value.startswith("= ")
+        else value
         for name, value in fields.items()
     }
 
