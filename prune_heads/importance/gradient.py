@@ -137,10 +137,8 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
         """Gates of 1, as `gated` applies them, for the tokens of W_O's input; layers that share it call in turn."""
         i = next((i for i in places if i not in gates), None)
         if i is None:
-            name = blocks[places[0]].name
-            raise MaskNotAppliedError(
-                f"W_O must be called once for each of its blocks; that of {name} is called more often"
-            )
+            called = f"that of {blocks[places[0]].name} is called more often"
+            raise MaskNotAppliedError(f"W_O must be called once for each of its blocks; {called}")
         gates[i] = torch.ones(*args[0].shape[:-1], blocks[i].n_heads, device=args[0].device, requires_grad=True)
         return (blocks[i].gated(args[0], gates[i]), *args[1:])
 
