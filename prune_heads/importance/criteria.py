@@ -177,10 +177,8 @@ def criterion_of(name: str) -> Criterion:
         return CRITERIA[name]
     where, _, attribute = name.rpartition(":")
     if not where:
-        raise CriterionError(
-            f"the criterion must be one of {', '.join(CRITERIA)}, or one's own as my_module:function or "
-            f"file.py:function; got {name!r}"
-        )
+        own = "one's own as my_module:function or file.py:function"
+        raise CriterionError(f"the criterion must be one of {', '.join(CRITERIA)}, or {own}; got {name!r}")
     file = Path(where).expanduser() if where.endswith(".py") else None
     shown = f"{file.name if file else where}:{attribute}"
     folder = str(file.resolve().parent if file else Path.cwd())  # as for a script that is run
@@ -196,10 +194,8 @@ def criterion_of(name: str) -> Criterion:
     except CriterionError:
         raise
     except (Exception, SystemExit) as error:
-        raise CriterionError(
-            f"the criterion {shown} must be importable; got {type(error).__name__}: {first_line(error)}. Name it "
-            "my_module:function or path/to/file.py:function"
-        ) from error
+        must = f"the criterion {shown} must be importable; got {type(error).__name__}: {first_line(error)}"
+        raise CriterionError(f"{must}. Name it my_module:function or path/to/file.py:function") from error
     finally:
         sys.path.remove(folder)
 
@@ -241,10 +237,8 @@ def own_criterion(function: Callable[[Examples], Any], name: str = "", source: b
         except PruneHeadsError:
             raise
         except Exception as error:
-            raise CriterionError(
-                f"the criterion {name} must give the scores of the heads; it failed with {type(error).__name__}: "
-                f"{first_line(error)}"
-            ) from error
+            why = f"it failed with {type(error).__name__}: {first_line(error)}"
+            raise CriterionError(f"the criterion {name} must give the scores of the heads; {why}") from error
 
     summary = (inspect.getdoc(function) or "a criterion of one's own").partition("\n")[0]
     return Criterion(score, "examples", summary, name, hashlib.sha256(source).hexdigest() if source else None)
@@ -260,10 +254,8 @@ def _fitted(found: Any, gone: HeadMask, name: str) -> HeadScores:
             rows = np.split(np.concatenate(rows), np.cumsum(shape)[:-1])
         found = HeadScores(tuple(rows))
     if list(found.n_heads) != shape:
-        raise CriterionError(
-            f"the criterion {name} must give a score for each head, {sum(shape)} of them, {shape} a block; got "
-            f"{sum(found.n_heads)}"
-        )
+        must = f"the criterion {name} must give a score for each head, {sum(shape)} of them, {shape} a block"
+        raise CriterionError(f"{must}; got {sum(found.n_heads)}")
     gone |= found.gone
     there = np.concatenate([*gone.keep(), np.zeros(0, dtype=bool)])
     errors = None if found.standard_error is None else np.concatenate(found.standard_error)[there]

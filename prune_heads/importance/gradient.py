@@ -79,16 +79,11 @@ def gate_gradients(model: nn.Module, batches: Batches | Iterable[Any], *, progre
 def batch_rows(
     model: nn.Module, batches: Batches, steps: Iterable[int], *, progress: Progress = silent
 ) -> Iterator[BatchRows]:
-    """The same of some batches (by their places, from 0), one after the other.
-
-    Raises:
-        NotFiniteError: If a loss or a gradient is NaN or infinite.
-    """
+    """The same of some batches, by their places from 0; `NotFiniteError` if a loss or gradient is NaN or infinite."""
     device = next(model.parameters()).device
     blocks = attention_blocks(model)
     with evaluating(model), _frozen(model):
-        for batch in batches.numbered(steps):
-            batch = batch.to(device)
+        for batch in (each.to(device) for each in batches.numbered(steps)):
             per_token = _per_token(model, blocks, batch, batches.objective)
             signed, absolute = (
                 torch.cat([batch.by_example(gates.sum(dim=1)) for gates in each], dim=-1).cpu().numpy()
@@ -142,9 +137,8 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
         """Gates of 1, as `gated` applies them, for the tokens of W_O's input; layers that share it call in turn."""
         i = next((i for i in places if i not in gates), None)
         if i is None:
-            raise MaskNotAppliedError(
-                f"W_O must be called once for each of its blocks; that of {blocks[places[0]].name} is called more often"
-            )
+            called = f"that of {blocks[places[0]].name} is called more often"
+            raise MaskNotAppliedError(f"W_O must be called once for each of its blocks; {called}")
         gates[i] = torch.ones(*args[0].shape[:-1], blocks[i].n_heads, device=args[0].device, requires_grad=True)
         return (blocks[i].gated(args[0], gates[i]), *args[1:])
 
@@ -157,10 +151,9 @@ def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch,
     losses = objective.losses(outputs, batch)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
     if missed := [block.name for i, block in enumerate(blocks) if i not in gates and block.n_heads]:
-        raise MaskNotAppliedError(
-            f"the loss must be computed through the W_O of every block to be differentiated by gates there; "
-            f"{', '.join(missed)} ran without it, or did not run. Call W_O as a module, not its weights by a function"
-        )
+        must = "the loss must be computed through the W_O of every block to be differentiated by gates there"
+        ran = f"{', '.join(missed)} ran without it, or did not run"
+        raise MaskNotAppliedError(f"{must}; {ran}. Call W_O as a module, not its weights by a function")
     made = torch.autograd.grad(losses.sum(), list(gates.values()), materialize_grads=True) if gates else ()
     found = dict(zip(gates, made, strict=True))
     n_rows = len(batch.targets)

@@ -45,8 +45,7 @@ class Row:
 
     def load(self) -> "type[Objective]":
         """The class."""
-        found: type[Objective] = resolve_name(f"{__name__}.{self.at}")
-        return found
+        return resolve_name(f"{__name__}.{self.at}")
 
 
 def _table(file: str) -> dict[str, dict[str, Any]]:
@@ -57,8 +56,7 @@ def _table(file: str) -> dict[str, dict[str, Any]]:
             return {key: frozen(each) for key, each in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    found: dict[str, dict[str, Any]] = frozen(tomllib.loads((resources.files(__name__) / file).read_text("utf-8")))
-    return found
+    return frozen(tomllib.loads((resources.files(__name__) / file).read_text("utf-8")))
 
 
 OBJECTIVES: Mapping[str, Row] = {name: Row(**row) for name, row in _table("objectives.toml").items()}
@@ -130,11 +128,8 @@ def known_task(written: str, said: str = "the task ", error: type[Exception] = T
 
 def rows_for(kind: str, metric: str | None = None, name: str | None = None) -> list[Row]:
     """The rows of a kind of tasks, with a metric that they have, or of a name alone."""
-    return [
-        row
-        for key, row in OBJECTIVES.items()
-        if row.kind == kind and name in (None, key) and (metric is None or metric in row.metrics)
-    ]
+    found = [row for key, row in OBJECTIVES.items() if row.kind == kind and name in (None, key)]
+    return [row for row in found if metric is None or metric in row.metrics]
 
 
 def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[type[Objective]]":
@@ -156,10 +151,7 @@ def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[ty
 
 
 def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
-    """The head to load for a kind of tasks, or one objective of it.
-
-    None: the one that the checkpoint names, by default a classifier's.
-    """
+    """The head to load for a kind of tasks, or one objective of it; None: as the checkpoint says, or a classifier's."""
 
     def choose(config: "PreTrainedConfig", name: str) -> "Head":
         named = (config.architectures or [""])[0]
@@ -172,9 +164,7 @@ def head_for(kind: str | None, objective: str | None = None) -> "HeadOf":
 
 
 def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **options: Any) -> "Objective":
-    """The objective of a model on a task; without a name, the one that the checkpoint's head names.
-
-    Options that are None count as not given.
+    """The objective of a model on a task, without a name that of the checkpoint's head; an option of None is not given.
 
     Raises:
         TaskError: If no objective fits both, or it does not take an option.
@@ -184,7 +174,5 @@ def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **o
         if cls.fits(checkpoint):
             return cls.bind(checkpoint, spec, **{k: v for k, v in options.items() if v is not None})
     of_model = next(row.kind for row in OBJECTIVES.values() if row.load().fits(checkpoint))
-    raise TaskError(
-        f"{spec.name}: model and task must be of one kind, got {of_model} and {name or spec.kind}. Name a checkpoint "
-        "whose head is for this task, or another task"
-    )
+    must = f"{spec.name}: model and task must be of one kind, got {of_model} and {name or spec.kind}"
+    raise TaskError(f"{must}. Name a checkpoint whose head is for this task, or another task")

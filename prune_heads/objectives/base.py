@@ -86,11 +86,7 @@ class Objective(ABC):
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """The head that the checkpoint of this configuration and name is loaded with.
-
-        Raises:
-            CheckpointError: If the configuration names another kind of head.
-        """
+        """The head that a checkpoint is loaded with; `CheckpointError` if its configuration names another kind."""
         return cls.head
 
     @classmethod
@@ -111,19 +107,11 @@ class Objective(ABC):
     @classmethod
     @abstractmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
-        """For this model and task.
-
-        Raises:
-            PruneHeadsError: If they do not fit.
-        """
+        """For this model and task; `PruneHeadsError` if they do not fit."""
 
     @abstractmethod
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
-        """The rows of a split as the model takes them, none longer than `n_max` tokens.
-
-        Raises:
-            DataError: If an example cannot be asked about.
-        """
+        """The rows of a split for the model, of at most `n_max` tokens; `DataError` if one cannot be asked about."""
 
     @abstractmethod
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
@@ -200,16 +188,12 @@ def source_hash(cls: type) -> str:
         PruneHeadsError: If the code is not known, as of a class that was typed into an interpreter.
     """
     digest = hashlib.sha256()
-    for each in cls.__mro__:
-        if each in (Objective, ABC, object):
-            continue
+    for each in (each for each in cls.__mro__ if each not in (Objective, ABC, object)):
         try:
             source = inspect.getsource(each if each.__module__ == "__main__" else sys.modules[each.__module__])
         except (OSError, TypeError) as error:
-            raise PruneHeadsError(
-                f"the source of {each.__qualname__} must be known, since what is stored depends on it; got: {error}. "
-                "Define it in a file or a notebook"
-            ) from error
+            must = f"the source of {each.__qualname__} must be known, since what is stored depends on it; got: {error}"
+            raise PruneHeadsError(f"{must}. Define it in a file or a notebook") from error
         tree = ast.parse(textwrap.dedent(source))
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:

@@ -66,8 +66,7 @@ class Ragged(Field):
 
     def row(self, i: int) -> NDArray[np.int32]:
         """`(positions,)` of row i."""
-        found: NDArray[np.int32] = self.values[self.offsets[i] : self.offsets[i + 1]]
-        return found
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
 
     def __iter__(self) -> Iterator[NDArray[np.int32]]:
         return map(self.row, range(len(self.offsets) - 1))
@@ -129,16 +128,10 @@ class Batch:
 
     def repeated(self, n: int) -> Batch:
         """The whole batch `n` times over."""
-        owner = None
-        if self.owner is not None:
-            owner = torch.cat([self.owner + i * len(self.index) for i in range(n)])
-        return Batch(
-            np.tile(self.index, n),
-            {name: repeat(value, n) for name, value in self.inputs.items()},
-            repeat(self.targets, n),
-            owner,
-            {name: [*items] * n for name, items in self.beside.items()},
-        )
+        owner = None if self.owner is None else torch.cat([self.owner + i * len(self.index) for i in range(n)])
+        inputs = {name: repeat(value, n) for name, value in self.inputs.items()}
+        beside = {name: [*items] * n for name, items in self.beside.items()}
+        return Batch(np.tile(self.index, n), inputs, repeat(self.targets, n), owner, beside)
 
 
 def repeat(value: Any, n: int) -> Any:
@@ -211,10 +204,7 @@ class Batches:
         if self.rows is not None:
             rows = np.concatenate([np.arange(self.rows[i], self.rows[i + 1]) for i in index])
             owner = torch.from_numpy(np.repeat(np.arange(len(index)), np.diff(self.rows)[index]))
-        made = {
-            name: given.batch(rows, pad_to=pad_to, side=self.side)
-            for name, given in {**self.inputs, "": self.targets}.items()
-        }
-        targets = made.pop("")
+        inputs = {name: given.batch(rows, pad_to=pad_to, side=self.side) for name, given in self.inputs.items()}
+        targets = self.targets.batch(rows, pad_to=pad_to, side=self.side)
         beside = {name: [items[i] for i in index] for name, items in self.beside.items()}
-        return Batch(index, {**made, **self.options}, targets, owner, beside)
+        return Batch(index, {**inputs, **self.options}, targets, owner, beside)

@@ -83,10 +83,9 @@ class SingleLabel(Objective):
         config, order = checkpoint.model.config, options.get("label_order")
         problem = getattr(config, "problem_type", None)
         if problem not in (None, cls.problem):
-            raise CheckpointError(
-                f"the checkpoint's head must give {cls.answer}, as the task asks; problem_type in config.json of "
-                f"{checkpoint.name} is {problem}. Name a checkpoint that is fine-tuned for this task"
-            )
+            must = f"the checkpoint's head must give {cls.answer}, as the task asks"
+            got = f"problem_type in config.json of {checkpoint.name} is {problem}"
+            raise CheckpointError(f"{must}; {got}. Name a checkpoint that is fine-tuned for this task")
         model_index, note = match_labels(spec, config.id2label, label_order=order, some=cls.problem == PROBLEM)
         if problem is None and cls.problem == PROBLEM:
             said = f"config.json names no problem_type; {PROBLEM} is taken, as the task asks"
@@ -102,10 +101,8 @@ class SingleLabel(Objective):
         """A row a text or a pair."""
         inputs, cut = tokenize(split, tokenizer, n_max=n_max, of={"text": "text", "text_pair": "text_pair"})
         if len(empty := np.flatnonzero(inputs["input_ids"].sizes == 0)):
-            raise DataError(
-                f"{split.source}: each example must have a token, but example {empty[0] + 1} of {split.name} has none. "
-                "Leave it out, or take a tokenizer that adds special tokens"
-            )
+            must = f"each example must have a token, but example {empty[0] + 1} of {split.name} has none"
+            raise DataError(f"{split.source}: {must}. Leave it out, or take a tokenizer that adds special tokens")
         targets, references = self.truth(split.columns["label"])
         return Batches(self, inputs, Field(targets), references, batch_size, n_cut=int(cut.sum()))
 
@@ -133,10 +130,9 @@ class SingleLabel(Objective):
         """Where all labels or scores are the same."""
         if len(references) < 2 or (references != references[0]).any():
             return None
-        return (
-            f"all {len(references)} examples have the same label{'s' if references.ndim > 1 else ''}, which says "
-            "little of a model; files are often sorted by label: --sample N draws examples at random"
-        )
+        said = f"all {len(references)} examples have the same label{'s' if references.ndim > 1 else ''}"
+        cure = "files are often sorted by label: --sample N draws examples at random"
+        return f"{said}, which says little of a model; {cure}"
 
 
 class Regression(SingleLabel):
@@ -214,10 +210,8 @@ class MultiLabel(SingleLabel):
     def label_of(cls, value: object, codes: Mapping[str, int]) -> list[int]:
         """The indices of the labels, ascending; none is fine."""
         if not isinstance(value, list):
-            raise ValueError(
-                "the labels must be a list of names, [] for none (in CSV text, names separated by "
-                f"{cls.separator}), got {brief(value)}"
-            )
+            must = f"a list of names, [] for none (in CSV text, names separated by {cls.separator})"
+            raise ValueError(f"the labels must be {must}, got {brief(value)}")
         found = sorted(index(each, codes) for each in value)
         if len(set(found)) < len(found):
             raise ValueError(f"each label must be named once, got {brief(value)}")

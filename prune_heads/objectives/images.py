@@ -107,10 +107,9 @@ class Pixels(Field):
         try:
             made: Tensor = self.processor(images, return_tensors="pt")["pixel_values"]
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{self.source}: the image processor must bring all images to one size; it says {first_line(error)}. "
-                "Check size, do_resize and do_center_crop in preprocessor_config.json of the checkpoint"
-            ) from error
+            must = f"{self.source}: the image processor must bring all images to one size; it says {first_line(error)}"
+            cure = "Check size, do_resize and do_center_crop in preprocessor_config.json of the checkpoint"
+            raise DataError(f"{must}. {cure}") from error
         return made.to(self.dtype)
 
     def arrays(self) -> Iterator[NDArray[Any]]:

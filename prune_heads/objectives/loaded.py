@@ -39,15 +39,11 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
         try:
             made, wanted = _parts(given, first)
             if labels and (wanted.shape[1:] != labels[0].shape[1:] or made.keys() != inputs[0].keys()):
-                raise ValueError(
-                    "inputs and labels must be those of the first batch, a row an example, got "
-                    f"{', '.join(made)} and labels {tuple(wanted.shape)}"
-                )
+                got = f"{', '.join(made)} and labels {tuple(wanted.shape)}"
+                raise ValueError(f"inputs and labels must be those of the first batch, a row an example, got {got}")
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"batch {number} of the DataLoader must be a mapping of tensors with 'labels', or a pair (inputs, "
-                f"labels); {error}. {_ROWS}"
-            ) from error
+            must = "must be a mapping of tensors with 'labels', or a pair (inputs, labels)"
+            raise DataError(f"batch {number} of the DataLoader {must}; {error}. {_ROWS}") from error
         inputs.append(made)
         labels.append(wanted)
     if not labels:
@@ -58,19 +54,12 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
             logits = logits_of(model(**{name: value[:1].to(device) for name, value in inputs[0].items()}))
         made_of = (row.load().of_labels(labels[0], logits.shape[-1]) for row in OBJECTIVES.values())
         if (objective := next(filter(None, made_of), None)) is None:
-            raise DataError(
-                "labels must be an index or a score an example, or a 0 or 1 for each of the model's "
-                f"{logits.shape[-1]} outputs; got {tuple(labels[0].shape)} in the first batch. {_ROWS}"
-            )
+            must = f"an index or a score an example, or a 0 or 1 for each of the model's {logits.shape[-1]} outputs"
+            raise DataError(f"labels must be {must}; got {tuple(labels[0].shape)} in the first batch. {_ROWS}")
     truth, sizes = torch.cat(labels).numpy(), np.concatenate([_lengths(part) for part in inputs])
-    return Batches(
-        objective,
-        {name: Given([row for part in inputs for row in part[name]], sizes) for name in inputs[0]},
-        Field(truth),
-        truth,
-        max(map(len, labels)),
-        edges=tuple(np.cumsum([0, *map(len, labels)]).tolist()),
-    )
+    fields = {name: Given([row for part in inputs for row in part[name]], sizes) for name in inputs[0]}
+    edges = tuple(np.cumsum([0, *map(len, labels)]).tolist())
+    return Batches(objective, fields, Field(truth), truth, max(map(len, labels)), edges=edges)
 
 
 def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:

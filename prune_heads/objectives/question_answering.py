@@ -82,10 +82,9 @@ def read_squad(path: Path, table: Table, wanted: Sequence[str]) -> None:
                     place = f"{path.name} question {len(table.rows) + 1}"
                     table.add(place, {"context": paragraph["context"], "answers": [], **asked})
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f'{is_not}: it must be SQuAD\'s JSON, {{"data": [{{"paragraphs": [{{"context": ..., "qas": [...]}}]}}]}}; '
-            f"after {len(table.rows)} questions it is not ({type(error).__name__}: {error})"
-        ) from error
+        form = '{"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}'
+        got = f"after {len(table.rows)} questions it is not ({type(error).__name__}: {error})"
+        raise DataError(f"{is_not}: it must be SQuAD's JSON, {form}; {got}") from error
 
 
 @dataclass(frozen=True)
@@ -122,11 +121,9 @@ class QuestionAnswering(Objective):
     def check_row(cls, row: tuple[Any, ...]) -> None:
         _, context, found = row
         for said, start in zip(found["text"], found["answer_start"], strict=True):
-            if context[start : start + len(said)] != said:
-                raise ValueError(
-                    f"the answer must stand in the context at its answer_start, counted in characters from 0; "
-                    f"{brief(said)} must be at {start}, got {brief(context[start : start + len(said)])}"
-                )
+            if (there := context[start : start + len(said)]) != said:
+                must = "the answer must stand in the context at its answer_start, counted in characters from 0"
+                raise ValueError(f"{must}; {brief(said)} must be at {start}, got {brief(there)}")
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> dict[str, list[Any]]:
@@ -138,20 +135,18 @@ class QuestionAnswering(Objective):
         if not (isinstance(said, list) and isinstance(starts, list) and len(said) == len(starts)) or not all(
             type(start) is int and start >= 0 for start in starts
         ):
-            raise ValueError(
-                'the answers must be {"text": [...], "answer_start": [...]} or a list of {"text": ..., "answer_start": '
-                f"...}}, empty for a question without an answer; got {brief(value)}"
-            )
+            form = '{"text": [...], "answer_start": [...]} or a list of {"text": ..., "answer_start": ...}'
+            must = f"the answers must be {form}, empty for a question without an answer"
+            raise ValueError(f"{must}; got {brief(value)}")
         return {"text": [text(each) for each in said], "answer_start": starts}
 
     @classmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
         """Raises `CheckpointError` if the tokenizer does not say where in a text its tokens are."""
         if checkpoint.tokenizer is not None and not getattr(checkpoint.tokenizer, "is_fast", False):
-            raise CheckpointError(
-                f"for question answering a tokenizer must say where its tokens stand in a text; "
-                f"{type(checkpoint.tokenizer).__name__} of {checkpoint.name} does not. Save one with a tokenizer.json"
-            )
+            must = "for question answering a tokenizer must say where its tokens stand in a text"
+            got = f"{type(checkpoint.tokenizer).__name__} of {checkpoint.name} does not"
+            raise CheckpointError(f"{must}; {got}. Save one with a tokenizer.json")
         return cls(spec.metric, doc_stride=options.get("doc_stride"))
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
@@ -172,19 +167,13 @@ class QuestionAnswering(Objective):
                 values += [np.asarray(getattr(window, _FIELDS[name]), dtype=np.int32) for window in made]
             windows.append([texts.context_of(window)[1] for window in made])
         has_answer = np.asarray([bool(answer["text"]) for answer in answers], dtype=np.int64)
-        return Batches(
-            replace(self, doc_stride=stride, may_be_none=not has_answer.all()),
-            {name: Ragged.of(values, texts.fill(tokenizer, name)) for name, values in fields.items()},
-            Ragged.of(targets, IGNORED),
-            has_answer,
-            batch_size,
-            beside={
-                "contexts": split.columns["context"],
-                "windows": windows,
-                "answers": [right_answers(answer["text"]) for answer in answers],
-            },
-            rows=np.concatenate([[0], np.cumsum([len(each) for each in windows])]).astype(np.int64),
-        )
+        asked = replace(self, doc_stride=stride, may_be_none=not has_answer.all())
+        inputs = {name: Ragged.of(values, texts.fill(tokenizer, name)) for name, values in fields.items()}
+        right = [right_answers(answer["text"]) for answer in answers]
+        beside = {"contexts": split.columns["context"], "windows": windows, "answers": right}
+        rows = np.concatenate([[0], np.cumsum([len(each) for each in windows])]).astype(np.int64)
+        wanted = Ragged.of(targets, IGNORED)
+        return Batches(asked, inputs, wanted, has_answer, batch_size, beside=beside, rows=rows)
 
     def losses(self, outputs: Any, batch: Batch) -> Tensor:
         """Raises `UnsupportedModelError` if the logits are not of the tokens."""
@@ -228,9 +217,7 @@ class QuestionAnswering(Objective):
         """Of starts and of ends, `(rows, tokens)` each, in float32."""
         found: list[Any] = [getattr(outputs, name, None) for name in self.reads]
         if any(each is None or each.shape != batch.targets.shape for each in found):
-            raise UnsupportedModelError(
-                "a model that answers questions must give start_logits and end_logits, one a token; got "
-                f"{[None if each is None else tuple(each.shape) for each in found]} for {tuple(batch.targets.shape)} "
-                "tokens"
-            )
+            must = "a model that answers questions must give start_logits and end_logits, one a token"
+            shapes = [None if each is None else tuple(each.shape) for each in found]
+            raise UnsupportedModelError(f"{must}; got {shapes} for {tuple(batch.targets.shape)} tokens")
         return [each.float() for each in found]

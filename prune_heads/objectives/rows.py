@@ -145,10 +145,7 @@ def score(value: object) -> float:
 
 
 def named(value: object, names: Sequence[str] | None) -> object:
-    """A label as text, or each of a list: a whole number is a place among the names, without names a name itself.
-
-    What is no label stays as it is.
-    """
+    """A label as text, or each of a list: an integer is a place among the names, without them a name; others stay."""
     if isinstance(value, list):
         return [named(each, names) for each in value]
     if names is None:
@@ -166,11 +163,8 @@ def read_file(
 ) -> Table:
     """The rows of a file, in its order, or of a folder, which the reader of an empty ending reads.
 
-    `wanted` says of each column which option names another, for messages.
-
-    Raises:
-        DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless
-            these are to be left out.
+    `wanted` says of each column which option names another, for messages. `DataError` if the file is missing, empty or
+    unreadable, lacks a column, or has a row that is no row, unless these are to be left out.
     """
     is_folder = path.is_dir() and "" in more
     if not path.is_file() and not is_folder:
@@ -191,10 +185,7 @@ def text_at(path: Path, name: str = "") -> str:
 
 
 def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str = ",;\t") -> None:
-    r"""Every field is text: else "007" would become 7, and "NA" nothing at all.
-
-    A `.csv` may be separated by semicolons or tabs: by what its header is separated.
-    """
+    r"""Every field is text, so "007" is not 7 and "NA" not nothing; a `.csv` is separated by what its header is."""
     text, limit = text_at(path), csv.field_size_limit(2**31 - 1)  # 128 KiB by default, for the whole process
     try:
         headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
@@ -212,15 +203,12 @@ def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str =
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
     """Lines that are not blank; a quotation mark that is out of place is refused, it would swallow rows."""
-    lines = io.StringIO(text, newline="")  # split at line ends alone, as str.splitlines is not
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)  # split at line ends alone
     try:
         yield from filter(None, reader)
     except csv.Error as error:
-        raise DataError(
-            f"{path.name}: the file cannot be read: line {reader.line_num}: {error}; a quotation mark within a field "
-            'must be doubled, and the field stand in quotation marks: "a ""b"" c"'
-        ) from error
+        cure = 'a quotation mark within a field must be doubled, and the field stand in quotation marks: "a ""b"" c"'
+        raise DataError(f"{path.name}: the file cannot be read: line {reader.line_num}: {error}; {cure}") from error
 
 
 def read_json(path: Path, table: Table, wanted: Sequence[str]) -> None:

@@ -61,9 +61,8 @@ def tokenize(
             encoded = tokenizer(**texts, **options, truncation=True, max_length=n_max)
         found = dict(encoded)
         if words:
-            found["word_ids"] = [
-                [-1 if word is None else word for word in encoded.word_ids(i)] for i in range(len(longer))
-            ]
+            of_words = map(encoded.word_ids, range(len(longer)))
+            found["word_ids"] = [[-1 if word is None else word for word in each] for each in of_words]
         for name, rows in found.items():
             fields[name] += [np.asarray(row, dtype=np.int32) for row in rows]
         cut += longer
@@ -79,10 +78,8 @@ def fill(tokenizer: Any, name: str) -> int:
 def _glues(tokenizer: Any) -> bool:
     """Whether words that are given one by one become one long word, unless a space begins each (GPT-2, RoBERTa)."""
     if not tokenizer.is_fast:
-        raise CheckpointError(
-            "the tokenizer must say of which word each token is, as fast tokenizers do; this one is a "
-            f"{type(tokenizer).__name__}. Save it with its tokenizer.json"
-        )
+        must = "the tokenizer must say of which word each token is, as fast tokenizers do"
+        raise CheckpointError(f"{must}; this one is a {type(tokenizer).__name__}. Save it with its tokenizer.json")
     forms = ("a a", ["a", " a"], ["a", "a"])
     text, spaced, apart = (
         tokenizer(form, is_split_into_words=form != "a a", add_special_tokens=False)["input_ids"] for form in forms
@@ -97,13 +94,11 @@ def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: 
         return [whole]
     room = n_max - len(whole) + whole.sequence_ids.count(1)
     if room < 1:
-        raise ValueError(
-            f"the question must leave room for the context in {n_max} tokens (--max-length), got one that takes "
-            f"{n_max - room} with the special tokens. Raise --max-length, or leave it out"
-        )
+        must = f"the question must leave room for the context in {n_max} tokens (--max-length)"
+        got = f"one that takes {n_max - room} with the special tokens"
+        raise ValueError(f"{must}, got {got}. Raise --max-length, or leave it out")
     cut = {"truncation": "only_second", "max_length": n_max, "stride": min(stride, room // 2)}
-    found: list[Encoding] = tokenizer([question], [context], return_overflowing_tokens=True, **cut).encodings
-    return found
+    return tokenizer([question], [context], return_overflowing_tokens=True, **cut).encodings
 
 
 def context_of(window: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -116,13 +111,12 @@ def targets_of(
     windows: Sequence[Encoding], none_ids: Sequence[int | None], answer: Mapping[str, Any]
 ) -> list[NDArray[np.int32]]:
     """What is right in each window, in bits a token; `ValueError` if no token is of the answer."""
-    marked, spans = [np.zeros(len(window), dtype=np.int32) for window in windows], []
-    for window, bits in zip(windows, marked, strict=True):
-        places, offsets = context_of(window)
+    spans = [context_of(window) for window in windows]
+    marked = [np.zeros(len(window), dtype=np.int32) for window in windows]
+    for window, bits, (places, _) in zip(windows, marked, spans, strict=True):
         bits[places] = CONTEXT
         none = next((window.ids.index(each) for each in none_ids if each in window.ids), 0)
         bits[none] |= NONE if answer["text"] else NONE | START | END
-        spans.append((places, offsets))
     if not answer["text"]:
         return marked
     begin = answer["answer_start"][0]
@@ -130,9 +124,8 @@ def targets_of(
     inside = [(offsets[:, 0] < end) & (offsets[:, 1] > begin) for _, offsets in spans]
     within = np.concatenate([offsets[there] for (_, offsets), there in zip(spans, inside, strict=True)])
     if not len(within):
-        raise ValueError(
-            f"the answer must have a token, got {brief(answer['text'][0])}, of which the tokenizer has none"
-        )
+        said = brief(answer["text"][0])
+        raise ValueError(f"the answer must have a token, got {said}, of which the tokenizer has none")
     begin, end = within[:, 0].min(), within[:, 1].max()  # a token may be more than the answer
     ends = []
     for (places, offsets), there in zip(spans, inside, strict=True):
@@ -189,10 +182,8 @@ def match_labels(
         if label_order is not None:
             raise LabelError(f"{task.name}: --label-order must not be given, for the label is a score")
         if len(names) != 1:
-            raise LabelError(
-                f"{task.name}: the checkpoint must have one output, a score, got {len(names)} ({shown}); use a "
-                "checkpoint fine-tuned for regression"
-            )
+            must = f"{task.name}: the checkpoint must have one output, a score, got {len(names)} ({shown})"
+            raise LabelError(f"{must}; use a checkpoint fine-tuned for regression")
         return (0,), None
     wanted = ", ".join(labels)
     both = f"the task has {wanted}; the checkpoint has {shown}; use a checkpoint fine-tuned for this task, or {_CURE}"
@@ -205,10 +196,8 @@ def match_labels(
         if some and numbers and all(label.isdecimal() and int(label) < len(names) for label in labels):
             return tuple(numbers[int(label)] for label in labels), None
     if label_order is not None:
-        raise LabelError(
-            f"{task.name}: --label-order must name a label for each of the {len(names)} outputs of the checkpoint, and "
-            f"each of {wanted} once, got {', '.join(label_order)}"
-        )
+        must = f"a label for each of the {len(names)} outputs of the checkpoint, and each of {wanted} once"
+        raise LabelError(f"{task.name}: --label-order must name {must}, got {', '.join(label_order)}")
     if numbers is None or len(names) != len(labels):
         lacking = ", ".join(label for label in labels if _by_name([label], names, some=True) is None)
         said = f"have all labels of the data, and lacks {lacking}" if some else "name the same labels"
@@ -216,10 +205,8 @@ def match_labels(
     if task.digit_labels and all(name.strip().isdigit() for name in names):
         return numbers, None
     taken = ", ".join(f"{names[i]} = {label}" for label, i in zip(labels, numbers, strict=True))
-    return numbers, (
-        f"the checkpoint's label names say nothing, so they are taken in the order of the task: {taken}; if that is "
-        f"wrong, {_CURE}"
-    )
+    said = "the checkpoint's label names say nothing, so they are taken in the order of the task"
+    return numbers, f"{said}: {taken}; if that is wrong, {_CURE}"
 
 
 def _by_name(labels: Sequence[str], names: Sequence[str], *, some: bool) -> Index | None:
@@ -235,9 +222,8 @@ def _numbers(names: Sequence[str]) -> Index | None:
     """The place of each number, of names that are numbers alone; None unless they count 0, 1, 2, ..."""
     matches = [re.fullmatch(r"(?:label)?([0-9]+)", _fold(name)) for name in names]
     numbers = [int(match[1]) for match in matches if match]
-    if sorted(numbers) != list(range(len(names))):
-        return None
-    return tuple(map(numbers.index, range(len(names))))
+    places = range(len(names))
+    return tuple(map(numbers.index, places)) if sorted(numbers) == list(places) else None
 
 
 def _fold(name: str) -> str:

@@ -135,10 +135,8 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
 
 
 def _no_lists(path: Path, table: Table, wanted: Sequence[str]) -> None:
-    raise DataError(
-        f"{path.name}: a list of words and one of labels must be there, which {path.suffix} files cannot "
-        "hold; give JSONL, Parquet or CoNLL (.conll, .txt)"
-    )
+    must = f"{path.name}: a list of words and one of labels must be there, which {path.suffix} files cannot hold"
+    raise DataError(f"{must}; give JSONL, Parquet or CoNLL (.conll, .txt)")
 
 
 @dataclass(frozen=True)
@@ -189,10 +187,9 @@ class TokenClassification(Objective):
             tags[i] = label
         notes = [note] if note else []
         if others := [tag for tag in tags if not re.fullmatch("[BIES]-.+|[BIESO]", tag)]:
-            notes.append(
-                f"{len(others)} of {len(tags)} labels are no tags of entities (B-, I-, E-, S- and a type, or O), such "
-                f"as {others[0]}: entity_f1 counts runs of them as seqeval does; or take --metric token_accuracy"
-            )
+            such = f"{others[0]}: entity_f1 counts runs of them as seqeval does; or take --metric token_accuracy"
+            those = f"{len(others)} of {len(tags)} labels are no tags of entities (B-, I-, E-, S- and a type, or O)"
+            notes.append(f"{those}, such as {such}")
         return cls(spec.metric, "; ".join(notes) or None, tuple(tags), model_index)
 
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:

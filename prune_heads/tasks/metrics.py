@@ -11,8 +11,7 @@ import evaluate
 import numpy as np
 
 from prune_heads.objectives import METRIC_NAMES
-from prune_heads.statistics.metrics import METRICS as VALUES
-from prune_heads.statistics.metrics import N_COUNTS
+from prune_heads.statistics import metrics
 
 _ABOUT = {
     "accuracy": "Fraction of examples whose label is right (SST-2, MNLI, QNLI, RTE, WNLI).",
@@ -30,7 +29,7 @@ def _class_of(metric: str, about: str) -> type[evaluate.Metric]:
     """The format is not "numpy": that would round float64 to float32 on the way."""
     is_score = metric in ("pearson", "log_likelihood", "bleu")
     value = datasets.Value("float64" if is_score else "int64")
-    predicted = datasets.List(value, length=N_COUNTS) if metric == "bleu" else value
+    predicted = datasets.List(value, length=metrics.N_COUNTS) if metric == "bleu" else value
 
     def _info(self: evaluate.Metric) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -42,7 +41,7 @@ def _class_of(metric: str, about: str) -> type[evaluate.Metric]:
 
     def _compute(self: evaluate.Metric, predictions: list[Any], references: list[Any]) -> dict[str, float]:
         made, true = np.asarray(predictions), np.asarray(references)
-        return {name: VALUES[name](made, true) for name in METRIC_NAMES[metric]}
+        return {name: metrics.METRICS[name](made, true) for name in METRIC_NAMES[metric]}
 
     return type(metric, (evaluate.Metric,), {"__doc__": about, "_info": _info, "_compute": _compute})
 

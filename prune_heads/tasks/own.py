@@ -7,7 +7,7 @@ that `--task` names, what is left out is as that kind has it.
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def spec_of(own: OwnData) -> TaskSpec:
     Raises:
         DataError: A file cannot be read, or too few or too many labels are in the files.
     """
-    labels = own.labels
+    labels, files = own.labels, ", ".join(path.name for path in own.files.values())
     if labels is None and own.row.classes:
         found = {label for split in own.files for label in _labels_in(own, read_own(own, split))}
         by_value = all(len(label) < _LONG and label.removeprefix("-").isdecimal() for label in found)
@@ -156,22 +156,12 @@ def spec_of(own: OwnData) -> TaskSpec:
         least, is_f1 = 1 if own.row.classes == "many" else 2, own.metric == "f1"
         if len(labels) < least or (is_f1 and len(labels) > 2):
             needed = "two labels" if is_f1 else "at least one label" if least == 1 else "at least two labels"
-            files = ", ".join(path.name for path in own.files.values())
             rest = "; rows that are invalid are left out" if own.skip_invalid else ""
-            raise DataError(
-                f"{files}: {needed} must be in the column {own.label_column}, got "
-                f"{', '.join(labels[:10]) or 'none'}{rest}. Name all labels with --labels, or another column"
-            )
-    return TaskSpec(
-        own.name,
-        own.text_columns,
-        own.metric,
-        labels,
-        summary=f"one's own: {', '.join(path.name for path in own.files.values())}",
-        kind=own.kind,
-        eval_splits=tuple(split for split in own.files if split != "train") or ("validation",),
-        label_column=own.label_column,
-    )
+            got = f"{', '.join(labels[:10]) or 'none'}{rest}. Name all labels with --labels, or another column"
+            raise DataError(f"{files}: {needed} must be in the column {own.label_column}, got {got}")
+    others = tuple(split for split in own.files if split != "train") or ("validation",)
+    spec = TaskSpec(own.name, own.text_columns, own.metric, labels, f"one's own: {files}", own.kind, eval_splits=others)
+    return replace(spec, label_column=own.label_column)
 
 
 def _labels_in(own: OwnData, table: Table) -> Iterator[str]:

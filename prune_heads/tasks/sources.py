@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = "nyu-mll/glue"
 WMT = "wmt/wmt14"
-
 CONFIGURATIONS = {"wmt14-en-fr": "fr-en"}  # task -> what the hub calls its languages, read in both directions
-
 N_TRAIN = 5000  # training pairs that are read where no number is asked for; of English and French there are 40 million
-
 
 GLUE: Mapping[str, Mapping[str, Any]] = {name: spec.official for name, spec in TASKS.items() if spec.official}
 """Task name, which is also the hub's configuration -> its official files."""
@@ -44,10 +41,8 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     name = f"{path.parent.resolve().name}/{path.name}"
     if not path.exists():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
-        raise DataError(
-            f"{name}: the file must be there, got a folder with these .tsv files: {there}; "
-            "the data folder must be the task's own, or the one that holds it"
-        )
+        must = f"{name}: the file must be there, got a folder with these .tsv files: {there}"
+        raise DataError(f"{must}; the data folder must be the task's own, or the one that holds it")
     text = text_at(path, name)
     if not text.strip():
         raise DataError(f"{name}: at least one example must be there, got an empty file")
@@ -55,9 +50,8 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     official = f"the file must be the official GLUE file of {files['folder']}, unquoted TSV"
     codes = {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
-    table = Table(
-        name, files.get("header") or lines[0].split("\t"), codes=codes, may_be_empty=files.get("empty_texts", False)
-    )
+    header, may_be_empty = files.get("header") or lines[0].split("\t"), files.get("empty_texts", False)
+    table = Table(name, header, codes=codes, may_be_empty=may_be_empty)
     columns = (*files["text_columns"], files["label_column"])
     for column in columns:
         table.require(column, official)
@@ -71,10 +65,8 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
             continue
         broken += 1
         if len(fields) > len(table.names) or broken > files.get("broken_lines", 0):
-            raise DataError(
-                f"{name} line {number}: {len(table.names)} tab-separated fields must be there "
-                f"({', '.join(table.names)}), got {len(fields)}; {official}"
-            )
+            must = f"{len(table.names)} tab-separated fields must be there ({', '.join(table.names)})"
+            raise DataError(f"{name} line {number}: {must}, got {len(fields)}; {official}")
     if "header" not in files:
         del table.rows[0], table.places[0]
     return table
@@ -96,14 +88,11 @@ def read_glue(spec: TaskSpec, split: str) -> Table:
             # Not load_dataset in offline mode: that is a constant, read when its module is imported.
             builder = Cache(repo_id=REPOSITORY, dataset_name="glue", config_name=spec.name, version="auto", hash="auto")
         except ValueError:
-            raise DataError(
-                f"{spec.name}: {REPOSITORY} must be in reach or in the cache of this machine, "
-                f"got {type(reason).__name__}: {first_line(reason)}; "
-                "pass --data-dir FOLDER with the official GLUE files (train.tsv, dev.tsv) instead"
-            ) from reason
+            must = f"{spec.name}: {REPOSITORY} must be in reach or in the cache of this machine"
+            cure = "pass --data-dir FOLDER with the official GLUE files (train.tsv, dev.tsv) instead"
+            raise DataError(f"{must}, got {type(reason).__name__}: {first_line(reason)}; {cure}") from reason
     where = f"{REPOSITORY}/{spec.name}@{builder.hash}"
-    # The hub's rows are the official ones: two questions of QQP are empty, and that is known.
-    table = Table(where, may_be_empty=True)
+    table = Table(where, may_be_empty=True)  # as the official files are: two questions of QQP are empty
     columns = (*spec.text_columns, spec.label_column)
     table.add_dataset(builder.as_dataset(split=split), columns, f"{where} {split} row")
     for column in columns:
@@ -126,10 +115,9 @@ def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Table:
         builder = _builder(WMT, config)
         pairs = [row.get("translation") for row in islice(builder.as_streaming_dataset(split=split), n)]
     except Exception as reason:
-        raise DataError(
-            f"{spec.name}: {WMT} must be in reach, got {type(reason).__name__}: {first_line(reason)}; pass "
-            "--task translation with --train-file and --validation-file, pairs of your own, instead"
-        ) from reason
+        must = f"{spec.name}: {WMT} must be in reach, got {type(reason).__name__}: {first_line(reason)}"
+        cure = "pass --task translation with --train-file and --validation-file, pairs of your own, instead"
+        raise DataError(f"{must}; {cure}") from reason
     # The training pairs are as they were found on the web and in books: a few have an empty side.
     table = Table(f"{WMT}/{config}@{builder.hash}", spec.text_columns, may_be_empty=True)
     for i, pair in enumerate(pairs, 1):

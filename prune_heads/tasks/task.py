@@ -100,9 +100,8 @@ def load_task(
     if task.endswith(".toml"):
         own = read_toml(Path(task))
     if data_dir is not None and (own is not None or task not in GLUE):
-        raise TaskError(
-            f"{own.name if own else task}: a data folder must be given only for a GLUE task: {', '.join(GLUE)}"
-        )
+        name = own.name if own else task
+        raise TaskError(f"{name}: a data folder must be given only for a GLUE task: {', '.join(GLUE)}")
     if own is not None:
         described = replace(own, skip_invalid=skip_invalid)
         return Task(spec_of(described), lambda split, n: read_own(described, split), tuple(own.files))
@@ -153,14 +152,11 @@ def task_of_rows(
 
     config: Any = getattr(checkpoint.model, "config", None)
     if config is None:
-        raise UnsupportedModelError(
-            f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}. Give a "
-            "DataLoader of its inputs with labels"
-        )
+        must = f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}"
+        raise UnsupportedModelError(f"{must}. Give a DataLoader of its inputs with labels")
     kind = kind_of(objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint)))
-    row, labels = rows_for(kind)[0], None
-    if row.classes:
-        labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label))
+    row = rows_for(kind)[0]
+    labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label)) if row.classes else None
     if kind == "labelled" and labels is not None and len(labels) < 2:
         row, labels = OBJECTIVES["regression"], None
     asked = row.load()
@@ -179,16 +175,8 @@ def task_of_rows(
     elif labels is not None:
         table.rows = [{**each, label: asked.named(each[label], labels)} for each in table.rows]
     split = NAME if data.split is None else str(data.split)
-    spec = TaskSpec(
-        NAME,
-        tuple(names[role] for role in texts),
-        next(iter(row.metrics)),
-        labels,
-        kind=kind,
-        score_split=split,
-        eval_splits=(split,),
-        label_column=label,
-    )
+    given, metric = tuple(names[role] for role in texts), next(iter(row.metrics))
+    spec = TaskSpec(NAME, given, metric, labels, kind=kind, score_split=split, eval_splits=(split,), label_column=label)
     return Task(spec, lambda split, n: table, (split,))
 
 
@@ -202,9 +190,8 @@ def _dataset(rows: Sequence[Mapping[str, Any]], stored: Mapping[str, Callable[[A
     except DataError:
         raise
     except Exception as error:  # pyarrow raises errors of any class
-        raise DataError(
-            f"data must be a list of dicts, the values of each column of one type; got {first_line(error)}"
-        ) from error
+        must = "data must be a list of dicts, the values of each column of one type"
+        raise DataError(f"{must}; got {first_line(error)}") from error
 
 
 def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:
