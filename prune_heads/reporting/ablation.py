@@ -1,7 +1,6 @@
 """Ablations: layers down, heads across, as the paper's table 1; below, the best head of each layer.
 
-A record holds differences of metrics; people read points, a hundredth of the metric, with a sign. Layers and heads
-are numbered from 1, a layer by its row.
+A record holds differences of metrics; people read signed points, hundredths. Layers, by row, and heads count from 1.
 """
 
 from collections.abc import Iterator
@@ -101,10 +100,7 @@ def ablation_csv(record: Record) -> str:
 
 
 def head_rows(table: Record, kind: str = "") -> Iterator[Row]:
-    """An object a head that was measured: where it is, the metric and its difference, p-values.
-
-    Of all blocks, or of those of a kind, `E:`.
-    """
+    """An object a head that was measured, of all blocks or of a kind, `E:`: its place, metric, difference, p-values."""
     cells = {name: table[name] for name in ("value", "delta", "low", "high", "p_value")}
     cells |= {f"p_{name}": adjusted for name, adjusted in table["p_adjusted"].items()}
     for layer, *rows in zip(layer_names(table), *cells.values(), strict=True):
@@ -138,8 +134,7 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
         f"p < {alpha:g}: {sum(cell.mark != '' for cell in found)}, after Holm "
         f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg {bh}.",
     )
-    looks = {"absent": f"{ABSENT:>{width}}", "gap": 0 if narrow else 2}
-    return heads_table(title, table, rows, form, notes, **looks)
+    return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)
 
 
 def subtitle(table: Record) -> str:

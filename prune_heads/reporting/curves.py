@@ -36,13 +36,11 @@ class Line:
     def shares(self) -> list[float]:
         """Where the points stand on an axis by share, in percent: by the heads that are gone there.
 
-        The percent that was asked for is rounded down to whole heads: 10% of 24 are 2, which stand at 8.3%. With
-        `--blocks` the share is of their heads.
+        What was asked for is rounded down to whole heads: 10% of 24 are 2, at 8.3%; of the heads of `--blocks`, if any.
         """
         counts = [point["n_pruned"] for point in self.points]
         beside = counts[0] if self.record.get("configuration", {}).get("blocks") else 0
-        every = self.record.get("n_heads", counts[-1]) - beside
-        return [100 * (n - beside) / max(every, 1) for n in counts]
+        return [100 * (n - beside) / max(self.record.get("n_heads", counts[-1]) - beside, 1) for n in counts]
 
     @property
     def label(self) -> str:
@@ -106,11 +104,10 @@ def curve_page(record: Record) -> Page:
 def curve_table(record: Record) -> Table:
     """The only line of a curve on each of its splits, a row a point: percent, heads, and the headline metric."""
     of_splits = {split: line for split, (line,) in lines(record).items()}
-    points = next(iter(of_splits.values())).points
     rows = (
         {"pruned": point["percent"], "heads": point["n_pruned"]}
         | {split: line.values[point["percent"]] for split, line in of_splits.items()}
-        for point in points
+        for point in next(iter(of_splits.values())).points
     )
     forms = {"pruned": "{}%", **dict.fromkeys(of_splits, ".4f")}
     return Table.of(f"{record['headline']} by heads pruned, lowest score first", rows, forms)

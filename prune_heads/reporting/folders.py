@@ -29,22 +29,19 @@ Record = dict[str, Any]
 
 
 def _ablation_files(record: Record) -> Files:
-    best = {"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}
-    scatter = {"scatter": _figure(heads.ablation_scatter(record))} if record["correlations"] else {}
     return {
         TABLE_FILE: ablation_page(record).to_markdown(),
         "table.tex": ablation_latex(record),
         "ablations.csv": ablation_csv(record),
-        **best,
+        **({"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}),
         "differences": _figure(heads.ablation_maps(record)),
         "histogram": _figure(heads.ablation_histogram(record)),
-        **scatter,
+        **({"scatter": _figure(heads.ablation_scatter(record))} if record["correlations"] else {}),
     }
 
 
 def _correlation_files(record: Record) -> Files:
-    numbers = combinations(range(1, len(record["series"]) + 1), 2)
-    pairs = zip(numbers, record["correlations"], strict=True)
+    pairs = zip(combinations(range(1, len(record["series"]) + 1), 2), record["correlations"], strict=True)
     return {
         TABLE_FILE: correlation_page(record).to_markdown(),
         **{f"scatter-{a}-{b}": _figure(heads.correlation_scatter(record, pair)) for (a, b), pair in pairs},

@@ -17,20 +17,14 @@ _WAYS = ("gate", "zero", "remove")
 
 def task_listing() -> tuple[dict[str, Any], Table]:
     """An object a task, and the table for the terminal."""
-    rows = [
-        {
-            "name": spec.name,
-            "labels": list(spec.labels) if spec.labels else None,
-            "metrics": list(METRIC_NAMES[spec.metric]),
-            "score_split": spec.score_split,
-            "eval_splits": list(spec.eval_splits),
-            "summary": spec.summary,
-        }
+    rows: list[dict[str, Any]] = [
+        {"name": spec.name, "labels": list(spec.labels) if spec.labels else None}
+        | {"metrics": list(METRIC_NAMES[spec.metric]), "score_split": spec.score_split}
+        | {"eval_splits": list(spec.eval_splits), "summary": spec.summary}
         for spec in TASKS.values()
     ]
     shown = (
-        {"task": spec.name, "metrics": ", ".join(METRIC_NAMES[spec.metric]), "what it asks": spec.summary}
-        for spec in TASKS.values()
+        {"task": row["name"], "metrics": ", ".join(row["metrics"]), "what it asks": row["summary"]} for row in rows
     )
     return {"tasks": rows}, Table.of("", shown)
 

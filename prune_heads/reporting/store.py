@@ -42,8 +42,7 @@ def verified(entries: Sequence[Entry]) -> tuple[dict[str, Any], Table | str]:
     """How many entries there are, and those that are damaged."""
     damaged = [asdict(entry) for entry in entries if entry.damaged]
     table = Table.of("", ({"damaged entry": row["name"], "what is wrong": row["damaged"]} for row in damaged))
-    report = {"n_entries": len(entries), "damaged": damaged}
-    return report, table if damaged else f"{_entries(len(entries))}, all sound"
+    return {"n_entries": len(entries), "damaged": damaged}, table if damaged else f"{_entries(len(entries))}, all sound"
 
 
 def cleared(n_entries: int, n_bytes: int) -> tuple[dict[str, Any], str]:

@@ -1,7 +1,4 @@
-"""Sweeps: what is planned, how it goes while it goes, how far it is, and the files of what came out.
-
-While it goes: a live display, plain lines where there is no terminal, or events in JSON.
-"""
+"""Sweeps: the plan, how far it is (live, in plain lines without a terminal, or in JSON), the files of what came out."""
 
 import time
 from collections import Counter
@@ -38,7 +35,6 @@ def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
     trials = [{"digest": trial.digest, **{axis: trial.values[axis] for axis in sweep.axes}} for trial in sweep.trials]
     rows = [{"trial": row["digest"][:10], **{axis: str(row[axis]) for axis in sweep.axes}} for row in trials]
     more = {"trial": "..."}
-    last = [more] if len(rows) < sweep.n_trials else []
     if len(rows) > _SHOWN:
         rows = [*rows[: _SHOWN // 2], more, *rows[-_SHOWN // 2 :]]
     said = f"{sweep.name}: {sweep.n_trials:,} trials"
@@ -47,7 +43,7 @@ def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
     said += "".join(f"; {n:,} more {reason}" for reason, n in why.items() if n)
     report = {"name": sweep.name, "digest": sweep.digest, "n_trials": sweep.n_trials}
     report |= {"n_described_twice": sweep.n_twice, "n_undrawn": sweep.n_undrawn, "axes": list(sweep.axes)}
-    return {**report, "trials": trials}, Table.of(said, (*rows, *last))
+    return {**report, "trials": trials}, Table.of(said, [*rows, *([more] if len(trials) < sweep.n_trials else [])])
 
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
@@ -55,13 +51,9 @@ def status_report(folder: SweepFolder) -> dict[str, Any]:
     about, failed = folder.about(), list(folder.failed())
     done = sum((folder.trial(name) / RECORD_FILE).is_file() for name in folder.done())
     errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
-    counts = {"done": done, "failed": len(failed), "running": len(folder.claims().alive())}
-    return {
-        **{name: about[name] for name in ("name", "n_trials")},
-        **counts,
-        "left": about["n_trials"] - done - len(failed),
-        "errors": [{"error": error, "n_trials": n} for error, n in errors.most_common()],
-    }
+    report = {"name": about["name"], "n_trials": about["n_trials"], "done": done, "failed": len(failed)}
+    report |= {"running": len(folder.claims().alive()), "left": about["n_trials"] - done - len(failed)}
+    return {**report, "errors": [{"error": error, "n_trials": n} for error, n in errors.most_common()]}
 
 
 def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> RenderableType:
@@ -77,8 +69,7 @@ def status_table(report: Mapping[str, Any], *, is_end: bool = False) -> Renderab
         head = Table.of(report["name"], rows, {"": ","})
     errors = [line(f"{row['n_trials']:,} failed: {row['error']}", style="red") for row in report["errors"][:_SHOWN]]
     if errors:
-        said = "their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again"
-        errors.append(line(said, style="dim"))
+        errors.append(line("their tracebacks are in failures/; 'prune-heads sweep retry' has them tried again", "dim"))
     return Group(head, *errors)
 
 
@@ -87,13 +78,8 @@ def write_results(
 ) -> tuple[dict[str, Any], Table]:
     """Write the tables of the trials that are done (CSV, Parquet, Markdown), and a record of the sweep.
 
-    Args:
-        folder: Of the sweep.
-        output: None for that folder.
-        draws: See `result_rows`.
-
-    Returns:
-        The report, and a table of the base and the best trial of each task, model and split by the headline metric.
+    They go to `output`, None for the folder of the sweep; `draws` as in `result_rows`. Gives the report, and a table of
+    the base and the best trial of each task, model and split by the headline metric.
 
     Raises:
         RunError: If none is done, a record is damaged, or the folder cannot be written to.
@@ -120,11 +106,7 @@ def write_results(
 def write_plot(
     folder: SweepFolder, output: Path | None, draws: Draws = lambda values: True
 ) -> tuple[dict[str, Any], RenderableType]:
-    """Draw the trials that are done; gives the report, and what files there are.
-
-    Raises:
-        RunError: As for `write_results`.
-    """
+    """Draw the trials that are done; gives the report, and what files there are. `RunError` as in `write_results`."""
     from prune_heads.reporting.figures import save
     from prune_heads.reporting.figures.curves import sweep_figure
 
@@ -148,10 +130,7 @@ def results_parquet(rows: Rows) -> bytes:
 
 
 def _record(folder: SweepFolder) -> dict[str, Any]:
-    """What the sweep is, how far it is, and under which conditions its trials ran.
-
-    `records` is one SHA-256 over all records in order: two sweeps with the same have found the same, to the last bit.
-    """
+    """The sweep, how far it is, its conditions; `records` is a SHA-256 of all in order, the same for the same finds."""
     found, conditions, names = sha256(), {}, list(folder.done())
     for name in names:
         record = folder.record(name)
@@ -176,13 +155,9 @@ def _rows(folder: SweepFolder, draws: Draws) -> list[dict[str, Any]]:
 
 @contextmanager
 def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool, worker: str | None = None) -> Iterator[Tell]:
-    """Who is told of every event while the block lasts.
+    """Who is told of every event while the block lasts, and shows it; with `as_json` as JSON, on stdout.
 
-    Args:
-        folder: Of the sweep.
-        sweep: What there is to do.
-        as_json: Events as JSON, on stdout.
-        worker: The name of one process of many, which says plain lines under it also in a terminal.
+    A worker is the name of one process of many, which says plain lines under it also in a terminal.
     """
     if as_json:
         yield lambda event: print_json(_json(event, sweep))

@@ -35,10 +35,8 @@ def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iter
     Columns: the trial's digest; model, task and what varies; heads pruned of all; split, metric, examples; the metric
     before and after, their difference and its 95% interval; whether it is the headline metric; fingerprints.
 
-    Args:
-        folder: Of the sweep.
-        draws: Whether a trial of these values depends on its seed. Of those that do not, one seed is taken, the least:
-            an older sweep may have run them all.
+    `draws`: whether a trial of these values depends on its seed. Of those that do not, one seed is taken, the least: an
+    older sweep may have run them all.
 
     Raises:
         RunError: If a record is damaged; names it.
@@ -107,11 +105,7 @@ class Panel:
 
 
 def panels(rows: Rows) -> list[Panel]:
-    """The panels of the headline metrics, in the order of their names.
-
-    Args:
-        rows: As `result_rows` gives them.
-    """
+    """The panels of the headline metrics of rows that `result_rows` gives, in the order of their names."""
     rows = [row for row in rows if row["headline"]]
     groups = list(_grouped(rows, (*OF_A_PANEL, "metric", "n_examples", *FINGERPRINTS[:2])).values())
     options = [name for name in rows[0] if name not in (*OF_A_PANEL, *_ALONG_A_LINE, *FOUND, *FINGERPRINTS)]
@@ -162,10 +156,7 @@ def _titles(groups: Sequence[Rows], options: Sequence[str]) -> list[str]:
 
 
 def _names_of_lines(there: Collection[tuple[Any, ...]], by: Sequence[str]) -> dict[tuple[Any, ...], str]:
-    """What lines are called; an option that its criterion does not have is left out.
-
-    Texts speak for themselves; numbers come with the option that they are of, and so does all where names would meet.
-    """
+    """What lines are called: texts as they are; numbers, and all where names would meet, with what they are of."""
     for is_full in (False, True):
         names = {}
         for values in there:
@@ -187,9 +178,8 @@ def _grouped(rows: Rows, names: Sequence[str]) -> dict[tuple[Any, ...], list[Row
 
 def results_page(name: str, rows: Rows) -> Page:
     """The headline metrics: a table a panel, heads pruned down, lines across."""
-    seeds, parts = seeds_sentence(rows), list[Table | str]()
-    if seeds:
-        parts.append(f"{seeds[0].upper()}{seeds[1:]}.")
+    seeds = seeds_sentence(rows)
+    parts: list[Table | str] = [f"{seeds[0].upper()}{seeds[1:]}."] if seeds else []
     for panel in panels(rows):
         percents = sorted({at for points in panel.lines.values() for at in points})
         lines = {name or panel.metric: points for name, points in panel.lines.items()}

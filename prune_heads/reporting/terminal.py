@@ -75,8 +75,7 @@ def run_report(record: Record, report: Record | None) -> RenderableType:
 def run_page(record: Record, *, narrow: bool = False) -> Page:
     """The metrics before and after, the curve if there is one, and the heads; without numbers of examples if narrow."""
     rows = (
-        {"split": row["split"], "metric": row["metric"]}
-        | ({} if narrow else {"examples": row["n_examples"]})
+        {"split": row["split"], "metric": row["metric"], **({} if narrow else {"examples": row["n_examples"]})}
         | {"base": row["base"], "pruned": row["pruned"]}
         | {"difference": Cell(row["difference"], style="bold" if row["low"] > 0 or row["high"] < 0 else "")}
         | {"95% interval": (row["low"], row["high"])}
@@ -138,11 +137,10 @@ def export_table(record: Record) -> RenderableType:
     keys = {"texts": "n_examples", "tokens": "n_tokens", "largest logit": "largest_logit"}
     keys |= {"largest difference": "difference"}
     checks = ({name: row[key] for name, key in keys.items()} for row in record["checks"])
-    forms = {"largest logit": ".3g", "largest difference": ".1e"}
     return Group(
         Table.of(title + _WITHOUT[record["to"]], files, {"bytes": ","}),
         line(""),
-        Table.of("against the model, on random texts", checks, forms),
+        Table.of("against the model, on random texts", checks, {"largest logit": ".3g", "largest difference": ".1e"}),
         line(""),
         line(f"heads       {' '.join(pruned) or 'none pruned'}"),
         line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
@@ -153,9 +151,7 @@ def export_table(record: Record) -> RenderableType:
 def bench_page(record: Record, *, whole: bool = False) -> Page:
     """Examples a second, then ratios; a row for each kind of lengths (its tokens with padding) and batch size.
 
-    Args:
-        record: Of `prune-heads bench`.
-        whole: With the ratio of each run, the heads and the notes: for a file.
+    Of `prune-heads bench`; a whole one, for a file, also has the ratio of each run, the heads and the notes.
     """
     made, options, rows = record["provenance"], record["configuration"], record["rows"]
 
@@ -163,19 +159,18 @@ def bench_page(record: Record, *, whole: bool = False) -> Page:
         firsts = ({"lengths": f"{row['lengths']} {row['n_tokens']:.0f}", "batch": row["batch_size"]} for row in rows)
         return Table.of(title, map(or_, firsts, cells), forms, absent="-")
 
-    passes = max(row["n_passes"] for row in rows)
+    n_runs, passes = options["runs"], max(row["n_passes"] for row in rows)
     again = f", repeated up to {passes} times to take {record['shortest_seconds']:g} s" if passes > 1 else ""
     speeds = (row["examples_per_second"] for row in rows)
     ratios = (row["ratio"] | {"ceiling": row["ceiling"]} for row in rows)
     parts: list[Table | str] = [
         table("examples a second", dict.fromkeys(("original", "masked", "removed"), _SPEED), speeds),
         table("speed over that of the original", {"masked": _RATIO, "removed": _RATIO, "ceiling": "{:.2f}x"}, ratios),
-        f"Mean and standard deviation of {options['runs']} runs; a run times one forward pass of each side in turn"
-        f"{again}.",
+        f"Mean and standard deviation of {n_runs} runs; a run times one forward pass of each side in turn{again}.",
         "Ratios: the median of those of each run (lowest to highest); ceiling: the ratio of the multiply-adds.",
     ]
     if whole:
-        runs = [f"run {run + 1}" for run in range(options["runs"])]
+        runs = [f"run {run + 1}" for run in range(n_runs)]
         each = (dict(zip(runs, row["ratio"]["removed"]["each"], strict=True)) for row in rows)
         parts.append(table("removed / original in each run", dict.fromkeys(runs, ".2f"), each))
         parts.append(f"Heads removed (layer:heads, from 1): {' '.join(record['heads_pruned'])}")

@@ -39,29 +39,23 @@ def whose(record: Record) -> str:
 
 def share(record: Record) -> str:
     """How many heads are pruned, e.g. `36 of 72 heads zeroed`."""
-    verb = "removed" if record["mode"] == "remove" else "zeroed"
-    return f"{record['n_pruned']} of {record['n_heads']} heads {verb}"
+    return f"{record['n_pruned']} of {record['n_heads']} heads {'removed' if record['mode'] == 'remove' else 'zeroed'}"
 
 
 def interval(correlation: Record, name: str, words: str = "95% interval ") -> str:
-    """One of the two correlations that `correlate` gives of a pair, or why there is none.
-
-    With its interval, after some words; none where a heading says them.
-    """
+    """One of the two correlations that `correlate` gives of a pair, its interval after `words`, or why it has none."""
     found = correlation[name]
     if found["value"] is None:
-        few = correlation["n_heads"] < 4
-        return f"undefined ({'fewer than four heads' if few else 'one side is constant'})"
+        return f"undefined ({'fewer than four heads' if correlation['n_heads'] < 4 else 'one side is constant'})"
     return f"{found['value']:.2f} ({words}{found['low']:.2f} to {found['high']:.2f})"
 
 
 def heads_table(
     title: str, report: Record, rows: Sequence[Sequence[Any]], form: Form, notes: Iterable[str], **looks: Any
 ) -> Table:
-    """Layers of a report down, heads across, as the paper's table 1.
+    """Layers of a report down, heads across, as the paper's table 1; a layer of which nothing is known is left out.
 
-    Rows hold a value or `Cell` a head, None for one that is gone or was not measured; a layer of which nothing is known
-    is left out.
+    Rows hold a value or `Cell` a head, None for one that is gone or was not measured.
     """
     heads = [str(head + 1) for head in range(max(map(len, rows)))]
     known = (

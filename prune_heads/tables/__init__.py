@@ -1,7 +1,4 @@
-"""A table is one value, `Table`: columns with their forms, rows of values, marks and notes.
-
-Its methods make texts of it, in which what others wrote is harmless; `terminal` draws it.
-"""
+"""A table is one value, `Table`. It makes texts, in which what others wrote is harmless; `terminal` draws it."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +10,6 @@ from prune_heads.visible import csv_of, in_html, in_latex, in_markdown
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
-
 
 MARK = ("", ", mark")
 
@@ -93,8 +89,7 @@ class Table:
 
         def cell(value: Any, form: Form) -> Cell:
             found = _cell(value)
-            text = self.absent if found.value is None else form.write(found.value)
-            return Cell(text, found.mark, found.style)
+            return Cell(self.absent if found.value is None else form.write(found.value), found.mark, found.style)
 
         return [list(map(cell, row, self.forms)) for row in self.rows]
 
@@ -102,8 +97,7 @@ class Table:
         """The rows without looks, by the names of the columns: a tuple, or None, in a column of several parts."""
 
         def plain(value: Any, form: Form) -> Any:
-            is_marked = isinstance(value, Cell) and len(form.parts) > 1
-            return (value.value, value.mark) if is_marked else _cell(value).value
+            return (value.value, value.mark) if isinstance(value, Cell) and len(form.parts) > 1 else _cell(value).value
 
         return [dict(zip(self.heading, map(plain, row, self.forms), strict=True)) for row in self.rows]
 
@@ -160,9 +154,8 @@ class Table:
     def to_csv(self, digits: int | None = None) -> str:
         """As CSV, a row a row, without title and notes; an interval or a mark has columns of its own.
 
-        Args:
-            digits: Significant digits of numbers; None for all of them. The last bits of what is derived from records
-                differ between processors, whose vectors are of other widths; a file that is compared must not.
+        Numbers have so many significant digits; None: all. The last bits of what is derived from records differ between
+        processors, whose vectors are of other widths; a file that is compared must not.
         """
 
         def cells(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,6 @@ _KEY = 4  # characters of the first column that are left where one number needs 
 _FOLDED = 12  # characters of a long word (a name, a path) that stay in one line, where there is no room for all
 _NUMBER = re.compile(r"[^\W\d_]?[^a-zA-Z]*\d[^a-zA-Z]*[^\W\d_]?")
 """A word that is never folded: `+0.1234`, `(12%`, `3:1,5`, `E:3`, `1.2x`."""
-_PIPED = 100_000
 
 
 def line(text: str, style: str | Style = "") -> Text:
@@ -75,9 +74,8 @@ class _Grid:
             if form.parts != MARK or cell_len(name) > width:
                 width = 0
             # Marks have a place of their own, so that numbers stand below each other; not below a long name.
-            heading = f"{name:>{width}} " if width else name
             texts = ((f"{row[i].value:>{width}}{row[i].mark or ' ' * bool(width)}", row[i].style) for row in cells)
-            self.columns.append([line(heading), *(line(*text) for text in texts)])
+            self.columns.append([line(f"{name:>{width}} " if width else name), *(line(*text) for text in texts)])
             self.aligns[i] = "left" if width else self.aligns[i]
             every = [text.plain for text in self.columns[i]]
             full, least = max(1, *map(cell_len, every)), max(1, *map(_unbroken, every))
@@ -146,7 +144,7 @@ def console(*, stderr: bool = False) -> Console:
     """A console that obeys nothing in what it is given; a pipe has no width, unless `COLUMNS` says so."""
     made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and not os.environ.get("COLUMNS"):
-        made.width = _PIPED
+        made.width = 100_000
     return made
 
 

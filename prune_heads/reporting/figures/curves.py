@@ -55,9 +55,8 @@ def criteria_figure(record: Record) -> "Figure":
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
     shown = [_panel(split, {line.label: line for line in of_split}) for split, of_split in lines(record).items()]
-    drawn_often = any(line["n_draws"] > 1 for line in record["lines"])
-    foot = f"{_BARS}; band: 95% of the draws, and their mean" if drawn_often else _BARS
-    return _drawn(shown, title=whose(record), foot=foot)
+    band = "; band: 95% of the draws, and their mean" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
+    return _drawn(shown, title=whose(record), foot=_BARS + band)
 
 
 def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
@@ -121,8 +120,7 @@ def _panel(title: str, named: Mapping[str, Line]) -> _Panel:
         curve = _Curve(name, line.shares, list(line.values.values()), i)
         if "low" in line.points[0]:
             ends = [point["low"] for point in line.points], [point["high"] for point in line.points]
-            is_mean = line.about["n_draws"] > 1
-            curve = curve._replace(band=ends, colour="0.45") if is_mean else curve._replace(bars=ends)
+            curve = curve._replace(band=ends, colour="0.45") if line.about["n_draws"] > 1 else curve._replace(bars=ends)
         curves.append(curve)
     record = next(iter(named.values())).record
     return _Panel(title, metric_name(record), curves, pruned(record))

@@ -31,10 +31,7 @@ _COLOURS = {"": "#31688e", "E": "#31688e", "A": "#d1495b", "D": "#e0a030"}  # by
 
 
 def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
-    """Scores, as `prune-heads score --json` prints them: one row a layer, one column a head.
-
-    A cross is on each head of `pruned`, descriptors from 1.
-    """
+    """Scores of `prune-heads score --json`, a row a layer, a column a head; crosses on `pruned`, descriptors from 1."""
     grid = _grid_of(report["scores"])
     height, width = grid.shape
     with drawing(1.9 + 0.42 * width, 1.3 + 0.42 * height) as (figure, (axes,)):
@@ -43,8 +40,7 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
         axes.set_title(" / ".join(part for part in (report["criterion"], report["estimator"], norm) if part))
         figure.colorbar(image, ax=axes, label="importance", shrink=0.9)
         if pruned:
-            mask = HeadMask.parse(" ".join(pruned), HeadCounts.described(report["blocks"]))
-            layers, heads = zip(*mask, strict=True)
+            layers, heads = zip(*HeadMask.parse(" ".join(pruned), HeadCounts.described(report["blocks"])), strict=True)
             axes.plot(heads, layers, "x", color="white", markersize=8, markeredgewidth=3)
             axes.plot(heads, layers, "x", color="crimson", markersize=7, markeredgewidth=1.4)
             figure.text(0.01, 0.005, "x = pruned", color="crimson", fontsize=8)
@@ -98,13 +94,11 @@ def ablation_maps(record: Record) -> "Figure":
                     if cell and cell.mark:
                         axes.plot(head, layer, "o", color="black", markersize=4.5, markeredgecolor="white")
                     if cell and cell.mark == CORRECTED:
-                        corner = head - 0.46, layer - 0.46
-                        axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, linewidth=1.2))
+                        axes.add_patch(Rectangle((head - 0.46, layer - 0.46), 0.92, 0.92, fill=False, linewidth=1.2))
         label = f"difference in {metric_name(record)}, points"
         figure.colorbar(image, ax=panels, label=label, shrink=0.9, extend=extend)
         _name(figure, panels, _title(record), [table["split"] for table in tables])
-        alpha = tables[0]["alpha"]
-        figure.supxlabel(f"dot: p < {alpha:g}; framed: also after Holm's correction", fontsize=8)
+        figure.supxlabel(f"dot: p < {tables[0]['alpha']:g}; framed: also after Holm's correction", fontsize=8)
     return figure
 
 
@@ -238,8 +232,7 @@ def _grid_of(rows: Rows) -> NDArray[np.float64]:
 def _edges(values: Sequence[float], base: float, n_examples: int | None) -> list[float]:
     """Edges of bins, one of them around the base; of accuracies, as wide as an odd number of examples.
 
-    Accuracies lie on a grid of 1 / n_examples. Other widths would catch now more, now fewer of its points, and an
-    even number of them would put points on edges.
+    Other widths would catch now more, now fewer points of the grid that these lie on, and even ones have some on edges.
     """
     low, high = min(*values, base), max(*values, base)
     width = (high - low) / _BINS or _NARROW

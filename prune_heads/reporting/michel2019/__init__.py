@@ -1,7 +1,4 @@
-"""The tables and figures of Michel, Levy and Neubig (2019), published numbers beside our own. From records alone.
-
-`estimators` is beside them: a comparison that the paper does not make.
-"""
+"""Tables and figures of Michel, Levy and Neubig (2019), their numbers beside ours; and `estimators`, not in theirs."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,7 +1,4 @@
-"""Figures 3 to 6: how far one can prune, lowest score first; table 4: how much faster a model is then.
-
-The estimators of gate gradients are compared beside them, which the paper does not do.
-"""
+"""Figures 3 to 6: how far one can prune; table 4: how much faster a model is then; `estimators`, not in the paper."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
@@ -45,11 +42,10 @@ def figure3(records: Records) -> Shown:
         for line in drawn
     ]
     reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
-    models = {"wmt": "a large Transformer on WMT14 En-Fr", "bert": "bert-base-uncased on mnli"}
-    is_there = {"wmt": any(map(is_translation, every)), "bert": not all(map(is_translation, every))}
-    for key, model in models.items():
-        if is_there[key]:
-            rows.append({"subject": f"published: {model}", "order": "gradient", _UP_TO: reached[key]})
+    theirs = {"wmt": "a large Transformer on WMT14 En-Fr"} if any(map(is_translation, every)) else {}
+    theirs |= {} if all(map(is_translation, every)) else {"bert": "bert-base-uncased on mnli"}
+    for key, model in theirs.items():
+        rows.append({"subject": f"published: {model}", "order": "gradient", _UP_TO: reached[key]})
     for task in dict.fromkeys(record["task"] for record in every):
         for end, order in _REPLICATED.items():
             if near := _replicated(f"{task}_{end}", percents):
@@ -170,18 +166,15 @@ def estimators(records: Records) -> Shown:
     rows = [_estimated(record, line) for record in every for line in record["lines"]]
     metrics = ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in every))
     words = {"reference": REFERENCE, "running_sum": RUNNING_SUM, "metrics": metrics}
-    words |= {
-        "batch": _alternatives(record["configuration"]["batch_size"] for record in every),
-        "chance": _alternatives(round(record["chance_overlap"], 2) for record in every),
-    }
+    words |= {"batch": _alternatives(record["configuration"]["batch_size"] for record in every)}
+    words |= {"chance": _alternatives(round(record["chance_overlap"], 2) for record in every)}
     notes = said("estimators", **words)
     if any(record["reads_one_token"] for record in every):
         notes += said("estimators", "one_token")
     if old := [record for record in every if _BY_PERCENT in record["lines"][0]]:  # nothing is there to resample
         of_old = (line for record in old for line in record["lines"])
         apart = max(abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for line in of_old)
-        tasks = ", ".join(record["task"] for record in old)
-        notes += said("estimators", "of_percents", tasks=tasks, apart=100 * apart)
+        notes += said("estimators", "of_percents", tasks=", ".join(each["task"] for each in old), apart=100 * apart)
     means, summary = [], []
     for name in dict.fromkeys(row["estimator"] for row in rows):
         of_name = [row for row in rows if row["estimator"] == name]
@@ -190,8 +183,7 @@ def estimators(records: Records) -> Shown:
             values = [row[key] for row in of_name if row[key] is not None]
             means_of[key] = mean(values) if values else None
         means.append(means_of)
-        intervals = [row["its 95% interval"] for row in of_name if row["its 95% interval"]]
-        if intervals:
+        if intervals := [row["its 95% interval"] for row in of_name if row["its 95% interval"]]:
             sure = {"tasks where it is surely below 0": sum(high < 0 for _, high in intervals)}
             sure["surely above"] = sum(low > 0 for low, _ in intervals)
             agreement = {f"{key}, mean": means_of[key] for key in ("Spearman", _OVERLAP)}
@@ -205,16 +197,11 @@ def estimators(records: Records) -> Shown:
 
 def _estimated(record: Record, line: Mapping[str, Any]) -> Row:
     name, difference = line["estimator"], line["area_difference"]
-    row: Row = {
-        "task": record["task"],
-        "model": record["model"]["name"],
-        "estimator": f"{name} (defect)" if name == RUNNING_SUM else name,
-        "scored on": record["scored_on"]["n_examples"],
-        "measured on": record["data"][0]["n_examples"],
-        **dict.fromkeys(sheet("estimators")["forms"]),
-        "area": 100 * line["area"],
-        "metric at 50%": 100 * line["half"]["value"],
-    }
+    shown = f"{name} (defect)" if name == RUNNING_SUM else name
+    row: Row = {"task": record["task"], "model": record["model"]["name"], "estimator": shown}
+    row |= {"scored on": record["scored_on"]["n_examples"], "measured on": record["data"][0]["n_examples"]}
+    row |= dict.fromkeys(sheet("estimators")["forms"])
+    row |= {"area": 100 * line["area"], "metric at 50%": 100 * line["half"]["value"]}
     if name != REFERENCE:
         ends = line.get(_BY_PERCENT, difference)
         row |= {"difference": 100 * difference["value"], "its 95% interval": (100 * ends["low"], 100 * ends["high"])}

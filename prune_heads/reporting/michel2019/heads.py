@@ -20,9 +20,8 @@ def table1(records: Records) -> Shown:
     """The difference that masking each head of the encoder's self-attention makes; published rows below ours."""
     (record,) = records["without-one"]
     table, theirs = record["tables"][0], published()["table1"]
-    alpha = table["alpha"]
     cells = [
-        ("here", int(row["layer"][2:]), row["head"], Cell(100 * row["delta"], SURE * (row["p_value"] < alpha)))
+        ("here", int(row["layer"][2:]), row["head"], Cell(100 * row["delta"], SURE * (row["p_value"] < table["alpha"])))
         for row in _heads(record, table)
     ]
     cells += [
@@ -47,18 +46,11 @@ def figure1(records: Records) -> Shown:
         for table in record["tables"]:
             heads = _heads(record, table)
             sure = [row["delta"] for row in heads if row["p_value"] < table["alpha"]]
-            rows.append(
-                {
-                    "subject": subject_of(record),
-                    "split": table["split"].removeprefix("validation_"),
-                    "metric": metric_name(record),
-                    "whole": 100 * table["base"],
-                    "heads": len(heads),
-                    "worse without (p < 0.01)": sum(delta < 0 for delta in sure),
-                    "better without (p < 0.01)": sum(delta > 0 for delta in sure),
-                    "largest loss, points": 100 * min(row["delta"] for row in heads),
-                }
-            )
+            row: Row = {"subject": subject_of(record), "split": table["split"].removeprefix("validation_")}
+            row |= {"metric": metric_name(record), "whole": 100 * table["base"], "heads": len(heads)}
+            row |= {"worse without (p < 0.01)": sum(delta < 0 for delta in sure)}
+            row |= {"better without (p < 0.01)": sum(delta > 0 for delta in sure)}
+            rows.append(row | {"largest loss, points": 100 * min(head["delta"] for head in heads)})
     theirs = published()["table1"]
     notes = said("figure1", significant=len(theirs["significant"]), n=sum(map(len, theirs["delta"])))
     notes += said("figure1", "translation") if any(map(is_translation, every)) else []
@@ -131,10 +123,7 @@ def kept_alone(name: str, records: Records) -> Shown:
 
 
 def _ours(record: Record, *, chosen_here: bool) -> tuple[Record, Record, list[Row], str]:
-    """The record, its table, the best head of each layer, and how they were chosen: by the very split, or before.
-
-    A translation is then measured on its last split.
-    """
+    """The record, its table (a translation's last, if heads were chosen before), the best heads, and how chosen."""
     table = record["tables"][-1 if is_translation(record) and not chosen_here else 0]
     best, first = table["best"], table["best"][0]
     if not chosen_here:
