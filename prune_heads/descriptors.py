@@ -61,8 +61,7 @@ def letter_of(kind: str, stack: str) -> str:
 def named_blocks(names: Iterable[str], counts: HeadCounts) -> tuple[int, ...]:
     """Block indices (from 0), in order, of names such as `3` or `E:3`; a letter alone is all blocks of its kind.
 
-    Raises:
-        HeadDescriptorError: If a name is not that of a block of the model.
+    A `HeadDescriptorError` for a name that is not that of a block of the model.
     """
     there = counts.names()
     found: set[int] = set()
@@ -75,11 +74,7 @@ def named_blocks(names: Iterable[str], counts: HeadCounts) -> tuple[int, ...]:
 
 
 def parse_heads(text: str, counts: HeadCounts) -> set[Head]:
-    """The heads that a text names; the empty string names none.
-
-    Raises:
-        HeadDescriptorError: Naming the first wrong character, from 1.
-    """
+    """The heads that a text names, none if it is empty; an error names the first wrong character, from 1."""
     found: set[Head] = set()
     letters = "".join(dict.fromkeys(counts.letters))
 

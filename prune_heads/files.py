@@ -38,8 +38,7 @@ def digest(value: Mapping[str, Any]) -> str:
 def writing_into(what: str, folder: Path) -> Iterator[None]:
     """Tell that a folder must be writable where the system does not let the block write, or the disk is full.
 
-    Raises:
-        RunError: In place of the system's error; `what` names the folder.
+    A `RunError` then takes the place of the system's error; `what` names the folder.
     """
     try:
         yield
@@ -51,8 +50,7 @@ def writing_into(what: str, folder: Path) -> Iterator[None]:
 def check_place(target: Path) -> None:
     """Refuse, before any work, a folder that `new_directory` could not make.
 
-    Raises:
-        RunError: If it cannot have this name, or its parent is not there and cannot be made, or not writable.
+    A `RunError` if it cannot have this name, or its parent is not there and cannot be made, or not writable.
     """
     try:
         if any(len(os.fsencode(part)) > _LONGEST_NAME for part in target.parts):
@@ -76,9 +74,7 @@ def new_directory(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
 
     What is at `target` is replaced only then. Nothing half-written stays, also after Ctrl-C, nor a folder made for it.
-
-    Raises:
-        RunError: If the system does not let us write, or the disk is full.
+    A `RunError` if the system does not let us write, or the disk is full.
     """
     target = target.resolve()
     missing = [parent for parent in target.parents if not parent.exists()]
@@ -122,10 +118,8 @@ def write_bytes(target: Path, content: bytes) -> None:
     """Write a file at once. Many may write the same one: it holds the content of the last, never a mixture.
 
     A process that clears the folder meanwhile, temporary file and all, does no harm: it is made again. Nothing
-    is flushed to the disk before the renaming: content that must survive a power cut needs a checksum.
-
-    Raises:
-        OSError: If the system does not let us write, or the disk is full; no temporary file stays.
+    is flushed to the disk before the renaming: content that must survive a power cut needs a checksum. An OSError if
+    the system does not let us write, or the disk is full; no temporary file stays.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")

@@ -44,10 +44,8 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
     every: dict[nn.Module, _Gates] = {}  # one hook a W_O; layers that share theirs are its calls in a forward pass
     for block, gate in zip(blocks, gates, strict=True):
         if gate.ndim not in (1, 2, 3) or gate.shape[-1] != block.n_heads:
-            raise ValueError(
-                f"gates of {block.name} must have shape (n_heads,), (batch, n_heads) or (batch, tokens, "
-                f"n_heads) with n_heads={block.n_heads}; got {tuple(gate.shape)}"
-            )
+            shapes = f"(n_heads,), (batch, n_heads) or (batch, tokens, n_heads) with n_heads={block.n_heads}"
+            raise ValueError(f"gates of {block.name} must have shape {shapes}; got {tuple(gate.shape)}")
         if block.n_heads:
             every.setdefault(block.output.module, _Gates()).calls.append((block, gate))
     with ExitStack() as hooks:
@@ -61,10 +59,9 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
                 hooks.callback(written(model).register_forward_pre_hook(hook.start_over).remove)
         yield model
     if passed_by := [name for hook in every.values() for name in hook.passed_by()]:
-        raise MaskNotAppliedError(
-            f"the attention of a block must call its W_O, where its gates are applied; that of {', '.join(passed_by)} "
-            "ran without it, so its gates were ignored. Call W_O as a module, not its weights by a function"
-        )
+        got = f"that of {', '.join(passed_by)} ran without it, so its gates were ignored"
+        must = f"the attention of a block must call its W_O, where its gates are applied; {got}"
+        raise MaskNotAppliedError(f"{must}. Call W_O as a module, not its weights by a function")
 
 
 class _Gates:
@@ -96,8 +93,7 @@ class _Gates:
         block, gate = self.calls[self.n_calls % len(self.calls)]
         gate = gate.to(context.device, context.dtype)
         self.n_calls += 1
-        if gate.ndim == 2:
-            gate = gate[:, None, :]  # a gate per example holds for all its tokens
+        gate = gate[:, None, :] if gate.ndim == 2 else gate  # a gate per example holds for all its tokens
         if gate.ndim == 3 and len(gate) != len(context):
             raise ValueError(f"gates of {block.name} are for a batch of {len(gate)}; got {len(context)}")
         return (block.gated(context, gate), *args[1:])
@@ -136,15 +132,11 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 def logits_of(output: Any) -> Tensor:
     """`(batch, ...)`: the logits that a model gives, as `output.logits`, as `output["logits"]` or as its output.
 
-    One number an example is one logit.
-
-    Raises:
-        UnsupportedModelError: If there are none.
+    One number an example is one logit. Without any, an `UnsupportedModelError`.
     """
     found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
     if isinstance(found, Tensor):
         return found if found.ndim > 1 else found[:, None]
-    raise UnsupportedModelError(
-        f"a model must give its logits, as a tensor or as the field 'logits' of its output; got "
-        f"{type(output).__name__}. Wrap it in a module whose forward returns them"
-    )
+    must = "a model must give its logits, as a tensor or as the field 'logits' of its output"
+    got = f"got {type(output).__name__}. Wrap it in a module whose forward returns them"
+    raise UnsupportedModelError(f"{must}; {got}")

@@ -6,7 +6,7 @@ heads from 1, as the paper does (`3:1,5` is layer 3, heads 1 and 5); Python indi
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -69,10 +69,8 @@ class HeadMask:
             case {"n_heads": [*counts], "heads_pruned": [*heads]} if isinstance(value.get("letters", ""), str):
                 if all(isinstance(n, int) for n in counts) and all(isinstance(text, str) for text in heads):
                     return cls.parse(" ".join(heads), HeadCounts(counts, value.get("letters", "")))
-        raise HeadDescriptorError(
-            "a head mask in JSON must have 'n_heads' (list of integers) and 'heads_pruned' (list of "
-            f"descriptors such as '3:1,5'); got {dict(value)!r:.200}"
-        )
+        must = "must have 'n_heads' (list of integers) and 'heads_pruned' (list of descriptors such as '3:1,5')"
+        raise HeadDescriptorError(f"a head mask in JSON {must}; got {dict(value)!r:.200}")
 
     def to_json(self) -> dict[str, Any]:
         """`{"numbering": ..., "n_heads": [...], "heads_pruned": ["3:1,5", "7:2"]}`; descriptors count from 1.
@@ -120,8 +118,7 @@ class HeadMask:
 
     def with_whole(self, units: Iterable[frozenset[Head]]) -> "HeadMask":
         """The mask and all of each unit of which it has a head."""
-        whole = [unit for unit in units if unit & self.pruned]
-        return HeadMask(self.n_heads, self.pruned.union(*whole))
+        return HeadMask(self.n_heads, self.pruned.union(*(unit for unit in units if unit & self.pruned)))
 
     def __or__(self, other: "HeadMask") -> "HeadMask":
         return HeadMask(self._shared(other), self.pruned | other.pruned)
@@ -145,10 +142,9 @@ class HeadMask:
     def _shared(self, other: "HeadMask") -> HeadCounts:
         """The shape of both masks."""
         if self.n_heads != other.n_heads:
-            raise HeadDescriptorError(
-                f"two head masks must be of the same model to be combined; got {list(self.n_heads)} and "
-                f"{list(other.n_heads)} heads a block"
-            )
+            must = "two head masks must be of the same model to be combined"
+            got = f"got {list(self.n_heads)} and {list(other.n_heads)} heads a block"
+            raise HeadDescriptorError(f"{must}; {got}")
         return self.n_heads if self.n_heads.letters else other.n_heads
 
 
@@ -209,14 +205,12 @@ class HeadScores:
         return np.concatenate([*self.values, np.zeros(0)])
 
     @classmethod
-    def from_flat(
-        cls, flat: ArrayLike, n_heads: Sequence[int], standard_error: ArrayLike | None = None
-    ) -> "HeadScores":
+    def from_flat(cls, flat: ArrayLike, n_heads: Sequence[int], standard_error: ArrayLike | None = None) -> Self:
         """The inverse of `flat`: split `(total heads,)` into blocks."""
         return cls.of_the_rest(flat, HeadMask(HeadCounts.of(n_heads)), standard_error)
 
     @classmethod
-    def of_the_rest(cls, flat: ArrayLike, gone: HeadMask, standard_error: ArrayLike | None = None) -> "HeadScores":
+    def of_the_rest(cls, flat: ArrayLike, gone: HeadMask, standard_error: ArrayLike | None = None) -> Self:
         """From one number for each head that is not gone, in order; those that are gone get 0."""
 
         def rows(numbers: ArrayLike) -> tuple[NDArray[np.float64], ...]:
@@ -236,7 +230,7 @@ class HeadScores:
         return {"scores": [row.tolist() for row in self.values], "standard_error": errors, **gone}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "HeadScores":
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`.
 
         Raises:

@@ -11,8 +11,7 @@ PATIENCE_SECONDS = 8.0  # for all together: a host with many addresses, or a sil
 def revision_of(repository: str, kind: Literal["model", "dataset"]) -> str:
     """The present commit of a repository; the hub's own libraries retry for minutes when it cannot be reached.
 
-    Raises:
-        Exception: What `huggingface_hub` raised, or TimeoutError.
+    What `huggingface_hub` raises comes out, or a TimeoutError.
     """
     from huggingface_hub import HfApi
 

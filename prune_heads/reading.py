@@ -1,5 +1,6 @@
 """All files from outside are read here: the result is a value or one of our errors, whatever is in them.
 
+Every function raises the class `error` that it is given; `what` says what a file should be, `is_not` begins a message.
 Content that is too long, too deep, in another encoding, or not a finite number is refused by name and line, before it
 reaches a parser that could hang or end the process.
 """
@@ -28,11 +29,7 @@ Error = type[Exception]
 
 
 def read_bytes(source: Path, what: str, error: Error = RunError, most: int = -1) -> bytes:
-    """The content of a file; `what` says what it should be.
-
-    Raises:
-        Exception: Of the class `error`, if it cannot be read, or has more than `most` bytes.
-    """
+    """The content of a file; an `error` if it cannot be read, or has more than `most` bytes."""
     try:
         with source.open("rb") as file:
             content = file.read(most + 1 if most >= 0 else -1)
@@ -45,11 +42,7 @@ def read_bytes(source: Path, what: str, error: Error = RunError, most: int = -1)
 
 
 def text_of(content: bytes, name: str, error: Error = RunError) -> str:
-    """The text in UTF-8, without a byte order mark.
-
-    Raises:
-        Exception: Of the class `error`, naming line and encoding, if it is in another one, cut, or no text.
-    """
+    """The text in UTF-8, without a byte order mark; an `error` names line and encoding of another one, or no text."""
     for encoding, marks in _MARKS.items():
         if content.startswith(marks):
             raise error(f"{name}: the file must be UTF-8, got {encoding} by its byte order mark; {_CONVERT}")
@@ -69,20 +62,12 @@ def text_of(content: bytes, name: str, error: Error = RunError) -> str:
 
 
 def json_of(text: str, is_not: str, error: Error = RunError) -> Any:
-    """The value of a JSON text, with any numbers; `is_not` begins the error message.
-
-    Raises:
-        Exception: Of the class `error`.
-    """
+    """The value of a JSON text, with any numbers."""
     return _parsed(json.loads, text, is_not, error)
 
 
 def toml_of(text: str, is_not: str, error: Error = RunError) -> Any:
-    """The table of a TOML text, with any numbers; `is_not` begins the error message.
-
-    Raises:
-        Exception: Of the class `error`.
-    """
+    """The table of a TOML text, with any numbers."""
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > _MOST_DOTS and any(part.count(".") > _MOST_DOTS for part in re.split(r"[=,{\[]", line)):
             raise error(f"{is_not}: line {number} has more than {_MOST_DOTS} dots in a row")
@@ -93,21 +78,12 @@ def toml_of(text: str, is_not: str, error: Error = RunError) -> Any:
 
 
 def value_of(text: str, is_not: str, error: Error = RunError) -> Any:
-    """The same, of finite numbers, whole ones of at most 64 bits, and texts that can be written again.
-
-    Raises:
-        Exception: Of the class `error`.
-    """
+    """A JSON value of finite numbers, whole ones of at most 64 bits, and texts that can be written again."""
     return _checked(json_of(text, is_not, error), is_not, error)
 
 
 def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
-    """One JSON object, whose numbers are finite and whose whole numbers have 64 bits.
-
-    Raises:
-        Exception: Of the class `error`, if the file is missing or holds anything else; `what` says what it
-            should have been.
-    """
+    """One JSON object, of finite numbers, whole ones of at most 64 bits; an `error` for anything else, or no file."""
     value = _read(source, what, error, _LARGEST_JSON, json_of, f"{what} must be a JSON file; {source} is not")
     if not isinstance(value, dict):
         raise error(f"{what} must hold a JSON object; {source} holds a {type(value).__name__}")
@@ -115,14 +91,9 @@ def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any
 
 
 def read_toml(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
-    """A TOML file of texts, truth values and finite numbers, in lists and tables: what JSON can hold, too.
-
-    Raises:
-        Exception: Of the class `error`, if the file is missing or holds anything else.
-    """
+    """A TOML file of texts, truth values and finite numbers, in lists and tables; for all else, or none, an `error`."""
     is_not = f"{what} must be a TOML file; {source.name} is not"
-    table: dict[str, Any] = _read(source, what, error, _LARGEST_TOML, toml_of, is_not)
-    return table
+    return _read(source, what, error, _LARGEST_TOML, toml_of, is_not)
 
 
 def _read(source: Path, what: str, error: Error, most: int, parse: Callable[..., Any], is_not: str) -> Any:

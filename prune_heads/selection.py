@@ -12,8 +12,7 @@ from prune_heads.heads import HeadMask, HeadScores
 def count_for_fraction(n_total: int, fraction: float) -> int:
     """How many of `n_total` heads are `fraction` of them: the authors' `int(144 * p / 100)`, rounded down.
 
-    Raises:
-        ValueError: If the fraction is not between 0 and 1.
+    A ValueError if the fraction is not between 0 and 1.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of heads must be between 0 and 1; got {fraction}")
@@ -24,20 +23,14 @@ def count_for_fraction(n_total: int, fraction: float) -> int:
 def check_count(n_pruned: int, gone: HeadMask, min_per_layer: int = 0) -> None:
     """Refuse a number of heads that cannot be pruned, before there are scores.
 
-    Args:
-        n_pruned: How many heads are to be pruned, those that are gone included.
-        gone: Heads that the model has lost before; the model's shape.
-        min_per_layer: Heads that every layer keeps, if it has so many left.
-
-    Raises:
-        HeadDescriptorError: Saying how many can be.
+    `n_pruned` counts those that the model has lost before, `gone`; every layer keeps `min_per_layer` heads, if it has
+    so many left. The `HeadDescriptorError` says how many can be pruned.
     """
     most = _most(gone, min_per_layer)
     if not len(gone) <= n_pruned <= most:
         kept = f" with {min_per_layer} kept in every layer" if min_per_layer else ""
-        raise HeadDescriptorError(
-            f"between {len(gone)} and {most} of {gone.n_total} heads can be pruned{kept}; got {n_pruned}"
-        )
+        can = f"between {len(gone)} and {most} of {gone.n_total} heads can be pruned{kept}"
+        raise HeadDescriptorError(f"{can}; got {n_pruned}")
 
 
 def select(
@@ -89,12 +82,9 @@ def alone(heads: HeadMask) -> list[frozenset[Head]]:
 
 
 def step_counts(gone: HeadMask, n_steps: int, among: HeadMask | None = None) -> list[int]:
-    """How many heads are pruned at 0, 1, ..., `n_steps` n-ths of all; those that are gone are so from the start.
+    """How many heads are pruned at 0, 1, ..., `n_steps` n-ths of all; those that are `gone` are so from the start.
 
-    Args:
-        gone: Heads that the model has lost before.
-        n_steps: From no head to all.
-        among: The heads that may go, of which the n-ths are then; None: all. What is gone beside them counts too.
+    `among` are the heads that may go, of which the n-ths are then; None: all. What is gone beside them counts too.
     """
     among = HeadMask.all(gone.n_heads) if among is None else among
     beside, lost = len(gone - among), len(gone & among)
@@ -112,8 +102,7 @@ def lowest_first(
 ) -> list[HeadMask]:
     """The masks of a pruning curve, lowest score first, at `step_counts`; it ends where no more may go.
 
-    Raises:
-        NotFiniteError: If a score is NaN or infinite.
+    A `NotFiniteError` if a score is NaN or infinite.
     """
     gone = gone | scores.gone
     counts = [n for n in step_counts(gone, n_steps, among) if n <= _most(gone, min_per_layer)]

@@ -82,10 +82,8 @@ def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[i
     named = as_mask(heads, head_counts(blocks))
     mask = named.with_whole(units(blocks))
     if mask != named:
-        warnings.warn(
-            f"layers of this model share their weights, so heads go at every depth: {mask}, where {named} were named",
-            stacklevel=3,
-        )
+        every = f"heads go at every depth: {mask}, where {named} were named"
+        warnings.warn(f"layers of this model share their weights, so {every}", stacklevel=3)
     pairs = zip(blocks, mask.by_block(), strict=True)
     places = [(block, block.places(pruned)) for block, pruned in pairs if block.depth == 0]
     _check_writable(blocks, [block for block, chosen in places if chosen])
@@ -93,19 +91,16 @@ def _places(model: nn.Module, heads: Heads) -> list[tuple[AttentionBlock, list[i
 
 
 def _check(block: AttentionBlock, places: list[int]) -> None:
-    if block.layout.stays:
-        raise UnsupportedModelError(
-            f"heads of {block.name} can be gated or zeroed but not removed: {block.layout.stays}"
-        )
+    if why := block.layout.stays:
+        raise UnsupportedModelError(f"heads of {block.name} can be gated or zeroed but not removed: {why}")
     size = block.group_size
     if len(places) != size * len(block.inputs_of(places)[0][1]):
         numbers = [head + 1 for head in block.original_heads]
         groups = [numbers[start : start + size] for start in range(0, block.n_heads, size)]
         shown = "; ".join(",".join(map(str, group)) for group in groups)
-        raise UnsupportedModelError(
-            f"heads of {block.name} share W_K and W_V by groups ({shown}) and are removed by whole groups; got "
-            f"{','.join(str(numbers[i]) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
-        )
+        must = f"heads of {block.name} share W_K and W_V by groups ({shown}) and are removed by whole groups"
+        got = f"{','.join(str(numbers[i]) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
+        raise UnsupportedModelError(f"{must}; got {got}")
 
 
 def _take_out(block: AttentionBlock, places: Collection[int]) -> None:
@@ -195,10 +190,9 @@ def _check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[Attention
                 )
             owner = owners.setdefault(id(module._parameters.get(name, block)), block)
             if owner.module is not block.module and written & {owner.module, block.module}:
-                raise UnsupportedModelError(
-                    f"{block.name} must have weights of its own to be zeroed or removed; its {name} is that of "
-                    f"{owner.name}. Gate the heads, or give each block a copy"
-                )
+                must = f"{block.name} must have weights of its own to be zeroed or removed"
+                got = f"its {name} is that of {owner.name}. Gate the heads, or give each block a copy"
+                raise UnsupportedModelError(f"{must}; {got}")
 
 
 def _why_not(module: nn.Module, name: str) -> str:

@@ -16,17 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from prune_heads import errors
 from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
 from prune_heads.anatomy.context import uncompiled
 from prune_heads.checkpoints import load_pruned, save_pruned
-from prune_heads.errors import (
-    MaskNotAppliedError,
-    NotExactError,
-    NotFiniteError,
-    PruneHeadsError,
-    UnsupportedModelError,
-    first_line,
-)
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, Heads, as_mask
 from prune_heads.surgery import remove_heads, zero_heads
@@ -69,25 +62,21 @@ def prove_gates(model: nn.Module, inputs: Inputs) -> None:
         with uncompiled():
             again = run(example) if has_fast_path else compared(model(**example))
         if not all(tensor.isfinite().all() for tensor in reference):
-            raise NotFiniteError(
-                "logits must be finite; got NaN or infinity for the first example. Try --dtype float32, and check "
-                "the checkpoint's weights"
-            )
+            advice = "Try --dtype float32, and check the checkpoint's weights"
+            raise errors.NotFiniteError(f"logits must be finite; got NaN or infinity for the first example. {advice}")
         if _differ(again, reference):
-            raise MaskNotAppliedError(
-                "gates of 1 must leave the logits as they are, bit for bit, but they changed: the model is not "
-                "deterministic (is it in training mode?)"
-            )
+            must = "gates of 1 must leave the logits as they are, bit for bit, but they changed"
+            why = "the model is not deterministic (is it in training mode?)"
+            raise errors.MaskNotAppliedError(f"{must}: {why}")
         deaf -= {i for i in deaf if _differ(run(example, i), reference)}
         if not deaf:
             return
     names = ", ".join(blocks[i].name for i in sorted(deaf))
     dtype = next(model.parameters()).dtype
     coarse = "" if dtype == torch.float32 else f", or {dtype} is too coarse: try --dtype float32"
-    raise MaskNotAppliedError(
-        f"closing the gates of a block must change the logits, but it does not for {names}: "
-        f"masks are not applied in this model, so nothing is reported. The model's code may bypass its W_O{coarse}"
-    )
+    must = f"closing the gates of a block must change the logits, but it does not for {names}"
+    why = f"masks are not applied in this model, so nothing is reported. The model's code may bypass its W_O{coarse}"
+    raise errors.MaskNotAppliedError(f"{must}: {why}")
 
 
 def _examples(model: nn.Module, inputs: Inputs) -> Iterator[Inputs]:
@@ -110,9 +99,8 @@ def compared(output: Any) -> list[Tensor]:
     logits = getattr(output, "logits", None)
     if tensors := list(_floats(output if logits is None else logits, set())):
         return tensors
-    raise UnsupportedModelError(
-        f"the output of a model must hold floating-point tensors to be compared; got {type(output).__name__}"
-    )
+    must = "the output of a model must hold floating-point tensors to be compared"
+    raise errors.UnsupportedModelError(f"{must}; got {type(output).__name__}")
 
 
 def _floats(thing: Any, seen: set[int]) -> Iterator[Tensor]:
@@ -206,10 +194,9 @@ def verify(model: nn.Module, inputs: Inputs, heads: Heads | None = None, *, seed
     chosen = some_heads(blocks, seed) if heads is None else as_mask(heads, head_counts(blocks))
     found = try_heads(model.float(), inputs, chosen.with_whole(units(blocks, groups=True)))
     if found.faults:
-        raise NotExactError(
-            "heads that are gated, zeroed, removed or loaded back must give the same outputs; "
-            f"{'; '.join(found.faults.values())}. Compare versions with 'prune-heads models --try'"
-        )
+        must = "heads that are gated, zeroed, removed or loaded back must give the same outputs"
+        faults = "; ".join(found.faults.values())
+        raise errors.NotExactError(f"{must}; {faults}. Compare versions with 'prune-heads models --try'")
     return found
 
 
@@ -250,10 +237,10 @@ def try_heads(model: nn.Module, inputs: Inputs, heads: HeadMask, *, load: bool =
             found.differences[name] = apart(ways[name](), truth)
             if not found.differences[name] <= TOLERANCE:
                 found.faults[name] = f"{name} is not as zeroed columns of W_O"
-        except PruneHeadsError as error:
-            found.refused[name] = first_line(error).rsplit(": ", 1)[-1]
+        except errors.PruneHeadsError as error:
+            found.refused[name] = errors.first_line(error).rsplit(": ", 1)[-1]
         except Exception as error:  # a forward that does not take its new shapes raises whatever it stumbles over
-            found.faults[name] = f"{name}: {type(error).__name__}: {first_line(error)}"
+            found.faults[name] = f"{name}: {type(error).__name__}: {errors.first_line(error)}"
     return found
 
 
@@ -276,11 +263,11 @@ def outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
 def _loaded(model: nn.Module, heads: HeadMask) -> nn.Module:
     """Saved without the heads, or with zeroed ones where they cannot be removed, and loaded back."""
     if not isinstance(model, PreTrainedModel):
-        raise UnsupportedModelError("only models of transformers are saved and loaded")
+        raise errors.UnsupportedModelError("only models of transformers are saved and loaded")
     pruned = copy.deepcopy(model)
     try:
         remove_heads(pruned, heads)
-    except UnsupportedModelError:
+    except errors.UnsupportedModelError:
         zero_heads(pruned, heads)
     with tempfile.TemporaryDirectory() as folder:
         save_pruned(pruned, Path(folder) / "model")

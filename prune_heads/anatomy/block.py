@@ -198,15 +198,8 @@ def owned_dimensions(
     A module may hold one of them or several. Of those it holds, the order is W_Q, W_K, W_V; *stacked*, all heads of one
     come before those of the next; *interleaved*, each key and value head follows its query heads.
 
-    Args:
-        held_by: `Q`, `K`, `V` -> the module that holds it.
-        sizes: Outputs of each module.
-        n_heads: Query heads.
-        width: Inputs of W_O, `n_heads * value dimensions`.
-        interleaved: Whether a module that holds several parts keeps them head by head.
-
-    Raises:
-        ValueError: If the sizes do not fit; says which.
+    `held_by` is `Q`, `K`, `V` -> the module that holds it, `sizes` the outputs of each module, `n_heads` the query
+    heads, `width` the inputs of W_O, `n_heads * value dimensions`. A ValueError says which sizes do not fit.
     """
     q, k, v = held_by.values()
     d = _exact(width, n_heads, "the inputs of W_O", "heads")
@@ -255,11 +248,8 @@ def gone_from(blocks: Sequence[AttentionBlock]) -> HeadMask:
 def units(blocks: Sequence[AttentionBlock], *, groups: bool = False) -> tuple[Unit, ...]:
     """All heads that are there, each with those that go with it; in order.
 
-    Where layers share their weights (ALBERT), a head goes at every depth.
-
-    Args:
-        blocks: Of a model.
-        groups: Whether heads that share keys and values (grouped-query attention) go together.
+    Where layers share their weights (ALBERT), a head goes at every depth; with `groups`, those that share keys and
+    values (grouped-query attention) go together.
     """
     sharing: dict[nn.Module, list[int]] = {}
     for i, block in enumerate(blocks):

@@ -99,8 +99,7 @@ class _StepByStep:
 
     def __init__(self, module: nn.MultiheadAttention) -> None:
         self.module = module
-        self.heads = list(range(module.num_heads))
-        """Original indices of the heads that are there, for masks that differ between heads."""
+        self.heads = list(range(module.num_heads))  # original indices of those left, for masks that differ by head
         self.n_original = module.num_heads
 
     def __call__(
@@ -153,8 +152,7 @@ class _StepByStep:
 
 
 _LOCK = Lock()
-_STANCES: list[Any] = []
-"""One a with-block. The stance belongs to the process: the first block sets it, the last one restores it."""
+_STANCES: list[Any] = []  # one a with-block; the first sets the stance, which is the process's, the last restores it
 
 
 @contextmanager
@@ -162,19 +160,16 @@ def uncompiled() -> Iterator[None]:
     """Run whatever is compiled as it is written, for the length of a with-block.
 
     Compiled code does not check whether hooks were added or removed since (`skip_nnmodule_hook_guards`). Code compiled
-    while a hook is there would also keep it for good.
-
-    Raises:
-        MaskNotAppliedError: Inside code that is being compiled, where this cannot be changed.
+    while a hook is there would also keep it for good. A `MaskNotAppliedError` inside code that is being compiled, where
+    this cannot be changed.
     """
     with _LOCK:
         try:
             _STANCES.append(_STANCES[-1] if _STANCES else torch.compiler.set_stance("force_eager"))
         except RuntimeError as error:
-            raise MaskNotAppliedError(
-                "gates and hooks must be set outside of compiled code, which would keep them or pass them by; "
-                "got a compiled function that sets them. Compile the model alone"
-            ) from error
+            must = "gates and hooks must be set outside of compiled code, which would keep them or pass them by"
+            got = "got a compiled function that sets them. Compile the model alone"
+            raise MaskNotAppliedError(f"{must}; {got}") from error
     try:
         yield
     finally:

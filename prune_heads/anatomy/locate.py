@@ -62,10 +62,9 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
     if blocks:
         return blocks
     types = (_type(part) or type(part).__name__ for part in parts.values())
-    raise UnsupportedModelError(
-        f"the model must be of a known type, or hold one as a submodule; got {', '.join(map(repr, types))}. "
-        "'prune-heads models' lists the types; describe an attention class of your own with describe_attention"
-    )
+    must = f"the model must be of a known type, or hold one as a submodule; got {', '.join(map(repr, types))}"
+    advice = "'prune-heads models' lists the types; describe an attention class of your own with describe_attention"
+    raise UnsupportedModelError(f"{must}. {advice}")
 
 
 def models_inside(model: nn.Module) -> dict[str, PreTrainedModel]:
@@ -83,9 +82,8 @@ def _within(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _type(model: nn.Module) -> str:
-    """Empty outside transformers."""
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    return model_type if isinstance(model_type, str) else ""
+    return model_type if isinstance(model_type, str) else ""  # outside transformers
 
 
 def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
@@ -97,17 +95,13 @@ def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
         yield from _of_own(model, prefix, described_only=bool(model_type))
         return
     if getattr(config, "add_cross_attention", False):
-        raise UnsupportedModelError(
-            f"a {model_type!r} model must have self-attention only; this one has cross-attention, whose heads are "
-            "not known here (add_cross_attention in its configuration)"
-        )
+        has = "this one has cross-attention, whose heads are not known here (add_cross_attention in its configuration)"
+        raise UnsupportedModelError(f"a {model_type!r} model must have self-attention only; {has}")
     says = {name: getattr(config, name, None) for layout in FAMILIES[model_type] for name, _ in layout.when}
     layouts = [x for x in FAMILIES[model_type] if all((says[name] or False) == value for name, value in x.when)]
     if not layouts:
-        raise UnsupportedModelError(
-            f"the attention of a {model_type!r} model is not understood with "
-            f"{', '.join(f'{name}={value!r}' for name, value in says.items())} in its configuration"
-        )
+        fields = f"{', '.join(f'{name}={value!r}' for name, value in says.items())} in its configuration"
+        raise UnsupportedModelError(f"the attention of a {model_type!r} model is not understood with {fields}")
     for layout in layouts:
         name, value, why = layout.stays_if or ("", object(), "")
         if getattr(config, name, None) == value:
@@ -160,10 +154,8 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -
     layers = [layer for layer, *_ in found]
     in_turn = bool(found) and (len(layers[0]) > 1 or layers == [(i,) for i in range(len(found))])
     if not found or not (in_turn or layout.some_layers):
-        raise UnsupportedModelError(
-            f"a {model_type!r} model must have its layers at '...{layout.pattern}', numbered from 0; "
-            f"found {[name for _, name, *_ in found] or 'none'}"
-        )
+        must = f"a {model_type!r} model must have its layers at '...{layout.pattern}', numbered from 0"
+        raise UnsupportedModelError(f"{must}; found {[name for _, name, *_ in found] or 'none'}")
     blocks = [
         _block(prefix + name, numbers[0] if len(numbers) == 1 else i, module, whole, layout)
         for i, (numbers, name, module, whole) in enumerate(found)
@@ -194,10 +186,8 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
     if record is None:
         count = layout.n_heads or at(module, layout.counted_by)  # as the module itself says
         if not isinstance(count, int) or count < 1 or width % count:
-            raise UnsupportedModelError(
-                f"{name}.{layout.counted_by or 'n_heads'} must be a whole number that divides W_O's input ({width}); "
-                f"got {count}"
-            )
+            must = f"{name}.{layout.counted_by or 'n_heads'} must be a whole number that divides W_O's input ({width})"
+            raise UnsupportedModelError(f"{must}; got {count}")
         n_heads = width // count if layout.counts_dimensions else count
         record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
     sizes = {path: projection.weight.shape[0] for path, projection in inputs.items()}
@@ -207,9 +197,8 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         if width != n_heads * d:
             raise ValueError(f"the input of W_O is {width} wide")
     except ValueError as error:
-        raise UnsupportedModelError(
-            f"{name} has {n_heads} heads of {d} dimensions, and its weights must fit them; {error}"
-        ) from error
+        must = f"{name} has {n_heads} heads of {d} dimensions, and its weights must fit them"
+        raise UnsupportedModelError(f"{must}; {error}") from error
     query, key, value = (replace(inputs[held_by[part]], heads=owned[part]) for part in "QKV")
     return AttentionBlock(
         name=name,
@@ -247,10 +236,8 @@ def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = 
         came = "nothing" if thing is None else f"{type(thing).__module__}.{type(thing).__name__}"
         if isinstance(weight, Tensor):
             came += f" with a {type(weight).__name__} of {weight.dtype}, {tuple(weight.shape)}"
-        raise UnsupportedModelError(
-            f"{name}.{path} must be a torch.nn.Linear or a Conv1D with a plain matrix as its weight; got {came}. "
-            "Merge adapters into the model, and load it without quantisation"
-        )
+        must = f"{name}.{path} must be a torch.nn.Linear or a Conv1D with a plain matrix as its weight; got {came}"
+        raise UnsupportedModelError(f"{must}. Merge adapters into the model, and load it without quantisation")
     return Projection(thing, turned=isinstance(thing, Conv1D))
 
 

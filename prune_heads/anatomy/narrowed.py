@@ -150,8 +150,7 @@ def _cache(values: Iterable[Any]) -> Any:
 def _count(cache: Any, core: nn.Module, hidden: Tensor) -> Any:
     """Keep a zero for each new token of `(batch, tokens, ...)` where a head would keep its keys, and count them all.
 
-    Raises:
-        UnsupportedModelError: If the cache holds its keys in another form than it is given.
+    A cache that holds its keys in another form than it is given is refused.
     """
     layer = getattr(core, "layer_idx", getattr(core, "layer_id", None))
     layers = getattr(cache, "layers", ())
@@ -189,8 +188,7 @@ class _HeadOfZeros:
         try:
             for (module, name, dim), size in self.rows.items():
                 empty = getattr(module, name)
-                zeros = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
-                module._parameters[name] = zeros
+                module._parameters[name] = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
             for module, name, count in self.counters:
                 setattr(module, name, count)
             return self.forward(*args, **kwargs)

@@ -13,8 +13,7 @@ from prune_heads.anatomy import attention_blocks
 from prune_heads.gating import gated
 
 _ROWS = 7  # of the batch: few other dimensions are as large
-_TOLERANCE = 1e-5
-"""How far apart two values may be, of the largest, and count as the same: they come from rows of one batch."""
+_TOLERANCE = 1e-5  # of the largest value: how far apart two count as the same, which come from rows of one batch
 
 
 @torch.no_grad()
@@ -23,24 +22,19 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
 
     The first text is run beside copies of itself; in one of them another token stands. A module mixes if its output
     differs at a place where none of its inputs does; what it mixed is undone behind it, so that the next ones show.
-
-    Args:
-        model: In evaluation mode.
-        inputs: A tokenised batch.
+    The model must be in evaluation mode; `inputs` is a tokenised batch.
 
     Returns:
         Paths, `*` for the numbers of layers, and classes; empty where it is proved that no token sees another. None
         where nothing is proved: no text, one that is too short, or an attention that the other token does not reach.
     """
-    pair = _pair(model, inputs)
-    if pair is None:
+    if (pair := _pair(model, inputs)) is None:
         return None
     blocks = attention_blocks(model)
     names = [block.name for block in blocks]
     mixing: list[str] = []
     not_reached = set(names)
-    # A decoder's texts are its encoder's, a token later.
-    shifts = bool(getattr(model.config, "is_encoder_decoder", False))
+    shifts = getattr(model.config, "is_encoder_decoder", False)  # a decoder's texts are its encoder's, a token later
 
     def look(path: str, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """A forward hook, after those of the module's parts; it looks at the first thing that the module gives."""

@@ -12,15 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import (
-    CONFIG_MAPPING,
-    AutoModelForImageClassification,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as CLASSIFIERS
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto as auto
 
 from prune_heads.anatomy import FAMILIES, UNKNOWN, attention_blocks
 from prune_heads.checkpoints.loading import quiet_transformers
@@ -33,7 +26,8 @@ from prune_heads.verification import outputs, some_heads, try_heads
 _TABLE = tomllib.loads((resources.files("prune_heads.coverage") / "tiny.toml").read_text())
 PAD, END, VOCABULARY = (_TABLE["fixed"][name] for name in ("pad_token_id", "eos_token_id", "vocab_size"))
 _TOO_LARGE = 10_000_000  # parameters beyond which a model is not built: some types' defaults are billions
-_AUTO = (AutoModelForSequenceClassification, AutoModelForSeq2SeqLM, AutoModelForImageClassification)
+_AUTO = (auto.AutoModelForSequenceClassification, auto.AutoModelForSeq2SeqLM, auto.AutoModelForImageClassification)
+_CLASSIFIERS = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 SIZES: Mapping[str, int] = {"width": 32, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 8, "inner": 48}
 """What a tiny model measures, as far as its configuration can say so."""
@@ -73,21 +67,17 @@ def tiny_config(model_type: str, sizes: Mapping[str, int] = SIZES, **changes: An
     return config
 
 
-def _small(
-    config_class: type[PreTrainedConfig], sizes: Mapping[str, int], changes: Mapping[str, Any]
-) -> PreTrainedConfig:
-    base, aliases = config_class(), getattr(config_class, "attribute_map", {})
-    usual = {"num_labels", "pad_token_id", "eos_token_id", "bos_token_id"}
-    known = set(base.to_dict()) | set(aliases) | usual
+def _small(kind: type[PreTrainedConfig], sizes: Mapping[str, int], changes: Mapping[str, Any]) -> PreTrainedConfig:
+    base, aliases = kind(), getattr(kind, "attribute_map", {})
+    known = {*base.to_dict(), *aliases, "num_labels", "pad_token_id", "eos_token_id", "bos_token_id"}
     small: dict[str, Any] = {}
     for name, size in worked_out(EVERYWHERE, sizes).items():
         if name in known:
             small.setdefault(aliases.get(name, name), size)
-    inside = {
-        name: _small(type(x), sizes, changes) for name, x in vars(base).items() if isinstance(x, PreTrainedConfig)
-    }
+    configs = {name: each for name, each in vars(base).items() if isinstance(each, PreTrainedConfig)}
+    inside = {name: _small(type(config), sizes, changes) for name, config in configs.items()}
     changed = {aliases.get(name, name): value for name, value in changes.items() if name in known}
-    return config_class(**small | inside | worked_out(own_fields(config_class.model_type), sizes) | changed)
+    return kind(**small | inside | worked_out(own_fields(kind.model_type), sizes) | changed)
 
 
 def tiny_model(
@@ -106,7 +96,7 @@ def tiny_model(
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         config = tiny_config(model_type, sizes, **changes)
         kind = type(config)
-        found: Any = next((auto._model_mapping[kind] for auto in _AUTO if kind in auto._model_mapping), ())
+        found: Any = next((each._model_mapping[kind] for each in _AUTO if kind in each._model_mapping), ())
         if not found:
             raise UnsupportedModelError(f"a tiny model must classify or translate; {model_type!r} does neither")
         build = (found[0] if isinstance(found, tuple) else found)._from_config
@@ -160,7 +150,7 @@ class Outcome(NamedTuple):
 
 def all_types() -> list[str]:
     """Those with a sequence classifier in the installed transformers, and whatever else has a row."""
-    return sorted(name for name in {*CLASSIFIERS, *FAMILIES} if name in CONFIG_MAPPING)
+    return sorted(name for name in {*_CLASSIFIERS, *FAMILIES} if name in CONFIG_MAPPING)
 
 
 def try_all(types: Iterable[str], progress: Progress = silent) -> dict[str, Any]:
@@ -201,12 +191,11 @@ def try_model(
 
 
 def row_of(model_type: str, outcome: Outcome | None) -> dict[str, Any]:
-    """A row of the table.
+    """A row of the table: its `type`, and whether `gate`, `zero` and `remove` are exact.
 
-    Returns:
-        `type`; whether `gate`, `zero` and `remove` are exact; whether it is a `classifier` of texts; the `reason` for
-        what is not exact; the `variants` of the configuration that were tried, by their fields, here none; those of
-        them that are `refused`, and why; the `mixers`, by which tokens see each other beside the heads.
+    Further whether it is a `classifier` of texts; the `reason` for what is not exact; the `variants` of the
+    configuration that were tried, by their fields, here none; those of them that are `refused`, and why; the `mixers`,
+    by which tokens see each other beside the heads.
     """
     if outcome is None:
         unbuilt = "transformers does not build or run a tiny model of it"
@@ -215,6 +204,6 @@ def row_of(model_type: str, outcome: Outcome | None) -> dict[str, Any]:
     else:
         cannot = {**outcome.refused, **outcome.faults}
     reason = "; ".join(dict.fromkeys(cannot.values()))
-    about = {"classifier": model_type in CLASSIFIERS, "reason": reason, "variants": [], "refused": {}}
+    about = {"classifier": model_type in _CLASSIFIERS, "reason": reason, "variants": [], "refused": {}}
     can = {name: name not in cannot for name in CAN}
     return {"type": model_type, **can, **about, "mixers": list(outcome.mixers) if outcome else []}
