@@ -65,15 +65,9 @@ def write_onnx(model: PreTrainedModel, inputs: Mapping[str, Tensor], folder: Pat
         # Spelt out in plain products: PyTorch's fused attention fails in the exporter for some types, such as T5.
         model.set_attn_implementation("eager")
         with warnings.catch_warnings(action="ignore"):
-            program: Any = torch.onnx.export(
-                _Logits(model, list(inputs), names),
-                tuple(inputs.values()),
-                input_names=list(inputs),
-                output_names=names,
-                dynamic_shapes=(axes,),
-                dynamo=True,
-                verbose=False,
-            )
+            how: dict[str, Any] = {"input_names": list(inputs), "output_names": names, "dynamic_shapes": (axes,)}
+            logits = _Logits(model, list(inputs), names)
+            program: Any = torch.onnx.export(logits, tuple(inputs.values()), **how, dynamo=True, verbose=False)
             # Each node carries the stack of Python calls that made it, paths of this machine and all: half of the file.
             ClearMetadataAndDocStringPass()(program.model)
             n_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())

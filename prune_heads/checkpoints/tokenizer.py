@@ -91,10 +91,8 @@ def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pa
     Returns:
         What was decided, as notes.
     """
-    notes = []
-    for entry, value in _PLAIN.items():
-        if getattr(model.config, entry, value) != value:
-            notes.append(f"config.json says {entry} = {getattr(model.config, entry)}; {value} is taken")
+    plain = [(entry, getattr(model.config, entry, value), value) for entry, value in _PLAIN.items()]
+    notes = [f"config.json says {entry} = {said}; {value} is taken" for entry, said, value in plain if said != value]
     for module in model.modules():
         for entry in _PLAIN.keys() & vars(getattr(module, "config", object)).keys():
             setattr(module.config, entry, _PLAIN[entry])  # a stack may have a copy of its own

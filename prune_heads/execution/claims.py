@@ -206,8 +206,7 @@ class Claims:
             return True
         before = self._watched.get(name)
         if before is None or before[0] != content:
-            is_beat = before is not None and self._age(name) < LATELY_SECONDS
-            self._watched[name] = content, self.clock(), is_beat
+            self._watched[name] = content, self.clock(), before is not None and self._age(name) < LATELY_SECONDS
             return False
         return self._age(name) > DEAD_AFTER_SECONDS
 

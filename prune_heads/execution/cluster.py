@@ -41,8 +41,7 @@ def connected(address: str | None) -> Iterator[Any]:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             must = f"--address must be that of a running Ray cluster; got {address}: {first_line(error)}"
-            cure = "Where the cluster asks for Ray's token, set RAY_AUTH_MODE=token"
-            raise RunError(f"{must}. {cure}") from error
+            raise RunError(f"{must}. Where the cluster asks for Ray's token, set RAY_AUTH_MODE=token") from error
     try:
         yield ray
     finally:

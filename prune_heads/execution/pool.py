@@ -136,8 +136,7 @@ class _Process:
 
 def _work(mouth: Connection, begin: Begin, number: int) -> None:
     """The body of a process, which ends with the one that started it, even by a kill."""
-    # The terminal sends Ctrl-C to all processes; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the parent says what it means
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     with suppress(BrokenPipeError, EOFError):  # the parent has closed the pipe, or is gone
@@ -192,8 +191,7 @@ def do_all(
     found: dict[int, Any] = {}
     n_lost: Counter[int] = Counter()
     errors: dict[int, PruneHeadsError] = {}
-    # After a failure only the units before it matter.
-    while {*range(failed := min(errors, default=len(units)))} - found.keys():
+    while {*range(failed := min(errors, default=len(units)))} - found.keys():  # after a failure only those before it
         while waiting and waiting[0] < failed and pool.has_room:
             i = heapq.heappop(waiting)
             pool.submit(i, units[i])

@@ -177,9 +177,8 @@ class Worker:
             self.claims.count_death(digest)
             return [trial]
         if isinstance(answer, Exception):
-            said = first_line(answer)
-            error = said if isinstance(answer, PruneHeadsError) else f"{type(answer).__name__}: {said}"
-            return self._failed(trial, error, "".join(getattr(answer, "__notes__", ())), seconds)
+            kind = "" if isinstance(answer, PruneHeadsError) else f"{type(answer).__name__}: "
+            return self._failed(trial, kind + first_line(answer), "".join(getattr(answer, "__notes__", ())), seconds)
         kept = self.claims.holds(digest) and self.folder.finish(trial, answer, seconds)
         self.n_done += kept
         self.claims.give_back(digest)
