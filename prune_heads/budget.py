@@ -19,9 +19,9 @@ from prune_heads.coverage import committed_table
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 _PARTS = ("attention", "feed_forward", "embeddings", "rest")
+_LINEAR = (nn.Linear, Conv1D)
 
-_READ_ALL = ("ForTokenClassification", "ForQuestionAnswering")
-"""How the names of classes end whose head reads every token."""
+_READ_ALL = ("ForTokenClassification", "ForQuestionAnswering")  # ends of classes whose head reads every token
 
 _EMBEDDING_MAPS = ("embeddings_project", "embedding_hidden_mapping_in", "embedding_transformation", "map_inputs_layer")
 """Names of linear maps from embeddings to layers, which every token goes through."""
@@ -40,8 +40,7 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
         *attention* is the matrices in the blocks, whatever else heads own, and products between tokens; *feed_forward*
         all other matrices in the layers; *embeddings* tables, which take no multiply-add; the *rest* norms, pooler,
         classifier. The highest `speedup` that removing these heads, or all, can give: multiply-adds before over those
-        after. None where the attention is of another kind, so that multiply-adds are not known; what else does not
-        hold is in the `notes`.
+        after. None where another kind of attention leaves multiply-adds unknown; what else does not hold: `notes`.
 
     Raises:
         UnsupportedModelError: If the type is unknown.
@@ -72,15 +71,13 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
         f"heads of this model can be gated or zeroed, not removed: {stays}": stays,
         f"tokens also see each other in {beside}, which have no heads here": beside,
     }
+    by_block = zip(blocks, removed.by_block(), strict=True)
     return {
         "n_tokens": n_tokens,
         "heads_removed": removed.descriptors(),
         "n_heads": removed.n_total,
         "n_heads_left": removed.n_total - len(removed),
-        "blocks": [
-            {**block.describe(), "n_heads_left": block.n_heads - len(pruned)}
-            for block, pruned in zip(blocks, removed.by_block(), strict=True)
-        ],
+        "blocks": [{**each.describe(), "n_heads_left": each.n_heads - len(places)} for each, places in by_block],
         **found,
         "lower_bound": bool(uncounted) and not why,
         "speedup": None if why else before / after,
@@ -99,7 +96,7 @@ def _multiply_adds_of_attention(blocks: Sequence[AttentionBlock], removed: HeadM
         if n_left := block.n_heads - len(places):  # without heads the whole block is skipped
             dims = len(block.query.heads[0]) + len(block.value.heads[0])
             besides = {id(owned.tensor) for owned in block.besides()}  # these see no tokens
-            maps = (cast(Tensor, module.weight) for module in block.module.modules() if _is_linear(module))
+            maps = (cast(Tensor, module.weight) for module in block.module.modules() if isinstance(module, _LINEAR))
             gone = (owned for owned in block.owned(places) if owned.tensor.ndim > 1)
             n_weights = sum(weight.numel() for weight in maps if id(weight) not in besides)
             n_weights -= sum(owned.n_parameters for owned in gone if id(owned.tensor) not in besides)
@@ -128,7 +125,7 @@ def _counts(
         if not weights:
             continue
         seen.update(map(id, weights))
-        matrix = _is_linear(module) or any(weight.ndim > 1 for weight in weights)
+        matrix = isinstance(module, _LINEAR) or any(weight.ndim > 1 for weight in weights)
         read = n_tokens if reads_all or name.startswith("score") else 1
         kinds = (  # the first that holds: part, and tokens that a linear map works on; 0 where that is not known
             (any(id(weight) in owned for weight in weights), "attention", 0),  # a linear map of positions or entities
@@ -142,21 +139,16 @@ def _counts(
         )
         _, part, positions = next(kind for kind in kinds if kind[0])
         parameters[part] += sum(weight.numel() for weight in weights)
-        if _is_linear(module) and part != "attention":
+        if isinstance(module, _LINEAR) and part != "attention":
             multiply_adds[part] += positions * calls.get(module, 1) * weights[0].numel()
             unknown += [] if positions else [name]
+    many = any(weight.ndim > 2 and in_layers(name) for name, weight in model.named_parameters())
     uncounted = {
-        "weights of more than two dimensions in the layers (experts, convolutions)": any(
-            weight.ndim > 2 and in_layers(name) for name, weight in model.named_parameters()
-        ),
+        "weights of more than two dimensions in the layers (experts, convolutions)": many,
         "what layers without heads do beside their linear maps": any(block.layout.some_layers for block in blocks),
         f"linear maps outside the layers, whose use is not known ({len(unknown)}, the first {unknown[:1]})": unknown,
     }
     return parameters, multiply_adds, [what for what, holds in uncounted.items() if holds]
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | Conv1D)
 
 
 def n_parameters(model: nn.Module) -> int:

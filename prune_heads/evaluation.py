@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
-from prune_heads.anatomy.locate import models_inside
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, locate
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import CheckpointError, DataError, NotFiniteError, TaskError, UnsupportedModelError, first_line
@@ -34,10 +33,7 @@ from prune_heads.verification import prove_gates
 EACH_ALONE = "positions and attention of each example as if it were alone"
 """What `unseen` guarantees. These words are part of every key, so keys do not depend on batches and padding."""
 
-_TRIED = 3  # examples of a batch, from the longest to the shortest; all but the longest are run alone too
-
 _POSITIONS = ("position_embeddings", "embed_positions", ".wpe")  # how the names of position embeddings end
-_ASKED = 16  # examples that may be asked whether gates change their logits; the first is enough in float32
 
 
 @dataclass(frozen=True)
@@ -126,10 +122,9 @@ class Subject:
         if kept is None or len(kept) == n:
             return split
         if len(kept) == 0:
-            raise DataError(
-                f"{split.source}: some text must have a token to predict, got none in {n}. A causal model "
-                "needs two tokens, a masked one a token that is not special. Check that the tokenizer is its own"
-            )
+            must = f"{split.source}: some text must have a token to predict, got none in {n}"
+            needs = "A causal model needs two tokens, a masked one a token that is not special"
+            raise DataError(f"{must}. {needs}. Check that the tokenizer is its own")
         reporter.note(f"{split.name}: {n - len(kept)} of {n} texts have no token to predict and are left out")
         return split.at(kept.tolist())
 
@@ -148,16 +143,15 @@ class Subject:
             MaskNotAppliedError: See `prove_gates`.
             CheckpointError: If the model cannot compute at all.
         """
-        some = batches.batch(np.arange(min(_ASKED, batches.n_examples)))
+        some = batches.batch(np.arange(min(16, batches.n_examples)))  # the first is enough in float32
         try:
             with evaluating(self.model):
                 prove_gates(self.model, some.to(next(self.model.parameters()).device).inputs)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            kind, file = self.objective.head.reads, "config.json"
-            raise CheckpointError(
-                f"the model {self.classifier.name} must compute on the task's {kind}s; got {type(error).__name__}: "
-                f"{first_line(error).rstrip('.')}. Check its {'preprocessor_' * (kind == 'image')}{file}"
-            ) from error
+            kind, said = self.objective.head.reads, f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+            must = f"the model {self.classifier.name} must compute on the task's {kind}s; got {said}"
+            file = "preprocessor_config.json" if kind == "image" else "config.json"
+            raise CheckpointError(f"{must}. Check its {file}") from error
 
 
 @torch.inference_mode()
@@ -190,11 +184,9 @@ def check_finite(values: NDArray[np.floating], index: NDArray[np.int64], what: s
     """
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not finite.all():
-        raise NotFiniteError(
-            f"{what} must be finite; got NaN or infinity for {int((~finite).sum())} examples of a batch, the first "
-            f"being example {int(index[~finite].min()) + 1} of the split. Try --dtype float32, and check the "
-            "checkpoint's weights"
-        )
+        must = f"{what} must be finite; got NaN or infinity for {int((~finite).sum())} examples of a batch"
+        first = f"the first being example {int(index[~finite].min()) + 1} of the split"
+        raise NotFiniteError(f"{must}, {first}. Try --dtype float32, and check the checkpoint's weights")
 
 
 def n_positions(model: nn.Module) -> int:
@@ -202,14 +194,10 @@ def n_positions(model: nn.Module) -> int:
 
     RoBERTa's begin after the padding's index, BART's after 2.
     """
-    rooms = [
-        module.num_embeddings
-        - (0 if module.padding_idx is None else module.padding_idx + 1)
-        - int(getattr(module, "offset", 0))
-        for name, module in model.named_modules()
-        if name.endswith(_POSITIONS) and isinstance(module, nn.Embedding)
-    ]
-    for part in models_inside(model).values():
+    tables = [m for name, m in model.named_modules() if name.endswith(_POSITIONS) and isinstance(m, nn.Embedding)]
+    starts = [(-1 if m.padding_idx is None else m.padding_idx) + 1 + int(getattr(m, "offset", 0)) for m in tables]
+    rooms = [table.num_embeddings - start for table, start in zip(tables, starts, strict=True)]
+    for part in locate.models_inside(model).values():
         config = part.config.get_text_config()
         said = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
         rooms += [n for n in said if isinstance(n, int) and n > 0]  # XLNet says -1, for it has no limit
@@ -229,8 +217,8 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
     batches = _for_model(model, batches, ids)
     there = np.flatnonzero(batches.n_tokens)
     by_length = there[np.argsort(-batches.n_tokens[there], kind="stable")]
-    few = by_length[np.unique(np.linspace(0, len(by_length) - 1, min(_TRIED, len(by_length))).astype(int))]
-    if len(few) < 2:
+    few = by_length[np.unique(np.linspace(0, len(by_length) - 1, min(3, len(by_length))).astype(int))]
+    if len(few) < 2:  # from the longest to the shortest; all but the longest are run alone too
         return batches
     device = next(model.parameters()).device
 
@@ -242,9 +230,8 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
         except torch.OutOfMemoryError:
             raise
         except (IndexError, RuntimeError, ValueError) as error:
-            raise UnsupportedModelError(
-                f"a model must run on each example alone; {type(model).__name__} says: {first_line(error)}"
-            ) from error
+            said = f"{type(model).__name__} says: {first_line(error)}"
+            raise UnsupportedModelError(f"a model must run on each example alone; {said}") from error
 
     def alone() -> Tensor:
         return torch.cat([logits(batches, few[i : i + 1]) for i in range(1, len(few))])
@@ -257,10 +244,9 @@ def unseen(model: nn.Module, batches: Batches) -> Batches:
                 if _near(logits(padded, few)[1:], expected):
                     return padded
         if not _near(alone(), expected):
-            raise UnsupportedModelError(
-                f"the logits of an example must be a function of the example; those of {type(model).__name__} depend "
-                "on what the model was given before. Where its configuration names another kind of attention, take that"
-            )
+            must = f"the logits of an example must be a function of the example; those of {type(model).__name__} depend"
+            hint = "Where its configuration names another kind of attention, take that"
+            raise UnsupportedModelError(f"{must} on what the model was given before. {hint}")
     return replace(batches, batch_size=1, side="none")
 
 

@@ -28,12 +28,7 @@ from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
-from prune_heads.studies import steps as studies
-from prune_heads.studies.ablating import Measured, ablated, table
-from prune_heads.studies.curves import line_of
-from prune_heads.studies.pruning import read_heads
-from prune_heads.studies.scoring import score
-from prune_heads.studies.setup import load_model, resolve_device
+from prune_heads.studies import ablating, curves, pruning, scoring, setup, steps
 from prune_heads.tasks.task import NAME, Split, Task, kind_of, load_task, task_of_labels, task_of_rows
 
 
@@ -49,19 +44,15 @@ class Evaluator:
         data: A task's name or a `Task` (`load_task`); a `datasets.Dataset` or a list of dicts with columns `text`,
             for pairs `text_pair`, and `label`, or `tokens` and `tags`; or a DataLoader of model inputs with labels, one
             an example: mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
-        tokenizer: The model's own, of a model of images its image processor; not needed for a checkpoint's name or a
-            DataLoader.
-        objective: What is predicted: key of `OBJECTIVES`, or an `Objective` of your own; None: what the model's head
-            gives.
+        tokenizer: The model's own, for images its processor; not needed for a checkpoint's name or a DataLoader.
+        objective: What is predicted: key of `OBJECTIVES`, or your own `Objective`; None: what the model's head gives.
         metric: Key of `METRIC_NAMES`, or a function of your own `(predictions, references, weights) -> values`: of
             examples `(n_examples,)` that count as often as `weights`, `(n, n_examples)`, say; `(n,)`, higher is better.
             None: that of the task, else accuracy, Pearson's correlation or the log-likelihood of a token.
         columns: What `text`, `text_pair` and `label`, or `tokens` and `label`, are called in the data.
-        split: Of a task; None: its first split for evaluation. All methods look at this split, also `score`; `on`
-            gives an Evaluator of another one.
+        split: Of a task, for all methods, also `score`; None: its first for evaluation. `on` gives another.
         max_examples: The first of them; None: all.
-        store: A folder or URL where predictions are kept, for which weights are hashed in every call. None keeps
-            nothing.
+        store: A folder or URL where predictions are kept (weights are hashed in every call); None keeps nothing.
         batch_size: Examples a batch; a DataLoader has its own.
         max_length: Tokens of a text, at most.
         device: `cpu`, `cuda`, `mps` or `auto`; None: where the model is.
@@ -100,13 +91,12 @@ class Evaluator:
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
             kind = task.spec.kind if task is not None else None if objective is None else kind_of(objective)
-            written = WrittenModel(model, NAME if task is None else task.spec.name)
-            checkpoint = load_model(written, reporter, kind)
+            checkpoint = setup.load_model(WrittenModel(model, NAME if task is None else task.spec.name), reporter, kind)
         else:
             name = getattr(getattr(model, "config", None), "name_or_path", "") or type(model).__name__
             checkpoint = Checkpoint(model, tokenizer, Path(name).name, None)
         self.model: nn.Module = checkpoint.model
-        where = resolve_device(device) if device else next(self.model.parameters()).device
+        where = setup.resolve_device(device) if device else next(self.model.parameters()).device
         self.model.to(where)
         batches: Batches | None = None
         given: Split | None = None
@@ -144,9 +134,8 @@ class Evaluator:
             max_examples: The first of them; None: all.
         """
         tokenizer = self._predictions.subject.classifier.tokenizer
-        data = self._data if data is None else data
         chosen = {"split": split, "max_examples": max_examples, "tokenizer": tokenizer}
-        return Evaluator(self.model, data, **chosen, **self._again)
+        return Evaluator(self.model, self._data if data is None else data, **chosen, **self._again)
 
     def evaluate(self, heads: Heads | None = None) -> Evaluation:
         """The metrics with these heads masked, each with its 95% interval (bootstrap of the examples).
@@ -155,7 +144,7 @@ class Evaluator:
             HeadDescriptorError: If the heads are not there.
             PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
         """
-        return Evaluation(**studies.evaluate(self._predictions, self._mask(heads), self.seed))
+        return Evaluation(**steps.evaluate(self._predictions, self._mask(heads), self.seed))
 
     def score(
         self,
@@ -179,7 +168,7 @@ class Evaluator:
         own = None if isinstance(criterion, str) else own_criterion(criterion)
         name = own.name if own is not None else str(criterion)
         asked = Scoring(name, estimator, normalize, self.seed)
-        scores, _, about = score(self._predictions.subject, asked, self._predictions, criterion=own)
+        scores, _, about = scoring.score(self._predictions.subject, asked, self._predictions, criterion=own)
         about["blocks"] = tuple(about["blocks"])
         return Scores(scores.values, scores.standard_error, scores.gone, **about)
 
@@ -198,9 +187,9 @@ class Evaluator:
             PruneHeadsError: As for `evaluate`.
         """
         asked = Ablation(cast(Kind, kind), blocks, seed=self.seed)
-        chosen = None if chosen_on is None else ablated(chosen_on._predictions, asked)
+        chosen = None if chosen_on is None else ablating.ablated(chosen_on._predictions, asked)
         task = self._predictions.subject.task.spec.name
-        return Ablations(task=task, **table(asked, ablated(self._predictions, asked), chosen))
+        return Ablations(task=task, **ablating.table(asked, ablating.ablated(self._predictions, asked), chosen))
 
     def curve(self, scores: HeadScores, *, steps: int = 10) -> Curve:
         """The metric as heads go, lowest score first, from none to all; each point with its 95% interval.
@@ -218,7 +207,8 @@ class Evaluator:
         made = scores if isinstance(scores, Scores) else Scores(())
         about = {"criterion": made.criterion or None, "estimator": made.estimator, "rescored": False}
         order = {**about, "scored_on": made.split}, scores, [masks]
-        return Curve(**line_of(order, [Measured(self._predictions, masks, self.seed)], steps))
+        measured = ablating.Measured(self._predictions, masks, self.seed)
+        return Curve(**curves.line_of(order, [measured], steps))
 
     def compare(self, first: Heads | None, second: Heads | None) -> Comparison:
         """Two masks on the same examples: does a metric differ, and by how much?
@@ -228,11 +218,11 @@ class Evaluator:
         Raises:
             PruneHeadsError: As for `evaluate`.
         """
-        return Comparison(**studies.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
+        return Comparison(**steps.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
         n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads
-        found = read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads, n_heads)
+        found = pruning.read_heads(heads, n_heads) if isinstance(heads, str) else as_mask(heads, n_heads)
         return found | self._predictions.gone
 
 

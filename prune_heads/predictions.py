@@ -124,8 +124,7 @@ class Predictions:
             PruneHeadsError: If the store cannot be written.
         """
         with self.unchanged():
-            there = self.stored(mask)
-            if there is not None:
+            if (there := self.stored(mask)) is not None:
                 progress(len(there))
                 return there
             self.store.objects.check_writable()
@@ -162,10 +161,9 @@ class Predictions:
             DataError: Saying why, e.g. that all its labels are alike.
         """
         if reason := self.measure.why_undefined(self.references):
-            raise DataError(
-                f"{self.measure.name} must be defined on {self.split.name} ({len(self.references)} examples): {reason} "
-                "(files are often sorted by label: --sample N). Take another split, or more examples"
-            )
+            must = f"must be defined on {self.split.name} ({len(self.references)} examples): {reason}"
+            hint = "(files are often sorted by label: --sample N). Take another split, or more examples"
+            raise DataError(f"{self.measure.name} {must} {hint}")
 
     def warn_if_below_chance(self, base: Kept) -> None:
         """A base metric under that of chance most often means that labels are swapped, or tokens are."""
@@ -176,9 +174,8 @@ class Predictions:
         value, chance = self.metric_of(base), objective.chance(self.references)
         if chance is not None and value < chance:
             what, check = objective.below_chance
-            self.reporter.note(
-                f"{split}: the base {self.measure.name} {value:.4f} is below that of {what} ({chance:.4f}): {check}"
-            )
+            below = f"the base {self.measure.name} {value:.4f} is below that of {what} ({chance:.4f})"
+            self.reporter.note(f"{split}: {below}: {check}")
 
     @cached_property
     def _data(self) -> str:
@@ -198,10 +195,9 @@ def model_key(model: nn.Module) -> str:
     """
     to_dict = getattr(getattr(model, "config", None), "to_dict", None)
     if to_dict is None:
-        raise StoreError(
-            "a store needs the configuration of the model, by which predictions are found again; got "
-            f"{type(model).__name__} without one. Set model.config to a transformers config, or leave out the store"
-        )
+        needs = "a store needs the configuration of the model, by which predictions are found again"
+        hint = "Set model.config to a transformers config, or leave out the store"
+        raise StoreError(f"{needs}; got {type(model).__name__} without one. {hint}")
     config: dict[str, Any] = to_dict()
     text = json.dumps({k: v for k, v in config.items() if k not in _NOT_COMPUTED}, sort_keys=True, default=str)
     digest = hashlib.sha256(f"{fingerprint(model)}\n{text}".encode())

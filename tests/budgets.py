@@ -22,7 +22,7 @@ REASON = "# long: "
 SUITES = ".pytest_cache/v/budgets/suites"
 """Where the suite keeps how long it took; see `tests/suite_times.py`."""
 
-HELD_LINES, AIMED_LINES = 20_600, 20_000
+HELD_LINES, AIMED_LINES = 20_000, 18_500
 """The first only ever goes down."""
 
 _REPEATS = 3

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from prune_heads.ablation.forward import VariantForward, with_compiled_layers
 from prune_heads.ablation.plan import plan
-from prune_heads.anatomy import attention_blocks
-from prune_heads.anatomy.context import uncompiled
+from prune_heads.anatomy import attention_blocks, context
 from prune_heads.descriptors import Head
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import check_finite
@@ -26,14 +25,11 @@ from prune_heads.store import Journal, unfinished
 DEFAULT_MEMORY = {"cpu": 96, "cuda": 8192, "mps": 1024}
 """MiB of activations a pass. On a CPU larger passes leave the cache and are slower."""
 
-_CHECKED = 4  # examples on which the plan is proved, from the longest to the shortest
-
 KINDS: Mapping[str, Callable[[Head, Head], bool]] = {
     "without-one": lambda head, other: other == head,
     "only-one": lambda head, other: other != head and other[0] == head[0],
 }
-"""`--kind` -> whether another head is masked to ask about a head: itself (paper, section 3.2), or all others of its
-layer (section 3.3)."""
+"""`--kind` -> whether another head is masked to ask about a head: itself (paper, 3.2), or its layer's others (3.3)."""
 
 
 def ablations(kind: str, gone: HeadMask, blocks: Sequence[int] | None = None) -> dict[Head, HeadMask]:
@@ -62,8 +58,7 @@ def predict_masks(
     Args:
         predictions: Of the split.
         masks: In the original numbering.
-        memory: MiB that the activations of a pass may take; None for the device's default. It bounds how many
-            masks run at once, not the examples of a batch.
+        memory: MiB of a pass's activations, None for the device's default; bounds the masks at once, not the batch.
         compiled: Compile the layers first, for tens of seconds; it pays on some machines only.
 
     Raises:
@@ -92,8 +87,7 @@ def _computed(
     run, rows = ManyMasks(predictions, masks, memory, compiled=compiled), []
     with predictions.reporter.stage("masks", batches.n_examples * len(masks)) as progress:
         for step, batch in enumerate(batches):
-            kept = journal.read(step)
-            if kept is None:
+            if (kept := journal.read(step)) is None:
                 kept = run.logits(batch)
                 journal.write(step, kept)
             rows.append((batch.index, kept))
@@ -146,8 +140,7 @@ class ManyMasks:
         self.model, self.masks, self.objective = model, masks, batches.objective
         self.device = next(model.parameters()).device
         self.gates = [torch.stack(gates) for gates in zip(*(gates_of(model, m) for m in masks), strict=True)]
-        self.groups: dict[int | None, list[int]] = {}
-        """First gated block -> its masks, by number; None: no block is gated."""
+        self.groups: dict[int | None, list[int]] = {}  # first gated block, None where there is none -> its masks
         gone = predictions.gone
         for i, mask in enumerate(masks):
             self.groups.setdefault(min((block for block, _ in mask - gone), default=None), []).append(i)
@@ -157,7 +150,7 @@ class ManyMasks:
         self.together: VariantForward | None = None
         if not writes and not self.mixes:
             by_length = np.argsort(-batches.n_tokens, kind="stable")
-            few = np.unique(np.linspace(0, len(by_length) - 1, _CHECKED).astype(int))
+            few = np.unique(np.linspace(0, len(by_length) - 1, 4).astype(int))  # four, the longest to the shortest
             inputs = batches.batch(by_length[few]).to(self.device).inputs
             if proposal := plan(model, inputs, self.objective.reads):
                 self.together = proposal.forward(model, self.objective.reads)
@@ -168,7 +161,7 @@ class ManyMasks:
         self.bytes = memory * 2**20
         self.bytes_per_token = _bytes_per_token(model, writes)
 
-    @uncompiled()
+    @context.uncompiled()
     @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """What is kept of a batch under each mask, `(n_masks, batch, width)`.
@@ -183,8 +176,8 @@ class ManyMasks:
             rows = self._together(self.together, batch)
         else:
             rows = []
-            for i in range(len(self.masks)):
-                with gated(self.model, [gate[i] for gate in self.gates]):
+            for gates in zip(*self.gates, strict=True):
+                with gated(self.model, gates):
                     rows.append(self.objective.kept(self.model, batch))
         kept: Kept = torch.stack(rows).float().cpu().numpy()
         check_finite(np.moveaxis(kept, 0, 1), batch.index, "logits")
@@ -231,8 +224,7 @@ class ManyMasks:
 def _bytes_per_token(model: nn.Module, writes: bool) -> int:
     """What a layer's activations take: the inputs and outputs of its linear maps, an upper bound.
 
-    Of a language model, the logits of its vocabulary and their softmax in float32 besides; where it writes, the keys
-    and values of a token that its decoder keeps.
+    Besides, a language model's logits and softmax in float32, and the keys and values that a writing decoder keeps.
     """
     blocks, size = attention_blocks(model), next(model.parameters()).element_size()
     head: Any = getattr(model, "get_output_embeddings", lambda: None)()

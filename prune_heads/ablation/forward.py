@@ -5,14 +5,12 @@ layers below l hand back what they computed once for the batch, and so does the 
 its context is multiplied by the gates of every mask. The arithmetic is that of `gated`.
 
 Where a classifier reads one position, as BERT and its kin do, the last layer's queries, W_O and feed-forward are needed
-for it only. Its keys and values need not be computed either: with x_t the attention's input at token t, and for
-each head h,
+for it only. Its keys and values need not be computed: with x_t the attention's input at token t, and for each head h,
 
     q_h . (W_K,h x_t + b_K,h)        = (W_K,h^T q_h) . x_t + constant over t, which softmax does not see
     sum_t p_t (W_V,h x_t + b_V,h)    = W_V,h (sum_t p_t x_t) + b_V,h, since sum_t p_t = 1
 
-so both are a product with x, of n_heads rows instead of `tokens`. Everything after the attention is the layer's own
-forward on one token.
+so both are a product with x, of n_heads rows instead of `tokens`. The rest is the layer's own forward on one token.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,15 +34,12 @@ Position = Literal["first", "last"]  # the first token, or the last that is not 
 
 Forward = Callable[..., Any]
 
-_SHAPES = 8  # times that a layer may be compiled anew for other shapes, torch's own default for a function
-
 
 @dataclass(frozen=True)
 class Plan:
     """What can be shared, by module names, so that it holds for the model in any precision."""
 
-    position: Position | None
-    """Of the one token that the classifier reads; None: it reads more, or nothing could be proved."""
+    position: Position | None  # of the one token that the classifier reads; None: it reads more, or nothing is proved
     norm: str | None  # between the last layer's input and its attention, where there is one
     attentions: tuple[str, ...] | None
     """Of each layer, the module whose first output is W_O's input or output; None: it runs again for every mask."""
@@ -98,8 +93,7 @@ class VariantForward:
         self.plan, self.model, self.reads, self.blocks = plan, model, reads, attention_blocks(model)
         self.norm = nn.Identity() if plan.norm is None else model.get_submodule(plan.norm)
         self.attentions = [model.get_submodule(name) for name in plan.attentions or ()]
-        self.compiled: Sequence[Forward] | None = None
-        """Each layer's forward, compiled; run where no head of the layer is gated."""
+        self.compiled: Sequence[Forward] | None = None  # of each layer; run where none of its heads is gated
 
     def record(self, inputs: Mapping[str, Any]) -> Recording:
         """Run the batch without gates and keep what the layers were given, `(batch, tokens, width)` each."""
@@ -164,13 +158,8 @@ class VariantForward:
     ) -> Any:
         """The last layer's output: right at the position that is read, and the same at all others.
 
-        Args:
-            inputs: Of the model, for the padding; `(batch, tokens)` each.
-            context: Of the layer's W_O, for all tokens, where it was recorded; None: it is computed for the position.
-            gates: Broadcast against `(batch, 1, n_heads)`; None for open gates.
-            forward: The layer's own.
-            args: Its arguments by position, the hidden states `(batch, tokens, width)` first, here or by name.
-            kwargs: Its arguments by name.
+        The layer's own `forward` takes `args` and `kwargs`, hidden states `(batch, tokens, width)` first; `inputs` are
+        the model's, `context` W_O's where it was recorded, and `gates` broadcast against `(batch, 1, n_heads)`.
         """
         assert self.plan.position is not None
         block = self.blocks[-1]
@@ -184,8 +173,7 @@ class VariantForward:
             context = _context(block, self.norm(own), self.norm(hidden), inputs.get("attention_mask"))
         else:
             context = context[row, index][:, None]
-        if gates is not None:
-            context = block.gated(context, gates)
+        context = context if gates is None else block.gated(context, gates)
 
         def one_token(value: Tensor) -> Tensor:
             where = [slice(1) if i and size == n_tokens else slice(None) for i, size in enumerate(value.shape)]
@@ -209,9 +197,7 @@ def _context(block: AttentionBlock, own: Tensor, x: Tensor, padding: Tensor | No
         scores = scores.masked_fill(padding[:, None] == 0, -torch.inf)
     mixed = scores.softmax(dim=-1, dtype=torch.float32).to(x.dtype) @ x
     context = torch.einsum("bhd,hkd->bhk", mixed, block.value.weight.unflatten(0, heads)).flatten(-2)
-    if block.value.bias is not None:
-        context = context + block.value.bias
-    return context[:, None]
+    return (context if block.value.bias is None else context + block.value.bias)[:, None]
 
 
 def position_index(position: Position, inputs: Mapping[str, Any], n_rows: int, n_tokens: int) -> Tensor:
@@ -244,26 +230,23 @@ def _gated(block: AttentionBlock, gates: Tensor) -> RemovableHandle:
 def with_compiled_layers(forward: VariantForward) -> VariantForward:
     """The same forward with each layer compiled by torch.compile on its first call.
 
-    The weights are packed for the machine, element-wise steps fused. The weights are taken as constants (`freezing`),
-    so the model must not change while it is used.
+    Weights are packed and taken as constants (`freezing`), element-wise steps fused: the model must not change.
     """
 
     def compiled(layer: nn.Module) -> Forward:
         run = torch.compile(layer.forward, dynamic=True, options={"freezing": True})
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            # All layers share one code object, and torch counts compilations by that.
+            # All layers share one code object, by which torch counts compilations: 8 is its own default for a function.
             with (
                 torch.compiler.set_stance("default"),  # the model around the layers runs as it is written
-                torch._dynamo.config.patch(recompile_limit=_SHAPES * len(forward.blocks)),
+                torch._dynamo.config.patch(recompile_limit=8 * len(forward.blocks)),
             ):
                 try:
                     return run(*args, **kwargs)
                 except torch._dynamo.exc.TorchDynamoException as error:
-                    raise PruneHeadsError(
-                        f"--compile needs a C++ compiler (g++ or clang) that torch can call; got: {first_line(error)}. "
-                        "Leave the option out, or install one"
-                    ) from error
+                    needs = f"a C++ compiler (g++ or clang) that torch can call; got: {first_line(error)}"
+                    raise PruneHeadsError(f"--compile needs {needs}. Leave the option out, or install one") from error
 
         return call
 

@@ -6,6 +6,7 @@ and the last one, against `gated` one mask at a time. A gain that is not proved 
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
@@ -13,19 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.ablation.forward import Plan, Position, VariantForward, position_index, watched
-from prune_heads.anatomy import AttentionBlock, attention_blocks
-from prune_heads.anatomy.context import uncompiled
+from prune_heads.anatomy import AttentionBlock, attention_blocks, context
 from prune_heads.gating import gated
 from prune_heads.objectives.base import read_off
 
 TOLERANCE = 1e-5
 """How far logits may be from those of one masked evaluation at a time, in float32.
-
-Logits of each token, of which there are many, may be as far of the size of the largest.
-"""
+Logits of each token, of which there are many, may be as far of the size of the largest."""
 
 
-@uncompiled()
+@context.uncompiled()
 def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("logits",)) -> Plan | None:
     """The fastest way that is proved on these inputs; None when masks must be run one at a time.
 
@@ -37,19 +35,15 @@ def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("l
     if next(model.parameters()).dtype != torch.float32:
         model = copy.deepcopy(model).float()
     blocks = attention_blocks(model)
-    if any(block.n_heads == 0 for block in blocks):
-        return None  # W_O of an emptied layer has no input to gate
-    if any(block.layout.context for block in blocks):
-        return None  # W_O is not called as a module
+    if any(block.n_heads == 0 or block.layout.context for block in blocks):
+        return None  # W_O of an emptied layer has no input to gate, or it is not called as a module
     if len({block.layer_module for block in blocks}) < len(blocks):
         return None  # layers that share weights, or that attend twice
     checks = list(_checks(model, blocks, inputs, reads))
     for candidate in _candidates(model, blocks, inputs, reads):
-        try:
+        with suppress(Exception):  # a forward that does not take such inputs raises whatever it stumbles over
             if _is_exact(candidate.forward(model, reads), inputs, checks):
                 return candidate
-        except Exception:  # a forward that does not take such inputs raises whatever it stumbles over
-            continue
     return None
 
 

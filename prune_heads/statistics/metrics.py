@@ -23,8 +23,7 @@ class Metric:
     name: str
     weighted: Callable[[Array, Array, Array], Array]
     """(predictions and references, `(m,)` or `(m, width)`, weights `(n, m)`) -> `(n,)`."""
-    width: int | None = None
-    """Numbers of a prediction, `(m, width)`; None where any number will do, such as one, `(m,)`."""
+    width: int | None = None  # numbers of a prediction, `(m, width)`; None where any will do, such as one, `(m,)`
     cell: Callable[[Array, Array], Array] | None = None
     """(predictions, references) -> all that it needs of each prediction, few different whole numbers. Examples that
     agree in it and in their reference are resampled as one cell. None: predictions are scores."""
@@ -115,19 +114,13 @@ def _log_likelihood(predictions: Array, references: Array, weights: Array) -> Ar
 
 
 def _perplexity(predictions: Array, references: Array, weights: Array) -> Array:
-    """`exp` of minus the log-likelihood of a token.
-
-    Raises:
-        NotFiniteError: If a split's own is beyond all numbers.
-    """
+    """`exp` of minus the log-likelihood of a token; refuses a split's own that is beyond all numbers."""
     nats = _log_likelihood(predictions, references, weights)
     with np.errstate(over="ignore"):
         values = np.exp(-nats)
     if len(values) == 1 and not np.isfinite(values).all():
-        raise NotFiniteError(
-            f"perplexity must be finite; got a log-likelihood of {nats[0]:.4g} nats a token. Try --dtype float32, "
-            "and check that the tokenizer is the model's own"
-        )
+        must = f"perplexity must be finite; got a log-likelihood of {nats[0]:.4g} nats a token"
+        raise NotFiniteError(f"{must}. Try --dtype float32, and check that the tokenizer is the model's own")
     return values
 
 

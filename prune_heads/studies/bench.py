@@ -21,9 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prune_heads.budget import budget
-from prune_heads.checkpoints import use_onednn
-from prune_heads.checkpoints.head import objective_of
-from prune_heads.checkpoints.pruned import dense_model
+from prune_heads.checkpoints import head, pruned, use_onednn
 from prune_heads.errors import DataError, UnfitError
 from prune_heads.evaluation import Subject, n_positions
 from prune_heads.gating import gated, gates_of
@@ -70,7 +68,7 @@ def original_of(subject: Subject) -> PreTrainedModel:
     model = subject.classifier.model
     if not removed_heads(model):
         return copy.deepcopy(model)
-    original = dense_model(model).to(subject.device)
+    original = pruned.dense_model(model).to(subject.device)
     use_onednn(original)
     return original
 
@@ -80,14 +78,12 @@ def bench(
 ) -> dict[str, Any]:
     """Examples per second of each side, ratios to the original in each run, and the ceiling of each gain.
 
-    The heads of the mask leave the model of the subject; `original` is what `original_of` gave before. The texts of the
-    split are run.
+    The mask's heads leave the subject's model; `original` is what `original_of` gave before. The split's texts run.
 
     Returns:
         parameters (before, pruned), length, shortest_seconds, and rows, one a kind of lengths and batch size: lengths,
         batch_size, n_examples of a pass, n_tokens (of an example, padding included, the mean), n_passes inside a run,
-        examples_per_second {side: mean, deviation, each}, ratio {side: median, each}, ceiling (None where it is not
-        known).
+        examples_per_second {side: mean, deviation, each}, ratio {side: median, each}, ceiling (None if not known).
 
     Raises:
         DataError: If there are fewer examples than a batch has, or the length is more than the model takes.
@@ -175,7 +171,7 @@ def _synchronize(device: torch.device) -> None:
 
 def ceiling(contest: Contest, race: Race) -> float | None:
     """Multiply-adds of the original over those of the removed model, all batches together; None where not known."""
-    if objective_of(contest.original.config, type(contest.original).__name__) is not None:
+    if head.objective_of(contest.original.config, type(contest.original).__name__) is not None:
         return None
     before = after = 0
     for n_tokens, n_batches in Counter(race.n_tokens).items():
@@ -189,7 +185,7 @@ def ceiling(contest: Contest, race: Race) -> float | None:
 
 def about_ceilings(contest: Contest) -> str:
     """Why there are none, or what they leave out; empty where they are exact."""
-    if objective_of(contest.original.config, type(contest.original).__name__) is not None:
+    if head.objective_of(contest.original.config, type(contest.original).__name__) is not None:
         return "no ceilings: bench gives them for classifiers; prune-heads info counts a language model"
     notes = budget(contest.original, contest.mask)["notes"]
     return next((f"ceilings: {note}" for note in notes if note.startswith("multiply-adds")), "")

@@ -15,8 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prune_heads.budget import n_parameters
-from prune_heads.checkpoints import Checkpoint, write_tokenizer
-from prune_heads.checkpoints.loading import quiet_transformers
+from prune_heads.checkpoints import Checkpoint, loading, write_tokenizer
 from prune_heads.checkpoints.onnx import ONNX_LIBRARIES, run_onnx, write_onnx
 from prune_heads.checkpoints.pruned import dense_model
 from prune_heads.checkpoints.tokenizer import random_texts
@@ -28,8 +27,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.options import Choice, Export, NewFolder
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study, check_output
-from prune_heads.studies.pruning import chosen, going_together
-from prune_heads.studies.setup import identify_model, load_model
+from prune_heads.studies import pruning, setup
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import compared, prove_gates
 
@@ -43,7 +41,7 @@ def _dense(model: PreTrainedModel, named: HeadMask, batches: Batches, folder: Pa
     """An ordinary checkpoint, read back by plain transformers."""
     wide = dense_model(model)
     zero_heads(wide, named)
-    with quiet_transformers():
+    with loading.quiet_transformers():
         wide.save_pretrained(folder)
         try:
             again, info = type(model).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
@@ -91,7 +89,7 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
         raise ExportError(f"--to {options.to} needs {', '.join(wanted)}; {lacking}")
     reporter.admit = partial(check_output, folder)
     study = Study("export", reporter)
-    classifier = load_model(options, reporter)
+    classifier = setup.load_model(options, reporter)
     model = classifier.model
     if not classifier.reads_texts:
         must = f"export is for models of texts, not for image-classification ({classifier.name})"
@@ -100,12 +98,12 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
     named = HeadMask(gone.n_heads)
     if options.heads:  # of layers that share their weights, heads go at every depth
         choice = Choice(heads=options.heads)
-        together = going_together(model, choice, "zero" if options.to == "dense" else "remove", reporter)
-        named = chosen(choice, gone, None, together) - gone
+        together = pruning.going_together(model, choice, "zero" if options.to == "dense" else "remove", reporter)
+        named = pruning.chosen(choice, gone, None, together) - gone
     if not gone and not named:
         reporter.note("the checkpoint has all its heads and none are named: what is written is the model as it was")
     written = {"model": classifier.name, "heads": named.descriptors(), "to": options.to, "dtype": options.dtype}
-    study.begin(written, **identify_model(classifier))
+    study.begin(written, **setup.identify_model(classifier))
     study.lap("load")
     with new_directory(folder.output) as made:
         exported = export(classifier, named, options.to, made)
@@ -143,10 +141,9 @@ def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -
     written, got = write(model, named, batches, folder)
     rows = []
     for batch, wanted, came in zip(batches, expected, got, strict=True):
-        n_examples, n_tokens = next(iter(batch.values())).shape
+        sizes = dict(zip(("n_examples", "n_tokens"), next(iter(batch.values())).shape, strict=True))
         largest = float(np.max([np.abs(each).max() for each in wanted]))
         difference = float(np.max([np.abs(a - b).max() for a, b in zip(came, wanted, strict=True)]))
-        sizes = {"n_examples": n_examples, "n_tokens": n_tokens}
         rows.append({**sizes, "largest_logit": largest, "difference": difference})
     worst = max(rows, key=lambda row: np.nan_to_num(row["difference"] / max(1.0, row["largest_logit"]), nan=np.inf))
     if not worst["difference"] <= tolerance * max(1.0, worst["largest_logit"]):
@@ -165,8 +162,7 @@ def export(classifier: Checkpoint, named: HeadMask, target: str, folder: Path) -
 def random_batches(classifier: Checkpoint) -> list[dict[str, Tensor]]:
     """Texts of random tokens in batches of several sizes and lengths, a pure function of tokenizer and model.
 
-    Each batch is padded to its length, `(n_examples, n_tokens)`, from texts of falling lengths. The decoder of a
-    sequence-to-sequence model gets the first half of each.
+    Each is padded to its length, `(n_examples, n_tokens)`, of texts of falling length; a decoder gets the first half.
     """
     tokenizer = classifier.tokenizer
     shortest = tokenizer.num_special_tokens_to_add() + 1

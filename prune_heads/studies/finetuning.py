@@ -60,9 +60,8 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     splits = [load_split(setup, subject, name, reporter) for name in task.spec.eval_splits]
     batches = replace(subject.batches(trained_on), batch_size=setup.batch_size)
     n_steps = recipe.epochs * len(batches)
-    if max(recipe.keep_steps, default=0) > n_steps:
-        must = f"--keep-steps must be at most {n_steps}, the steps of this training"
-        raise PruneHeadsError(f"{must}; got {max(recipe.keep_steps)}")
+    if (last := max(recipe.keep_steps, default=0)) > n_steps:
+        raise PruneHeadsError(f"--keep-steps must be at most {n_steps}, the steps of this training; got {last}")
     study.begin(setup, recipe, **identify(subject, [trained_on, *splits]))
     study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)

@@ -19,8 +19,7 @@ from prune_heads.ablation import predict_masks
 from prune_heads.errors import RunError
 from prune_heads.execution.cluster import Shards, connected
 from prune_heads.heads import HeadMask
-from prune_heads.importance import GateGradients, model_without
-from prune_heads.importance.gradient import BatchRows, batch_rows, in_file_order
+from prune_heads.importance import GateGradients, gradient, model_without
 from prune_heads.objectives.batches import Side
 from prune_heads.options import Cluster, Setup, options_of
 from prune_heads.predictions import Predictions
@@ -72,7 +71,7 @@ class Spread:
             do = partial(_rows, steps=each.tolist(), masked=masked, size=size, side=batches.side)
             parts.append(_Part(0, do, min(n, (int(each[-1]) + 1) * size) - int(each[0]) * size))
         found = self._run("scoring", [examples], parts)
-        return in_file_order((row for rows in found for row in rows), examples.subject.model, batches)
+        return gradient.in_file_order((row for rows in found for row in rows), examples.subject.model, batches)
 
     def answers(
         self,
@@ -115,8 +114,8 @@ class Spread:
             on_gpus = self.setup.device != "cpu"
             found = self.shards.run(begin, parts, lambda part, _: progress(part.n_examples), gpus=on_gpus)
         for _, notes, device in found:
-            is_here = device == every[0].subject.device.type
-            for note in [*notes, *([] if is_here else [f"{stage}: computed on {device}"])]:
+            elsewhere = [] if device == every[0].subject.device.type else [f"{stage}: computed on {device}"]
+            for note in [*notes, *elsewhere]:
                 self.reporter.note(note)
         return [value for value, _, _ in found]
 
@@ -146,18 +145,17 @@ class _Begin:
                 raise RunError(f"{must}. Put them on a file system that all nodes share")
             same.add(part.split)
             reporter.notes.clear()
-            value = part.do(predictions)
-            return value, list(reporter.notes), subject.device.type
+            return part.do(predictions), list(reporter.notes), subject.device.type
 
         return do
 
 
 def _rows(
     predictions: Predictions, *, steps: list[int], masked: HeadMask | None, size: int, side: Side
-) -> list[BatchRows]:
+) -> list[gradient.BatchRows]:
     """The batches of the one who asks, whatever this device would make."""
     batches = replace(predictions.batches, batch_size=size, side=side)
-    return list(batch_rows(model_without(predictions.subject.model, masked), batches, steps))
+    return list(gradient.batch_rows(model_without(predictions.subject.model, masked), batches, steps))
 
 
 def _from_anywhere(setup: Setup, examples: Predictions) -> Setup:

@@ -63,8 +63,7 @@ def _batches(columns: Columns, tokenizer: PreTrainedTokenizerBase) -> Iterator[t
             yield dict(tokenizer(*rows.values(), padding=True, return_tensors="pt")), labels
             continue
         sources, targets = (tokenizer(texts, padding=True, return_tensors="pt") for texts in rows.values())
-        is_token = targets["attention_mask"] == 1
-        yield dict(sources), torch.where(is_token, targets["input_ids"], IGNORED)
+        yield dict(sources), torch.where(targets["attention_mask"] == 1, targets["input_ids"], IGNORED)
 
 
 # long: one training from its recipe to its files, a stage a paragraph
@@ -79,16 +78,14 @@ def train(
 ) -> None:
     """Train on the task and write model, configuration and tokenizer.
 
-    Weights are stored in float16 to keep the package small; they are meant to be computed in float32, and the
-    configuration says so.
+    Weights are stored in float16 to keep the package small; the configuration says to compute them in float32.
 
     Args:
         task: A name in `prune_heads.objectives.MINI`.
         output_dir: New or empty.
         seed: Of the initial weights and of the order of the examples.
         n_epochs: How many; None: as many as for the shipped checkpoint.
-        examples: Epoch (from 0) -> its examples, as many for each; None: the shipped training split, in another order
-            each time.
+        examples: Epoch (from 0) -> its examples, as many each; None: the shipped training split, reordered each time.
         progress: Called after each epoch.
 
     Raises:

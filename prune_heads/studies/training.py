@@ -1,7 +1,4 @@
-"""transformers' Trainer on our batches: what it is told, what is kept on the way, and where a killed one goes on.
-
-It goes on from saves that are whole, which their seals tell.
-"""
+"""transformers' Trainer on our batches: what it is told, what is kept, the sealed saves a killed one resumes from."""
 
 import hashlib
 import json
@@ -19,8 +16,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from prune_heads.checkpoints import write_pruned, write_tokenizer
-from prune_heads.checkpoints.loading import quiet_transformers
+from prune_heads.checkpoints import loading, write_pruned, write_tokenizer
 from prune_heads.errors import PruneHeadsError, RunError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.files import new_directory, write_json
@@ -87,7 +83,7 @@ def train(
         batch = batches.batch(np.asarray(places))
         return {**batch.inputs, "labels": batch.targets}
 
-    with quiet_transformers(), reporter.stage("training", recipe.epochs * batches.n_examples) as progress:
+    with loading.quiet_transformers(), reporter.stage("training", recipe.epochs * batches.n_examples) as progress:
         trainer = _Trainer(
             model=subject.model,
             args=arguments,
@@ -121,8 +117,7 @@ def _epochs(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 class _Order(Sampler[int]):
     """In which order an epoch sees the examples: by its number alone.
 
-    The trainer's own sampler by length draws from the generator of the process, so an epoch that is taken up in its
-    middle would see some examples twice and others never.
+    The trainer's own draws from the process's generator, so an epoch taken up midway would repeat and miss examples.
     """
 
     def __init__(self, batches: Batches, seed: int, *, grouped: bool) -> None:
@@ -217,7 +212,6 @@ def last_whole(work: Path, reporter: Reporter) -> Path | None:
     numbers = {save: save.name.removeprefix(_SAVE) for save in work.glob(f"{_SAVE}*")}
     saves = sorted((save for save, n in numbers.items() if n.isdecimal()), key=lambda save: int(numbers[save]))
     for save in reversed(saves):
-        problem = None
         try:
             sealed = json.loads((save / _SEAL_FILE).read_bytes())["sha256"]
             problem = next((f"{name} is damaged" for name, sha in sealed.items() if _digest(save / name) != sha), None)
