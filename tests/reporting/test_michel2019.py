@@ -165,7 +165,7 @@ def test_published_numbers_of_another_task_are_not_subtracted():
 def test_of_several_models_the_published_rows_stand_beside_the_one_of_their_task():
     records = [only_one(12), only_one(6) | {"task": "sst2", "model": {"name": "n"}}]
     table = REPRODUCTIONS["table3"].show({"only-one": records}).table
-    assert table.heading[:3] == ["subject", "layer", "published"]
+    assert table.heading[:3] == ("subject", "layer", "published")
     assert [row[0] for row in table.rows] == ["m on mnli"] * 12 + ["n on sst2"] * 6
     assert [row[2].value for row in table.rows[:12]] == published()["table3"]["delta"][""]
     assert table.rows[0][6] == pytest.approx(1.01)
