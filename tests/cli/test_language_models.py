@@ -115,7 +115,7 @@ def test_one_head_alone_a_curve_and_correlations(trained, invoke, json_of, tmp_p
         assert done.exit_code == 0, done.stderr
     record = json.loads((tmp_path / "ablate" / "record.json").read_text())
     assert record["chosen_on"]["n_examples"] == 30
-    assert "points (0.01 nat a token)" in (tmp_path / "ablate" / "table.md").read_text()
+    assert "points (1 point = 0.01 nat a token)" in (tmp_path / "ablate" / "table.md").read_text()
     ends = {
         line["points"][-1]["value"] for line in json.loads((tmp_path / "curve" / "record.json").read_text())["lines"]
     }
