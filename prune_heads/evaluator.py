@@ -44,15 +44,18 @@ class Evaluator:
         data: A task's name or a `Task` (`load_task`); a `datasets.Dataset` or a list of dicts with columns `text`,
             for pairs `text_pair`, and `label`, or `tokens` and `tags`; or a DataLoader of model inputs with labels, one
             an example: mappings with `labels`, or pairs `(inputs, labels)`. It is read once, in its order.
-        tokenizer: The model's own, for images its processor; not needed for a checkpoint's name or a DataLoader.
+        tokenizer: The model's own, of a model of images its image processor; not needed for a checkpoint's name or a
+            DataLoader.
         objective: What is predicted: key of `OBJECTIVES`, or your own `Objective`; None: what the model's head gives.
         metric: Key of `METRIC_NAMES`, or a function of your own `(predictions, references, weights) -> values`: of
             examples `(n_examples,)` that count as often as `weights`, `(n, n_examples)`, say; `(n,)`, higher is better.
             None: that of the task, else accuracy, Pearson's correlation or the log-likelihood of a token.
         columns: What `text`, `text_pair` and `label`, or `tokens` and `label`, are called in the data.
-        split: Of a task, for all methods, also `score`; None: its first for evaluation. `on` gives another.
+        split: Of a task; None: its first split for evaluation. All methods look at this split, also `score`; `on`
+            gives an Evaluator of another one.
         max_examples: The first of them; None: all.
-        store: A folder or URL where predictions are kept (weights are hashed in every call); None keeps nothing.
+        store: A folder or URL where predictions are kept, for which weights are hashed in every call. None keeps
+            nothing.
         batch_size: Examples a batch; a DataLoader has its own.
         max_length: Tokens of a text, at most.
         device: `cpu`, `cuda`, `mps` or `auto`; None: where the model is.

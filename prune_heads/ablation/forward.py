@@ -158,8 +158,13 @@ class VariantForward:
     ) -> Any:
         """The last layer's output: right at the position that is read, and the same at all others.
 
-        The layer's own `forward` takes `args` and `kwargs`, hidden states `(batch, tokens, width)` first; `inputs` are
-        the model's, `context` W_O's where it was recorded, and `gates` broadcast against `(batch, 1, n_heads)`.
+        Args:
+            inputs: Of the model, for the padding; `(batch, tokens)` each.
+            context: Of the layer's W_O, for all tokens, where it was recorded; None: it is computed for the position.
+            gates: Broadcast against `(batch, 1, n_heads)`; None for open gates.
+            forward: The layer's own.
+            args: Its arguments by position, the hidden states `(batch, tokens, width)` first, here or by name.
+            kwargs: Its arguments by name.
         """
         assert self.plan.position is not None
         block = self.blocks[-1]
@@ -230,7 +235,8 @@ def _gated(block: AttentionBlock, gates: Tensor) -> RemovableHandle:
 def with_compiled_layers(forward: VariantForward) -> VariantForward:
     """The same forward with each layer compiled by torch.compile on its first call.
 
-    Weights are packed and taken as constants (`freezing`), element-wise steps fused: the model must not change.
+    The weights are packed for the machine, element-wise steps fused. The weights are taken as constants (`freezing`),
+    so the model must not change while it is used.
     """
 
     def compiled(layer: nn.Module) -> Forward:

@@ -86,7 +86,11 @@ class Objective(ABC):
 
     @classmethod
     def head_of(cls, config: PreTrainedConfig, name: str) -> Head:
-        """The head that a checkpoint is loaded with; `CheckpointError` if its configuration names another kind."""
+        """The head that the checkpoint of this configuration and name is loaded with.
+
+        Raises:
+            CheckpointError: If the configuration names another kind of head.
+        """
         return cls.head
 
     @classmethod
@@ -107,11 +111,19 @@ class Objective(ABC):
     @classmethod
     @abstractmethod
     def bind(cls, checkpoint: Checkpoint, spec: TaskSpec, **options: Any) -> Self:
-        """For this model and task; `PruneHeadsError` if they do not fit."""
+        """For this model and task.
+
+        Raises:
+            PruneHeadsError: If they do not fit.
+        """
 
     @abstractmethod
     def batches(self, split: Split, tokenizer: Any, *, batch_size: int, n_max: int) -> Batches:
-        """The rows of a split for the model, of at most `n_max` tokens; `DataError` if one cannot be asked about."""
+        """The rows of a split as the model takes them, none longer than `n_max` tokens.
+
+        Raises:
+            DataError: If an example cannot be asked about.
+        """
 
     @abstractmethod
     def losses(self, outputs: Any, batch: Batch) -> Tensor:

@@ -101,7 +101,8 @@ def paired_bootstrap(
 ) -> Difference:
     """The difference with its interval alone; arguments as for `compare_paired`.
 
-    For a few comparisons, drawn as `scipy.stats.bootstrap` draws and held in records; `compare_paired` is for tables.
+    For a few comparisons: examples are drawn as `scipy.stats.bootstrap` draws them, and records of runs hold the
+    numbers. `compare_paired` is for tables of heads.
     """
     metric = metric_named(metric)
     observed = metric(second, references) - metric(first, references)
@@ -157,7 +158,8 @@ def resampled_values(
 ) -> Array:
     """`(len(predictions), n_resamples)`: a metric of several predictions on the same resamples of their examples.
 
-    Cells are drawn where the metric has some, unless `by_cells` is False: examples give other draws of the same.
+    Cells are drawn where the metric has some, unless `by_cells` is False: to draw examples gives other draws of the
+    same resampling.
     """
     rng, n, cell = np.random.default_rng(seed), len(references), metric.cell
     columns, counts = [*predictions, references], None

@@ -61,7 +61,8 @@ def correlate(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
 
     Returns:
         `{"n_heads", "pearson": {"value", "low", "high"}, "spearman": {...}}`, of the heads that were measured on both
-        sides. Its numbers are None, never NaN, with fewer than four heads (no interval) or a constant side.
+        sides. A correlation is undefined with fewer than four heads, for which there is no interval, or where one
+        side is constant: its numbers are None, never NaN.
 
     Raises:
         ValueError: If the shapes differ or a value is infinite.
@@ -101,7 +102,8 @@ def area_under_curve(counts: ArrayLike, values: ArrayLike) -> float:
 
     The share is 0 at the first point and 1 at the last. It follows from the heads that are gone, not from the percent
     that was asked for, which is rounded down to whole heads: 10% of 24 heads is 2 of them, 8.3%. Compare only curves
-    of the same span. A single point has its own value, the limit of a span that shrinks. A repeated count counts once.
+    of the same span. A single point has its own value, the limit of a span that shrinks. A count that comes several
+    times, as where steps are finer than a head, counts once.
 
     Args:
         counts: `(n_points,)` heads that are pruned at each point, or shares of them; none below the one before.
