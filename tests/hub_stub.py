@@ -169,7 +169,7 @@ class Online:
         self._keep_in(home)
         self._n += 1
         streams = self._folder / f"streams {self._n}"
-        store = os.environ["PRUNE_HEADS_STORE"]
+        store = os.environ.get("PRUNE_HEADS_STORE", str(self._folder / "store"))  # a fixture of a session has none
         asked = {"words": [*map(str, words)], "script": script, "streams": str(streams), "store": store}
         assert self._process.stdin is not None
         assert self._process.stdout is not None

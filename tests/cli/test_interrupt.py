@@ -3,9 +3,10 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
-from forked import Forked
 from tiny import write_sst2
 
 import prune_heads.files
@@ -30,19 +31,22 @@ def much(tmp_path_factory):
 )
 def test_a_signal_while_heads_are_scored_leaves_nothing(sent, code, said, checkpoint, much, tmp_path):
     """The signal comes when the base metric is there."""
-    process = Forked(
-        tmp_path / "streams",
-        *("run", "--model", checkpoint, "--task", "sst2", "--data-dir", much),
-        *("--output", tmp_path / "results" / "out", "--json"),
+    command = [sys.executable, "-m", "prune_heads", "run", "--model", checkpoint, "--task", "sst2"]
+    process = subprocess.Popen(
+        [*map(str, command), "--data-dir", str(much), "--output", str(tmp_path / "results" / "out"), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         # A shell's background jobs ignore Ctrl-C, and so would what they start.
-        before=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    process.wait_for("base metric")
-    os.kill(process.pid, sent)
-    ended = process.wait()
-    assert ended.code == code
-    assert ended.stdout == ""
-    first, *rest = ended.stderr.splitlines()
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.send_signal(sent)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert stdout == ""
+    rest = stderr.splitlines()
     assert first.startswith("base metric")
     assert len(rest) == bool(said)
     assert all(line.startswith(said) for line in rest)
