@@ -23,7 +23,7 @@ from prune_heads.objectives.loaded import loaded
 from prune_heads.options import Ablation, Scoring, WrittenModel
 from prune_heads.options.studies import Kind
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
@@ -85,7 +85,7 @@ class Evaluator:
         seed: int = 0,
         **options: Any,
     ) -> None:
-        reporter = Silent()
+        reporter = Reporter()
         self.notes = reporter.notes  # what a reader of the results must know, e.g. how many texts were cut
         self.seed = seed
         again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}

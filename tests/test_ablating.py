@@ -12,7 +12,7 @@ from tiny import save_tiny_checkpoint, write_sst2
 from prune_heads.errors import DataError, HeadDescriptorError
 from prune_heads.heads import HeadMask
 from prune_heads.options import Ablation, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.statistics import correlate
 from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, masks_of, table
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
@@ -55,14 +55,14 @@ def own(checkpoint, tmp_path):
 
 
 def run(setup, **options):
-    record = ablate(setup, Ablation(**options), Silent())
+    record = ablate(setup, Ablation(**options), Reporter())
     json.dumps(record, allow_nan=False)
     return record
 
 
 def predictions(setup, split="validation"):
-    subject = load_subject(setup, Silent())
-    return predictions_of(setup, subject, load_split(setup, subject, split, Silent()), Silent())
+    subject = load_subject(setup, Reporter())
+    return predictions_of(setup, subject, load_split(setup, subject, split, Reporter()), Reporter())
 
 
 def masked(kind, block, head):
@@ -153,7 +153,7 @@ def test_only_one_chooses_on_the_other_split_and_tests_here(checkpoint, tmp_path
 
 
 def test_the_sample_to_choose_on_is_drawn_by_the_seed_in_file_order(mini):
-    task = load_subject(mini, Silent()).task
+    task = load_subject(mini, Reporter()).task
     everything = task.load("train").dataset
     n = len(everything) // 2
     drawn = task.load("train", n, seed=0)
@@ -233,7 +233,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
     gone = HeadMask.parse("1:2 2:1,2,3,4", SHAPE)
     there = predictions(setup)
     remove_heads(there.subject.model, gone)
-    pruned = predictions_of(setup, there.subject, there.split, Silent())
+    pruned = predictions_of(setup, there.subject, there.split, Reporter())
     found = table(Ablation(kind), ablated(pruned, Ablation(kind)))
     whole = predictions(setup)
     assert found["base"] == whole.metric_of(whole.of(gone))
@@ -278,7 +278,7 @@ def test_scores_have_no_label_to_flip(own, tmp_path):
 
 @pytest.mark.parametrize(("choose_split", "is_flattering"), [(None, False), ("validation", True)])
 def test_it_is_said_where_heads_are_tested_on_what_chose_them(setup, choose_split, is_flattering):
-    reporter = Silent()
+    reporter = Reporter()
     ablate(setup, Ablation("only-one", choose_split=choose_split, choose_examples=20), reporter)
     assert any("flatters" in note for note in reporter.notes) is is_flattering
 

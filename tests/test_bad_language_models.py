@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, BertConfig, BertLMHeadModel
 from prune_heads import remove_heads, save_pruned
 from prune_heads.errors import CheckpointError, DataError, TaskError
 from prune_heads.evaluation import Subject, n_positions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
@@ -86,7 +86,7 @@ def test_special_tokens_that_are_needed(tmp_path, texts):
         tokenizer.pad_token = tokenizer.mask_token = None
         tokenizer.save_pretrained(folder)
     subject = Subject.of(loaded(tmp_path / "gpt2", "gpt2"), texts("a cat\na cat sleeps\n"))
-    batches = subject.batches(subject.measurable(subject.task.load("train"), Silent()))
+    batches = subject.batches(subject.measurable(subject.task.load("train"), Reporter()))
     assert [len(batch.index) for batch in batches] == [2]
     with pytest.raises(CheckpointError, match="must have a mask token"):
         load_language_model(str(tmp_path / "bert"))
@@ -98,14 +98,14 @@ def test_texts_without_a_token_to_predict_are_left_out_or_refused(tmp_path, text
     tokenizer.backend_tokenizer.post_processor = None  # as GPT-2's own, which adds no special tokens
     tokenizer.save_pretrained(folder)
     subject = Subject.of(loaded(folder, "gpt2"), texts("a cat\n\ncat\n  \na cat sleeps\n"))
-    reporter = Silent()
+    reporter = Reporter()
     split = subject.measurable(subject.task.load("train"), reporter)
     assert split.dataset["text"][:] == ["a cat", "a cat sleeps"]
     assert subject.batches(split).references.tolist() == [1, 2]
     assert reporter.notes == ["train: 1 of 3 texts have no token to predict and are left out"]
     subject = Subject.of(loaded(folder, "gpt2"), texts("cat\ndog\n"))
     with pytest.raises(DataError, match="got none in 2"):
-        subject.measurable(subject.task.load("train"), Silent())
+        subject.measurable(subject.task.load("train"), Reporter())
 
 
 def test_model_and_task_must_be_of_one_kind(tmp_path, texts):

@@ -20,7 +20,7 @@ from prune_heads.errors import DataError, HeadDescriptorError, UnsupportedModelE
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Bench, Choice, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies import bench as module
 from prune_heads.studies.bench import SIDES, Contest, Race, bench, ceiling, original_of
 from prune_heads.studies.setup import load_subject
@@ -31,7 +31,7 @@ MASK = HeadMask.parse("1:2 2:1,2,3,4", (4, 4, 4))
 
 @pytest.fixture
 def subject(checkpoint, sst2):
-    return load_subject(Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu"), Silent())
+    return load_subject(Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu"), Reporter())
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ SECONDS = {
 
 
 def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
-    bench(subject, original_of(subject), MASK, split, Bench(batch_sizes=(1, 8), length=16, runs=N_RUNS), Silent())
+    bench(subject, original_of(subject), MASK, split, Bench(batch_sizes=(1, 8), length=16, runs=N_RUNS), Reporter())
     per_race = len(SIDES) * (N_WARM + N_RUNS)
     assert len(calls) == 4 * per_race
     races = [calls[i : i + per_race] for i in range(0, len(calls), per_race)]
@@ -88,7 +88,7 @@ def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
 
 def test_numbers_are_made_of_the_seconds_of_each_run(subject, split, calls):
     report = bench(
-        subject, original_of(subject), MASK, split, Bench(batch_sizes=(4, 8), length=16, runs=N_RUNS), Silent()
+        subject, original_of(subject), MASK, split, Bench(batch_sizes=(4, 8), length=16, runs=N_RUNS), Reporter()
     )
     timed = {name: each[N_WARM:] for name, each in SECONDS.items()}
     assert [(row["lengths"], row["batch_size"], row["n_examples"]) for row in report["rows"]] == [
@@ -236,7 +236,7 @@ def test_no_ceiling_for_a_language_model():
     [([1.3, 1.5], 1.2, True), ([1.19, 1.5], 1.2, False), ([1.0, 1.1], 1.2, False), ([1.3, 1.5], None, False)],
 )
 def test_a_gain_above_its_ceiling_in_every_run_is_noted(each, most, noted):
-    reporter = Silent()
+    reporter = Reporter()
     row = {"lengths": "fixed", "batch_size": 4, "ratio": {"removed": {"each": each}}, "ceiling": most}
     module._note_above(row, reporter)
     assert len(reporter.notes) == noted
@@ -247,9 +247,9 @@ def test_a_gain_above_its_ceiling_in_every_run_is_noted(each, most, noted):
 def test_what_cannot_be_timed(subject, split):
     original = original_of(subject)
     with pytest.raises(DataError, match="at most the number of examples, 30 of validation; got 31"):
-        bench(subject, original, MASK, split, Bench(batch_sizes=(1, 31)), Silent())
+        bench(subject, original, MASK, split, Bench(batch_sizes=(1, 31)), Reporter())
     with pytest.raises(DataError, match="--length must be at most what the model takes, 64 tokens; got 65"):
-        bench(subject, original, MASK, split, Bench(batch_sizes=(1,), length=65), Silent())
+        bench(subject, original, MASK, split, Bench(batch_sizes=(1,), length=65), Reporter())
 
 
 def test_heads_of_a_part_of_a_group(subject, split):
@@ -258,7 +258,9 @@ def test_heads_of_a_part_of_a_group(subject, split):
     grouped = AutoModelForSequenceClassification.from_config(config).eval()
     subject = replace(subject, classifier=subject.classifier._replace(model=grouped))
     with pytest.raises(UnsupportedModelError, match="are removed by whole groups"):
-        bench(subject, original_of(subject), HeadMask.parse("1:1", (4, 4, 4)), split, Bench(batch_sizes=(1,)), Silent())
+        bench(
+            subject, original_of(subject), HeadMask.parse("1:1", (4, 4, 4)), split, Bench(batch_sizes=(1,)), Reporter()
+        )
 
 
 @pytest.fixture
@@ -281,7 +283,7 @@ def saved(tmp_path, sst2):
 @pytest.mark.parametrize("model_type", ["llama", "albert"])
 def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, monkeypatch):
     monkeypatch.setattr(module, "_SHORTEST_SECONDS", 1e-9)
-    setup, reporter = saved(model_type), Silent()
+    setup, reporter = saved(model_type), Reporter()
     choice = Choice(fraction=0.5, groups=model_type == "llama")
     records = [
         time_heads(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter).record for seed in (1, 1, 2)
@@ -300,7 +302,7 @@ def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, 
 
 def test_random_heads_of_groups_must_be_asked_for(saved):
     with pytest.raises(HeadDescriptorError, match="are removed by whole groups: add --groups"):
-        time_heads(saved("llama"), Choice(fraction=0.5), Bench(batch_sizes=(1,), length=8), Silent())
+        time_heads(saved("llama"), Choice(fraction=0.5), Bench(batch_sizes=(1,), length=8), Reporter())
 
 
 def test_the_original_of_a_checkpoint_that_has_lost_heads(checkpoint, sst2, tmp_path, monkeypatch):
@@ -308,7 +310,7 @@ def test_the_original_of_a_checkpoint_that_has_lost_heads(checkpoint, sst2, tmp_
     save_pruned(remove_heads(tiny_model(n_labels=2), "3:1,4"), tmp_path / "pruned")
     tiny_tokenizer().save_pretrained(tmp_path / "pruned")
     whole, gone = (
-        load_subject(Setup(str(folder), "sst2", data_dir=sst2, label_order=order, device="cpu"), Silent())
+        load_subject(Setup(str(folder), "sst2", data_dir=sst2, label_order=order, device="cpu"), Reporter())
         for folder, order in ((checkpoint, None), (tmp_path / "pruned", ("negative", "positive")))
     )
     original = original_of(gone)
@@ -320,7 +322,7 @@ def test_the_original_of_a_checkpoint_that_has_lost_heads(checkpoint, sst2, tmp_
         HeadMask.parse("3:1,4", (4, 4, 4)),
         gone.task.load("validation"),
         Bench(batch_sizes=(2,), length=8),
-        Silent(),
+        Reporter(),
     )
     assert report["rows"][0]["ceiling"] > 1
     copied = original_of(whole)

@@ -15,7 +15,7 @@ from experiments.benchmark.scoring import benchmark_scoring, published_scores
 from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.options import Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.tasks.task import load_task
 
 
@@ -41,7 +41,7 @@ def test_the_published_protocol_gives_the_authors_scores(sst2, monkeypatch):
 def test_a_ratio_comes_with_its_conditions(checkpoint, sst2, monkeypatch):
     monkeypatch.setattr(scoring, "_PUBLISHED_LENGTH", 64)
     setup = Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu")
-    report = benchmark_scoring(setup, Silent(), repeats=2)
+    report = benchmark_scoring(setup, Reporter(), repeats=2)
     assert len(report["ratios"]) == 2
     assert report["ratio"] > 0
     assert report["tokens"]["published"] == 64 * 40 > report["tokens"]["gates"]
@@ -51,7 +51,7 @@ def test_a_ratio_comes_with_its_conditions(checkpoint, sst2, monkeypatch):
 def test_no_ratio_without_the_same_scores(checkpoint, sst2, monkeypatch):
     monkeypatch.setattr(scoring, "published_scores", lambda model, batches, device: np.ones(12))
     with pytest.raises(PruneHeadsError, match="same scores before their times"):
-        benchmark_scoring(Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu"), Silent(), repeats=1)
+        benchmark_scoring(Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu"), Reporter(), repeats=1)
 
 
 def test_the_printed_ratio():

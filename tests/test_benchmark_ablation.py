@@ -21,7 +21,7 @@ from prune_heads.evaluation import predict
 from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.setup import load_subject
 
 SECONDS = {
@@ -70,7 +70,7 @@ def each(first, second, scale=1):
 
 
 def test_ratios_are_medians_of_those_of_each_repeat(setup, clock):
-    report = benchmark_ablation(setup, Silent(), repeats=3)
+    report = benchmark_ablation(setup, Reporter(), repeats=3)
     for name in ("one_at_a_time", "published"):
         expected = each(name, "engine", N_HEADS)
         assert report["each"][name] == pytest.approx(expected, abs=0.005)
@@ -94,8 +94,8 @@ def test_ratios_are_medians_of_those_of_each_repeat(setup, clock):
 
 
 def test_the_floor_is_what_is_needed_at_the_rate_of_the_machine(setup, clock):
-    floor = benchmark_ablation(setup, Silent(), repeats=3)["floor"]
-    subject = load_subject(setup, Silent())
+    floor = benchmark_ablation(setup, Reporter(), repeats=3)["floor"]
+    subject = load_subject(setup, Reporter())
     batches = subject.batches(subject.task.load("validation"))
     needed = ablation_multiply_adds(subject.blocks, batches.n_tokens, one_position=True)
     assert floor["multiply_adds"] == needed
@@ -107,7 +107,7 @@ def test_the_floor_is_what_is_needed_at_the_rate_of_the_machine(setup, clock):
 
 
 def test_a_report_has_its_conditions(setup, clock):
-    report = benchmark_ablation(setup, Silent(), repeats=1)
+    report = benchmark_ablation(setup, Reporter(), repeats=1)
     assert (report["model"]["name"], report["task"], report["data"]["split"]) == ("tiny", "sst2", "validation")
     assert (report["n_examples"], report["n_variants"], report["batch_size"]) == (30, N_HEADS, 32)
     assert (report["dtype"], report["compiled"], report["compile_seconds"]) == ("float32", False, None)
@@ -120,7 +120,7 @@ def test_a_report_has_its_conditions(setup, clock):
 @pytest.mark.slow
 def test_the_published_evaluation_is_a_process_and_gives_the_masked_loss(setup):
     mask = HeadMask.parse("2:3 1:1", (4, 4, 4))
-    subject = load_subject(setup, Silent())
+    subject = load_subject(setup, Reporter())
     batches = subject.batches(subject.task.load("validation"))
     logits = torch.from_numpy(predict(subject.model, batches, gates_of(subject.model, mask)))
     loss = cross_entropy(logits, torch.from_numpy(batches.targets.values)).mean()
@@ -137,7 +137,7 @@ def test_the_multiply_adds_are_those_of_the_engine_and_nothing_twice(n_words, se
     texts = [" ".join(WORDS[(i + j) % len(WORDS)] for j in range(n_words)) for i in range(8)]
     lines = ["sentence\tlabel", *(f"{text}\t{i % 2}" for i, text in enumerate(texts))]
     (tmp_path / "dev.tsv").write_text("\n".join(lines) + "\n")
-    side = module._Side(replace(setup, data_dir=tmp_path), Silent(), False)
+    side = module._Side(replace(setup, data_dir=tmp_path), Reporter(), False)
     model, n_tokens = side.predictions.subject.model, side.predictions.batches.n_tokens
     assert side.reads_one_position
     model.set_attn_implementation("eager")  # torch does not count the fused kernel

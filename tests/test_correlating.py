@@ -8,7 +8,7 @@ import scipy.stats
 
 from prune_heads.errors import LabelError, RunError
 from prune_heads.heads import HeadScores
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.correlating import correlate_all, read_all, read_series
 
 DELTAS = [[-0.02, 0.01, None], [0.0, -0.3]]
@@ -51,7 +51,7 @@ def write_json(path, value):
 
 
 def paired(*paths):
-    reporter = Silent()
+    reporter = Reporter()
     return correlate_all(read_all(paths), reporter), reporter.notes
 
 

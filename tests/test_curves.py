@@ -12,7 +12,7 @@ from prune_heads.errors import DataError
 from prune_heads.heads import HeadMask
 from prune_heads.importance import CRITERIA, ESTIMATORS, Examples, gate_gradients
 from prune_heads.options import Ablation, Choice, Curves, RunOptions, Scoring, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.selection import select
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.ablating import ablate
@@ -33,18 +33,18 @@ def setup(checkpoint, sst2, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(setup):
-    return curves(setup, Curves(draws=N_DRAWS), Silent())
+    return curves(setup, Curves(draws=N_DRAWS), Reporter())
 
 
 @pytest.fixture(scope="module")
 def rescored(setup):
-    return curves(setup, Curves(("gradient", "ablation", "magnitude"), rescore=True), Silent())
+    return curves(setup, Curves(("gradient", "ablation", "magnitude"), rescore=True), Reporter())
 
 
 @pytest.fixture
 def examples(setup):
     """The predictions of the tiny model on the validation split."""
-    reporter = Silent()
+    reporter = Reporter()
     subject = load_subject(setup, reporter)
     return predictions_of(setup, subject, subject.task.load("validation"), reporter)
 
@@ -94,7 +94,7 @@ def test_a_line_prunes_the_lowest_scores_and_its_values_are_those_of_its_masks(r
         on = {"gradient": "train", "ablation": "validation", "magnitude": None}[criterion]
         assert (found["scored_on"], found["n_draws"], found["rescored"]) == (on, 1, False)
         assert found["estimator"] == ("example" if criterion == "gradient" else None)
-        data = on and predictions_of(setup, examples.subject, examples.subject.task.load(on), Silent())
+        data = on and predictions_of(setup, examples.subject, examples.subject.task.load(on), Reporter())
         scores = score(examples.subject, Scoring(criterion), data).scores
         for mask, point in zip(masks(found), found["points"], strict=True):
             assert mask == select(scores, len(mask))
@@ -106,7 +106,7 @@ def test_a_line_prunes_the_lowest_scores_and_its_values_are_those_of_its_masks(r
 
 def test_steps_finer_than_a_head_change_no_area(setup):
     """Each of 12 heads is one point then, whether in 12 steps or in 20."""
-    by_steps = {n: curves(setup, Curves(("magnitude",), steps=n), Silent())["lines"][0] for n in (12, 20)}
+    by_steps = {n: curves(setup, Curves(("magnitude",), steps=n), Reporter())["lines"][0] for n in (12, 20)}
     assert len(by_steps[20]["points"]) == 21
     areas = [line["areas"]["validation"] for line in by_steps.values()]
     assert areas[0] == pytest.approx(areas[1], abs=1e-12)
@@ -132,13 +132,15 @@ def test_random_is_a_band_over_draws_of_consecutive_seeds(record, setup, example
         assert (point["low"], point["high"]) == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
         assert point["heads_pruned"] is None
     assert any(point["low"] < point["high"] for point in found["points"])
-    again, other = (curves(setup, Curves(("random",), seed=seed, draws=N_DRAWS), Silent())["lines"] for seed in (0, 1))
+    again, other = (
+        curves(setup, Curves(("random",), seed=seed, draws=N_DRAWS), Reporter())["lines"] for seed in (0, 1)
+    )
     assert again == [found]
     assert other != [found]
 
 
 def test_a_single_draw_of_random_has_heads_and_the_interval_of_its_metric(setup):
-    (found,) = curves(setup, Curves(("random",), draws=1), Silent())["lines"]
+    (found,) = curves(setup, Curves(("random",), draws=1), Reporter())["lines"]
     assert masks(found)[-1] == HeadMask.all((4, 4, 4))
     assert found["points"][0]["low"] < found["points"][0]["high"]
 
@@ -189,7 +191,7 @@ def test_a_criterion_without_data_is_not_asked_again(record, rescored):
 
 @pytest.mark.parametrize(("split", "is_oracle"), [(None, True), ("validation", True), ("train", False)])
 def test_an_oracle_is_called_one(setup, split, is_oracle):
-    reporter = Silent()
+    reporter = Reporter()
     found = curves(setup, Curves(("ablation",), score_split=split), reporter)
     assert found["lines"][0]["scored_on"] == found["scored_on"]["ablation"]["split"] == (split or "validation")
     assert any("an oracle" in note for note in reporter.notes) is is_oracle
@@ -210,9 +212,9 @@ def test_the_scores_of_ablation_are_what_the_metric_loses(examples):
 
 
 def test_heads_that_are_gone_score_zero_and_the_others_keep_their_places(setup, examples):
-    pruned = load_subject(setup, Silent())
+    pruned = load_subject(setup, Reporter())
     remove_heads(pruned.model, "1:1 3:2,4")
-    data = predictions_of(setup, pruned, examples.split, Silent())
+    data = predictions_of(setup, pruned, examples.split, Reporter())
     scored = score(pruned, Scoring("ablation"), data).scores
     gone = HeadMask.parse("1:1 3:2,4", (4, 4, 4))
     masked = score(examples.subject, Scoring("ablation"), examples, masked=gone).scores
@@ -228,11 +230,11 @@ def test_a_metric_that_is_no_mean_has_no_standard_error(checkpoint, tmp_path):
         rows = [row.split("\t") for row in file.read_text().splitlines()[1:]]
         file.write_text("".join(f"x\t{label}\t*\t{text}\n" for text, label in rows))
     setup = Setup(str(checkpoint), "cola", data_dir=folder, label_order=("unacceptable", "acceptable"))
-    found = curves(setup, Curves(("ablation", "random"), draws=2, steps=3), Silent())
+    found = curves(setup, Curves(("ablation", "random"), draws=2, steps=3), Reporter())
     assert found["headline"] == "matthews_correlation"
     assert [point["percent"] for point in found["lines"][0]["points"]] == pytest.approx([0, 100 / 3, 200 / 3, 100])
-    subject = load_subject(setup, Silent())
-    data = predictions_of(setup, subject, subject.task.load("validation"), Silent())
+    subject = load_subject(setup, Reporter())
+    data = predictions_of(setup, subject, subject.task.load("validation"), Reporter())
     assert score(subject, Scoring("ablation"), data).scores.standard_error is None
 
 
@@ -245,26 +247,26 @@ def test_a_metric_that_is_undefined_is_refused(checkpoint, tmp_path, split):
         (tmp_path / f"{name}.tsv").write_text("\n".join(rows) + "\n")
     setup = Setup(str(checkpoint), "cola", data_dir=tmp_path, label_order=("unacceptable", "acceptable"))
     with pytest.raises(DataError, match=f"must be defined on {split} .8 examples.*all 8 examples are alike"):
-        curves(setup, Curves(("ablation", "magnitude"), score_split=split), Silent())
+        curves(setup, Curves(("ablation", "magnitude"), score_split=split), Reporter())
 
 
 def test_nothing_is_evaluated_twice(setup, forwards):
     setup = replace(setup, store=setup.store.parent / "another")
     options = Curves(("ablation", "magnitude", "random"), draws=3)
-    first = curves(setup, options, Silent())
+    first = curves(setup, options, Reporter())
     assert forwards
     forwards.clear()
-    again = curves(setup, options, Silent())
+    again = curves(setup, options, Reporter())
     assert again["lines"] == first["lines"]
-    ablate(setup, Ablation(), Silent())  # the oracle was made of these masks
+    ablate(setup, Ablation(), Reporter())  # the oracle was made of these masks
     assert forwards == []
 
     options = RunOptions(curve=True)
-    points = run(Lab(setup, Silent()), Choice(), Scoring("magnitude"), options).record["curve"]
+    points = run(Lab(setup, Reporter()), Choice(), Scoring("magnitude"), options).record["curve"]
     assert sum(forwards) < 2 * 30  # the model after surgery, and a few examples that prove the gates
     values = {point["percent"]: point["value"] for point in line(first, "magnitude")["points"]}
     assert {point["percent"]: point["accuracy"] for point in points} == values
     forwards.clear()
-    subject = load_subject(setup, Silent())
-    evaluate(predictions_of(setup, subject, subject.task.load("validation"), Silent()), HeadMask((4, 4, 4)))
+    subject = load_subject(setup, Reporter())
+    evaluate(predictions_of(setup, subject, subject.task.load("validation"), Reporter()), HeadMask((4, 4, 4)))
     assert sum(forwards) < 30

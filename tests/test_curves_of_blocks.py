@@ -8,7 +8,7 @@ import pytest
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.heads import HeadMask
 from prune_heads.options import Curves, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.curves import among, curves
 from prune_heads.studies.setup import load_subject, predictions_of
 
@@ -25,8 +25,8 @@ def setup(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shape(setup):
     """Heads of every block, with letters."""
-    subject = load_subject(setup, Silent())
-    return predictions_of(setup, subject, subject.task.load("validation", 4), Silent()).gone.n_heads
+    subject = load_subject(setup, Reporter())
+    return predictions_of(setup, subject, subject.task.load("validation", 4), Reporter()).gone.n_heads
 
 
 def masks(line, shape):
@@ -37,7 +37,7 @@ def masks(line, shape):
 @pytest.mark.parametrize("rescore", [False, True])
 def test_only_heads_of_the_kind_go_and_in_the_end_all_of_them(setup, shape, rescore):
     options = replace(OF_ONE_DRAW, rescore=rescore, blocks=("E",))
-    record = curves(setup, options, Silent())
+    record = curves(setup, options, Reporter())
     kind = HeadMask(shape, frozenset(head for head in HeadMask.all(shape) if shape.letters[head[0]] == "E"))
     assert [line["criterion"] for line in record["lines"]] == list(CRITERIA)
     for line in record["lines"]:
@@ -51,7 +51,9 @@ def test_only_heads_of_the_kind_go_and_in_the_end_all_of_them(setup, shape, resc
 
 
 def test_all_blocks_by_name_are_the_curve_without_names(setup):
-    named, plain = (curves(setup, replace(OF_ONE_DRAW, blocks=blocks), Silent()) for blocks in (("A", "D", "E"), None))
+    named, plain = (
+        curves(setup, replace(OF_ONE_DRAW, blocks=blocks), Reporter()) for blocks in (("A", "D", "E"), None)
+    )
     for part in ("lines", "correlations"):
         assert named[part] == plain[part]
     assert "blocks" not in plain["configuration"]

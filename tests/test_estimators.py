@@ -14,7 +14,7 @@ from prune_heads.gating import gated
 from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, GateGradients, gate_gradients, running_sum
 from prune_heads.options import Conditions, Scoring, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.statistics import area_under_curve
 from prune_heads.studies.curves import compare_estimators
 from prune_heads.studies.scoring import Lab, score
@@ -37,7 +37,7 @@ def setup(checkpoint, sst2, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def record(setup):
-    return compare_estimators(setup, Conditions(steps=4, score_examples=20), Silent())
+    return compare_estimators(setup, Conditions(steps=4, score_examples=20), Reporter())
 
 
 def test_the_running_sum_is_what_a_loop_adds_up_that_never_zeroes_its_gradient(tmp_path):
@@ -81,7 +81,7 @@ def test_gradients_of_one_sign_add_up_with_the_number_of_examples():
 
 
 def test_scores_are_those_of_the_estimators(setup, record):
-    lab, scoring = Lab(setup, Silent()), Scoring(score_examples=20)
+    lab, scoring = Lab(setup, Reporter()), Scoring(score_examples=20)
     subject, examples = lab.subject, lab.examples(scoring)
     assert [line["estimator"] for line in record["lines"]] == NAMES
     for line in record["lines"][:-1]:
@@ -94,8 +94,8 @@ def test_scores_are_those_of_the_estimators(setup, record):
 
 def test_curves_prune_the_lowest_scores_and_measure_each_mask(setup, record, tmp_path):
     fresh = replace(setup, store=tmp_path / "store")
-    subject = load_subject(fresh, Silent())
-    predictions = predictions_of(fresh, subject, subject.task.load("validation"), Silent())
+    subject = load_subject(fresh, Reporter())
+    predictions = predictions_of(fresh, subject, subject.task.load("validation"), Reporter())
     for line in record["lines"]:
         scores = np.concatenate(line["scores"])
         fractions = [point["percent"] / 100 for point in line["points"]]
@@ -135,4 +135,4 @@ def test_overlaps_are_counted_among_the_heads_that_go_at_half(record):
 def test_a_constant_metric_is_refused_before_anything_is_scored():
     setup = Setup("mini", "mini-acceptability", max_examples=1)
     with pytest.raises(DataError, match="must be defined on validation"):
-        compare_estimators(setup, Conditions(), Silent(lambda identity: pytest.fail("admitted")))
+        compare_estimators(setup, Conditions(), Reporter(lambda identity: pytest.fail("admitted")))

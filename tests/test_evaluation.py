@@ -10,7 +10,7 @@ from prune_heads.errors import LabelError, NotFiniteError, UnsupportedModelError
 from prune_heads.evaluation import Subject, predict
 from prune_heads.gating import gates_of
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.tasks.task import load_task
 
 
@@ -101,7 +101,7 @@ def test_nan_in_the_logits_is_refused(task):
 
 
 def test_a_score_below_the_majority_is_said(task):
-    split, reporter = task.load("validation"), Silent()
+    split, reporter = task.load("validation"), Reporter()
     predictions = Predictions(subject_of(task), split, None, reporter)
     truth = np.asarray(split.dataset["label"])
     wrong = np.eye(2, dtype=np.float32)[1 - truth]

@@ -14,7 +14,7 @@ from prune_heads.errors import CheckpointError, PruneHeadsError, RunError, TaskE
 from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import NewFolder, Recipe, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.reporting.folders import OF_RECORD
 from prune_heads.studies.finetuning import finetune, finetune_into
 from prune_heads.studies.setup import load_split, load_subject
@@ -82,7 +82,7 @@ def test_a_head_for_other_labels_is_drawn_and_named_by_them(sentiment, labels, n
 
 def test_a_model_without_a_head_gets_one_and_learns(headless, tmp_path):
     setup = Setup(str(headless), "mini-sentiment", max_examples=480)
-    _, record = finetune(setup, QUICK, tmp_path / "work", Silent())
+    _, record = finetune(setup, QUICK, tmp_path / "work", Reporter())
     assert record["drawn"] == ["classifier.bias", "classifier.weight"]
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
     assert record["epochs"][1]["loss"] < record["epochs"][0]["loss"]
@@ -110,7 +110,7 @@ def test_the_trainer_does_what_the_recipe_says(tmp_path, monkeypatch):
         return batch
 
     monkeypatch.setattr(Batches, "batch", spy)
-    trained = finetune(setup, recipe, tmp_path / "work", Silent())[0].model
+    trained = finetune(setup, recipe, tmp_path / "work", Reporter())[0].model
     assert sorted(i for batch in seen[:4] for i in batch.index) == list(range(64))
     assert len(seen) == 8
     model = load_classifier("mini", task="mini-sentiment").model.train()
@@ -140,9 +140,9 @@ def test_batches_are_of_like_length(tmp_path, monkeypatch):
 
     setup = replace(SETUP, max_examples=192, batch_size=16)
     monkeypatch.setattr(Batches, "batch", spy)
-    finetune(setup, Recipe(epochs=1), tmp_path / "work", Silent())
-    subject = load_subject(setup, Silent())
-    batches = subject.batches(load_split(setup, subject, "train", Silent()))
+    finetune(setup, Recipe(epochs=1), tmp_path / "work", Reporter())
+    subject = load_subject(setup, Reporter())
+    batches = subject.batches(load_split(setup, subject, "train", Reporter()))
     order = np.array(list(_Order(batches, 42, grouped=False))).reshape(12, 16)
     assert len(seen) == 12
     assert sum(seen) < 0.7 * batches.n_tokens[order].std(axis=1).sum()
@@ -152,7 +152,7 @@ class _Killed(BaseException):
     pass
 
 
-class _KilledAfter(Silent):
+class _KilledAfter(Reporter):
     """A reporter in whose hands the process dies once so many examples are done."""
 
     def __init__(self, examples):
@@ -176,7 +176,7 @@ class _KilledAfter(Silent):
 
 def tuned(output, reporter=None, recipe=QUICK, **more):
     recipe, folder = replace(recipe, save_minutes=0.0), NewFolder(output, **more)
-    return finetune_into(SETUP, recipe, reporter or Silent(), folder, OF_RECORD["finetune"])
+    return finetune_into(SETUP, recipe, reporter or Reporter(), folder, OF_RECORD["finetune"])
 
 
 def killed(output, examples):
@@ -237,7 +237,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_bytes(tmp_path, whole, when, m
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_the_order_of_an_epoch_is_of_its_number_alone(grouped):
-    subject = load_subject(SETUP, Silent())
+    subject = load_subject(SETUP, Reporter())
     order = _Order(subject.batches(subject.task.load("train")), 42, grouped=grouped)
     drawn = []
     for epoch in (0, 1, 0):
@@ -272,22 +272,22 @@ def test_the_last_whole_save_is_taken_whatever_was_left_half_written(tmp_path, w
 def test_any_file_of_a_save_that_is_cut_or_missing_is_noticed(tmp_path):
     work = killed(tmp_path / "out", 70)
     (save,) = work.glob("checkpoint-*")
-    assert last_whole(work, Silent()) == save
+    assert last_whole(work, Reporter()) == save
     files = sorted(save.iterdir())
     assert {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} < {f.name for f in files}
     for file in files:
-        content, reporter = file.read_bytes(), Silent()
+        content, reporter = file.read_bytes(), Reporter()
         for spoilt in (content[: len(content) // 2], b"", b"[" * 100_000, None):
             file.unlink() if spoilt is None else file.write_bytes(spoilt)
             assert last_whole(work, reporter) is None
         file.write_bytes(content)
         assert all(note.startswith(f"what was saved at step 2 is not used: {file.name}") for note in reporter.notes)
-    assert last_whole(work, Silent()) == save
+    assert last_whole(work, Reporter()) == save
 
 
 def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
     output = tmp_path / "out"
-    with held(output, Silent()), pytest.raises(RunError, match="another process works on"):
+    with held(output, Reporter()), pytest.raises(RunError, match="another process works on"):
         tuned(output, recipe=KEEPING, overwrite=True)
     assert list(tmp_path.iterdir()) == []
     dead = Claims(tmp_path / ".out.held", owner=Owner(machine(), 2**22 + 1, "gone"))
@@ -299,7 +299,7 @@ def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
 
 def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_path, whole):
     record, folder = whole
-    reporter, other = Silent(), replace(KEEPING, seed=1)
+    reporter, other = Reporter(), replace(KEEPING, seed=1)
     assert tuned(folder, reporter, KEEPING) == record
     assert reporter.notes[-1].startswith("this was done before")
     with pytest.raises(PruneHeadsError, match="holds a different run"):
@@ -314,7 +314,7 @@ def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_pat
 def test_the_record_names_no_place(tmp_path, sentiment):
     setup = replace(SETUP, model=str(sentiment), max_examples=64)
     record = finetune_into(
-        setup, replace(QUICK, epochs=1), Silent(), NewFolder(tmp_path / "out"), OF_RECORD["finetune"]
+        setup, replace(QUICK, epochs=1), Reporter(), NewFolder(tmp_path / "out"), OF_RECORD["finetune"]
     )
     assert record["model"]["name"] == "sentiment"
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
@@ -325,10 +325,10 @@ def test_what_cannot_be_fine_tuned_is_refused(tmp_path):
     file = tmp_path / "texts.txt"
     file.write_text("a text\n")
     with pytest.raises(PruneHeadsError, match="float16 needs a GPU"):
-        finetune(replace(SETUP, dtype="float16", device="cpu"), QUICK, tmp_path / "work", Silent())
+        finetune(replace(SETUP, dtype="float16", device="cpu"), QUICK, tmp_path / "work", Reporter())
     with pytest.raises(PruneHeadsError, match="--keep-steps must be at most 6, the steps of this training; got 7"):
         tuned(tmp_path / "out", recipe=replace(QUICK, keep_steps=(0, 7)))
     assert not list(tmp_path.glob("*out*"))
     texts = Setup("mini", "lm", train_file=file)
     with pytest.raises(TaskError, match=r"can train, which causal-lm is not yet\. Name a fine-tuned"):
-        finetune(texts, QUICK, tmp_path / "work", Silent())
+        finetune(texts, QUICK, tmp_path / "work", Reporter())

@@ -22,7 +22,7 @@ from prune_heads.importance.gradient import ESTIMATORS
 from prune_heads.objectives import images as module
 from prune_heads.objectives.images import Picture
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
@@ -114,12 +114,12 @@ def sources(files, tmp_path):
 def test_whatever_carries_them_images_are_the_same(model, folder, files, tmp_path, own_store):
     subject = subject_of(model, folder)
     split = subject.task.load("validation")
-    key = Predictions(subject, split, PredictionStore(own_store), Silent()).key(HeadMask((4, 4, 4)))
+    key = Predictions(subject, split, PredictionStore(own_store), Reporter()).key(HeadMask((4, 4, 4)))
     for file in sources(files, tmp_path):
         other = subject_of(model, file)
         again = other.task.load("validation")
         assert again.fingerprint == split.fingerprint, file
-        assert Predictions(other, again, PredictionStore(own_store), Silent()).key(HeadMask((4, 4, 4))) == key
+        assert Predictions(other, again, PredictionStore(own_store), Reporter()).key(HeadMask((4, 4, 4))) == key
     kept = predict(subject.model, subject.batches(split))
     checkpoint = loaded_vit(model)
     rows = [{"image": Image.open(file).copy(), "label": file.parent.name} for file in files]
@@ -178,7 +178,7 @@ def test_a_key_is_of_the_images_and_of_how_they_are_processed(model, folder, tmp
     def key(model, folder):
         subject = subject_of(model, folder)
         split = subject.task.load("validation")
-        return Predictions(subject, split, PredictionStore(own_store), Silent()).key(HeadMask((4, 4, 4)))
+        return Predictions(subject, split, PredictionStore(own_store), Reporter()).key(HeadMask((4, 4, 4)))
 
     other, changed = tmp_path / "model", tmp_path / "images"
     shutil.copytree(model, other)

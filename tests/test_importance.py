@@ -21,7 +21,7 @@ from prune_heads.importance.gradient import _per_token
 from prune_heads.objectives.batches import Batch
 from prune_heads.objectives.classifiers import Regression, SingleLabel
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore
 from prune_heads.surgery import remove_heads, zero_heads
 from prune_heads.tasks.task import load_task
@@ -49,7 +49,7 @@ def batches(split, size=8):
 def predictions(model, task, store):
     model.config.id2label = {0: "negative", 1: "positive"}
     subject = Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
-    return Predictions(subject, task.load("train"), PredictionStore(store), Silent())
+    return Predictions(subject, task.load("train"), PredictionStore(store), Reporter())
 
 
 @pytest.fixture(scope="module")

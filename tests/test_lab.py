@@ -8,7 +8,7 @@ import pytest
 
 from prune_heads.importance import CRITERIA
 from prune_heads.options import Scoring, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.scoring import Lab
 
 
@@ -20,7 +20,7 @@ def test_scores_are_computed_anew_for_another_seed_only_where_it_matters(criteri
         asked.append(what)
         return how()
 
-    lab = Lab(Setup("mini", "mini-sentiment", max_examples=8), Silent(), share=share)
+    lab = Lab(Setup("mini", "mini-sentiment", max_examples=8), Reporter(), share=share)
     first, second = (lab.scored(Scoring(criterion, seed=seed)).scores.values for seed in (1, 2))
     depends = any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert depends == (criterion == "random") == CRITERIA[criterion].draws
@@ -52,7 +52,7 @@ def other(value, name):
 
 def test_whatever_is_asked_for_is_in_the_key_of_what_is_shared():
     """An option that is added later, too; where predictions are kept changes no score."""
-    lab = Lab(Setup("mini", "mini-sentiment"), Silent())
+    lab = Lab(Setup("mini", "mini-sentiment"), Reporter())
     scoring, setup = Scoring("magnitude"), lab.setup
     before = lab._identity(scoring, None)
     for field in fields(Setup):

@@ -17,7 +17,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance import ESTIMATORS, gate_gradients
 from prune_heads.objectives.batches import IGNORED
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.own import OwnData
@@ -54,7 +54,7 @@ def subject(folder, model_type, task):
 
 @pytest.fixture(scope="module")
 def split(subject, task):
-    return subject.measurable(task.load("validation"), Silent())
+    return subject.measurable(task.load("validation"), Reporter())
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_gradients_are_the_slope_of_minus_the_log_likelihood(smooth, tmp_path):
     _, name, _, train, *_ = write_texts(tmp_path, smooth, n_train=5, n_dev=1)
     folder = save_language_model(tmp_path / "model", tiny_language_model(smooth))
     subject = subject_of(folder, smooth, load_task(name, own=OwnData({"train": train}, kind=name)))
-    batches = subject.batches(subject.measurable(subject.task.load("train"), Silent()))
+    batches = subject.batches(subject.measurable(subject.task.load("train"), Reporter()))
     gradients = gate_gradients(subject.model, batches)
     model, batch = plain(folder, smooth).double(), batches.batch(np.arange(5))
     blocks = attention_blocks(model)
@@ -183,7 +183,7 @@ def test_gated_is_zeroed_is_removed(subject, batches):
 
 
 def test_the_engine_gives_what_one_masked_evaluation_at_a_time_gives(subject, split, own_store, model_type):
-    reporter = Silent()
+    reporter = Reporter()
     predictions = Predictions(subject, split, PredictionStore(own_store), reporter)
     masks = list(ablations("without-one", predictions.gone).values())
     for mask, got in predict_masks(predictions, masks).items():
@@ -200,9 +200,9 @@ def test_the_engine_gives_what_one_masked_evaluation_at_a_time_gives(subject, sp
 
 
 def test_a_broken_off_table_goes_on_where_it_was(subject, split, own_store, monkeypatch):
-    predictions = Predictions(subject, split, PredictionStore(own_store), Silent())
+    predictions = Predictions(subject, split, PredictionStore(own_store), Reporter())
     masks = list(ablations("without-one", predictions.gone).values())[:3]
-    expected = predict_masks(Predictions(subject, split, PredictionStore(own_store / "2"), Silent()), masks)
+    expected = predict_masks(Predictions(subject, split, PredictionStore(own_store / "2"), Reporter()), masks)
     computed, whole = [], ManyMasks.logits
 
     def broken(self, batch):
@@ -221,7 +221,7 @@ def test_a_broken_off_table_goes_on_where_it_was(subject, split, own_store, monk
 
 
 def test_other_targets_are_another_entry_of_the_store(subject, split, own_store):
-    first, second = (Predictions(subject, split, PredictionStore(own_store), Silent()) for _ in range(2))
+    first, second = (Predictions(subject, split, PredictionStore(own_store), Reporter()) for _ in range(2))
     targets = first.tokens.targets
     changed = np.where(targets.values == IGNORED, IGNORED, 7)
     second.__dict__["tokens"] = replace(first.tokens, targets=replace(targets, values=changed))
@@ -258,7 +258,7 @@ def test_the_estimator_token_divides_by_the_tokens_of_the_block(subject, split, 
 
 def test_texts_are_cut_alike_everywhere(subject, task):
     """Counts, targets and inputs of texts that are longer than may be."""
-    reporter = Silent()
+    reporter = Reporter()
     short = replace(subject, max_length=6)
     split = short.measurable(task.load("validation"), reporter)
     batches = short.batches(split)

@@ -18,7 +18,7 @@ from prune_heads.evaluation import predict
 from prune_heads.mini import read
 from prune_heads.objectives import TASKS
 from prune_heads.options import Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.studies.train_mini import N_EXAMPLES, train
 
@@ -108,8 +108,8 @@ def test_checkpoint_loads_without_a_warning_and_knows_all_words():
 def test_checkpoint_is_as_good_as_measured_and_needs_what_it_reads():
     """On 150 examples; without its attention to the source it knows nothing, without the others' something."""
     setup = Setup("mini", TASK, max_examples=150, batch_size=128)
-    subject = load_subject(setup, Silent())
-    split = load_split(setup, subject, "validation", Silent())
+    subject = load_subject(setup, Reporter())
+    split = load_split(setup, subject, "validation", Reporter())
     batches, blocks = subject.batches(split), subject.blocks
 
     def bleu(letters):

@@ -11,7 +11,7 @@ from prune_heads.coverage import committed_table
 from prune_heads.coverage.mixing import mixers
 from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.heads import HeadMask
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.pruning import note_without_heads
 
 
@@ -65,7 +65,7 @@ def test_perceiver_reads_its_text_by_attention_that_has_no_heads_here():
     ],
 )
 def test_what_is_said_of_a_model_without_heads_is_proved(model_type, text, said):
-    model, inputs, reporter = tiny_model(model_type), tiny_inputs(), Silent()
+    model, inputs, reporter = tiny_model(model_type), tiny_inputs(), Reporter()
     batch = SimpleNamespace(inputs={name: value[:1, text] for name, value in inputs.items()})
     batch.to = lambda device: batch
     predictions = SimpleNamespace(

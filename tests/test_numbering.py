@@ -18,7 +18,7 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS, Examples, gate_gradients, running_sum
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.selection import lowest_first, select
 from prune_heads.store import PredictionStore
 from prune_heads.surgery import remove_heads, zero_heads
@@ -36,7 +36,7 @@ def task(tmp_path_factory):
 def examples_of(model, task, store):
     model.config.id2label = {0: "negative", 1: "positive"}
     subject = Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
-    return Predictions(subject, task.load("train"), PredictionStore(store), Silent())
+    return Predictions(subject, task.load("train"), PredictionStore(store), Reporter())
 
 
 def every_score(examples, **question):

@@ -23,7 +23,7 @@ from prune_heads.importance import gate_gradients
 from prune_heads.objectives import METRIC_NAMES, OBJECTIVES, bound
 from prune_heads.objectives.base import source_hash
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
@@ -107,7 +107,7 @@ def subject(name, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def split(subject):
-    return subject.measurable(subject.task.load("validation"), Silent())
+    return subject.measurable(subject.task.load("validation"), Reporter())
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def kept(subject, batches):
 
 @pytest.fixture
 def predictions(subject, split, own_store):
-    return Predictions(subject, split, PredictionStore(own_store), Silent())
+    return Predictions(subject, split, PredictionStore(own_store), Reporter())
 
 
 def test_every_row_is_tried_and_is_what_it_says():

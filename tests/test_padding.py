@@ -24,7 +24,7 @@ from prune_heads.importance import gate_gradients
 from prune_heads.objectives.batches import Batches, Field, Ragged
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore
 from prune_heads.studies.setup import identify_split
 from prune_heads.tasks.task import load_task
@@ -139,8 +139,8 @@ def subject_of(task, model_type="gpt2", *, side="left", **options):
 
 
 def predictions_of(subject, store):
-    split = subject.measurable(subject.task.load("validation"), Silent())
-    return Predictions(subject, split, PredictionStore(store), Silent())
+    split = subject.measurable(subject.task.load("validation"), Reporter())
+    return Predictions(subject, split, PredictionStore(store), Reporter())
 
 
 def test_stored_predictions_are_of_each_example_alone(task, tmp_path):
@@ -189,7 +189,7 @@ def test_pairs_that_are_cut_are_counted(tmp_path, n_max, n_cut):
     lines = ["Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"]
     lines += [f"{i % 2}\t1\t2\t{' '.join(WORDS[:n])}\tcat" for i, n in enumerate((2, 8, 3, 9))]
     (tmp_path / "dev.tsv").write_text("\n".join(lines) + "\n")
-    task, reporter = load_task("mrpc", data_dir=tmp_path), Silent()
+    task, reporter = load_task("mrpc", data_dir=tmp_path), Reporter()
     model = tiny_model(n_labels=2)
     model.config.id2label = {0: "not_equivalent", 1: "equivalent"}
     subject = Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, max_length=n_max)

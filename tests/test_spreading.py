@@ -13,7 +13,7 @@ from prune_heads.errors import RunError
 from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients, model_without
 from prune_heads.options import Scoring, Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.scoring import Lab
 from prune_heads.studies.setup import load_split, predictions_of
 from prune_heads.studies.spreading import Spread
@@ -37,7 +37,7 @@ class Here:
         return found
 
 
-class Counting(Silent):
+class Counting(Reporter):
     """Adds up what stages announce and do."""
 
     def __init__(self):
@@ -65,7 +65,7 @@ def setup(checkpoint, sst2, tmp_path, monkeypatch):
 
 @pytest.fixture
 def examples(setup):
-    return Lab(setup, Silent()).examples(Scoring())
+    return Lab(setup, Reporter()).examples(Scoring())
 
 
 @pytest.mark.parametrize("masked", [None, "1:2 3:1,4"])
@@ -86,7 +86,7 @@ def test_gradients_are_those_of_the_same_batches(n, masked, setup, examples):
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
 def test_what_is_asked_of_several_splits_is_in_the_store_afterwards(n, setup, examples, tmp_path):
     other = predictions_of(
-        setup, examples.subject, load_split(setup, examples.subject, "validation", Silent()), Silent()
+        setup, examples.subject, load_split(setup, examples.subject, "validation", Reporter()), Reporter()
     )
     masks = [examples.gone, *ablations("only-one", examples.gone).values()]
     examples.of(masks[3])
@@ -96,7 +96,7 @@ def test_what_is_asked_of_several_splits_is_in_the_store_afterwards(n, setup, ex
     assert reporter.done == reporter.total == (len(masks) - 1) * 40 + 2 * 30
     alone = replace(setup, store=tmp_path / "alone")
     for each, asked in ((examples, masks), (other, masks[:2])):
-        expected = predict_masks(predictions_of(alone, each.subject, each.split, Silent()), asked)
+        expected = predict_masks(predictions_of(alone, each.subject, each.split, Reporter()), asked)
         for mask in asked:
             np.testing.assert_allclose(each.stored(mask), expected[mask], rtol=0, atol=WITHIN)
     again = Here(n)
@@ -107,7 +107,7 @@ def test_what_is_asked_of_several_splits_is_in_the_store_afterwards(n, setup, ex
 def test_what_workers_keep_elsewhere_is_kept_here_too(setup, examples, tmp_path):
     masks = [examples.gone, *ablations("without-one", examples.gone).values()]
     here = Here(2, after=lambda: shutil.rmtree(tmp_path / "store"))
-    Spread(setup, here, Silent()).answers([(examples, masks)])
+    Spread(setup, here, Reporter()).answers([(examples, masks)])
     assert all(examples.stored(mask) is not None for mask in masks)
 
 
@@ -122,7 +122,7 @@ def test_paths_hold_in_another_folder(setup, examples, checkpoint, sst2, tmp_pat
         monkeypatch.chdir(tmp_path)
         return begin
 
-    assert Spread(near, Here(1, elsewhere), Silent()).gradients(examples).signed.shape == (40, 12)
+    assert Spread(near, Here(1, elsewhere), Reporter()).gradients(examples).signed.shape == (40, 12)
 
 
 def test_a_worker_with_another_model_is_refused(setup, examples, copy_of_another):
@@ -130,7 +130,7 @@ def test_a_worker_with_another_model_is_refused(setup, examples, copy_of_another
         return replace(begin, setup=replace(begin.setup, model=str(copy_of_another)))
 
     with pytest.raises(RunError, match="every node must load the same model"):
-        Spread(setup, Here(1, another), Silent()).gradients(examples)
+        Spread(setup, Here(1, another), Reporter()).gradients(examples)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.importance.gradient import batch_rows, gate_gradients
 from prune_heads.predictions import Predictions, model_key
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore
 from prune_heads.surgery import remove_heads, zero_heads
 from prune_heads.tasks.task import load_task
@@ -35,7 +35,7 @@ def examples(task, tmp_path):
     model = tiny_model(n_labels=2)
     model.config.id2label = {0: "negative", 1: "positive"}
     subject = Subject.of(Checkpoint(model, tiny_tokenizer(), "tiny", None), task, batch_size=8)
-    return Predictions(subject, task.load("validation"), PredictionStore(tmp_path / "store"), Silent())
+    return Predictions(subject, task.load("validation"), PredictionStore(tmp_path / "store"), Reporter())
 
 
 def truth(examples, mask=NONE):
@@ -72,7 +72,7 @@ def test_a_changed_model_is_another_model(examples, change, ask):
         np.testing.assert_allclose(ask(examples, mask), truth(examples, mask), rtol=0, atol=tolerance)
     assert examples.key(NONE) != key
     assert examples.gone == (SOME if change == "removed" else NONE)
-    fresh = Predictions(examples.subject, examples.split, examples.store, Silent())
+    fresh = Predictions(examples.subject, examples.split, examples.store, Reporter())
     assert np.array_equal(fresh.of(NONE), examples.of(NONE))
     assert not np.array_equal(fresh.of(NONE), before)
 
@@ -102,8 +102,8 @@ def test_what_a_translation_is_told_is_read_anew(tmp_path):
     from prune_heads.studies.setup import load_split, load_subject, predictions_of
 
     setup = Setup("mini", "mini-translation", max_examples=4, store=tmp_path, device="cpu")
-    subject = load_subject(setup, Silent())
-    examples = predictions_of(setup, subject, load_split(setup, subject, "validation", Silent()), Silent())
+    subject = load_subject(setup, Reporter())
+    examples = predictions_of(setup, subject, load_split(setup, subject, "validation", Reporter()), Reporter())
     before = examples.of(examples.gone)
     subject.model.generation_config.suppress_tokens = list(range(8, 40))
     assert not np.array_equal(examples.of(examples.gone), before)

@@ -26,7 +26,7 @@ from prune_heads.objectives.batches import IGNORED
 from prune_heads.objectives.rows import Split
 from prune_heads.objectives.texts import tokenize
 from prune_heads.objectives.token_classification import entities
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.tasks.own import OwnData
 from prune_heads.tasks.task import load_task
 
@@ -145,7 +145,7 @@ def test_words_that_are_cut_are_noted_and_not_counted(checkpoint, tmp_path):
     long = {"tokens": [*["film"] * 5, DASHED[0], "good"], "tags": ["O"] * 4 + ["B-PER", "I-PER", "I-PER"]}
     short = {"tokens": ["good"], "tags": ["B-LOC"]}
     subject = subject_of(checkpoint, written(tmp_path, [long, short]), max_length=8)
-    reporter = Silent()
+    reporter = Reporter()
     split = subject.measurable(subject.task.load("validation"), reporter)
     assert split.n_cut == 1
     assert reporter.notes == ["validation: 1 of 2 examples are cut at 8 tokens"]
@@ -163,7 +163,7 @@ def test_words_without_a_token_are_not_counted_and_a_text_without_any_is_left_ou
         {"tokens": ["\u200e"], "tags": ["B-LOC"]},
     ]
     subject = subject_of(checkpoint, written(tmp_path, rows))
-    reporter = Silent()
+    reporter = Reporter()
     split = subject.measurable(subject.task.load("validation"), reporter)
     assert len(split) == 1
     assert "1 of 2 texts have no token to predict and are left out" in reporter.notes[0]

@@ -18,7 +18,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.importance import gate_gradients
 from prune_heads.objectives import TASKS, bound
 from prune_heads.options import Setup
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.setup import identify, load_split, load_subject, predictions_of
 
 HEADS = "E:2:4 A:2:2 A:3:1 D:1:1,3"
@@ -33,24 +33,24 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def subject(setup):
-    return load_subject(setup, Silent())
+    return load_subject(setup, Reporter())
 
 
 @pytest.fixture(scope="module")
 def split(setup, subject):
     """Long sentences, which the model does not know well."""
-    return load_split(setup, subject, "mismatched", Silent())
+    return load_split(setup, subject, "mismatched", Reporter())
 
 
 @pytest.fixture(scope="module")
 def predictions(setup, subject, split):
-    return predictions_of(setup, subject, split, Silent())
+    return predictions_of(setup, subject, split, Reporter())
 
 
 @pytest.fixture
 def fresh(setup, subject, split, tmp_path):
     """The same with an empty store."""
-    return predictions_of(replace(setup, store=tmp_path / "store"), subject, split, Silent())
+    return predictions_of(replace(setup, store=tmp_path / "store"), subject, split, Reporter())
 
 
 def together(subject, split, heads=""):
@@ -110,8 +110,8 @@ def test_gated_zeroed_and_removed_heads_write_the_same(subject, split, tmp_path)
 def test_many_masks_at_once_are_each_mask_alone(setup, split, tmp_path, beams):
     """Every row of a pass has its own gates, in the decoder one a hypothesis."""
     asked = replace(setup, beams=beams, store=tmp_path)
-    subject = load_subject(asked, Silent())
-    predictions = predictions_of(asked, subject, split, Silent())
+    subject = load_subject(asked, Reporter())
+    predictions = predictions_of(asked, subject, split, Reporter())
     every = list(ablations("without-one", predictions.gone, (5,)).values())[:2]
     masks = [predictions.gone, HeadMask.parse(HEADS, subject.n_heads), *every]
     found = predict_masks(predictions, masks, memory=1)
@@ -173,12 +173,12 @@ def as_likelihood(subject):
 
 def test_what_changes_a_translation_is_in_its_key(setup, subject, split, predictions):
     gone = predictions.gone
-    same = predictions_of(setup, subject, split, Silent()).key(gone)
+    same = predictions_of(setup, subject, split, Reporter()).key(gone)
     assert same == predictions.key(gone)
     for change in ({"beams": 2}, {"max_length": 12}):
-        other = predictions_of(setup, changed(subject, **change), split, Silent())
+        other = predictions_of(setup, changed(subject, **change), split, Reporter())
         assert other.key(gone).objective != same.objective
-    likelihood = predictions_of(setup, subject, split, Silent())
+    likelihood = predictions_of(setup, subject, split, Reporter())
     likelihood.tokens = replace(predictions.tokens, objective=as_likelihood(subject))
     assert likelihood.key(gone).objective != same.objective
 
@@ -204,7 +204,7 @@ def test_a_record_says_how_translations_are_written_and_compared(setup, subject,
     assert replace(setup, beams=4).configuration()["beams"] == 4
     assert "beams" not in setup.configuration()
     with pytest.raises(TaskError, match="--beams must be given for translation only; got 2"):
-        load_subject(replace(setup, task="mini-sentiment", beams=2), Silent())
+        load_subject(replace(setup, task="mini-sentiment", beams=2), Reporter())
 
 
 @torch.no_grad()

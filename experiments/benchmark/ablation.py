@@ -28,7 +28,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept
 from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Reporter, Silent
+from prune_heads.progress import Reporter
 from prune_heads.studies.ablating import n_flipped
 from prune_heads.studies.setup import identify_model, identify_split, load_split, load_subject, predictions_of
 
@@ -158,9 +158,9 @@ def published_evaluation(setup: Setup, split: str, mask: HeadMask) -> float:
 
 def _in_a_process(setup: Setup, split: str, mask: HeadMask, n_threads: int) -> float:
     torch.set_num_threads(n_threads)
-    subject = load_subject(setup, Silent())
+    subject = load_subject(setup, Reporter())
     use_pytorch(subject.model)
-    batches = subject.batches(load_split(setup, subject, split, Silent()))
+    batches = subject.batches(load_split(setup, subject, split, Reporter()))
     model = subject.model
     losses: list[Tensor] = []
     with torch.no_grad(), gated(model, gates_of(model, mask)):

@@ -103,13 +103,13 @@ class BeginTrials:
 
     def __call__(self) -> "RunTrial":
         """What runs a trial; of two in turn with the same model and task, the second loads nothing."""
-        from prune_heads.progress import Silent
+        from prune_heads.progress import Reporter
         from prune_heads.studies.pruning import run
         from prune_heads.studies.scoring import Lab
 
         folder = SweepFolder(self.sweep)
         lab: Lab | None = None
-        reporter = Silent()
+        reporter = Reporter()
 
         def run_trial(trial: Trial) -> Mapping[str, Any]:
             nonlocal lab

@@ -17,7 +17,7 @@ from prune_heads.gating import gates_of
 from prune_heads.heads import HeadMask
 from prune_heads.options import Setup
 from prune_heads.predictions import Predictions
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.store import PredictionStore, unfinished
 from prune_heads.studies.setup import load_subject, predictions_of
 
@@ -26,8 +26,8 @@ from prune_heads.studies.setup import load_subject, predictions_of
 def predictions(checkpoint, sst2, tmp_path):
     """Of the tiny checkpoint on 30 examples, four a batch, in a store of its own."""
     setup = Setup(str(checkpoint), "sst2", data_dir=sst2, batch_size=4, store=tmp_path / "store")
-    subject = load_subject(setup, Silent())
-    return predictions_of(setup, subject, subject.task.load("validation"), Silent())
+    subject = load_subject(setup, Reporter())
+    return predictions_of(setup, subject, subject.task.load("validation"), Reporter())
 
 
 def masks_of(predictions):
@@ -223,8 +223,8 @@ class TestKeys:
 
     def key(self, checkpoint, sst2, **changes):
         setup = Setup(str(checkpoint), "sst2", data_dir=sst2, **changes)
-        subject = load_subject(setup, Silent())
-        return predictions_of(setup, subject, subject.task.load("validation"), Silent())
+        subject = load_subject(setup, Reporter())
+        return predictions_of(setup, subject, subject.task.load("validation"), Reporter())
 
     def digest(self, predictions):
         return predictions.key(HeadMask((4, 4, 4))).digest
@@ -266,7 +266,7 @@ class TestKeys:
         tokenizer = before.subject.classifier.tokenizer
         tokenizer.backend_tokenizer.normalizer = None  # case now matters, so some words become unknown
         tokenizer.backend_tokenizer.post_processor = None
-        after = Predictions(before.subject, before.split, before.store, Silent())
+        after = Predictions(before.subject, before.split, before.store, Reporter())
         assert self.digest(after) != self.digest(self.key(checkpoint, sst2))
 
 

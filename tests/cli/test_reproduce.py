@@ -14,7 +14,7 @@ from prune_heads.objectives import TASKS
 from prune_heads.options import Conditions, Setup
 from prune_heads.options.studies import Form
 from prune_heads.paper import default_subjects, default_task
-from prune_heads.progress import Silent
+from prune_heads.progress import Reporter
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reproduction import STUDIES, record_name
 
@@ -169,7 +169,7 @@ def test_one_process_alone_works_on_a_folder(invoke, tmp_path):
     """The claim of a process that is gone is taken over, and none is left."""
     words = ("reproduce", "figure6", "--model", "mini", "--task", "mini-sentiment", "--steps", "1")
     words += ("--output", tmp_path / "out", "--max-examples", "8")
-    with held(tmp_path / "out", Silent()):
+    with held(tmp_path / "out", Reporter()):
         done = invoke(*words)
         assert (done.exit_code, done.stderr.splitlines()[-1][:31]) == (1, "error: another process works on")
     assert list(tmp_path.iterdir()) == []
@@ -183,7 +183,7 @@ def test_the_cap_of_all_splits_binds_what_heads_are_chosen_on(cap, asked, n, mon
     seen = []
     monkeypatch.setattr(reproduction, "ablate", lambda setup, options, *rest, **more: seen.append(options))
     setup = Setup("mini", "mini-inference", max_examples=cap)
-    STUDIES["only-one"](setup, Conditions(choose_examples=asked), Silent())
+    STUDIES["only-one"](setup, Conditions(choose_examples=asked), Reporter())
     assert [options.settled(cap).choose_examples for options in seen] == [n], "settled by the study itself"
 
 
