@@ -49,7 +49,7 @@ def prove_gates(model: nn.Module, inputs: Inputs) -> None:
         UnsupportedModelError: If the output holds no floating-point tensor.
     """
     blocks = attention_blocks(model)
-    deaf = {i for i, block in enumerate(blocks) if _has_output(block)}
+    deaf = {i for i, block in enumerate(blocks) if has_output(block)}
     has_fast_path = any(block.layout.context == "multihead" for block in blocks)
     gates = gates_of(model, {})
 
@@ -64,11 +64,11 @@ def prove_gates(model: nn.Module, inputs: Inputs) -> None:
         if not all(tensor.isfinite().all() for tensor in reference):
             advice = "Try --dtype float32, and check the checkpoint's weights"
             raise errors.NotFiniteError(f"logits must be finite; got NaN or infinity for the first example. {advice}")
-        if _differ(again, reference):
+        if differ(again, reference):
             must = "gates of 1 must leave the logits as they are, bit for bit, but they changed"
             why = "the model is not deterministic (is it in training mode?)"
             raise errors.MaskNotAppliedError(f"{must}: {why}")
-        deaf -= {i for i in deaf if _differ(run(example, i), reference)}
+        deaf -= {i for i in deaf if differ(run(example, i), reference)}
         if not deaf:
             return
     names = ", ".join(blocks[i].name for i in sorted(deaf))
@@ -126,11 +126,12 @@ def apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     return float((x - y).abs().max() / y.abs().max().clamp(min=1))
 
 
-def _differ(a: list[Tensor], b: list[Tensor]) -> bool:
+def differ(a: list[Tensor], b: list[Tensor]) -> bool:
+    """Whether outputs differ in any bit."""
     return len(a) != len(b) or any(not torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _has_output(block: AttentionBlock) -> bool:
+def has_output(block: AttentionBlock) -> bool:
     """False if the block's heads give zero for any input: W_O, or W_V and its bias, are zero."""
     if block.output.weight.is_meta or block.value.weight.is_meta:
         return True  # offloaded; whether they are zero is not known

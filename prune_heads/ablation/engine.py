@@ -96,6 +96,7 @@ def _computed(
     found = dict(zip(masks, np.concatenate([kept for _, kept in rows], axis=1)[:, order], strict=True))
     for mask, kept in found.items():
         predictions.keep(mask, kept)
+    journal.close()  # by its name: another process, which closed it before the last step was written, left no manifest
     return found
 
 
