@@ -15,6 +15,7 @@ from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
+from prune_heads.reporting.roles import roles_figure, roles_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.scoring import Found
@@ -64,6 +65,10 @@ OF_RECORD: Mapping[str, Callable[[Record], Files]] = {
     "correlate": _correlation_files,
     "curve": _curve_files,
     "finetune": lambda record: {TABLE_FILE: finetuning_table(record).to_markdown()},
+    "roles": lambda record: {
+        TABLE_FILE: roles_page(record, whole=True).to_markdown(),
+        "roles": _figure(roles_figure(record)),
+    },
     "run": _run_files,
 }
 """Command -> the files that follow from its record."""
