@@ -86,11 +86,9 @@ def _compared(record: Record, whole: bool) -> Iterator[Table | str]:
             found = run["agreement"]
             kappa = "undefined" if found["kappa"] is None else f"{found['kappa']:.2f} ({_to(found)})"
             same = (
-                ""
-                if found["share"] is None
-                else f"{found['share']:.0%} of {found['n_heads']} heads have the same role; "
+                "" if found["share"] is None else f"{found['share']:.0%} of {found['n_heads']} heads share their role; "
             )
-            notes = (f"{same}Cohen's kappa {kappa}.",)
+            notes = [f"{same}Cohen's kappa {kappa}."]
             yield _pairs(f"Roles of {run['name']} ({run['source']})", run["scores"], titles, notes, whole)
             continue
         for series in run["series"]:

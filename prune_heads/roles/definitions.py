@@ -75,7 +75,10 @@ RELATION_SCORES: Mapping[str, Score] = {
 }
 """`nsubj-to-head` -> its score: the share of subjects whose maximum is on their verb."""
 
-SCORES: Mapping[str, Score] = {name: Score(name, **row) for name, row in _TABLE["scores"].items()} | RELATION_SCORES
+SCORES: Mapping[str, Score] = {
+    **{name: Score(name, **row) for name, row in _TABLE["scores"].items()},
+    **RELATION_SCORES,
+}
 
 ROLES: Mapping[str, Role] = {
     name: Role(name, row.pop("code"), row.pop("family"), row.pop("said"), row.pop("from", {}), row.pop("below", {}))

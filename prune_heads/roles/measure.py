@@ -24,7 +24,7 @@ N_RESAMPLES = 1000
 _LARGEST = 1 << 26  # numbers of all maps of a batch: a quarter of a GiB
 _FILLED = {"attention_mask": 1, "decoder_attention_mask": 1, "token_type_ids": 0}
 _DECODED = ("decoder_input_ids", "labels")
-_TOKENS = ("input_ids", *_DECODED)
+TOKENS = ("input_ids", *_DECODED)
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ class Roles:
         """
         sums = self._summing([name for name, score in SCORES.items() if score.on == on])
         for batch, index, seen in self._observed(batches, progress):
-            weights, found = sums.weights(index), dict[Any, Any]()
+            weights, found = sums.weights(index), dict[Any, tuple[dict[str, Tensor], Tensor]]()
             sides = tokens_of(batches, batch)
             for place, each, queries, keys in self._with_tokens(seen, sides):
                 kind = (each.block.letter, self._causal[place])
                 if kind not in found:
                     how = {"is_self": each.block.kind == "self", "is_causal": self._causal[place]}
                     found[kind] = patterns(sides[queries], sides[keys], self.known, **how)
-                rows = (batch.by_example(part.cpu()) for part in reduced(each, *found[kind], sums.names))
+                rows = (batch.by_example(part.cpu()) for part in reduced(each, *found[kind], names=sums.names))
                 sums.add(place, weights, *rows)
 
     def look_at_words(self, batches: Batches, sentences: Sequence[Sentence], progress: Progress = silent) -> None:
@@ -125,7 +125,7 @@ class Roles:
                 sums.add(place, weights, *words[is_causal].added(each.probabilities.float().cpu()))
 
     def of(self, block: int, name: str) -> Measured | None:
-        """A score of a block's heads; None if nothing of the kind was looked at. A relation's null is its best offset."""
+        """A score of a block's heads; None if no text of its kind was seen. A relation's null is its best offset."""
         sums = next((sums for sums in self._sums.values() if name in sums.names), None)
         if sums is None:
             return None
@@ -199,9 +199,9 @@ def with_tokens(batches: Batches, rows: Sequence[Sequence[int]]) -> Batches:
     """
     inputs = {}
     for name, given in batches.inputs.items():
-        if not isinstance(given, Ragged) or name not in (*_TOKENS, *_FILLED):
+        if not isinstance(given, Ragged) or name not in (*TOKENS, *_FILLED):
             raise UnfitError(f"texts of other tokens must be all that the model is given; it also takes {name}")
-        inputs[name] = Ragged.of([row if name in _TOKENS else [_FILLED[name]] * len(row) for row in rows], given.fill)
+        inputs[name] = Ragged.of([row if name in TOKENS else [_FILLED[name]] * len(row) for row in rows], given.fill)
     none = Field(np.zeros(len(rows), dtype=np.int64))
     return replace(batches, inputs=inputs, targets=none, references=none.values, rows=None, edges=None, beside={})
 

@@ -215,11 +215,11 @@ def _sentence(lines: Sequence[Sequence[str]], text: str | None) -> Parse:
         ends[int(first)] = (covered, fields[1])
         made += fields[1] + ("" if "SpaceAfter=No" in fields[9] else " ")
     text, at = made.rstrip() if text is None else text, 0
-    for first, (last, form) in ends.items():
+    for begin, (end, form) in ends.items():
         at += len(text[at:]) - len(text[at:].lstrip())
         if not text.startswith(form, at):
             raise ValueError(f"the word {brief(form)} must follow in the text, got {brief(text[at : at + 20])}")
-        spans += [(at, at + len(form))] * (last - first + 1)
+        spans += [(at, at + len(form))] * (end - begin + 1)
         at += len(form)
     if [int(fields[0]) for fields in plain] != list(range(1, len(spans) + 1)):
         raise ValueError("words must be numbered 1, 2, 3 and so on")
@@ -239,26 +239,25 @@ def relation_of(label: str) -> str:
 
 
 def aligned(parse: Parse, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> Sentence | None:
-    """The words as places of tokens, by their characters; None where a word has no token, or shares one with another.
+    """The words as places of tokens, by their characters; None where a word has no token.
 
-    Words that share their place in the text (of a multiword token) are one word: the first of them.
+    Words that share a token are one word: those of a multiword token, or the two of "don't" in tokens "don", "'", "t".
 
     Args:
         parse: The words.
         ids: Tokens, special ones included.
         offsets: Where each begins and ends in the text; special ones are empty.
     """
-    spans = list(dict.fromkeys(parse.words))
-    owner: dict[int, int] = {}
-    words: list[list[int]] = [[] for _ in spans]
-    for place, (begin, end) in enumerate(offsets):
-        for word in (w for w, (first, last) in enumerate(spans) if begin < last and end > first and end > begin):
-            if owner.setdefault(place, word) != word:
-                return None
-            words[word].append(place)
-    if not all(words) or not words:
-        return None
-    of = [spans.index(span) for span in parse.words]
+    words, of = list[dict[int, None]](), list[int]()
+    for first, last in parse.words:
+        tokens = dict.fromkeys(i for i, (begin, end) in enumerate(offsets) if max(begin, first) < min(end, last))
+        if not tokens:
+            return None
+        if words and words[-1].keys() & tokens.keys():
+            words[-1] |= tokens
+        else:
+            words.append(tokens)
+        of.append(len(words) - 1)
     arcs = ((of[dependent], of[head], relation) for dependent, head, relation in parse.arcs)
     return Sentence(tuple(ids), tuple(map(tuple, words)), tuple(arc for arc in arcs if arc[0] != arc[1]))
 

@@ -48,8 +48,10 @@ def compared(path: Path, columns: Sequence[Column], blocks: Sequence[Mapping[str
         sign = -1 if series["ablation"] == "without-one" else 1
         values = [[None if value is None else sign * value for value in row] for row in series["values"]]
         pairs = [_pair(column["name"], column["values"], values) for column in numbers]
-        about = {"name": series["name"], "kind": series["kind"], "turned": sign < 0}
-        made.append({**about, "correlations": pairs, "explained": explained(values, columns[0]["values"])})
+        about = {"name": series["name"], "kind": series["kind"]}
+        made.append(
+            {**about, "turned": sign < 0, "correlations": pairs, "explained": explained(values, columns[0]["values"])}
+        )
     return {"source": source, "kind": "importance", "series": made}
 
 

@@ -1,7 +1,7 @@
 """What role does each head play? Texts, random tokens that come twice and parses are looked at, and the record made."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -52,9 +52,9 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
     if not isinstance(batches.inputs.get("input_ids"), Ragged):
         raise UnfitError(f"roles must be of a model that is given tokens; {subject.classifier.name} is given others")
     source, parses, n_misfit = read_parses(setup, options, predictions)
-    syntax = {"source": source, "fingerprint": _fingerprint(parses)} if source else None
+    parsed = {"source": source, "fingerprint": _fingerprint(parses)} if source else None
     runs = [path.resolve().name for path in options.against]
-    study.begin(setup, options, **identify(subject, [predictions.split]), parsed=syntax, against=runs)
+    study.begin(setup, options, **identify(subject, [predictions.split]), parsed=parsed, against=runs)
     study.lap("load")
 
     with evaluating(subject.model):
@@ -67,6 +67,7 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
         found.look(with_tokens(batches, repeated(subject, options.seed)), on="repeated")
     except UnfitError as error:
         reporter.note(f"induction is not measured: {error}")
+    syntax: dict[str, Any] | None = None
     if parses:
         sentences, n_out = with_words(subject, parses)
         n_misfit += n_out
@@ -78,13 +79,17 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
             found.look_at_words(given, sentences, progress)
         if n_misfit:
             reporter.note(f"{source}: {n_misfit} sentences are left out, for their words are not those of the tokens")
-        syntax = {**(syntax or {}), "n_sentences": len(sentences), "n_left_out": n_misfit, "relations": _pairs(found)}
+        syntax = {"source": source, "n_sentences": len(sentences), "n_left_out": n_misfit, "relations": _pairs(found)}
     study.lap("repeated and parsed")
     if found.unseen:
         reporter.note(f"not of tokens, so without scores: the maps of {', '.join(sorted(found.unseen))}")
 
     columns, names = columns_of(found, predictions.split.name)
-    about = {"task": subject.task.spec.name, "split": predictions.split.name, "n_texts": batches.n_examples}
+    about: dict[str, Any] = {
+        "task": subject.task.spec.name,
+        "split": predictions.split.name,
+        "n_texts": batches.n_examples,
+    }
     about |= {"blocks": [block.describe() for block in subject.blocks], "syntax": syntax}
     measured = [column["name"] for column in columns]
     against = [compared(path, columns, about["blocks"]) for path in options.against]
@@ -99,11 +104,11 @@ def columns_of(found: Roles, split: str) -> tuple[list[dict[str, Any]], Rows]:
 
     def rows(made: Sequence[Any]) -> Rows:
         """One row a block, one cell a head in the original numbering; None for one that is gone or not measured."""
-        cells = [[None] * block.n_original_heads for block in found.blocks]
+        cells: Rows = [[None] * block.n_original_heads for block in found.blocks]
         for row, block, values in zip(cells, found.blocks, made, strict=True):
             for place, head in enumerate(block.original_heads):
                 value = None if values is None else values[place]
-                row[head] = value if isinstance(value, list) else _finite(value)  # type: ignore[call-overload]
+                row[head] = value if isinstance(value, list) else _finite(value)
         return cells
 
     columns, passed = [], [[dict[str, Any]() for _ in range(block.n_heads)] for block in found.blocks]
@@ -114,8 +119,8 @@ def columns_of(found: Roles, split: str) -> tuple[list[dict[str, Any]], Rows]:
             continue
         for heads, each in zip(passed, every, strict=True):
             _let_pass(name, heads, each)
-        bounds = {"errors": None, "low": parts["low"], "high": parts["high"], "null": parts["null"]}
-        said = {
+        bounds: dict[str, Any] = {"errors": None, "low": parts["low"], "high": parts["high"], "null": parts["null"]}
+        said: dict[str, Any] = {
             "unit": score.unit or _UNITS[score.form],
             "note": score.note,
             "split": split if score.on == "texts" else None,
@@ -259,8 +264,3 @@ def _fingerprint(parses: Sequence[Parse]) -> str:
     for parse in parses:
         digest.update(repr((parse.text, parse.words, parse.arcs)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
-
-
-def relations(columns: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the columns that are of relations of words."""
-    return [column["name"] for column in columns if column["name"] in RELATION_SCORES]
