@@ -30,9 +30,9 @@ class Without(str):
 def grouped(command: Callable[..., Any]) -> Callable[..., None]:
     """Spread each group of a command into one option per field, so that groups are written once.
 
-    A command that has `--model` then takes the model as its argument, too, unless another option is one. Of a group beside a mapping, as in
-    `Annotated[dict[str, Any], Group]`, it is given the words that were typed, without the defaults. What it yields is
-    shown, unless it prints by itself, which a parameter `as_json` says.
+    A command that has `--model` then takes the model as its argument, too, unless another option is one. Of a group
+    beside a mapping, as in `Annotated[dict[str, Any], Group]`, it is given the words that were typed, without the
+    defaults. What it yields is shown, unless it prints by itself, which a parameter `as_json` says.
     """
     groups: dict[str, tuple[type[Group], bool]] = {}
     options: dict[str, Opt] = {}

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.attention import Attention, observing, unproved_maps
 from prune_heads.descriptors import Head
-from prune_heads.errors import HeadDescriptorError, UnsupportedModelError
+from prune_heads.errors import HeadDescriptorError
 from prune_heads.gating import evaluating
 from prune_heads.heads import HeadMask
 from prune_heads.options import Look
@@ -108,10 +108,11 @@ def _seen(asked: Asked, shown: list[Head], reporter: Reporter) -> dict[str, Any]
         faults = unproved_maps(model, inputs)
         with observing(model) as observe:
             _, seen = observe(**inputs)
-    for why in dict.fromkeys(faults.values()):
+    for why in faults.values():
         reporter.note(why)
-    whole = [(i, each) for i, block in enumerate(asked.subject.blocks) for each in seen if each.block.name == block.name]
-    whole = [(i, each) for i, each in whole if each.block.name not in faults and len(each.probabilities) == 1]
+    of = {(each.block.name, each.block.depth): each for each in seen if each.block.name not in faults}
+    found = [(i, of.get((block.name, block.depth))) for i, block in enumerate(asked.subject.blocks)]
+    whole = [(i, each) for i, each in found if each is not None and len(each.probabilities) == 1]  # no windows
     tokens, target = asked.tokens(), asked.tokens("decoder_input_ids") or asked.tokens("labels")
     patches = None
     if "pixel_values" in inputs and whole:
