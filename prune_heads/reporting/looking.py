@@ -93,11 +93,17 @@ def _effects(record: Record) -> Table:
         f"What closing each head changes: {text['measure']} of {text['answer']!r}, {what}",
         record,
         [list(map(cell, row)) for row in text["effects"]],
-        Form(lambda value: f"{value / scale:+5.{digits}f}"),
+        Form(lambda value: f"{_signed(value / scale, digits):>5}"),
         (f"With all heads: {text['base']:.3f}. Negative: the head speaks for the answer. Columns are heads.",),
         absent="-",
         gap=1,
     )
+
+
+def _signed(value: float, digits: int) -> str:
+    """No sign where it is rounded to zero."""
+    shown = f"{value:+.{digits}f}"
+    return shown if float(shown) else shown[1:]
 
 
 def look_report(record: Record) -> RenderableType:
@@ -127,9 +133,9 @@ class Drawn:
         names = [f"{n:>2} {set_cell_size(visible(query), _NAME)} " for n, query in enumerate(queries, 1)]
         names += [" " * (_NAME + 4) if queries else ""] * (len(values) + 1 - len(queries))
         room = options.max_width - step * cell_len(names[0])
-        wide = 2 if room >= 2 * values.shape[1] else 1
+        wide = max(1, min(3 if queries else 2, room // values.shape[1]))
         if queries:
-            places = (f"{n:>2}" if wide == 2 else str(n % 10) for n in range(1, values.shape[1] + 1))
+            places = (f"{n:>{wide}}" if wide > 1 else str(n % 10) for n in range(1, values.shape[1] + 1))
             yield line(" " * cell_len(names[0]) * step + "".join(places), "dim")
         for i in range(0, len(values), step):
             label = "".join(names[i : i + step])

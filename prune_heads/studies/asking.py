@@ -50,6 +50,12 @@ class Asked:
         found = self.batches.objective.log_likelihood(kept, self.batches.references)
         return float(kept[0, 0] if found is None else found[0])
 
+    @property
+    def n_unknown(self) -> int:
+        """Tokens that the tokenizer does not know."""
+        ids, unknown = self.batches.inputs.get("input_ids"), getattr(self.subject.classifier.tokenizer, "unk_token_id", 0)
+        return int((ids.row(0) == unknown).sum()) if isinstance(ids, Ragged) and unknown is not None else 0
+
     def tokens(self, of: str = "input_ids") -> list[str]:
         """The tokens of an input as people read them; none of an image."""
         field, tokenizer = self.batches.inputs.get(of), self.subject.classifier.tokenizer

@@ -60,6 +60,8 @@ def look(options: Look, reporter: Reporter) -> Found:
     asked = ask(options, reporter)
     subject = asked.subject
     text = options.text if "image" not in asked.split.columns else Path(options.text).name
+    if n_unknown := asked.n_unknown:
+        reporter.note(f"{n_unknown} tokens of the text are unknown to the model")
     study.begin(options, {"text": text}, **identify_model(subject.classifier))
     wanted = None if options.heads is None else read_heads(options.heads, subject.n_heads)
     study.lap("load")

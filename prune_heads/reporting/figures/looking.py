@@ -51,7 +51,7 @@ def _effects(record: Record) -> "Figure":
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        figure.colorbar(image, ax=axes, label=f"change when closed, {unit(record)}", fraction=0.046)
+        figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.03, 1)), label=f"change when closed, {unit(record)}")
     return figure
 
 
@@ -74,6 +74,6 @@ def _maps(record: Record, first: int) -> "Figure":
             axes.set_yticks(range(len(queries)), [query[:12] for query in queries])
             axes.tick_params(length=0, labelsize=7)
         what = "attention times length of value" if record["configuration"]["weighted"] else "attention"
-        figure.colorbar(image, ax=panels, label=what, fraction=0.046)
+        figure.colorbar(image, cax=panels[n_columns - 1].inset_axes((1.04, 0, 0.05, 1)), label=what)
         figure.suptitle(_title(record), fontsize=9)
     return figure
