@@ -18,10 +18,11 @@
  * @typedef {{example: number, after: unknown, delta: number | null, map: PackedMap | null}} Change
  * @typedef {{index: number, inputs: Record<string, unknown>, label: unknown, before: unknown}} Example
  * @typedef {{split: string, task: string | null, kind: string | null, examples: Example[],
- *   heads: (Change[] | null)[][], source: string}} Examples
- * @typedef {{block: number, heads: number[], probabilities: number[][][], weighted: number[][][] | null,
- *   queries?: string[], keys?: string[]}} TextMap
- * @typedef {{tokens: string[], answers?: {name: string, probability: number}[], effects?: Grid, maps?: TextMap[],
+ *   heads?: (Change[] | null)[][], pruned?: Change[], source: string}} Examples Of an ablation, or of a run.
+ * @typedef {{block: number, heads: number[], queries: string[], keys: string[], probabilities: string,
+ *   weighted: string | null, longest: number | null}} TextMap Bytes of heads, queries and keys, deflated; 255 is 1, or `longest`.
+ * @typedef {{text: string, pair: string | null, tokens: string[], patches?: number[] | null, measure?: string,
+ *   answers?: {name: string, probability: number | null, place?: number}[], effects?: Grid, maps?: TextMap[],
  *   source: string}} Sentence
  * @typedef {{model: {name: string}, blocks: Block[], columns: Column[], costs: Costs | null, orders: Order[],
  *   examples: Examples[], texts: Sentence[]}} Data
@@ -33,7 +34,7 @@ let data;
 /** All heads, block after block: a mask holds places in this list. @type {Head[]} */
 let heads = [];
 /** What is chosen; see `change`. */
-const state = { column: 0, order: 0, step: 0, head: 0, across: 0, up: 0, dark: false, weighted: false };
+const state = { column: 0, order: 0, step: 0, head: 0, across: 0, up: 0, dark: false, weighted: false, width: 0 };
 /** @type {[string[], () => void][]} Parts of the page: the keys of the state that each depends on, and how to draw it. */
 const parts = [];
 
@@ -141,12 +142,30 @@ function nameOf(column) {
   return column.title + (said ? `, ${said}` : "");
 }
 
+/** @type {Map<string, Uint8Array>} */
+const unpacked = new Map();
+
 /** Bytes from base64 of zlib. @param {string} text */
 async function unpack(text) {
   const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
+
+/** What is drawn from packed bytes, at once or when they are there. @param {string} text @param {(bytes: Uint8Array) => Node} draw */
+function fromBytes(text, draw) {
+  const known = unpacked.get(text);
+  if (known) return draw(known);
+  const place = make("div");
+  unpack(text).then((bytes) => {
+    unpacked.set(text, bytes);
+    place.replaceWith(draw(bytes));
+  }, () => place.append("This map is damaged."));
+  return place;
+}
+
+/** Pixels across for a picture in an element. @param {string} id @param {number} most */
+const widthOf = (id, most) => Math.max(280, Math.min(most, byId(id).clientWidth || most));
 
 /** Round numbers from low to high, about `n` of them. @param {number} low @param {number} high @param {number} n */
 function ticks(low, high, n) {

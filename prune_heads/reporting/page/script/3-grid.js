@@ -14,7 +14,8 @@ function makeGrid() {
   const table = make("table", { role: "grid", class: most > 9 ? "grid wide" : "grid", "aria-describedby": "column-note" });
   table.style.setProperty("--columns", String(most));
   const numbers = Array.from({ length: most }, (_, head) => make("th", { scope: "col" }, String(head + 1)));
-  table.append(make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "unseen" }, "layer")), ...numbers)));
+  const axes = make("tr", { class: "axes" }, make("td", { class: "outside" }), make("th", { colspan: most }, "head"));
+  table.append(make("thead", {}, axes, make("tr", {}, make("th", { scope: "col" }, "layer"), ...numbers)));
   const body = make("tbody");
   cells = [];
   for (const block of data.blocks) {

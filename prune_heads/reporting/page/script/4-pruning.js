@@ -51,7 +51,7 @@ function costOf(mask, what) {
 }
 
 /** @param {Point} point */
-const interval = (point) => (point.low === null || point.high === null ? "no interval measured" : `${fixed(point.low, 4)} to ${fixed(point.high, 4)}`);
+const interval = (point) => (point.low === null || point.high === null ? null : `${fixed(point.low, 4)} to ${fixed(point.high, 4)}`);
 
 function drawPruning() {
   const order = data.orders[state.order];
@@ -69,17 +69,17 @@ function drawPruning() {
   readout.replaceChildren();
   const say = (/** @type {string} */ name, /** @type {string} */ value, /** @type {string} */ small) =>
     readout.append(make("div", {}, make("dt", {}, name), make("dd", {}, value, make("small", {}, small))));
-  const several = order.n_draws > 1;
-  say(order.metric, fixed(point.value, 4), several ? `mean; 95% of ${order.n_draws} draws: ${interval(point)}` : `95% interval: ${interval(point)}`);
+  const [several, ends] = [order.n_draws > 1, interval(point)];
+  say(order.metric, fixed(point.value, 4), ends ? `${several ? `mean; 95% of ${order.n_draws} draws` : "95% interval"} ${ends}` : "no interval measured");
   const random = seenOn(order).find((each) => each.n_draws > 1);
   const there = random?.points.find((each) => each.n === point.n);
   if (random && random !== order) {
-    say("random order", there ? fixed(there.value, 4) : "not measured", there ? `mean; 95% of ${random.n_draws} draws: ${interval(there)}` : `at ${point.n} heads`);
+    say("random order", there ? fixed(there.value, 4) : "not measured", there ? `mean; 95% of ${random.n_draws} draws ${interval(there)}` : `at ${point.n} heads`);
   }
   for (const what of /** @type {const} */ (["parameters", "multiply_adds"])) {
     const total = data.costs?.[what];
     const gone = point.heads && costOf(point.heads, what);
-    const name = what === "parameters" ? "parameters" : `multiply-adds, ${data.costs?.n_tokens ?? "?"} tokens`;
+    const name = what === "parameters" ? "parameters" : `multiply-adds${data.costs ? `, ${data.costs.n_tokens} tokens` : ""}`;
     if (total === undefined || total === null) say(name, "not known", data.costs ? "for this type of model" : "see what is missing");
     else if (gone === null) say(name, "not one number", "each draw prunes other heads");
     else say(name, fixed(total - gone, 0), `−${((100 * gone) / total).toFixed(1)}% of ${fixed(total, 0)}${data.costs?.lower_bound && what !== "parameters" ? ", at least" : ""}`);
@@ -87,10 +87,21 @@ function drawPruning() {
   byId("curve").replaceChildren(curve(order, point));
 }
 
+/** Of runs that pruned: the examples that changed most. */
+function drawChanged() {
+  const found = data.examples.filter((split) => split.pruned?.length);
+  byId("changed").hidden = !found.length;
+  const boxes = found.flatMap((split) => [
+    make("p", { class: "quiet" }, foreign(split.source), `, ${split.split.replaceAll("_", " ")}`),
+    ...(split.pruned ?? []).slice(0, 10).map((change) => example(split, change)),
+  ]);
+  byId("changed").lastElementChild?.replaceChildren(...boxes);
+}
+
 /** @param {Order} order @param {Point} now */
 function curve(order, now) {
   const shownOrders = seenOn(order);
-  const [width, height, left, right, top, bottom] = [640, 300, 52, 14, 10, 40];
+  const [width, height, left, right, top, bottom] = [widthOf("curve", 760), 300, 46, 14, 10, 40];
   const every = shownOrders.flatMap((each) => each.points.flatMap((p) => [p.value, ...(each.n_draws > 1 || each === order ? [p.low ?? p.value, p.high ?? p.value] : [])]));
   const pad = (Math.max(...every) - Math.min(...every)) * 0.05 || 0.01;
   const [low, high] = [Math.min(...every) - pad, Math.max(...every) + pad];
@@ -101,7 +112,7 @@ function curve(order, now) {
     picture.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(v), y2: y(v) }));
     picture.append(svg("text", { class: "quiet", x: left - 6, y: y(v) + 4, "text-anchor": "end" }, fixed(v, 2)));
   }
-  for (const n of ticks(0, heads.length, 8)) picture.append(svg("text", { class: "quiet", x: x(n), y: height - bottom + 18, "text-anchor": "middle" }, String(n)));
+  for (const n of ticks(0, heads.length, width / 80)) picture.append(svg("text", { class: "quiet", x: x(n), y: height - bottom + 18, "text-anchor": "middle" }, String(n)));
   picture.append(svg("text", { class: "quiet", x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, "heads pruned"));
   const keys = make("ul", { class: "curve-keys" });
   for (const each of [...shownOrders.filter((one) => one !== order), order]) {

@@ -14,9 +14,12 @@ function drawCard() {
   const i = state.head;
   const title = make("h2", { id: "card-title", tabindex: "-1" }, heads[i].words.replace(/^./, (c) => c.toUpperCase()));
   title.addEventListener("keydown", (event) => event.key === "Escape" && cells[i].focus());
-  const mask = maskNow();
-  const rank = mask?.includes(i) ? "Pruned at this step of the slider." : "";
-  byId("card").replaceChildren(title, make("p", { class: "quiet" }, `${heads[i].name} as the commands write it. ${rank}`), ofColumns(i), ...ofExamples(i), ...ofTexts(i));
+  byId("card").replaceChildren(title, make("p", { class: "quiet" }, `${heads[i].name} as the commands write it. `, make("span", { id: "card-pruned" })), ofColumns(i), ...ofExamples(i), ...ofTexts(i));
+  drawCardMask();
+}
+
+function drawCardMask() {
+  byId("card-pruned").textContent = maskNow()?.includes(state.head) ? "Pruned at this step of the slider." : "";
 }
 
 /** @param {number} i */
@@ -51,9 +54,10 @@ function ofColumns(i) {
 /** @param {number} i @returns {Node[]} */
 function ofExamples(i) {
   const title = make("h3", {}, "Examples whose answer it changes most");
-  if (!data.examples.length) return [title, make("p", { class: "quiet" }, "No run holds examples; see what is missing.")];
-  const found = data.examples.flatMap((split) => {
-    const changes = split.heads[heads[i].block]?.[heads[i].head] ?? [];
+  const splits = data.examples.filter((split) => split.heads);
+  if (!splits.length) return [title, make("p", { class: "quiet" }, "No run holds examples; see what is missing.")];
+  const found = splits.flatMap((split) => {
+    const changes = split.heads?.[heads[i].block]?.[heads[i].head] ?? [];
     if (!changes.length) return [];
     const where = make("p", { class: "quiet" }, `${[split.task, split.split.replaceAll("_", " ")].filter(Boolean).join(" ")}, ${split.kind === "only-one" ? "with this head alone in its layer" : "without this head"}`);
     return [where, ...changes.map((change) => example(split, change))];
@@ -65,20 +69,22 @@ function ofExamples(i) {
 function example(split, change) {
   const about = split.examples[change.example];
   const texts = Object.values(about.inputs).filter((text) => text !== null).map((text) => make("p", { class: "text" }, foreign(text)));
-  const said = [make("span", {}, "label "), make("b", {}, foreign(about.label)), make("span", {}, "; "), make("b", {}, foreign(about.before)), make("span", {}, " → "), make("b", {}, foreign(change.after))];
-  if (change.delta !== null) said.push(make("span", { class: "quiet" }, `; ${fixed(change.delta, 2, true)} nats for the right answer`));
+  const said = about.label === null ? [] : [make("span", {}, "label "), make("b", {}, foreign(about.label)), "; "];
+  if (about.before !== null) said.push(make("b", {}, foreign(about.before)), " → ", make("b", {}, foreign(change.after)));
+  if (change.delta !== null) said.push(make("span", { class: "quiet" }, `${about.before === null ? "" : "; "}${fixed(change.delta, 2, true)} nats for the right answer`));
   const box = make("div", { class: "example" }, ...texts, make("p", { class: "answers" }, ...said));
   const packed = change.map;
-  if (packed) {
-    const place = make("div");
-    box.append(place);
-    unpack(packed.values).then((bytes) => {
-      const n = packed.keys.length;
-      const rows = packed.queries.map((_, q) => Array.from(bytes.subarray(q * n, (q + 1) * n), (byte) => byte / 255));
-      place.replaceWith(attention(rows, packed.queries, packed.keys, "Attention of this head"));
-    });
-  }
+  if (packed) box.append(fromBytes(packed.values, (bytes) => attention(rowsOf(bytes, 0, packed, 1), packed.queries, packed.keys, "Attention of this head")));
   return box;
+}
+
+/**
+ * One map of several in a row. @param {Uint8Array} bytes @param {number} place @param {{queries: string[], keys: string[]}} names
+ * @param {number} whole What 255 stands for.
+ */
+function rowsOf(bytes, place, names, whole) {
+  const [m, n] = [names.queries.length, names.keys.length];
+  return names.queries.map((_, q) => Array.from(bytes.subarray((place * m + q) * n, (place * m + q + 1) * n), (byte) => (byte / 255) * whole));
 }
 
 /** @param {number} i @returns {Node[]} */
@@ -98,19 +104,35 @@ function ofTexts(i) {
   for (const text of data.texts) {
     const map = text.maps?.find((each) => each.block === heads[i].block && each.heads.includes(heads[i].head));
     const effect = text.effects && at(text.effects, i);
-    const answers = (text.answers ?? []).slice(0, 3).flatMap(({ name, probability }, k) => [k ? ", " : "", foreign(name), ` ${fixed(probability, 2)}`]);
+    const answers = (text.answers ?? []).slice(0, 3).flatMap(({ name, probability }, k) => [k ? ", " : "", foreign(name), probability === null ? "" : ` ${fixed(probability, 2)}`]);
     /** @type {Node[]} */
-    const lines = [make("p", { class: "tokens" }, foreign(text.tokens.join(" ")))];
-    if (answers.length) lines.push(make("p", { class: "answers" }, "answers: ", ...answers));
-    if (typeof effect === "number") lines.push(make("p", { class: "answers" }, "without this head the answer's log-likelihood changes by ", make("b", {}, `${fixed(effect, 3, true)} nats`)));
-    const rows = map && (state.weighted && map.weighted ? map.weighted : map.probabilities)[map.heads.indexOf(heads[i].head)];
-    if (map && rows) {
-      const name = state.weighted && map.weighted ? "Norm-weighted attention of this head" : "Attention of this head";
-      lines.push(attention(rows, map.queries ?? text.tokens, map.keys ?? text.tokens, name));
+    const lines = [text.text, text.pair].flatMap((said) => (said ? make("p", { class: "text" }, foreign(said)) : []));
+    if (answers.length) lines.push(make("p", { class: "answers" }, "The model says ", ...answers));
+    if (typeof effect === "number") {
+      const [what, unit] = text.measure === "score" ? ["score", ""] : ["log-likelihood", " nats"];
+      lines.push(make("p", { class: "answers" }, `Without this head the ${what} of the answer changes by `, make("b", {}, `${fixed(effect, 3, true)}${unit}`)));
+    }
+    if (map) {
+      const isWeighted = state.weighted && map.weighted !== null;
+      lines.push(fromBytes(isWeighted ? map.weighted ?? "" : map.probabilities, (bytes) => {
+        const rows = rowsOf(bytes, map.heads.indexOf(heads[i].head), map, isWeighted ? map.longest ?? 1 : 1);
+        const name = `${isWeighted ? "Norm-weighted attention" : "Attention"} of this head`;
+        if (text.patches && map.keys.length > text.patches[0] * text.patches[1] - 1) return overPatches(rows, text.patches, map.keys, name);
+        return attention(rows, map.queries, map.keys, name);
+      }));
     } else lines.push(make("p", { class: "quiet" }, "The attention of this head was not kept."));
     found.push(make("div", { class: "example" }, ...lines));
   }
   return found;
+}
+
+/** What the first token, or all patches on average, look at in a picture. @param {number[][]} rows @param {number[]} patches @param {string[]} keys @param {string} name */
+function overPatches(rows, [m, n], keys, name) {
+  const first = keys.length - m * n;
+  const seen = first ? rows[0] : rows[0].map((_, k) => rows.reduce((sum, row) => sum + row[k], 0) / rows.length);
+  const grid = Array.from({ length: m }, (_, row) => seen.slice(first + row * n, first + (row + 1) * n));
+  const names = (/** @type {number} */ k) => Array.from({ length: k }, (_, i) => String(i + 1));
+  return attention(grid, names(m), names(n), `${name} ${first ? `from ${keys[0]}` : "on average"} over the patches of the picture`);
 }
 
 /**
@@ -140,7 +162,7 @@ function attention(rows, queries, keys, title) {
   const links = rows.flatMap((row, q) => row.map((x, k) => ({ q, k, x }))).sort((a, b) => b.x - a.x).slice(0, 3);
   const said = links.map(({ q, k, x }) => `${queries[q]} → ${keys[k]} ${fixed(x, 2)}`).join("; ");
   picture.setAttribute("aria-label", shown(`${title}. Strongest: ${said}`));
-  const note = make("figcaption", {}, `${title}: queries down, keys across; darkest ${fixed(most, 2)}. Strongest: ${said}.`);
+  const note = make("figcaption", {}, `${title}: rows look at columns; darkest ${fixed(most, 2)}. Strongest: ${said}.`);
   if (state.dark) note.textContent = note.textContent?.replace("darkest", "brightest") ?? "";
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();

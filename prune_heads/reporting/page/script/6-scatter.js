@@ -21,7 +21,7 @@ function drawScatter() {
   const of = (/** @type {Column} */ column) => there.map((i) => /** @type {number} */ (numberAt(column, i)));
   const [xs, ys] = [of(across), of(up)];
   if (!there.length) return byId("points").replaceChildren(make("p", { class: "quiet" }, "No head has both."));
-  const [width, height, left, right, top, bottom] = [720, 460, 72, 16, 12, 48];
+  const [width, height, left, right, top, bottom] = [widthOf("points", 860), 440, 72, 16, 12, 48];
   const span = (/** @type {number[]} */ values) => {
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const pad = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
@@ -31,7 +31,7 @@ function drawScatter() {
   const x = (/** @type {number} */ v) => left + ((v - x0) / (x1 - x0)) * (width - left - right);
   const y = (/** @type {number} */ v) => top + ((y1 - v) / (y1 - y0)) * (height - top - bottom);
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": shown(`${nameOf(up)} against ${nameOf(across)}; the table below has the numbers`) });
-  for (const v of ticks(x0, x1, 6)) {
+  for (const v of ticks(x0, x1, width / 110)) {
     picture.append(svg("line", { class: "axis", x1: x(v), x2: x(v), y1: top, y2: height - bottom }));
     picture.append(svg("text", { class: "quiet", x: x(v), y: height - bottom + 18, "text-anchor": "middle" }, fixed(v, digitsOf(across), isSigned(across))));
   }

@@ -55,10 +55,12 @@ async function start() {
   byId("json").addEventListener("click", () => download(`${stem}-page.json`, "application/json", JSON.stringify(data, null, 1)));
 
   makeGrid();
-  parts.push([["order", "step", "dark"], drawPruning], [["column", "order", "step", "head", "dark"], drawGrid]);
-  parts.push([["head", "order", "step", "dark", "weighted"], drawCard]);
-  if (numbers.length > 1) parts.push([["across", "up", "head", "dark"], drawScatter]);
-  change({ column: shownFirst, across, up, head: mostOf(data.columns[shownFirst]), order: 0, step: 0 });
+  parts.push([["order", "step", "dark", "width"], drawPruning], [["column", "order", "step", "head", "dark"], drawGrid]);
+  parts.push([["head", "dark", "weighted"], drawCard], [["order", "step"], drawCardMask]);
+  if (numbers.length > 1) parts.push([["across", "up", "head", "dark", "width"], drawScatter]);
+  const bounded = data.orders.findIndex((order) => order.n_draws === 1 && order.points.length > 2 && order.points[0].low !== null);
+  change({ column: shownFirst, across, up, head: mostOf(data.columns[shownFirst]), order: Math.max(0, bounded), step: 0 });
+  drawChanged();
   drawTable();
 }
 
@@ -77,6 +79,7 @@ function mostOf(column) {
 
 setTheme();
 darkOutside.addEventListener("change", () => setTheme());
+addEventListener("resize", () => data && innerWidth !== state.width && change({ width: innerWidth }));
 addEventListener("beforeprint", () => {
   setTheme(true);
   for (const each of document.querySelectorAll("details")) each.open = true;
