@@ -1,7 +1,7 @@
 """Maps reduced to scores as they come: sums over texts and over resamples of them, however many texts there are."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,14 +78,17 @@ class Sums:
 class Roles:
     """The scores of all heads of a model; `look` reduces maps of texts, as often as there are kinds of texts."""
 
-    def __init__(self, model: nn.Module, known: Vocabulary, *, seed: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, known: Vocabulary, *, seed: int = 0, without: Collection[str] = frozenset()
+    ) -> None:
         self.model, self.known, self.seed = model, known, seed
         self.blocks = attention_blocks(model)
-        self.unseen: set[str] = set()  # blocks whose maps are not of tokens
+        self.unseen = set(without)  # names of blocks whose maps are not looked at, or are not of tokens
         self.offsets = {causal: {name: Counter[int]() for name in RELATION_SCORES} for causal in (False, True)}
         """How far apart the words of a relation are, where later words can be seen, and where they cannot."""
         self._sums: dict[str, Sums] = {}
         self._causal: dict[int, bool] = {}
+        self._has_encoder = any(block.stack == "encoder" for block in self.blocks)
 
     def look(self, batches: Batches, on: str = "texts", progress: Progress = silent) -> None:
         """Add texts, on which the scores of this kind are measured (`Score.on`).
@@ -114,9 +117,9 @@ class Roles:
         shown = ("encoder", "decoder") if any(name in batches.inputs for name in _DECODED) else ("encoder",)
         for batch, index, seen in self._observed(batches, progress):
             some, weights, words = [sentences[i] for i in index], sums.weights(index), dict[bool, _Words]()
-            for place, each, *_ in self._with_tokens(seen, tokens_of(batches, batch)):
+            for place, each, queries, _ in self._with_tokens(seen, tokens_of(batches, batch)):
                 is_causal = self._causal[place]
-                if each.block.kind == "cross" or each.block.stack not in shown:
+                if each.block.kind == "cross" or queries not in shown:
                     continue
                 if is_causal not in words:
                     words[is_causal] = asked = _Words(some, each.probabilities.shape[-1], is_causal)
@@ -163,9 +166,10 @@ class Roles:
         places = {(block.name, block.depth): i for i, block in enumerate(self.blocks)}
         for each in seen:
             place, block = places[each.block.name, each.block.depth], each.block
-            queries, keys = block.stack, "encoder" if block.kind == "cross" else block.stack
+            queries = block.stack if self._has_encoder else "encoder"  # of a decoder alone the first tokens there are
+            keys = "encoder" if block.kind == "cross" else queries
             shape = (*sides[queries].ids.shape, sides[keys].ids.shape[1])
-            if each.map is None or each.map.shape[::2] + each.map.shape[3:] != shape:
+            if block.name in self.unseen or each.map is None or each.map.shape[::2] + each.map.shape[3:] != shape:
                 self.unseen.add(block.name)
                 continue
             if place not in self._causal:

@@ -205,6 +205,8 @@ def from_conllu(content: str, name: str) -> list[Parse]:
 
 def _sentence(lines: Sequence[Sequence[str]], text: str | None) -> Parse:
     plain = [fields for fields in lines if fields[0].isdecimal()]
+    if [int(fields[0]) for fields in plain] != list(range(1, len(plain) + 1)):
+        raise ValueError("words must be numbered 1, 2, 3 and so on")
     spans, covered, ends = list[tuple[int, int]](), 0, {}
     made = ""
     for fields in lines:
@@ -221,8 +223,8 @@ def _sentence(lines: Sequence[Sequence[str]], text: str | None) -> Parse:
             raise ValueError(f"the word {brief(form)} must follow in the text, got {brief(text[at : at + 20])}")
         spans += [(at, at + len(form))] * (end - begin + 1)
         at += len(form)
-    if [int(fields[0]) for fields in plain] != list(range(1, len(spans) + 1)):
-        raise ValueError("words must be numbered 1, 2, 3 and so on")
+    if len(spans) != len(plain):
+        raise ValueError("a token of several words must have these words after it")
     arcs = []
     for fields in plain:
         if not fields[6].isdecimal() or int(fields[6]) > len(plain):

@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from prune_heads.attention import prove_maps
+from prune_heads.attention import unproved_maps
 from prune_heads.checkpoints.tokenizer import random_texts
-from prune_heads.errors import CheckpointError, DataError, OptionError, UnfitError, first_line
+from prune_heads.errors import (
+    CheckpointError,
+    DataError,
+    OptionError,
+    UnfitError,
+    UnsupportedModelError,
+    first_line,
+    some,
+)
 from prune_heads.evaluation import Subject
 from prune_heads.gating import evaluating
 from prune_heads.objectives.batches import Batches, Ragged
@@ -58,8 +66,11 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
     study.lap("load")
 
     with evaluating(subject.model):
-        prove_maps(subject.model, batches.batch(np.asarray([batches.n_tokens.argmax()])).to(subject.device).inputs)
-    found = Roles(subject.model, vocabulary_of(subject, batches), seed=options.seed)
+        longest = batches.batch(np.asarray([batches.n_tokens.argmax()])).to(subject.device)
+        faults = unproved_maps(subject.model, longest.inputs)
+    found = Roles(subject.model, vocabulary_of(subject, batches), seed=options.seed, without=faults)
+    if faults and faults.keys() >= {block.name for block in subject.blocks if block.n_heads}:
+        raise UnsupportedModelError(next(iter(faults.values())))
     with reporter.stage("looking at texts", batches.n_examples) as progress:
         found.look(batches, progress=progress)
     study.lap("texts")
@@ -82,7 +93,7 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
         syntax = {"source": source, "n_sentences": len(sentences), "n_left_out": n_misfit, "relations": _pairs(found)}
     study.lap("repeated and parsed")
     if found.unseen:
-        reporter.note(f"not of tokens, so without scores: the maps of {', '.join(sorted(found.unseen))}")
+        reporter.note(f"no scores, for their maps are not of tokens, or not proved: {some(sorted(found.unseen))}")
 
     columns, names = columns_of(found, predictions.split.name)
     about: dict[str, Any] = {
