@@ -11,7 +11,7 @@ from prune_heads.ablation import engine
 
 TABLE = (
     *("split", "kind", "metric", "base", "n_examples", "numbering", "blocks", "value", "delta", "low", "high"),
-    *("p_value", "p_adjusted", "test", "alpha", "best"),
+    *("p_value", "p_adjusted", "test", "alpha", "best", "likelihood"),
 )
 BESIDE = ("task", "model", "tables", "correlations", "flips")
 FILES = {"record.json", "table.md", "table.tex", "ablations.csv"}
