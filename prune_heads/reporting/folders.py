@@ -17,6 +17,7 @@ from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
+from prune_heads.studies.changed import EXAMPLES_FILE
 from prune_heads.studies.scoring import Found
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
         made["scores"] = _figure(heads.heat_map(report, mask.descriptors() if mask else ()))
         if scored.gradients is not None:
             made["gradients.safetensors"] = partial(_save_gradients, scored.scores, scored.gradients)
+    if found.examples is not None:
+        made[EXAMPLES_FILE] = found.examples()
     if checkpoint and found.checkpoint is not None:
         made["checkpoint"] = partial(_save_checkpoint, found.checkpoint)
     return made

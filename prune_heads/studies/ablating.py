@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import chain, combinations, groupby
 from typing import Any
 
@@ -20,11 +20,13 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_means, compare_paired, metric_interval
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
-from prune_heads.studies.scoring import Lab
+from prune_heads.studies.changed import changed_by_heads
+from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify, identify_split
 from prune_heads.studies.spreading import Spread
 
 ALPHA = 0.01  # the paper's level of significance
+BESIDE = ("task", "model", "tables", "correlations", "flips")  # what `--json` prints beside the first split's table
 FLIP_SAMPLE = 64  # examples, the first of the split, on which a reduced precision is compared with float32
 
 
@@ -51,9 +53,14 @@ class Measured:
         return np.stack(found, axis=1) if found else None
 
 
-# long: one study from its options to its record, a stage a paragraph
 def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> dict[str, Any]:
-    """The record of `prune-heads ablate`: a table a split, their correlations, and for `only-one` the best heads.
+    """The record of `ablate_all`."""
+    return ablate_all(setup, options, reporter, spread=spread).record
+
+
+# long: one study from its options to its record, a stage a paragraph
+def ablate_all(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> Found:
+    """What `prune-heads ablate` finds: a table a split, their correlations, and for `only-one` the best heads.
 
     What takes long is done by the cluster that `spread` stands for, or here.
 
@@ -100,7 +107,11 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     spec = subject.task.spec
     labels = None if spec.labels is None else list(spec.labels)
     about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
-    return study.record(subject.device, **about, tables=tables, correlations=correlations, flips=flipped)
+    record = study.record(subject.device, **about, tables=tables, correlations=correlations, flips=flipped)
+    changed = None
+    if options.kind == "without-one":
+        changed = partial(changed_by_heads, [(each, found[each].kept, masks_of(each, options)) for each in every])
+    return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=changed)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:

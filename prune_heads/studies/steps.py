@@ -15,7 +15,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired, metric_interval
-from prune_heads.studies.ablating import ablate
+from prune_heads.studies.ablating import ablate_all
 from prune_heads.studies.bench import bench, original_of
 from prune_heads.studies.pruning import chosen, counted, going_together, note_without_heads, prune, read_heads
 from prune_heads.studies.scoring import Found, Lab, configuration_of, score
@@ -92,11 +92,9 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
 
 
 def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, reporter: Reporter) -> Found:
-    """See `ablate`, here or on a cluster; `--json` prints the first split's table, then all with what joins them."""
+    """See `ablate_all`, here or on a cluster."""
     with spread_over(setup, cluster, reporter) as spread:
-        record = ablate(setup, options, reporter, spread=spread)
-    joined = {name: record[name] for name in ("task", "model", "tables", "correlations", "flips")}
-    return Found(record, {**record["tables"][0], **joined})
+        return ablate_all(setup, options, reporter, spread=spread)
 
 
 def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
