@@ -15,6 +15,8 @@ from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, save
+from prune_heads.reporting.figures import similarity as of_pairs
+from prune_heads.reporting.similarity import pairs_csv, pairs_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.changed import EXAMPLES_FILE
@@ -30,6 +32,9 @@ Record = dict[str, Any]
 
 
 def _ablation_files(record: Record) -> Files:
+    if record["kind"] == "pairs":
+        page, figure = pairs_page(record), _figure(of_pairs.pairs_figure(record))
+        return {TABLE_FILE: page.to_markdown(), "pairs.csv": pairs_csv(record), "pairs": figure}
     return {
         TABLE_FILE: ablation_page(record).to_markdown(),
         "table.tex": ablation_latex(record),
