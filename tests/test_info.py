@@ -22,8 +22,13 @@ SHAPES = [
     *("albert", "bart", "bert", "deberta", "deberta-v2", "deepseek_v3", "distilbert", "electra", "gpt2"),
     *("gpt_bigcode", "gpt_oss", "llama", "luke", "modernbert", "mpnet", "phi3", "t5", "umt5", "xlm"),
 ]
+FEW = {"bert", "deberta", "gpt2", "gpt_bigcode", "llama", "modernbert", "t5", "xlm"}
 SHOWN = {*SHAPES, *UNCOUNTABLE, *sorted(ROWS)[::4]}
-"""Those that are always counted; the others by `make thorough`."""
+
+
+def mark_of(model_type):
+    """`pytest` counts a few, `make test` the others that are shown, `make thorough` the rest."""
+    return () if model_type in FEW else pytest.mark.slow if model_type in SHOWN else pytest.mark.thorough
 
 
 def eager(model_type):
@@ -86,9 +91,7 @@ def test_half_the_heads_of_bert_base_give_a_fifth(bert_base):
     assert budget(bert_base, half, 512)["speedup"] > found["speedup"]  # attention is more of a longer text
 
 
-@pytest.mark.parametrize(
-    "model_type", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.thorough) for name in sorted(ROWS)]
-)
+@pytest.mark.parametrize("model_type", [pytest.param(name, marks=mark_of(name)) for name in sorted(ROWS)])
 def test_every_type_is_counted_exactly_or_says_why_not(model_type):
     model = eager(model_type)
     found = budget(model, n_tokens=N_TOKENS)
@@ -102,7 +105,7 @@ def test_every_type_is_counted_exactly_or_says_why_not(model_type):
     assert counted <= measured(model) if found["lower_bound"] else counted == measured(model)
 
 
-@pytest.mark.parametrize("model_type", SHAPES)
+@pytest.mark.parametrize("model_type", [pytest.param(name, marks=mark_of(name)) for name in SHAPES])
 def test_after_removal_the_counts_are_those_of_the_smaller_model(model_type):
     model = eager(model_type)
     heads = some_heads(model)
