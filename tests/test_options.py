@@ -104,7 +104,7 @@ def other(option, value):
 
 def instance(group):
     """One in which every option has a meaning."""
-    needs = {Ablation: Ablation("only-one"), Export: Export(to="dense"), Look: Look(text="a text")}
+    needs = {Ablation: Ablation("only-one"), Export: Export(to="dense"), Look: Look(text="a text", pair="another")}
     return needs.get(group) or group(**({"output": Path("out")} if group is groups.NewFolder else {}))
 
 
