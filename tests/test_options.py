@@ -105,7 +105,7 @@ def other(option, value):
 def instance(group):
     """One in which every option has a meaning."""
     return {Ablation: Ablation("only-one"), Export: Export(to="dense")}.get(group) or group(
-        **({"output": Path("out")} if group is groups.NewFolder else {})
+        **({"output": Path("out")} if group is groups.NewFolder else {"text": "a"} if group is groups.Look else {})
     )
 
 

@@ -12,7 +12,7 @@ from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.words import Record, heads_table, subject_of
 from prune_heads.studies.looking import unpacked
-from prune_heads.tables import Cell, Form, Page, Table
+from prune_heads.tables import Cell, Page, Table
 from prune_heads.tables.terminal import line, spans
 from prune_heads.visible import visible
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 MOST_SHOWN = 48  # queries and keys of a map that fit beside their names into 80 columns
+_SHORT = 30  # characters of an answer that a title repeats
 _NAME = 8  # characters of a token beside a map
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 _SHADES = " ░▒▓█"
@@ -88,16 +89,9 @@ def _effects(record: Record) -> Table:
         strong = abs(value) >= max(found) / 2
         return Cell(value, style=f"{'bold ' * strong}{'red' if value < 0 else 'blue'}" if value else "")
 
-    what = f"{'in units of 1e' + str(exponent) + ' ' if exponent else 'in '}{unit(record)}"
-    return heads_table(
-        f"What closing each head changes: {text['measure']} of {text['answer']!r}, {what}",
-        record,
-        [list(map(cell, row)) for row in text["effects"]],
-        Form(lambda value: f"{_signed(value / scale, digits):>5}"),
-        (f"With all heads: {text['base']:.3f}. Negative: the head speaks for the answer. Columns are heads.",),
-        absent="-",
-        gap=1,
-    )
+    what = unit(record) if scale == 1 else f"{scale:g} {unit(record)}"
+    answer = f"{text['answer']!r}" if len(text["answer"]) <= _SHORT else "the answer"
+    return heads_table(f"What closing each head changes: {text['measure']} of {answer}, in {what}", gap=1)
 
 
 def _signed(value: float, digits: int) -> str:
