@@ -104,8 +104,9 @@ def other(option, value):
 
 def instance(group):
     """One in which every option has a meaning."""
-    return {Ablation: Ablation("only-one"), Export: Export(to="dense")}.get(group) or group(
-        **({"output": Path("out")} if group is groups.NewFolder else {"text": "a"} if group is groups.Look else {})
+    needs = {groups.NewFolder: {"output": Path("out")}, groups.Look: {"text": "a", "pair": "b"}}
+    known = {Ablation: Ablation("only-one"), Export: Export(to="dense")}
+    return known.get(group) or group(**needs.get(group, {}))
     )
 
 

@@ -12,7 +12,7 @@ from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.words import Record, heads_table, subject_of
 from prune_heads.studies.looking import unpacked
-from prune_heads.tables import Cell, Page, Table
+from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line, spans
 from prune_heads.visible import visible
 
@@ -37,11 +37,11 @@ class HeadMap:
     keys: list[str]
 
 
-def head_maps(record: Record, *, weighted: bool | None = None) -> list[HeadMap]:
+def head_maps(record: Record) -> list[HeadMap]:
     """Those of the shown heads whose maps are known; of a picture what its first token looks at, patch by patch."""
     (text,) = record["texts"]
     counts = HeadCounts.described(record["blocks"])
-    weighted = record["configuration"]["weighted"] if weighted is None else weighted
+    weighted = record["configuration"]["weighted"]
     found = []
     for name in text["shown"]:
         ((block, head),) = HeadMask.parse(name, counts)
@@ -79,19 +79,25 @@ def look_page(record: Record) -> Page:
 def _effects(record: Record) -> Table:
     """Layers down, heads across; losses of likelihood red, gains blue, the strongest bold."""
     (text,) = record["texts"]
-    found = [abs(value) for row in text["effects"] for value in row if value is not None]
-    exponent = min(0, int(f"{max(found):e}".partition("e")[2]) + 1) if max(found) else 0
-    scale, digits = 10.0**exponent, 2 if max(found) < 9.995 else 1
-
-    def cell(value: float | None) -> Cell | None:
-        if value is None:
-            return None
-        strong = abs(value) >= max(found) / 2
-        return Cell(value, style=f"{'bold ' * strong}{'red' if value < 0 else 'blue'}" if value else "")
-
+    most = max(abs(value) for row in text["effects"] for value in row if value is not None)
+    scale = 10.0 ** min(0, int(f"{most:e}".partition("e")[2]) + 1) if most else 1
     what = unit(record) if scale == 1 else f"{scale:g} {unit(record)}"
     answer = f"{text['answer']!r}" if len(text["answer"]) <= _SHORT else "the answer"
-    return heads_table(f"What closing each head changes: {text['measure']} of {answer}, in {what}", gap=1)
+
+    def cell(value: float | None) -> Cell | None:
+        if not value:
+            return None if value is None else Cell(value)
+        return Cell(value, style=f"{'bold ' * (abs(value) >= most / 2)}{'red' if value < 0 else 'blue'}")
+
+    return heads_table(
+        f"What closing each head changes: {text['measure']} of {answer}, in {what}",
+        record,
+        [list(map(cell, row)) for row in text["effects"]],
+        Form(lambda value: f"{_signed(value / scale, 2 if most < 9.995 else 1):>5}"),
+        (f"With all heads: {text['base']:.3f}. Columns are heads; a negative one speaks for the answer.",),
+        absent="-",
+        gap=1,
+    )
 
 
 def _signed(value: float, digits: int) -> str:

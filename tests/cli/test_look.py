@@ -1,5 +1,6 @@
 """`prune-heads look` in a terminal and in files; what it shows is `tests/test_looking.py`."""
 
+import io
 import json
 import re
 
