@@ -18,6 +18,7 @@ READERS = {
     "coverage/tiny.py": "shipped with the package",
     "__init__.py": "shipped with the package",
     "anatomy/families.py": "shipped with the package",
+    "roles/definitions.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
     "files.py": "makes files",

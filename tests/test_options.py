@@ -137,8 +137,8 @@ CONTENT = {
     "seed": (BENCH, ("--seed", "1")),
 }
 """Name -> a command, and words that change what the option leads to."""
-SCORES = {"scores", "nearest"}
-"""Choose heads or pairs, which are in the identity as those that are named."""
+SCORES = {"scores", "nearest", "against", "conllu"}
+"""Choose heads or pairs, which are in the identity as those that are named; or see tests/cli/test_roles.py."""
 
 
 def test_what_reaches_by_its_content_has_a_case():

@@ -79,6 +79,7 @@ def test_a_model_beside_itself_agrees_and_importance_is_explained(ran, mini, mon
     runs = [word for each in (folder, scores, ablations) for word in ("--against", each)]
     record, made = ran("beside", "roles", *FEW, *runs)
     same, scored, ablation = record["compared"]
+    assert record["against"] == ["mini", "scores", "ablated"]
     assert (same["kind"], same["agreement"]["share"]) == ("roles", 1)
     assert all(pair["spearman"]["value"] in (None, pytest.approx(1)) for pair in same["scores"])
     (series,) = scored["series"]
@@ -140,6 +141,10 @@ def test_a_conllu_file_gives_the_same_relations_as_trees(invoke, parsed, json_of
     file = tmp_path / "x.conllu"
     file.write_text("\n".join([*lines, ""]))
     record = json_of(invoke("roles", *parsed, "--conllu", file, "--json"))
+    assert (
+        record["parsed"]["fingerprint"]
+        != json_of(invoke("roles", *parsed, "--parses", "--json"))["parsed"]["fingerprint"]
+    )
     assert record["syntax"]["relations"]["obj-to-head"] == {"n_pairs": 1, "best_offset": -2, "share_there": 1.0}
 
 
