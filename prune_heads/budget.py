@@ -101,7 +101,7 @@ def head_costs(model: PreTrainedModel, n_tokens: int = 128) -> dict[str, Any]:
     blocks = attention_blocks(model)
     parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
     is_known = not any(block.layout.other_attention for block in blocks)
-    used = _multiply_adds_of_attention(blocks, HeadMask(tuple(block.n_heads for block in blocks)), n_tokens)
+    used = _multiply_adds_of_attention(blocks, HeadMask.from_mapping({}, [block.n_heads for block in blocks]), n_tokens)
     return {
         "n_tokens": n_tokens,
         "parameters": sum(parameters.values()),

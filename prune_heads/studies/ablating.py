@@ -94,8 +94,8 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     spec = subject.task.spec
     labels = None if spec.labels is None else list(spec.labels)
     about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
-    about["costs"] = costs_of(subject.classifier)
-    return study.record(subject.device, **about, tables=tables, correlations=correlations, flips=flipped)
+    costs = costs_of(subject.classifier)
+    return study.record(subject.device, **about, costs=costs, tables=tables, correlations=correlations, flips=flipped)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:

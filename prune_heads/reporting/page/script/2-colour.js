@@ -60,7 +60,8 @@ function categoriesOf(column) {
   }
   const colours = CATEGORIES[state.dark ? "dark" : "light"];
   const words = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || (a < b ? -1 : 1));
-  return new Map(words.map((word, i) => [word, colours[Math.min(i, colours.length - 1)]]));
+  const named = words.filter((word) => word !== "none");
+  return new Map(words.map((word) => [word, named.includes(word) ? colours[Math.min(named.indexOf(word), colours.length - 1)] : "var(--raised)"]));
 }
 
 /** The bar of a scale with its numbers. @param {Column} column @param {Scale} scale */

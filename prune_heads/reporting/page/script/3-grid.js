@@ -84,7 +84,7 @@ function drawGrid() {
     cell.className = [x === null ? "none" : "", column && isMarked(column, i) ? "marked" : "", pruned.has(i) ? "pruned" : ""].join(" ").trim();
     let [fill, on] = ["transparent", "var(--quiet)"];
     if (typeof x === "number" && scale) [fill, on] = [scale.fill(x), scale.on(x)];
-    else if (x !== null && categories) [fill, on] = [categories.get(String(x)) ?? "#999", "#16181c"];
+    else if (x !== null && categories) [fill, on] = [categories.get(String(x)) ?? "var(--raised)", x === "none" ? "var(--quiet)" : "#16181c"];
     cell.style.setProperty("--fill", fill);
     cell.style.setProperty("--on", on);
     cell.replaceChildren();
