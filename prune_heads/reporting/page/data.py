@@ -50,15 +50,14 @@ def page_data(runs: Sequence[Run]) -> Row:
 def _described(runs: Sequence[Run]) -> list[Row]:
     keys = ("name", "kind", "stack", "layer", "n_heads")
     for run in runs:
-        record = run.record
-        for each in (
-            record,
-            record.get("costs"),
-            run.files.get("scores"),
-            *(record.get("tables") or record.get("pairs") or ()),
-        ):
-            if isinstance(each, dict) and each.get("blocks"):
-                return [{key: block[key] for key in keys} for block in each["blocks"]]
+        try:
+            tables = run.record.get("tables") or run.record.get("pairs") or () if run.command == "ablate" else ()
+            holders = [run.record, run.record.get("costs") or {}, run.files.get("scores", {})]
+            for blocks in (*(table["blocks"] for table in tables), *(each.get("blocks") for each in holders)):
+                if blocks:
+                    return [{key: block[key] for key in keys} for block in blocks]
+        except FAULTS as fault:
+            raise run.damaged(fault) from fault
     must = "one RUN must say how many heads the model has; none does"
     raise RunError(f"{must}. Add one of 'ablate', 'score' or 'run --curve', or a curve of this version")
 

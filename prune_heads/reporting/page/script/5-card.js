@@ -180,7 +180,7 @@ function attention(rows, queries, keys, title) {
     rows.flat().forEach((x, k) => pixels.data.set([red, green, blue, Math.round((255 * x) / most)], 4 * k));
     context.putImageData(pixels, 0, 0);
   }
-  const size = Math.max(10, Math.min(18, Math.floor(340 / keys.length)));
+  const size = Math.max(12, Math.min(18, Math.floor(340 / keys.length)));
   const cut = (/** @type {string} */ token) => (token.length > 12 ? `${token.slice(0, 11)}…` : token);
   const room = (/** @type {string[]} */ tokens) => 12 + 6.6 * Math.max(...tokens.map((token) => cut(shown(token)).length));
   const [left, top] = [room(queries), room(keys)];
