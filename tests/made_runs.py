@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 import zlib
 
 HOSTILE = (
@@ -80,9 +81,10 @@ class Made:
         return self.write("ablate", record, **({"examples": self.examples(text, n_tokens)} if examples else {}))
 
     def examples(self, text, n_tokens):
-        values = bytes(int(255 * (q == k)) for q in range(n_tokens) for k in range(n_tokens))
-        seen = {"queries": ["t"] * n_tokens, "keys": ["t"] * n_tokens}
-        seen["values"] = base64.b64encode(zlib.compress(values)).decode()
+        def seen(k, place):
+            values = base64.b64encode(zlib.compress(random.Random(97 * k + place).randbytes(n_tokens**2))).decode()
+            return {"queries": ["t"] * n_tokens, "keys": ["t"] * n_tokens, "values": values}
+
         rows = [
             {"index": i, "inputs": {"text": f"{i} {text}"}, "label": "positive", "before": "positive"}
             for i in range(self.n_examples)
@@ -90,7 +92,7 @@ class Made:
 
         def changes(k):
             places = [(k * 5 + i) % self.n_examples for i in range(min(5, self.n_examples))]
-            return [{"example": place, "after": "negative", "delta": -1.5, "map": seen} for place in places]
+            return [{"example": place, "after": "negative", "delta": -1.5, "map": seen(k, place)} for place in places]
 
         return {"splits": [{"split": "validation", "examples": rows, "heads": self.grid(changes)}]}
 

@@ -77,32 +77,31 @@ def _about(run: Run) -> dict[str, Any]:
     """How a run was made: its command, facts, and tables."""
     from markupsafe import Markup
 
-    record, made = run.record, run.record.get("provenance", {})
-    data = [
-        f"{each['source']}: {each['n_examples']:,} of {each['n_available']:,} examples of {each['split']}, "
-        f"fingerprint {each['fingerprint'][:12]}"
-        for each in record.get("data") or ()
-    ]
-    changed = " with changes" if made.get("dirty") else ""
-    facts = {
-        "task": record.get("task"),
-        "data": "; ".join(data),
-        "weights": record.get("configuration", {}).get("dtype"),
-        "commit": made.get("commit") and made["commit"][:12] + changed,
-        "identity": record.get("identity_hash", "")[:12],
-        "made with": ", ".join(f"{name} {version}" for name, version in made.get("libraries", {}).items()),
-        **{name: made.get(name) for name in ("date", "device")},
-        "seconds": f"{sum(record.get('seconds', {}).values()):.1f}",
-        "notes": " ".join(record.get("notes", ())),
-    }
+    record = run.record
     try:
+        made = record.get("provenance", {})
+        data = [
+            f"{each['source']}: {each['n_examples']:,} of {each['n_available']:,} examples of {each['split']}, "
+            f"fingerprint {each['fingerprint'][:12]}"
+            for each in record.get("data") or ()
+        ]
+        facts = {
+            "task": record.get("task"),
+            "data": "; ".join(data),
+            "weights": record.get("configuration", {}).get("dtype"),
+            "commit": made.get("commit") and made["commit"][:12] + (" with changes" if made.get("dirty") else ""),
+            "identity": record.get("identity_hash", "")[:12],
+            "made with": ", ".join(f"{name} {version}" for name, version in made.get("libraries", {}).items()),
+            **{name: made.get(name) for name in ("date", "device")},
+            "seconds": f"{sum(record.get('seconds', {}).values()):.1f}",
+            "notes": " ".join(record.get("notes", ())),
+        }
         parts = _TABLES[run.command](record).parts if run.command in _TABLES else ()
         tables = [Markup(part.to_html()) if isinstance(part, Table) else part for part in parts]
-        line = command_line(record)
+        about = {"source": run.source, "command": run.command, "line": command_line(record), "tables": tables}
+        return {**about, "facts": {name: fact for name, fact in facts.items() if fact}}
     except FAULTS as fault:
         raise run.damaged(fault) from fault
-    shown = {name: fact for name, fact in facts.items() if fact}
-    return {"source": run.source, "command": run.command, "line": line, "facts": shown, "tables": tables}
 
 
 def _filled(data: dict[str, Any], about: Sequence[dict[str, Any]]) -> bytes:

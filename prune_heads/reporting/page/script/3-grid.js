@@ -82,11 +82,9 @@ function drawGrid() {
   cells.forEach((cell, i) => {
     const x = column ? at(column.values, i) : null;
     cell.className = [x === null ? "none" : "", column && isMarked(column, i) ? "marked" : "", pruned.has(i) ? "pruned" : ""].join(" ").trim();
-    let [fill, on] = ["transparent", "var(--quiet)"];
-    if (typeof x === "number" && scale) [fill, on] = [scale.fill(x), scale.on(x)];
-    else if (x !== null && categories) [fill, on] = [categories.get(String(x)) ?? "var(--raised)", x === "none" ? "var(--quiet)" : "#16181c"];
-    cell.style.setProperty("--fill", fill);
-    cell.style.setProperty("--on", on);
+    const fill = typeof x === "number" && scale ? scale.fill(x) : categories?.get(String(x)) ?? "";
+    cell.style.setProperty("--fill", fill || "transparent");
+    cell.style.setProperty("--on", fill && !fill.startsWith("var") ? inkOn(fill) : "var(--quiet)");
     cell.replaceChildren();
     if (typeof x === "number") {
       const error = at(column.errors, i);
