@@ -8,6 +8,7 @@ TOPICS = (
     "data",
     "criteria",
     "statistics",
+    "report",
     "pruning",
     "models",
     "sweeps",
