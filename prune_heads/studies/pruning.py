@@ -27,7 +27,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
-from prune_heads.statistics import paired_bootstrap
+from prune_heads.statistics import metric_interval, paired_bootstrap
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
 from prune_heads.studies.setup import identify_data, identify_model, identify_split
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
@@ -216,7 +216,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
         masks = lowest_first(scored.scores, gone, CURVE_STEPS, min_per_layer=choice.min_per_layer, units=together)
-        points = list(_curve(every, masks, reporter))
+        points = list(_curve(every, masks, scoring.seed, reporter))
         study.lap("curve")
     model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
@@ -233,8 +233,12 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     return Found(record, mask=mask, scored=scored, checkpoint=subject.classifier._replace(model=model))
 
 
-def _curve(every: Sequence[Predictions], masks: Sequence[HeadMask], reporter: Reporter) -> Iterator[dict[str, Any]]:
+def _curve(
+    every: Sequence[Predictions], masks: Sequence[HeadMask], seed: int, reporter: Reporter
+) -> Iterator[dict[str, Any]]:
     """The metric against the share of heads pruned, lowest score first; rows as they come (paper, figure 3).
+
+    `low` and `high` are the 95% interval of the headline metric.
 
     Heads are gated, so the model stays as it is. With `min_per_layer` the curve ends where no more may go; heads
     that have been removed before are pruned at its start. Units go as a whole: a point may have fewer heads then.
@@ -246,6 +250,7 @@ def _curve(every: Sequence[Predictions], masks: Sequence[HeadMask], reporter: Re
         for step, mask in enumerate(masks):
             for each in every:
                 kept = each.of(mask, progress)
+                low, high = metric_interval(each.measure, each.answers(kept), each.references, seed=seed)
                 yield {
                     "split": each.split.name,
                     "percent": 100 * step // CURVE_STEPS,
@@ -253,4 +258,6 @@ def _curve(every: Sequence[Predictions], masks: Sequence[HeadMask], reporter: Re
                     "heads_pruned": mask.descriptors(),
                     "n_classes_predicted": len(np.unique(each.answers(kept))),
                     **each.metrics(kept),
+                    "low": low,
+                    "high": high,
                 }
