@@ -82,9 +82,12 @@ def always():
     return {*rows.values(), *random.Random(0).sample(others, len(others) // 8)}
 
 
-@pytest.mark.parametrize(
-    "model_type", [name if name in always() else pytest.param(name, marks=pytest.mark.thorough) for name in FAMILIES]
-)
+def mark_of(model_type):
+    """The types that most people use are tried by `pytest`, the others of the sample by `make test`."""
+    return () if model_type in NAMED else pytest.mark.slow if model_type in always() else pytest.mark.thorough
+
+
+@pytest.mark.parametrize("model_type", [pytest.param(name, marks=mark_of(name)) for name in FAMILIES])
 def test_a_random_model_shows_nothing_wrong(model_type, tmp_path):
     """A seeded sample of what `make thorough` tries; what heads are taken out of is saved, comes back, and trains."""
     if model_type not in CONFIG_MAPPING or (model_type in MOVED and not TABLE_IS_OF_THIS):

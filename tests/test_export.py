@@ -195,7 +195,11 @@ def test_a_tokenizer_that_cannot_pad():
 
 @pytest.mark.parametrize(
     "model_type",
-    ["distilbert", pytest.param("llama", marks=pytest.mark.slow), pytest.param("gpt2", marks=pytest.mark.thorough)],
+    [
+        pytest.param("distilbert", marks=pytest.mark.slow),
+        pytest.param("llama", marks=pytest.mark.slow),
+        pytest.param("gpt2", marks=pytest.mark.thorough),
+    ],
 )
 def test_onnx_computes_what_the_model_computes_on_any_batch(model_type, tmp_path, monkeypatch):
     """With groups removed from all layers and the second layer without heads."""

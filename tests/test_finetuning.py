@@ -285,6 +285,7 @@ def test_any_file_of_a_save_that_is_cut_or_missing_is_noticed(tmp_path):
     assert last_whole(work, Reporter()) == save
 
 
+@pytest.mark.slow
 def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
     output = tmp_path / "out"
     with held(output, Reporter()), pytest.raises(RunError, match="another process works on"):
@@ -297,6 +298,7 @@ def test_one_process_alone_fine_tunes_into_a_folder(tmp_path, whole):
     check_same(record, output, whole)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_path, whole):
     record, folder = whole
     reporter, other = Reporter(), replace(KEEPING, seed=1)

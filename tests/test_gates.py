@@ -98,6 +98,7 @@ LABELS = torch.tensor([0, 1, 2, 0])
 SLOW = [(whole, "eager"), (in_place, "eager"), (stack, "eager"), (forward, "eager")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("compiling", "surgery"), [(in_place, False), (layers, True)])
 def test_a_compiled_model_has_the_numbers_of_a_plain_one(compiling, surgery):
     torch._dynamo.reset()

@@ -163,6 +163,7 @@ assert not list(store.root.rglob("*"))
 """
 
 
+@pytest.mark.slow
 def test_ten_kills_in_the_middle_of_writing_lose_at_most_the_step_in_flight(tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

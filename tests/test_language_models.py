@@ -182,6 +182,7 @@ def test_gated_is_zeroed_is_removed(subject, batches):
         assert np.allclose(predict(changed, batches), under, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_engine_gives_what_one_masked_evaluation_at_a_time_gives(subject, split, own_store, model_type):
     reporter = Reporter()
     predictions = Predictions(subject, split, PredictionStore(own_store), reporter)

@@ -62,7 +62,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, curves, terminal
+    from prune_heads.reporting import ablation, curves, looking, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
@@ -74,6 +74,7 @@ def _table(found: "Found") -> Any:
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),
+        "look": lambda: looking.look_report(record),
     }
     return tables[record["command"]]()
 
@@ -86,6 +87,7 @@ prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, option
 evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
 ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation)
 curve = _study("curves:curves", options.Setup, options.Curves)
+look = _study("looking:look", options.Look)
 bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
 
 

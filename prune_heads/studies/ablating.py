@@ -21,7 +21,7 @@ from prune_heads.runs import Study
 from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_paired, metric_interval
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.scoring import Lab
-from prune_heads.studies.setup import identify, identify_split
+from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
 
 ALPHA = 0.01  # the paper's level of significance
@@ -94,6 +94,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     spec = subject.task.spec
     labels = None if spec.labels is None else list(spec.labels)
     about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
+    about["costs"] = costs_of(subject.classifier)
     return study.record(subject.device, **about, tables=tables, correlations=correlations, flips=flipped)
 
 
@@ -154,6 +155,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         "kind": options.kind,
         "metric": predictions.measure.name,
         "base": found.value(predictions.gone),
+        "base_interval": list(found.interval(predictions.gone)),
         "n_examples": len(predictions.references),
         "numbering": NUMBERING,
         "blocks": [block.describe() for block in predictions.subject.blocks],

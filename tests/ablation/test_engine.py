@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 
@@ -104,6 +105,20 @@ def test_an_interrupted_job_repeats_only_the_batch_in_flight(predictions, comput
     assert not unfinished(predictions.store.objects)
 
 
+def test_a_job_is_closed_though_another_process_took_its_manifest(predictions, monkeypatch):
+    """The other one closed the job between the last step and the look at the manifest, which it then removed."""
+    original = Predictions.keep
+
+    def keep(self, mask, logits):
+        original(self, mask, logits)
+        for manifest in predictions.store.objects.find(r"journals/\w+/manifest\.json"):
+            predictions.store.objects.remove(re.escape(manifest))
+
+    monkeypatch.setattr(Predictions, "keep", keep)
+    predict_masks(predictions, masks_of(predictions))
+    assert unfinished(predictions.store.objects) == []
+
+
 @pytest.mark.parametrize("n_kept", [1, 7, 12])
 def test_a_job_killed_while_it_stores_ends_in_the_same_bytes(predictions, computed, tmp_path, monkeypatch, n_kept):
     masks = masks_of(predictions)
@@ -128,6 +143,7 @@ def test_a_job_killed_while_it_stores_ends_in_the_same_bytes(predictions, comput
     assert contents(tmp_path / "store") == undisturbed
 
 
+@pytest.mark.slow
 def test_ten_kills_at_random_moments_end_in_the_same_bytes(predictions, tmp_path):
     masks = masks_of(predictions)
     start = time.perf_counter()

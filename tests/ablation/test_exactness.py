@@ -53,7 +53,13 @@ def masks_of(model):
     return [*masks, *(HeadMask.parse(text, n) for text in several)]
 
 
-@pytest.mark.parametrize(("model_type", "attention"), TYPES)
+@pytest.mark.parametrize(
+    ("model_type", "attention"),
+    [
+        pytest.param(*each, marks=() if each[0] in ("bert", "distilbert", "roberta") else pytest.mark.slow)
+        for each in TYPES
+    ],
+)
 def test_every_family_is_exact(model_type, attention):
     model, inputs = tiny_model(model_type, attention), tiny_inputs()
     proposal = plan(model, inputs)

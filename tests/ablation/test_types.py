@@ -20,14 +20,16 @@ ONE_AT_A_TIME = {
 GATED = [row["type"] for row in committed_table()["models"] if row["gate"] and row["classifier"]]
 
 
-SHOWN = {*GATED[::4], "albert", "bart", "bert", "bloom", "deberta", "gpt2", "llama", "modernbert", "t5", "xlnet"}
-"""Those that are always tried; the others by `make thorough`."""
+FEW = {"albert", "bart", "bert", "bloom", "deberta", "gpt2", "llama", "modernbert", "t5", "xlnet"}
+
+
+def mark_of(model_type):
+    """`pytest` tries a few, `make test` a quarter, `make thorough` the rest."""
+    return () if model_type in FEW else pytest.mark.slow if model_type in GATED[::4] else pytest.mark.thorough
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "model_type", [name if name in SHOWN else pytest.param(name, marks=pytest.mark.thorough) for name in GATED]
-)
+@pytest.mark.parametrize("model_type", [pytest.param(name, marks=mark_of(name)) for name in GATED])
 def test_masks_in_one_pass_are_masks_one_at_a_time(model_type):
     model = tiny_model(model_type)
     proposal = plan(model, tiny_inputs())

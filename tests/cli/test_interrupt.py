@@ -26,6 +26,7 @@ def much(tmp_path_factory):
     return write_sst2(tmp_path_factory.mktemp("much") / "SST-2", n_train=20_000)
 
 
+@pytest.mark.slow  # processes that import everything
 @pytest.mark.parametrize(
     ("sent", "code", "said"), [(signal.SIGINT, 130, "error: interrupted"), (signal.SIGTERM, 143, "")]
 )

@@ -49,6 +49,7 @@ def test_a_run_and_a_curve_prune_by_it(invoke, on_sst2):
     assert [point["heads_pruned"] for point in line["points"]][1] == ["1:1,2,3"]
 
 
+@pytest.mark.slow
 def test_a_sweep_imports_it_from_beside_its_file(invoke, on_sst2, checkpoint, sst2, folder, monkeypatch):
     (folder / "sweeps").mkdir()
     (folder / "my_ranks.py").rename(folder / "sweeps" / "beside.py")

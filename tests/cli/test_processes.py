@@ -80,6 +80,7 @@ def test_steps_joined_by_files_are_a_run(forked, invoke, on_sst2, tmp_path, json
     assert {**record, "seconds": 0, "provenance": 0} == {**again, "seconds": 0, "provenance": 0}
 
 
+@pytest.mark.slow
 def test_without_options_the_built_in_model_is_scored_and_pruned_offline(cli, tmp_path):
     begun = time.perf_counter()
     done = cli("run", "--json", "--max-examples", "64", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))

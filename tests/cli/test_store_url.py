@@ -25,6 +25,7 @@ def words(on_sst2):
     return ("ablate", *on_sst2, "--batch-size", 4, "--json", "--store")
 
 
+@pytest.mark.slow
 def test_a_killed_ablation_goes_on_and_ends_in_the_same_bytes(words, url, tmp_path, invoke, monkeypatch):
     log, original = tmp_path / "batches", ManyMasks.logits
 
@@ -53,6 +54,7 @@ def test_a_killed_ablation_goes_on_and_ends_in_the_same_bytes(words, url, tmp_pa
     assert unfinished(objects_at(url)) == []
 
 
+@pytest.mark.slow
 def test_three_at_once_lose_nothing(words, url, tmp_path, invoke):
     alone = invoke(*words, tmp_path / "alone")
     processes = [Forked(tmp_path / str(i), *words, url) for i in range(3)]

@@ -35,9 +35,9 @@ def shell(line, **options):
     [
         ("PROGRAM tasks > /dev/full", 1, ["error: stdout must be writable; got: No space left on device"]),
         ("PROGRAM tasks --json > /dev/full", 1, ["error: stdout must be writable; got: No space left on device"]),
-        ("PROGRAM criteria > /dev/full 2> /dev/full", 1, []),
+        ("PROGRAM tasks > /dev/full 2> /dev/full", 1, []),
         ("PROGRAM tasks >&-", 1, ["error: stdout must be open; got a closed one. Send it to a file, or to /dev/null"]),
-        ("PROGRAM criteria | true", 141, []),
+        ("PROGRAM tasks | true", 141, []),
         ("PROGRAM run --help | true", 141, []),
         ("cd gone; rmdir ../gone; PROGRAM tasks", 1, [f"error: {GONE}"]),
     ],

@@ -118,6 +118,7 @@ def test_records_name_the_revision_that_was_read(hub, load):
     assert load()["source"] == f"nyu-mll/glue/sst2@{NEWER}"
 
 
+@pytest.mark.slow
 def test_the_hub_and_the_official_file_give_one_fingerprint(tmp_path, answers):
     folder = tmp_path / "SST-2"
     folder.mkdir()
