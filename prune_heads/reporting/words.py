@@ -41,27 +41,19 @@ def task_title(task: str) -> str:
     return _TASKS.get(task, task)
 
 
-def split_title(split: str) -> str:
-    """A split's name in figures and on pages: `matched`."""
-    return split.removeprefix("validation_").replace("_", " ")
-
-
-def data_title(task: str, split: str) -> str:
-    """What was measured on, in figures and on pages: `MNLI, matched`, `SST-2 validation`."""
-    if task == split:
-        return data_name(task, split)
-    apart = " " if split in ("train", "validation", "test") else ", "
-    return f"{task_title(task)}{apart}{split_title(split)}"
-
-
 def number_of(record: Record, split: str) -> int | None:
     """How many examples of a split were measured on; None if the record does not say."""
     return next((data["n_examples"] for data in record.get("data", ()) if data["split"] == split), None)
 
 
-def with_number(words: str, n: int | None) -> str:
-    """`matched, n = 9,815`."""
-    return words if n is None else f"{words}, n = {n:,}"
+def split_title(split: str) -> str:
+    """A split's name in figures and on pages: `matched`."""
+    return split.removeprefix("validation_").replace("_", " ")
+
+
+def with_number(split: str, n: int | None) -> str:
+    """What was measured on: `matched, n = 9,815`."""
+    return split_title(split) if n is None else f"{split_title(split)}, n = {n:,}"
 
 
 def data_name(task: str, split: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.figures.heads import ablation_histogram, ablation_maps, ablation_scatter
@@ -45,6 +46,17 @@ def test_the_two_strongest_heads_of_mnli_look_different():
     image = ablation_maps(record).axes[0].images[0]
     first, second = (image.to_rgba(100 * record["tables"][0]["delta"][layer][9])[:3] for layer in (2, 3))
     assert max(abs(a - b) for a, b in zip(first, second, strict=True)) > 0.2
+
+
+def test_a_png_is_small_and_keeps_the_colours_of_the_cells_and_of_their_scale(tmp_path):
+    figure = ablation_maps(json.loads((RESULTS / "mnli-only-one" / "record.json").read_text()))
+    save(figure, tmp_path, "x", ["png"])
+    assert (tmp_path / "x.png").stat().st_size < 120_000
+    with Image.open(tmp_path / "x.png") as picture:
+        kept = np.array(picture.getpalette()).reshape(-1, 3) / 255
+    scale = figure.axes[0].images[0].to_rgba(np.linspace(-30, 30, 61))[:, :3]
+    for colours in (*map(colours_of, figure.axes[:2]), scale):
+        assert np.abs(colours[:, None] - kept[None]).max(-1).min(1).max() < 0.05
 
 
 @pytest.mark.parametrize("width", [2, 16, 17])

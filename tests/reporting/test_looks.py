@@ -9,7 +9,7 @@ from prune_heads.importance import CRITERIA
 from prune_heads.importance.gradient import ESTIMATORS
 from prune_heads.objectives import METRIC_NAMES, TASKS
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, LOOKS, looks_of, shaded
-from prune_heads.reporting.words import data_title, metric_title, split_title, task_title
+from prune_heads.reporting.words import metric_title, split_title, task_title
 from prune_heads.studies.curves import RUNNING_SUM
 
 NAMES = [*(f"gradient ({name})" for name in (*ESTIMATORS, RUNNING_SUM)), "ablation (oracle)", "magnitude", "random"]
@@ -69,5 +69,3 @@ def test_names_for_people():
     assert not [title for title in map(metric_title, metrics) if "_" in title or "f1" in title or "bleu" in title]
     assert len(set(map(metric_title, metrics))) == len(metrics)
     assert (split_title("validation_matched"), split_title("validation")) == ("matched", "validation")
-    assert data_title("mnli", "validation_matched") == "MNLI, matched"
-    assert (data_title("sst2", "validation"), data_title("data", "data")) == ("SST-2 validation", "own data")

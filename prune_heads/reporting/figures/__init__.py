@@ -22,6 +22,7 @@ STYLE = {
     "text.parse_math": False,  # a dollar in a name is a dollar
     "figure.dpi": 100,
 }
+_WIDEST = 1400  # pixels, more than a page shows
 _TRIMMED: Mapping[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
 
 
@@ -58,10 +59,23 @@ def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("p
 
 
 def _write_png(figure: "Figure", path: Path) -> None:
-    """With a palette, which is a third of the bytes; the median cut keeps the colours of large areas as they are."""
+    """With a palette, which is a third of the bytes. The median cut keeps the colours of large areas as they are.
+
+    So that it also keeps those of the scale of a map, they stand below the picture while the palette is chosen.
+    """
+    import numpy as np
+    from matplotlib.image import imread
     from PIL import Image
 
     drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=150, **_TRIMMED)
-    with Image.open(drawn) as image:
-        image.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT).save(path, optimize=True)
+    figure.savefig(drawn, format="png", dpi=min(150, _WIDEST / figure.get_figwidth()), **_TRIMMED)
+    drawn.seek(0)
+    picture = Image.fromarray(np.rint(255 * imread(drawn)[..., :3]).astype(np.uint8))
+    below = picture.resize((picture.width, picture.height // 6))
+    for image in (image for axes in figure.axes for image in axes.images if np.ndim(image.get_array()) == 2):
+        scale = image.to_rgba(np.linspace(*image.get_clim(), 256)[None], bytes=True)[..., :3]
+        below = Image.fromarray(scale).resize(below.size)
+    both = Image.new("RGB", (picture.width, picture.height + below.height))
+    both.paste(picture)
+    both.paste(below, (0, picture.height))
+    both.quantize(256, Image.Quantize.MEDIANCUT).crop((0, 0, *picture.size)).save(path, optimize=True)

@@ -1,6 +1,6 @@
 """Curves: the metric against the share of heads pruned, by whatever was compared. One way to draw them all."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,16 +9,7 @@ from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import Panel, seeds_sentence
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
-from prune_heads.reporting.words import (
-    ATTENTION,
-    Record,
-    metric_title,
-    number_of,
-    split_title,
-    task_title,
-    whose,
-    with_number,
-)
+from prune_heads.reporting.words import ATTENTION, Record, metric_title, number_of, task_title, whose, with_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +18,7 @@ Range = tuple[Sequence[float], Sequence[float]]  # lower and upper ends at each 
 
 _BARS = "bars: 95% interval of the metric"
 _APART = 0.6  # percent between the bars of two lines
-_UNKNOWN = "; none where the record has none"
+_UNKNOWN = "; a curve without bars: its record has no intervals"
 
 
 class _Curve(NamedTuple):
@@ -52,15 +43,10 @@ class _Panel(NamedTuple):
 
 def curve_figure(record: Record) -> "Figure":
     """The headline metric of `prune-heads run --curve`, a line a split in shades of one colour (paper, figure 3)."""
-    of_split = {split: line for split, (line,) in lines(record).items()}
-    first = next(iter(of_split.values()))
-    title = f"{whose(record)}: pruned by {first.label}"
-    if len(of_split) == 1:
-        return _drawn([_panel(f"{title}\n{_measured_on(first)}", {first.label: first})], foot=_BARS)
-    named = {_measured_on(line): line for line in of_split.values()}
-    (look,) = looks_of([first.label]).values()
-    looks = dict(zip(named, shaded(look, len(named)), strict=True))
-    return _drawn([_panel(title, named, looks)], foot=_BARS)
+    named = {_measured_on(line): line for (line,) in lines(record).values()}
+    first = next(iter(named.values()))
+    title = f"{whose(record)}: pruned by {first.label}" + (f"\n{_measured_on(first)}" if len(named) == 1 else "")
+    return _drawn([_panel(title, named, dict(zip(named, _shades(first, len(named)), strict=True)))], foot=_BARS)
 
 
 def criteria_figure(record: Record) -> "Figure":
@@ -85,7 +71,7 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
         shown.append(panel if len(same) == 1 else panel._replace(title=title, curves=[_mean_of(same)]))
     has_bands = any(len(same) > 1 for same in by_task.values())
     foot = f"{_BARS}; band: the lowest to the highest of several models" if has_bands else _BARS
-    return _drawn(shown, title=f"pruned by {' or '.join(_labels(by_task.values()))}", foot=foot)
+    return _drawn(shown, title=f"pruned by {same[0].label}", foot=foot)
 
 
 def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
@@ -94,11 +80,9 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
     for name, epochs in trainings.items():
         first = next(iter(epochs.values()))
         named = {f"epoch {epoch}": line for epoch, line in epochs.items()}
-        (look,) = looks_of([first.label]).values()
         title = f"{name} on {task_title(first.record['task'])}\n{_measured_on(first)}"
-        shown.append(_panel(title, named, dict(zip(named, reversed(shaded(look, len(named))), strict=True))))
-    by = " or ".join(_labels(epochs.values() for epochs in trainings.values()))
-    return _drawn(shown, title=f"pruned by {by}", foot=_BARS, has_base=False)
+        shown.append(_panel(title, named, dict(zip(reversed(named), _shades(first, len(named)), strict=True))))
+    return _drawn(shown, title=f"pruned by {first.label}", foot=_BARS, has_base=False)
 
 
 def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
@@ -151,11 +135,11 @@ def _titled(line: Line) -> str:
 
 
 def _measured_on(line: Line) -> str:
-    return with_number(split_title(line.split), number_of(line.record, line.split))
+    return with_number(line.split, number_of(line.record, line.split))
 
 
-def _labels(groups: Iterable[Iterable[Line]]) -> list[str]:
-    return list(dict.fromkeys(line.label for group in groups for line in group))
+def _shades(line: Line, n: int) -> list[Look]:
+    return shaded(looks_of([line.label])[line.label], n)
 
 
 def _of_several(name: str, x: Sequence[float], values: Sequence[Sequence[float]], look: Look) -> _Curve:
@@ -177,15 +161,13 @@ def _mean_of(same: Sequence[Line]) -> _Curve:
     places = [dict(zip(line.values, line.shares, strict=True)) for line in same]
     asked = [percent for percent in places[0] if all(percent in each for each in places)]
     x = [mean(each[percent] for each in places) for percent in asked]
-    (look,) = looks_of([same[0].label]).values()
+    (look,) = _shades(same[0], 1)
     return _of_several(same[0].label, x, [[line.values[percent] for line in same] for percent in asked], look)
 
 
-def _drawn(
-    shown: Sequence[_Panel], *, title: str = "", foot: str = "", columns: int = 3, has_base: bool = True
-) -> "Figure":
+def _drawn(shown: Sequence[_Panel], *, foot: str, title: str = "", has_base: bool = True) -> "Figure":
     """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
-    n_columns = 2 if len(shown) == 4 else min(columns, len(shown))
+    n_columns = 2 if len(shown) == 4 else min(3, len(shown))
     width, height = 0.4 + (3.2 if len(shown) > 1 else 5.2) * n_columns, 0.8 + 2.9 * -(-len(shown) // n_columns)
     if title and len(shown) == 1:
         shown, title = [shown[0]._replace(title=f"{title}\n{shown[0].title}")], ""
@@ -200,7 +182,7 @@ def _drawn(
                     axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
                 if curve.bars is not None:  # beside each other, so that none hides another
                     beside = [x + _APART * (i - (len(panel.curves) - 1) / 2) for x in curve.x]
-                    axes.vlines(beside, *curve.bars, color=colour, linewidth=1, alpha=0.6)
+                    axes.vlines(beside, *curve.bars, color=colour, linewidth=1, alpha=0.6, zorder=1.5)
             for base in {curve.y[0] for curve in panel.curves} if has_base else ():
                 axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
             axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-3, 103))
@@ -211,14 +193,9 @@ def _drawn(
             figure.suptitle(title, fontsize=11)
         if len(names) > 1:  # a legend as wide as the panels at most; the foot is its title and lies below it
             n_beside = max(1, min(int(width / (0.75 + 0.075 * max(map(len, names)))), len(names)))
-            below = {
-                "loc": "outside lower center",
-                "frameon": False,
-                "fontsize": 9,
-                "title": foot or None,
-                "title_fontsize": 8,
-            }
-            figure.legend(names.values(), names, ncols=n_beside, handlelength=3.2, **below)
-        elif foot:
+            looks = {"frameon": False, "fontsize": 9, "title": foot, "title_fontsize": 8, "handlelength": 3.2}
+            legend = figure.legend(names.values(), names, ncols=n_beside, loc="outside lower center", **looks)
+            legend.get_title().set_multialignment("center")
+        else:
             figure.supxlabel(foot, fontsize=8)
     return figure

@@ -52,17 +52,21 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
 
     made = report["criterion"] + (f" ({report['estimator']})" if report["estimator"] else "")
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
-    on = f"\n{with_number(split_title(report['split']), report['n_examples'])}" if report["split"] else ""
+    on = f"\n{with_number(report['split'], report['n_examples'])}" if report["split"] else ""
     with map_panels([grid]) as (figure, (axes,)):
         image = heads_map(axes, grid, layer_names(report), shown, cmap="viridis")
         axes.set_title(f"importance by {made}{norm}{on}", fontsize=11)
         unit = "" if scale == 1 else f", in units of {scale:g}"
         scale_beside(figure, image, f"importance{unit}", format=lambda value, _: shown(value))
-        for layer, head in HeadMask.parse(" ".join(pruned), counts):
-            (stroke,) = axes.plot(
-                [head - 0.44, head + 0.44], [layer + 0.42, layer - 0.42], color="white", linewidth=1.2
-            )
+        struck = HeadMask.parse(" ".join(pruned), counts).pruned
+        for layer, head in struck:
+            across, down = [head - 0.44, head + 0.44], [layer + 0.42, layer - 0.42]
+            (stroke,) = axes.plot(across, down, color="white", linewidth=1.2)
             stroke.set_path_effects([withStroke(linewidth=2.4, foreground="black")])
+        for number in axes.texts:
+            head, layer = map(round, number.get_position())
+            if (layer, head) in struck:  # to be read on the stroke
+                number.set_path_effects([withStroke(linewidth=2.5, foreground=image.to_rgba(grid[layer, head]))])
         if pruned:
             figure.supxlabel("struck out: pruned", fontsize=8)
     return figure
@@ -74,7 +78,7 @@ def agreement_figure(records: Sequence[Record]) -> "Figure":
     n_rows = -(-len(records) // n_columns)
     with drawing(0.4 + 3.1 * n_columns, 0.5 + 2.7 * n_rows, len(records), n_columns) as (figure, panels):
         for axes, record in zip(panels, records, strict=True):
-            axes.set_title(with_number(whose(record), record["scored_on"]["n_examples"]), fontsize=10)
+            axes.set_title(f"{whose(record)}, n = {record['scored_on']['n_examples']:,}", fontsize=10)
             names = [line["estimator"] for line in record["lines"]]
             grid = np.eye(len(names))
             for pair in record["pairs"]:
@@ -110,7 +114,7 @@ def ablation_maps(record: Record) -> "Figure":
                         frame.set_path_effects([withStroke(linewidth=3, foreground="white")])
                         axes.add_patch(frame)
             scale_beside(figure, image, f"difference in {metric_title(record['headline'])}, points")
-        _name(figure, panels, _title(record), [_measured_on(table) for table in tables])
+        _name(figure, panels, _title(record), [with_number(table["split"], table["n_examples"]) for table in tables])
         n_tests = sum(cell is not None for row in tables[0]["delta"] for cell in row)
         foot = f"framed: p < {tables[0]['alpha']:g} after Holm's correction over {n_tests} heads"
         figure.supxlabel(foot, fontsize=8)
@@ -136,7 +140,9 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
             axes.legend(frameon=False, loc="best")
         panels[-1].set_xlabel(f"{metric_title(record['headline'])} {KINDS[record['kind']]}")
         of = " of the encoder's self-attention" if of_encoder else ""
-        _name(figure, panels, _title(record) + of, [_measured_on(table) for table in tables])
+        _name(
+            figure, panels, _title(record) + of, [with_number(table["split"], table["n_examples"]) for table in tables]
+        )
     return figure
 
 
@@ -216,10 +222,6 @@ def _name_the_farthest(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float
 
 def _title(record: Record) -> str:
     return f"{whose(record)}: {KINDS[record['kind']]}"
-
-
-def _measured_on(table: Record) -> str:
-    return with_number(split_title(table["split"]), table["n_examples"])
 
 
 def _name(figure: "Figure", panels: Sequence["Axes"], title: str, names: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """How lines look: a criterion has one colour, dash and marker in every figure, whatever it is drawn beside.
 
-The colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; dash and marker tell them apart in
-print. A page may take them from here: nothing is imported.
+Most colours are those of Okabe and Ito (2008), which the colour-blind can tell apart; dash and marker do so in print.
 """
 
 import re
