@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, units
 from prune_heads.coverage import committed_table
+from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 _PARTS = ("attention", "feed_forward", "embeddings", "rest")
@@ -101,7 +102,7 @@ def head_costs(model: PreTrainedModel, n_tokens: int = 128) -> dict[str, Any]:
     blocks = attention_blocks(model)
     parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
     is_known = not any(block.layout.other_attention for block in blocks)
-    used = _multiply_adds_of_attention(blocks, HeadMask(tuple(block.n_heads for block in blocks)), n_tokens)
+    used = _multiply_adds_of_attention(blocks, HeadMask(HeadCounts(block.n_heads for block in blocks)), n_tokens)
     return {
         "n_tokens": n_tokens,
         "parameters": sum(parameters.values()),

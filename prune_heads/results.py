@@ -117,6 +117,8 @@ class Ablations(Result):
     test: str
     alpha: float  # the level of significance
     best: list[Row] | None  # of `only-one`: the head of each layer that is best on other examples
+    likelihood: Row | None = None
+    """`base`, `delta` and its tests as above, of the log-likelihood of the right answer in nats an example."""
 
     def table(self) -> Table:
         """Differences in points, layers down and heads across."""

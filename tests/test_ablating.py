@@ -209,6 +209,7 @@ def test_other_metrics_are_tested_by_the_bootstrap(metric, labels, own, tmp_path
     (found,) = record["tables"]
     assert (found["metric"], found["test"], record["headline"]) == (metric, "paired bootstrap", metric)
     assert record["labels"] == (None if metric == "pearson" else ["negative", "positive"])
+    assert (found["likelihood"] is None) is (metric == "pearson")
     measured = predictions(own(metric, labels, model))
     for head, value in zip(HEADS, flat(found["value"]), strict=True):
         assert value == measured.metric_of(measured.of(masked("without-one", *head)))
@@ -226,6 +227,31 @@ def test_blocks_that_are_not_asked_for_stay_empty(setup):
     assert [row["layer"] for row in run(setup, kind="only-one", blocks=("2",))["tables"][0]["best"]] == [2]
     with pytest.raises(HeadDescriptorError, match="between 1 and 3 for this model; got 4"):
         run(setup, blocks=("4",))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_log_likelihood_of_the_right_answer_is_tested_beside_the_metric(kind, setup):
+    """Its change is the mean over the examples of log softmax, worked out here from gated logits."""
+    (found,) = run(setup, kind=kind)["tables"]
+    response, apart = found["likelihood"], predictions(setup)
+    columns, at = list(apart.objective.model_index), np.arange(80)
+
+    def likelihood(mask):
+        logits = apart.of(mask)[:, columns].astype(np.float64)
+        return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))[at, apart.references]
+
+    base = likelihood(HeadMask(SHAPE))
+    assert response["base"] == pytest.approx(base.mean(), abs=1e-6)
+    changes = [likelihood(masked(kind, *head)) - base for head in HEADS]
+    assert flat(response["delta"]) == pytest.approx([each.mean() for each in changes], abs=1e-6)
+    assert response["test"] == "paired bootstrap"
+    by_t = [scipy.stats.ttest_1samp(each, 0).pvalue for each in changes]
+    assert flat(response["p_value"]) == pytest.approx(by_t, abs=0.05)
+    assert min(by_t) < 0.05 < 0.2 < max(by_t)
+    bh = scipy.stats.false_discovery_control(flat(response["p_value"]))
+    assert flat(response["p_adjusted"]["bh"]) == pytest.approx(bh)
+    for delta, low, high in zip(*(flat(response[name]) for name in ("delta", "low", "high")), strict=True):
+        assert low <= delta <= high
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -62,7 +62,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, curves, looking, terminal
+    from prune_heads.reporting import ablation, curves, looking, similarity, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
@@ -70,7 +70,7 @@ def _table(found: "Found") -> Any:
         "score": lambda: terminal.score_table(scores or {}),
         "prune": lambda: terminal.pruned_table(record),
         "evaluate": lambda: terminal.evaluation_table(record),
-        "ablate": lambda: ablation.ablation_page(record, narrow=True),
+        "ablate": lambda: (similarity.pairs_page if "pairs" in record else ablation.ablation_page)(record, narrow=True),
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),
@@ -85,7 +85,7 @@ run = _study(
 score = _study("steps:score_heads", options.Setup, options.Scoring, options.Cluster)
 prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
 evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
-ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation)
+ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation, options.Pairs)
 curve = _study("curves:curves", options.Setup, options.Curves)
 look = _study("looking:look", options.Look)
 bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)

@@ -133,8 +133,21 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
         f"{_GAINS[table['kind']]}: {sum(cell.value > 0 for cell in found)} of {len(found)}; significant at "
         f"p < {alpha:g}: {sum(cell.mark != '' for cell in found)}, after Holm "
         f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg {bh}.",
+        *_likelihood(table),
     )
     return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)
+
+
+def _likelihood(table: Record) -> Iterator[str]:
+    """What the ablations do to the log-likelihood of the right answer, where it was measured."""
+    if found := table.get("likelihood"):
+        rows = list(head_rows({**found, "value": found["delta"], "blocks": table["blocks"]}))
+        most, n = min(rows, key=lambda row: row["delta"]), sum(row["p_holm"] < table["alpha"] for row in rows)
+        yield (
+            f"Log-likelihood of the right answer: {found['base']:.4f} nats an example with all heads; the largest loss "
+            f"is {max(0.0, -most['delta']):.4f} ({most['layer']}:{most['head']}); significant after Holm {n} "
+            f"({found['test']})."
+        )
 
 
 def subtitle(table: Record) -> str:

@@ -15,9 +15,12 @@ from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, looking, save
+from prune_heads.reporting.figures import similarity as of_pairs
 from prune_heads.reporting.looking import look_page
+from prune_heads.reporting.similarity import pairs_csv, pairs_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
+from prune_heads.studies.changed import EXAMPLES_FILE
 from prune_heads.studies.scoring import Found
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ Record = dict[str, Any]
 
 
 def _ablation_files(record: Record) -> Files:
+    if record["kind"] == "pairs":
+        page, figure = pairs_page(record), _figure(of_pairs.pairs_figure(record))
+        return {TABLE_FILE: page.to_markdown(), "pairs.csv": pairs_csv(record), "pairs": figure}
     return {
         TABLE_FILE: ablation_page(record).to_markdown(),
         "table.tex": ablation_latex(record),
@@ -87,6 +93,8 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
         made["scores"] = _figure(heads.heat_map(report, mask.descriptors() if mask else ()))
         if scored.gradients is not None:
             made["gradients.safetensors"] = partial(_save_gradients, scored.scores, scored.gradients)
+    if found.examples is not None:
+        made[EXAMPLES_FILE] = found.examples()
     if checkpoint and found.checkpoint is not None:
         made["checkpoint"] = partial(_save_checkpoint, found.checkpoint)
     return made

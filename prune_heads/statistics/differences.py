@@ -6,7 +6,7 @@ have which labels, so examples that agree in their predictions and their truth a
 instead of thousands of examples. Metrics of scores are sums over weighted examples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,32 @@ def compare_paired(
         as_far = np.abs(differences - observed) >= abs(observed) - 1e-12
         p_value = (1 + int(as_far.sum())) / (1 + n_resamples)
     return PairedTest(observed, *_percentiles(differences), p_value, test)
+
+
+def compare_means(differences: Array, *, seed: int, n_resamples: int = N_RESAMPLES) -> list[PairedTest]:
+    """Is the mean of each column 0? As `compare_paired` of a mean, all columns on the same resamples.
+
+    Args:
+        differences: `(n_examples, n_tests)`: what changes in each example.
+        seed: Of the resampling; the result is a pure function of the arguments.
+        n_resamples: Resamples.
+
+    Raises:
+        ValueError: If there is no example.
+    """
+    differences = np.asarray(differences, dtype=np.float64)
+    n, n_tests = differences.shape
+    if not n:
+        raise ValueError("differences must be of some examples, got none")
+    observed = differences.mean(axis=0)
+    drawn = resampled_weights(np.random.default_rng(seed), n, n_resamples, max(1, CHUNK // n))
+    means = np.concatenate([weights @ differences / n for weights in drawn])
+    as_far = (np.abs(means - observed) >= np.abs(observed) - 1e-12).sum(axis=0)
+    p_values = np.ones(n_tests) if n == 1 else (1 + as_far) / (1 + n_resamples)
+    return [
+        PairedTest(float(observed[i]), *_percentiles(means[:, i]), float(p_values[i]), "paired bootstrap")
+        for i in range(n_tests)
+    ]
 
 
 def mcnemar(right: Array, also_right: Array) -> float:
@@ -170,14 +196,21 @@ def resampled_values(
         columns = list(cells)
     rows = max(1, CHUNK // len(columns[-1]))
     values = []
+    for weights in resampled_weights(rng, n, n_resamples, rows, counts):
+        values.append([metric.weighted(each, columns[-1], weights) for each in columns[:-1]])
+    return np.concatenate(values, axis=1)
+
+
+def resampled_weights(
+    rng: np.random.Generator, n: int, n_resamples: int, rows: int, counts: Array | None = None
+) -> Iterator[Array]:
+    """How often n draws give each of n examples, or each cell that has so many of them; some `rows` at a time."""
     for size in (min(rows, n_resamples - start) for start in range(0, n_resamples, rows)):
         if counts is not None:
-            weights = rng.multinomial(n, counts / n, size=size)
+            yield rng.multinomial(n, counts / n, size=size).astype(np.float64)
         else:  # counting what is drawn is faster for so many
             drawn = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
-            weights = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        values.append([metric.weighted(each, columns[-1], weights.astype(np.float64)) for each in columns[:-1]])
-    return np.concatenate(values, axis=1)
+            yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
 def joint_counts(columns: Sequence[Array]) -> tuple[Array, Array]:

@@ -1,8 +1,8 @@
 """Mask each head, or all others of its layer, and measure: the paper's tables 1, 2, 3, 5 and 6, and its figure 2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import chain, combinations, groupby
 from typing import Any
 
@@ -18,13 +18,15 @@ from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_paired, metric_interval
+from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_means, compare_paired, metric_interval
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
-from prune_heads.studies.scoring import Lab
+from prune_heads.studies.changed import changed_by_heads
+from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
 
 ALPHA = 0.01  # the paper's level of significance
+BESIDE = ("task", "model", "tables", "correlations", "flips")  # what `--json` prints beside the first split's table
 FLIP_SAMPLE = 64  # examples, the first of the split, on which a reduced precision is compared with float32
 
 
@@ -44,10 +46,21 @@ class Measured:
         """What is predicted."""
         return self.predictions.answers(self.kept[mask])
 
+    def likelihoods(self, masks: Iterable[HeadMask]) -> NDArray[np.float64] | None:
+        """`(n_examples, n_masks)`, in nats: log-likelihood of the right answer; None where it is not defined."""
+        of, references = self.predictions.objective.log_likelihood, self.predictions.references
+        found = [each for mask in masks if (each := of(self.kept[mask], references)) is not None]
+        return np.stack(found, axis=1) if found else None
+
+
+def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> dict[str, Any]:
+    """The record of `ablate_all`."""
+    return ablate_all(setup, options, reporter, spread=spread).record
+
 
 # long: one study from its options to its record, a stage a paragraph
-def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> dict[str, Any]:
-    """The record of `prune-heads ablate`: a table a split, their correlations, and for `only-one` the best heads.
+def ablate_all(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> Found:
+    """What `prune-heads ablate` finds: a table a split, their correlations, and for `only-one` the best heads.
 
     What takes long is done by the cluster that `spread` stands for, or here.
 
@@ -94,8 +107,12 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     spec = subject.task.spec
     labels = None if spec.labels is None else list(spec.labels)
     about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
-    about["costs"] = costs_of(subject.classifier)
-    return study.record(subject.device, **about, tables=tables, correlations=correlations, flips=flipped)
+    costs = costs_of(subject.classifier)
+    record = study.record(subject.device, **about, costs=costs, tables=tables, correlations=correlations, flips=flipped)
+    changed = None
+    if options.kind == "without-one":
+        changed = partial(changed_by_heads, [(each, found[each].kept, masks_of(each, options)) for each in every])
+    return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=changed)
 
 
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
@@ -129,7 +146,8 @@ def ablated(predictions: Predictions, options: Ablation) -> Measured:
 def table(options: Ablation, found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
     """One split's table: metric and difference of each head, its interval, and p-values before and after correction.
 
-    The bootstrap is fine enough for the smallest p to survive a correction over all heads.
+    The bootstrap is fine enough for the smallest p to survive a correction over all heads. `likelihood` says the same
+    of the mean log-likelihood of the right answer (nats an example, by the paired bootstrap); None where there is none.
 
     Args:
         options: Which ablations.
@@ -138,18 +156,31 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
     """
     predictions = found.predictions
     masks, base = masks_of(predictions, options), found.answers(predictions.gone)
-    how = {"seed": options.seed, "n_resamples": max(N_RESAMPLES, int(1.5 * len(masks) / ALPHA))}
+    how = {"seed": options.seed, "n_resamples": n_resamples(len(masks))}
     tests = {
         head: compare_paired(predictions.measure, base, found.answers(mask), predictions.references, **how)
         for head, mask in masks.items()
     }
-    p_values = [test.p_value for test in tests.values()]
 
     def cells(numbers: Sequence[float]) -> list[list[float | None]]:
         """One row a block; None for a head that is not there or was not asked about."""
         of = dict(zip(masks, numbers, strict=True))
         return [[of.get((block, head)) for head in range(n)] for block, n in enumerate(predictions.gone.n_heads)]
 
+    def tested(tests: Sequence[PairedTest]) -> dict[str, Any]:
+        """For each head: the difference, its interval and its p-values; and by which test."""
+        p_values = [test.p_value for test in tests]
+        return {
+            "delta": cells([test.value for test in tests]),
+            **{name: cells([getattr(test, name) for test in tests]) for name in ("low", "high", "p_value")},
+            "p_adjusted": {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())},
+            "test": tests[0].test,
+        }
+
+    likelihood = None
+    if (likelihoods := found.likelihoods([predictions.gone, *masks.values()])) is not None:
+        changes = likelihoods[:, 1:] - likelihoods[:, :1]
+        likelihood = {"base": float(likelihoods[:, 0].mean()), **tested(compare_means(changes, **how))}
     return {
         "split": predictions.split.name,
         "kind": options.kind,
@@ -160,13 +191,16 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         "numbering": NUMBERING,
         "blocks": [block.describe() for block in predictions.subject.blocks],
         "value": cells([found.value(mask) for mask in masks.values()]),
-        "delta": cells([test.value for test in tests.values()]),
-        **{name: cells([getattr(test, name) for test in tests.values()]) for name in ("low", "high", "p_value")},
-        "p_adjusted": {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())},
-        "test": next(iter(tests.values())).test,
+        **tested(list(tests.values())),
         "alpha": ALPHA,
         "best": None if chosen is None else _best(options, tests, chosen),
+        "likelihood": likelihood,
     }
+
+
+def n_resamples(n_tests: int) -> int:
+    """Enough for the smallest p of so many tests to survive Holm's correction at `ALPHA`."""
+    return max(N_RESAMPLES, int(1.5 * n_tests / ALPHA))
 
 
 def _best(options: Ablation, tests: Mapping[Head, PairedTest], chosen: Measured) -> list[dict[str, Any]]:

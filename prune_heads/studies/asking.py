@@ -53,7 +53,8 @@ class Asked:
     @property
     def n_unknown(self) -> int:
         """Tokens that the tokenizer does not know."""
-        ids, unknown = self.batches.inputs.get("input_ids"), getattr(self.subject.classifier.tokenizer, "unk_token_id", 0)
+        ids = self.batches.inputs.get("input_ids")
+        unknown = getattr(self.subject.classifier.tokenizer, "unk_token_id", 0)
         return int((ids.row(0) == unknown).sum()) if isinstance(ids, Ragged) and unknown is not None else 0
 
     def tokens(self, of: str = "input_ids") -> list[str]:

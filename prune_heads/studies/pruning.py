@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import metric_interval, paired_bootstrap
+from prune_heads.studies.changed import changed_by_pruning
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
 from prune_heads.studies.setup import costs_of, identify_data, identify_model, identify_split
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
@@ -221,12 +223,12 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         study.lap("curve")
     model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
-    rows: list[dict[str, Any]] = []
+    rows, pruned = list[dict[str, Any]](), list[Kept]()
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
-            after = predict(model, each.batches, progress=progress)
+            pruned.append(predict(model, each.batches, progress=progress))
             about = {"split": each.split.name, "n_examples": len(each.references)}
-            compared_to = each.compared({"base": before, "pruned": after}, paired_bootstrap, scoring.seed)
+            compared_to = each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed)
             for row in compared_to:
                 ends = metric_interval(
                     each.objective.measures[row["metric"]], each.answers(before), each.references, seed=scoring.seed
@@ -235,7 +237,9 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)
-    return Found(record, mask=mask, scored=scored, checkpoint=subject.classifier._replace(model=model))
+    changed = partial(changed_by_pruning, every, base, pruned)
+    checkpoint = subject.classifier._replace(model=model)
+    return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=changed)
 
 
 def _curve(

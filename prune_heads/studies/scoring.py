@@ -42,6 +42,7 @@ class Found:
     mask: HeadMask | None = None  # heads that are pruned or masked
     scored: Scored | None = None
     checkpoint: Checkpoint | None = None  # after pruning
+    examples: Callable[[], str] | None = None  # makes the file of the examples that change most, see `changed`
 
 
 def configuration_of(scoring: Scoring) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from prune_heads.errors import HeadDescriptorError, OptionError, RunError
 from prune_heads.files import read_json
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import criterion_of
-from prune_heads.options import Ablation, Bench, Choice, Cluster, Masked, Scoring, Setup, Surgery, WrittenModel
+from prune_heads.options import Ablation, Bench, Choice, Cluster, Masked, Pairs, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired, metric_interval
-from prune_heads.studies.ablating import ablate
+from prune_heads.studies.ablating import ablate_all
 from prune_heads.studies.bench import bench, original_of
+from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.pruning import chosen, counted, going_together, note_without_heads, prune, read_heads
 from prune_heads.studies.scoring import Found, Lab, configuration_of, score
 from prune_heads.studies.setup import costs_of, identify, identify_model, load_model, load_split, load_subject
@@ -91,12 +92,19 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     return Found(record, scored.report(), scored=scored)
 
 
-def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, reporter: Reporter) -> Found:
-    """See `ablate`, here or on a cluster; `--json` prints the first split's table, then all with what joins them."""
+def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, which: Pairs, reporter: Reporter) -> Found:
+    """See `ablate_all` and `ablate_pairs`, here or on a cluster.
+
+    Raises:
+        OptionError: If pairs are named and not asked for.
+        PruneHeadsError: As they do.
+    """
+    if options.kind != "pairs" and (which.heads or which.nearest):
+        raise OptionError("--heads and --nearest belong to --kind pairs")
     with spread_over(setup, cluster, reporter) as spread:
-        record = ablate(setup, options, reporter, spread=spread)
-    joined = {name: record[name] for name in ("task", "model", "tables", "correlations", "flips")}
-    return Found(record, {**record["tables"][0], **joined})
+        if options.kind == "pairs":
+            return ablate_pairs(setup, options, which, reporter, spread=spread)
+        return ablate_all(setup, options, reporter, spread=spread)
 
 
 def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:

@@ -10,8 +10,21 @@ from tiny import write_sst2
 from prune_heads.ablation import engine
 
 TABLE = (
-    *("split", "kind", "metric", "base", "n_examples", "numbering", "blocks", "value", "delta", "low", "high"),
-    *("p_value", "p_adjusted", "test", "alpha", "best"),
+    *(
+        "split",
+        "kind",
+        "metric",
+        "base",
+        "base_interval",
+        "n_examples",
+        "numbering",
+        "blocks",
+        "value",
+        "delta",
+        "low",
+        "high",
+    ),
+    *("p_value", "p_adjusted", "test", "alpha", "best", "likelihood"),
 )
 BESIDE = ("task", "model", "tables", "correlations", "flips")
 FILES = {"record.json", "table.md", "table.tex", "ablations.csv"}
@@ -69,7 +82,7 @@ def test_without_options_the_built_in_model_is_ablated_on_both_its_splits(invoke
     assert min(flat(report["p_adjusted"]["holm"])) < 0.01
     (pair,) = report["correlations"]
     assert 0.5 < pair["pearson"]["value"] <= 1
-    assert set(snapshot(out[1])) == FILES | MAPS | {"scatter.png", "scatter.svg"}
+    assert set(snapshot(out[1])) == FILES | MAPS | {"examples.json", "scatter.png", "scatter.svg"}
 
 
 @pytest.mark.drawn
@@ -77,7 +90,7 @@ def test_without_options_the_built_in_model_is_ablated_on_both_its_splits(invoke
 def test_the_folder_is_complete_and_the_same_again(kind, words, invoke, json_of, out, snapshot, on_sst2, tmp_path):
     report = json_of(invoke(*words, "--kind", kind, *out, "--json"))
     files = snapshot(out[1])
-    assert set(files) == FILES | MAPS | ({"best.csv"} if kind == "only-one" else set())
+    assert set(files) == FILES | MAPS | {"best.csv" if kind == "only-one" else "examples.json"}
     record = json.loads(files["record.json"])
     assert {name: record[name] for name in BESIDE} == {name: report[name] for name in BESIDE}
     assert (record["command"], record["configuration"]["kind"]) == ("ablate", kind)

@@ -120,7 +120,15 @@ def test_a_run_folder_is_complete_and_knows_no_path(invoke, on_sst2, tmp_path, j
     out = tmp_path / "out"
     record = json_of(invoke("run", *on_sst2, "--curve", "--save-checkpoint", "--output", out, "--json"))
     figures = {f"{stem}.{kind}" for stem in ("scores", "curve") for kind in ("png", "svg")}
-    files = {"record.json", "table.md", "scores.json", "heads.json", "gradients.safetensors", "checkpoint"} | figures
+    files = {
+        "record.json",
+        "table.md",
+        "examples.json",
+        "scores.json",
+        "heads.json",
+        "gradients.safetensors",
+        "checkpoint",
+    } | figures
     assert {path.name for path in out.iterdir()} == files
     assert {"configuration", "provenance", "rows", "curve", "seconds", "notes"} <= record.keys()
     assert record["configuration"].items() >= {"model": "tiny", "task": "sst2", "data_dir": "SST-2"}.items()

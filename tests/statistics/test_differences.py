@@ -1,5 +1,6 @@
 """Tests and intervals of paired differences: known answers, calibration, coverage, and the edges."""
 
+from dataclasses import asdict
 from math import comb
 
 import numpy as np
@@ -16,10 +17,11 @@ from prune_heads.statistics import (
     compare_areas,
     compare_paired,
     holm,
+    mean_of,
     metric_interval,
     paired_bootstrap,
 )
-from prune_heads.statistics.differences import mcnemar
+from prune_heads.statistics.differences import compare_means, mcnemar
 
 NAMES = sorted(METRICS)
 SCORES = ("pearson", "spearmanr")
@@ -265,3 +267,20 @@ def test_areas_of_the_same_predictions_do_not_differ():
     truth = np.array([0, 1, 1])
     same = compare_areas("accuracy", (0, 1), [truth, 1 - truth], [truth, 1 - truth], truth, seed=0)
     assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_means_are_tested_as_the_mean_is_column_by_column():
+    """All columns share their resamples: each is `compare_paired` of the mean, with the same draws."""
+    rng = np.random.default_rng(3)
+    differences = rng.normal([0.0, 0.3, 0.0], [1.0, 1.0, 0.0], size=(40, 3))
+    found = compare_means(differences, seed=1, n_resamples=999)
+    mean = mean_of("mean", lambda predictions, references: predictions)
+    zeros = np.zeros(40)
+    for column, test in zip(differences.T, found, strict=True):
+        alone = compare_paired(mean, zeros, column, zeros, seed=1, n_resamples=999)
+        assert asdict(test) == pytest.approx(asdict(alone), abs=1e-12)
+    assert found[0].p_value > 0.05 > found[1].p_value >= 1 / 1000
+    assert (found[2].value, found[2].low, found[2].p_value) == (0, 0, 1)
+    assert [test.p_value for test in compare_means(differences[:1], seed=1, n_resamples=99)] == [1, 1, 1]
+    with pytest.raises(ValueError, match="some examples"):
+        compare_means(differences[:0], seed=1)

@@ -74,7 +74,6 @@ def _filled(data: dict[str, Any], about: Sequence[dict[str, Any]]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    script = "\n".join(path.read_text("utf-8") for path in sorted(_HERE.glob("script/*.js")))
     packed = zlib.compress(json.dumps(data, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace"), 9)
     jinja = Environment(
         autoescape=True,
@@ -84,6 +83,7 @@ def _filled(data: dict[str, Any], about: Sequence[dict[str, Any]]) -> str:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
+    script = "\n".join(_source(jinja, name) for name in jinja.list_templates(extensions=["js"]))
     return jinja.get_template("page.html.j2").render(
         data=data,
         runs=[
@@ -91,8 +91,13 @@ def _filled(data: dict[str, Any], about: Sequence[dict[str, Any]]) -> str:
             for run in about
         ],
         packed=Markup(base64.b64encode(packed).decode()),
-        style=Markup((_HERE / "page.css").read_text("utf-8")),
+        style=Markup(_source(jinja, "page.css")),
         script=Markup(script),
         # The browser runs this script and no other, whatever a text of others may hold.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _source(jinja: Any, name: str) -> str:
+    """A file beside the template, as it is."""
+    return jinja.loader.get_source(jinja, name)[0]

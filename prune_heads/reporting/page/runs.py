@@ -100,7 +100,9 @@ def _read(path: Path) -> Run:
     if not isinstance(form, int) or form > _NEWEST:
         raise RunError(f"the format of a record must be at most {_NEWEST}; {source} has {form}. Update prune-heads")
     beside = {name: path / f"{name}.json" for name in _BESIDE} if path.is_dir() else {}
-    found = {name: read_json(each, f"the {name} of a run") for name, each in beside.items() if each.is_file()}
+    found: dict[str, Record] = {
+        name: read_json(each, f"the {name} of a run") for name, each in beside.items() if each.is_file()
+    }
     return Run(source, record, found)
 
 
@@ -164,5 +166,6 @@ def command_line(record: Record) -> str:
 @cache
 def _options() -> dict[str, Opt]:
     """All options by their keys in records."""
-    groups = [each for each in vars(options).values() if isinstance(each, type) and issubclass(each, Group) and each is not Group]
+    kinds = [each for each in vars(options).values() if isinstance(each, type)]
+    groups = [each for each in kinds if issubclass(each, Group) and each is not Group]
     return {option.key: option for group in groups for option in options_of(group).values()}

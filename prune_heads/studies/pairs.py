@@ -1,0 +1,190 @@
+"""Two heads closed together: do they do the same work? `prune-heads ablate --kind pairs`.
+
+The interaction of two heads is the loss without both, minus both losses alone, in log-likelihood of the right answer
+(nats an example). It is positive where each stands in for the other, so that only losing both shows, and negative
+where one is of no use without the other. Each loss is an exact evaluation under a mask.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prune_heads.descriptors import Head, named_blocks
+from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
+from prune_heads.files import read_json
+from prune_heads.heads import NUMBERING, HeadMask
+from prune_heads.options import Ablation, Pairs, Setup
+from prune_heads.predictions import Predictions
+from prune_heads.progress import Reporter
+from prune_heads.runs import RECORD_FILE, Study
+from prune_heads.statistics.differences import compare_means, compare_paired
+from prune_heads.statistics.tables import benjamini_hochberg, holm
+from prune_heads.studies.ablating import ALPHA, Measured, n_resamples
+from prune_heads.studies.pruning import read_heads
+from prune_heads.studies.scoring import Found, Lab
+from prune_heads.studies.setup import identify
+from prune_heads.studies.spreading import Spread
+
+Pair = tuple[Head, Head]
+
+
+def ablate_pairs(
+    setup: Setup, options: Ablation, which: Pairs, reporter: Reporter, *, spread: Spread | None = None
+) -> Found:
+    """The interactions of pairs of heads, a table a split; a table has a row a pair, see `interactions`.
+
+    Raises:
+        HeadDescriptorError: If the heads cannot be read or are gone, or there are no two.
+        OptionError: If layers are named beside heads or a run.
+        PruneHeadsError: See `predict_masks`.
+        UnfitError: If the likelihood of the right answer is not defined.
+    """
+    if options.blocks is not None and (which.heads or which.nearest):
+        raise OptionError("--blocks takes the pairs of each layer; --heads and --nearest name others. Leave one out")
+    study, lab = Study("ablate", reporter), Lab(setup, reporter)
+    subject, every = lab.subject, lab.reported(options.split)
+    pairs = pairs_of(every[0].gone, options, which)
+    asked = {
+        "heads": read_heads(which.heads, subject.n_heads).descriptors() if which.heads else None,
+        "nearest": [" ".join(names_of(pair, subject.n_heads)) for pair in pairs] if which.nearest else None,
+    }
+    study.begin(setup, options, asked, **identify(subject, [each.split for each in every]))
+    for each in every:
+        each.check_defined()
+        check_likelihood(each)
+    study.lap("load")
+    if spread is not None:
+        wanted = [(each, masks_of_pairs(each.gone, pairs)) for each in every]
+        spread.answers(wanted, memory=options.memory, compiled=options.compiled)
+    how = {"memory": options.memory, "compiled": options.compiled}
+    found = [Measured(each, masks_of_pairs(each.gone, pairs), options.seed, **how) for each in every]
+    for each, measured in zip(every, found, strict=True):
+        each.warn_if_below_chance(measured.kept[each.gone])
+    study.lap("ablate")
+    tables = [interactions(measured, pairs, options.seed) for measured in found]
+    study.lap("statistics")
+    spec = subject.task.spec
+    labels = None if spec.labels is None else list(spec.labels)
+    about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
+    record = study.record(subject.device, **about, pairs=tables)
+    return Found(record, {name: record[name] for name in ("task", "kind", "model", "pairs")})
+
+
+def pairs_of(gone: HeadMask, options: Ablation, which: Pairs) -> list[Pair]:
+    """The pairs that are asked for, in order.
+
+    Raises:
+        HeadDescriptorError: If heads cannot be read or are gone, or there are no two.
+        RunError: If there is no run of `similar` on this model's heads.
+    """
+    there = list(~gone)
+    if which.nearest is not None:
+        found = _nearest(which.nearest, gone)
+    elif which.heads is not None:
+        found = list(combinations(read_heads(which.heads, gone.n_heads), 2))
+    else:
+        blocks = range(len(gone.n_heads)) if options.blocks is None else named_blocks(options.blocks, gone.n_heads)
+        found = [pair for block in blocks for pair in combinations([head for head in there if head[0] == block], 2)]
+    if lost := HeadMask(gone.n_heads, frozenset(chain(*found))) & gone:
+        raise HeadDescriptorError(f"pairs must be of heads that the model has; {lost} were removed before")
+    if not found:
+        raise HeadDescriptorError("a pair must be of two heads, and there are no two. Name more by --heads or --blocks")
+    return found
+
+
+def _nearest(path: Path, gone: HeadMask) -> list[Pair]:
+    must = "--nearest must name what 'prune-heads similar --output' writes"
+    record = read_json(path / RECORD_FILE if path.is_dir() else path, "a run of 'similar'")
+    try:
+        counts = [block["n_heads"] for block in record["blocks"]]
+        rows = [(row["first"], row["second"]) for row in record["nearest"]]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{must}; {path.name} is of another command, or damaged ({error})") from error
+    if counts != list(gone.n_heads):
+        raise RunError(f"{must} of this model, with {list(gone.n_heads)} heads a layer; {path.name} has {counts}")
+    if not rows:
+        raise RunError(f"{must} of several layers; {path.name} has one layer. Leave it out for the pairs of a layer")
+    return [pair_named(first, second, gone) for first, second in rows]
+
+
+def pair_named(first: str, second: str, gone: HeadMask) -> Pair:
+    """Two heads by their names, such as `3:1` and `7:2`; `HeadDescriptorError` if these are not two heads."""
+    a, b = (list(HeadMask.parse(name, gone.n_heads)) for name in (first, second))
+    if len(a) != 1 or len(b) != 1 or a == b:
+        raise HeadDescriptorError(f"a pair must be of two heads such as 3:1 and 7:2; got {first!r} and {second!r}")
+    return a[0], b[0]
+
+
+def names_of(heads: Iterable[Head], n_heads: Sequence[int]) -> list[str]:
+    """What people call these heads, `3:1`."""
+    return [str(HeadMask(n_heads, frozenset([head]))) for head in heads]  # type: ignore[arg-type]
+
+
+def check_likelihood(predictions: Predictions) -> None:
+    """Refuse a task without a likelihood of the right answer, by what is kept without a mask: `UnfitError`."""
+    if predictions.objective.log_likelihood(predictions.of(predictions.gone), predictions.references) is None:
+        must = "pairs are measured in the log-likelihood of the right answer, which the task must have"
+        raise UnfitError(f"{must}; {predictions.subject.task.spec.name} ({predictions.objective.name}) has none")
+
+
+def masks_of_pairs(gone: HeadMask, pairs: Sequence[Pair]) -> list[HeadMask]:
+    """No head, each head alone as `without-one` masks it, and each pair."""
+    alone = [frozenset([head]) for head in dict.fromkeys(chain(*pairs))]
+    return [gone, *(HeadMask(gone.n_heads, heads) | gone for heads in [*alone, *map(frozenset, pairs)])]
+
+
+def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
+    """What closing each pair does on one split.
+
+    Returns:
+        About the split, and `rows`, one a pair: its heads by name, `first_loss`, `second_loss` and `loss` of
+        log-likelihood (nats an example) without the first, the second and both; the `interaction`, loss less the two
+        others, with its 95% interval and p-values (all pairs share the resamples of a paired bootstrap; Holm and
+        Benjamini-Hochberg over the pairs); `delta`, the change of the metric without both, with its interval and
+        p-value, and `metric_interaction`, which is of losses of the metric as the other is.
+    """
+    predictions, n_heads = found.predictions, found.predictions.gone.n_heads
+    gone, *masks = masks_of_pairs(predictions.gone, pairs)
+    likelihoods = found.likelihoods([gone, *masks])
+    assert likelihoods is not None  # see `check_likelihood`
+    losses = dict(zip(masks, (likelihoods[:, :1] - likelihoods[:, 1:]).T, strict=True))
+
+    def mask(*heads: Head) -> HeadMask:
+        return HeadMask(n_heads, frozenset(heads)) | gone
+
+    each = np.stack([losses[mask(a, b)] - losses[mask(a)] - losses[mask(b)] for a, b in pairs], axis=1)
+    tests = compare_means(each, seed=seed, n_resamples=n_resamples(len(pairs)))
+    p_values = [test.p_value for test in tests]
+    corrected = zip(holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
+    base, rows = found.value(gone), list[dict[str, Any]]()
+    for (a, b), test, (by_holm, by_bh) in zip(pairs, tests, corrected, strict=True):
+        answers = found.answers(gone), found.answers(mask(a, b)), predictions.references
+        metric = compare_paired(predictions.measure, *answers, seed=seed)
+        first, second = names_of((a, b), n_heads)
+        alone = [float(losses[mask(head)].mean()) for head in (a, b)]
+        tested = {name: getattr(test, name) for name in ("low", "high", "p_value")}
+        rows.append(
+            {
+                **{"first": first, "second": second, "first_loss": alone[0], "second_loss": alone[1]},
+                **{"loss": float(losses[mask(a, b)].mean()), "interaction": test.value, **tested},
+                **{"p_holm": by_holm, "p_bh": by_bh, "delta": metric.value, "delta_low": metric.low},
+                **{"delta_high": metric.high, "delta_p_value": metric.p_value},
+                "metric_interaction": found.value(mask(a)) + found.value(mask(b)) - base - found.value(mask(a, b)),
+            }
+        )
+    return {
+        "split": predictions.split.name,
+        "metric": predictions.measure.name,
+        "base": base,
+        "likelihood": float(likelihoods[:, 0].mean()),
+        "n_examples": len(predictions.references),
+        "numbering": NUMBERING,
+        "blocks": [block.describe() for block in predictions.subject.blocks],
+        "test": tests[0].test,
+        "metric_test": metric.test,
+        "alpha": ALPHA,
+        "rows": rows,
+    }
