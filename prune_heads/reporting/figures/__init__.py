@@ -72,9 +72,11 @@ def _write_png(figure: "Figure", path: Path) -> None:
     drawn.seek(0)
     picture = Image.fromarray(np.rint(255 * imread(drawn)[..., :3]).astype(np.uint8))
     below = picture.resize((picture.width, picture.height // 6))
-    for image in (image for axes in figure.axes for image in axes.images if np.ndim(image.get_array()) == 2):
-        scale = image.to_rgba(np.linspace(*image.get_clim(), 256)[None], bytes=True)[..., :3]
-        below = Image.fromarray(scale).resize(below.size)
+    for image in (image for axes in figure.axes for image in axes.images):
+        values = image.get_array()
+        if values is not None and values.ndim == 2:  # else it is a picture
+            scale = image.to_rgba(np.linspace(*image.get_clim(), 256)[None], bytes=True)[..., :3]
+            below = Image.fromarray(scale).resize(below.size)
     both = Image.new("RGB", (picture.width, picture.height + below.height))
     both.paste(picture)
     both.paste(below, (0, picture.height))
