@@ -74,6 +74,7 @@ def _table(found: "Found") -> Any:
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),
+        "similar": lambda: similarity.similarity_page(record, narrow=True),
     }
     return tables[record["command"]]()
 
@@ -85,6 +86,7 @@ score = _study("steps:score_heads", options.Setup, options.Scoring, options.Clus
 prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
 evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
 ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation, options.Pairs)
+similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
 
