@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, units
 from prune_heads.coverage import committed_table
+from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 _PARTS = ("attention", "feed_forward", "embeddings", "rest")
@@ -47,9 +48,7 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
         HeadDescriptorError: If `heads` cannot be read or names a head that the model never had.
     """
     gone = gone_from(attention_blocks(model))
-    if gone:  # the shapes of a block without heads do not tell what they were
-        with torch.device("meta"):
-            model = type(model)(copy.deepcopy(model.config))
+    model = _whole(model)
     blocks = attention_blocks(model)
     removed = (as_mask(heads, gone.n_heads) | gone).with_whole(units(blocks))
     parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
@@ -84,6 +83,61 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
         "speedup_without_heads": None if why else before / without_heads,
         "notes": [note for note, holds in notes.items() if holds],
     }
+
+
+def head_costs(model: PreTrainedModel, n_tokens: int = 128) -> dict[str, Any]:
+    """What each head of each block costs, from which the costs under any mask follow without the model.
+
+    Arguments and words as for `budget`.
+
+    Returns:
+        `parameters` and `multiply_adds` (None where they are unknown) of the model with all its heads. Of each of its
+        `blocks`, for both: what goes with a head (`head_`), with the last head of those that share keys and values
+        (`group_`; `group_size` heads are a group), and with the last head of all (`block_multiply_adds`).
+
+    Raises:
+        UnsupportedModelError: If the type is unknown.
+    """
+    model = _whole(model)
+    blocks = attention_blocks(model)
+    parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
+    is_known = not any(block.layout.other_attention for block in blocks)
+    used = _multiply_adds_of_attention(blocks, HeadMask(HeadCounts(block.n_heads for block in blocks)), n_tokens)
+    return {
+        "n_tokens": n_tokens,
+        "parameters": sum(parameters.values()),
+        "multiply_adds": sum(multiply_adds.values()) + used if is_known else None,
+        "lower_bound": bool(uncounted) and is_known,
+        "blocks": [{**block.describe(), **_costs_of_heads(block, n_tokens, is_known)} for block in blocks],
+    }
+
+
+def _costs_of_heads(block: AttentionBlock, n_tokens: int, is_known: bool) -> dict[str, int | None]:
+    def left(n_gone: int) -> int:
+        mask = HeadMask.from_mapping({0: range(n_gone)}, (block.n_heads,))
+        return _multiply_adds_of_attention([block], mask, n_tokens)
+
+    size, is_last = block.group_size, block.group_size == block.n_heads  # of one group: its last head is the block's
+    owned = [head_parameters(block, range(n)) if block.depth == 0 else 0 for n in (1, size)]
+    of_head = left(0) if block.n_heads == 1 else left(0) - left(1)
+    of_group = 0 if is_last else left(0) - left(size) - size * of_head
+    rest = left(0) - block.n_heads * of_head - block.n_heads // size * of_group
+    return {
+        "group_size": size,
+        "head_parameters": owned[0],
+        "group_parameters": owned[1] - size * owned[0],
+        "head_multiply_adds": of_head if is_known else None,
+        "group_multiply_adds": of_group if is_known else None,
+        "block_multiply_adds": rest if is_known else None,
+    }
+
+
+def _whole(model: PreTrainedModel) -> PreTrainedModel:
+    """With all heads that it was made with: the shapes of a block without heads do not tell what they were."""
+    if not gone_from(attention_blocks(model)):
+        return model
+    with torch.device("meta"):
+        return type(model)(copy.deepcopy(model.config))
 
 
 def _with_total(counts: dict[str, int]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """What models cost with and without heads: against PyTorch's own counter, and models that have lost heads."""
 
 import copy
+import random
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from prune_heads import attention_blocks, remove_heads
-from prune_heads.budget import budget, n_parameters
+from prune_heads.budget import budget, head_costs, n_parameters
 from prune_heads.coverage import committed_table
 from prune_heads.coverage.tiny import END, tiny_model
 from prune_heads.errors import HeadDescriptorError
@@ -165,3 +166,38 @@ def test_experts_make_it_a_lower_bound():
 def test_heads_that_are_not_there():
     with pytest.raises(HeadDescriptorError, match="layer 9 must be between 1 and 3"):
         budget(tiny_model("bert"), "9:1")
+
+
+@pytest.mark.parametrize("model_type", ["albert", "bert", "gpt2", "gpt_bigcode", "llama", "t5"])
+def test_costs_of_single_heads_add_up_to_the_budget_of_any_mask(model_type):
+    """Also where heads share keys and values, or layers their weights."""
+    model = tiny_model(model_type)
+    costs, blocks = head_costs(model, N_TOKENS), attention_blocks(model)
+    rng = random.Random(0)
+    n_heads = tuple(block.n_heads for block in blocks)
+    drawn = [{i: rng.sample(range(n), rng.randint(0, n)) for i, n in enumerate(n_heads)} for _ in range(8)]
+    if blocks[0].n_depths > 1:
+        drawn = [dict.fromkeys(mask, mask[0]) for mask in drawn]
+    for mask in ({}, *drawn, {i: range(n) for i, n in enumerate(n_heads)}):
+        found = budget(model, HeadMask.from_mapping(mask, n_heads), N_TOKENS)
+        for what in ("parameters", "multiply_adds"):
+            gone = sum(cost_of(what, block, mask.get(i, ())) for i, block in enumerate(costs["blocks"]))
+            assert costs[what] - gone == found[what]["after"]["total"]
+
+
+def cost_of(what, block, heads):
+    size, n = block["group_size"], block["n_heads"]
+    whole = sum(set(range(g, g + size)) <= set(heads) for g in range(0, n, size))
+    rest = block.get(f"block_{what}", 0) if len(heads) == n else 0
+    return len(heads) * block[f"head_{what}"] + whole * block[f"group_{what}"] + rest
+
+
+def test_costs_of_heads_are_those_of_the_whole_model_also_when_some_are_gone(tiny_bert_with_two_gone):
+    whole, less = tiny_bert_with_two_gone
+    assert head_costs(whole, N_TOKENS) == head_costs(less, N_TOKENS)
+
+
+@pytest.fixture
+def tiny_bert_with_two_gone():
+    whole = tiny_model("bert")
+    return whole, remove_heads(copy.deepcopy(whole), "1:1,2")

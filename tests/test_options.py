@@ -17,7 +17,7 @@ from prune_heads.cli.app import app
 from prune_heads.cli.sweep import known
 from prune_heads.errors import OptionError
 from prune_heads.files import digest
-from prune_heads.options import Ablation, Choice, Curves, Export, Group, Scoring, Setup, options_of
+from prune_heads.options import Ablation, Choice, Curves, Export, Group, Look, Scoring, Setup, options_of
 from prune_heads.options.fields import option
 
 SAMPLE = json.loads(Path(__file__).with_name("identities.json").read_text())
@@ -104,9 +104,8 @@ def other(option, value):
 
 def instance(group):
     """One in which every option has a meaning."""
-    return {Ablation: Ablation("only-one"), Export: Export(to="dense")}.get(group) or group(
-        **({"output": Path("out")} if group is groups.NewFolder else {})
-    )
+    needs = {Ablation: Ablation("only-one"), Export: Export(to="dense"), Look: Look(text="a text", pair="another")}
+    return needs.get(group) or group(**({"output": Path("out")} if group is groups.NewFolder else {}))
 
 
 @pytest.mark.parametrize(("group", "name"), [(each, field.name) for each in GROUPS for field in fields(each)], ids=str)
@@ -138,8 +137,8 @@ CONTENT = {
     "seed": (BENCH, ("--seed", "1")),
 }
 """Name -> a command, and words that change what the option leads to."""
-SCORES = {"scores"}
-"""Chooses heads, which are in the identity as those that are named."""
+SCORES = {"scores", "nearest"}
+"""Choose heads or pairs, which are in the identity as those that are named."""
 
 
 def test_what_reaches_by_its_content_has_a_case():

@@ -40,7 +40,7 @@ SIDES = {
 SPARSE = ("big_bird", "bigbird_pegasus")
 ROWS = committed_table()["models"]
 IMAGES = {row["type"] for row in ROWS if not row["classifier"] and row["type"] in OF_IMAGES}
-GATED = [row["type"] for row in ROWS if row["gate"] and row["type"] not in IMAGES]
+GATED = [row["type"] for row in ROWS if row["gate"] and row["classifier"] and row["type"] not in IMAGES]
 
 
 def random_batches(side, *, size=4, lengths=LENGTHS, seed=0):

@@ -123,10 +123,12 @@ def test_what_fails_in_a_model_of_pytorch_leaves_it_as_it_was(monkeypatch):
 
 @pytest.mark.parametrize("model_type", thorough_beside("bert", "distilbert", "gpt2", "llama", "luke", "t5", "phi3"))
 def test_entry_i_of_the_attentions_is_layer_i(model_type):
-    model = tiny_model(model_type)
+    # data2vec-vision keeps the kernel that it was made with.
+    model = tiny_model(model_type, attention="eager" if model_type == "data2vec-vision" else None)
     removed = remove_heads(copy.deepcopy(model), heads := whole_groups(model))
-    model.set_attn_implementation("eager")
-    removed.set_attn_implementation("eager")  # after the removal: narrow blocks follow
+    if model_type != "data2vec-vision":
+        model.set_attn_implementation("eager")
+        removed.set_attn_implementation("eager")  # after the removal: narrow blocks follow
     before, after = (m(**inputs_for(m), output_attentions=True) for m in (model, removed))
     seen = 0
     for name in [name for name in before if name.endswith("attentions")]:

@@ -30,9 +30,9 @@ class Without(str):
 def grouped(command: Callable[..., Any]) -> Callable[..., None]:
     """Spread each group of a command into one option per field, so that groups are written once.
 
-    A command that has `--model` then takes the model as its argument, too. Of a group beside a mapping, as in
-    `Annotated[dict[str, Any], Group]`, it is given the words that were typed, without the defaults. What it yields is
-    shown, unless it prints by itself, which a parameter `as_json` says.
+    A command that has `--model` then takes the model as its argument, too, unless another option is one. Of a group
+    beside a mapping, as in `Annotated[dict[str, Any], Group]`, it is given the words that were typed, without the
+    defaults. What it yields is shown, unless it prints by itself, which a parameter `as_json` says.
     """
     groups: dict[str, tuple[type[Group], bool]] = {}
     options: dict[str, Opt] = {}
@@ -49,7 +49,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., None]:
             options |= of_group
         else:
             spread.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-    if "model" in options:
+    if "model" in options and not any(option.is_argument for option in options.values()):
         about = Argument(metavar="CHECKPOINT", help="The model; the same as --model.", show_default=False)
         spread.append(_keyword("checkpoint", Annotated[str | None, about], None))
     if "as_json" not in taken:
@@ -82,6 +82,8 @@ def _as_parameter(option: Opt) -> inspect.Parameter:
     kind: Any = Literal[choices] if choices else option.kind
     kind = list[kind] if option.is_many else kind
     default = inspect.Parameter.empty if option.default is MISSING else option.word
+    if option.is_argument:
+        return _keyword(option.name, Annotated[kind, Argument(metavar=option.metavar, help=option.help)], default)
     about = Option(
         option.flag,
         *([option.short] if option.short else []),

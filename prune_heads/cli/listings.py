@@ -65,6 +65,18 @@ def models(
     yield table, tables.model_table(table)
 
 
+def report(
+    run: Annotated[list[Path], Argument(metavar="RUN...", help="Folders that --output made, or their record.json.")],
+    output: Annotated[Path, Option("--output", "-o", help="The HTML file.")] = Path("page.html"),
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace the file if it is there.")] = False,
+) -> Shown:
+    """Write a page of the heads of a model."""
+    from prune_heads.reporting.page import write_page
+
+    made = write_page(run, output, overwrite=overwrite)
+    yield made, tables.page_summary(made)
+
+
 def doctor(
     paths: Annotated[
         list[Path],

@@ -44,6 +44,7 @@ class Opt:
     read: Callable[[str], Any] | None = None  # makes the value from its text; raises `OptionError`
     is_many: bool = False  # whether it may be given several times. A tuple is, unless it is read from one text
     is_path: Callable[[str, Path], bool] | None = None  # whether its text is one, seen from a folder
+    is_argument: bool = False  # whether the command line has it without a flag, in place of the model
     metavar: str | None = None
     shown: Callable[[Any], Any] | None = None  # of the group: the value in records, None where it has no meaning
     since: Since = "first"

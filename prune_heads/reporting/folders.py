@@ -14,8 +14,9 @@ from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
-from prune_heads.reporting.figures import curves, heads, save
+from prune_heads.reporting.figures import curves, heads, looking, save
 from prune_heads.reporting.figures import similarity as of_pairs
+from prune_heads.reporting.looking import look_page
 from prune_heads.reporting.similarity import pairs_csv, pairs_page, similarity_csv, similarity_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
@@ -64,11 +65,17 @@ def _run_files(record: Record) -> Files:
     return {TABLE_FILE: run_page(record).to_markdown(), **curve}
 
 
+def _look_files(record: Record) -> Files:
+    figures = {name: _figure(figure) for name, figure in looking.look_figures(record)}
+    return {TABLE_FILE: look_page(record).to_markdown(), **figures}
+
+
 OF_RECORD: Mapping[str, Callable[[Record], Files]] = {
     "ablate": _ablation_files,
     "bench": lambda record: {TABLE_FILE: bench_page(record, whole=True).to_markdown()},
     "correlate": _correlation_files,
     "curve": _curve_files,
+    "look": _look_files,
     "finetune": lambda record: {TABLE_FILE: finetuning_table(record).to_markdown()},
     "run": _run_files,
     "similar": lambda record: {

@@ -101,6 +101,14 @@ def _counts(title: str, counts: Mapping[str, Mapping[str, int]]) -> Table:
     return Table.of("", rows, dict.fromkeys(("before", "after", "no heads"), ","))
 
 
+def page_summary(made: Mapping[str, Any]) -> RenderableType:
+    """Where the page is, what is in it, and what is missing, with the commands that measure it."""
+    counts = [_count(made["n_orders"], "order"), *(_count(len(made[name]), name[:-1]) for name in ("columns", "runs"))]
+    missing = ({"not in these runs": each["what"], "what measures it": each["how"]} for each in made["missing"])
+    parts: list[Any] = [line(""), Table.of("", missing)] if made["missing"] else []
+    return Group(line(f"{made['output']}: {', '.join(counts)}, {made['bytes']:,} bytes. Open it in a browser."), *parts)
+
+
 def doctor_table(report: Mapping[str, Any]) -> RenderableType:
     """What scripts rely on and transformers 5 no longer has: by file, what to write instead, and how many, last."""
     findings, unreadable = report["findings"], report["unreadable"]

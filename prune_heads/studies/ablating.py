@@ -22,7 +22,7 @@ from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.changed import changed_by_heads
 from prune_heads.studies.scoring import Found, Lab
-from prune_heads.studies.setup import identify, identify_split
+from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
 
 ALPHA = 0.01  # the paper's level of significance
@@ -107,7 +107,8 @@ def ablate_all(setup: Setup, options: Ablation, reporter: Reporter, *, spread: S
     spec = subject.task.spec
     labels = None if spec.labels is None else list(spec.labels)
     about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
-    record = study.record(subject.device, **about, tables=tables, correlations=correlations, flips=flipped)
+    costs = costs_of(subject.classifier)
+    record = study.record(subject.device, **about, costs=costs, tables=tables, correlations=correlations, flips=flipped)
     changed = None
     if options.kind == "without-one":
         changed = partial(changed_by_heads, [(each, found[each].kept, masks_of(each, options)) for each in every])
@@ -185,6 +186,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         "kind": options.kind,
         "metric": predictions.measure.name,
         "base": found.value(predictions.gone),
+        "base_interval": list(found.interval(predictions.gone)),
         "n_examples": len(predictions.references),
         "numbering": NUMBERING,
         "blocks": [block.describe() for block in predictions.subject.blocks],

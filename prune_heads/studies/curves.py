@@ -24,7 +24,7 @@ from prune_heads.selection import alone, count_for_fraction, lowest_first, selec
 from prune_heads.statistics import area_under_curve, compare_areas, correlate
 from prune_heads.studies.ablating import Measured
 from prune_heads.studies.scoring import Lab, note_oracle, score
-from prune_heads.studies.setup import identify, identify_split
+from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import removed_heads
 
 RUNNING_SUM = "running sum"
@@ -74,7 +74,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     there = ~np.concatenate((going - every[0].gone).keep())
     scored = [(about["criterion"], s.flat()[there]) for about, s, _ in orders if about["criterion"] != "random"]
     agree = [{"first": a, "second": b, **correlate(x, y)} for (a, x), (b, y) in combinations(scored, 2)]
-    about = {"task": subject.task.spec.name, "headline": every[0].measure.name}
+    about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "costs": costs_of(subject.classifier)}
     return study.record(subject.device, **about, lines=lines, correlations=agree)
 
 

@@ -28,10 +28,10 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
-from prune_heads.statistics import paired_bootstrap
+from prune_heads.statistics import metric_interval, paired_bootstrap
 from prune_heads.studies.changed import changed_by_pruning
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
-from prune_heads.studies.setup import identify_data, identify_model, identify_split
+from prune_heads.studies.setup import costs_of, identify_data, identify_model, identify_split
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import apart, compared, prove_gates
 
@@ -213,6 +213,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     if scores_needed:
         scored = lab.scored(scoring)
         study.lap("score")
+    costs = costs_of(subject.classifier)  # of the model as it came
     mask = chosen(choice, gone, scored and scored.scores, together) if named is None else named
     note_without_heads(every[0], mask)
     points: list[dict[str, Any]] = []
@@ -228,10 +229,14 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
             pruned.append(predict(model, each.batches, progress=progress))
             about = {"split": each.split.name, "n_examples": len(each.references)}
             compared_to = each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed)
-            rows += [{**about, **row} for row in compared_to]
+            for row in compared_to:
+                ends = metric_interval(
+                    each.objective.measures[row["metric"]], each.answers(before), each.references, seed=scoring.seed
+                )
+                rows.append({**about, **row, "base_interval": list(ends)})
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
-    record = study.record(subject.device, **about, parameters=parameters, rows=rows, curve=points)
+    record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)
     changed = partial(changed_by_pruning, every, base, pruned)
     checkpoint = subject.classifier._replace(model=model)
     return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=changed)

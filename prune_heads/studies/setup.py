@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from prune_heads.budget import n_parameters
+from prune_heads.budget import head_costs, n_parameters
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint
 from prune_heads.errors import PruneHeadsError
 from prune_heads.evaluation import Subject
@@ -116,6 +116,11 @@ def identify_model(classifier: Checkpoint) -> dict[str, Any]:
     """For records: the model by name, type, hub revision and fingerprint."""
     about = {"name": classifier.name, "type": classifier.model.config.model_type, "revision": classifier.revision}
     return {"model": {**about, "fingerprint": fingerprint(classifier.model)}}
+
+
+def costs_of(classifier: Checkpoint) -> dict[str, Any]:
+    """For records: what each head costs, so that costs under any mask can be told without the model."""
+    return head_costs(classifier.model, classifier.usual_length())
 
 
 def identify_data(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:

@@ -111,7 +111,9 @@ def _summed(predictions: Predictions, options: Similarity) -> Iterator[tuple[str
                 found[letter][1].add(seen, _tokens(batch, seen[0], letter), held_out)
             progress(len(batch.index))
     if left_out:
-        predictions.reporter.note(f"left out, since their queries are not those of the whole input: {', '.join(sorted(left_out))}")
+        predictions.reporter.note(
+            f"left out, since their queries are not those of the whole input: {', '.join(sorted(left_out))}"
+        )
     if sum(len(sums.heads) for _, sums in found.values()) < 2:
         raise HeadDescriptorError("two heads must be there to be compared, and there are none. Name other --blocks")
     return ((letter.strip(), *each) for letter, each in found.items())

@@ -20,7 +20,7 @@ from prune_heads.studies.bench import bench, original_of
 from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.pruning import chosen, counted, going_together, note_without_heads, prune, read_heads
 from prune_heads.studies.scoring import Found, Lab, configuration_of, score
-from prune_heads.studies.setup import identify, identify_model, load_model, load_split, load_subject
+from prune_heads.studies.setup import costs_of, identify, identify_model, load_model, load_split, load_subject
 from prune_heads.studies.spreading import spread_over
 from prune_heads.surgery import removed_heads
 
@@ -86,7 +86,7 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
         study.lap("load")
         scored = score(subject, scoring, examples, spread=spread)
     study.lap("score")
-    record = study.record(subject.device)
+    record = study.record(subject.device, task=subject.task.spec.name, costs=costs_of(subject.classifier))
     if cluster.shards is not None and not criterion.needs_data:  # not in the record, which is the same wherever made
         reporter.note(f"{scoring.criterion} looks at no examples and is done at once: here, not on a cluster")
     return Found(record, scored.report(), scored=scored)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_heads.errors import DataError, TaskError, UnsupportedModelError, first_line
-from prune_heads.objectives import OBJECTIVES, TASKS, TaskSpec, known_task, rows_for
+from prune_heads.objectives import OBJECTIVES, TASKS, Row, TaskSpec, known_task, rows_for
 from prune_heads.objectives.rows import Split as Split
 from prune_heads.objectives.rows import Table, fingerprint
 from prune_heads.tasks.own import OwnData, read_own, read_toml, spec_of
@@ -129,6 +129,20 @@ def kind_of(objective: "str | Objective") -> str:
     return OBJECTIVES[name].kind if name in OBJECTIVES else "labelled"
 
 
+def kind_of_head(checkpoint: "Checkpoint") -> str:
+    """The kind of the tasks that the model's head is for."""
+    return kind_of(next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint)))
+
+
+def of_head(checkpoint: "Checkpoint", kind: str) -> tuple[Row, tuple[str, ...] | None]:
+    """What data for this kind of head hold, and the names of the model's outputs; None where they have none."""
+    row, config = rows_for(kind)[0], checkpoint.model.config
+    labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label)) if row.classes else None
+    if kind == "labelled" and labels is not None and len(labels) < 2:
+        return OBJECTIVES["regression"], None
+    return row, labels
+
+
 def task_of_rows(
     data: "datasets.Dataset | Sequence[Mapping[str, Any]]",
     checkpoint: "Checkpoint",
@@ -154,11 +168,8 @@ def task_of_rows(
     if config is None:
         must = f"texts need a model of transformers with its config; got {type(checkpoint.model).__name__}"
         raise UnsupportedModelError(f"{must}. Give a DataLoader of its inputs with labels")
-    kind = kind_of(objective or next(key for key, row in OBJECTIVES.items() if row.load().is_named_by(checkpoint)))
-    row = rows_for(kind)[0]
-    labels = tuple(str(config.id2label[i]) for i in sorted(config.id2label)) if row.classes else None
-    if kind == "labelled" and labels is not None and len(labels) < 2:
-        row, labels = OBJECTIVES["regression"], None
+    kind = kind_of(objective) if objective else kind_of_head(checkpoint)
+    row, labels = of_head(checkpoint, kind)
     asked = row.load()
     names = {**{role: role for role in asked.inputs}, "label": row.label or "label", **(columns or {})}
     if not isinstance(data, datasets.Dataset):

@@ -10,7 +10,20 @@ from tiny import write_sst2
 from prune_heads.ablation import engine
 
 TABLE = (
-    *("split", "kind", "metric", "base", "n_examples", "numbering", "blocks", "value", "delta", "low", "high"),
+    *(
+        "split",
+        "kind",
+        "metric",
+        "base",
+        "base_interval",
+        "n_examples",
+        "numbering",
+        "blocks",
+        "value",
+        "delta",
+        "low",
+        "high",
+    ),
     *("p_value", "p_adjusted", "test", "alpha", "best", "likelihood"),
 )
 BESIDE = ("task", "model", "tables", "correlations", "flips")

@@ -22,9 +22,9 @@ from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
 from prune_heads.anatomy.locate import models_inside
 from prune_heads.errors import UnsupportedModelError
-from prune_heads.verification import compared, differ, has_output
 
 TOLERANCE = 1e-4  # how far what the map and the values give may be from what W_O is given, of the largest number there
+MUST_SHOW = "attention must be computed by a softmax over the keys and a product with the values"
 _KERNELS = ("eager", "sdpa")  # that can be read
 _SOFTMAX = (torch.softmax, functional.softmax, Tensor.softmax)
 _PRODUCT = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__)
@@ -50,8 +50,7 @@ class Attention:
             UnsupportedModelError: If the kernel does not show it.
         """
         if self.map is None:
-            must = "attention must be computed by a softmax over the keys and a product with the values"
-            raise UnsupportedModelError(f"{must}; that of {self.block.name} is not, so it has no map to look at")
+            raise UnsupportedModelError(f"{MUST_SHOW}; that of {self.block.name} is not, so it has no map to look at")
         return self.map
 
     @property
@@ -75,7 +74,7 @@ class Attention:
 
     def sent(self, vectors: Tensor) -> Tensor:
         """`(..., n_heads, width)`: vectors of the heads, `(..., n_heads, head_dim)`, after each head's slice of W_O."""
-        weight = self.block.output.weight.unflatten(1, (self.block.n_heads, self.block.head_dim))
+        weight = self.block.output.weight.detach().unflatten(1, (self.block.n_heads, self.block.head_dim))
         return torch.einsum("...hd,whd->...hw", vectors, weight.to(vectors.dtype))
 
 
@@ -125,7 +124,7 @@ def observing(
             undo.callback(module.register_forward_hook(reader.end).remove)
 
         def observe(**inputs: Any) -> tuple[Any, list[Attention]]:
-            reader.calls = {}
+            reader.calls, reader.open = {}, []  # a pass before may have been broken off
             with reader:
                 output = model(**inputs)
             return output, [found for block in blocks if (found := reader.of(block)) is not None]
@@ -181,10 +180,8 @@ class _Reader(TorchFunctionMode):
             return Attention(block, context)  # a softmax over something else, such as landmarks
         if values is not None and values.shape[-2:] == (n_keys, block.head_dim):
             values = values.expand(*found.shape[:2], -1, -1)  # heads may share theirs
-            again, largest = (found.to(values.dtype) @ values).transpose(1, 2), float(context.abs().max())
-            tolerance = TOLERANCE if context.dtype == torch.float32 else 2e-2
-            if float((again - context).abs().max()) <= tolerance * max(largest, 1e-30):
-                return Attention(block, context, found, values)
+            if (scale := _scale((found.to(values.dtype) @ values).transpose(1, 2), context)) is not None:
+                return Attention(block, context, found, values * scale[:, :, None, None])
         return Attention(block, context, found)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -221,17 +218,33 @@ class _Reader(TorchFunctionMode):
         return call.changed(call.map).to(value.dtype) @ value
 
 
+def _scale(again: Tensor, context: Tensor) -> Tensor | None:
+    """`(batch, n_heads)`: what each head's sum of values is multiplied by on its way to W_O, as by its gate.
+
+    1 where nothing is done to it; None where what is done is no multiple. Both are `(batch, queries, heads, dims)`.
+    """
+    tolerance = (TOLERANCE if context.dtype == torch.float32 else 2e-2) * max(float(context.abs().max()), 1e-30)
+    scale = again.new_ones(again.shape[0], again.shape[2])
+    if float((again - context).abs().max()) <= tolerance:
+        return scale
+    again, context = again.float(), context.float()
+    scale = (again * context).sum(dim=(1, 3)) / again.square().sum(dim=(1, 3)).clamp(min=1e-30)
+    is_multiple = float((again * scale[:, None, :, None] - context).abs().max()) <= tolerance
+    return scale.to(again.dtype) if is_multiple else None
+
+
 def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> Tensor:
     """`(batch, n_heads, queries, keys)`, as `scaled_dot_product_attention` defines them; rows of no key are 0."""
     with torch.no_grad():
-        scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+        scores = query.float() @ key.float().transpose(-2, -1)
+        scores = scores * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
         if is_causal:
             mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         if mask is not None and mask.dtype == torch.bool:
             scores = scores.masked_fill(~mask, -torch.inf)
         elif mask is not None:
             scores = scores + mask
-        return scores.float().softmax(dim=-1).nan_to_num(nan=0.0)
+        return scores.softmax(dim=-1).nan_to_num(nan=0.0)
 
 
 def _fits(softmax: Tensor, found: object) -> bool:
@@ -254,32 +267,3 @@ def _by_head(found: Tensor, batch: int, n_heads: int) -> Tensor | None:
     if found.ndim == 3 and found.shape[0] % max(batch, n_heads) == 0:
         found = found.unflatten(0, (batch, n_heads))
     return found.detach() if found.ndim == 4 else None
-
-
-@torch.no_grad()
-def prove_maps(model: nn.Module, inputs: Mapping[str, Any]) -> None:
-    """Check on one text that rows of each map sum to one, and that another map of a block changes the output.
-
-    One forward pass a block, and one as it is. Blocks whose heads have all been zeroed are not asked.
-
-    Args:
-        model: In evaluation mode.
-        inputs: A tokenised batch of one text without padding.
-
-    Raises:
-        UnsupportedModelError: Naming the blocks of which it does not hold.
-    """
-    with observing(model) as observe:
-        output, seen = observe(**inputs)
-    for each in seen:
-        if each.block.n_heads and float((each.probabilities.float().sum(dim=-1) - 1).abs().max()) > 1e-2:
-            must = "the attention of each query must sum to one"
-            raise UnsupportedModelError(f"{must}; that of {each.block.name} does not (it may have a sink of its own)")
-    reference, deaf = compared(output), []
-    for block in [each.block for each in seen if each.block.n_heads and has_output(each.block)]:
-        with observing(model, {block.module: lambda map: map.roll(1, dims=-1)}) as observe:
-            if not differ(compared(observe(**inputs)[0]), reference):
-                deaf.append(block.name)
-    if deaf:
-        must = "another attention map must change the output of the model, but it does not"
-        raise UnsupportedModelError(f"{must} for {', '.join(deaf)}: these maps are not what the model computes with")
