@@ -42,7 +42,8 @@ class Similarity(Group):
     )
     clusters: int = option("Number of clusters.", 8, low=1)
     pairs: Path | None = option(
-        "Folder of 'ablate --kind pairs --output': does similarity predict its interactions?", reach="content"
+        "Folder of 'ablate --kind pairs --output': does similarity predict its interactions? (default: not asked)",
+        reach="content",
     )
     nearest: int | None = option(
         "Close the N nearest pairs of different layers, and N others drawn at random, to see the same.", low=2
