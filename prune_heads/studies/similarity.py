@@ -201,9 +201,13 @@ def _read_pairs(path: Path, predictions: Predictions) -> tuple[str, list[dict[st
     try:
         of_split = {table["split"]: table["rows"] for table in record["pairs"]}
         rows = of_split.get(predictions.split.name) or next(iter(of_split.values()))
-        found = [{name: row[name] for name in ("first", "second", "interaction", "low", "high")} for row in rows]
+        numbers = ("interaction", "low", "high")
+        found = [
+            {**{end: str(row[end]) for end in ("first", "second")}, **{name: float(row[name]) for name in numbers}}
+            for row in rows
+        ]
         fingerprint, name = record["model"]["fingerprint"], str(record["identity_hash"])
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise RunError(f"{must}; {path.name} is of another command, or damaged ({error})") from error
     if fingerprint != identify(predictions.subject, [])["model"]["fingerprint"]:
         raise RunError(f"{must} of this very model; {path.name} is of another. Repeat it with this model")
