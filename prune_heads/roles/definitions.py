@@ -1,0 +1,103 @@
+"""What is measured of a head, and what it must reach to play a role: the rows of `definitions.toml`."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Literal
+
+Form = Literal["weight", "maximum", "entropy", "confidence", "output"]
+NONE = "none"  # the role of a head that plays none of those that are defined
+
+_TABLE = tomllib.loads((resources.files(__name__.rpartition(".")[0]) / "definitions.toml").read_text("utf-8"))
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number a head; `definitions.toml` says what each form averages."""
+
+    name: str
+    title: str
+    form: Form
+    source: str
+    pattern: str = ""  # pairs of query and key that it is about
+    on: Literal["texts", "repeated", "parses"] = "texts"
+    """Whether it is measured on the texts, on random tokens that come twice, or on parsed sentences."""
+    unit: str = ""
+
+    @property
+    def note(self) -> str:
+        """What it is, in a sentence."""
+        what = {
+            "weight": "mean attention of a query to such keys, where there are some",
+            "maximum": "share of queries whose largest weight is on such a key, where there is one",
+            "entropy": "mean over the queries of the entropy of their attention, over log of the number of keys",
+            "confidence": "mean over the queries of their largest weight",
+            "output": "mean length of what the head adds to the output, over the mean of its layer's heads",
+        }[self.form]
+        where = {"texts": "", "repeated": "; on random tokens that come twice", "parses": "; between words"}[self.on]
+        return f"{self.title}: {what}{where} ({self.source})."
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a head is said to do where one of its scores passes."""
+
+    name: str
+    code: str  # what stands in a cell of a figure
+    family: str  # roles of one family share a colour
+    said: str  # who says so: the source of the threshold
+    above: Mapping[str, float] = field(default_factory=dict)  # score -> at least; of relations, above the null
+    below: Mapping[str, float] = field(default_factory=dict)  # score -> at most
+
+    def is_played(self, scores: Mapping[str, tuple[float, float, float | None]]) -> bool:
+        """Whether a head plays it, by (value, low end of the interval, null) of each score that was measured.
+
+        A score with a null must also be above it with its whole interval.
+        """
+        for name, least in self.above.items():
+            if name in scores:
+                value, low, null = scores[name]
+                base = null if name in RELATION_SCORES and null is not None else 0.0
+                if value >= base + least and (null is None or low > null):
+                    return True
+        return any(name in scores and scores[name][0] <= most for name, most in self.below.items())
+
+
+RELATIONS: Mapping[str, str] = _TABLE["relations"]
+"""Relation of Universal Dependencies -> what people call the dependent."""
+
+_VOITA = "Voita et al. 2019, section 5.2; between words as Clark et al. 2019, section 4.1"
+RELATION_SCORES: Mapping[str, Score] = {
+    f"{relation}-{way}": Score(f"{relation}-{way}", f"Maximum of {words}", "maximum", _VOITA, on="parses")
+    for relation, name in RELATIONS.items()
+    for way, words in (("to-head", f"the {name} is its head"), ("from-head", f"a head is its {name}"))
+}
+"""`nsubj-to-head` -> its score: the share of subjects whose maximum is on their verb."""
+
+SCORES: Mapping[str, Score] = {
+    **{name: Score(name, **row) for name, row in _TABLE["scores"].items()},
+    **RELATION_SCORES,
+}
+
+ROLES: Mapping[str, Role] = {
+    name: Role(name, row.pop("code"), row.pop("family"), row.pop("said"), row.pop("from", {}), row.pop("below", {}))
+    for name, row in ((name, dict(row)) for name, row in _TABLE["roles"].items())
+}
+
+
+def roles_of(scores: Mapping[str, tuple[float, float, float | None]]) -> list[str]:
+    """The roles that a head plays, the one that stands for them first; see `Role.is_played`."""
+    return [name for name, role in ROLES.items() if role.is_played(scores)]
+
+
+def described(names: Sequence[str]) -> list[dict[str, Any]]:
+    """For records: each role that these scores can show, with its thresholds and their source."""
+    rows = []
+    for role in ROLES.values():
+        above = {name: least for name, least in role.above.items() if name in names}
+        below = {name: most for name, most in role.below.items() if name in names}
+        if above or below:
+            about = {"role": role.name, "code": role.code, "family": role.family}
+            rows.append({**about, "at_least": above, "at_most": below, "threshold_of": role.said})
+    return rows
