@@ -1,6 +1,7 @@
 """Which heads do the same work: the study of `prune-heads similar`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prune_heads.attention import Attention, observing
+from prune_heads.attention import Attention, observing, unproved_maps
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import read_json
@@ -82,6 +83,8 @@ def _summed(predictions: Predictions, options: Similarity) -> Iterator[tuple[str
     asked = range(len(places)) if options.blocks is None else named_blocks(options.blocks, predictions.gone.n_heads)
     letters, left_out = predictions.gone.n_heads.letters or " " * len(places), set[str]()
     found: dict[str, tuple[list[int], Sums]] = {}
+    with evaluating(subject.model):
+        unproved = unproved_maps(subject.model, batches.batch(np.arange(1)).to(subject.device).inputs)
     with (
         evaluating(subject.model),
         observing(subject.model) as observe,
@@ -97,7 +100,7 @@ def _summed(predictions: Predictions, options: Similarity) -> Iterator[tuple[str
                 group = groups.setdefault(letters[place], {})
                 like = next(iter(group.values()), each).context.shape[:2]
                 if each.context.shape[:2] == like == _tokens(batch, each, letters[place]).shape:
-                    group[place] = each
+                    group[place] = replace(each, map=None) if each.block.name in unproved else each
                 else:
                     left_out.add(each.block.name)
             rows = torch.arange(len(batch.index)) if batch.owner is None else batch.owner.cpu()
@@ -149,9 +152,7 @@ def _group(
     by = "cka" if options.by == "outputs" or np.isnan(found["js"]).any() else "js"
     if by == "cka" and options.by == "maps":
         blind = [blocks[place].name for place, each in zip(places, sums.blocks, strict=True) if each.map is None]
-        predictions.reporter.note(
-            f"no attention map is shown by {', '.join(blind)}: heads are compared by their outputs"
-        )
+        predictions.reporter.note(f"no proved maps of {', '.join(blind)}: heads are compared by their outputs")
     squares = np.maximum(found["js"] if by == "js" else 1 - found["cka"], 0)
     np.fill_diagonal(squares, 0)
     at, shown = placed(squares)
