@@ -85,10 +85,8 @@ def _compared(record: Record, whole: bool) -> Iterator[Table | str]:
         if run["kind"] == "roles":
             found = run["agreement"]
             kappa = "undefined" if found["kappa"] is None else f"{found['kappa']:.2f} ({_to(found)})"
-            same = (
-                "" if found["share"] is None else f"{found['share']:.0%} of {found['n_heads']} heads share their role; "
-            )
-            notes = [f"{same}Cohen's kappa {kappa}."]
+            share = "no" if found["share"] is None else f"{found['share']:.0%} of {found['n_heads']}"
+            notes = [f"{share} heads share their role; Cohen's kappa {kappa}."]
             yield _pairs(f"Roles of {run['name']} ({run['source']})", run["scores"], titles, notes, whole)
             continue
         for series in run["series"]:
@@ -115,9 +113,7 @@ def _pairs(title: str, pairs: list[Any], titles: Record, notes: Any, whole: bool
             "score": pair["score"],
             **({"what": titles[pair["score"]], "heads": pair["n_heads"]} if whole else {}),
             "all heads": interval(pair, "spearman", ""),
-            "within layers": "undefined"
-            if pair["within"]["value"] is None
-            else interval({**pair, "within": pair["within"]}, "within", ""),
+            "within layers": interval(pair, "within", ""),
         }
         for pair in (within if whole else within[:_STRONGEST])
     ]

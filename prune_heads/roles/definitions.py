@@ -28,15 +28,8 @@ class Score:
     @property
     def note(self) -> str:
         """What it is, in a sentence."""
-        what = {
-            "weight": "mean attention of a query to such keys, where there are some",
-            "maximum": "share of queries whose largest weight is on such a key, where there is one",
-            "entropy": "mean over the queries of the entropy of their attention, over log of the number of keys",
-            "confidence": "mean over the queries of their largest weight",
-            "output": "mean length of what the head adds to the output, over the mean of its layer's heads",
-        }[self.form]
         where = {"texts": "", "repeated": "; on random tokens that come twice", "parses": "; between words"}[self.on]
-        return f"{self.title}: {what}{where} ({self.source})."
+        return f"{self.title}: {_TABLE['forms'][self.form]}{where} ({self.source})."
 
 
 @dataclass(frozen=True)
@@ -75,15 +68,9 @@ RELATION_SCORES: Mapping[str, Score] = {
 }
 """`nsubj-to-head` -> its score: the share of subjects whose maximum is on their verb."""
 
-SCORES: Mapping[str, Score] = {
-    **{name: Score(name, **row) for name, row in _TABLE["scores"].items()},
-    **RELATION_SCORES,
-}
-
-ROLES: Mapping[str, Role] = {
-    name: Role(name, row.pop("code"), row.pop("family"), row.pop("said"), row.pop("from", {}), row.pop("below", {}))
-    for name, row in ((name, dict(row)) for name, row in _TABLE["roles"].items())
-}
+_OTHERS = {name: Score(name, **row) for name, row in _TABLE["scores"].items()}
+SCORES: Mapping[str, Score] = {**_OTHERS, **RELATION_SCORES}
+ROLES: Mapping[str, Role] = {name: Role(name, **row) for name, row in _TABLE["roles"].items()}
 
 
 def roles_of(scores: Mapping[str, tuple[float, float, float | None]]) -> list[str]:
@@ -95,9 +82,7 @@ def described(names: Sequence[str]) -> list[dict[str, Any]]:
     """For records: each role that these scores can show, with its thresholds and their source."""
     rows = []
     for role in ROLES.values():
-        above = {name: least for name, least in role.above.items() if name in names}
-        below = {name: most for name, most in role.below.items() if name in names}
-        if above or below:
-            about = {"role": role.name, "code": role.code, "family": role.family}
-            rows.append({**about, "at_least": above, "at_most": below, "threshold_of": role.said})
+        above, below = ({k: v for k, v in of.items() if k in names} for of in (role.above, role.below))
+        about = {"role": role.name, "code": role.code, "family": role.family}
+        rows += [{**about, "at_least": above, "at_most": below, "threshold_of": role.said}] * bool(above or below)
     return rows

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy import attention_blocks
 from prune_heads.attention import Attention, observing
 from prune_heads.errors import UnfitError
 from prune_heads.gating import evaluating
@@ -244,14 +244,11 @@ def reduced(
 
 def lengths_of(each: Attention) -> Tensor:
     """`(texts, queries, n_heads)`: the lengths of `Attention.outputs`, without making them: sqrt(c' W'W c)."""
-    weight = _heads_of(each.block).to(each.context.dtype)
+    weight = each.block.output.weight.detach().unflatten(1, (each.block.n_heads, each.block.head_dim))
+    weight = weight.to(each.context.dtype)
     context = each.context.transpose(1, 2)
     squares = (context @ torch.einsum("whd,whe->hde", weight, weight) * context).sum(dim=-1)
     return squares.float().clamp(min=0).sqrt().transpose(1, 2)
-
-
-def _heads_of(block: AttentionBlock) -> Tensor:
-    return block.output.weight.detach().unflatten(1, (block.n_heads, block.head_dim))
 
 
 class _Words:

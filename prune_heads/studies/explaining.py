@@ -23,7 +23,7 @@ Column = Mapping[str, Any]
 Grid = Sequence[Sequence[Any]]
 
 
-def compared(path: Path, columns: Sequence[Column], blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def compared(path: Path, columns: Sequence[Column]) -> dict[str, Any]:
     """Roles beside another run of the same heads.
 
     Of `roles`: how far the roles of the heads agree, and each score with its counterpart. Of others: each series of the

@@ -1,8 +1,10 @@
 """What role does each head play? Texts, random tokens that come twice and parses are looked at, and the record made."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.roles import NONE, RELATION_SCORES, SCORES, Parse, Roles, Sentence, Vocabulary, roles_of
 from prune_heads.roles.definitions import described
-from prune_heads.roles.measure import Measured, with_tokens
+from prune_heads.roles.measure import TOKENS, Measured, with_tokens
 from prune_heads.roles.syntax import aligned, by_spacy, from_conllu, from_tree
 from prune_heads.runs import Study
 from prune_heads.studies.explaining import compared
@@ -96,76 +98,55 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
         reporter.note(f"no scores, for their maps are not of tokens, or not proved: {some(sorted(found.unseen))}")
 
     columns, names = columns_of(found, predictions.split.name)
-    about: dict[str, Any] = {
-        "task": subject.task.spec.name,
-        "split": predictions.split.name,
-        "n_texts": batches.n_examples,
-    }
-    about |= {"blocks": [block.describe() for block in subject.blocks], "syntax": syntax}
-    measured = [column["name"] for column in columns]
-    against = [compared(path, columns, about["blocks"]) for path in options.against]
+    about = {"task": subject.task.spec.name, "split": predictions.split.name, "n_texts": batches.n_examples}
+    found_out = {"columns": columns, "roles": names, "compared": [compared(path, columns) for path in options.against]}
+    found_out["definitions"] = described([column["name"] for column in columns])
+    blocks = [block.describe() for block in subject.blocks]
     study.lap("statistics")
-    return study.record(
-        subject.device, **about, columns=columns, roles=names, definitions=described(measured), compared=against
-    )
+    return study.record(subject.device, **about, blocks=blocks, syntax=syntax, **found_out)
 
 
 def columns_of(found: Roles, split: str) -> tuple[list[dict[str, Any]], Rows]:
     """The columns of a record, one a score that was measured and one of roles; and all roles of each head."""
 
-    def rows(made: Sequence[Any]) -> Rows:
+    def rows(of: Callable[[int, int], Any]) -> Rows:
         """One row a block, one cell a head in the original numbering; None for one that is gone or not measured."""
         cells: Rows = [[None] * block.n_original_heads for block in found.blocks]
-        for row, block, values in zip(cells, found.blocks, made, strict=True):
-            for place, head in enumerate(block.original_heads):
-                value = None if values is None else values[place]
-                row[head] = value if isinstance(value, list) else _finite(value)
+        for place, block in enumerate(found.blocks):
+            for i, head in enumerate(block.original_heads):
+                cells[place][head] = of(place, i)
         return cells
 
-    columns, passed = [], [[dict[str, Any]() for _ in range(block.n_heads)] for block in found.blocks]
+    about = {"group": "role", "errors": None, "p_adjusted": None, "alpha": None, "better": None}
+    columns, scores = list[dict[str, Any]](), defaultdict[tuple[int, int], dict[str, Any]](dict)
     for name, score in SCORES.items():
         every = [found.of(block, name) for block in range(len(found.blocks))]
-        parts = {part: rows([each and getattr(each, part) for each in every]) for part in _PARTS}
+        parts = {part: rows(partial(_cell, every, part)) for part in _PARTS}
         if all(value is None for value in chain(*parts["value"])):
             continue
-        for heads, each in zip(passed, every, strict=True):
-            _let_pass(name, heads, each)
-        bounds: dict[str, Any] = {"errors": None, "low": parts["low"], "high": parts["high"], "null": parts["null"]}
-        said: dict[str, Any] = {
-            "unit": score.unit or _UNITS[score.form],
-            "note": score.note,
-            "split": split if score.on == "texts" else None,
-        }
-        columns.append(_column(name, score.title, parts["value"], **bounds, **said))
-    every_role = [[roles_of(scores) if scores else None for scores in heads] for heads in passed]
-    names = rows(every_role)
+        for place, i in ((place, i) for place, block in enumerate(found.blocks) for i in range(block.n_heads)):
+            value, low, _, null = (_cell(every, part, place, i) for part in _PARTS)
+            if value is not None:
+                scores[place, i][name] = (value, value if low is None else low, null)
+        said = {"name": name, "title": score.title, "kind": "number", "unit": score.unit or _UNITS[score.form]}
+        on = split if score.on == "texts" else None
+        columns.append({**said, **about, "values": parts.pop("value"), **parts, "note": score.note, "split": on})
+    names = rows(lambda *head: roles_of(scores[head]) if head in scores else None)
     first = [[None if cell is None else (cell or [NONE])[0] for cell in row] for row in names]
+    said = {"name": "role", "title": "Role", "kind": "category", "unit": ""}
     note = "The most special role that the head plays; 'definitions' has the thresholds, 'roles' all roles."
-    bounds = dict.fromkeys(("errors", "low", "high", "null"))
-    columns.insert(0, _column("role", "Role", first, kind="category", unit="", split=split, note=note, **bounds))
-    return columns, names
+    none = dict.fromkeys(("low", "high", "null"))
+    return [{**said, **about, "values": first, **none, "note": note, "split": split}, *columns], names
 
 
 _PARTS = ("value", "low", "high", "null")
 _UNITS = {"weight": "share of attention", "maximum": "share of queries"}
 
 
-def _let_pass(name: str, heads: Sequence[dict[str, Any]], each: Measured | None) -> None:
-    if each is None:
-        return
-    for scores, value, low, null in zip(heads, each.value, each.low, each.null, strict=True):
-        if np.isfinite(value):
-            scores[name] = (value, value if np.isnan(low) else low, None if np.isnan(null) else null)
-
-
-def _column(name: str, title: str, values: Rows, *, kind: str = "number", **rest: Any) -> dict[str, Any]:
-    about = {"name": name, "title": title, "kind": kind, "group": "role", "values": values}
-    return {**about, "p_adjusted": None, "alpha": None, "better": None, **rest}
-
-
-def _finite(value: Any) -> float | None:
-    """Six digits are enough, and the same on other machines."""
-    return None if value is None or not np.isfinite(value) else float(f"{value:.6g}")
+def _cell(every: Sequence[Measured | None], part: str, block: int, place: int) -> float | None:
+    """A finite number of a head, or None; six digits are enough, and the same on other machines."""
+    values = getattr(every[block], part, None)
+    return None if values is None or not np.isfinite(values[place]) else float(f"{values[place]:.6g}")
 
 
 def _pairs(found: Roles) -> dict[str, Any]:
@@ -174,16 +155,14 @@ def _pairs(found: Roles) -> dict[str, Any]:
     for name in RELATION_SCORES:
         if best := found.best_offset(name, False) or found.best_offset(name, True):
             n = max(counts[name].total() for counts in found.offsets.values())
-            made[name] = {"n_pairs": n, "best_offset": best[0], "share_there": _finite(best[1])}
+            made[name] = {"n_pairs": n, "best_offset": best[0], "share_there": float(f"{best[1]:.6g}")}
     return made
 
 
 def vocabulary_of(subject: Subject, batches: Batches) -> Vocabulary:
     """The tokenizer's tokens, counted in these texts."""
-    ids = [
-        batches.inputs[name].values for name in ("input_ids", "decoder_input_ids", "labels") if name in batches.inputs
-    ]
-    flat = np.concatenate([each[each >= 0] for each in ids])
+    flat = np.concatenate([batches.inputs[name].values for name in TOKENS if name in batches.inputs])
+    flat = flat[flat >= 0]  # labels may hold what is not predicted
     size = max(len(subject.classifier.tokenizer), int(flat.max(initial=0)) + 1)
     return Vocabulary.of(subject.classifier.tokenizer, torch.from_numpy(np.bincount(flat, minlength=size)))
 
@@ -228,7 +207,7 @@ def read_parses(setup: Setup, options: RoleSources, predictions: Predictions) ->
     if not places:
         raise DataError(f"{name}: --parses needs columns of parses, such as sentence1_parse; it has none. Try --conllu")
     parsed = (line for line in lines if len(line) == len(header) and all(line[tree] for _, tree in places))
-    for line in _first(parsed, setup.max_examples):
+    for line in islice(parsed, setup.max_examples):
         for text, tree in places:
             try:
                 found.setdefault(line[text], from_tree(line[tree], line[text]))
@@ -237,10 +216,6 @@ def read_parses(setup: Setup, options: RoleSources, predictions: Predictions) ->
     if not found:
         raise DataError(f"{name}: some row must have parses that fit its texts; got none. Try --conllu")
     return name, list(found.values()), n_misfit
-
-
-def _first(lines: Iterator[list[str]], n: int | None) -> Iterator[list[str]]:
-    return (line for _, line in zip(range(n), lines, strict=False)) if n is not None else lines
 
 
 def _pipeline(name: str) -> Any:
