@@ -7,6 +7,7 @@ TOPICS = (
     "concepts",
     "data",
     "criteria",
+    "heads",
     "statistics",
     "report",
     "pruning",
