@@ -119,8 +119,8 @@ def _once(orders: Iterable[Row]) -> list[Row]:
         same = [each for each in found if (each["where"], each["title"]) == (order["where"], order["title"])]
         values = {(point["n"], round(point["value"], 6)) for each in same for point in each["points"]}
         if not all((point["n"], round(point["value"], 6)) in values for point in order["points"]):
-            found.append(order)
-    return [order for order in orders if order in found]
+            found.append({**order, "title": f"{order['title']}, {order['source']}"} if same else order)
+    return found
 
 
 def _mask(descriptors: Iterable[str], places: Places) -> list[int]:

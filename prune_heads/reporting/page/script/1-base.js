@@ -115,10 +115,12 @@ const numberAt = (column, i) => /** @type {number | null} */ (column.kind === "n
 /** @param {Column} column */
 const numbersOf = (column) => heads.flatMap((_, i) => numberAt(column, i) ?? []);
 
-/** Decimals that show three digits of the largest number. @param {Column} column */
+/** Decimals that show three digits of the largest number, and one of a typical error. @param {Column} column */
 function digitsOf(column) {
   const most = Math.max(0, ...numbersOf(column).map(Math.abs));
-  return most ? Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(most)))) : 0;
+  const errors = (column.errors ?? []).flat().flatMap((x) => x || []).sort((a, b) => a - b);
+  const needed = [most, 100 * (errors[Math.floor(errors.length / 2)] ?? most)].map((x) => (x ? 2 - Math.floor(Math.log10(x)) : 0));
+  return Math.min(8, Math.max(0, ...needed));
 }
 
 /** Whether its numbers are differences, whose sign says something. @param {Column} column */

@@ -90,7 +90,7 @@ function drawGrid() {
       const error = at(column.errors, i);
       cell.append(make("span", { class: "value" }, fixed(x, digitsOf(column), scale?.diverges)));
       if (typeof error === "number") cell.append(make("span", { class: "error" }, `±${fixed(error, digitsOf(column))}`));
-    } else if (x !== null) cell.append(make("span", { class: "value" }, String(x)));
+    } else if (x !== null) cell.append(make("span", { class: "value word" }, String(x)));
     const said = [heads[i].words, column ? `${cellText(column, i)} ${typeof x === "number" ? column.unit : ""}`.trim() : ""];
     if (column && isMarked(column, i)) said.push("significant after correction");
     if (pruned.has(i)) said.push("pruned");

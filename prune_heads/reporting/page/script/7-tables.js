@@ -52,7 +52,9 @@ function drawTable() {
     return make("tr", {}, make("th", { scope: "row" }, button), ...values);
   });
   byId("count").textContent = `${rows.length} of ${heads.length} heads`;
-  byId("all").replaceChildren(make("table", { class: "heads-table" }, make("thead", {}, top), make("tbody", {}, ...rows)));
+  const isBroad = data.columns.length > 10;
+  const onPaper = make("p", { class: "on-paper" }, `${data.columns.length} columns are too many for paper: download the table as CSV.`);
+  byId("all").replaceChildren(...(isBroad ? [onPaper] : []), make("table", { class: isBroad ? "heads-table broad" : "heads-table" }, make("thead", {}, top), make("tbody", {}, ...rows)));
 }
 
 /** A cell of CSV; one that a spreadsheet would compute is a text. @param {string | number | null} value */

@@ -33,7 +33,8 @@ async function start() {
   heads = data.blocks.flatMap((block, b) => Array.from({ length: block.n_heads }, (_, head) => ({ block: b, head, name: `${block.label}:${head + 1}`, words: wordsOf(block, head) })));
   const first = (/** @type {string} */ group) => data.columns.findIndex((column) => column.group === group && column.kind === "number");
   const numbers = data.columns.filter((column) => column.kind === "number");
-  const [effect, importance] = [first("effect"), first("importance")];
+  const tested = data.columns.findIndex((column) => column.group === "effect" && column.better === "low" && column.p_adjusted);
+  const [effect, importance] = [tested >= 0 ? tested : first("effect"), first("importance")];
   const shownFirst = Math.max(0, effect >= 0 ? effect : importance);
   const across = Math.max(0, importance >= 0 ? importance : data.columns.indexOf(numbers[0]));
   const up = Math.max(0, effect >= 0 ? effect : data.columns.indexOf(numbers[1] ?? numbers[0]));
