@@ -138,7 +138,7 @@ def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
     assert configuration["task"] == wanted["task"]
     assert configuration["model"] == Path(wanted.get("model", Setup().model)).name
     assert configuration["dtype"] == wanted.get("dtype", "float32")
-    assert configuration["max_examples"] is None
+    assert configuration.get("max_examples") is None
     assert record["provenance"]["dirty"] is False
 
 
