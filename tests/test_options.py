@@ -137,7 +137,7 @@ CONTENT = {
     "seed": (BENCH, ("--seed", "1")),
 }
 """Name -> a command, and words that change what the option leads to."""
-SCORES = {"scores", "nearest"}
+SCORES = {"scores", "nearest", "pairs"}
 """Choose heads or pairs, which are in the identity as those that are named."""
 
 

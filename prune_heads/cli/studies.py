@@ -62,7 +62,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, curves, looking, similarity, terminal
+    from prune_heads.reporting import ablation, curves, looking, roles, similarity, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
@@ -74,6 +74,8 @@ def _table(found: "Found") -> Any:
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),
+        "roles": lambda: roles.roles_page(record),
+        "similar": lambda: similarity.similarity_page(record, narrow=True),
         "look": lambda: looking.look_report(record),
     }
     return tables[record["command"]]()
@@ -86,7 +88,9 @@ score = _study("steps:score_heads", options.Setup, options.Scoring, options.Clus
 prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
 evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
 ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation, options.Pairs)
+similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
+roles = _study("roles:roles", options.Setup, options.RoleSources)
 look = _study("looking:look", options.Look)
 bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 MOST_SHOWN = 48  # queries and keys of a map that fit beside their names into 80 columns
+_SHORT = 30  # characters of an answer that a title repeats
 _NAME = 8  # characters of a token beside a map
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 _SHADES = " ░▒▓█"
@@ -36,11 +37,11 @@ class HeadMap:
     keys: list[str]
 
 
-def head_maps(record: Record, *, weighted: bool | None = None) -> list[HeadMap]:
+def head_maps(record: Record) -> list[HeadMap]:
     """Those of the shown heads whose maps are known; of a picture what its first token looks at, patch by patch."""
     (text,) = record["texts"]
     counts = HeadCounts.described(record["blocks"])
-    weighted = record["configuration"]["weighted"] if weighted is None else weighted
+    weighted = record["configuration"]["weighted"]
     found = []
     for name in text["shown"]:
         ((block, head),) = HeadMask.parse(name, counts)
@@ -78,23 +79,22 @@ def look_page(record: Record) -> Page:
 def _effects(record: Record) -> Table:
     """Layers down, heads across; losses of likelihood red, gains blue, the strongest bold."""
     (text,) = record["texts"]
-    found = [abs(value) for row in text["effects"] for value in row if value is not None]
-    exponent = min(0, int(f"{max(found):e}".partition("e")[2]) + 1) if max(found) else 0
-    scale, digits = 10.0**exponent, 2 if max(found) < 9.995 else 1
+    most = max(abs(value) for row in text["effects"] for value in row if value is not None)
+    scale = 10.0 ** min(0, int(f"{most:e}".partition("e")[2]) + 1) if most else 1
+    what = unit(record) if scale == 1 else f"{scale:g} {unit(record)}"
+    answer = f"{text['answer']!r}" if len(text["answer"]) <= _SHORT else "the answer"
 
     def cell(value: float | None) -> Cell | None:
-        if value is None:
-            return None
-        strong = abs(value) >= max(found) / 2
-        return Cell(value, style=f"{'bold ' * strong}{'red' if value < 0 else 'blue'}" if value else "")
+        if not value:
+            return None if value is None else Cell(value)
+        return Cell(value, style=f"{'bold ' * (abs(value) >= most / 2)}{'red' if value < 0 else 'blue'}")
 
-    what = f"{'in units of 1e' + str(exponent) + ' ' if exponent else 'in '}{unit(record)}"
     return heads_table(
-        f"What closing each head changes: {text['measure']} of {text['answer']!r}, {what}",
+        f"What closing each head changes: {text['measure']} of {answer}, in {what}",
         record,
         [list(map(cell, row)) for row in text["effects"]],
-        Form(lambda value: f"{_signed(value / scale, digits):>5}"),
-        (f"With all heads: {text['base']:.3f}. Negative: the head speaks for the answer. Columns are heads.",),
+        Form(lambda value: f"{_signed(value / scale, 2 if most < 9.995 else 1):>5}"),
+        (f"With all heads: {text['base']:.3f}. Columns are heads; a negative one speaks for the answer.",),
         absent="-",
         gap=1,
     )

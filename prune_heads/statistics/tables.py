@@ -97,6 +97,72 @@ def correlate(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
     }
 
 
+def correlate_within(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> dict[str, float | None]:
+    """Spearman's correlation within groups, such as layers: that of ranks from which the mean of the group is taken.
+
+    The partial correlation of ranks given the group. Its 95% interval is that of `correlate`, with a head less for
+    each group but one.
+
+    Args:
+        first: `(n,)`; None or NaN for what was not measured.
+        second: `(n,)`.
+        groups: `(n,)`, the group of each.
+
+    Returns:
+        `{"value", "low", "high"}`, all None where it is undefined: with too few heads, or where a side is constant
+        within each group.
+    """
+    import scipy.stats  # takes a second
+
+    a, b, groups = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64), np.asarray(groups)
+    there = ~(np.isnan(a) | np.isnan(b))
+    group = np.unique(groups[there], return_inverse=True)[1]
+    counts = np.bincount(group)
+    n = len(group) - max(0, len(counts) - 1)
+    sides = []
+    for ranks in (scipy.stats.rankdata(side[there]) for side in (a, b)):
+        left = ranks - (np.bincount(group, ranks) / counts)[group] if len(group) else ranks
+        sides.append(left)
+    lengths = [float(np.sqrt(side @ side)) for side in sides]
+    if n < 4 or min(lengths) <= 1e-9:
+        return dict.fromkeys(("value", "low", "high"))
+    r = float(np.clip(sides[0] @ sides[1] / (lengths[0] * lengths[1]), -1, 1))
+    if abs(r) == 1:
+        return {"value": r, "low": r, "high": r}
+    half = scipy.stats.norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
+    low, high = (float(np.tanh(np.arctanh(r) + side)) for side in (-half, half))
+    return {"value": r, "low": low, "high": high}
+
+
+def correlate_pairs(first: ArrayLike, second: ArrayLike, ends: ArrayLike) -> dict[str, Any]:
+    """Spearman's correlation of two measurements of pairs, with an interval of 95% for pairs that share their ends.
+
+    The interval is Fisher's, its standard error that of a jackknife that leaves out each end with all of its pairs
+    (Snijders and Borgatti, 1999, Connections 22, 161-170).
+
+    Args:
+        first: `(n_pairs,)`.
+        second: `(n_pairs,)`.
+        ends: `(n_pairs, 2)`: the two of each pair, by number.
+
+    Returns:
+        `{"n_pairs", "value", "low", "high"}`; None where it is undefined, as of fewer than four pairs.
+    """
+    a, b, pairs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64), np.asarray(ends)
+
+    def fisher(kept: NDArray[np.bool_]) -> float:
+        found = correlate(a[kept], b[kept])["spearman"]["value"]
+        return np.nan if found is None else float(np.arctanh(np.clip(found, -1 + 1e-9, 1 - 1e-9)))
+
+    whole, n = fisher(np.ones(len(a), dtype=bool)), len(np.unique(pairs))
+    if np.isnan(whole):
+        return {"n_pairs": len(a), **dict.fromkeys(("value", "low", "high"))}
+    without = np.array([fisher((pairs != end).all(axis=1)) for end in np.unique(pairs)])
+    error = np.sqrt((n - 2) / (2 * n) * np.sum((without - without.mean()) ** 2))
+    low, high = (None, None) if np.isnan(error) else np.tanh([whole - 1.96 * error, whole + 1.96 * error]).tolist()
+    return {"n_pairs": len(a), "value": float(np.tanh(whole)), "low": low, "high": high}
+
+
 def area_under_curve(counts: ArrayLike, values: ArrayLike) -> float:
     """Area under a metric against the share of heads pruned: its mean over the curve, by the trapezoid rule.
 

@@ -40,10 +40,11 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.store import PredictionStore
-from prune_heads.studies.asking import Asked, ask
+from prune_heads.studies.asking import ONE, Asked, ask
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found
 from prune_heads.studies.setup import identify_model
+from prune_heads.tasks.task import Split
 
 MOST_TOKENS = 64  # up to which the maps of all heads are kept
 N_SHOWN = 3  # heads that are shown where none is named
@@ -58,24 +59,21 @@ def look(options: Look, reporter: Reporter) -> Found:
     """
     study = Study("look", reporter)
     asked = ask(options, reporter)
-    subject = asked.subject
-    text = options.text if "image" not in asked.split.columns else Path(options.text).name
-    if n_unknown := asked.n_unknown:
-        reporter.note(f"{n_unknown} tokens of the text are unknown to the model")
+    subject, blocks = asked.subject, [block.describe() for block in asked.subject.blocks]
+    text = Path(options.text).name if "pixel_values" in asked.batches.inputs else options.text
     study.begin(options, {"text": text}, **identify_model(subject.classifier))
     wanted = None if options.heads is None else read_heads(options.heads, subject.n_heads)
     study.lap("load")
-    seen = {"text": text, "pair": options.pair, **looked(asked, wanted, reporter)}
+    texts = [{"text": text, "pair": options.pair, **looked(asked, wanted, reporter)}]
     study.lap("look")
-    blocks = [block.describe() for block in subject.blocks]
-    spec = subject.task.spec
-    return Found(study.record(subject.device, task=spec.name, kind=spec.kind, blocks=blocks, texts=[seen]))
+    about = {"task": subject.task.spec.name, "kind": subject.task.spec.kind}
+    return Found(study.record(subject.device, **about, blocks=blocks, texts=texts))
 
 
 def looked(asked: Asked, wanted: HeadMask | None, reporter: Reporter) -> dict[str, Any]:
     """What the record holds of a text; `wanted` are the heads to show, None for those that change most."""
-    subject = asked.subject
-    predictions = Predictions(subject, asked.split, PredictionStore(None), reporter, asked.batches)
+    subject, split = asked.subject, Split("text", {}, "the text", "", 1)
+    predictions = Predictions(subject, split, PredictionStore(None), reporter, asked.batches)
     gone, names = predictions.gone, subject.n_heads.names()
     if wanted is not None and (lost := wanted & gone):
         raise HeadDescriptorError(f"heads to look at must be there; {lost} was removed from this model")
@@ -84,12 +82,9 @@ def looked(asked: Asked, wanted: HeadMask | None, reporter: Reporter) -> dict[st
     base = asked.likelihood(kept[gone])
     effects = {head: asked.likelihood(kept[mask]) - base for head, mask in masks.items()}
     strongest = sorted(effects, key=lambda head: -abs(effects[head]))
-    shown = [head for head in strongest if head in wanted] if wanted is not None else strongest[:N_SHOWN]
+    shown = strongest[:N_SHOWN] if wanted is None else [head for head in strongest if head in wanted]
     says = {head: asked.says(kept[mask]) for head, mask in masks.items()} if asked.says else {}
-
-    def name(head: Head) -> str:
-        return f"{names[head[0]]}:{head[1] + 1}"
-
+    name = {head: f"{names[head[0]]}:{head[1] + 1}" for head in masks}
     return {
         **_seen(asked, shown, reporter),
         "answers": asked.answers,
@@ -97,49 +92,51 @@ def looked(asked: Asked, wanted: HeadMask | None, reporter: Reporter) -> dict[st
         "measure": asked.measure,
         "base": base,
         "effects": [[effects.get((i, head)) for head in range(n)] for i, n in enumerate(subject.n_heads)],
-        "flips": [{"head": name(head), "answer": said} for head, said in says.items() if said != asked.answer],
-        "shown": [name(head) for head in shown],
+        "flips": [{"head": name[head], "answer": said} for head, said in says.items() if said != asked.answer],
+        "shown": [name[head] for head in shown],
     }
 
 
 def _seen(asked: Asked, shown: list[Head], reporter: Reporter) -> dict[str, Any]:
     """The tokens, and the maps over them."""
-    model = asked.subject.model
-    inputs = asked.batches.batch(np.arange(1)).to(asked.subject.device).inputs
-    with torch.no_grad(), evaluating(model):
+    model, inputs = asked.subject.model, asked.batches.batch(ONE).to(asked.subject.device).inputs
+    with torch.no_grad(), evaluating(model), observing(model) as observe:
+        seen = {(each.block.name, each.block.depth): each for each in observe(**inputs)[1]}
         faults = unproved_maps(model, inputs)
-        with observing(model) as observe:
-            _, seen = observe(**inputs)
     for why in faults.values():
         reporter.note(why)
-    of = {(each.block.name, each.block.depth): each for each in seen if each.block.name not in faults}
-    found = [(i, of.get((block.name, block.depth))) for i, block in enumerate(asked.subject.blocks)]
-    whole = [(i, each) for i, each in found if each is not None and len(each.probabilities) == 1]  # no windows
+    # Of attention within windows, the windows are the batch.
+    there = {k: each for k, each in seen.items() if k[0] not in faults and len(each.probabilities) == 1}
     tokens, target = asked.tokens(), asked.tokens("decoder_input_ids") or asked.tokens("labels")
-    patches = None
-    if "pixel_values" in inputs and whole:
-        tokens, patches = _patches(model, inputs["pixel_values"].shape, whole[0][1].probabilities.shape[-1])
-    maps = []
-    for i, each in whole:
-        of_decoder = bool(target) and each.block.stack == "decoder"
-        n_queries, n_keys = each.probabilities.shape[-2:]
-        queries = _named(target if of_decoder else tokens, n_queries)
-        keys = _named(target if of_decoder and each.block.kind == "self" else tokens, n_keys)
-        heads = [(i, head) for head in each.block.original_heads]
-        kept = [place for place, head in enumerate(heads) if max(n_queries, n_keys) <= MOST_TOKENS or head in shown]
-        if kept:
-            maps.append({"block": i, "heads": [heads[place][1] for place in kept], "queries": queries, "keys": keys})
-            maps[-1] |= _packed(each, kept)
+    unknown = getattr(asked.subject.classifier.tokenizer, "unk_token", None)
+    if n := tokens.count(unknown) if unknown else 0:
+        reporter.note(f"{n} of {len(tokens)} tokens are unknown to the model")
+    patches, maps = None, list[dict[str, Any]]()
+    if "pixel_values" in inputs and there:
+        n_tokens = next(iter(there.values())).probabilities.shape[-1]
+        tokens, patches = _patches(model.config, inputs["pixel_values"].shape, n_tokens)
+    for i, block in enumerate(asked.subject.blocks):
+        if (each := there.get((block.name, block.depth))) is not None:
+            n_queries, n_keys = each.probabilities.shape[-2:]
+            by_target = target if target and block.stack == "decoder" else tokens
+            queries = _named(by_target, n_queries)
+            keys = _named(by_target if block.kind == "self" else tokens, n_keys)
+            is_small = max(n_queries, n_keys) <= MOST_TOKENS
+            places = [place for place, h in enumerate(block.original_heads) if is_small or (i, h) in shown]
+            heads = [block.original_heads[place] for place in places]
+            if heads:
+                maps.append({"block": i, "heads": heads, "queries": queries, "keys": keys, **_packed(each, places)})
     return {"tokens": tokens, "target": target or None, "patches": patches, "maps": maps}
 
 
 def _packed(seen: Attention, places: list[int]) -> dict[str, Any]:
-    made: dict[str, Any] = {"probabilities": packed(seen.probabilities[0, places].float().cpu().numpy())}
-    if seen.values is None:
-        return {**made, "weighted": None, "longest": None}
-    weighted = seen.weighted[0, places].float().cpu().numpy()
-    longest = float(weighted.max()) or 1.0
-    return {**made, "weighted": packed(weighted / longest), "longest": longest}
+    weighted, longest = None, None
+    if seen.values is not None:
+        lengths = seen.weighted[0, places].float().cpu().numpy()
+        longest = float(lengths.max()) or 1.0
+        weighted = packed(lengths / longest)
+    probabilities = packed(seen.probabilities[0, places].float().cpu().numpy())
+    return {"probabilities": probabilities, "weighted": weighted, "longest": longest}
 
 
 def packed(shares: NDArray[Any]) -> str:
@@ -157,12 +154,13 @@ def _named(tokens: list[str], n: int) -> list[str]:
     return tokens if len(tokens) == n else [str(i) for i in range(1, n + 1)]
 
 
-def _patches(model: Any, shape: torch.Size, n_tokens: int) -> tuple[list[str], list[int] | None]:
-    size = getattr(getattr(model.config, "vision_config", model.config), "patch_size", None)
-    height, width = (size, size) if isinstance(size, int) else size or shape[-2:]
+def _patches(config: Any, shape: torch.Size, n_tokens: int) -> tuple[list[str], list[int] | None]:
+    """The names of a picture's tokens, and how many patches it has down and across; none where they are not seen."""
+    size = getattr(getattr(config, "vision_config", config), "patch_size", 1)
+    height, width = (size, size) if isinstance(size, int) else size
     rows, columns = shape[-2] // height, shape[-1] // width
-    n_first = n_tokens - rows * columns
+    n_first = n_tokens - rows * columns  # tokens of a class, registers
     if n_first < 0:
         return [], None
-    first = ["class", *(f"extra {i}" for i in range(1, n_first))][:n_first]
-    return [*first, *(f"{i + 1},{j + 1}" for i in range(rows) for j in range(columns))], [rows, columns]
+    patches = [f"{i + 1},{j + 1}" for i in range(rows) for j in range(columns)]
+    return [f"[{i + 1}]" for i in range(n_first)] + patches, [rows, columns]

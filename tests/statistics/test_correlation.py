@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_heads.statistics import correlate
+from prune_heads.statistics import correlate, correlate_within
 
 IQ = [106, 100, 86, 101, 99, 103, 97, 113, 112, 110]
 TELEVISION = [7, 27, 2, 50, 28, 29, 20, 12, 6, 17]
@@ -87,3 +87,32 @@ def test_what_cannot_be_correlated():
         correlate(np.zeros((2, 3)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match="infinity"):
         correlate([1, 2, 3, np.inf], [1, 2, 3, 4])
+
+
+def test_within_groups_is_the_partial_correlation_of_ranks_given_the_group():
+    """By regression on dummies; depth alone makes a correlation over all that is none within."""
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(5), 6)
+    first, second = groups + rng.normal(size=(2, 30))
+    dummies = np.eye(5)[groups]
+    left = [
+        ranks - dummies @ np.linalg.lstsq(dummies, ranks, rcond=None)[0]
+        for ranks in (scipy.stats.rankdata(side) for side in (first, second))
+    ]
+    found = correlate_within(first, second, groups)
+    assert found["value"] == pytest.approx(np.corrcoef(left)[0, 1])
+    assert found["low"] < found["value"] < found["high"]
+    assert found["value"] < correlate(first, second)["spearman"]["value"] - 0.3
+    alone = correlate_within(first, second, np.zeros(30))
+    assert alone == pytest.approx(correlate(first, second)["spearman"])
+
+
+def test_within_groups_what_was_not_measured_is_left_out_and_what_is_constant_undefined():
+    first, second, groups = [1, 2, None, 3, 5, 4, 9], [2, 1, 3, 5, 4, 4, None], [0, 0, 0, 1, 1, 1, 1]
+    kept = [0, 1, 3, 4, 5]
+    wanted = correlate_within(*([side[i] for i in kept] for side in (first, second, groups)))
+    assert correlate_within(first, second, groups) == wanted
+    nothing = dict.fromkeys(("value", "low", "high"))
+    assert correlate_within([1, 1, 1, 2, 2, 2], [1, 2, 3, 4, 5, 6], [0, 0, 0, 1, 1, 1]) == nothing
+    assert correlate_within([1, 2, 3], [1, 2, 3], [0, 0, 0]) == nothing
+    assert correlate_within([], [], []) == nothing

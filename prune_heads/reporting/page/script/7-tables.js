@@ -55,27 +55,6 @@ function drawTable() {
   byId("all").replaceChildren(make("table", { class: "heads-table" }, make("thead", {}, top), make("tbody", {}, ...rows)));
 }
 
-/** Let a table of a run sort by a click on its headings; its numbers by their values. @param {HTMLTableElement} table */
-function makeSortable(table) {
-  const body = table.tBodies[0];
-  const original = [...body.rows];
-  [...(table.tHead?.rows[0].cells ?? [])].forEach((cell, k) => {
-    const button = make("button", { type: "button" }, ...cell.childNodes);
-    cell.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const isUp = cell.getAttribute("aria-sort") !== "ascending";
-      for (const other of table.tHead?.rows[0].cells ?? []) other.removeAttribute("aria-sort");
-      cell.setAttribute("aria-sort", isUp ? "ascending" : "descending");
-      const value = (/** @type {HTMLTableRowElement} */ row) => {
-        const text = row.cells[k].textContent ?? "";
-        const number = parseFloat(text.replaceAll(",", ""));
-        return text === "" ? null : Number.isNaN(number) ? text : number;
-      };
-      body.append(...original.toSorted((a, b) => compare(value(a), value(b), isUp)));
-    });
-  });
-}
-
 /** A cell of CSV; one that a spreadsheet would compute is a text. @param {string | number | null} value */
 function csvCell(value) {
   const text = typeof value === "string" ? (/^[=+\-@]/.test(value) ? `'${shown(value)}` : shown(value)) : String(value ?? "");

@@ -26,7 +26,6 @@ async function start() {
       setTheme();
     });
   }
-  for (const table of document.querySelectorAll(".made-table table")) makeSortable(/** @type {HTMLTableElement} */ (table));
   if (typeof DecompressionStream === "undefined") {
     return warn("This browser cannot unpack the data of the page (it has no DecompressionStream). Take Chrome 111, Firefox 113, Safari 16.4, or a newer one.");
   }
@@ -54,12 +53,13 @@ async function start() {
   byId("csv").addEventListener("click", () => download(`${stem}-heads.csv`, "text/csv", csvText()));
   byId("json").addEventListener("click", () => download(`${stem}-page.json`, "application/json", JSON.stringify(data, null, 1)));
 
+  state.head = mostOf(data.columns[shownFirst]);
   makeGrid();
   parts.push([["order", "step", "dark", "width"], drawPruning], [["column", "order", "step", "head", "dark"], drawGrid]);
   parts.push([["head", "dark", "weighted"], drawCard], [["order", "step"], drawCardMask]);
   if (numbers.length > 1) parts.push([["across", "up", "head", "dark", "width"], drawScatter]);
   const bounded = data.orders.findIndex((order) => order.n_draws === 1 && order.points.length > 2 && order.points[0].low !== null);
-  change({ column: shownFirst, across, up, head: mostOf(data.columns[shownFirst]), order: Math.max(0, bounded), step: 0 });
+  change({ head: state.head, column: shownFirst, across, up, order: Math.max(0, bounded), step: 0 });
   drawChanged();
   drawTable();
 }

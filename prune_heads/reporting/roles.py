@@ -1,0 +1,158 @@
+"""What each head does: heads by role, a map of roles, and how roles agree with importance and with other runs."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prune_heads.descriptors import HeadCounts
+from prune_heads.heads import HeadMask
+from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.words import Record, interval, layer_names, subject_of
+from prune_heads.tables import Page, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLOURS = {
+    "position": "#0072B2",
+    "copies": "#D55E00",
+    "syntax": "#009E73",
+    "rare": "#CC79A7",
+    "delimiter": "#F0E442",
+    "sink": "#E69F00",
+    "block": "#56B4E9",
+    "width": "#BBBBBB",
+    "dormant": "#555555",
+}
+"""Family of roles -> its colour, of Okabe and Ito, which the colour-blind can tell apart; cells have codes as well."""
+_DARK = ("position", "dormant", "syntax", "copies")  # on which letters are white
+_STRONGEST = 5  # correlations of a run that a terminal shows
+
+
+def roles_page(record: Record, *, whole: bool = False) -> Page:
+    """Heads by role, the relations of words, and what other runs say; `whole` has all scores of these."""
+    texts = f"{record['n_texts']:,} texts of {record['split']}"
+    counts = HeadCounts.described(record["blocks"])
+    rows = []
+    for row in record["definitions"]:
+        heads = {
+            (block, head)
+            for block, cells in enumerate(record["roles"])
+            for head, names in enumerate(cells)
+            if names and row["role"] in names
+        }
+        if heads or whole:
+            needs = [f"{name} >= {least:g}" for name, least in row["at_least"].items()]
+            needs += [f"{name} <= {most:g}" for name, most in row["at_most"].items()]
+            found = {"role": row["role"], "heads": len(heads), "which": str(HeadMask(counts, frozenset(heads)))}
+            rows.append(found | ({"where": " or ".join(needs), "threshold of": row["threshold_of"]} if whole else {}))
+    measured = [names for names in chain(*record["roles"]) if names is not None]
+    none = f"{sum(not names for names in measured)} of {len(measured)} heads have none of these roles"
+    notes = (f"A head may have several roles; {none}. Layers and heads count from 1.",)
+    title = f"{subject_of(record)}: what heads do on {texts}"
+    return Page(title, (Table.of("", rows, notes=notes), *_syntax(record, whole), *_compared(record, whole)))
+
+
+def _syntax(record: Record, whole: bool) -> Iterator[Table | str]:
+    """A row a relation and direction: its best head beside the best fixed offset."""
+    syntax = record["syntax"]
+    if not syntax:
+        return
+    columns, names = {column["name"]: column for column in record["columns"]}, layer_names(record)
+    rows = []
+    for name, pairs in syntax["relations"].items():
+        if (column := columns.get(name)) is None:
+            continue
+        cells = {(b, h): v for b, row in enumerate(column["values"]) for h, v in enumerate(row) if v is not None}
+        block, head = max(cells, key=lambda place: cells[place])
+        bounds = tuple(column[end][block][head] for end in ("low", "high"))
+        best = {"relation": name, "best head": f"{names[block]}:{head + 1}", "accuracy": cells[block, head]}
+        offset = {"best offset": f"{pairs['best_offset']:+d}", "its accuracy": column["null"][block][head]}
+        rows.append(best | ({"95% interval": None if None in bounds else bounds} if whole else {}) | offset)
+        rows[-1]["pairs"] = pairs["n_pairs"]
+    left_out = f", {syntax['n_left_out']:,} left out" if syntax["n_left_out"] else ""
+    note = f"{syntax['n_sentences']:,} sentences of {syntax['source']}{left_out}."
+    forms = {"accuracy": ".3f", "its accuracy": ".3f", "95% interval": ".3f to", "pairs": ",d"}
+    yield Table.of("Relations of words", rows, forms, (note,))
+
+
+def _compared(record: Record, whole: bool) -> Iterator[Table | str]:
+    """Per run: what roles explain and the scores that predict it best; or how far roles agree."""
+    titles = {column["name"]: column["title"] for column in record["columns"]}
+    for run in record["compared"]:
+        if run["kind"] == "roles":
+            found = run["agreement"]
+            kappa = "undefined" if found["kappa"] is None else f"{found['kappa']:.2f} ({_to(found)})"
+            share = "no" if found["share"] is None else f"{found['share']:.0%} of {found['n_heads']}"
+            notes = [f"{share} heads share their role; Cohen's kappa {kappa}."]
+            yield _pairs(f"Roles of {run['name']} ({run['source']})", run["scores"], titles, notes, whole)
+            continue
+        for series in run["series"]:
+            found = series["explained"]
+            notes = ["More is more important."]
+            if found["layers"] is not None:
+                notes.append(
+                    f"Of the variance of ranks layers explain {found['layers']:.0%}, layers and roles "
+                    f"{found['layers_and_roles']:.0%}; with roles shuffled within layers {found['chance']:.0%} "
+                    f"({_to(found, '.0%')}), p = {found['p_value']:.2g}."
+                )
+            yield _pairs(f"Importance: {series['name']}", series["correlations"], titles, notes, whole)
+
+
+def _to(found: Record, form: str = ".2f") -> str:
+    return f"95% {found['low']:{form}} to {found['high']:{form}}"
+
+
+def _pairs(title: str, pairs: list[Any], titles: Record, notes: Any, whole: bool) -> Table:
+    """Spearman's correlation of each score, over all heads and within layers, the strongest within layers first."""
+    within = sorted(pairs, key=lambda pair: -abs(pair["within"]["value"] or 0))
+    rows = [
+        {
+            "score": pair["score"],
+            **({"what": titles[pair["score"]], "heads": pair["n_heads"]} if whole else {}),
+            "all heads": interval(pair, "spearman", ""),
+            "within layers": interval(pair, "within", ""),
+        }
+        for pair in (within if whole else within[:_STRONGEST])
+    ]
+    few = "" if whole or len(pairs) <= _STRONGEST else f"The {_STRONGEST} strongest of {len(pairs)} scores. "
+    return Table.of(title, rows, notes=(f"{few}Spearman's correlation, 95% interval.", *notes), depth=1)
+
+
+def roles_figure(record: Record) -> "Figure":
+    """Layers down, heads across, coloured by family of roles; a cell has the code of its role, a legend the names."""
+    from matplotlib.patches import Patch, Rectangle
+
+    about = {row["role"]: row for row in record["definitions"]}
+    values = next(column for column in record["columns"] if column["name"] == "role")["values"]
+    width, names = max(map(len, values)), layer_names(record)
+    present = [role for role in about if role in {cell for row in values for cell in row}]
+    with drawing(3.6 + 0.42 * width, 1.6 + 0.42 * max(len(values), len(present) / 1.6)) as (figure, (axes,)):
+        axes.set_facecolor("0.85")
+        for y, row in enumerate(values):
+            for x, role in enumerate(row):
+                if role is None:
+                    continue
+                family = about[role]["family"] if role in about else ""
+                colour = _COLOURS.get(family, "white")
+                axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="0.4", linewidth=0.5))
+                letters = "white" if family in _DARK else "black"
+                code = about[role]["code"] if role in about else ""
+                axes.text(x, y, code, ha="center", va="center", fontsize=7, color=letters)
+        axes.set(
+            xlim=(-0.5, width - 0.5), ylim=(len(values) - 0.5, -0.5), xlabel="head", ylabel="layer", aspect="equal"
+        )
+        axes.set_xticks(range(width), [str(head + 1) for head in range(width)])
+        axes.set_yticks(np.arange(len(values)), names)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(f"{subject_of(record)}\nroles on {record['n_texts']:,} texts of {record['split']}", fontsize=10)
+        legend = [
+            Patch(facecolor=_COLOURS[about[role]["family"]], edgecolor="0.4", label=f"{about[role]['code']}  {role}")
+            for role in present
+        ]
+        legend.append(Patch(facecolor="white", edgecolor="0.4", label="none of these"))
+        axes.legend(handles=legend, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,132 @@
+"""Do roles predict what heads are worth, and do two runs find the same roles? By heads, and within layers.
+
+Depth confounds: importance and roles both change from layer to layer. So each correlation comes twice, over all heads
+and within layers, and what roles explain is what they explain beyond the layers.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_heads.errors import RunError
+from prune_heads.files import read_json
+from prune_heads.runs import RECORD_FILE
+from prune_heads.statistics import correlate, correlate_within
+from prune_heads.studies.correlating import read_series
+
+N_SHUFFLES = 1000
+Column = Mapping[str, Any]
+Grid = Sequence[Sequence[Any]]
+
+
+def compared(path: Path, columns: Sequence[Column]) -> dict[str, Any]:
+    """Roles beside another run of the same heads.
+
+    Of `roles`: how far the roles of the heads agree, and each score with its counterpart. Of others: each series of the
+    run with each score, and how much of it roles explain; series are turned so that more is more important.
+
+    Raises:
+        RunError: If it is no such run, or of other heads.
+    """
+    shape = [len(row) for row in columns[0]["values"]]
+    record = read_json(path / RECORD_FILE, "the record of a run") if (path / RECORD_FILE).is_file() else {}
+    source, numbers = path.resolve().name, [column for column in columns if column["kind"] == "number"]
+    if record.get("command") == "roles":
+        there = {column["name"]: column for column in record["columns"]}
+        _check(there["role"]["values"], shape, source)
+        both = [(each, there[each["name"]]) for each in numbers if each["name"] in there]
+        scores = [_pair(mine["name"], mine["values"], theirs["values"]) for mine, theirs in both]
+        about = {"source": source, "kind": "roles", "name": f"{record['model']['name']} {record['split']}"}
+        return {**about, "agreement": agreement(columns[0]["values"], there["role"]["values"]), "scores": scores}
+    made = []
+    for series in read_series(path):
+        _check(series["values"], shape, source)
+        sign = -1 if series["ablation"] == "without-one" else 1
+        values = [[None if value is None else sign * value for value in row] for row in series["values"]]
+        pairs = [_pair(column["name"], column["values"], values) for column in numbers]
+        about = {"name": series["name"], "kind": series["kind"]}
+        made.append(
+            {**about, "turned": sign < 0, "correlations": pairs, "explained": explained(values, columns[0]["values"])}
+        )
+    return {"source": source, "kind": "importance", "series": made}
+
+
+def _check(values: Grid, shape: Sequence[int], source: str) -> None:
+    if (there := [len(row) for row in values]) != list(shape):
+        raise RunError(f"--against must be of the same heads; {source} has {there}, the model {list(shape)} a layer")
+
+
+def _pair(name: str, first: Grid, second: Grid) -> dict[str, Any]:
+    a, b = ([[np.nan if value is None else value for value in row] for row in grid] for grid in (first, second))
+    layers = [block for block, row in enumerate(first) for _ in row]
+    flat = ([*chain(*a)], [*chain(*b)])
+    return {"score": name, **correlate(*flat), "within": correlate_within(*flat, layers)}
+
+
+def agreement(first: Grid, second: Grid) -> dict[str, Any]:
+    """Share of heads with the same role, and Cohen's kappa with its interval by a bootstrap over heads.
+
+    Kappa is the share beyond that of two runs that give roles as often, but to any heads (Cohen, 1960); None where all
+    heads have one role.
+    """
+    pairs = [(a, b) for a, b in zip(chain(*first), chain(*second), strict=True) if None not in (a, b)]
+    names = {name: i for i, name in enumerate(sorted(set(chain(*pairs))))}
+    codes = np.asarray([[names[a], names[b]] for a, b in pairs], dtype=np.int64).reshape(-1, 2)
+
+    def kappa(of: NDArray[np.int64]) -> float:
+        counts = [np.bincount(side, minlength=len(names)) / len(of) for side in of.T]
+        chance = float(counts[0] @ counts[1])
+        return (float((of[:, 0] == of[:, 1]).mean()) - chance) / (1 - chance) if chance < 1 else float("nan")
+
+    found: dict[str, Any] = {"n_heads": len(codes), "share": None, "kappa": None, "low": None, "high": None}
+    if not len(codes) or np.isnan(value := kappa(codes)):
+        return found
+    rng = np.random.default_rng(0)
+    drawn = np.asarray([kappa(codes[rng.integers(len(codes), size=len(codes))]) for _ in range(N_SHUFFLES)])
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    share = float((codes[:, 0] == codes[:, 1]).mean())
+    return {**found, "share": share, "kappa": value, "low": float(low), "high": float(high)}
+
+
+def explained(values: Grid, roles: Grid) -> dict[str, Any]:
+    """Share of the variance of the ranks of heads that layers explain, and that layers and roles explain together.
+
+    More groups explain more by chance alone: `chance` is the mean where roles are shuffled among the heads of each
+    layer, with the interval of 95% of the shuffles, and `p_value` the share of these that explain as much.
+    """
+    from scipy.stats import rankdata  # takes a second
+
+    flat = [
+        (value, block, role)
+        for block, (row, of) in enumerate(zip(values, roles, strict=True))
+        for value, role in zip(row, of, strict=True)
+        if value is not None and role is not None
+    ]
+    none = dict.fromkeys(("layers", "layers_and_roles", "chance", "low", "high", "p_value"))
+    if len(flat) < 4 or len({value for value, *_ in flat}) == 1:
+        return {"n_heads": len(flat), **none}
+    ranks = rankdata([value for value, *_ in flat])
+    layer = np.asarray([block for _, block, _ in flat])
+    role = np.unique([name for *_, name in flat], return_inverse=True)[1]
+
+    def share(of: NDArray[np.int64] | None) -> float:
+        dummies = [layer[:, None] == np.unique(layer), *([] if of is None else [of[:, None] == np.unique(of)])]
+        design = np.concatenate(dummies, axis=1).astype(np.float64)
+        left = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
+        return float(1 - left @ left / ((ranks - ranks.mean()) ** 2).sum())
+
+    rng, groups = np.random.default_rng(0), [np.flatnonzero(layer == each) for each in np.unique(layer)]
+    drawn = []
+    for _ in range(N_SHUFFLES):
+        shuffled = role.copy()
+        for group in groups:
+            shuffled[group] = rng.permutation(role[group])
+        drawn.append(share(shuffled))
+    observed, (low, high) = share(role), map(float, np.quantile(drawn, (0.025, 0.975)))
+    p_value = (1 + sum(each >= observed - 1e-12 for each in drawn)) / (1 + N_SHUFFLES)
+    numbers = (share(None), observed, float(np.mean(drawn)), low, high, p_value)
+    return {"n_heads": len(flat), **dict(zip(none, numbers, strict=True))}
