@@ -6,15 +6,23 @@ STAMP := .venv/.installed
 # the tests compiles torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test thorough budgets lint ruff mypy import-contract imports experiments clean
+.PHONY: demo test test-browser thorough budgets lint ruff mypy import-contract javascript imports experiments clean
 
 demo: $(STAMP)
-	$(BIN)/prune-heads run
+	$(BIN)/prune-heads run --curve --output demo/run --overwrite
+	$(BIN)/prune-heads ablate --max-examples 200 --output demo/ablate --overwrite
+	$(BIN)/prune-heads report demo/run demo/ablate --output demo/page.html --overwrite
 
 # All tests; `pytest` alone leaves out those marked slow. Both take two workers, see tests/conftest.py.
 test: $(STAMP)
-	$(MAKE) --no-print-directory --jobs 2 --output-sync mypy import-contract ruff imports
+	$(MAKE) --no-print-directory --jobs 2 --output-sync mypy import-contract javascript ruff imports
 	$(BIN)/pytest -m "not thorough"
+
+# The page of `prune-heads report` in a real browser: Debian's chromium, which is installed if it is not there.
+test-browser: $(STAMP)
+	command -v chromium > /dev/null || { sudo=$$(command -v sudo || true); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -qq --no-install-recommends chromium; }
+	$(BIN)/pytest -m browser
 
 # What takes too long for every change: all model types and their variants, long simulations. The types also with the
 # oldest transformers that pyproject.toml takes and with the newest there is, whose warnings are not ours.
@@ -29,13 +37,18 @@ budgets: $(STAMP)
 	$(BIN)/python -m tests.budgets
 
 lint: $(STAMP)
-	$(MAKE) --no-print-directory --jobs 2 --output-sync mypy import-contract ruff
+	$(MAKE) --no-print-directory --jobs 2 --output-sync mypy import-contract javascript ruff
 
 mypy import-contract ruff imports: $(STAMP)
 mypy:
 	$(BIN)/mypy
 import-contract:
 	$(BIN)/lint-imports
+# The script of the page, if node is there and its registry answers.
+javascript:
+	@tsc="npx --yes --package typescript@5.9.3 tsc"; \
+	if $$tsc --version > /dev/null 2>&1; then $$tsc --project tests/browser; \
+	else echo "no node: the types of the page's script are not checked"; fi
 ruff:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

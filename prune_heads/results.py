@@ -119,6 +119,7 @@ class Ablations(Result):
     best: list[Row] | None  # of `only-one`: the head of each layer that is best on other examples
     likelihood: Row | None = None
     """`base`, `delta` and its tests as above, of the log-likelihood of the right answer in nats an example."""
+    base_interval: list[float] | None = None  # of 95%, by the bootstrap
 
     def table(self) -> Table:
         """Differences in points, layers down and heads across."""

@@ -197,7 +197,7 @@ def test_a_tokenizer_that_cannot_pad():
     "model_type",
     [
         pytest.param("distilbert", marks=pytest.mark.slow),
-        pytest.param("llama", marks=pytest.mark.slow),
+        pytest.param("llama", marks=pytest.mark.thorough),
         pytest.param("gpt2", marks=pytest.mark.thorough),
     ],
 )

@@ -37,7 +37,8 @@ KINDS = {
     "vit": {"text": PICTURE},
 }
 """Each kind of model, and what it is asked."""
-SLOW = ("labels", "t5", "vit")
+SLOW = ("labels", "t5", "vit", "mini")
+EVERY = [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def records(asked_for):
     return functools.cache(lambda kind: look(asked_for(kind), Reporter()).record)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in KINDS])
+@pytest.mark.parametrize("kind", EVERY)
 def test_effects_are_those_of_gated_evaluations(kind, asked_for, records):
     asked, (text,) = ask(asked_for(kind), Reporter()), records(kind)["texts"]
     model = asked.subject.model
@@ -87,7 +88,7 @@ def test_effects_are_those_of_gated_evaluations(kind, asked_for, records):
     assert any(abs(effect) > 1e-3 for row in text["effects"] for effect in row)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_record_holds_what_its_documentation_says(kind, records, models):
     record = records(kind)
     assert json.loads(json.dumps(record, allow_nan=False)) == json.loads(json.dumps(record))

@@ -137,7 +137,7 @@ CONTENT = {
     "seed": (BENCH, ("--seed", "1")),
 }
 """Name -> a command, and words that change what the option leads to."""
-SCORES = {"scores", "nearest", "against", "conllu"}
+SCORES = {"scores", "nearest", "pairs", "against", "conllu"}
 """Choose heads or pairs, which are in the identity as those that are named; or see tests/cli/test_roles.py."""
 
 

@@ -12,7 +12,8 @@ from prune_heads.errors import HeadDescriptorError, OptionError, RunError, Unfit
 from prune_heads.heads import HeadMask
 from prune_heads.options import Ablation, Cluster, Pairs, Setup
 from prune_heads.progress import Reporter
-from prune_heads.studies.pairs import ablate_pairs, interactions, pairs_of
+from prune_heads.studies.ablating import Measured, ablated
+from prune_heads.studies.pairs import ablate_pairs, interactions, masks_of_pairs, pairs_of
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
 from prune_heads.studies.steps import ablate_heads
 from prune_heads.surgery import remove_heads
@@ -151,6 +152,8 @@ def test_what_cannot_be_asked_is_refused(setup):
         run(setup, Pairs(heads="1:2,3"), Ablation("pairs", blocks=("1",)))
     with pytest.raises(OptionError, match="belong to --kind pairs"):
         ablate_heads(setup, Cluster(), Ablation(), Pairs(heads="1:2,3"), Reporter())
+    with pytest.raises(OptionError, match="must be of one of without-one, only-one; got pairs"):
+        ablated(predictions(setup), ALL)
     with pytest.raises(OptionError, match="exclude each other"):
         Pairs.of({"heads": "1:2", "nearest": "run"})
 
@@ -164,9 +167,6 @@ def test_scores_have_no_likelihood(tmp_path):
 
 
 def test_heads_that_were_removed_are_in_every_mask_and_in_no_pair(setup):
-    from prune_heads.studies.ablating import Measured
-    from prune_heads.studies.pairs import masks_of_pairs
-
     there = predictions(setup)
     gone = HeadMask.parse("1:1 2:1,2,3", SHAPE)
     remove_heads(there.subject.model, gone)

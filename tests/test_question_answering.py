@@ -313,7 +313,7 @@ def test_a_second_call_reads_the_store_and_another_stride_does_not(on, invoke, o
         assert stored() == i
 
 
-@pytest.mark.parametrize("to", ["dense", pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", ["dense", pytest.param("onnx", marks=pytest.mark.thorough)])
 def test_the_model_is_pruned_and_exported_as_itself(to, on, invoke, tmp_path):
     """Without a task: the checkpoint names its head."""
     done = invoke("prune", *on[:2], "--heads", "1:1,2", "--mode", "remove", "--output", tmp_path / "pruned")

@@ -75,6 +75,7 @@ def _table(found: "Found") -> Any:
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),
         "roles": lambda: roles.roles_page(record),
+        "similar": lambda: similarity.similarity_page(record, narrow=True),
         "look": lambda: looking.look_report(record),
     }
     return tables[record["command"]]()
@@ -87,6 +88,7 @@ score = _study("steps:score_heads", options.Setup, options.Scoring, options.Clus
 prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
 evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
 ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation, options.Pairs)
+similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)
 look = _study("looking:look", options.Look)

@@ -9,6 +9,7 @@ TOPICS = (
     "criteria",
     "heads",
     "statistics",
+    "report",
     "pruning",
     "models",
     "sweeps",

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from prune_heads.options.fields import Group, ending, option
+from prune_heads.options.fields import Group, ending, names, option
 
 _later = partial(option, since="later", reach="content")
 
@@ -28,3 +28,29 @@ class Pairs(Group):
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         if {"heads", "nearest"} <= given.keys():
             yield "--heads and --nearest exclude each other"
+
+
+@dataclass(frozen=True)
+class Similarity(Group):
+    """How heads are compared, and with what that is compared."""
+
+    panel = "Similarity"
+    split: str | None = option("Split to look at. (default: the task's first validation split)", reach="content")
+    blocks: tuple[str, ...] | None = option("Layers to take heads of: 1,3, from 1. (default: all)", read=names)
+    by: Literal["maps", "outputs"] = option(
+        "What partners, clusters and the map go by: attention maps (Jensen-Shannon) or outputs (CKA).", "maps"
+    )
+    clusters: int = option("Number of clusters.", 8, low=1)
+    pairs: Path | None = option(
+        "Folder of 'ablate --kind pairs --output': does similarity predict its interactions? (default: not asked)",
+        reach="content",
+    )
+    nearest: int | None = option(
+        "Close the N nearest pairs of different layers, and N others drawn at random, to see the same.", low=2
+    )
+    seed: int = option("Seed of the draw and of the bootstrap.", 0, low=0)
+
+    @classmethod
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        if {"pairs", "nearest"} <= given.keys():
+            yield "--pairs and --nearest exclude each other"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from prune_heads.reporting.words import Record, interval, metric_name, subject_of
+from prune_heads.reporting.words import Record, interval, metric_name, number_of, subject_of
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
 
@@ -19,7 +19,7 @@ class Line:
     """A line of a curve, on one split."""
 
     record: Record
-    about: Record  # what the record says of it: its points on all splits and, but for a run, criterion and estimator
+    about: Record  # what the record says of it: its points on all splits, criterion and estimator
     split: str
 
     @cached_property
@@ -42,6 +42,21 @@ class Line:
         beside = counts[0] if self.record.get("configuration", {}).get("blocks") else 0
         return [100 * (n - beside) / max(self.record.get("n_heads", counts[-1]) - beside, 1) for n in counts]
 
+    @cached_property
+    def ends(self) -> tuple[list[float], list[float]] | None:
+        """Where the 95% interval of the metric, or the band of several draws, begins and ends at each point.
+
+        Records of `run` and of estimators had no intervals before. Those of accuracy follow from the number of examples
+        (`_wilson`); others are unknown.
+        """
+        if "low" in self.points[0]:
+            return [point["low"] for point in self.points], [point["high"] for point in self.points]
+        n = number_of(self.record, self.split)
+        if self.record["headline"] != "accuracy" or not n:
+            return None
+        low, high = zip(*(_wilson(share, n) for share in self.values.values()), strict=True)
+        return list(low), list(high)
+
     @property
     def label(self) -> str:
         """What to call it, e.g. `gradient (example), re-scored`, `random (20 draws)`.
@@ -59,11 +74,20 @@ class Line:
         return f"{name}, re-scored" if line["rescored"] else name
 
 
+def _wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95% score interval of a share of `n` examples (Wilson, 1927)."""
+    middle, width = share + z**2 / (2 * n), z * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5
+    return (middle - width) / (1 + z**2 / n), (middle + width) / (1 + z**2 / n)
+
+
 def lines(record: Record) -> dict[str, list[Line]]:
     """Split -> its lines, in the record's order, of `prune-heads curve`, or of `prune-heads run --curve`."""
     found = record.get("lines")
     if found is None:
-        found = [{"points": [{**point, "value": point[record["headline"]]} for point in record["curve"]]}]
+        asked, on = record["configuration"], record["scored_on"]
+        about = {name: asked[name] for name in ("criterion", "estimator")} | {"scored_on": on and on["split"]}
+        points = [{**point, "value": point[record["headline"]]} for point in record["curve"]]
+        found = [{**about, "rescored": False, "n_draws": 1, "points": points}]
     splits = dict.fromkeys(point["split"] for line in found for point in line["points"])
     return {split: [Line(record, line, split) for line in found] for split in splits}
 

@@ -18,7 +18,7 @@ from prune_heads.reporting.figures import curves, heads, looking, save
 from prune_heads.reporting.figures import similarity as of_pairs
 from prune_heads.reporting.looking import look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
-from prune_heads.reporting.similarity import pairs_csv, pairs_page
+from prune_heads.reporting.similarity import pairs_csv, pairs_page, similarity_csv, similarity_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.changed import EXAMPLES_FILE
@@ -83,6 +83,11 @@ OF_RECORD: Mapping[str, Callable[[Record], Files]] = {
         "roles": _figure(roles_figure(record)),
     },
     "run": _run_files,
+    "similar": lambda record: {
+        TABLE_FILE: similarity_page(record).to_markdown(),
+        "similarity.csv": similarity_csv(record),
+        "similarity": _figure(of_pairs.similarity_figure(record)),
+    },
 }
 """Command -> the files that follow from its record."""
 

@@ -1,5 +1,7 @@
 """Pairs of heads: what closing both does, and how alike heads are. Layers and heads count from 1."""
 
+from itertools import combinations
+
 from prune_heads.reporting.words import Record, subject_of
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.visible import csv_of
@@ -50,3 +52,55 @@ def _pairs_table(table: Record, narrow: bool) -> Table:
 def pairs_csv(record: Record) -> str:
     """A row a pair and split, numbers in full."""
     return csv_of({"split": table["split"], **row} for table in record["pairs"] for row in table["rows"])
+
+
+NAMES = {"js": "JS", "cka": "CKA", "cosine": "cosine"}
+
+
+def similarity_page(record: Record, *, narrow: bool = False) -> Page:
+    """Of `prune-heads similar`: each head's nearest, its cluster and what its layer says of it; and the agreement.
+
+    A narrow one fits into the 80 columns of a terminal.
+    """
+    split, parts = record["data"][0]["split"], list[Table | str]()
+    for group in record["groups"]:
+        of = zip(group["heads"], group["partners"], group["clusters"], group["reconstructed"], strict=True)
+        rows = [
+            {"head": head, "cluster": cluster, "R^2": reconstructed, "nearest": best["head"]}
+            | {title: best[name] for name, title in NAMES.items()}
+            | {"then": ", ".join(other["head"] for other in others)}
+            for head, (best, *others), cluster, reconstructed in of
+        ]
+        forms = {"R^2": ".2f", **dict.fromkeys(NAMES.values(), ".3f")}
+        what = "attention maps" if group["by"] == "js" else "outputs"
+        notes = (
+            f"Nearest heads and clusters (Ward): by {what}, on {group['n_tokens']:,} tokens. JS: Jensen-Shannon "
+            "divergence of attention maps, in nats; CKA and cosine: of outputs.",
+            f"R^2: of the head's output by a ridge regression on the other heads of its layer (penalty "
+            f"{record['ridge']:g} of their mean variance), on the half of the examples that is held out.",
+        )
+        title = f"{group['letter']} {split}, {record['n_examples']:,} examples".strip()
+        parts.append(Table.of(title, rows, forms, notes, gap=1 if narrow else 2))
+    if record["agreement"]:
+        found = "; ".join(f"{NAMES[each['measure']]} {_interval(each)}" for each in record["agreement"])
+        parts.append(
+            f"Do like heads stand in for each other? Spearman's correlation of similarity with the interaction of "
+            f"{record['agreement'][0]['n_pairs']} pairs: {found}. Intervals of 95% leave out one head at a time."
+        )
+    return Page(f"{subject_of(record)}: which heads do the same work?", tuple(parts))
+
+
+def _interval(found: Record) -> str:
+    if found["value"] is None:
+        return "undefined"
+    ends = "" if found["low"] is None else f" ({found['low']:+.2f} to {found['high']:+.2f})"
+    return f"{found['value']:+.2f}{ends}"
+
+
+def similarity_csv(record: Record) -> str:
+    """A row a pair of heads that were compared."""
+    return csv_of(
+        {"first": first, "second": second, **{name: group[name][i] for name in NAMES}}
+        for group in record["groups"]
+        for i, (first, second) in enumerate(combinations(group["heads"], 2))
+    )

@@ -102,6 +102,8 @@ class Panel:
     n_examples: int
     lines: Mapping[str, Mapping[float, tuple[float, ...]]]  # name -> heads pruned (percent) -> the metric by each seed
     rows: Rows = field(compare=False)
+    ends: Mapping[str, Mapping[float, tuple[float, float]]] = field(compare=False, default_factory=dict)
+    """As `lines`, where a point is of one trial: the metric of the whole model plus the interval of the difference."""
 
 
 def panels(rows: Rows) -> list[Panel]:
@@ -115,6 +117,7 @@ def panels(rows: Rows) -> list[Panel]:
     found = []
     for title, group in zip(_titles(groups, options), groups, strict=True):
         lines: dict[str, Mapping[float, tuple[float, ...]]] = {}
+        ends = {}
         for line in _grouped(group, (*options, *FINGERPRINTS)).values():
             name = names[tuple(line[0].get(option) for option in by)]
             if name in lines:  # all that was asked for is the same: the examples to score on have changed
@@ -123,8 +126,14 @@ def panels(rows: Rows) -> list[Panel]:
             for row in line:
                 points.setdefault(100 * row["n_pruned"] / row["n_heads"], set()).add((row.get("seed"), row["pruned"]))
             lines[name] = {at: tuple(sorted(value for _, value in points[at])) for at in sorted(points)}
+            found_at = {100 * row["n_pruned"] / row["n_heads"]: row for row in line}
+            ends[name] = {
+                at: (row["base"] + row["low"], row["base"] + row["high"])
+                for at, row in found_at.items()
+                if len(points[at]) == 1
+            }
         metric, n_examples = group[0]["metric"].replace("_", " "), group[0]["n_examples"]
-        found.append(Panel(title, metric, n_examples, dict(sorted(lines.items())), group))
+        found.append(Panel(title, metric, n_examples, dict(sorted(lines.items())), group, ends))
     return sorted(found, key=lambda panel: (*(str(panel.rows[0][name]) for name in OF_A_PANEL), panel.title))
 
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import Record, data_name, heads_table, share, subject_of
+from prune_heads.reporting.words import Record, data_name, heads_table, scale_of, share, subject_of
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line
 
@@ -32,9 +32,7 @@ def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
     struck = HeadMask.parse(" ".join(pruned), counts)
     scores = {(i, j): value for i, row in enumerate(report["scores"]) for j, value in enumerate(row)}
     ordered = sorted(value for head, value in scores.items() if head not in gone)
-    largest = max(map(abs, ordered), default=0.0)
-    exponent = int(f"{largest:e}".partition("e")[2]) if largest else 0
-    scale, digits = (1.0, 2 - exponent) if 0 <= exponent < 3 else (10.0**exponent, 2)
+    scale, digits = scale_of(ordered)
 
     def cell(head: tuple[int, int]) -> Cell | None:
         """By rank, so that one outlying head does not make all others dark."""

@@ -10,6 +10,15 @@ from prune_heads.tables import Form, Table
 Record = Mapping[str, Any]  # or a report
 Row = dict[str, Any]  # name of a column -> its value
 
+ATTENTION = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
+"""Letter of a kind of blocks -> what people call it."""
+
+_TASKS = {"cola": "CoLA", "sst2": "SST-2", "stsb": "STS-B", "wmt14-en-fr": "WMT14 En-Fr"}
+_TASKS |= {task: task.upper() for task in ("mrpc", "qqp", "mnli", "qnli", "rte", "wnli")}
+_METRICS = {"matthews_correlation": "Matthews correlation", "bleu": "BLEU", "log_likelihood": "log-likelihood"}
+_METRICS |= {"pearson": "Pearson correlation", "spearmanr": "Spearman correlation", "f1": "F1"}
+_METRICS |= {f"{which}_f1": f"{which} F1" for which in ("micro", "macro", "entity")}
+
 
 def layer_names(report: Record) -> list[str]:
     """What people call each block of a report's `blocks`: `3`, or `E:3` in an encoder-decoder."""
@@ -20,6 +29,31 @@ def metric_name(record: Record) -> str:
     """The headline metric as people write it."""
     headline = str(record["headline"])
     return "BLEU" if headline == "bleu" else headline.replace("_", " ")
+
+
+def metric_title(metric: str) -> str:
+    """A metric's name in figures and on pages: `Matthews correlation`, where records have `matthews_correlation`."""
+    return _METRICS.get(metric, metric.replace("_", " "))
+
+
+def task_title(task: str) -> str:
+    """A task's name in figures and on pages: `SST-2`."""
+    return _TASKS.get(task, task)
+
+
+def number_of(record: Record, split: str) -> int | None:
+    """How many examples of a split were measured on; None if the record does not say."""
+    return next((data["n_examples"] for data in record.get("data", ()) if data["split"] == split), None)
+
+
+def split_title(split: str) -> str:
+    """A split's name in figures and on pages: `matched`."""
+    return split.removeprefix("validation_").replace("_", " ")
+
+
+def with_number(split: str, n: int | None) -> str:
+    """What was measured on: `matched, n = 9,815`."""
+    return split_title(split) if n is None else f"{split_title(split)}, n = {n:,}"
 
 
 def data_name(task: str, split: str) -> str:
@@ -33,8 +67,8 @@ def subject_of(record: Record) -> str:
 
 
 def whose(record: Record) -> str:
-    """The same without the owner of the model."""
-    return subject_of(record).rpartition("/")[2]
+    """The same in figures, without the owner of the model: `minilm-mnli on MNLI`."""
+    return f"{record['model']['name'].rpartition('/')[2]} on {task_title(record['task'])}"
 
 
 def share(record: Record) -> str:
@@ -48,6 +82,13 @@ def interval(correlation: Record, name: str, words: str = "95% interval ") -> st
     if found["value"] is None:
         return f"undefined ({'fewer than four heads' if correlation['n_heads'] < 4 else 'one side is constant'})"
     return f"{found['value']:.2f} ({words}{found['low']:.2f} to {found['high']:.2f})"
+
+
+def scale_of(values: Iterable[float]) -> tuple[float, int]:
+    """A power of ten to divide by, and the digits after the point that show the largest value as 9.99, 99.9 or so."""
+    largest = max(map(abs, values), default=0.0)
+    exponent = int(f"{largest:e}".partition("e")[2]) if largest else 0
+    return (1.0, 2 - exponent) if 0 <= exponent < 3 else (10.0**exponent, 2)
 
 
 def heads_table(

@@ -134,6 +134,35 @@ def correlate_within(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> 
     return {"value": r, "low": low, "high": high}
 
 
+def correlate_pairs(first: ArrayLike, second: ArrayLike, ends: ArrayLike) -> dict[str, Any]:
+    """Spearman's correlation of two measurements of pairs, with an interval of 95% for pairs that share their ends.
+
+    The interval is Fisher's, its standard error that of a jackknife that leaves out each end with all of its pairs
+    (Snijders and Borgatti, 1999, Connections 22, 161-170).
+
+    Args:
+        first: `(n_pairs,)`.
+        second: `(n_pairs,)`.
+        ends: `(n_pairs, 2)`: the two of each pair, by number.
+
+    Returns:
+        `{"n_pairs", "value", "low", "high"}`; None where it is undefined, as of fewer than four pairs.
+    """
+    a, b, pairs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64), np.asarray(ends)
+
+    def fisher(kept: NDArray[np.bool_]) -> float:
+        found = correlate(a[kept], b[kept])["spearman"]["value"]
+        return np.nan if found is None else float(np.arctanh(np.clip(found, -1 + 1e-9, 1 - 1e-9)))
+
+    whole, n = fisher(np.ones(len(a), dtype=bool)), len(np.unique(pairs))
+    if np.isnan(whole):
+        return {"n_pairs": len(a), **dict.fromkeys(("value", "low", "high"))}
+    without = np.array([fisher((pairs != end).all(axis=1)) for end in np.unique(pairs)])
+    error = np.sqrt((n - 2) / (2 * n) * np.sum((without - without.mean()) ** 2))
+    low, high = (None, None) if np.isnan(error) else np.tanh([whole - 1.96 * error, whole + 1.96 * error]).tolist()
+    return {"n_pairs": len(a), "value": float(np.tanh(whole)), "low": low, "high": high}
+
+
 def area_under_curve(counts: ArrayLike, values: ArrayLike) -> float:
     """Area under a metric against the share of heads pruned: its mean over the curve, by the trapezoid rule.
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prune_heads.ablation import ablations, predict_masks
+from prune_heads.ablation import KINDS, ablations, predict_masks
 from prune_heads.descriptors import Head, named_blocks
-from prune_heads.errors import HeadDescriptorError
+from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.options import Ablation, Setup
@@ -120,7 +120,10 @@ def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask
 
     Raises:
         HeadDescriptorError: If a block is not there, or no head is left in them.
+        OptionError: If the kind is not of single heads.
     """
+    if options.kind not in KINDS:
+        raise OptionError(f"an ablation of single heads must be of one of {', '.join(KINDS)}; got {options.kind}")
     blocks = None if options.blocks is None else named_blocks(options.blocks, predictions.gone.n_heads)
     if masks := ablations(options.kind, predictions.gone, blocks):
         return masks

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prune_heads.attention import Attention, observing
+from prune_heads.attention import Attention, observing, unproved_maps
 from prune_heads.descriptors import Head
 from prune_heads.gating import evaluating
 from prune_heads.heads import HeadMask
@@ -167,11 +167,13 @@ def _maps(predictions: Predictions, examples: Sequence[int]) -> Maps:
     """The maps of each block for each of these examples, which runs alone, so without padding."""
     subject, found = predictions.subject, dict[tuple[int, int], Any]()
     numbers = {(block.name, block.depth): i for i, block in enumerate(subject.blocks)}
+    with evaluating(subject.model):
+        unproved = unproved_maps(subject.model, predictions.batches.batch(np.arange(1)).to(subject.device).inputs)
     with evaluating(subject.model), observing(subject.model) as observe:
         for i in examples:
             batch = predictions.batches.batch(np.asarray([i])).to(subject.device)
             for each in observe(**batch.inputs)[1]:
-                if each.map is not None:
+                if each.map is not None and each.block.name not in unproved:
                     shown = each.map[0, :, :MAX_TOKENS, :MAX_TOKENS].float().cpu().numpy()
                     queries, keys = (_tokens(predictions, batch.inputs, each, of_keys) for of_keys in (False, True))
                     place = numbers[each.block.name, each.block.depth]

@@ -227,7 +227,11 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
     study.lap("evaluate")
     lines = []
     for name, order in orders.items():
-        points = [point_of(measured, mask, step, options.steps) for step, mask in enumerate(order)]
+        points = [
+            point_of(measured, mask, step, options.steps)
+            | dict(zip(("low", "high"), measured.interval(mask), strict=True))
+            for step, mask in enumerate(order)
+        ]
         first, second = ([measured.answers(mask) for mask in masks] for masks in (orders[REFERENCE], order))
         counts, half = [len(mask) for mask in order], halves[name]
         difference = compare_areas(

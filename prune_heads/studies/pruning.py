@@ -219,7 +219,7 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     points: list[dict[str, Any]] = []
     if options.curve and scored is not None:
         masks = lowest_first(scored.scores, gone, CURVE_STEPS, min_per_layer=choice.min_per_layer, units=together)
-        points = list(_curve(every, masks, reporter))
+        points = list(_curve(every, masks, scoring.seed, reporter))
         study.lap("curve")
     model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
@@ -242,8 +242,12 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=changed)
 
 
-def _curve(every: Sequence[Predictions], masks: Sequence[HeadMask], reporter: Reporter) -> Iterator[dict[str, Any]]:
+def _curve(
+    every: Sequence[Predictions], masks: Sequence[HeadMask], seed: int, reporter: Reporter
+) -> Iterator[dict[str, Any]]:
     """The metric against the share of heads pruned, lowest score first; rows as they come (paper, figure 3).
+
+    `low` and `high` are the 95% interval of the headline metric.
 
     Heads are gated, so the model stays as it is. With `min_per_layer` the curve ends where no more may go; heads
     that have been removed before are pruned at its start. Units go as a whole: a point may have fewer heads then.
@@ -255,6 +259,7 @@ def _curve(every: Sequence[Predictions], masks: Sequence[HeadMask], reporter: Re
         for step, mask in enumerate(masks):
             for each in every:
                 kept = each.of(mask, progress)
+                low, high = metric_interval(each.measure, each.answers(kept), each.references, seed=seed)
                 yield {
                     "split": each.split.name,
                     "percent": 100 * step // CURVE_STEPS,
@@ -262,4 +267,6 @@ def _curve(every: Sequence[Predictions], masks: Sequence[HeadMask], reporter: Re
                     "heads_pruned": mask.descriptors(),
                     "n_classes_predicted": len(np.unique(each.answers(kept))),
                     **each.metrics(kept),
+                    "low": low,
+                    "high": high,
                 }

@@ -21,6 +21,7 @@ def undrawn(request, monkeypatch):
 
     if not request.node.get_closest_marker("drawn"):
         monkeypatch.setattr(Figure, "savefig", savefig)
+        monkeypatch.setattr("prune_heads.reporting.figures._write_png", savefig)
 
 
 @pytest.fixture

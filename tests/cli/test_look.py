@@ -91,6 +91,7 @@ def test_misuse_is_one_line(refused, words, code, said):
 
 
 @pytest.mark.drawn
+@pytest.mark.slow
 def test_figures_are_drawn(invoke, tmp_path):
     done = invoke(*WORDS, "--heads", "1:1,2,3,4 2:1,2,3", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output

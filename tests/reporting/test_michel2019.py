@@ -1,5 +1,9 @@
 """The paper's tables and figures: the published numbers, and what is set beside them, from records alone."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from prune_heads.paper import published
@@ -7,6 +11,8 @@ from prune_heads.reporting.curves import Line
 from prune_heads.reporting.michel2019 import REPRODUCTIONS
 from prune_heads.reporting.michel2019.curves import prunable_percent
 from prune_heads.tables import Cell
+
+RECORDS = Path(__file__).resolve().parents[2] / "results" / "michel2019" / "records"
 
 
 def about(**more):
@@ -270,7 +276,7 @@ def test_figure_6_has_a_row_and_a_panel_a_task():
     shown = REPRODUCTIONS["figure6"].show({"curve": records})
     assert [(row[0], row[4]) for row in shown.table.rows] == [("sst2", 60), ("other", None), ("wmt14-en-fr", 20)]
     titles = [axes.get_title() for axes in shown.figures[""].axes]
-    assert titles == ["m on sst2", "m on other", "m on wmt14-en-fr"]
+    assert titles == ["m on SST-2\nvalidation", "m on other\nvalidation", "m on WMT14 En-Fr\nvalidation"]
 
 
 def test_figure_6_sums_up_the_models_of_a_task():
@@ -305,7 +311,7 @@ def test_figure_6_says_which_was_computed_in_reduced_precision():
 
 
 def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():
-    about_data = {"data": [{"n_examples": 9}], "scored_on": {"gradient": {"n_examples": 5}}}
+    about_data = {"data": [{"split": "validation", "n_examples": 9}], "scored_on": {"gradient": {"n_examples": 5}}}
     values = {"E": [0.9, 0.8], "A": [0.9, 0.1], "D": [0.9, 0.5]}
     records = {f"curve-{letter}": [curve(each) | about_data] for letter, each in values.items()}
     shown = REPRODUCTIONS["figure4"].show(records)
@@ -320,6 +326,23 @@ def test_figure_4_has_a_line_and_a_column_a_kind_of_attention():
         "encoder-decoder attention",
         "decoder self-attention",
     ]
+
+
+@pytest.mark.parametrize("figure", ["figure3", "figure4", "figure5", "figure6", "estimators"])
+def test_every_committed_curve_says_its_number_of_examples_and_has_intervals_where_they_are_known(figure):
+    """A curve without bars has a band, or comes from a record of estimators, which held no intervals at first."""
+    records = {}
+    for study in REPRODUCTIONS[figure].studies:
+        files = sorted(RECORDS.glob(f"*.{study}.json"))
+        read = [json.loads(file.read_text()) for file in files]
+        records[study] = [each for each in read if ("epoch-" in each["model"]["name"]) == (figure == "figure5")]
+    for end, shown in REPRODUCTIONS[figure].show(records).figures.items():
+        panels = [axes for axes in shown.axes if axes.lines and not axes.images and axes.get_visible()]
+        for axes in panels:
+            assert re.search(r"n = [\d,]+$", axes.get_title())
+            curves = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
+            known = figure != "estimators" or axes.get_ylabel() == "accuracy"
+            assert len(axes.collections) == (len(curves) if known else 0), (end, axes.get_title())
 
 
 def test_figure_5_is_epoch_by_epoch_and_says_nothing_of_a_model_that_has_learned_nothing():

@@ -4,10 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.figures.curves import curve_figure
 from prune_heads.reporting.figures.heads import heat_map
+from prune_heads.reporting.figures.looks import LOOKS
 from prune_heads.reporting.terminal import evaluation_table, run_page, run_report, score_table
 
 SCORES = {
@@ -23,6 +25,8 @@ SCORES = {
 RECORD = {
     "model": {"name": "tiny"},
     "task": "mnli",
+    "configuration": {"criterion": "gradient", "estimator": "example"},
+    "scored_on": {"split": "train"},
     "headline": "accuracy",
     "mode": "remove",
     "n_heads": 5,
@@ -50,6 +54,11 @@ RECORD = {
 }
 
 
+def struck(axes):
+    """Column and row of each cell with a stroke, which goes through its middle."""
+    return {tuple(np.mean(line.get_data(), axis=1).round(9)) for line in axes.lines}
+
+
 def test_scores_in_the_terminal_are_scaled_to_three_digits(rendered):
     text = rendered(score_table(SCORES))
     assert "in units of 1e-01" in text
@@ -74,7 +83,7 @@ def test_the_blocks_of_an_encoder_decoder_have_letters(rendered):
     assert [line.split()[0] for line in lines if ":" in line[:4]] == ["E:1", "A:1", "D:1"]
     axes = heat_map(report, ["A:1:2"]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["E:1", "A:1", "D:1"]
-    assert list(axes.lines[0].get_xydata()[0]) == [1, 1]
+    assert struck(axes) == {(1, 1)}
 
 
 def test_the_report_of_a_run_in_the_terminal(rendered):
@@ -115,7 +124,35 @@ def test_the_heat_map_shows_every_score_and_crosses_the_pruned():
     assert np.allclose(grid[0], SCORES["scores"][0])
     assert np.allclose(grid[1, :2], SCORES["scores"][1])
     assert np.isnan(grid[1].filled(np.nan)[2])
-    assert {(x, y) for line in axes.lines for x, y in zip(*line.get_data(), strict=True)} == {(1, 0), (0, 1)}
+    assert [text.get_text() for text in axes.texts] == ["0.31", "0.07", "5.00", "0.20", "1.00"]
+    assert struck(axes) == {(1, 0), (0, 1)}
+
+
+def test_a_head_that_was_removed_before_has_no_colour():
+    gone = {"n_heads": [3, 2], "heads_pruned": ["1:3"]}
+    grid = heat_map(SCORES | {"gone": gone}).axes[0].images[0].get_array().filled(np.nan)
+    assert np.isnan(grid).tolist() == [[False, False, True], [False, False, True]]
+
+
+def test_a_curve_has_its_intervals_and_the_number_of_examples():
+    axes = curve_figure(RECORD).axes[0]
+    assert axes.get_title() == "tiny on MNLI: pruned by gradient (example)\nmatched, n = 7"
+    (bars,) = [art for art in axes.collections if type(art).__name__ == "LineCollection"]
+    low, high = bars.get_segments()[2][:, 1]  # of 5 of 7
+    p, n, z = 0.8, 7, 1.96
+    assert [abs(p - end) / np.sqrt(end * (1 - end) / n) for end in (low, high)] == pytest.approx([z, z])
+    kept = [{**point, "low": 0.1, "high": 0.2} for point in RECORD["curve"]]
+    (bars,) = curve_figure(RECORD | {"curve": kept}).axes[0].collections
+    assert {tuple(ends[:, 1]) for ends in bars.get_segments()} == {(0.1, 0.2)}
+
+
+def test_splits_are_shades_of_the_colour_of_their_criterion():
+    also = [{**point, "split": "validation_mismatched"} for point in RECORD["curve"]]
+    data = [*RECORD["data"], {"split": "validation_mismatched", "n_examples": 1009}]
+    figure = curve_figure(RECORD | {"curve": [*RECORD["curve"], *also], "data": data})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["matched, n = 7", "mismatched, n = 1,009"]
+    first, second = (line for line in figure.axes[0].lines if line.get_marker() in ("o", "s"))
+    assert to_rgb(first.get_color()) == to_rgb(LOOKS["example"].colour) != to_rgb(second.get_color())
 
 
 def test_the_curve_shows_every_point():

@@ -99,6 +99,14 @@ def test_the_figure_has_the_lines_of_the_panels_and_their_bands(rows):
     assert (band[:, 1].min(), band[:, 1].max()) == (0.2, 0.5)
 
 
+def test_a_line_of_single_trials_has_bars_and_every_panel_its_number_of_examples(rows):
+    left, right = sweep_figure("s", rows).axes
+    assert (left.get_title(), right.get_title()) == ("a\nn = 10", "b\nn = 10")
+    bars = [art for art in left.collections if type(art).__name__ == "LineCollection"]
+    assert [art.get_segments()[0][:, 1].tolist() for art in bars] == [[0.4, 0.6]] * 2  # around the whole model's 0.5
+    assert len(right.collections) == 1
+
+
 def test_a_line_that_lies_on_another_does_not_hide_it():
     same = [row("a", criterion, n, 0, 0.5) for criterion in ("gradient", "random") for n in (0, 4)]
     first, second = sweep_figure("s", same).axes[0].lines

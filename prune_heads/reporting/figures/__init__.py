@@ -1,8 +1,9 @@
 """Figures from records, in one style. Each is a matplotlib figure; `save` writes it as PNG and SVG."""
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ STYLE = {
     "text.parse_math": False,  # a dollar in a name is a dollar
     "figure.dpi": 100,
 }
+_WIDEST = 1400  # pixels, more than a page shows
+_TRIMMED: Mapping[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
 
 
 @contextmanager
@@ -50,6 +53,31 @@ def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("p
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # names may be in any script
         if "png" in forms:
-            figure.savefig(folder / f"{stem}.png", dpi=150, metadata={"Software": None})
+            _write_png(figure, folder / f"{stem}.png")
         if "svg" in forms:
-            figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(folder / f"{stem}.svg", metadata={"Date": None, "Creator": None}, **_TRIMMED)
+
+
+def _write_png(figure: "Figure", path: Path) -> None:
+    """With a palette, which is a third of the bytes. The median cut keeps the colours of large areas as they are.
+
+    So that it also keeps those of the scale of a map, they stand below the picture while the palette is chosen.
+    """
+    import numpy as np
+    from matplotlib.image import imread
+    from PIL import Image
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=min(150, _WIDEST / figure.get_figwidth()), **_TRIMMED)
+    drawn.seek(0)
+    picture = Image.fromarray(np.rint(255 * imread(drawn)[..., :3]).astype(np.uint8))
+    below = picture.resize((picture.width, picture.height // 6))
+    for image in (image for axes in figure.axes for image in axes.images):
+        values = image.get_array()
+        if values is not None and values.ndim == 2:  # else it is a picture
+            scale = image.to_rgba(np.linspace(*image.get_clim(), 256)[None], bytes=True)[..., :3]
+            below = Image.fromarray(scale).resize(below.size)
+    both = Image.new("RGB", (picture.width, picture.height + below.height))
+    both.paste(picture)
+    both.paste(below, (0, picture.height))
+    both.quantize(256, Image.Quantize.MEDIANCUT).crop((0, 0, *picture.size)).save(path, optimize=True)

@@ -4,23 +4,21 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from prune_heads.reporting.curves import Line, lines, pruned
 from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
+from prune_heads.reporting.sweep_results import Panel, seeds_sentence
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
-from prune_heads.reporting.sweep_results import seeds_sentence
-from prune_heads.reporting.words import Record, metric_name, whose
+from prune_heads.reporting.words import ATTENTION, Record, metric_title, number_of, task_title, whose, with_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Range = tuple[Sequence[float], Sequence[float]]  # lower and upper ends at each point
 
-_MARKERS = "os^Dv"
-_DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)))
-"""One a line, so that one which lies on another does not hide it."""
 _BARS = "bars: 95% interval of the metric"
+_APART = 0.6  # percent between the bars of two lines
+_UNKNOWN = "; a curve without bars: its record has no intervals"
 
 
 class _Curve(NamedTuple):
@@ -29,10 +27,9 @@ class _Curve(NamedTuple):
     name: str
     x: Sequence[float]  # share of heads pruned, in percent
     y: Sequence[float]
-    number: int = 0  # which colour and marker; lines of one number look alike in all panels
+    look: Look
     bars: Range | None = None
     band: Range | None = None
-    colour: Any = None  # None for that of its number
 
 
 class _Panel(NamedTuple):
@@ -45,8 +42,11 @@ class _Panel(NamedTuple):
 
 
 def curve_figure(record: Record) -> "Figure":
-    """The headline metric of `prune-heads run --curve`, a line a split (paper, figure 3)."""
-    return _drawn([_panel(whose(record), {split: line for split, (line,) in lines(record).items()})])
+    """The headline metric of `prune-heads run --curve`, a line a split in shades of one colour (paper, figure 3)."""
+    named = {_measured_on(line): line for (line,) in lines(record).values()}
+    first = next(iter(named.values()))
+    title = f"{whose(record)}: pruned by {first.label}" + (f"\n{_measured_on(first)}" if len(named) == 1 else "")
+    return _drawn([_panel(title, named, dict(zip(named, _shades(first, len(named)), strict=True)))], foot=_BARS)
 
 
 def criteria_figure(record: Record) -> "Figure":
@@ -54,7 +54,7 @@ def criteria_figure(record: Record) -> "Figure":
 
     A band holds 95% of several draws around their mean; bars are the interval of the metric of a single draw.
     """
-    shown = [_panel(split, {line.label: line for line in of_split}) for split, of_split in lines(record).items()]
+    shown = [_panel(_measured_on(same[0]), {line.label: line for line in same}) for same in lines(record).values()]
     band = "; band: 95% of the draws, and their mean" if any(line["n_draws"] > 1 for line in record["lines"]) else ""
     return _drawn(shown, title=whose(record), foot=_BARS + band)
 
@@ -66,69 +66,94 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
     """
     shown = []
     for task, same in by_task.items():
-        panel = _panel(whose(same[0].record), {same[0].label: same[0]})
-        several = panel._replace(title=f"{len(same)} models on {task}", curves=[_mean_of(same)])
-        shown.append(several if len(same) > 1 else panel)
+        panel = _panel(_titled(same[0]), {same[0].label: same[0]})
+        title = f"{len(same)} models on {task_title(task)}\n{_measured_on(same[0])}"
+        shown.append(panel if len(same) == 1 else panel._replace(title=title, curves=[_mean_of(same)]))
     has_bands = any(len(same) > 1 for same in by_task.values())
-    return _drawn(shown, foot=f"{_BARS}; band: the lowest to the highest of several models" if has_bands else _BARS)
+    foot = f"{_BARS}; band: the lowest to the highest of several models" if has_bands else _BARS
+    return _drawn(shown, title=f"pruned by {same[0].label}", foot=foot)
 
 
 def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
-    """A panel a training, a line of `prune-heads curve` an epoch, light to dark (paper, figure 5)."""
-    import matplotlib
-
+    """A panel a training, a line of `prune-heads curve` an epoch, in shades from light to dark (paper, figure 5)."""
     shown = []
     for name, epochs in trainings.items():
-        shades = matplotlib.colormaps["viridis_r"](0.1 + 0.9 * np.arange(len(epochs)) / max(1, len(epochs) - 1))
-        title = f"{name} on {next(iter(epochs.values())).record['task']}"
-        panel = _panel(title, {f"epoch {epoch}": line for epoch, line in epochs.items()})
-        plain = [curve._replace(bars=None, colour=shade) for curve, shade in zip(panel.curves, shades, strict=True)]
-        shown.append(panel._replace(curves=plain))
-    return _drawn(shown, has_base=False)
+        first = next(iter(epochs.values()))
+        named = {f"epoch {epoch}": line for epoch, line in epochs.items()}
+        title = f"{name} on {task_title(first.record['task'])}\n{_measured_on(first)}"
+        shown.append(_panel(title, named, dict(zip(reversed(named), _shades(first, len(named)), strict=True))))
+    return _drawn(shown, title=f"pruned by {first.label}", foot=_BARS, has_base=False)
 
 
 def kinds_figure(kinds: Mapping[str, Line]) -> "Figure":
-    """A line a kind of attention, by its name, in one panel (paper, figure 4)."""
-    first = next(iter(kinds.values()))
-    panel = _panel(f"{whose(first.record)}, {first.split}", kinds)
+    """A line a kind of attention, by its letter, in one panel (paper, figure 4)."""
+    named = {ATTENTION[letter]: line for letter, line in kinds.items()}
+    looks = {ATTENTION[letter]: ATTENTION_LOOKS[letter] for letter in kinds}
+    panel = _panel(_titled(next(iter(kinds.values()))), named, looks)
     return _drawn([panel._replace(of="heads of one kind pruned")], foot=_BARS)
 
 
 def estimator_curves(records: Sequence[Record]) -> "Figure":
     """A panel a subject, a line an estimator."""
-    found = ((record, of_split) for record in records for of_split in lines(record).values())
-    shown = [_panel(whose(record), {line.about["estimator"]: line for line in of_split}) for record, of_split in found]
-    return _drawn(shown, columns=4)
+    found = [of_split for record in records for of_split in lines(record).values()]
+    shown = [_panel(_titled(same[0]), {line.about["estimator"]: line for line in same}) for same in found]
+    is_whole = all(line.ends for same in found for line in same)
+    return _drawn(shown, foot=_BARS if is_whole else _BARS + _UNKNOWN)
 
 
 def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
-    """A panel a task, model and split of a sweep; a line a criterion and whatever else varies in `result_rows`."""
+    """A panel a task, model and split of a sweep; a line a criterion and whatever else varies in `result_rows`.
+
+    Bars are intervals of the difference to all heads, drawn around the point; of several seeds there is a band.
+    """
     found = panels_of_sweep(rows)
-    names = list(dict.fromkeys(line for panel in found for line in panel.lines))
+    looks = looks_of(dict.fromkeys(line for panel in found for line in panel.lines))
     shown = []
     for panel in found:
-        curves = [_of_several(line, list(at), list(at.values()), names.index(line)) for line, at in panel.lines.items()]
-        shown.append(_Panel(panel.title, panel.metric, curves))
+        curves = [_of_sweep(panel, line, looks[line]) for line in panel.lines]
+        title = f"{' / '.join(map(task_title, panel.title.split(' / ')))}\nn = {panel.n_examples:,}"
+        shown.append(_Panel(title, metric_title(panel.rows[0]["metric"]), curves))
     seeds = seeds_sentence(rows)
-    return _drawn(shown, title=name, foot=f"with a band: {seeds}" if seeds else "", has_base=False)
+    band = f"\nwith a band: {seeds}" if seeds else ""
+    return _drawn(shown, title=name, foot=f"bars: 95% interval of the difference to all heads{band}", has_base=False)
 
 
-def _panel(title: str, named: Mapping[str, Line]) -> _Panel:
-    """Lines of one metric by their names, with bars where their record has intervals; of several draws, a grey band."""
-    curves = []
-    for i, (name, line) in enumerate(named.items()):
-        curve = _Curve(name, line.shares, list(line.values.values()), i)
-        if "low" in line.points[0]:
-            ends = [point["low"] for point in line.points], [point["high"] for point in line.points]
-            curve = curve._replace(band=ends, colour="0.45") if line.about["n_draws"] > 1 else curve._replace(bars=ends)
-        curves.append(curve)
+def _panel(title: str, named: Mapping[str, Line], looks: Mapping[str, Look] | None = None) -> _Panel:
+    """Lines of one metric by their names, with bars where their intervals are known; of several draws, a band."""
+    looks, curves = looks or looks_of(named), []
+    for name, line in named.items():
+        curve = _Curve(name, line.shares, list(line.values.values()), looks[name])
+        is_drawn = line.about.get("n_draws", 1) > 1
+        curves.append(curve._replace(band=line.ends) if is_drawn else curve._replace(bars=line.ends))
     record = next(iter(named.values())).record
-    return _Panel(title, metric_name(record), curves, pruned(record))
+    return _Panel(title, metric_title(record["headline"]), curves, pruned(record))
 
 
-def _of_several(name: str, x: Sequence[float], values: Sequence[Sequence[float]], number: int = 0) -> _Curve:
+def _titled(line: Line) -> str:
+    """Of which model, on what, and how many examples."""
+    return f"{whose(line.record)}\n{_measured_on(line)}"
+
+
+def _measured_on(line: Line) -> str:
+    return with_number(line.split, number_of(line.record, line.split))
+
+
+def _shades(line: Line, n: int) -> list[Look]:
+    return shaded(looks_of([line.label])[line.label], n)
+
+
+def _of_several(name: str, x: Sequence[float], values: Sequence[Sequence[float]], look: Look) -> _Curve:
     """The mean of several values at each point, with a band from the lowest to the highest."""
-    return _Curve(name, x, list(map(mean, values)), number, band=(list(map(min, values)), list(map(max, values))))
+    return _Curve(name, x, list(map(mean, values)), look, band=(list(map(min, values)), list(map(max, values))))
+
+
+def _of_sweep(panel: Panel, name: str, look: Look) -> _Curve:
+    """A line of a sweep, with bars where a point is of one trial."""
+    points, ends = panel.lines[name], panel.ends[name]
+    curve = _of_several(name, list(points), list(points.values()), look)
+    if len(ends) < len(points):
+        return curve
+    return curve._replace(band=None, bars=([ends[at][0] for at in points], [ends[at][1] for at in points]))
 
 
 def _mean_of(same: Sequence[Line]) -> _Curve:
@@ -136,38 +161,41 @@ def _mean_of(same: Sequence[Line]) -> _Curve:
     places = [dict(zip(line.values, line.shares, strict=True)) for line in same]
     asked = [percent for percent in places[0] if all(percent in each for each in places)]
     x = [mean(each[percent] for each in places) for percent in asked]
-    return _of_several(same[0].label, x, [[line.values[percent] for line in same] for percent in asked])
+    (look,) = _shades(same[0], 1)
+    return _of_several(same[0].label, x, [[line.values[percent] for line in same] for percent in asked], look)
 
 
-def _drawn(
-    shown: Sequence[_Panel], *, title: str = "", foot: str = "", columns: int = 3, has_base: bool = True
-) -> "Figure":
+def _drawn(shown: Sequence[_Panel], *, foot: str, title: str = "", has_base: bool = True) -> "Figure":
     """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
-    n_columns = 2 if len(shown) == 4 and columns == 3 else min(columns, len(shown))
-    width, height = 1.0 + (4.0 if len(shown) > 1 else 5.2) * n_columns, 1.2 + 3.1 * -(-len(shown) // n_columns)
+    n_columns = 2 if len(shown) == 4 else min(3, len(shown))
+    width, height = 0.4 + (3.2 if len(shown) > 1 else 5.2) * n_columns, 0.8 + 2.9 * -(-len(shown) // n_columns)
+    if title and len(shown) == 1:
+        shown, title = [shown[0]._replace(title=f"{title}\n{shown[0].title}")], ""
     with drawing(width, height, len(shown), n_columns) as (figure, every):
         for axes, panel in zip(every, shown, strict=True):
-            for curve in panel.curves:
-                i, colour = curve.number, f"C{curve.number}" if curve.colour is None else curve.colour
-                looks: dict[str, Any] = {"linestyle": _DASHES[i % len(_DASHES)], "marker": _MARKERS[i % len(_MARKERS)]}
-                looks |= {"markersize": max(3.0, 6.0 - 0.6 * i), "color": colour}
+            for i, curve in enumerate(panel.curves):
+                colour, dash, marker, is_open = curve.look
+                looks: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": marker, "linewidth": 1.4}
+                looks |= {"markersize": max(3.0, 5.0 - 0.4 * i), "markerfacecolor": "white" if is_open else colour}
                 axes.plot(curve.x, curve.y, label=curve.name, **looks)
                 if curve.band is not None:
                     axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
-                if curve.bars is not None:
-                    axes.vlines(curve.x, *curve.bars, color=colour, linewidth=1, alpha=0.5)
+                if curve.bars is not None:  # beside each other, so that none hides another
+                    beside = [x + _APART * (i - (len(panel.curves) - 1) / 2) for x in curve.x]
+                    axes.vlines(beside, *curve.bars, color=colour, linewidth=1, alpha=0.6, zorder=1.5)
             for base in {curve.y[0] for curve in panel.curves} if has_base else ():
                 axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
-            axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-2, 102))
-            axes.set_title(panel.title, fontsize=10)
+            axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-3, 103))
+            axes.set_title(panel.title, fontsize=10 if len(shown) == 1 else 9)
             axes.grid(axis="y", alpha=0.3)
         names = {name: handle for axes in every for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
         if title:
             figure.suptitle(title, fontsize=11)
         if len(names) > 1:  # a legend as wide as the panels at most; the foot is its title and lies below it
-            n_beside = max(1, min(int(width / (0.9 + 0.085 * max(map(len, names)))), len(names)))
-            looks = {"loc": "outside lower center", "frameon": False, "title": foot or None, "title_fontsize": 8}
-            figure.legend(names.values(), names, ncols=n_beside, **looks)
-        elif foot:
+            n_beside = max(1, min(int(width / (0.75 + 0.075 * max(map(len, names)))), len(names)))
+            looks = {"frameon": False, "fontsize": 9, "title": foot, "title_fontsize": 8, "handlelength": 3.2}
+            legend = figure.legend(names.values(), names, ncols=n_beside, loc="outside lower center", **looks)
+            legend.get_title().set_multialignment("center")
+        else:
             figure.supxlabel(foot, fontsize=8)
     return figure

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures.maps import grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.looking import MOST_SHOWN, head_maps, unit
 from prune_heads.reporting.words import Record, layer_names, subject_of
 
@@ -32,26 +33,15 @@ def _title(record: Record) -> str:
 
 
 def _effects(record: Record) -> "Figure":
-    """Layers down, heads across; the few strongest carry their numbers."""
+    """Layers down, heads across; losses are red, gains blue."""
     (text,) = record["texts"]
-    names, n_heads = layer_names(record), max(map(len, text["effects"]))
-    grid = np.full((len(names), n_heads), np.nan)
-    for i, row in enumerate(text["effects"]):
-        grid[i, : len(row)] = [np.nan if value is None else value for value in row]
+    grid = grid_of(text["effects"])
     limit = float(np.nanmax(np.abs(grid))) or 1.0
-    with drawing(max(5.2, 1.9 + 0.42 * n_heads), 1.9 + 0.42 * len(names)) as (figure, (axes,)):
-        image = axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, aspect="equal")
-        axes.set_facecolor("0.85")
-        for i, j in np.argwhere(np.abs(grid) >= limit / 3):
-            colour = "white" if abs(grid[i, j]) > 0.65 * limit else "black"
-            axes.text(j, i, f"{grid[i, j]:.2g}", ha="center", va="center", fontsize=6.5, color=colour)
-        axes.set(xlabel="head", ylabel="layer", title=_title(record))
-        axes.title.set_fontsize(9)
-        axes.set_xticks(range(n_heads), [str(head + 1) for head in range(n_heads)])
-        axes.set_yticks(range(len(names)), names)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.03, 1)), label=f"change when closed, {unit(record)}")
+    with map_panels([grid]) as (figure, (axes,)):
+        scale = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
+        image = heads_map(axes, grid, layer_names(record), "{:+.3f}".format, **scale)
+        axes.set_title(_title(record), fontsize=9)
+        scale_beside(figure, image, f"change when closed, {unit(record)}")
     return figure
 
 

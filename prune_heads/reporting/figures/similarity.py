@@ -10,6 +10,7 @@ from prune_heads.reporting.words import Record, subject_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_N_LABELLED = 160  # heads of a group, up to which each is named
 _N_NAMED = 5  # pairs that are named, those that interact most
 
 
@@ -42,4 +43,37 @@ def pairs_figure(record: Record) -> "Figure":
             axes.margins(0.12)
         figure.suptitle(f"{subject_of(record)}: pairs of heads", fontsize=11)
         figure.supxlabel("filled: after Holm's correction; above 0 they stand in for each other", fontsize=8)
+    return figure
+
+
+def similarity_figure(record: Record) -> "Figure":
+    """Of each group of heads the distances, and their places in a plane, in the colours of their layers."""
+    import matplotlib
+
+    groups, colours = record["groups"], matplotlib.colormaps["viridis"]
+    with drawing(11.5, 5.2 * len(groups), 2 * len(groups), 2) as (figure, panels):
+        for left, right, group in zip(panels[::2], panels[1::2], groups, strict=True):
+            heads, is_map = group["heads"], group["by"] == "js"
+            n, layers = len(heads), [head.rpartition(":")[0] for head in heads]
+            distances = np.zeros((n, n))
+            listed = np.array(group[group["by"]], dtype=np.float64)
+            distances[np.triu_indices(n, 1)] = listed if is_map else 1 - listed
+            image = left.imshow(distances + distances.T, cmap="viridis_r")
+            starts = [layers.index(layer) for layer in dict.fromkeys(layers)]
+            left.set_xticks(np.array(starts) - 0.5, [layers[i] for i in starts], ha="left")
+            left.set_yticks(np.array(starts) - 0.5, [layers[i] for i in starts], va="top")
+            left.set(xlabel="layer, heads in order", ylabel="layer")
+            label = "Jensen-Shannon divergence of maps (nats)" if is_map else "1 - CKA of outputs"
+            figure.colorbar(image, ax=left, label=label, shrink=0.8)
+            for layer in dict.fromkeys(layers):
+                own = [i for i, each in enumerate(layers) if each == layer]
+                x, y = np.array(group["places"])[own].T
+                shade = colours(starts.index(own[0]) / max(1, len(starts) - 1) * 0.92)
+                right.plot(x, y, "o", color=shade, markersize=6, label=f"layer {layer}", alpha=0.85)
+                for i, across, up in zip(own, x, y, strict=True) if n <= _N_LABELLED else ():
+                    right.annotate(heads[i], (across, up), xytext=(4, 2), textcoords="offset points", fontsize=6.5)
+            right.set_title(f"places that show {group['shown']:.0%} of the squared distances", fontsize=10)
+            right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+            right.set_aspect("equal", adjustable="datalim")
+        figure.suptitle(f"{subject_of(record)}, {record['n_examples']:,} examples: how alike heads are", fontsize=11)
     return figure

@@ -10,7 +10,7 @@ from prune_heads.paper import published, sheet
 from prune_heads.reporting.curves import Line, lines
 from prune_heads.reporting.figures import curves, heads
 from prune_heads.reporting.michel2019.shown import Records, Shown, is_translation, panels, said, table_of
-from prune_heads.reporting.words import Record, Row, metric_name, share, subject_of
+from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of
 from prune_heads.statistics import correlate
 from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
 from prune_heads.tables import Table
@@ -18,7 +18,6 @@ from prune_heads.tables import Table
 NOTICEABLE = 0.01  # a loss of this much of the metric; the paper does not say what it means by the word
 
 _UP_TO = "up to, %"
-_KINDS = {"E": "encoder self-attention", "A": "encoder-decoder attention", "D": "decoder self-attention"}
 _SHARES = (0, 20, 40, 60, 80)  # percent of the heads, for the table; the figure has all
 _NEAR_PERCENT = 1.5  # of a point of the replication (144 heads in steps of 5%) that stands for one of ours
 _REPLICATED = {"gradient": "gradient", "oracle": "ablation (oracle)"}  # curve of it -> its order here
@@ -69,8 +68,8 @@ def figure3(records: Records) -> Shown:
 
 def figure4(records: Records) -> Shown:
     """The metric as heads of the encoder, of the decoder, or between them go, lowest I_h first."""
-    kinds = {letter: _first(records[f"curve-{letter}"][0])[0] for letter in _KINDS}
-    columns = {f"{letter}: {_KINDS[letter].removesuffix(' attention')}": line for letter, line in kinds.items()}
+    kinds = {letter: _first(records[f"curve-{letter}"][0])[0] for letter in ATTENTION}
+    columns = {f"{letter}: {ATTENTION[letter].removesuffix(' attention')}": line for letter, line in kinds.items()}
     rows = [
         {"heads of the kind pruned": f"{percent:g}%"}
         | {name: line.values.get(percent) for name, line in columns.items()}
@@ -80,7 +79,7 @@ def figure4(records: Records) -> Shown:
     words = {"n": first["data"][0]["n_examples"], "n_scored": first["scored_on"]["gradient"]["n_examples"]}
     words |= {"metric": metric_name(first), "split": line.split, "scored_on": line.about["scored_on"]}
     table = table_of("figure4", [first], rows, said("figure4", **words), dict.fromkeys(columns, ".4f"))
-    return Shown(table, {"": curves.kinds_figure({_KINDS[letter]: line for letter, line in kinds.items()})})
+    return Shown(table, {"": curves.kinds_figure(kinds)})
 
 
 def figure5(records: Records) -> Shown:

@@ -15,14 +15,21 @@ from typing import Any
 
 from prune_heads.errors import RunError
 from prune_heads.files import write_bytes, writing_into
-from prune_heads.reporting.page.data import about_runs, page_data
-from prune_heads.reporting.page.runs import Run, read_runs
-from prune_heads.tables import Table
+from prune_heads.reporting.curves import correlation_page, curve_page
+from prune_heads.reporting.page.data import page_data
+from prune_heads.reporting.page.runs import FAULTS, Run, command_line, read_runs
+from prune_heads.reporting.terminal import bench_page, evaluation_table, run_page
+from prune_heads.tables import Page, Table
 from prune_heads.visible import visible
 
 _HERE = Path(__file__).parent
 MOST_BYTES = 3_000_000
 _MAPS = (5, 2, 1, 0)  # maps of attention a head on examples, of which a large model has fewer
+_TABLES = {
+    **{"run": run_page, "curve": curve_page, "correlate": correlation_page, "bench": bench_page},
+    "evaluate": lambda record: Page("", (evaluation_table(record),)),
+}
+"""Command -> its tables, beside the columns."""
 
 
 def write_page(paths: Sequence[Path], target: Path, *, overwrite: bool = False) -> dict[str, Any]:
@@ -35,67 +42,87 @@ def write_page(paths: Sequence[Path], target: Path, *, overwrite: bool = False) 
     Raises:
         RunError: If a run cannot be read or is of another model, or the file cannot be written.
     """
-    if target.is_dir() or (target.exists() and not overwrite):
-        cure = "name a file in it" if target.is_dir() else "name another --output, or replace it with --overwrite"
-        what = "a folder" if target.is_dir() else "there"
-        raise RunError(f"the output must be a new file; {target} is {what}: {cure}")
+    if target.is_dir():
+        raise RunError(f"the output must be a file; {target} is a folder. Name a file in it")
+    if target.exists() and not overwrite:
+        raise RunError(f"the output must be a new file; {target} is there. Name another, or replace it by --overwrite")
     runs = read_runs(paths)
     text, data = page_of(runs)
     with writing_into("the folder of the page", target.parent):
-        write_bytes(target, text.encode(errors="backslashreplace"))
-    return {
-        "output": str(target),
-        "bytes": target.stat().st_size,
-        "model": data["model"]["name"],
-        "runs": [run.source for run in runs],
-        "columns": [column["title"] for column in data["columns"]],
-        "n_orders": len(data["orders"]),
-        "missing": data["missing"],
-    }
+        write_bytes(target, text)
+    found = {"output": str(target), "bytes": len(text), "model": data["model"]["name"]}
+    titles = [column["title"] for column in data["columns"]]
+    found |= {"runs": [run.source for run in runs], "columns": titles, "n_orders": len(data["orders"])}
+    return {**found, "missing": data["missing"]}
 
 
-def page_of(runs: Sequence[Run]) -> tuple[str, dict[str, Any]]:
-    """The HTML, and what its script draws: as many maps of attention as fit into `MOST_BYTES`."""
-    data, about = page_data(runs), about_runs(runs)
+def page_of(runs: Sequence[Run]) -> tuple[bytes, dict[str, Any]]:
+    """The HTML, and what its script draws: as many maps of attention as fit into `MOST_BYTES`.
+
+    Raises:
+        RunError: If a record is damaged.
+    """
+    data, about = page_data(runs), list(map(_about, runs))
     for most in _MAPS:
-        for each in data["examples"]:
-            each["heads"] = [[cell and _with_maps(cell, most) for cell in row] for row in each["heads"]]
+        for split in data["examples"]:
+            for changes in (cell for row in split.get("heads", ()) for cell in row if cell):
+                changes[most:] = [{**change, "map": None} for change in changes[most:]]
         text = _filled(data, about)
         if len(text) < MOST_BYTES:
             break
     return text, data
 
 
-def _with_maps(cell: Sequence[Any], most: int) -> list[Any]:
-    return [each if i < most else {**each, "map": None} for i, each in enumerate(cell)]
+def _about(run: Run) -> dict[str, Any]:
+    """How a run was made: its command, facts, and tables."""
+    from markupsafe import Markup
+
+    record = run.record
+    try:
+        made = record.get("provenance", {})
+        data = [
+            f"{each['source']}: {each['n_examples']:,} of {each['n_available']:,} examples of {each['split']}, "
+            f"fingerprint {each['fingerprint'][:12]}"
+            for each in record.get("data") or ()
+        ]
+        facts = {
+            "task": record.get("task"),
+            "data": "; ".join(data),
+            "weights": record.get("configuration", {}).get("dtype"),
+            "commit": made.get("commit") and made["commit"][:12] + (" with changes" if made.get("dirty") else ""),
+            "identity": record.get("identity_hash", "")[:12],
+            "made with": ", ".join(f"{name} {version}" for name, version in made.get("libraries", {}).items()),
+            **{name: made.get(name) for name in ("date", "device")},
+            "seconds": f"{sum(record.get('seconds', {}).values()):.1f}",
+            "notes": " ".join(record.get("notes", ())),
+        }
+        parts = _TABLES[run.command](record).parts if run.command in _TABLES else ()
+        tables = [Markup(part.to_html()) if isinstance(part, Table) else part for part in parts]
+        about = {"source": run.source, "command": run.command, "line": command_line(record), "tables": tables}
+        return {**about, "facts": {name: fact for name, fact in facts.items() if fact}}
+    except FAULTS as fault:
+        raise run.damaged(fault) from fault
 
 
-def _filled(data: dict[str, Any], about: Sequence[dict[str, Any]]) -> str:
+def _filled(data: dict[str, Any], about: Sequence[dict[str, Any]]) -> bytes:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     packed = zlib.compress(json.dumps(data, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace"), 9)
-    jinja = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(_HERE),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-    )
+    looks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    looks["finalize"] = lambda value: visible(value) if type(value) is str else value
+    jinja = Environment(autoescape=True, loader=FileSystemLoader(_HERE), **looks)
     script = "\n".join(_source(jinja, name) for name in jinja.list_templates(extensions=["js"]))
-    return jinja.get_template("page.html.j2").render(
+    text = jinja.get_template("page.html.j2").render(
         data=data,
-        runs=[
-            {**run, "tables": [Markup(part.to_html()) if isinstance(part, Table) else part for part in run["tables"]]}
-            for run in about
-        ],
+        runs=about,
         packed=Markup(base64.b64encode(packed).decode()),
         style=Markup(_source(jinja, "page.css")),
         script=Markup(script),
         # The browser runs this script and no other, whatever a text of others may hold.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return text.encode(errors="backslashreplace")
 
 
 def _source(jinja: Any, name: str) -> str:

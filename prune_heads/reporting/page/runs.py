@@ -1,17 +1,14 @@
 """The runs that a page is made of: what their folders hold, read without torch and without their model."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from prune_heads import options
-from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import RunError
 from prune_heads.execution.folder import RECORD_FILE
-from prune_heads.heads import HeadMask
 from prune_heads.options import Group, Opt, options_of
 from prune_heads.reading import read_json
 from prune_heads.reporting.words import Record
@@ -19,33 +16,23 @@ from prune_heads.reporting.words import Record
 COMMANDS = ("run", "score", "ablate", "curve", "evaluate", "correlate", "bench", "look", "roles", "similar")
 """Whose records a page shows."""
 _NEWEST = 2  # format of records
-_BESIDE = ("scores", "heads", "examples")  # JSON files of a folder beside its record
+_BESIDE = ("scores", "examples")  # JSON files of a folder beside its record
 FAULTS = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 """What reading a damaged record raises."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its record, and the other JSON files of its folder."""
+    """A run: its record, and other JSON files of its folder."""
 
     source: str  # name of its folder or file
     record: Record
-    files: dict[str, Record] = field(default_factory=dict)  # `scores`, `heads`, `examples`, where they are there
+    files: Mapping[str, Record] = field(default_factory=dict)  # `scores`, `examples`, where they are there
 
     @property
     def command(self) -> str:
         """What made it."""
         return str(self.record["command"])
-
-    @property
-    def model(self) -> Record:
-        """Its name, type, revision and fingerprint; of a correlation there is none."""
-        return dict(self.record["model"])
-
-    @property
-    def dtype(self) -> str | None:
-        """The type of its weights."""
-        return self.record.get("configuration", {}).get("dtype")
 
     def damaged(self, fault: Exception) -> RunError:
         """The error for a record in which something is missing or of another form."""
@@ -58,40 +45,40 @@ class Run:
 def read_runs(paths: Iterable[Path]) -> list[Run]:
     """The runs at these paths, each once: folders of `--output`, or records.
 
+    Weights of another type have another fingerprint: runs in float32 and bfloat16 are of one model if its name is one.
+
     Raises:
         RunError: If one is no run, or of another command, format or model than the others.
     """
     runs = [_read(path) for path in dict.fromkeys(path.resolve() for path in paths)]
-    of_type: dict[str | None, Run] = {}  # weights in another type have another fingerprint
+    of_type: dict[str | None, Record] = {}
     for run in runs:
         try:
             if run.command == "correlate":
                 continue
-            first = of_type.setdefault(run.dtype, run)
-            other = next(iter(of_type.values()))
-            if first.model["fingerprint"] != run.model["fingerprint"] or other.model["name"] != run.model["name"]:
-                two = (each.model for each in (first if first is not run else other, run))
-                one, another = (f"{model['name']} ({model['fingerprint'][:8]})" for model in two)
-                raise RunError(
-                    f"a page must be of one model, whose head 3:1 is one head; got {one} and, in {run.source}, "
-                    f"{another}. Make a page for each"
-                )
+            model = dict(run.record["model"])
+            same = of_type.setdefault(run.record.get("configuration", {}).get("dtype"), model)
+            for other in (same, *of_type.values()):
+                if other["name"] != model["name"] or same["fingerprint"] != model["fingerprint"]:
+                    one, another = (f"{each['name']} ({each['fingerprint'][:8]})" for each in (other, model))
+                    raise RunError(
+                        f"a page must be of one model, whose head 3:1 is one head; got {one} and, in {run.source}, "
+                        f"{another}. Make a page for each"
+                    )
         except FAULTS as fault:
             raise run.damaged(fault) from fault
     if not of_type:
-        raise RunError("one of the runs must be of a model; all of them are correlations. Name another")
+        raise RunError("one RUN must be of a model; got correlations alone. Name another")
     return runs
 
 
 def _read(path: Path) -> Run:
-    file, source = path, path.name
-    if path.is_dir():
-        file = path / RECORD_FILE
-    elif path.name == RECORD_FILE:
-        source = path.parent.name
+    is_folder = path.is_dir()
+    file = path / RECORD_FILE if is_folder else path
+    source = path.parent.name if path.name == RECORD_FILE else path.name
     must = f"each RUN must be the folder of a run, or its {RECORD_FILE}"
     if not file.is_file():
-        raise RunError(f"{must}; {source} {f'holds no {RECORD_FILE}' if path.is_dir() else 'is not there'}")
+        raise RunError(f"{must}; {source} {f'holds no {RECORD_FILE}' if is_folder else 'is not there'}. Name another")
     record = read_json(file, "the record of a run")
     command, form = record.get("command"), record.get("format")
     if command not in COMMANDS:
@@ -99,73 +86,30 @@ def _read(path: Path) -> Run:
         raise RunError(f"{must}, of {', '.join(COMMANDS)}; {source} {what}. Name another")
     if not isinstance(form, int) or form > _NEWEST:
         raise RunError(f"the format of a record must be at most {_NEWEST}; {source} has {form}. Update prune-heads")
-    beside = {name: path / f"{name}.json" for name in _BESIDE} if path.is_dir() else {}
-    found: dict[str, Record] = {
-        name: read_json(each, f"the {name} of a run") for name, each in beside.items() if each.is_file()
-    }
+    beside = {name: file.with_name(f"{name}.json") for name in _BESIDE if file.name == RECORD_FILE}
+    found = {name: read_json(each, f"the {name} of a run") for name, each in beside.items() if each.is_file()}
     return Run(source, record, found)
 
 
-def described(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The attention blocks of the model, as the first run that knows describes them.
-
-    Raises:
-        RunError: If none says how many heads there are.
-    """
-    for run in runs:
-        record = run.record
-        tables = (table for table in record.get("tables") or () if isinstance(table, dict))
-        for each in (record, record.get("costs"), run.files.get("scores"), *tables):
-            if each and each.get("blocks"):
-                keys = ("name", "kind", "stack", "layer", "n_heads")
-                return [{key: block[key] for key in keys} for block in each["blocks"]]
-    for run in runs:  # older curves say only which heads are gone when all are
-        masks = [point["heads_pruned"] or () for line in run.record.get("lines") or () for point in line["points"]]
-        if names := [name.rpartition(":") for name in max(masks, key=len, default=())]:
-            stacks = {"A": ("cross", "decoder"), "D": ("self", "decoder")}
-            found = []
-            for block, _, heads in names:
-                kind, stack = stacks.get(block[0], ("self", "encoder"))
-                layer = int(block.rpartition(":")[2])
-                n_heads = max(map(int, heads.split(",")))
-                found.append({"name": block, "kind": kind, "stack": stack, "layer": layer, "n_heads": n_heads})
-            return found
-    raise RunError(
-        "one of the runs must say how many heads the model has; none does. Add one of 'score', 'ablate', 'curve' or "
-        "'run --curve'"
-    )
-
-
-def places(descriptors: Iterable[str], counts: HeadCounts) -> list[int]:
-    """The heads of a mask by their places in the whole model, from 0: block after block."""
-    starts = [sum(counts[:block]) for block in range(len(counts))]
-    return [starts[block] + head for block, head in HeadMask.parse(" ".join(descriptors), counts)]
-
-
 def command_line(record: Record) -> str:
-    """The command that makes a record, as far as its configuration says; paths are those of folders alone."""
+    """The command that makes a record, as far as its configuration says."""
     words = ["prune-heads", record["command"]]
     words += dict.fromkeys(series["source"] for series in record.get("series", ()))
     for key, value in record.get("configuration", {}).items():
         option = _options().get(key)
-        default = list(option.default) if option and isinstance(option.default, tuple) else option and option.default
+        default = option and (list(option.default) if isinstance(option.default, tuple) else option.default)
         if option is None or value in (None, [], "", False, default):
             continue
-        flag = option.flag.partition("/")[0]
-        if value is True:
-            words.append(flag)
-        elif isinstance(value, list) and option.is_many:
-            words += [word for each in value for word in (flag, str(each))]
-        elif isinstance(value, list):
-            words += [flag, (" " if key == "heads" else ",").join(map(str, value))]
-        else:
-            words += [flag, str(value)]
+        values = list(map(str, value)) if isinstance(value, list) else [str(value)]
+        if not option.is_many:
+            values = [(" " if key == "heads" else ",").join(values)]
+        flag = [] if getattr(option, "is_argument", False) else [option.flag.partition("/")[0]]
+        words += flag if value is True else [word for each in values for word in (*flag, each)]
     return shlex.join(words)
 
 
 @cache
 def _options() -> dict[str, Opt]:
     """All options by their keys in records."""
-    kinds = [each for each in vars(options).values() if isinstance(each, type)]
-    groups = [each for each in kinds if issubclass(each, Group) and each is not Group]
-    return {option.key: option for group in groups for option in options_of(group).values()}
+    groups = [each for each in vars(options).values() if isinstance(each, type) and issubclass(each, Group)]
+    return {option.key: option for group in groups if group is not Group for option in options_of(group).values()}

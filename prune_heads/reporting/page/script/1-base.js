@@ -24,8 +24,10 @@
  * @typedef {{text: string, pair: string | null, tokens: string[], patches?: number[] | null, measure?: string,
  *   answers?: {name: string, probability: number | null, place?: number}[], effects?: Grid, maps?: TextMap[],
  *   source: string}} Sentence
+ * @typedef {{title: string, unit: string, better: string, rows: (number | null)[][], source: string}} Pairs A row is two
+ *   places of heads and a value, then perhaps its interval and corrected p.
  * @typedef {{model: {name: string}, blocks: Block[], columns: Column[], costs: Costs | null, orders: Order[],
- *   examples: Examples[], texts: Sentence[]}} Data
+ *   pairs: Pairs[], examples: Examples[], texts: Sentence[]}} Data
  * @typedef {{block: number, head: number, name: string, words: string}} Head
  */
 
@@ -113,10 +115,12 @@ const numberAt = (column, i) => /** @type {number | null} */ (column.kind === "n
 /** @param {Column} column */
 const numbersOf = (column) => heads.flatMap((_, i) => numberAt(column, i) ?? []);
 
-/** Decimals that show three digits of the largest number. @param {Column} column */
+/** Decimals that show three digits of the largest number, and one of a typical error. @param {Column} column */
 function digitsOf(column) {
   const most = Math.max(0, ...numbersOf(column).map(Math.abs));
-  return most ? Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(most)))) : 0;
+  const errors = (column.errors ?? []).flat().flatMap((x) => x || []).sort((a, b) => a - b);
+  const needed = [most, 100 * (errors[Math.floor(errors.length / 2)] ?? most)].map((x) => (x ? 2 - Math.floor(Math.log10(x)) : 0));
+  return Math.min(8, Math.max(0, ...needed));
 }
 
 /** Whether its numbers are differences, whose sign says something. @param {Column} column */
@@ -138,7 +142,8 @@ function nameOf(column) {
   const alike = data.columns.filter((other) => other.title === column.title);
   const tasks = new Set(data.columns.map((other) => other.task));
   const beside = [tasks.size > 1 ? column.task : null, alike.length > 1 ? column.split?.replaceAll("_", " ") : null];
-  const said = beside.filter(Boolean).join(" ");
+  const split = alike.filter((other) => other.split === column.split && other.task === column.task);
+  const said = [...beside, split.length > 1 ? `(${column.source})` : null].filter(Boolean).join(" ");
   return column.title + (said ? `, ${said}` : "");
 }
 
@@ -176,6 +181,12 @@ function ticks(low, high, n) {
   const found = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
   return found;
+}
+
+/** The numbers of an axis as texts, with the decimals that their steps need. @param {number[]} values @param {boolean} [signed] */
+function tickTexts(values, signed = false) {
+  const step = values.length > 1 ? values[1] - values[0] : Math.abs(values[0]) || 1;
+  return values.map((value) => fixed(value, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)), signed));
 }
 
 /** Fill a choice of columns by their groups. @param {HTMLSelectElement} select @param {Column[]} columns @param {number} chosen */

@@ -22,11 +22,22 @@ function mixed(stops, t) {
   return `color-mix(in oklab, ${stops[i]}, ${stops[i + 1]} ${(100 * (place - i)).toFixed(1)}%)`;
 }
 
+const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+
+/** Black or white, whichever can be read on a colour (WCAG 2.2: the luminance at which both have the same contrast). @param {string} colour */
+function inkOn(colour) {
+  if (!probe) return "#000";
+  probe.fillStyle = colour;
+  probe.fillRect(0, 0, 1, 1);
+  const linear = [...probe.getImageData(0, 0, 1, 1).data].map((byte) => (byte <= 10 ? byte / 3294.6 : ((byte / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 ? "#000" : "#fff";
+}
+
 /**
  * How the numbers of a column are coloured: the whole range, so that no two of them share an end. Where one head is far
  * from the others, by square roots.
  * @typedef {{stops: string[], low: number, high: number, isRoot: boolean, diverges: boolean,
- *   place: (x: number) => number, fill: (x: number) => string, on: (x: number) => string}} Scale
+ *   place: (x: number) => number, fill: (x: number) => string}} Scale
  * @param {Column} column @returns {Scale}
  */
 function scaleOf(column) {
@@ -43,12 +54,7 @@ function scaleOf(column) {
     const t = isRoot ? Math.sqrt(share) : share;
     return diverges ? 0.5 + (Math.sign(x) * t) / 2 : t;
   };
-  const on = (/** @type {number} */ x) => {
-    const far = diverges ? 2 * Math.abs(place(x) - 0.5) : place(x);
-    const isFar = far > (state.dark ? (diverges ? 0.6 : 0.5) : diverges ? 0.5 : 0.48);
-    return isFar !== state.dark ? "#ffffff" : "#16181c";
-  };
-  return { stops, low: diverges ? -most : least, high: most, isRoot, diverges, place, fill: (x) => mixed(stops, place(x)), on };
+  return { stops, low: diverges ? -most : least, high: most, isRoot, diverges, place, fill: (x) => mixed(stops, place(x)) };
 }
 
 /** The words of a category column, most frequent first, with their colours. @param {Column} column @returns {Map<string, string>} */
@@ -60,7 +66,8 @@ function categoriesOf(column) {
   }
   const colours = CATEGORIES[state.dark ? "dark" : "light"];
   const words = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || (a < b ? -1 : 1));
-  return new Map(words.map((word, i) => [word, colours[Math.min(i, colours.length - 1)]]));
+  const named = words.filter((word) => word !== "none");
+  return new Map(words.map((word) => [word, named.includes(word) ? colours[Math.min(named.indexOf(word), colours.length - 1)] : "var(--raised)"]));
 }
 
 /** The bar of a scale with its numbers. @param {Column} column @param {Scale} scale */

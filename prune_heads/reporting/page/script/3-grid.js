@@ -82,17 +82,15 @@ function drawGrid() {
   cells.forEach((cell, i) => {
     const x = column ? at(column.values, i) : null;
     cell.className = [x === null ? "none" : "", column && isMarked(column, i) ? "marked" : "", pruned.has(i) ? "pruned" : ""].join(" ").trim();
-    let [fill, on] = ["transparent", "var(--quiet)"];
-    if (typeof x === "number" && scale) [fill, on] = [scale.fill(x), scale.on(x)];
-    else if (x !== null && categories) [fill, on] = [categories.get(String(x)) ?? "#999", "#16181c"];
-    cell.style.setProperty("--fill", fill);
-    cell.style.setProperty("--on", on);
+    const fill = typeof x === "number" && scale ? scale.fill(x) : categories?.get(String(x)) ?? "";
+    cell.style.setProperty("--fill", fill || "transparent");
+    cell.style.setProperty("--on", fill && !fill.startsWith("var") ? inkOn(fill) : "var(--quiet)");
     cell.replaceChildren();
     if (typeof x === "number") {
       const error = at(column.errors, i);
       cell.append(make("span", { class: "value" }, fixed(x, digitsOf(column), scale?.diverges)));
       if (typeof error === "number") cell.append(make("span", { class: "error" }, `±${fixed(error, digitsOf(column))}`));
-    } else if (x !== null) cell.append(make("span", { class: "value" }, String(x).slice(0, 4)));
+    } else if (x !== null) cell.append(make("span", { class: "value word" }, String(x)));
     const said = [heads[i].words, column ? `${cellText(column, i)} ${typeof x === "number" ? column.unit : ""}`.trim() : ""];
     if (column && isMarked(column, i)) said.push("significant after correction");
     if (pruned.has(i)) said.push("pruned");

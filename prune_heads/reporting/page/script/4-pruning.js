@@ -82,7 +82,7 @@ function drawPruning() {
     const name = what === "parameters" ? "parameters" : `multiply-adds${data.costs ? `, ${data.costs.n_tokens} tokens` : ""}`;
     if (total === undefined || total === null) say(name, "not known", data.costs ? "for this type of model" : "see what is missing");
     else if (gone === null) say(name, "not one number", "each draw prunes other heads");
-    else say(name, fixed(total - gone, 0), `−${((100 * gone) / total).toFixed(1)}% of ${fixed(total, 0)}${data.costs?.lower_bound && what !== "parameters" ? ", at least" : ""}`);
+    else say(name, fixed(total - gone, 0), `${gone ? `−${((100 * gone) / total).toFixed(1)}% of ${fixed(total, 0)}` : "nothing is gone"}${data.costs?.lower_bound && what !== "parameters" ? ", at least" : ""}`);
   }
   byId("curve").replaceChildren(curve(order, point));
 }
@@ -107,10 +107,11 @@ function curve(order, now) {
   const [low, high] = [Math.min(...every) - pad, Math.max(...every) + pad];
   const x = (/** @type {number} */ n) => left + (n / heads.length) * (width - left - right);
   const y = (/** @type {number} */ v) => top + ((high - v) / (high - low)) * (height - top - bottom);
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${order.metric} by the number of heads pruned, ${order.where}; the slider gives the numbers` });
-  for (const v of ticks(low, high, 5)) {
+  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${order.metric} by the number of heads pruned, ${order.where}; the slider gives the numbers` });
+  const levels = ticks(low, high, 5);
+  for (const [k, v] of levels.entries()) {
     picture.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(v), y2: y(v) }));
-    picture.append(svg("text", { class: "quiet", x: left - 6, y: y(v) + 4, "text-anchor": "end" }, fixed(v, 2)));
+    picture.append(svg("text", { class: "quiet", x: left - 6, y: y(v) + 4, "text-anchor": "end" }, tickTexts(levels)[k]));
   }
   for (const n of ticks(0, heads.length, width / 80)) picture.append(svg("text", { class: "quiet", x: x(n), y: height - bottom + 18, "text-anchor": "middle" }, String(n)));
   picture.append(svg("text", { class: "quiet", x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, "heads pruned"));

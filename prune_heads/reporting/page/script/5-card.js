@@ -14,7 +14,7 @@ function drawCard() {
   const i = state.head;
   const title = make("h2", { id: "card-title", tabindex: "-1" }, heads[i].words.replace(/^./, (c) => c.toUpperCase()));
   title.addEventListener("keydown", (event) => event.key === "Escape" && cells[i].focus());
-  byId("card").replaceChildren(title, make("p", { class: "quiet" }, `${heads[i].name} as the commands write it. `, make("span", { id: "card-pruned" })), ofColumns(i), ...ofExamples(i), ...ofTexts(i));
+  byId("card").replaceChildren(title, make("p", { class: "quiet" }, `${heads[i].name} as the commands write it. `, make("span", { id: "card-pruned" })), ...ofColumns(i), ...ofPairs(i), ...ofExamples(i), ...ofTexts(i));
   drawCardMask();
 }
 
@@ -22,10 +22,21 @@ function drawCardMask() {
   byId("card-pruned").textContent = maskNow()?.includes(state.head) ? "Pruned at this step of the slider." : "";
 }
 
-/** @param {number} i */
+/** A table a group of columns; a long one is folded. @param {number} i @returns {Node[]} */
 function ofColumns(i) {
+  return [...new Set(data.columns.map((column) => column.group))].map((group) => {
+    const columns = data.columns.filter((column) => column.group === group);
+    const table = make("div", { class: "scrolls" }, columnTable(columns, i));
+    const words = columns.flatMap((column) => (column.kind === "category" ? at(column.values, i) ?? [] : []));
+    if (columns.length <= 8) return make("section", {}, make("h3", {}, group), table);
+    return make("details", {}, make("summary", {}, make("b", {}, group), ` ${words.join(", ")} `, make("span", { class: "quiet" }, `${columns.length} columns`)), table);
+  });
+}
+
+/** @param {Column[]} columns @param {number} i */
+function columnTable(columns, i) {
   const body = make("tbody");
-  for (const column of data.columns) {
+  for (const column of columns) {
     const x = at(column.values, i);
     const [low, high, p] = [at(column.low, i), at(column.high, i), at(column.p_adjusted, i)];
     const digits = digitsOf(column);
@@ -48,7 +59,27 @@ function ofColumns(i) {
   }
   const names = ["", "value", "95% interval, corrected p", "rank"];
   const top = make("thead", {}, make("tr", {}, ...names.map((name, k) => make("th", { scope: "col", class: k ? "number" : "" }, name))));
-  return make("div", { class: "scrolls" }, make("table", { class: "plain" }, top, body));
+  return make("table", { class: "plain" }, top, body);
+}
+
+/** Its partners: the heads that do the same work, or stand in for it. @param {number} i @returns {Node[]} */
+function ofPairs(i) {
+  const found = data.pairs.flatMap((pairs) => {
+    /** @type {Map<number, (number | null)[]>} */
+    const partners = new Map(pairs.rows.flatMap((row) => (row[0] === i ? [[/** @type {number} */ (row[1]), row]] : row[1] === i ? [[/** @type {number} */ (row[0]), row]] : [])));
+    const sign = pairs.better === "low" ? 1 : -1;
+    const best = [...partners].filter(([, row]) => row[2] !== null).sort(([, a], [, b]) => sign * (Number(a[2]) - Number(b[2]))).slice(0, 5);
+    if (!best.length) return [];
+    const rows = best.map(([other, [, , value, low, high, p]]) => {
+      const button = make("button", { type: "button" }, heads[other].name);
+      button.addEventListener("click", () => openCard(other, true));
+      const ends = typeof low === "number" && typeof high === "number" ? `${fixed(low, 3, true)} to ${fixed(high, 3, true)}` : "";
+      const tested = [ends, typeof p === "number" ? ofP(p) : ""].filter(Boolean).join("; ");
+      return make("tr", {}, make("th", { scope: "row" }, button), make("td", { class: "number" }, `${fixed(Number(value), 3, Boolean(ends))} ${pairs.unit}`.trim()), make("td", { class: "number" }, tested));
+    });
+    return [make("h4", {}, pairs.title), make("table", { class: "plain partners" }, make("tbody", {}, ...rows))];
+  });
+  return found.length ? [make("h3", {}, "Partners"), ...found] : [];
 }
 
 /** @param {number} i @returns {Node[]} */
@@ -149,7 +180,7 @@ function attention(rows, queries, keys, title) {
     rows.flat().forEach((x, k) => pixels.data.set([red, green, blue, Math.round((255 * x) / most)], 4 * k));
     context.putImageData(pixels, 0, 0);
   }
-  const size = Math.max(10, Math.min(18, Math.floor(340 / keys.length)));
+  const size = Math.max(12, Math.min(18, Math.floor(340 / keys.length)));
   const cut = (/** @type {string} */ token) => (token.length > 12 ? `${token.slice(0, 11)}…` : token);
   const room = (/** @type {string[]} */ tokens) => 12 + 6.6 * Math.max(...tokens.map((token) => cut(shown(token)).length));
   const [left, top] = [room(queries), room(keys)];

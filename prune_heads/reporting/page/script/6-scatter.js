@@ -30,14 +30,15 @@ function drawScatter() {
   const [[x0, x1], [y0, y1]] = [span(xs), span(ys)];
   const x = (/** @type {number} */ v) => left + ((v - x0) / (x1 - x0)) * (width - left - right);
   const y = (/** @type {number} */ v) => top + ((y1 - v) / (y1 - y0)) * (height - top - bottom);
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": shown(`${nameOf(up)} against ${nameOf(across)}; the table below has the numbers`) });
-  for (const v of ticks(x0, x1, width / 110)) {
+  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": shown(`${nameOf(up)} against ${nameOf(across)}; the table below has the numbers`) });
+  const [below, beside] = [ticks(x0, x1, width / 110), ticks(y0, y1, 6)];
+  for (const [k, v] of below.entries()) {
     picture.append(svg("line", { class: "axis", x1: x(v), x2: x(v), y1: top, y2: height - bottom }));
-    picture.append(svg("text", { class: "quiet", x: x(v), y: height - bottom + 18, "text-anchor": "middle" }, fixed(v, digitsOf(across), isSigned(across))));
+    picture.append(svg("text", { class: "quiet", x: x(v), y: height - bottom + 18, "text-anchor": "middle" }, tickTexts(below, isSigned(across))[k]));
   }
-  for (const v of ticks(y0, y1, 6)) {
+  for (const [k, v] of beside.entries()) {
     picture.append(svg("line", { class: "axis", x1: left, x2: width - right, y1: y(v), y2: y(v) }));
-    picture.append(svg("text", { class: "quiet", x: left - 6, y: y(v) + 4, "text-anchor": "end" }, fixed(v, digitsOf(up), isSigned(up))));
+    picture.append(svg("text", { class: "quiet", x: left - 6, y: y(v) + 4, "text-anchor": "end" }, tickTexts(beside, isSigned(up))[k]));
   }
   const axis = (/** @type {Column} */ column) => nameOf(column) + (column.unit ? `, ${column.unit}` : "");
   picture.append(svg("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, axis(across)));

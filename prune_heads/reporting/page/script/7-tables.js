@@ -52,28 +52,9 @@ function drawTable() {
     return make("tr", {}, make("th", { scope: "row" }, button), ...values);
   });
   byId("count").textContent = `${rows.length} of ${heads.length} heads`;
-  byId("all").replaceChildren(make("table", { class: "heads-table" }, make("thead", {}, top), make("tbody", {}, ...rows)));
-}
-
-/** Let a table of a run sort by a click on its headings; its numbers by their values. @param {HTMLTableElement} table */
-function makeSortable(table) {
-  const body = table.tBodies[0];
-  const original = [...body.rows];
-  [...(table.tHead?.rows[0].cells ?? [])].forEach((cell, k) => {
-    const button = make("button", { type: "button" }, ...cell.childNodes);
-    cell.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const isUp = cell.getAttribute("aria-sort") !== "ascending";
-      for (const other of table.tHead?.rows[0].cells ?? []) other.removeAttribute("aria-sort");
-      cell.setAttribute("aria-sort", isUp ? "ascending" : "descending");
-      const value = (/** @type {HTMLTableRowElement} */ row) => {
-        const text = row.cells[k].textContent ?? "";
-        const number = parseFloat(text.replaceAll(",", ""));
-        return text === "" ? null : Number.isNaN(number) ? text : number;
-      };
-      body.append(...original.toSorted((a, b) => compare(value(a), value(b), isUp)));
-    });
-  });
+  const isBroad = data.columns.length > 10;
+  const onPaper = make("p", { class: "on-paper" }, `${data.columns.length} columns are too many for paper: download the table as CSV.`);
+  byId("all").replaceChildren(...(isBroad ? [onPaper] : []), make("table", { class: isBroad ? "heads-table broad" : "heads-table" }, make("thead", {}, top), make("tbody", {}, ...rows)));
 }
 
 /** A cell of CSV; one that a spreadsheet would compute is a text. @param {string | number | null} value */

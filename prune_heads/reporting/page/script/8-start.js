@@ -26,7 +26,6 @@ async function start() {
       setTheme();
     });
   }
-  for (const table of document.querySelectorAll(".made-table table")) makeSortable(/** @type {HTMLTableElement} */ (table));
   if (typeof DecompressionStream === "undefined") {
     return warn("This browser cannot unpack the data of the page (it has no DecompressionStream). Take Chrome 111, Firefox 113, Safari 16.4, or a newer one.");
   }
@@ -34,7 +33,8 @@ async function start() {
   heads = data.blocks.flatMap((block, b) => Array.from({ length: block.n_heads }, (_, head) => ({ block: b, head, name: `${block.label}:${head + 1}`, words: wordsOf(block, head) })));
   const first = (/** @type {string} */ group) => data.columns.findIndex((column) => column.group === group && column.kind === "number");
   const numbers = data.columns.filter((column) => column.kind === "number");
-  const [effect, importance] = [first("effect"), first("importance")];
+  const tested = data.columns.findIndex((column) => column.group === "effect" && column.better === "low" && column.p_adjusted);
+  const [effect, importance] = [tested >= 0 ? tested : first("effect"), first("importance")];
   const shownFirst = Math.max(0, effect >= 0 ? effect : importance);
   const across = Math.max(0, importance >= 0 ? importance : data.columns.indexOf(numbers[0]));
   const up = Math.max(0, effect >= 0 ? effect : data.columns.indexOf(numbers[1] ?? numbers[0]));
@@ -54,12 +54,13 @@ async function start() {
   byId("csv").addEventListener("click", () => download(`${stem}-heads.csv`, "text/csv", csvText()));
   byId("json").addEventListener("click", () => download(`${stem}-page.json`, "application/json", JSON.stringify(data, null, 1)));
 
+  state.head = mostOf(data.columns[shownFirst]);
   makeGrid();
   parts.push([["order", "step", "dark", "width"], drawPruning], [["column", "order", "step", "head", "dark"], drawGrid]);
   parts.push([["head", "dark", "weighted"], drawCard], [["order", "step"], drawCardMask]);
   if (numbers.length > 1) parts.push([["across", "up", "head", "dark", "width"], drawScatter]);
   const bounded = data.orders.findIndex((order) => order.n_draws === 1 && order.points.length > 2 && order.points[0].low !== null);
-  change({ column: shownFirst, across, up, head: mostOf(data.columns[shownFirst]), order: Math.max(0, bounded), step: 0 });
+  change({ head: state.head, column: shownFirst, across, up, order: Math.max(0, bounded), step: 0 });
   drawChanged();
   drawTable();
 }
