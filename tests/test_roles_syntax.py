@@ -111,6 +111,8 @@ def test_a_conllu_file_is_read():
         (2, line(1, "A", 2, "det"), "line 3: the word 'A' must follow in the text, got .The cats"),
         (2, line(1, "The", 12, "det"), "line 3: the head of a word must be another word or 0; got '12'"),
         (2, line(1, "The", "_", "det"), "line 3: the head of a word"),
+        (4, line("3-99999999999", "don't", "_", "_"), "line 3: a token of several words must have these words"),
+        (4, line("3-2", "don't", "_", "_"), "line 3: a token of several words must have these words"),
         (2, line(2, "The", 2, "det"), "line 3: words must be numbered 1, 2, 3"),
         (slice(2, None), "", "the file must hold a sentence; got none"),
     ],

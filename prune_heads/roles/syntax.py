@@ -94,17 +94,22 @@ def from_tree(tree: str, text: str) -> Parse:
         ValueError: Saying why, if it is no tree, or its words are not those of the text.
     """
     root, leaves = _read(tree)
-    words, at = [], 0
+    words, at = list[tuple[int, int]](), 0
     for leaf in leaves:
-        at += len(text[at:]) - len(text[at:].lstrip())
-        written = next((form for form in _forms(leaf.form) if text.startswith(form, at)), None)
-        if written is None:
-            raise ValueError(f"the word {brief(leaf.form)} must follow in the text, got {brief(text[at : at + 20])}")
-        words.append((at, at + len(written)))
-        at += len(written)
+        words.append(_next(text, at, list(_forms(leaf.form))))
+        at = words[-1][1]
     if rest := text[at:].strip():
         raise ValueError(f"the parse must cover the text; it lacks {brief(rest)}")
     return Parse(text, tuple(words), tuple(dict.fromkeys(_arcs(root))))
+
+
+def _next(text: str, at: int, forms: Sequence[str]) -> tuple[int, int]:
+    """Where a word begins and ends that follows in a text, in one of its forms; a `ValueError` where none does."""
+    at += len(text[at:]) - len(text[at:].lstrip())
+    for form in forms:
+        if text.startswith(form, at):
+            return at, at + len(form)
+    raise ValueError(f"the word {brief(forms[0])} must follow in the text, got {brief(text[at : at + 20])}")
 
 
 def _forms(word: str) -> Iterator[str]:
@@ -214,17 +219,14 @@ def _sentence(lines: Sequence[Sequence[str]], text: str | None) -> Parse:
         if "." in fields[0] or (not last and int(first) <= covered):
             continue
         covered = int(last or first)
+        if not int(first) <= covered <= len(plain):
+            raise ValueError("a token of several words must have these words after it")
         ends[int(first)] = (covered, fields[1])
         made += fields[1] + ("" if "SpaceAfter=No" in fields[9] else " ")
     text, at = made.rstrip() if text is None else text, 0
     for begin, (end, form) in ends.items():
-        at += len(text[at:]) - len(text[at:].lstrip())
-        if not text.startswith(form, at):
-            raise ValueError(f"the word {brief(form)} must follow in the text, got {brief(text[at : at + 20])}")
-        spans += [(at, at + len(form))] * (end - begin + 1)
-        at += len(form)
-    if len(spans) != len(plain):
-        raise ValueError("a token of several words must have these words after it")
+        spans += [_next(text, at, [form])] * (end - begin + 1)
+        at = spans[-1][1]
     arcs = []
     for fields in plain:
         if not fields[6].isdecimal() or int(fields[6]) > len(plain):

@@ -101,16 +101,10 @@ def correlate_within(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> 
     """Spearman's correlation within groups, such as layers: that of ranks from which the mean of the group is taken.
 
     The partial correlation of ranks given the group. Its 95% interval is that of `correlate`, with a head less for
-    each group but one.
-
-    Args:
-        first: `(n,)`; None or NaN for what was not measured.
-        second: `(n,)`.
-        groups: `(n,)`, the group of each.
+    each group but one. All are `(n,)`; None or NaN stands for what was not measured.
 
     Returns:
-        `{"value", "low", "high"}`, all None where it is undefined: with too few heads, or where a side is constant
-        within each group.
+        `{"value", "low", "high"}`, all None with too few heads, or where a side is constant within each group.
     """
     import scipy.stats  # takes a second
 
@@ -119,19 +113,15 @@ def correlate_within(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> 
     group = np.unique(groups[there], return_inverse=True)[1]
     counts = np.bincount(group)
     n = len(group) - max(0, len(counts) - 1)
-    sides = []
-    for ranks in (scipy.stats.rankdata(side[there]) for side in (a, b)):
-        left = ranks - (np.bincount(group, ranks) / counts)[group] if len(group) else ranks
-        sides.append(left)
+    ranked = [scipy.stats.rankdata(side[there]) for side in (a, b)]
+    sides = [ranks - (np.bincount(group, ranks) / counts)[group] for ranks in ranked if len(group)] or ranked
     lengths = [float(np.sqrt(side @ side)) for side in sides]
     if n < 4 or min(lengths) <= 1e-9:
         return dict.fromkeys(("value", "low", "high"))
     r = float(np.clip(sides[0] @ sides[1] / (lengths[0] * lengths[1]), -1, 1))
-    if abs(r) == 1:
-        return {"value": r, "low": r, "high": r}
     half = scipy.stats.norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
-    low, high = (float(np.tanh(np.arctanh(r) + side)) for side in (-half, half))
-    return {"value": r, "low": low, "high": high}
+    ends = (r, r) if abs(r) == 1 else np.tanh(np.arctanh(r) + np.array([-half, half])).tolist()
+    return {"value": r, "low": ends[0], "high": ends[1]}
 
 
 def correlate_pairs(first: ArrayLike, second: ArrayLike, ends: ArrayLike) -> dict[str, Any]:
