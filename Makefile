@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run --curve --output demo/run --overwrite
-	$(BIN)/prune-heads ablate --max-examples 200 --output demo/ablate --overwrite
+	$(BIN)/prune-heads ablate --split validation_matched --max-examples 200 --output demo/ablate --overwrite
 	$(BIN)/prune-heads report demo/run demo/ablate --output demo/page.html --overwrite
 
 # All tests; `pytest` alone leaves out those marked slow. Both take two workers, see tests/conftest.py.

@@ -133,6 +133,8 @@ class Made:
             "costs": self.costs(),
         }
         record["configuration"] = {"model": self.name, "task": "sst2", "dtype": "float32", "criterion": "gradient"}
+        record["configuration"] |= {"estimator": "example"}
+        record["scored_on"] = {"split": "train"}
         return self.write("run", {**record, **changes})
 
     def columns(self, command="roles", **more):

@@ -98,6 +98,7 @@ def test_a_run_has_its_two_points_unless_a_curve_holds_them(made, written):
     ]
     (order,) = written(made.run(curve=points), overwrite=True)["orders"]
     assert [point["n"] for point in order["points"]] == [0, 6, 12]
+    assert order["where"] == "SST-2, validation"
 
 
 def test_the_base_metric_is_said_once_with_its_interval_if_one_is_known(made, written):

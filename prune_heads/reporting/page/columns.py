@@ -17,7 +17,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.reporting.ablation import KINDS, in_points
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.runs import FAULTS, Run
-from prune_heads.reporting.words import Record
+from prune_heads.reporting.words import Record, metric_title, split_title
 
 Column = dict[str, Any]
 
@@ -77,7 +77,7 @@ def _of(run: Run) -> Iterator[Column]:
     if scores := run.files.get("scores"):
         yield _importance(scores)
     for table in record.get("tables") or () if run.command == "ablate" else ():
-        yield _effect(table, table["metric"].replace("_", " "), "points", 100, table)
+        yield _effect(table, metric_title(table["metric"]), "points", 100, table)
         if table.get("likelihood"):
             yield _effect(table, "log-likelihood", "nats", 1, table["likelihood"])
     for line in next(iter(lines(record).values()), ()) if run.command == "curve" else ():
@@ -122,6 +122,6 @@ def _effect(table: Record, name: str, unit: str, scale: float, of: Record) -> Co
         "better": "low" if kind == "without-one" else "high",
         "group": "effect",
         "split": table["split"],
-        "note": f"{table['split'].replace('_', ' ')}, {table['n_examples']:,} examples: {what}; base {of['base']:.4f}. "
+        "note": f"{split_title(table['split'])}, {table['n_examples']:,} examples: {what}; base {of['base']:.4f}. "
         f"Marked where p < {alpha:g} after Holm's correction ({of['test']} test).",
     }

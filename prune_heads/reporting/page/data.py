@@ -9,7 +9,7 @@ from prune_heads.errors import RunError
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.columns import columns
 from prune_heads.reporting.page.runs import FAULTS, Run
-from prune_heads.reporting.words import Record, data_name
+from prune_heads.reporting.words import Record, metric_title, number_of, split_title, task_title
 
 Places = Mapping[str, int]  # name of a head, `3:1` -> its place in the model, from 0
 Row = dict[str, Any]
@@ -63,23 +63,27 @@ def _described(runs: Sequence[Run]) -> list[Row]:
 
 
 def _where(record: Record, split: str) -> str:
-    return data_name(record["task"], split).replace("_", " ")
+    return f"{task_title(record['task'])}, {split_title(split)}"
 
 
 def _orders(run: Run, places: Places) -> Iterator[Row]:
     """Lines of the metric as heads go: points with their masks, where one mask stands for them."""
-    record, asked = run.record, run.record.get("configuration", {})
-    estimator = f" ({asked['estimator']})" if asked.get("estimator") else ""
-    title = "heads named by hand" if asked.get("heads") else f"{asked.get('criterion')}{estimator}"
+    record = run.record
     if run.command == "curve" or (run.command == "run" and record["curve"]):
         for split, of_split in lines(record).items():
             for line in of_split:
-                name = line.label if run.command == "curve" else title
-                yield _order(record, split, name, line.points, places, line.about)
+                ends = line.ends or ([None] * len(line.points),) * 2
+                points = [
+                    {**each, "low": low, "high": high} for each, low, high in zip(line.points, *ends, strict=True)
+                ]
+                yield _order(record, split, line.label, points, places, line.about)
     elif run.command == "run":
         for row in record["rows"]:
             if row["metric"] == record["headline"]:
                 low, high = row.get("base_interval") or (None, None)
+                asked = record["configuration"]
+                estimator = f" ({asked['estimator']})" if asked.get("estimator") else ""
+                title = "heads named by hand" if asked.get("heads") else f"{asked.get('criterion')}{estimator}"
                 start = {"n_pruned": 0, "heads_pruned": [], "value": row["base"], "low": low, "high": high}
                 yield _order(record, row["split"], title, [start, {**record, "value": row["pruned"]}], places)
     elif run.command == "evaluate" and record["heads_pruned"]:
@@ -104,8 +108,8 @@ def _order(
         "title": title,
         "criterion": criterion,
         "where": _where(record, split),
-        "metric": record["headline"].replace("_", " "),
-        "n_examples": next((each["n_examples"] for each in record["data"] if each["split"] == split), None),
+        "metric": metric_title(record["headline"]),
+        "n_examples": number_of(record, split),
         "n_draws": line.get("n_draws", 1),
         "is_oracle": criterion == "ablation" and line.get("scored_on") == split,
         "points": found,
@@ -147,8 +151,8 @@ def _base(run: Run, places: Places) -> Iterator[Row]:
             rows.append((split, record["headline"], first["value"], ends))
     for split, metric, value, between in rows:
         low, high = between or (None, None)
-        n = next((each["n_examples"] for each in record["data"] if each["split"] == split), None)
-        found = {"metric": metric.replace("_", " "), "value": value, "low": low, "high": high, "n": n}
+        n = number_of(record, split)
+        found = {"metric": metric_title(metric), "value": value, "low": low, "high": high, "n": n}
         yield {"where": _where(record, split), **found}
 
 

@@ -141,7 +141,7 @@ function cellText(column, i) {
 function nameOf(column) {
   const alike = data.columns.filter((other) => other.title === column.title);
   const tasks = new Set(data.columns.map((other) => other.task));
-  const beside = [tasks.size > 1 ? column.task : null, alike.length > 1 ? column.split?.replaceAll("_", " ") : null];
+  const beside = [tasks.size > 1 ? column.task : null, alike.length > 1 ? column.split?.replace(/^validation_/, "").replaceAll("_", " ") : null];
   const split = alike.filter((other) => other.split === column.split && other.task === column.task);
   const said = [...beside, split.length > 1 ? `(${column.source})` : null].filter(Boolean).join(" ");
   return column.title + (said ? `, ${said}` : "");

@@ -1,12 +1,12 @@
 // The slider over the number of heads pruned. It stops where the metric was measured, and nowhere else.
 
-/** Colour and dashes of an order: those of its criterion, everywhere. @param {Order} order */
+/** Colour and dashes of an order: those of its criterion, as in the figures (`figures/looks.py`). @param {Order} order */
 function styleOf(order) {
   const known = ["gradient", "ablation", "magnitude"];
-  if (order.criterion === "random") return { colour: "var(--random)", dashes: "1 3" };
+  if (order.criterion === "random") return { colour: "var(--random)", dashes: "9 3 1.5 3" };
   const others = [...new Set(data.orders.map((each) => each.criterion ?? each.title))].filter((name) => name !== "random" && !known.includes(name));
   const i = [...known, ...others].indexOf(order.criterion ?? order.title);
-  return { colour: `var(--s${i % 6})`, dashes: ["none", "7 3", "2 2", "8 3 2 3", "5 2 1 2", "10 4"][i % 6] };
+  return { colour: `var(--s${i % 6})`, dashes: ["none", "7 3", "3 2.5", "8 3 2 3", "5 2 1 2", "10 4"][i % 6] };
 }
 
 /** @param {Order} order */

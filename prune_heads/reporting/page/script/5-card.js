@@ -90,7 +90,7 @@ function ofExamples(i) {
   const found = splits.flatMap((split) => {
     const changes = split.heads?.[heads[i].block]?.[heads[i].head] ?? [];
     if (!changes.length) return [];
-    const where = make("p", { class: "quiet" }, `${[split.task, split.split.replaceAll("_", " ")].filter(Boolean).join(" ")}, ${split.kind === "only-one" ? "with this head alone in its layer" : "without this head"}`);
+    const where = make("p", { class: "quiet" }, `${[split.task, split.split.replace(/^validation_/, "").replaceAll("_", " ")].filter(Boolean).join(" ")}, ${split.kind === "only-one" ? "with this head alone in its layer" : "without this head"}`);
     return [where, ...changes.map((change) => example(split, change))];
   });
   return [title, ...(found.length ? found : [make("p", { class: "quiet" }, "It changes none.")])];
