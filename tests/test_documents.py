@@ -138,7 +138,7 @@ def test_a_result_names_its_experiment_and_was_made_from_a_clean_tree(file):
     assert configuration["task"] == wanted["task"]
     assert configuration["model"] == Path(wanted.get("model", Setup().model)).name
     assert configuration["dtype"] == wanted.get("dtype", "float32")
-    assert configuration.get("max_examples") is None
+    assert configuration.get("max_examples") == wanted.get("sample")
     assert record["provenance"]["dirty"] is False
 
 
@@ -172,9 +172,8 @@ def test_all_curves_begin_and_end_alike(file):
 def test_a_table_of_ablations_is_whole(file):
     record = json.loads(file.read_text())
     for table in record.get("tables", ()):  # none of pairs
-        assert table["n_examples"] == next(
-            data["n_available"] for data in record["data"] if data["split"] == table["split"]
-        )
+        available = next(data["n_available"] for data in record["data"] if data["split"] == table["split"])
+        assert table["n_examples"] == (record["configuration"]["max_examples"] or available)
         for block, row in zip(table["blocks"], table["delta"], strict=True):
             assert len(row) == block["n_heads"]
             assert None not in row

@@ -27,7 +27,7 @@ def test_choices_are_the_keys_of_their_tables():
         choices.ESTIMATORS: ESTIMATORS,
         choices.NORMALIZERS: NORMALIZERS,
         get_args(choices.Mode): SURGERY,
-        get_args(choices.Kind): KINDS,
+        get_args(choices.Kind): (*KINDS, "pairs"),
         get_args(choices.Target): TARGETS,
     }
     for names, table in tables.items():
