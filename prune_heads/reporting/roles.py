@@ -9,7 +9,7 @@ import numpy as np
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.figures import drawing
-from prune_heads.reporting.words import Record, interval, layer_names, subject_of
+from prune_heads.reporting.words import Record, interval, layer_names, subject_of, whose, with_number
 from prune_heads.tables import Page, Table
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def roles_figure(record: Record) -> "Figure":
         axes.set_yticks(np.arange(len(values)), names)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set_title(f"{subject_of(record)}\nroles on {record['n_texts']:,} texts of {record['split']}", fontsize=10)
+        axes.set_title(f"{whose(record)}: roles, {with_number(record['split'], record['n_texts'])} texts", fontsize=10)
         legend = [
             Patch(facecolor=_COLOURS[about[role]["family"]], edgecolor="0.4", label=f"{about[role]['code']}  {role}")
             for role in present

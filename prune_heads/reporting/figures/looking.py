@@ -8,7 +8,7 @@ import numpy as np
 from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.figures.maps import grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.looking import MOST_SHOWN, head_maps, unit
-from prune_heads.reporting.words import Record, layer_names, subject_of
+from prune_heads.reporting.words import Record, layer_names, whose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def _title(record: Record) -> str:
     (text,) = record["texts"]
     shown = f"{text['text']} | {text['pair']}" if text["pair"] else text["text"]
     shown = shown if len(shown) <= _TITLE else f"{shown[: _TITLE - 3]}..."
-    return f"{subject_of(record)}: {text['answer'][:_TITLE]}\n{shown}"
+    return f"{whose(record)}: {text['answer'][:_TITLE]}\n{shown}"
 
 
 def _effects(record: Record) -> "Figure":

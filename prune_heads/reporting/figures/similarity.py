@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prune_heads.reporting.figures import drawing
-from prune_heads.reporting.words import Record, subject_of
+from prune_heads.reporting.words import Record, whose, with_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,9 +39,9 @@ def pairs_figure(record: Record) -> "Figure":
                 name = f"{row['first']} {row['second']}"
                 axes.annotate(name, (across, up), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
             axes.set(xlabel="smaller loss of the two heads alone (nats an example)", ylabel="interaction (nats)")
-            axes.set_title(f"{table['split']}, {table['n_examples']:,} examples", fontsize=10)
+            axes.set_title(with_number(table["split"], table["n_examples"]), fontsize=10)
             axes.margins(0.12)
-        figure.suptitle(f"{subject_of(record)}: pairs of heads", fontsize=11)
+        figure.suptitle(f"{whose(record)}: pairs of heads", fontsize=11)
         figure.supxlabel("filled: after Holm's correction; above 0 they stand in for each other", fontsize=8)
     return figure
 
@@ -64,7 +64,7 @@ def similarity_figure(record: Record) -> "Figure":
             left.set_yticks(np.array(starts) - 0.5, [layers[i] for i in starts], va="top")
             left.set(xlabel="layer, heads in order", ylabel="layer")
             label = "Jensen-Shannon divergence of maps (nats)" if is_map else "1 - CKA of outputs"
-            figure.colorbar(image, ax=left, label=label, shrink=0.8)
+            figure.colorbar(image, cax=left.inset_axes((1.03, 0, 0.04, 1)), label=label)
             for layer in dict.fromkeys(layers):
                 own = [i for i, each in enumerate(layers) if each == layer]
                 x, y = np.array(group["places"])[own].T
@@ -75,5 +75,5 @@ def similarity_figure(record: Record) -> "Figure":
             right.set_title(f"places that show {group['shown']:.0%} of the squared distances", fontsize=10)
             right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
             right.set_aspect("equal", adjustable="datalim")
-        figure.suptitle(f"{subject_of(record)}, {record['n_examples']:,} examples: how alike heads are", fontsize=11)
+        figure.suptitle(f"{whose(record)}, n = {record['n_examples']:,}: how alike heads are", fontsize=11)
     return figure
