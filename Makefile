@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # the tests compiles torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-browser thorough budgets lint ruff mypy import-contract javascript imports experiments clean
+.PHONY: demo test test-browser thorough budgets lint ruff mypy import-contract javascript imports experiments pages clean
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run --curve --output demo/run --overwrite
@@ -69,6 +69,17 @@ experiments: $(STAMP)
 	  $(BIN)/prune-heads sweep run $$file --output $$trials --jobs 2 && \
 	  $(BIN)/prune-heads sweep results $$trials --output results/$$name && \
 	  $(BIN)/prune-heads sweep plot $$trials --output results/$$name || exit 1; \
+	done
+
+	$(MAKE) --no-print-directory pages
+
+# One page a model, of the results that are there. They leave out texts of the data (examples.json), but for our own.
+pages: $(STAMP)
+	$(BIN)/prune-heads report $(addprefix results/,mini-without-one mini-curve mini-criteria mini-roles mini-similar \
+	  mini-pairs look-mini-pair) --output results/pages/mini.html --overwrite
+	for task in sst2 mnli cola; do \
+	  $(BIN)/prune-heads report $$(ls -d results/$$task-* results/look-$$task | grep -v bench) \
+	    --output results/pages/$$task.html --overwrite || exit 1; \
 	done
 
 # torch goes first: with it installed at its pin, nothing else can draw in another build. Of the 20,000 modules that are

@@ -33,7 +33,7 @@ _STRONGEST = 5  # correlations of a run that a terminal shows
 
 def roles_page(record: Record, *, whole: bool = False) -> Page:
     """Heads by role, the relations of words, and what other runs say; `whole` has all scores of these."""
-    texts = f"{record['n_texts']:,} texts of {record['split']}"
+    texts = f"{record['n_texts']:,} text{'s' * (record['n_texts'] != 1)} of {record['split']}"
     counts = HeadCounts.described(record["blocks"])
     rows = []
     for row in record["definitions"]:

@@ -21,30 +21,44 @@ from prune_heads.studies.correlating import read_series
 N_SHUFFLES = 1000
 Column = Mapping[str, Any]
 Grid = Sequence[Sequence[Any]]
+Other = tuple[str, Any]
 
 
-def compared(path: Path, columns: Sequence[Column]) -> dict[str, Any]:
-    """Roles beside another run of the same heads.
+def read_run(path: Path, shape: Sequence[int]) -> Other:
+    """The name of a run to compare with, and its record (of `roles`) or the series of its heads.
 
-    Of `roles`: how far the roles of the heads agree, and each score with its counterpart. Of others: each series of the
-    run with each score, and how much of it roles explain; series are turned so that more is more important.
+    Args:
+        path: Its folder, or a scores.json.
+        shape: Heads of each block.
 
     Raises:
         RunError: If it is no such run, or of other heads.
     """
-    shape = [len(row) for row in columns[0]["values"]]
     record = read_json(path / RECORD_FILE, "the record of a run") if (path / RECORD_FILE).is_file() else {}
-    source, numbers = path.resolve().name, [column for column in columns if column["kind"] == "number"]
-    if record.get("command") == "roles":
+    is_of_roles = record.get("command") == "roles"
+    found: Any = record if is_of_roles else read_series(path)
+    for each in record["columns"] if is_of_roles else found:
+        if (there := [len(row) for row in each["values"]]) != list(shape):
+            must = f"--against must be of the same heads; {path.resolve().name} has {there}"
+            raise RunError(f"{must}, the model {list(shape)} a layer")
+    return path.resolve().name, found
+
+
+def compared(other: Other, columns: Sequence[Column]) -> dict[str, Any]:
+    """Roles beside another run of the same heads, as `read_run` gives it.
+
+    Of `roles`: how far the roles of the heads agree, and each score with its counterpart. Of others: each series of the
+    run with each score, and how much of it roles explain; series are turned so that more is more important.
+    """
+    (source, record), numbers = other, [column for column in columns if column["kind"] == "number"]
+    if isinstance(record, Mapping):
         there = {column["name"]: column for column in record["columns"]}
-        _check(there["role"]["values"], shape, source)
         both = [(each, there[each["name"]]) for each in numbers if each["name"] in there]
         scores = [_pair(mine["name"], mine["values"], theirs["values"]) for mine, theirs in both]
         about = {"source": source, "kind": "roles", "name": f"{record['model']['name']} {record['split']}"}
         return {**about, "agreement": agreement(columns[0]["values"], there["role"]["values"]), "scores": scores}
     made = []
-    for series in read_series(path):
-        _check(series["values"], shape, source)
+    for series in record:
         sign = -1 if series["ablation"] == "without-one" else 1
         values = [[None if value is None else sign * value for value in row] for row in series["values"]]
         pairs = [_pair(column["name"], column["values"], values) for column in numbers]
@@ -53,11 +67,6 @@ def compared(path: Path, columns: Sequence[Column]) -> dict[str, Any]:
             {**about, "turned": sign < 0, "correlations": pairs, "explained": explained(values, columns[0]["values"])}
         )
     return {"source": source, "kind": "importance", "series": made}
-
-
-def _check(values: Grid, shape: Sequence[int], source: str) -> None:
-    if (there := [len(row) for row in values]) != list(shape):
-        raise RunError(f"--against must be of the same heads; {source} has {there}, the model {list(shape)} a layer")
 
 
 def _pair(name: str, first: Grid, second: Grid) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from prune_heads.roles.definitions import described
 from prune_heads.roles.measure import TOKENS, Measured, with_tokens
 from prune_heads.roles.syntax import aligned, by_spacy, from_conllu, from_tree
 from prune_heads.runs import Study
-from prune_heads.studies.explaining import compared
+from prune_heads.studies.explaining import compared, read_run
 from prune_heads.studies.scoring import Lab
 from prune_heads.studies.setup import identify
 from prune_heads.tasks.sources import GLUE
@@ -63,7 +63,8 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
         raise UnfitError(f"roles must be of a model that is given tokens; {subject.classifier.name} is given others")
     source, parses, n_misfit = read_parses(setup, options, predictions)
     parsed = {"source": source, "fingerprint": _fingerprint(parses)} if source else None
-    runs = [path.resolve().name for path in options.against]
+    others = [read_run(path, subject.n_heads) for path in options.against]
+    runs = [source for source, _ in others]
     study.begin(setup, options, **identify(subject, [predictions.split]), parsed=parsed, against=runs)
     study.lap("load")
 
@@ -99,7 +100,7 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
 
     columns, names = columns_of(found, predictions.split.name)
     about = {"task": subject.task.spec.name, "split": predictions.split.name, "n_texts": batches.n_examples}
-    found_out = {"columns": columns, "roles": names, "compared": [compared(path, columns) for path in options.against]}
+    found_out = {"columns": columns, "roles": names, "compared": [compared(other, columns) for other in others]}
     found_out["definitions"] = described([column["name"] for column in columns])
     blocks = [block.describe() for block in subject.blocks]
     study.lap("statistics")

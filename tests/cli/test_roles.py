@@ -209,6 +209,11 @@ def test_parses_that_are_not_of_this_model_are_refused(refused, on_sst2, tmp_pat
     assert "--against must be of the same heads" in refused("roles", *on_sst2, *FEW, "--against", folder)
 
 
+def test_a_run_to_compare_with_is_read_before_the_work(refused, monkeypatch):
+    monkeypatch.setattr("prune_heads.roles.Roles.look", lambda *args, **options: pytest.fail("the work has begun"))
+    assert "missing" in refused("roles", *FEW, "--against", "missing")
+
+
 def test_images_have_no_tokens_and_so_no_roles(refused, tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     model, images = save_vit(folder / "vit"), save_images(folder / "images", 6)

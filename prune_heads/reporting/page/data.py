@@ -160,10 +160,13 @@ def _pairs(run: Run, places: Places) -> Iterator[Row]:
     """How alike two heads are, `[place, place, value]`; how they stand in for each other, also low, high and p."""
     record = run.record
     tables = [(_where(record, table["split"]), table["rows"]) for table in record.get("pairs") or ()]
-    for where, rows in [*tables, *([(record["task"], record["interactions"])] if record.get("interactions") else [])]:
+    if record.get("interactions") and not record["configuration"].get("pairs"):  # else those of a run of pairs
+        tables.append((task_title(record["task"]), record["interactions"]))
+    for where, rows in tables:
         ends = ("interaction", "low", "high", "p_holm")
         found = [[*(places[row[end]] for end in ("first", "second")), *map(row.get, ends)] for row in rows]
-        yield {"title": f"stands in for, {where}", "unit": "nats", "better": "high", "rows": found}
+        title = f"closed together, {where} (above 0: they stand in for each other)"
+        yield {"title": title, "unit": "nats", "better": "high", "rows": found}
     for group in record.get("groups") or () if run.command == "similar" else ():
         by, far = group["by"], group["by"] == "js"
         title = "most alike, by attention (Jensen-Shannon divergence)" if far else "most alike, by output (linear CKA)"
