@@ -22,8 +22,8 @@ REASON = "# long: "
 SUITES = ".pytest_cache/v/budgets/suites"
 """Where the suite keeps how long it took; see `tests/suite_times.py`."""
 
-HELD_LINES, AIMED_LINES = 23_000, 21_500
-"""20,000 for the core; 3,000 more for looking at heads (`look`, `roles`, `similar`, `report`)."""
+HELD_LINES, AIMED_LINES = 24_600, 23_000
+"""The limit is 23,000: 20,000 for the core, 3,000 for looking at heads. The first is what there is; it only goes down."""
 
 _REPEATS = 3
 _BASE = "import torch; from transformers import BertForSequenceClassification"
