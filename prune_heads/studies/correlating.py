@@ -76,7 +76,7 @@ def read_series(path: Path) -> list[Series]:
         file = there[0]
     value = read_json(file, "a file to correlate")
     try:
-        if value.get("command") == "ablate" and "tables" in value:  # of pairs there are none
+        if value.get("command") == "ablate" and "pairs" not in value:
             return [_ablation(value, table, source) for table in value["tables"]]
         if "scores" in value:
             record = file.resolve().with_name(RECORD_FILE)

@@ -54,7 +54,7 @@ def test_files_and_folders_are_looked_for_beside_the_file(invoke, json_of, write
     assert "must be a readable file" in invoke("run", "--config", file, "--heads", "heads.json").stderr
 
 
-PATHS = {"data_dir", "train_file", "validation_file", "output", "store", "scores", "spec"}
+PATHS = {"data_dir", "train_file", "validation_file", "output", "store", "scores", "spec", "nearest"}
 
 
 @pytest.mark.parametrize("command", ["ablate", "bench", "curve", "finetune", "run"])
