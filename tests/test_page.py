@@ -223,6 +223,10 @@ REFUSED = {
     "no model": (lambda made: spoiled(made.ablate(), model=None), "ablate is damaged"),
     "no tables": (lambda made: spoiled(made.ablate(), tables=[{}]), "ablate is damaged (KeyError"),
     "tables of nothing": (lambda made: spoiled(made.ablate(), tables=3), "ablate is damaged (TypeError"),
+    "a block of no stack": (
+        lambda made: spoiled(made.columns(), blocks=[{**block, "stack": []} for block in made.blocks]),
+        "roles is damaged (IndexError",
+    ),
     "no points": (lambda made: spoiled(made.curve(), lines=[{}]), "curve is damaged (KeyError"),
     "an unknown head": (lambda made: spoiled(made.run(), heads_pruned=["9:1"]), "run is damaged"),
     "texts for numbers": (
@@ -285,3 +289,17 @@ def test_the_command_says_what_the_page_holds_and_lacks(made, invoke):
     assert done.stderr.startswith("error: the output must be a new file")
     done = invoke("report", made.folder / "ablate", "-o", made.folder / "page.html", "--overwrite", "--json")
     assert json.loads(done.stdout)["columns"] == ["accuracy without the head", "log-likelihood without the head"]
+
+
+def test_an_example_that_is_no_object_is_refused(made):
+    folder = made.ablate()
+    found = json.loads((folder / "examples.json").read_text())
+    found["splits"][0]["heads"][0][3] = [7]
+    (folder / "examples.json").write_text(json.dumps(found))
+    with pytest.raises(RunError, match=r"ablate is damaged \(TypeError"):
+        write_page([folder], made.folder / "page.html")
+    assert not (made.folder / "page.html").exists()
+
+
+def test_a_record_without_its_task_has_a_page(made, written):
+    assert titles(written(spoiled(made.columns(), task=None)))["Role"]["values"][0][0] == "previous"

@@ -134,6 +134,7 @@ def test_the_nearest_are_read_from_a_run(setup, tmp_path):
     [
         ([], SHAPE, RunError, "has one layer"),
         ([{"first": "1:1"}], SHAPE, RunError, "of another command, or damaged"),
+        ([{"first": 1, "second": "1:1"}], SHAPE, HeadDescriptorError, "heads '1', at the end"),
         ([{"first": "1:1", "second": "1:1"}], SHAPE, HeadDescriptorError, "two heads such as 3:1 and 7:2"),
         ([{"first": "1:1,2", "second": "1:3"}], SHAPE, HeadDescriptorError, "two heads such as"),
         ([{"first": "1:1", "second": "9:1"}], SHAPE, HeadDescriptorError, "between 1 and 3"),

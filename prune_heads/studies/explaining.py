@@ -25,23 +25,38 @@ Other = tuple[str, Any]
 
 
 def read_run(path: Path, shape: Sequence[int]) -> Other:
-    """The name of a run to compare with, and its record (of `roles`) or the series of its heads.
+    """The name of a run to compare with, and what it says of its heads: of `roles` an object, else series.
 
     Args:
         path: Its folder, or a scores.json.
         shape: Heads of each block.
 
     Raises:
-        RunError: If it is no such run, or of other heads.
+        RunError: If it is no such run, damaged, or of other heads.
     """
+    source = path.resolve().name
     record = read_json(path / RECORD_FILE, "the record of a run") if (path / RECORD_FILE).is_file() else {}
-    is_of_roles = record.get("command") == "roles"
-    found: Any = record if is_of_roles else read_series(path)
-    for each in record["columns"] if is_of_roles else found:
-        if (there := [len(row) for row in each["values"]]) != list(shape):
-            must = f"--against must be of the same heads; {path.resolve().name} has {there}"
+    try:
+        found: Any = _said(record) if record.get("command") == "roles" else read_series(path)
+    except (KeyError, TypeError, ValueError) as fault:
+        must = "--against must be what 'prune-heads roles --output' writes"
+        raise RunError(f"{must}; {source} is damaged ({type(fault).__name__}: {fault}). Make it again") from fault
+    for values in found["values"].values() if isinstance(found, Mapping) else (each["values"] for each in found):
+        if (there := [len(row) for row in values]) != list(shape):
+            must = f"--against must be of the same heads; {source} has {there}"
             raise RunError(f"{must}, the model {list(shape)} a layer")
-    return path.resolve().name, found
+    return source, found
+
+
+def _said(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record of `roles` says: of what, the roles, and the values of each column by its name."""
+    made = {"number": float, "category": str}
+    values = {
+        column["name"]: [[cell if cell is None else made[column["kind"]](cell) for cell in row] for row in rows]
+        for column in record["columns"]
+        for rows in [column["values"]]
+    }
+    return {"name": f"{record['model']['name']} {record['split']}", "role": values["role"], "values": values}
 
 
 def compared(other: Other, columns: Sequence[Column]) -> dict[str, Any]:
@@ -50,15 +65,14 @@ def compared(other: Other, columns: Sequence[Column]) -> dict[str, Any]:
     Of `roles`: how far the roles of the heads agree, and each score with its counterpart. Of others: each series of the
     run with each score, and how much of it roles explain; series are turned so that more is more important.
     """
-    (source, record), numbers = other, [column for column in columns if column["kind"] == "number"]
-    if isinstance(record, Mapping):
-        there = {column["name"]: column for column in record["columns"]}
-        both = [(each, there[each["name"]]) for each in numbers if each["name"] in there]
-        scores = [_pair(mine["name"], mine["values"], theirs["values"]) for mine, theirs in both]
-        about = {"source": source, "kind": "roles", "name": f"{record['model']['name']} {record['split']}"}
-        return {**about, "agreement": agreement(columns[0]["values"], there["role"]["values"]), "scores": scores}
+    (source, said), numbers = other, [column for column in columns if column["kind"] == "number"]
+    if isinstance(said, Mapping):
+        both = [(each["name"], each["values"]) for each in numbers if each["name"] in said["values"]]
+        scores = [_pair(name, mine, said["values"][name]) for name, mine in both]
+        about = {"source": source, "kind": "roles", "name": said["name"]}
+        return {**about, "agreement": agreement(columns[0]["values"], said["role"]), "scores": scores}
     made = []
-    for series in record:
+    for series in said:
         sign = -1 if series["ablation"] == "without-one" else 1
         values = [[None if value is None else sign * value for value in row] for row in series["values"]]
         pairs = [_pair(column["name"], column["values"], values) for column in numbers]

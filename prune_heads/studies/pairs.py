@@ -100,7 +100,7 @@ def _nearest(path: Path, gone: HeadMask) -> list[Pair]:
     record = read_json(path / RECORD_FILE if path.is_dir() else path, "a run of 'similar'")
     try:
         counts = [block["n_heads"] for block in record["blocks"]]
-        rows = [(row["first"], row["second"]) for row in record["nearest"]]
+        rows = [(str(row["first"]), str(row["second"])) for row in record["nearest"]]
     except (KeyError, TypeError) as error:
         raise RunError(f"{must}; {path.name} is of another command, or damaged ({error})") from error
     if counts != list(gone.n_heads):

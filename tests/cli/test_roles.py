@@ -214,6 +214,21 @@ def test_a_run_to_compare_with_is_read_before_the_work(refused, monkeypatch):
     assert "missing" in refused("roles", *FEW, "--against", "missing")
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (None, "is damaged (TypeError"),
+        ([{}], "is damaged (KeyError: 'values')"),
+        ([{"name": "role", "kind": "number", "values": [["x"]]}], "could not convert string to float: 'x'"),
+        ([{"name": "self", "kind": "number", "values": [[0.5]]}], "is damaged (KeyError: 'role')"),
+    ],
+)
+def test_a_damaged_run_to_compare_with_is_refused(refused, tmp_path, columns, said):
+    record = {"command": "roles", "model": {"name": "mini"}, "split": "validation", "columns": columns}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert said in refused("roles", *FEW, "--against", tmp_path)
+
+
 def test_images_have_no_tokens_and_so_no_roles(refused, tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     model, images = save_vit(folder / "vit"), save_images(folder / "images", 6)

@@ -21,8 +21,7 @@ def page_data(runs: Sequence[Run]) -> Row:
     Raises:
         RunError: If a record is damaged, or no run says how many heads there are.
     """
-    blocks = _described(runs)
-    counts = HeadCounts.described(blocks)
+    blocks, counts = _described(runs)
     names = [f"{label}:{head + 1}" for label, n in zip(counts.names(), counts, strict=True) for head in range(n)]
     places = {name: place for place, name in enumerate(names)}
     data: Row = {
@@ -47,7 +46,7 @@ def page_data(runs: Sequence[Run]) -> Row:
     return {**data, "missing": _missing(runs, data)}
 
 
-def _described(runs: Sequence[Run]) -> list[Row]:
+def _described(runs: Sequence[Run]) -> tuple[list[Row], HeadCounts]:
     keys = ("name", "kind", "stack", "layer", "n_heads")
     for run in runs:
         try:
@@ -55,7 +54,8 @@ def _described(runs: Sequence[Run]) -> list[Row]:
             holders = [run.record, run.record.get("costs") or {}, run.files.get("scores", {})]
             for blocks in (*(table["blocks"] for table in tables), *(each.get("blocks") for each in holders)):
                 if blocks:
-                    return [{key: block[key] for key in keys} for block in blocks]
+                    found = [{key: block[key] for key in keys} for block in blocks]
+                    return found, HeadCounts.described(found)
         except FAULTS as fault:
             raise run.damaged(fault) from fault
     must = "one RUN must say how many heads the model has; none does"
@@ -180,7 +180,9 @@ def _examples(run: Run, places: Places) -> Iterator[Row]:
     for split in run.files.get("examples", {}).get("splits", ()):
         if "heads" in split and sum(map(len, split["heads"])) != len(places):
             raise ValueError(f"the examples must have a cell for each of {len(places)} heads")
-        yield {**split, "kind": run.record.get("kind"), "task": run.record.get("task")}
+        cells = [[cell and [dict(change) for change in cell] for cell in row] for row in split.get("heads", ())]
+        heads = {"heads": cells} if cells else {}
+        yield {**split, **heads, "kind": run.record.get("kind"), "task": run.record.get("task")}
 
 
 def _texts(run: Run, places: Places) -> Iterator[Row]:
