@@ -6,11 +6,12 @@ decoder to the encoder, D the decoder's self-attention.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from prune_heads.errors import HeadDescriptorError
 
 Head = tuple[int, int]  # (block, head), both from 0
+T = TypeVar("T")
 
 _FORM = "the form is 'layer:head,head layer:head', from 1, e.g. '3:1,5 7:2'"
 _LETTERED_FORM = "the form is 'letter:layer:head,head', from 1, e.g. 'E:3:1,5 A:6:2 D:2:4'"
@@ -51,6 +52,10 @@ class HeadCounts(tuple[int, ...]):
         if not self.letters:
             return [str(block + 1) for block in range(len(self))]
         return [f"{letter}:{self.letters[: i + 1].count(letter)}" for i, letter in enumerate(self.letters)]
+
+    def rows(self, of: Mapping[Head, T]) -> list[list[T | None]]:
+        """One row a block, one cell a head; None for a head that is not in the mapping."""
+        return [[of.get((block, head)) for head in range(n)] for block, n in enumerate(self)]
 
 
 def letter_of(kind: str, stack: str) -> str:

@@ -16,12 +16,13 @@ from tiny_texts import save_language_model, tiny_language_model
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned
 from prune_heads.attention import observing
+from prune_heads.attention.packing import packed, unpacked
 from prune_heads.errors import DataError, HeadDescriptorError, PruneHeadsError, TaskError
 from prune_heads.evaluation import predict
 from prune_heads.options import Look
 from prune_heads.progress import Reporter
 from prune_heads.studies.asking import ask
-from prune_heads.studies.looking import look, packed, unpacked
+from prune_heads.studies.looking import look
 
 TEXT = "the cat was not very good"
 PICTURE = "picture.png"

@@ -34,6 +34,7 @@ _PRODUCT = (torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul_
 class Attention:
     """What the heads of one block did in a forward pass; heads are those that the block has now, in their order."""
 
+    place: int  # of the block in `attention_blocks`, from 0
     block: AttentionBlock
     context: Tensor
     """`(batch, queries, n_heads, head_dim)`: what each head sends into W_O."""
@@ -127,7 +128,8 @@ def observing(
             reader.calls, reader.open = {}, []  # a pass before may have been broken off
             with reader:
                 output = model(**inputs)
-            return output, [found for block in blocks if (found := reader.of(block)) is not None]
+            every = (reader.of(place, block) for place, block in enumerate(blocks))
+            return output, [found for found in every if found is not None]
 
         yield observe
 
@@ -167,8 +169,8 @@ class _Reader(TorchFunctionMode):
         if self.open:
             self.open[-1].context = args[0].detach().unflatten(-1, (block.n_heads, block.head_dim))
 
-    def of(self, block: AttentionBlock) -> Attention | None:
-        """What a block did; None if it did not run."""
+    def of(self, place: int, block: AttentionBlock) -> Attention | None:
+        """What the block at this place did; None if it did not run."""
         calls = self.calls.get(block.module, [])
         if block.depth >= len(calls) or (context := (call := calls[block.depth]).context) is None:
             return None
@@ -177,12 +179,12 @@ class _Reader(TorchFunctionMode):
         n_queries = context.shape[1]
         n_keys = n_queries if block.kind == "self" else -1 if found is None else found.shape[-1]
         if found is None or found.shape[1:] != (block.n_heads, n_queries, n_keys):
-            return Attention(block, context)  # a softmax over something else, such as landmarks
+            return Attention(place, block, context)  # a softmax over something else, such as landmarks
         if values is not None and values.shape[-2:] == (n_keys, block.head_dim):
             values = values.expand(*found.shape[:2], -1, -1)  # heads may share theirs
             if (scale := _scale((found.to(values.dtype) @ values).transpose(1, 2), context)) is not None:
-                return Attention(block, context, found, values * scale[:, :, None, None])
-        return Attention(block, context, found)
+                return Attention(place, block, context, found, values * scale[:, :, None, None])
+        return Attention(place, block, context, found)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

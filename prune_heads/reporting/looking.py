@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 
+from prune_heads.attention.packing import unpacked
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.words import Record, heads_table, subject_of
-from prune_heads.studies.looking import unpacked
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line, spans
 from prune_heads.visible import visible

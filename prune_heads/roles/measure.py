@@ -163,9 +163,8 @@ class Roles:
         self, seen: Sequence[Attention], sides: Mapping[str, Tokens]
     ) -> Iterator[tuple[int, Attention, str, str]]:
         """What was seen of the blocks whose maps are of these tokens, with its block's place and its two sides."""
-        places = {(block.name, block.depth): i for i, block in enumerate(self.blocks)}
         for each in seen:
-            place, block = places[each.block.name, each.block.depth], each.block
+            place, block = each.place, each.block
             queries = block.stack if self._has_encoder else "encoder"  # of a decoder alone the first tokens there are
             keys = "encoder" if block.kind == "cross" else queries
             shape = (*sides[queries].ids.shape, sides[keys].ids.shape[1])

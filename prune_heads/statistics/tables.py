@@ -81,20 +81,27 @@ def correlate(first: ArrayLike, second: ArrayLike) -> dict[str, Any]:
         return {"n_heads": n, "pearson": nothing, "spearman": {**nothing}}
     import scipy.stats  # takes a second
 
-    def estimate(*numbers: float) -> dict[str, float]:
-        return dict(zip(("value", "low", "high"), map(float, numbers), strict=True))
-
     pearson = scipy.stats.pearsonr(a, b)
-    r = float(np.clip(scipy.stats.spearmanr(a, b).statistic, -1, 1))
-    low = high = r  # where Fisher's transformation is infinite, the interval is the point, as for Pearson
-    if abs(r) < 1:
-        half = scipy.stats.norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
-        low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
     return {
         "n_heads": n,
-        "pearson": estimate(pearson.statistic, *pearson.confidence_interval(0.95)),
-        "spearman": estimate(r, low, high),
+        "pearson": _estimate(pearson.statistic, *pearson.confidence_interval(0.95)),
+        "spearman": _spearman(scipy.stats.spearmanr(a, b).statistic, n),
     }
+
+
+def _estimate(*numbers: float) -> dict[str, float | None]:
+    return dict(zip(("value", "low", "high"), map(float, numbers), strict=True))
+
+
+def _spearman(r: float, n: int) -> dict[str, float | None]:
+    """With its interval, of `n` heads that are free; see `correlate`."""
+    from scipy.stats import norm  # takes a second
+
+    r = float(np.clip(r, -1, 1))
+    if abs(r) == 1:  # where Fisher's transformation is infinite, the interval is the point, as for Pearson
+        return _estimate(r, r, r)
+    half = norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
+    return _estimate(r, np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half))
 
 
 def correlate_within(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> dict[str, float | None]:
@@ -118,10 +125,7 @@ def correlate_within(first: ArrayLike, second: ArrayLike, groups: ArrayLike) -> 
     lengths = [float(np.sqrt(side @ side)) for side in sides]
     if n < 4 or min(lengths) <= 1e-9:
         return dict.fromkeys(("value", "low", "high"))
-    r = float(np.clip(sides[0] @ sides[1] / (lengths[0] * lengths[1]), -1, 1))
-    half = scipy.stats.norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (n - 3))
-    ends = (r, r) if abs(r) == 1 else np.tanh(np.arctanh(r) + np.array([-half, half])).tolist()
-    return {"value": r, "low": ends[0], "high": ends[1]}
+    return _spearman(sides[0] @ sides[1] / (lengths[0] * lengths[1]), n)
 
 
 def correlate_pairs(first: ArrayLike, second: ArrayLike, ends: ArrayLike) -> dict[str, Any]:

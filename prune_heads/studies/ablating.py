@@ -167,8 +167,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
 
     def cells(numbers: Sequence[float]) -> list[list[float | None]]:
         """One row a block; None for a head that is not there or was not asked about."""
-        of = dict(zip(masks, numbers, strict=True))
-        return [[of.get((block, head)) for head in range(n)] for block, n in enumerate(predictions.gone.n_heads)]
+        return predictions.gone.n_heads.rows(dict(zip(masks, numbers, strict=True)))
 
     def tested(tests: Sequence[PairedTest]) -> dict[str, Any]:
         """For each head: the difference, its interval and its p-values; and by which test."""

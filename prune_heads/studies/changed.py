@@ -16,9 +16,7 @@ Answers are names of labels, lists of names or scores; None where only their lik
 are those that change the answer; among these, and among the others, those of the likelihood.
 """
 
-import base64
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -29,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from prune_heads.attention import Attention, observing, unproved_maps
+from prune_heads.attention.packing import packed
 from prune_heads.descriptors import Head
 from prune_heads.gating import evaluating
 from prune_heads.heads import HeadMask
@@ -60,13 +59,16 @@ def changed_by_heads(every: Iterable[tuple[Predictions, Mapping[HeadMask, Kept],
     def of_size(n: int, n_maps: int, n_characters: int) -> Iterator[dict[str, Any]]:
         for predictions, base, largest, maps in found:
             examples = _Examples(predictions, base, n_characters)
-            counts = predictions.gone.n_heads
-            rows: list[list[list[Change] | None]] = [[None] * n_heads for n_heads in counts]
+            cells: dict[Head, list[Change]] = {}
             for (block, head), changes in largest.items():
                 seen = [_map(predictions, maps, each["example"], block, head) for each in changes[:n_maps]]
                 cell = zip_longest(changes[:n], seen)
-                rows[block][head] = [examples.placed(change) | {"map": map} for change, map in cell if change]
-            yield {"split": predictions.split.name, "examples": examples.rows, "heads": rows}
+                cells[block, head] = [examples.placed(change) | {"map": map} for change, map in cell if change]
+            yield {
+                "split": predictions.split.name,
+                "examples": examples.rows,
+                "heads": predictions.gone.n_heads.rows(cells),
+            }
 
     return _fitting(of_size)
 
@@ -166,7 +168,6 @@ def _text(value: Any) -> str:
 def _maps(predictions: Predictions, examples: Sequence[int]) -> Maps:
     """The maps of each block for each of these examples, which runs alone, so without padding."""
     subject, found = predictions.subject, dict[tuple[int, int], Any]()
-    numbers = {(block.name, block.depth): i for i, block in enumerate(subject.blocks)}
     with evaluating(subject.model):
         unproved = unproved_maps(subject.model, predictions.batches.batch(np.arange(1)).to(subject.device).inputs)
     with evaluating(subject.model), observing(subject.model) as observe:
@@ -176,8 +177,7 @@ def _maps(predictions: Predictions, examples: Sequence[int]) -> Maps:
                 if each.map is not None and each.block.name not in unproved:
                     shown = each.map[0, :, :MAX_TOKENS, :MAX_TOKENS].float().cpu().numpy()
                     queries, keys = (_tokens(predictions, batch.inputs, each, of_keys) for of_keys in (False, True))
-                    place = numbers[each.block.name, each.block.depth]
-                    found[i, place] = np.rint(255 * shown).astype(np.uint8), queries, keys
+                    found[i, each.place] = np.rint(255 * shown).astype(np.uint8), queries, keys
     return found
 
 
@@ -199,5 +199,4 @@ def _map(predictions: Predictions, maps: Maps, example: int, block: int, head: i
         return None
     shown, queries, keys = maps[example, block]
     (place,) = predictions.subject.blocks[block].places([head])
-    values = base64.b64encode(zlib.compress(shown[place].tobytes(), 9)).decode()
-    return {"queries": queries, "keys": keys, "values": values}
+    return {"queries": queries, "keys": keys, "values": packed(shown[place] / 255)}

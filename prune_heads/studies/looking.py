@@ -15,22 +15,19 @@ The record has `blocks`, as those of `ablate`, and `texts`, a list (here of one)
 - `shown`: the heads that figures and the terminal show, `["3:1", ...]`, the strongest effect first unless named.
 - `maps`: for each block whose maps are proved `{"block": place in blocks, "heads": [from 0, original numbering],
   "queries", "keys": [tokens], "probabilities": packed, "weighted": packed or None, "longest": number or None}`.
-  Packed is base64 of zlib of bytes, `(heads, queries, keys)`, 255 = 1: `unpacked` reads it. `weighted` is
+  Packed is base64 of zlib of bytes, `(heads, queries, keys)`, 255 = 1: `packing.unpacked` reads it. `weighted` is
   |a_ij| |(x_j W_V + b_V) W_O| (Kobayashi et al., 2020, https://aclanthology.org/2020.emnlp-main.574), of which 255
   is `longest`. Of a text of more than `MOST_TOKENS` the shown heads alone are there.
 """
 
-import base64
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.attention import Attention, observing, unproved_maps
+from prune_heads.attention.packing import packed
 from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.gating import evaluating
@@ -91,7 +88,7 @@ def looked(asked: Asked, wanted: HeadMask | None, reporter: Reporter) -> dict[st
         "answer": asked.answer,
         "measure": asked.measure,
         "base": base,
-        "effects": [[effects.get((i, head)) for head in range(n)] for i, n in enumerate(subject.n_heads)],
+        "effects": subject.n_heads.rows(effects),
         "flips": [{"head": name[head], "answer": said} for head, said in says.items() if said != asked.answer],
         "shown": [name[head] for head in shown],
     }
@@ -101,31 +98,30 @@ def _seen(asked: Asked, shown: list[Head], reporter: Reporter) -> dict[str, Any]
     """The tokens, and the maps over them."""
     model, inputs = asked.subject.model, asked.batches.batch(ONE).to(asked.subject.device).inputs
     with torch.no_grad(), evaluating(model), observing(model) as observe:
-        seen = {(each.block.name, each.block.depth): each for each in observe(**inputs)[1]}
+        _, seen = observe(**inputs)
         faults = unproved_maps(model, inputs)
     for why in faults.values():
         reporter.note(why)
     # Of attention within windows, the windows are the batch.
-    there = {k: each for k, each in seen.items() if k[0] not in faults and len(each.probabilities) == 1}
+    there = [each for each in seen if each.block.name not in faults and len(each.probabilities) == 1]
     tokens, target = asked.tokens(), asked.tokens("decoder_input_ids") or asked.tokens("labels")
     unknown = getattr(asked.subject.classifier.tokenizer, "unk_token", None)
     if n := tokens.count(unknown) if unknown else 0:
         reporter.note(f"{n} of {len(tokens)} tokens are unknown to the model")
     patches, maps = None, list[dict[str, Any]]()
     if "pixel_values" in inputs and there:
-        n_tokens = next(iter(there.values())).probabilities.shape[-1]
+        n_tokens = there[0].probabilities.shape[-1]
         tokens, patches = _patches(model.config, inputs["pixel_values"].shape, n_tokens)
-    for i, block in enumerate(asked.subject.blocks):
-        if (each := there.get((block.name, block.depth))) is not None:
-            n_queries, n_keys = each.probabilities.shape[-2:]
-            by_target = target if target and block.stack == "decoder" else tokens
-            queries = _named(by_target, n_queries)
-            keys = _named(by_target if block.kind == "self" else tokens, n_keys)
-            is_small = max(n_queries, n_keys) <= MOST_TOKENS
-            places = [place for place, h in enumerate(block.original_heads) if is_small or (i, h) in shown]
-            heads = [block.original_heads[place] for place in places]
-            if heads:
-                maps.append({"block": i, "heads": heads, "queries": queries, "keys": keys, **_packed(each, places)})
+    for each in there:
+        block, (n_queries, n_keys) = each.block, each.probabilities.shape[-2:]
+        by_target = target if target and block.stack == "decoder" else tokens
+        names = {"queries": _named(by_target, n_queries)}
+        names["keys"] = _named(by_target if block.kind == "self" else tokens, n_keys)
+        is_small = max(n_queries, n_keys) <= MOST_TOKENS
+        places = [place for place, h in enumerate(block.original_heads) if is_small or (each.place, h) in shown]
+        heads = [block.original_heads[place] for place in places]
+        if heads:
+            maps.append({"block": each.place, "heads": heads, **names, **_packed(each, places)})
     return {"tokens": tokens, "target": target or None, "patches": patches, "maps": maps}
 
 
@@ -137,16 +133,6 @@ def _packed(seen: Attention, places: list[int]) -> dict[str, Any]:
         weighted = packed(lengths / longest)
     probabilities = packed(seen.probabilities[0, places].float().cpu().numpy())
     return {"probabilities": probabilities, "weighted": weighted, "longest": longest}
-
-
-def packed(shares: NDArray[Any]) -> str:
-    """Numbers from 0 to 1 as a text; see `unpacked`."""
-    return base64.b64encode(zlib.compress(np.rint(255 * shares).astype(np.uint8).tobytes(), 9)).decode()
-
-
-def unpacked(text: str, *shape: int) -> NDArray[np.float64]:
-    """The numbers of `packed`, each up to 1/510."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8).reshape(shape) / 255
 
 
 def _named(tokens: list[str], n: int) -> list[str]:

@@ -56,11 +56,10 @@ def ablate_pairs(
         each.check_defined()
         check_likelihood(each)
     study.lap("load")
+    wanted, how = masks_of_pairs(every[0].gone, pairs), {"memory": options.memory, "compiled": options.compiled}
     if spread is not None:
-        wanted = [(each, masks_of_pairs(each.gone, pairs)) for each in every]
-        spread.answers(wanted, memory=options.memory, compiled=options.compiled)
-    how = {"memory": options.memory, "compiled": options.compiled}
-    found = [Measured(each, masks_of_pairs(each.gone, pairs), options.seed, **how) for each in every]
+        spread.answers([(each, wanted) for each in every], memory=options.memory, compiled=options.compiled)
+    found = [Measured(each, wanted, options.seed, **how) for each in every]
     for each, measured in zip(every, found, strict=True):
         each.warn_if_below_chance(measured.kept[each.gone])
     study.lap("ablate")

@@ -14,7 +14,7 @@ from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import read_json
 from prune_heads.gating import evaluating
-from prune_heads.heads import NUMBERING
+from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.batches import IGNORED, Batch
 from prune_heads.options import Setup, Similarity
 from prune_heads.predictions import Predictions
@@ -79,9 +79,9 @@ def similar(setup: Setup, options: Similarity, reporter: Reporter) -> Found:
 def _summed(predictions: Predictions, options: Similarity) -> Iterator[tuple[str, list[int], Sums]]:
     """Of each group of blocks its letter, which of the model's blocks they are, and their sums over the split."""
     subject, batches = predictions.subject, predictions.batches
-    places = {(block.name, block.depth): i for i, block in enumerate(subject.blocks)}
-    asked = range(len(places)) if options.blocks is None else named_blocks(options.blocks, predictions.gone.n_heads)
-    letters, left_out = predictions.gone.n_heads.letters or " " * len(places), set[str]()
+    counts = predictions.gone.n_heads
+    asked = range(len(counts)) if options.blocks is None else named_blocks(options.blocks, counts)
+    letters, left_out = counts.letters or " " * len(counts), set[str]()
     found: dict[str, tuple[list[int], Sums]] = {}
     with evaluating(subject.model):
         unproved = unproved_maps(subject.model, batches.batch(np.arange(1)).to(subject.device).inputs)
@@ -94,13 +94,12 @@ def _summed(predictions: Predictions, options: Similarity) -> Iterator[tuple[str
             batch = batch.to(subject.device)
             groups: dict[str, dict[int, Attention]] = {}
             for each in observe(**batch.inputs)[1]:
-                place = places[each.block.name, each.block.depth]
-                if place not in asked:
+                if each.place not in asked:
                     continue
-                group = groups.setdefault(letters[place], {})
+                group = groups.setdefault(letters[each.place], {})
                 like = next(iter(group.values()), each).context.shape[:2]
-                if each.context.shape[:2] == like == _tokens(batch, each, letters[place]).shape:
-                    group[place] = replace(each, map=None) if each.block.name in unproved else each
+                if each.context.shape[:2] == like == _tokens(batch, each, letters[each.place]).shape:
+                    group[each.place] = replace(each, map=None) if each.block.name in unproved else each
                 else:
                     left_out.add(each.block.name)
             rows = torch.arange(len(batch.index)) if batch.owner is None else batch.owner.cpu()
@@ -243,13 +242,10 @@ def _columns(groups: Sequence[Mapping[str, Any]], predictions: Predictions, by: 
     n_heads = predictions.gone.n_heads
 
     def column(name: str, title: str, values: Mapping[str, Any], note: str, **more: Any) -> dict[str, Any]:
-        cells = [
-            [values.get(each) for each in names_of([(block, head) for head in range(n)], n_heads)]
-            for block, n in enumerate(n_heads)
-        ]
+        of_head = {next(iter(HeadMask.parse(name, n_heads))): value for name, value in values.items()}
         empty = dict.fromkeys(("errors", "low", "high", "p_adjusted", "alpha", "better"))
         about = {"unit": "", "kind": "number", "group": "similarity", "split": predictions.split.name, "note": note}
-        return {"name": name, "title": title, "values": cells, **empty, **about, **more}
+        return {"name": name, "title": title, "values": n_heads.rows(of_head), **empty, **about, **more}
 
     nearest: dict[str, Any] = {}
     clusters: dict[str, str] = {}

@@ -1,13 +1,13 @@
 """What closing each head changes on one text, and what the heads look at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from prune_heads.reporting.figures import drawing
 from prune_heads.reporting.figures.maps import grid_of, heads_map, map_panels, scale_beside
-from prune_heads.reporting.looking import MOST_SHOWN, head_maps, unit
+from prune_heads.reporting.looking import MOST_SHOWN, HeadMap, head_maps, unit
 from prune_heads.reporting.words import Record, layer_names, whose
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def look_figures(record: Record) -> Iterator[tuple[str, "Figure"]]:
     yield "effects", _effects(record)
     maps = head_maps(record)
     for i in range(0, len(maps), _A_PAGE):
-        yield f"heads-{i // _A_PAGE + 1}", _maps(record, i)
+        yield f"heads-{i // _A_PAGE + 1}", _maps(record, maps[i : i + _A_PAGE])
 
 
 def _title(record: Record) -> str:
@@ -45,9 +45,8 @@ def _effects(record: Record) -> "Figure":
     return figure
 
 
-def _maps(record: Record, first: int) -> "Figure":
+def _maps(record: Record, maps: Sequence[HeadMap]) -> "Figure":
     """Queries down, keys across; of a picture, its patches."""
-    maps = head_maps(record)[first : first + _A_PAGE]
     n_tokens = max(min(MOST_SHOWN, max(each.values.shape)) for each in maps)
     largest, n_columns = max(float(each.values.max()) for each in maps) or 1.0, min(3, len(maps))
     size = 1.6 + 0.2 * n_tokens
