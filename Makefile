@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # the tests compiles torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-browser thorough budgets lint ruff mypy import-contract javascript imports experiments pages clean
+.PHONY: demo test test-browser chromium thorough budgets lint ruff mypy import-contract javascript imports experiments pages clean
 
 demo: $(STAMP)
 	$(BIN)/prune-heads run --curve --output demo/run --overwrite
@@ -19,10 +19,12 @@ test: $(STAMP)
 	$(BIN)/pytest -m "not thorough"
 
 # The page of `prune-heads report` in a real browser: Debian's chromium, which is installed if it is not there.
-test-browser: $(STAMP)
-	command -v chromium > /dev/null || { sudo=$$(command -v sudo || true); \
-	  $$sudo apt-get update -qq && $$sudo apt-get install -qq --no-install-recommends chromium; }
+test-browser: $(STAMP) chromium
 	$(BIN)/pytest -m browser
+
+chromium:
+	@command -v chromium > /dev/null || { sudo=$$(command -v sudo || true); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -qq --no-install-recommends chromium > /dev/null; }
 
 # What takes too long for every change: all model types and their variants, long simulations. The types also with the
 # oldest transformers that pyproject.toml takes and with the newest there is, whose warnings are not ours.
