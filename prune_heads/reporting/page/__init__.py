@@ -17,7 +17,7 @@ from prune_heads.errors import RunError
 from prune_heads.files import write_bytes, writing_into
 from prune_heads.reporting.curves import correlation_page, curve_page
 from prune_heads.reporting.page.data import page_data
-from prune_heads.reporting.page.runs import FAULTS, Run, command_line, read_runs
+from prune_heads.reporting.page.runs import Run, command_line, read_runs
 from prune_heads.reporting.terminal import bench_page, evaluation_table, run_page
 from prune_heads.tables import Page, Table
 from prune_heads.visible import visible
@@ -77,8 +77,7 @@ def _about(run: Run) -> dict[str, Any]:
     """How a run was made: its command, facts, and tables."""
     from markupsafe import Markup
 
-    record = run.record
-    try:
+    with run.reading() as record:
         made = record.get("provenance", {})
         data = [
             f"{each['source']}: {each['n_examples']:,} of {each['n_available']:,} examples of {each['split']}, "
@@ -100,8 +99,6 @@ def _about(run: Run) -> dict[str, Any]:
         tables = [Markup(part.to_html()) if isinstance(part, Table) else part for part in parts]
         about = {"source": run.source, "command": run.command, "line": command_line(record), "tables": tables}
         return {**about, "facts": {name: fact for name, fact in facts.items() if fact}}
-    except FAULTS as fault:
-        raise run.damaged(fault) from fault
 
 
 def _filled(data: dict[str, Any], about: Sequence[dict[str, Any]]) -> bytes:

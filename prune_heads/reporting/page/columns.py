@@ -16,7 +16,7 @@ from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.ablation import KINDS, in_points
 from prune_heads.reporting.curves import lines
-from prune_heads.reporting.page.runs import FAULTS, Run
+from prune_heads.reporting.page.runs import Run
 from prune_heads.reporting.words import Record, metric_title, split_title
 
 Column = dict[str, Any]
@@ -37,27 +37,20 @@ def columns(runs: Sequence[Run], counts: HeadCounts) -> list[Column]:
     """
     found: list[Column] = []
     for run in runs:
-        try:
+        with run.reading() as record:
             for column in _of(run):
-                made = {**_PLAIN, **column, "task": run.record.get("task"), "source": run.source}
+                made = {**_PLAIN, **column, "task": record.get("task"), "source": run.source}
                 _check(made, counts)
                 if not any(_alike(each, made) for each in found):
                     found.append(made)
-        except FAULTS as fault:
-            raise run.damaged(fault) from fault
     return found
 
 
 def _alike(one: Column, other: Column) -> bool:
     """Whether they are the same numbers, but for the last digits, which differ between processors."""
-    about, values = (
-        [(each["group"], each["kind"], each["title"]) for each in (one, other)],
-        (one["values"], other["values"]),
-    )
-    cells = [list(chain(*rows)) for rows in values]
-    return about[0] == about[1] and all(
+    return all(one[key] == other[key] for key in ("group", "kind", "title")) and all(
         a == b or (None not in (a, b) and one["kind"] == "number" and isclose(a, b, rel_tol=1e-4))
-        for a, b in zip(*cells, strict=True)
+        for a, b in zip(chain(*one["values"]), chain(*other["values"]), strict=True)
     )
 
 

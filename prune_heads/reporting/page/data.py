@@ -8,7 +8,7 @@ from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import RunError
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.columns import columns
-from prune_heads.reporting.page.runs import FAULTS, Run
+from prune_heads.reporting.page.runs import Run
 from prune_heads.reporting.words import Record, metric_title, number_of, split_title, task_title
 
 Places = Mapping[str, int]  # name of a head, `3:1` -> its place in the model, from 0
@@ -33,10 +33,8 @@ def page_data(runs: Sequence[Run]) -> Row:
     for name, of in {"orders": _orders, "base": _base, "pairs": _pairs, "examples": _examples, "texts": _texts}.items():
         data[name] = []
         for run in runs:
-            try:
+            with run.reading():
                 data[name] += [{**each, "source": run.source} for each in of(run, places)]
-            except FAULTS as fault:
-                raise run.damaged(fault) from fault
     data["orders"] = _once(data["orders"])
     base: dict[tuple[str, str], Row] = {}  # one a metric and split: the first with an interval, or else the first
     for row in data["base"]:
@@ -49,15 +47,13 @@ def page_data(runs: Sequence[Run]) -> Row:
 def _described(runs: Sequence[Run]) -> tuple[list[Row], HeadCounts]:
     keys = ("name", "kind", "stack", "layer", "n_heads")
     for run in runs:
-        try:
-            tables = run.record.get("tables") or run.record.get("pairs") or () if run.command == "ablate" else ()
-            holders = [run.record, run.record.get("costs") or {}, run.files.get("scores", {})]
+        with run.reading() as record:
+            tables = record.get("tables") or record.get("pairs") or () if run.command == "ablate" else ()
+            holders = [record, record.get("costs") or {}, run.files.get("scores", {})]
             for blocks in (*(table["blocks"] for table in tables), *(each.get("blocks") for each in holders)):
                 if blocks:
                     found = [{key: block[key] for key in keys} for block in blocks]
                     return found, HeadCounts.described(found)
-        except FAULTS as fault:
-            raise run.damaged(fault) from fault
     must = "one RUN must say how many heads the model has; none does"
     raise RunError(f"{must}. Add one of 'ablate', 'score' or 'run --curve', or a curve of this version")
 

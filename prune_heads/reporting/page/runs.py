@@ -1,7 +1,8 @@
 """The runs that a page is made of: what their folders hold, read without torch and without their model."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,6 @@ COMMANDS = ("run", "score", "ablate", "curve", "evaluate", "correlate", "bench",
 """Whose records a page shows."""
 _NEWEST = 2  # format of records
 _BESIDE = ("scores", "examples")  # JSON files of a folder beside its record
-FAULTS = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-"""What reading a damaged record raises."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,16 @@ class Run:
         """What made it."""
         return str(self.record["command"])
 
-    def damaged(self, fault: Exception) -> RunError:
-        """The error for a record in which something is missing or of another form."""
-        return RunError(
-            f"a record must be what 'prune-heads {self.command} --output' writes; {self.source} is damaged "
-            f"({type(fault).__name__}: {fault}). Make it again"
-        )
+    @contextmanager
+    def reading(self) -> Iterator[Record]:
+        """The record, to be read in the block; `RunError` where something is missing in it or of another form."""
+        try:
+            yield self.record
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as fault:
+            raise RunError(
+                f"a record must be what 'prune-heads {self.command} --output' writes; {self.source} is damaged "
+                f"({type(fault).__name__}: {fault}). Make it again"
+            ) from fault
 
 
 def read_runs(paths: Iterable[Path]) -> list[Run]:
@@ -53,11 +56,11 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     runs = [_read(path) for path in dict.fromkeys(path.resolve() for path in paths)]
     of_type: dict[str | None, Record] = {}
     for run in runs:
-        try:
-            if run.command == "correlate":
-                continue
-            model = dict(run.record["model"])
-            same = of_type.setdefault(run.record.get("configuration", {}).get("dtype"), model)
+        if run.command == "correlate":
+            continue
+        with run.reading() as record:
+            model = dict(record["model"])
+            same = of_type.setdefault(record.get("configuration", {}).get("dtype"), model)
             for other in (same, *of_type.values()):
                 if other["name"] != model["name"] or same["fingerprint"] != model["fingerprint"]:
                     one, another = (f"{each['name']} ({each['fingerprint'][:8]})" for each in (other, model))
@@ -65,8 +68,6 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
                         f"a page must be of one model, whose head 3:1 is one head; got {one} and, in {run.source}, "
                         f"{another}. Make a page for each"
                     )
-        except FAULTS as fault:
-            raise run.damaged(fault) from fault
     if not of_type:
         raise RunError("one RUN must be of a model; got correlations alone. Name another")
     return runs
