@@ -75,12 +75,15 @@ experiments: $(STAMP)
 
 	$(MAKE) --no-print-directory pages
 
-# One page a model, of the results that are there. They leave out texts of the data (examples.json), but for our own.
+# One page a model, of the results that are there. Those of GLUE are made without the texts in examples.json, which are
+# not ours to publish.
 pages: $(STAMP)
 	$(BIN)/prune-heads report $(addprefix results/,mini-without-one mini-curve mini-criteria mini-roles mini-similar \
 	  mini-pairs look-mini-pair) --output results/pages/mini.html --overwrite
 	for task in sst2 mnli cola; do \
-	  $(BIN)/prune-heads report $$(ls -d results/$$task-* results/look-$$task | grep -v bench) \
+	  rm -f results/$$task-*/examples.json; \
+	  $(BIN)/prune-heads report $$(for kind in heads without-one only-one curve criteria roles similar pairs; do \
+	    ls -d results/$$task-$$kind 2> /dev/null; done) results/look-$$task \
 	    --output results/pages/$$task.html --overwrite || exit 1; \
 	done
 
