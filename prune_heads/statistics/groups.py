@@ -1,0 +1,67 @@
+"""Examples that come in groups, such as the pairs of one premise: they are alike, so there is less to learn from them.
+
+Whole groups are what is drawn and summed. With a group for each example all of it is what it was without.
+"""
+
+import numpy as np
+
+from prune_heads.statistics.metrics import Array
+
+FEW_GROUPS, FEW_FLIPS = (
+    30,
+    20,
+)  # below these an interval of a share by a bootstrap or a normal distribution is too short
+
+
+def numbered(names: Array) -> Array:
+    """Groups by number from 0, in the order in which they come: `(n_examples,)` of texts or numbers."""
+    _, first, group = np.unique(names, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[group])
+
+
+def sums_by_group(values: Array, groups: Array) -> Array:
+    """`(n_groups,)` or `(n_groups, n_columns)`, of one row an example."""
+    sums = np.zeros((int(groups.max()) + 1, *values.shape[1:]))
+    np.add.at(sums, groups, values)
+    return sums
+
+
+def clustered_mcnemar(right: Array, also_right: Array, groups: Array) -> float:
+    """Two-sided p-value that two predictions are right equally often, of examples in groups.
+
+    Obuchowski (1998, Statistics in Medicine 17, 1495-1507), as Yang, Sun and Hardin (2010) write it: with K groups and
+    the difference d_k of the numbers of right answers in each, (K - 1) / K (sum d)^2 / sum d^2 is chi-square with one
+    degree of freedom. Every example counts once, so it is the accuracy that is tested; Durkalski's test (2003) weighs
+    groups equally and so tests another quantity. 1 where no answer changes.
+
+    Args:
+        right: `(n_examples,)` whether the first prediction is right.
+        also_right: The same of the second.
+        groups: `(n_examples,)` numbers from 0.
+    """
+    from scipy.stats import chi2  # takes a second
+
+    d = sums_by_group(also_right.astype(np.float64) - right, groups)
+    squares = float(np.sum(d**2))
+    return float(chi2.sf((len(d) - 1) / len(d) * d.sum() ** 2 / squares, 1)) if squares else 1.0
+
+
+def group_t(changes: Array, groups: Array | None = None) -> Array:
+    """Two-sided p-values that the mean of each column is 0, by a t test on groups, `(n_columns,)`.
+
+    The mean over examples is a ratio of sums over groups; its standard error is the linearised one (the sandwich with
+    the correction K / (K - 1)), and it has K - 1 degrees of freedom. Without groups it is the paired t test. The mean
+    is asked about, so a heavy tail makes it cautious. 1 where nothing changes.
+
+    Args:
+        changes: `(n_examples, n_columns)`: what changes in each example.
+        groups: `(n_examples,)` numbers from 0; None: each example is its own.
+    """
+    from scipy.stats import t  # takes a second
+
+    mean = changes.mean(axis=0)
+    off = changes - mean if groups is None else sums_by_group(changes - mean, groups)
+    n_groups = len(off)
+    error = np.sqrt(n_groups / max(n_groups - 1, 1) * np.sum(off**2, axis=0)) / len(changes)
+    distance = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
+    return np.asarray(2 * t.sf(distance, n_groups - 1) if n_groups > 1 else np.ones_like(mean))
