@@ -50,10 +50,10 @@ def _on_post_attention(module: nn.Module, hook: Hook) -> Callable[[], None]:
             attn_vec = changed[0].unflatten(-1, attn_vec.shape[-2:]).transpose(0, 1)
         return before(h, attn_vec, residual)
 
-    return _put(module, "post_attention", after_hook)
+    return put(module, "post_attention", after_hook)
 
 
-def _put(module: nn.Module, name: str, method: Any) -> Callable[[], None]:
+def put(module: nn.Module, name: str, method: Any) -> Callable[[], None]:
     """Give a module another method until the function that is returned is called."""
     own = vars(module)
     undo = partial(own.__setitem__, name, own[name]) if name in own else partial(own.__delitem__, name)
@@ -65,7 +65,7 @@ def _step_by_step(module: nn.Module) -> Callable[[], None]:
     """Let a `MultiheadAttention` compute so from now on, until the function that is returned is called."""
     undo = ExitStack()
     if "forward" not in vars(module):
-        undo.callback(_put(module, "forward", _StepByStep(cast(nn.MultiheadAttention, module))))
+        undo.callback(put(module, "forward", _StepByStep(cast(nn.MultiheadAttention, module))))
         # A layer with a hook inside does not take the fast path.
         undo.callback(module.register_forward_pre_hook(_nothing).remove)
     return undo.close
