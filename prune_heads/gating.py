@@ -55,7 +55,7 @@ def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
         hooks.enter_context(uncompiled())
         hooks.callback(stay_dense(model))
         for hook in every.values():
-            hooks.callback(on_context(hook.calls[0][0], hook))
+            hooks.push(on_context(hook.calls[0][0], hook))
             for module in {block.module for block, _ in hook.calls}:
                 hooks.callback(module.register_forward_hook(hook.attended).remove)
             if len(hook.calls) > 1:
@@ -122,13 +122,21 @@ def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode; after the block every module is in the mode it was in."""
+def evaluating(model: nn.Module, *, frozen: bool = False) -> Iterator[nn.Module]:
+    """The model in evaluation mode; after the block every module is in the mode it was in.
+
+    `frozen`: meanwhile no gradient is computed for a parameter.
+    """
     training = [module for module in model.modules() if module.training]
+    trained = [parameter for parameter in model.parameters() if frozen and parameter.requires_grad]
     model.eval()
     try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
         yield model
     finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
         for module in training:
             module.training = True  # not train(), which speaks for the modules inside too
 

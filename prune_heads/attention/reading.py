@@ -121,7 +121,7 @@ def observing(
             if not block.n_heads:
                 continue
             undo.callback(module.register_forward_pre_hook(partial(reader.begin, block)).remove)
-            undo.callback(on_context(block, partial(reader.met, block)))
+            undo.push(on_context(block, partial(reader.met, block)))
             undo.callback(module.register_forward_hook(reader.end).remove)
 
         def observe(**inputs: Any) -> tuple[Any, list[Attention]]:

@@ -71,11 +71,8 @@ class Checkpoint(NamedTuple):
         if self.reads_texts or not blocks:
             return 128
         sizes: list[int] = []
-        remove = on_context(blocks[0], lambda module, args: sizes.append(args[0].shape[:-1].numel()))
-        try:
+        with on_context(blocks[0], lambda module, args: sizes.append(args[0].shape[:-1].numel())):
             self.model(**self.probe_inputs())
-        finally:
-            remove()
         return sizes[0]
 
 

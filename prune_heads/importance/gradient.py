@@ -9,7 +9,6 @@ shorten the text between layers. So a block's gates are made when its W_O is giv
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -81,7 +80,7 @@ def batch_rows(
     """The same of some batches, by their places from 0; `NotFiniteError` if a loss or gradient is NaN or infinite."""
     device = next(model.parameters()).device
     blocks = attention_blocks(model)
-    with evaluating(model), _frozen(model):
+    with evaluating(model, frozen=True):
         for batch in (each.to(device) for each in batches.numbered(steps)):
             per_token = _per_token(model, blocks, batch, batches.objective)
             signed, absolute = (
@@ -103,25 +102,13 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     n_tokens, n_decoded = batches.n_tokens, batches.n_decoded
     if not n_tokens.any():  # images: the positions of each block that the loss depends on, as many for all
         first = batches.batch(np.arange(1)).to(next(model.parameters()).device)
-        with evaluating(model), _frozen(model):
+        with evaluating(model, frozen=True):
             found = _per_token(model, blocks, first, batches.objective)
         there = [max(1, int((gradient != 0).any(dim=-1).sum())) for gradient in found]
         n_tokens = np.tile(np.asarray(there, dtype=np.int64), (batches.n_examples, 1))
     elif n_decoded is not None and {block.stack for block in blocks} == {"encoder", "decoder"}:
         n_tokens = np.stack([{"encoder": n_tokens, "decoder": n_decoded}[block.stack] for block in blocks], axis=1)
     return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone_from(blocks))
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """No gradient is computed for a parameter; after the block for those again for which one was."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective) -> list[Tensor]:
