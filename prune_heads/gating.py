@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
-from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, on_context, stay_dense, uncompiled
 from prune_heads.anatomy.locate import written
 from prune_heads.errors import MaskNotAppliedError, UnsupportedModelError
 from prune_heads.heads import Heads, as_mask

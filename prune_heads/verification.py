@@ -18,8 +18,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads import errors
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
-from prune_heads.anatomy.context import uncompiled
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, uncompiled, units
 from prune_heads.checkpoints import load_pruned, save_pruned
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, Heads, as_mask

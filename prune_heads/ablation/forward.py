@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.hooks import RemovableHandle
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
-from prune_heads.anatomy.context import put
+from prune_heads.anatomy import AttentionBlock, attention_blocks, put
 from prune_heads.errors import PruneHeadsError, first_line
 from prune_heads.objectives.base import read_off
 from prune_heads.objectives.batches import repeat

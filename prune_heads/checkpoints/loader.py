@@ -15,8 +15,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.anatomy import attention_blocks
-from prune_heads.anatomy.context import on_context
+from prune_heads.anatomy import attention_blocks, on_context
 from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
