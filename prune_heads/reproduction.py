@@ -37,7 +37,7 @@ def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) 
     if kind == "only-one" and (spec := spec_of(setup)).kind == "translation":
         splits = splits_of(kind, spec)
         options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)
-    return ablate(setup, options, reporter)
+    return ablate(setup, options, reporter).record
 
 
 def _curves(*criteria: str, blocks: tuple[str, ...] | None = None) -> Callable[[Setup, Conditions, Reporter], Record]:

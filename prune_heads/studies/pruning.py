@@ -200,7 +200,6 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     asked = (lab.setup, configuration_of(scoring), choice, heads, options)
     of_model = lab.once("identity", lambda: identify_model(subject.classifier))
     study.begin(*asked, **of_model, **identify_data(subject, splits), scored_on=scored_on)
-    study.lap("load")
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Kept] = []

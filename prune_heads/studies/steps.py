@@ -15,7 +15,7 @@ from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired, metric_interval
-from prune_heads.studies.ablating import ablate_all
+from prune_heads.studies.ablating import ablate
 from prune_heads.studies.bench import bench, original_of
 from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.pruning import chosen, counted, going_together, note_without_heads, prune, read_heads
@@ -83,7 +83,6 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
         subject, examples = lab.subject, lab.examples(scoring)
         splits = [] if examples is None else [examples.split]
         study.begin(setup, configuration_of(scoring), **identify(subject, splits))
-        study.lap("load")
         scored = score(subject, scoring, examples, spread=spread)
     study.lap("score")
     record = study.record(subject.device, task=subject.task.spec.name, costs=costs_of(subject.classifier))
@@ -93,7 +92,7 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
 
 
 def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, which: Pairs, reporter: Reporter) -> Found:
-    """See `ablate_all` and `ablate_pairs`, here or on a cluster.
+    """See `ablate` and `ablate_pairs`, here or on a cluster.
 
     Raises:
         OptionError: If pairs are named and not asked for.
@@ -104,7 +103,7 @@ def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, which: Pairs
     with spread_over(setup, cluster, reporter) as spread:
         if options.kind == "pairs":
             return ablate_pairs(setup, options, which, reporter, spread=spread)
-        return ablate_all(setup, options, reporter, spread=spread)
+        return ablate(setup, options, reporter, spread=spread)
 
 
 def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
@@ -139,7 +138,6 @@ def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
     predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
     split = predictions.split
     study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **identify(subject, [split]))
-    study.lap("load")
     report = evaluate(predictions, mask)
     study.lap("evaluate")
     return Found(study.record(subject.device, **report), report, mask)
@@ -169,7 +167,6 @@ def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter)
         )
     settled = {"heads": mask.descriptors(), "batch_sizes": list(options.sizes(len(split)))}
     study.begin(setup, choice, options, settled, **identify(subject, [split]))
-    study.lap("load")
     found = bench(subject, original, mask, split, options, reporter)
     study.lap("bench")
     about = {"task": subject.task.spec.name, "mode": "remove", **counted(mask)}
