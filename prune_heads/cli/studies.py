@@ -92,7 +92,7 @@ similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)
 look = _study("looking:look", options.Look)
-bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
+bench = _study("bench:bench", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
 
 
 def correlate(

@@ -30,31 +30,37 @@ Series = dict[str, Any]
 
 
 def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]:
-    """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
+    """The record of `prune-heads correlate`: the series of all files, each by a name of its own, and how they agree.
+
+    Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`. Series of
+    different models are noted, once for two models, of which there may be many series.
 
     Raises:
-        PruneHeadsError: If a file cannot be read, or the series cannot be compared.
+        RunError: If a file cannot be read, or the heads, or the metrics of two ablations, are not the same.
+        LabelError: If two ablations are of different labels.
     """
-    study = Study("correlate", reporter)
-    series = read_all(paths)
+    study, times = Study("correlate", reporter), Counter[str]()
+    series = [each for path in paths for each in read_series(path)]
+    for each in series:
+        times[each["name"]] += 1
+        if (n := times[each["name"]]) > 1:
+            each["name"] += f" ({n})"
     study.begin(series=series)
-    correlations = correlate_all(series, reporter)
+    told, found = set[frozenset[str | None]](), []
+    for first, second in combinations(series, 2):
+        _check(first, second)
+        models = frozenset((first["fingerprint"], second["fingerprint"]))
+        if len(models) == 2 and None not in models and models not in told:
+            told.add(models)
+            reporter.note(
+                f"{first['name']} and {second['name']} are of different models: head 1:1 of one need have nothing to "
+                "do with head 1:1 of the other, unless they were fine-tuned from the same weights"
+            )
+        (measure, values), (other, beside) = _compared(first, second), _compared(second, first)
+        about = {"first": first["name"], "second": second["name"], "first_measure": measure, "second_measure": other}
+        found.append({**about, **correlate(values, beside)})
     study.lap("correlate")
-    return study.record(torch.device("cpu"), correlations=correlations)
-
-
-def read_all(paths: Sequence[Path]) -> list[Series]:
-    """The series of all files, in order; each has a name of its own.
-
-    Raises:
-        RunError: See `read_series`.
-    """
-    found, times = [series for path in paths for series in read_series(path)], Counter[str]()
-    for series in found:
-        times[series["name"]] += 1
-        if (n := times[series["name"]]) > 1:
-            series["name"] += f" ({n})"
-    return found
+    return study.record(torch.device("cpu"), correlations=found)
 
 
 def read_series(path: Path) -> list[Series]:
@@ -114,31 +120,6 @@ def _measured(rows: Any) -> dict[str, Any]:
     if not measured or not all(map(isfinite, measured)):
         raise ValueError("a number is not finite" if measured else "no head was measured")
     return {"n_heads": len(measured), "values": values}
-
-
-def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str, Any]]:
-    """Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`.
-
-    Series of different models are noted, once for two models, of which there may be many series.
-
-    Raises:
-        RunError: If the heads, or the metrics of two ablations, are not the same.
-        LabelError: If two ablations are of different labels.
-    """
-    told, found = set[frozenset[str | None]](), []
-    for first, second in combinations(series, 2):
-        _check(first, second)
-        models = frozenset((first["fingerprint"], second["fingerprint"]))
-        if len(models) == 2 and None not in models and models not in told:
-            told.add(models)
-            reporter.note(
-                f"{first['name']} and {second['name']} are of different models: head 1:1 of one need have nothing to "
-                "do with head 1:1 of the other, unless they were fine-tuned from the same weights"
-            )
-        (measure, values), (other, beside) = _compared(first, second), _compared(second, first)
-        about = {"first": first["name"], "second": second["name"], "first_measure": measure, "second_measure": other}
-        found.append({**about, **correlate(values, beside)})
-    return found
 
 
 def _check(first: Series, second: Series) -> None:

@@ -15,7 +15,7 @@ from prune_heads.anatomy import Unit, attention_blocks, units
 from prune_heads.budget import n_parameters, pruned_parameters
 from prune_heads.coverage.mixing import mixers
 from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
+from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, RunError
 from prune_heads.evaluation import predict
 from prune_heads.files import read_json
 from prune_heads.gating import gated, gates_of
@@ -122,6 +122,23 @@ def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
             )
         return mask
     return HeadMask.parse(heads, n_heads)
+
+
+def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
+    """The scores in a `scores.json` of a model with so many heads a block.
+
+    Raises:
+        RunError: If the file cannot be read or belongs to another model.
+    """
+    try:
+        scores = HeadScores.from_json(read_json(path, "a file of scores"))
+    except (KeyError, TypeError, ValueError) as error:
+        what = "a file of scores must be what 'prune-heads score --output' writes"
+        raise RunError(f"{what}; {path.name} is not: {error}") from error
+    if scores.n_heads != n_heads:
+        there = list(scores.n_heads)
+        raise RunError(f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has {there}")
+    return scores
 
 
 def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Tensor]) -> dict[str, int]:
