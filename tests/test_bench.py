@@ -125,7 +125,7 @@ def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(contest, monkeyp
         return next(clock)
 
     monkeypatch.setattr(module.time, "perf_counter", tick)
-    monkeypatch.setattr(module, "_synchronize", lambda device: events.append("synchronise"))
+    monkeypatch.setattr(torch.cpu, "synchronize", lambda: events.append("synchronise"))
     for model in (contest.original, contest.removed):
         model.register_forward_hook(lambda m, args, output: events.append(output.logits))
     for name in SIDES:
@@ -145,14 +145,6 @@ def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(contest, monkeyp
             assert torch.allclose(logits["removed"][i], masked, rtol=0, atol=1e-5)
             assert (plain - masked).abs().max() > 1e-3
     assert not any(m._forward_pre_hooks for m in contest.original.modules())
-
-
-@pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda", 1), ("mps", 1)])
-def test_an_accelerator_is_waited_for(device, waits, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", asked.append)
-    module._synchronize(torch.device(device))
-    assert asked == [torch.device(device)] * waits
 
 
 def test_layers_without_heads_do_not_attend(contest, monkeypatch):

@@ -99,7 +99,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
         flipped = count_flips(setup, options, found[every[0]], reporter)
         study.lap("float32 sample")
     spec, costs = subject.task.spec, costs_of(subject.classifier)
-    about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name}
+    about: dict[str, Any] = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name}
     about |= {"labels": spec.labels and list(spec.labels), "costs": costs, "tables": tables}
     record = study.record(subject.device, **about, correlations=correlations, flips=flipped)
     changed = None

@@ -171,20 +171,15 @@ def _seconds(contest: Contest, race: Race, name: str, n_passes: int) -> float:
     """What a side takes for so many passes over the batches of a race."""
     original, removed, mask = contest
     model, device = removed if name == "removed" else original, race.inputs[0]["input_ids"].device
+    synchronize = torch.get_device_module(device).synchronize  # an accelerator computes while Python goes on
     with gated(model, gates_of(model, mask)) if name == "masked" else nullcontext():
-        _synchronize(device)
+        synchronize()
         start = time.perf_counter()
         for _ in range(n_passes):
             for inputs in race.inputs:
                 model(**inputs)
-        _synchronize(device)
+        synchronize()
         return time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    """Wait for an accelerator, which computes while Python goes on."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def ceiling(contest: Contest, race: Race) -> float | None:

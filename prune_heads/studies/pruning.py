@@ -244,12 +244,9 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
             pruned.append(predict(model, each.batches, progress=progress))
             about = {"split": each.split.name, "n_examples": len(each.references)}
-            compared_to = each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed)
-            for row in compared_to:
-                ends = metric_interval(
-                    each.objective.measures[row["metric"]], each.answers(before), each.references, seed=scoring.seed
-                )
-                rows.append({**about, **row, "base_interval": list(ends)})
+            intervals = each.intervals(before, scoring.seed)
+            for row in each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed):
+                rows.append({**about, **row, "base_interval": intervals[row["metric"]]})
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)

@@ -10,7 +10,7 @@ from prune_heads.options import Ablation, Choice, Cluster, Masked, Pairs, Scorin
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics import compare_paired, metric_interval
+from prune_heads.statistics import compare_paired
 from prune_heads.studies.ablating import ablate
 from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.pruning import (
@@ -45,16 +45,12 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
         logits = predictions.of(mask, progress)
     if not mask:
         predictions.warn_if_below_chance(logits)
-    answers, measures = predictions.answers(logits), predictions.objective.measures
     return {
         "task": subject.task.spec.name,
         "split": split.name,
         "n_examples": len(split),
         "metrics": predictions.metrics(logits),
-        "intervals": {
-            name: list(metric_interval(measure, answers, predictions.references, seed=seed))
-            for name, measure in measures.items()
-        },
+        "intervals": predictions.intervals(logits, seed),
         "heads_pruned": mask.descriptors(),
         "n_heads": mask.n_total,
     }
