@@ -127,11 +127,11 @@ def finetune(
     config: Config = None,
 ) -> Shown:
     """Another one; a killed run continues in its folder."""
-    from prune_heads.reporting.folders import OF_RECORD
+    from prune_heads.reporting.folders import of_record
     from prune_heads.reporting.terminal import finetuning_table
     from prune_heads.studies.finetuning import finetune_into
 
-    record = finetune_into(setup, recipe, TerminalReporter(), folder, OF_RECORD["finetune"])
+    record = finetune_into(setup, recipe, TerminalReporter(), folder, of_record)
     yield record, finetuning_table(record)
 
 
