@@ -20,6 +20,7 @@ from prune_heads.reporting.words import (
     layer_names,
     metric_title,
     scale_of,
+    scores_of,
     split_title,
     whose,
     with_number,
@@ -43,9 +44,7 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
     from matplotlib.patheffects import withStroke
 
     counts = HeadCounts.described(report["blocks"])
-    grid = grid_of(report["scores"])
-    for gone in HeadMask.from_json(report["gone"]).pruned if "gone" in report else ():
-        grid[gone] = np.nan
+    grid = grid_of(counts.rows(scores_of(report)))
     scale, digits = scale_of(grid[~np.isnan(grid)])
 
     def shown(value: float) -> str:
