@@ -25,8 +25,7 @@ from prune_heads.evaluation import check_finite
 from prune_heads.gating import evaluating, gated
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.objectives.base import Objective
-from prune_heads.objectives.batches import Batch, Batches
-from prune_heads.objectives.loaded import loaded
+from prune_heads.objectives.batches import Batch, Batches, loaded
 from prune_heads.progress import Progress, silent
 
 _Matrix = NDArray[np.float64]
