@@ -50,7 +50,8 @@ class Evaluator:
         metric: Key of `METRIC_NAMES`, or a function of your own `(predictions, references, weights) -> values`: of
             examples `(n_examples,)` that count as often as `weights`, `(n, n_examples)`, say; `(n,)`, higher is better.
             None: that of the task, else accuracy, Pearson's correlation or the log-likelihood of a token.
-        columns: What `text`, `text_pair` and `label`, or `tokens` and `label`, are called in the data.
+        columns: What `text`, `text_pair` and `label`, or `tokens` and `label`, are called in the data; and `cluster`,
+            the column that examples share which are alike, so that they are resampled together.
         split: Of a task; None: its first split for evaluation. All methods look at this split, also `score`; `on`
             gives an Evaluator of another one.
         max_examples: The first of them; None: all.

@@ -27,6 +27,7 @@ from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.progress import Progress, Reporter, silent
 from prune_heads.statistics import Metric, metric_interval
+from prune_heads.statistics.groups import numbered
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
@@ -77,6 +78,11 @@ class Predictions:
     def references(self) -> NDArray[Any]:
         """`(n_examples,)`: what the metrics compare with, in file order."""
         return self.tokens.references
+
+    @cached_property
+    def groups(self) -> NDArray[np.intp] | None:
+        """`(n_examples,)` from 0: which examples are alike, so that they are resampled together; None: none are."""
+        return numbered(np.asarray(self.split.groups)) if self.split.groups else None
 
     @property
     def measure(self) -> Metric:

@@ -36,6 +36,7 @@ class Row:
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
     summary: str = ""  # of the task for files of one's own, where `--task` names it
+    clustered: str | None = None  # column that examples share which are alike, if it is there and no other is named
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -81,6 +82,7 @@ class TaskSpec:
     more_splits: tuple[str, ...] = ()  # splits that are reported on when they are named
     digit_labels: bool = False  # whether the official files write label i as the digit i, so that checkpoints may too
     label_column: str = "label"  # where there are labels
+    cluster_column: str = ""  # examples that share it are alike, so that they are resampled together; empty: none are
     official: Mapping[str, Any] | None = None  # how the official files of a GLUE task look; see tasks.toml
 
     @property

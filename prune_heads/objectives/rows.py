@@ -102,6 +102,7 @@ class Split:
     fingerprint: str  # see `fingerprint`
     n_available: int  # examples that the source has, of which these may be some
     left_out: tuple[str, ...] = ()  # what is wrong with each row of the source that is no example; see `load_task`
+    groups: tuple[str, ...] = ()  # what examples that belong together share; empty: each is its own
     n_cut: int = 0  # examples that were longer than the model is given, once that is known
 
     def __len__(self) -> int:
@@ -116,7 +117,8 @@ class Split:
 
     def at(self, places: Sequence[int]) -> "Split":
         """The examples at these places alone."""
-        return replace(self, columns={name: [c[i] for i in places] for name, c in self.columns.items()})
+        groups = tuple(self.groups[i] for i in places) if self.groups else ()
+        return replace(self, groups=groups, columns={name: [c[i] for i in places] for name, c in self.columns.items()})
 
 
 def fingerprint(labels: Sequence[str] | None, columns: Mapping[str, Sequence[Any]]) -> str:
@@ -263,11 +265,16 @@ def _read_parquet(path: Path, table: Table, wanted: Sequence[str]) -> None:
 
 
 def read_text(path: Path, table: Table, wanted: Sequence[str]) -> None:
-    """A column `text` of the lines that are not blank; split at line feeds alone, for texts may hold others."""
-    table.names = ["text"]
-    for number, line in enumerate(text_at(path).split("\n"), start=1):
+    """A column `text` of the lines that are not blank, and `document`, which blank lines end.
+
+    Split at line feeds alone, for texts may hold others. Without blank lines nothing is known of documents.
+    """
+    document, lines = 0, text_at(path).rstrip().split("\n")
+    for number, line in enumerate(lines, start=1):
+        document += not line.strip()
         if line.strip():
-            table.add(f"{path.name} line {number}", {"text": line.removesuffix("\r")})
+            table.add(f"{path.name} line {number}", {"text": line.removesuffix("\r"), "document": document})
+    table.names = ["text", "document"] if document else ["text"]
 
 
 READERS: Mapping[str, Reader] = {

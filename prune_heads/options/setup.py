@@ -123,6 +123,11 @@ class Setup(WrittenModel):
         "Column of the text; give it twice for pairs. (default: text, or the columns of the kind of task)", ()
     )
     label_column: str | None = _own("Column of the label. (default: label, or the column of the kind of task)")
+    cluster_column: str | None = _own(
+        "Column that examples share which are alike, such as a document: they are resampled together. (default: none; "
+        "for question answering the context, for text files what blank lines separate)",
+        since="later",
+    )
     metric: str | None = _own(
         "Metric for your own data. (default: accuracy, or the main metric of the kind of task)", choices=OWN_METRICS
     )
@@ -156,7 +161,8 @@ class Setup(WrittenModel):
         from prune_heads.tasks.own import OwnData
 
         kind = self.task if self.task in _OF_TEXTS else "labelled"
-        return OwnData(files, self.text_column, self.label_column or "", self.metric or "", self.labels, kind=kind)
+        about = (self.label_column or "", self.metric or "", self.labels)
+        return OwnData(files, self.text_column, *about, kind=kind, cluster_column=self.cluster_column or "")
 
     @classmethod
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
@@ -173,8 +179,8 @@ class Setup(WrittenModel):
             if wrong := [f"--{name.replace('_', '-')}" for name in rows_for(task)[0].fixed if name in given]:
                 yield f"{' and '.join(wrong)} must not be given beside --task {task}: {why}"
             return
-        if not files and given.keys() & {"text_column", "label_column", "metric", "labels"}:
-            described = "--text-column, --label-column, --metric and --labels describe"
+        if not files and given.keys() & {"text_column", "label_column", "cluster_column", "metric", "labels"}:
+            described = "--text-column, --label-column, --cluster-column, --metric and --labels describe"
             yield f"{described} --train-file and --validation-file; name at least one of these"
         if task is None and not files and is_own_model:
             yield "--task must say which task the model is for; see 'prune-heads tasks'"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prune_heads.statistics.groups import clustered_mcnemar
 from prune_heads.statistics.metrics import Array, Metric, metric_named
 from prune_heads.statistics.tables import area_under_curve
 
@@ -20,6 +21,7 @@ N_RESAMPLES = 20_000
 """The smallest p of a bootstrap is 1 over one more. Times the 144 heads of BERT-base this is 0.0072: a head can
 still pass Holm's correction at the paper's level of 0.01."""
 
+BOOTSTRAP, GROUPED = "paired bootstrap", "paired bootstrap of groups"  # names of tests
 CHUNK = 200_000  # weights in memory at once, a megabyte or two: they stay in the processor's cache
 
 
@@ -37,11 +39,18 @@ class PairedTest(Difference):
     """A difference with its two-sided p-value under the hypothesis that there is none."""
 
     p_value: float
-    test: str  # `exact McNemar` or `paired bootstrap`
+    test: str  # see `test_of`
 
 
 def compare_paired(
-    metric: str | Metric, first: Array, second: Array, references: Array, *, seed: int, n_resamples: int = N_RESAMPLES
+    metric: str | Metric,
+    first: Array,
+    second: Array,
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    groups: Array | None = None,
 ) -> PairedTest:
     """Is a metric of two predictions different, and by how much?
 
@@ -58,6 +67,8 @@ def compare_paired(
         references: `(n_examples,)` true labels or scores.
         seed: Of the resampling; the result is a pure function of the arguments.
         n_resamples: Resamples.
+        groups: `(n_examples,)` numbers from 0 of examples that belong together, which are drawn together; None: each is
+            its own.
 
     Raises:
         NotFiniteError: If a value is not finite.
@@ -65,45 +76,35 @@ def compare_paired(
     """
     metric = metric_named(metric)
     observed = metric(second, references) - metric(first, references)
-    test = "exact McNemar" if metric.is_share else "paired bootstrap"
     if np.array_equal(first, second):
-        return PairedTest(0.0, 0.0, 0.0, 1.0, test)
-    before, after = resampled_values(metric, (first, second), references, seed, n_resamples)
-    differences = after - before
-    if metric.is_share and metric.each is not None:
-        p_value = mcnemar(metric.each(first, references), metric.each(second, references))
-    elif len(references) == 1:
-        p_value = 1.0
-    else:  # rounding must not turn a resample that is exactly as far into a nearer one
-        as_far = np.abs(differences - observed) >= abs(observed) - 1e-12
-        p_value = (1 + int(as_far.sum())) / (1 + n_resamples)
-    return PairedTest(observed, *_percentiles(differences), p_value, test)
+        return PairedTest(0.0, 0.0, 0.0, 1.0, test_of(metric, groups))
+    before, after = resampled_values(metric, (first, second), references, seed, n_resamples, groups=groups)
+    exact = exact_p(metric, first, second, references, groups)
+    p_value = bootstrap_p(observed, after - before, len(references)) if exact is None else exact
+    return PairedTest(observed, *percentiles(after - before), p_value, test_of(metric, groups))
 
 
-def compare_means(differences: Array, *, seed: int, n_resamples: int = N_RESAMPLES) -> list[PairedTest]:
-    """Is the mean of each column 0? As `compare_paired` of a mean, all columns on the same resamples.
+def test_of(metric: Metric, groups: Array | None) -> str:
+    """The name of the test of `compare_paired`."""
+    if metric.is_share:
+        return "exact McNemar" if groups is None else "clustered McNemar"
+    return BOOTSTRAP if groups is None else GROUPED
 
-    Args:
-        differences: `(n_examples, n_tests)`: what changes in each example.
-        seed: Of the resampling; the result is a pure function of the arguments.
-        n_resamples: Resamples.
 
-    Raises:
-        ValueError: If there is no example.
-    """
-    differences = np.asarray(differences, dtype=np.float64)
-    n, n_tests = differences.shape
-    if not n:
-        raise ValueError("differences must be of some examples, got none")
-    observed = differences.mean(axis=0)
-    drawn = resampled_weights(np.random.default_rng(seed), n, n_resamples, max(1, CHUNK // n))
-    means = np.concatenate([weights @ differences / n for weights in drawn])
-    as_far = (np.abs(means - observed) >= np.abs(observed) - 1e-12).sum(axis=0)
-    p_values = np.ones(n_tests) if n == 1 else (1 + as_far) / (1 + n_resamples)
-    return [
-        PairedTest(float(observed[i]), *_percentiles(means[:, i]), float(p_values[i]), "paired bootstrap")
-        for i in range(n_tests)
-    ]
+def exact_p(metric: Metric, first: Array, second: Array, references: Array, groups: Array | None) -> float | None:
+    """By McNemar's test, of a share; None for other metrics."""
+    if not metric.is_share or metric.each is None:
+        return None
+    right, also_right = metric.each(first, references), metric.each(second, references)
+    return mcnemar(right, also_right) if groups is None else clustered_mcnemar(right, also_right, groups)
+
+
+def bootstrap_p(observed: float, draws: Array, n_units: int) -> float:
+    """The share of draws as far from what was observed as that is from 0; 1 of a single example."""
+    if n_units == 1:
+        return 1.0
+    as_far = np.abs(draws - observed) >= abs(observed) - 1e-12  # which rounding must not bring nearer
+    return (1 + int(as_far.sum())) / (1 + len(draws))
 
 
 def mcnemar(right: Array, also_right: Array) -> float:
@@ -123,7 +124,14 @@ def mcnemar(right: Array, also_right: Array) -> float:
 
 
 def paired_bootstrap(
-    metric: str | Metric, first: Array, second: Array, references: Array, *, seed: int, n_resamples: int = 1000
+    metric: str | Metric,
+    first: Array,
+    second: Array,
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = 1000,
+    groups: Array | None = None,
 ) -> Difference:
     """The difference with its interval alone; arguments as for `compare_paired`.
 
@@ -134,8 +142,9 @@ def paired_bootstrap(
     observed = metric(second, references) - metric(first, references)
     if len(references) < 2 or np.array_equal(first, second):
         return Difference(observed, observed, observed)
-    before, after = resampled_values(metric, (first, second), references, seed, n_resamples, by_cells=False)
-    return Difference(observed, *_percentiles(after - before))
+    both = (first, second)
+    before, after = resampled_values(metric, both, references, seed, n_resamples, by_cells=False, groups=groups)
+    return Difference(observed, *percentiles(after - before))
 
 
 def compare_areas(
@@ -147,6 +156,7 @@ def compare_areas(
     *,
     seed: int,
     n_resamples: int = 1000,
+    groups: Array | None = None,
 ) -> Difference:
     """Difference of the areas under two curves over the same examples (`area_under_curve`), second minus first.
 
@@ -158,45 +168,60 @@ def compare_areas(
     observed = [area_under_curve(counts, [metric(each, references) for each in one]) for one in (first, second)]
     if all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
         return Difference(0.0, 0.0, 0.0)
-    values = resampled_values(metric, [*first, *second], references, seed, n_resamples)
+    values = resampled_values(metric, [*first, *second], references, seed, n_resamples, groups=groups)
     before, after = values[: len(first)], values[len(first) :]
     differences = np.asarray([area_under_curve(counts, column) for column in (after - before).T])
-    return Difference(observed[1] - observed[0], *_percentiles(differences))
+    return Difference(observed[1] - observed[0], *percentiles(differences))
 
 
 def metric_interval(
-    metric: str | Metric, predictions: Array, references: Array, *, seed: int, n_resamples: int = N_RESAMPLES
+    metric: str | Metric,
+    predictions: Array,
+    references: Array,
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    groups: Array | None = None,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval `(low, high)` of the metric itself; arguments as for `compare_paired`."""
     metric = metric_named(metric)
     metric.check(predictions, references)
-    (values,) = resampled_values(metric, (predictions,), references, seed, n_resamples)
-    return _percentiles(values)
+    (values,) = resampled_values(metric, (predictions,), references, seed, n_resamples, groups=groups)
+    return percentiles(values)
 
 
-def _percentiles(values: Array) -> tuple[float, float]:
+def percentiles(values: Array) -> tuple[float, float]:
+    """Of 95% of the values."""
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def resampled_values(
-    metric: Metric, predictions: Sequence[Array], references: Array, seed: int, n_resamples: int, by_cells: bool = True
+    metric: Metric,
+    predictions: Sequence[Array],
+    references: Array,
+    seed: int,
+    n_resamples: int,
+    by_cells: bool = True,
+    groups: Array | None = None,
 ) -> Array:
     """`(len(predictions), n_resamples)`: a metric of several predictions on the same resamples of their examples.
 
-    Cells are drawn where the metric has some, unless `by_cells` is False: to draw examples gives other draws of the
-    same resampling.
+    Groups of examples are drawn whole. Without them cells are drawn where the metric has some, unless `by_cells` is
+    False: to draw examples gives other draws of the same resampling.
     """
-    rng, n, cell = np.random.default_rng(seed), len(references), metric.cell
+    rng, cell = np.random.default_rng(seed), metric.cell
+    n = len(references) if groups is None else int(groups.max()) + 1
     columns, counts = [*predictions, references], None
     if cell is None:
         columns = [each.astype(np.float64) for each in columns]
-    elif by_cells:
+    elif by_cells and groups is None:
         cells, counts = joint_counts([cell(each, references) for each in columns])
         columns = list(cells)
     rows = max(1, CHUNK // len(columns[-1]))
     values = []
-    for weights in resampled_weights(rng, n, n_resamples, rows, counts):
+    for drawn in resampled_weights(rng, n, n_resamples, rows, counts):
+        weights = drawn if groups is None else drawn[:, groups]
         values.append([metric.weighted(each, columns[-1], weights) for each in columns[:-1]])
     return np.concatenate(values, axis=1)
 

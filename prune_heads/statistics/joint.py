@@ -10,12 +10,21 @@ from functools import cached_property
 
 import numpy as np
 
-from prune_heads.statistics.differences import CHUNK, resampled_weights
+from prune_heads.statistics.differences import (
+    BOOTSTRAP,
+    CHUNK,
+    GROUPED,
+    N_RESAMPLES,
+    PairedTest,
+    bootstrap_p,
+    percentiles,
+    resampled_weights,
+)
 from prune_heads.statistics.metrics import Array, Metric
 
 N_JOINT = 4_000
 """Resamples. A p-value of the largest of all heads needs no correction, so it may be as small as 1 over one more."""
-N_LEFT_OUT = 2_000  # units, at most, whose influence is looked at
+N_DOUBLED = 2_000  # units, at most, whose influence is looked at
 POWER = 0.8
 RELATIVE = 1e-9  # spreads below this share of the largest are rounding
 
@@ -137,6 +146,14 @@ class Joint:
         """`(n_heads, n_heads)`; a resample of n units varies by a share of (n - 1) / n of what samples do."""
         return np.atleast_2d(np.cov(self.draws)) * self.n_units / (self.n_units - 1)
 
+    def tests(self, test: str, p_values: Sequence[float | None]) -> list[PairedTest]:
+        """Of each head on its own: the interval of its percentiles, and the p-value; `bootstrap_p` where it is None."""
+        rows = zip(self.observed.tolist(), self.draws, p_values, strict=True)
+        return [
+            PairedTest(value, *percentiles(drawn), bootstrap_p(value, drawn, self.n_units) if p is None else p, test)
+            for value, drawn, p in rows
+        ]
+
     def wider(self, normal: Array | float) -> Array:
         """A number of errors as of a t distribution, for they are estimated, of a normal one with the same tail."""
         from scipy.stats import norm, t  # takes a second
@@ -173,7 +190,7 @@ def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) ->
     """Draw examples, or whole groups of them, with replacement, once for all heads.
 
     The errors are estimated, the worse the fewer units make them up: of n units whose influence on a difference (what
-    it loses without the unit) has the kurtosis k, a variance has 2 n / (k - 1) degrees of freedom: n for normal
+    changes where the unit counts twice) has the kurtosis k, a variance has 2 n / (k - 1) degrees of freedom: n for normal
     influences, about twice the flips of a share of which few answers change. Those of the median head are taken.
 
     Args:
@@ -182,20 +199,37 @@ def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) ->
         n_resamples: Resamples.
 
     Raises:
-        ValueError: If there are fewer than two examples or groups, of which nothing can be said.
+        ValueError: If there is no example. Of a single one, or a single group, nothing can be said of errors.
     """
     n, rng = differences.n_units, np.random.default_rng(seed)
-    if n < 2:
-        what = "examples" if differences.groups is None else "groups"
-        raise ValueError(f"a resampling needs at least two {what}; got {n}")
+    if not n:
+        raise ValueError("differences must be of some examples, got none")
     weighed = differences.weighed
     observed = differences.of(weighed, [np.ones((1, n))])
     draws = differences.of(weighed, resampled_weights(rng, n, n_resamples, differences.rows))
-    left_out = rng.permutation(n)[:N_LEFT_OUT]
-    parts = np.array_split(left_out, len(left_out) // differences.rows + 1)
-    influence = differences.of(weighed, (1.0 - (np.arange(n) == part[:, None]) for part in parts)) - observed
+    doubled = rng.permutation(n)[:N_DOUBLED]
+    parts = np.array_split(doubled, len(doubled) // differences.rows + 1)
+    influence = differences.of(weighed, (1.0 + (np.arange(n) == part[:, None]) for part in parts)) - observed
     squares = (influence - influence.mean(axis=1, keepdims=True)) ** 2
     there = squares.mean(axis=1) > (RELATIVE * np.abs(draws - observed).max(initial=1e-300)) ** 2
     kurtosis = (squares[there] ** 2).mean(axis=1) / squares[there].mean(axis=1) ** 2
     degrees = np.median(2 * n / np.maximum(kurtosis - 1, 1)) if there.any() else n
     return Joint(observed[:, 0], draws, n, min(float(degrees), n - 1))
+
+
+def compare_means(
+    changes: Array, *, seed: int, n_resamples: int = N_RESAMPLES, groups: Array | None = None
+) -> list[PairedTest]:
+    """Is the mean of each column 0? As `compare_paired` of a mean, all columns on the same resamples.
+
+    Args:
+        changes: `(n_examples, n_tests)`: what changes in each example.
+        seed: Of the resampling; the result is a pure function of the arguments.
+        n_resamples: Resamples.
+        groups: As for `compare_paired`.
+
+    Raises:
+        ValueError: If there is no example.
+    """
+    found = joint(mean_differences(np.asarray(changes, np.float64), groups), seed=seed, n_resamples=n_resamples)
+    return found.tests(BOOTSTRAP if groups is None else GROUPED, [None] * len(found.observed))

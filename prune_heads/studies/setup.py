@@ -138,5 +138,6 @@ def identify_split(split: Split) -> dict[str, Any]:
         "n_examples": len(split),
         "n_available": split.n_available,
         **{name: n for name, n in left.items() if n},
+        **({"n_groups": len(set(split.groups))} if split.groups else {}),
         "fingerprint": split.fingerprint,
     }

@@ -34,6 +34,7 @@ class OwnData:
     labels: tuple[str, ...] | None = None  # in the order of the task; None: all that any of the files holds, sorted
     name: str = ""
     kind: str = "labelled"
+    cluster_column: str = ""  # examples that share it are resampled together; see `Row.clustered` where it is empty
     skip_invalid: bool = False  # whether rows that are at fault are left out and counted, instead of refused
 
     def __post_init__(self) -> None:
@@ -97,6 +98,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "name": ("name must be a text", _is_text),
     "text_columns": ("text_columns must be a list of texts", lambda value: _are(value, str)),
     "label_column": ("label_column must be a text", _is_text),
+    "cluster_column": ("cluster_column must be a text", _is_text),
     "metric": ("metric must be a text", _is_text),
     "files": (
         "[files] must give one file name a split",
@@ -131,7 +133,8 @@ def read_toml(path: Path) -> OwnData:
     labels = tuple(map(str, good["labels"])) if "labels" in good else None
     columns, label_column = tuple(good.get("text_columns", ())), good.get("label_column", "")
     try:
-        own = OwnData(files, columns, label_column, metric, labels, good.get("name", ""), kind)
+        about = (metric, labels, good.get("name", ""), kind, good.get("cluster_column", ""))
+        own = OwnData(files, columns, label_column, *about)
     except TaskError as error:
         faults.append(str(error))
     if faults:
@@ -161,7 +164,10 @@ def spec_of(own: OwnData) -> TaskSpec:
             raise DataError(f"{files}: {needed} must be in the column {own.label_column}, got {got}")
     others = tuple(split for split in own.files if split != "train") or ("validation",)
     spec = TaskSpec(own.name, own.text_columns, own.metric, labels, f"one's own: {files}", own.kind, eval_splits=others)
-    return replace(spec, label_column=own.label_column)
+    shared = own.cluster_column or own.row.clustered or ""
+    if shared in own.row.columns:  # by its place, for one's own files may call it otherwise
+        shared = own.text_columns[own.row.columns.index(shared)]
+    return replace(spec, label_column=own.label_column, cluster_column=shared)
 
 
 def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
@@ -177,8 +183,9 @@ def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
 def read_own(own: OwnData, split: str) -> Table:
     """Read one split of one's own data; `DataError` if its file cannot be read, or lacks a column."""
     wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
-    if own.label_column:
-        wanted[own.label_column] = "--label-column (label_column in a TOML file)"
+    for name, column in (("label", own.label_column), ("cluster", own.cluster_column)):
+        if column:
+            wanted.setdefault(column, f"--{name}-column ({name}_column in a TOML file)")
     objective = own.row.load()
     table = read_file(own.files[split], wanted, objective.readers, skip_invalid=own.skip_invalid)
     if (mark := objective.separator) and own.label_column:

@@ -56,13 +56,14 @@ class Task:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
         table, objective = self.read(split, max_examples if seed is None else None), row.load()
         codes = table.codes or {name: i for i, name in enumerate(spec.labels or ())}
-        by_name, kept = table.labels(spec.label_column), []
+        by_name, kept, groups = table.labels(spec.label_column), [], []
         for place, given, label in zip(table.places, table.rows, by_name, strict=True):
             label = label if row.classes else given.get(spec.label_column)
             try:
                 cells = [objective.input_of(given.get(n), may_be_empty=table.may_be_empty) for n in spec.text_columns]
                 cells += [objective.label_of(label, codes)] if row.label else []
                 objective.check_row(tuple(cells))
+                groups.append(str(given.get(spec.cluster_column)))
                 kept.append(cells)
             except ValueError as fault:
                 table.fault(f"{place}: {fault}")
@@ -74,7 +75,8 @@ class Task:
         columns = dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
         places = np.arange(len(kept)) if seed is None else np.random.default_rng(seed).permutation(len(kept))
         n_there = len(kept) if table.n_there is None else table.n_there
-        every = Split(split, columns, table.source, "", n_there, out)
+        shared = tuple(groups) if spec.cluster_column in table.names else ()
+        every = Split(split, columns, table.source, "", n_there, out, shared)
         chosen = every.at(sorted(places[:max_examples].tolist()))
         return replace(chosen, fingerprint=fingerprint(spec.labels, chosen.columns))
 
@@ -156,7 +158,8 @@ def task_of_rows(
             name, an index, or a score.
         checkpoint: Whose outputs are named by the labels, unless the Dataset has a `ClassLabel`.
         objective: What is asked; None: what the head gives.
-        columns: How the inputs and `label` are called in the rows, where they are called otherwise.
+        columns: How the inputs and `label` are called in the rows, where they are called otherwise; and `cluster`, what
+            examples share that are alike.
 
     Raises:
         DataError: If a column is not there.
@@ -172,13 +175,14 @@ def task_of_rows(
     row, labels = of_head(checkpoint, kind)
     asked = row.load()
     names = {**{role: role for role in asked.inputs}, "label": row.label or "label", **(columns or {})}
+    shared = names.get("cluster", names.get(row.clustered or "", row.clustered or ""))
     if not isinstance(data, datasets.Dataset):
         data = _dataset(data, {names[role]: asked.stored for role in asked.inputs})
     there = [n for n in row.n_columns if names[asked.inputs[n - 1]] in data.column_names]
     texts = asked.inputs[: max([row.n_columns[0], *there])]
     table = Table(NAME)
-    table.add_dataset(data, list(names.values()), "example")
-    for role in (*texts, *(["label"] if row.label else [])):
+    table.add_dataset(data, [*names.values(), shared], "example")
+    for role in (*texts, *(["label"] if row.label else []), *(["cluster"] if "cluster" in names else [])):
         table.require(names[role], f"name yours with columns={{{role!r}: ...}}")
     label = names["label"]
     if labels is not None and label in table.classes:
@@ -187,7 +191,8 @@ def task_of_rows(
         table.change(label, lambda cell: asked.named(cell, labels))
     split = NAME if data.split is None else str(data.split)
     given, metric = tuple(names[role] for role in texts), next(iter(row.metrics))
-    spec = TaskSpec(NAME, given, metric, labels, kind=kind, score_split=split, eval_splits=(split,), label_column=label)
+    told: dict[str, Any] = {"kind": kind, "label_column": label, "cluster_column": shared}
+    spec = TaskSpec(NAME, given, metric, labels, score_split=split, eval_splits=(split,), **told)
     return Task(spec, lambda split, n: table, (split,))
 
 

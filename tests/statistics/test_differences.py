@@ -21,7 +21,8 @@ from prune_heads.statistics import (
     metric_interval,
     paired_bootstrap,
 )
-from prune_heads.statistics.differences import compare_means, mcnemar
+from prune_heads.statistics.differences import mcnemar
+from prune_heads.statistics.joint import compare_means
 
 NAMES = sorted(METRICS)
 SCORES = ("pearson", "spearmanr")
