@@ -154,14 +154,15 @@ class Predictions:
     def intervals(self, kept: Kept, seed: int) -> dict[str, list[float]]:
         """The 95% interval of each metric, by the bootstrap with this seed."""
         answers, references, measures = self.answers(kept), self.references, self.objective.measures
-        return {name: list(metric_interval(each, answers, references, seed=seed)) for name, each in measures.items()}
+        how: dict[str, Any] = {"seed": seed, "groups": self.groups}
+        return {name: list(metric_interval(each, answers, references, **how)) for name, each in measures.items()}
 
     def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:
         """A row a metric: the value of both by their names, second minus first, and what a paired test says of that."""
         values = {title: self.metrics(each) for title, each in kept.items()}
         answers = list(map(self.answers, kept.values()))
         for name, measure in self.objective.measures.items():
-            found = asdict(test(measure, *answers, self.references, seed=seed))
+            found = asdict(test(measure, *answers, self.references, seed=seed, groups=self.groups))
             both = {title: value[name] for title, value in values.items()}
             yield {"metric": name, **both, "difference": found.pop("value"), **found}
 

@@ -146,6 +146,16 @@ class Joint:
         """`(n_heads, n_heads)`; a resample of n units varies by a share of (n - 1) / n of what samples do."""
         return np.atleast_2d(np.cov(self.draws)) * self.n_units / (self.n_units - 1)
 
+    @property
+    def steady_covariance(self) -> Array:
+        """With as many imagined units as there are heads, of equal and independent errors.
+
+        Where few answers change, some heads change on the very same examples, and what is measured of their difference
+        has no error at all. An estimate that trusts each head by its error needs a better one.
+        """
+        n, m = self.n_units, len(self.observed)
+        return np.asarray((n * self.covariance + np.trace(self.covariance) * np.eye(m)) / (n + m))
+
     def tests(self, test: str, p_values: Sequence[float | None]) -> list[PairedTest]:
         """Of each head on its own: the interval of its percentiles, and the p-value; `bootstrap_p` where it is None."""
         rows = zip(self.observed.tolist(), self.draws, p_values, strict=True)
@@ -190,8 +200,9 @@ def joint(differences: Differences, *, seed: int, n_resamples: int = N_JOINT) ->
     """Draw examples, or whole groups of them, with replacement, once for all heads.
 
     The errors are estimated, the worse the fewer units make them up: of n units whose influence on a difference (what
-    changes where the unit counts twice) has the kurtosis k, a variance has 2 n / (k - 1) degrees of freedom: n for normal
-    influences, about twice the flips of a share of which few answers change. Those of the median head are taken.
+    changes where the unit counts twice) has the kurtosis k, a variance has 2 n / (k - 1) degrees of freedom. These are
+    n for normal influences, and about twice the flips of a share of which few answers change. Those of the median head
+    are taken.
 
     Args:
         differences: Of the heads.

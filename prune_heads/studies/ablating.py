@@ -18,12 +18,22 @@ from prune_heads.options import Ablation, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_means, compare_paired, metric_interval
+from prune_heads.statistics.differences import (
+    BOOTSTRAP,
+    GROUPED,
+    N_RESAMPLES,
+    PairedTest,
+    exact_p,
+    metric_interval,
+    test_of,
+)
+from prune_heads.statistics.joint import Differences, joint, mean_differences, metric_differences
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.changed import changed_by_heads
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
+from prune_heads.studies.together import Flips, together
 
 ALPHA = 0.01  # the paper's level of significance
 BESIDE = ("task", "model", "tables", "correlations", "flips")  # what `--json` prints beside the first split's table
@@ -142,8 +152,9 @@ def ablated(predictions: Predictions, options: Ablation) -> Measured:
 def table(options: Ablation, found: Measured, chosen: Measured | None = None) -> dict[str, Any]:
     """One split's table: metric and difference of each head, its interval, and p-values before and after correction.
 
-    The bootstrap is fine enough for the smallest p to survive a correction over all heads. `likelihood` says the same
-    of the mean log-likelihood of the right answer (nats an example, by the paired bootstrap); None where there is none.
+    All heads are on the same resamples, of groups of examples where the split has some; they are enough for the
+    smallest p to survive a correction over all heads. `likelihood` says the same of the mean log-likelihood of the
+    right answer (nats an example); None where there is none. `changed` counts the answers that become right and wrong.
 
     Args:
         options: Which ablations.
@@ -151,46 +162,69 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         chosen: The same ablations on other examples, by which each layer's best head is picked.
     """
     predictions = found.predictions
-    masks, base = masks_of(predictions, options), found.answers(predictions.gone)
+    masks, references, groups = masks_of(predictions, options), predictions.references, predictions.groups
+    base, measure = found.answers(predictions.gone), predictions.measure
+    answers = [found.answers(mask) for mask in masks.values()]
     how = {"seed": options.seed, "n_resamples": n_resamples(len(masks))}
-    tests = {
-        head: compare_paired(predictions.measure, base, found.answers(mask), predictions.references, **how)
-        for head, mask in masks.items()
-    }
 
-    def cells(numbers: Sequence[float]) -> list[list[float | None]]:
+    def cells(numbers: Sequence[Any]) -> list[list[Any]]:
         """One row a block; None for a head that is not there or was not asked about."""
         return predictions.gone.n_heads.rows(dict(zip(masks, numbers, strict=True)))
 
-    def tested(tests: Sequence[PairedTest]) -> dict[str, Any]:
-        """For each head: the difference, its interval and its p-values; and by which test."""
+    def tested(differences: Differences, name: str, exact: Sequence[float | None], flips: Flips | None) -> Any:
+        """For each head the difference, its interval and its p-values, by which test; and what is said of all."""
+        drawn = joint(differences, **how)
+        tests = drawn.tests(name, exact)
         p_values = [test.p_value for test in tests]
-        return {
+        adjusted = {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())}
+        all_of_them = together(differences, drawn, cells, options.seed, flips)
+        return tests, {
             "delta": cells([test.value for test in tests]),
             **{name: cells([getattr(test, name) for test in tests]) for name in ("low", "high", "p_value")},
-            "p_adjusted": {"holm": cells(holm(p_values).tolist()), "bh": cells(benjamini_hochberg(p_values).tolist())},
-            "test": tests[0].test,
+            "p_adjusted": adjusted,
+            "test": name,
+            "together": all_of_them,
         }
 
+    flips = None if (changed := flips_of(predictions, base, answers)) is None else list(zip(*changed, strict=True))
+    exact = [exact_p(measure, base, each, references, groups) for each in answers]
+    differences = metric_differences(measure, base, answers, references, groups)
+    tests, columns = tested(differences, test_of(measure, groups), exact, flips if measure.is_share else None)
     likelihood = None
     if (likelihoods := found.likelihoods([predictions.gone, *masks.values()])) is not None:
-        changes = likelihoods[:, 1:] - likelihoods[:, :1]
-        likelihood = {"base": float(likelihoods[:, 0].mean()), **tested(compare_means(changes, **how))}
+        of_each = mean_differences((likelihoods[:, 1:] - likelihoods[:, :1]).astype(np.float64), groups)
+        name = BOOTSTRAP if groups is None else GROUPED
+        likelihood = {"base": float(likelihoods[:, 0].mean()), **tested(of_each, name, [None] * len(masks), None)[1]}
     return {
         "split": predictions.split.name,
         "kind": options.kind,
-        "metric": predictions.measure.name,
+        "metric": measure.name,
         "base": found.value(predictions.gone),
         "base_interval": list(found.interval(predictions.gone)),
-        "n_examples": len(predictions.references),
+        "n_examples": len(references),
         "numbering": NUMBERING,
         "blocks": [block.describe() for block in predictions.subject.blocks],
         "value": cells([found.value(mask) for mask in masks.values()]),
-        **tested(list(tests.values())),
+        **columns,
+        "changed": None if changed is None else dict(zip(("to_right", "to_wrong"), map(cells, changed), strict=True)),
         "alpha": ALPHA,
-        "best": None if chosen is None else _best(options, tests, chosen),
+        "best": None if chosen is None else _best(options, dict(zip(masks, tests, strict=True)), chosen),
         "likelihood": likelihood,
     }
+
+
+def flips_of(
+    predictions: Predictions, base: NDArray[Any], answers: Sequence[NDArray[Any]]
+) -> tuple[list[int], list[int]] | None:
+    """How many answers become right under each mask, and how many wrong; None where an answer is not right or wrong."""
+    references = predictions.references
+    if not predictions.objective.chooses or base.shape != references.shape:
+        return None
+    right = base == references
+    after = [each == references for each in answers]
+    if right.ndim > 1:
+        right, after = right.all(axis=1), [each.all(axis=1) for each in after]
+    return [int((each & ~right).sum()) for each in after], [int((right & ~each).sum()) for each in after]
 
 
 def n_resamples(n_tests: int) -> int:

@@ -20,7 +20,8 @@ from prune_heads.options import Ablation, Pairs, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study
-from prune_heads.statistics.differences import compare_means, compare_paired
+from prune_heads.statistics.differences import compare_paired
+from prune_heads.statistics.joint import compare_means
 from prune_heads.statistics.tables import benjamini_hochberg, holm
 from prune_heads.studies.ablating import ALPHA, Measured, n_resamples
 from prune_heads.studies.pruning import read_heads
@@ -154,13 +155,13 @@ def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str,
         return HeadMask(n_heads, frozenset(heads)) | gone
 
     each = np.stack([losses[mask(a, b)] - losses[mask(a)] - losses[mask(b)] for a, b in pairs], axis=1)
-    tests = compare_means(each, seed=seed, n_resamples=n_resamples(len(pairs)))
+    tests = compare_means(each, seed=seed, n_resamples=n_resamples(len(pairs)), groups=predictions.groups)
     p_values = [test.p_value for test in tests]
     corrected = zip(holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
     base, rows = found.value(gone), list[dict[str, Any]]()
     for (a, b), test, (by_holm, by_bh) in zip(pairs, tests, corrected, strict=True):
         answers = found.answers(gone), found.answers(mask(a, b)), predictions.references
-        metric = compare_paired(predictions.measure, *answers, seed=seed)
+        metric = compare_paired(predictions.measure, *answers, seed=seed, groups=predictions.groups)
         first, second = names_of((a, b), n_heads)
         alone = [float(losses[mask(head)].mean()) for head in (a, b)]
         tested = {name: getattr(test, name) for name in ("low", "high", "p_value")}

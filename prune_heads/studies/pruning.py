@@ -272,7 +272,9 @@ def _curve(
         for step, mask in enumerate(masks):
             for each in every:
                 kept = each.of(mask, progress)
-                low, high = metric_interval(each.measure, each.answers(kept), each.references, seed=seed)
+                low, high = metric_interval(
+                    each.measure, each.answers(kept), each.references, seed=seed, groups=each.groups
+                )
                 yield {
                     "split": each.split.name,
                     "percent": 100 * step // CURVE_STEPS,

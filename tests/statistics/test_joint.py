@@ -10,6 +10,8 @@ from prune_heads.statistics.groups import clustered_mcnemar, group_t, sums_by_gr
 from prune_heads.statistics.joint import joint, max_t, mean_differences, metric_differences
 from prune_heads.statistics.ranking import rank_intervals, reliability, shrunk
 
+NORMAL = 1e12  # degrees of freedom of a t distribution that is a normal one
+
 
 def heads(rng, n, truth, *, shared=0.3, n_groups=None):
     """What changes in each of n examples: heads share a part, examples of a group too, and tails are heavy."""
@@ -145,48 +147,60 @@ def test_shrunk_is_the_posterior_of_its_variance():
     root = rng.normal(size=(8, 8)) * 0.1
     noise, truth = root @ root.T + 0.01 * np.eye(8), rng.normal(1, 0.5, 8)
     observed = truth + np.linalg.cholesky(noise) @ rng.normal(size=8)
-    found = shrunk(observed, noise, seed=0)
+    found = shrunk(observed, noise, seed=0, degrees=NORMAL)
     inverse = np.linalg.inv(noise + found.spread**2 * np.eye(8))
     ones = np.ones(8)
     mean = ones @ inverse @ observed / (ones @ inverse @ ones)
-    assert found.mean == pytest.approx(mean, rel=1e-6)
-    assert found.values == pytest.approx(mean + found.spread**2 * inverse @ (observed - mean), rel=1e-6)
+    assert found.mean == pytest.approx(mean, rel=1e-4)
+    assert found.values == pytest.approx(mean + found.spread**2 * inverse @ (observed - mean), rel=1e-4)
     left = ones - found.spread**2 * inverse @ ones
     posterior = found.spread**2 * np.eye(8) - found.spread**4 * inverse
     variances = np.diag(posterior) + left**2 / (ones @ inverse @ ones)
-    assert found.errors == pytest.approx(np.sqrt(variances), rel=1e-5)
+    assert found.errors == pytest.approx(np.sqrt(variances), rel=1e-4)
     assert found.in_lower_half.sum() == pytest.approx(4, abs=1e-9)
 
 
 def test_spread_is_what_noise_does_not_explain():
     """With equal errors the restricted maximum is the variance of the heads less that of the noise, or 0."""
     observed = np.array([0.3, -0.1, 0.2, 0.8, -0.6, 0.1])
-    found = shrunk(observed, 0.04 * np.eye(6), seed=0)
+    found = shrunk(observed, 0.04 * np.eye(6), seed=0, degrees=NORMAL)
     assert found.spread**2 == pytest.approx(observed.var(ddof=1) - 0.04, rel=1e-3)
-    assert shrunk(observed, 0.5 * np.eye(6), seed=0).values == pytest.approx(np.full(6, observed.mean()), abs=1e-6)
+    nothing = shrunk(observed, 2.0 * np.eye(6), seed=0)
+    assert nothing.values == pytest.approx(np.full(6, observed.mean()), abs=0.01)
     assert shrunk(observed, np.zeros((6, 6)), seed=0).values == pytest.approx(observed, rel=1e-4)
 
 
 def test_noise_that_all_heads_share_shrinks_none():
     """A joint error moves all heads alike: it says nothing of their differences."""
     observed = np.array([0.3, -0.1, 0.2, 0.8])
-    found = shrunk(observed, np.full((4, 4), 5.0) + 1e-8 * np.eye(4), seed=0)
+    found = shrunk(observed, np.full((4, 4), 5.0) + 1e-6 * np.eye(4), seed=0)
     assert found.values - found.values.mean() == pytest.approx(observed - observed.mean(), abs=1e-3)
     assert found.errors == pytest.approx(np.full(4, np.sqrt(5)), rel=0.02)
 
 
-def test_the_winner_is_no_longer_cursed():
-    """Over 200 tables the best raw difference is too good on average; the estimate of the best is not."""
-    rng, raw, kept = np.random.default_rng(7), [], []
-    for _ in range(200):
-        truth = rng.normal(0, 0.02, 36)
+def test_one_head_that_matters_stays():
+    """Among heads that do nothing, one that is eleven errors away loses less than one of them."""
+    observed = np.where(np.arange(24) == 5, -0.24, np.random.default_rng(0).normal(0, 0.003, 24))
+    found = shrunk(observed, np.diag(np.where(np.arange(24) == 5, 0.02, 0.003) ** 2), seed=0)
+    assert -0.24 < found.values[5] < -0.22
+    assert np.abs(np.delete(found.values, 5)).max() < np.abs(np.delete(observed, 5)).max()
+    assert found.in_lower_half[5] == 1
+
+
+def test_the_winner_is_less_cursed():
+    """Over 100 tables the best raw difference is too good; the estimate much less, and its errors are right."""
+    rng, raw, kept, inside = np.random.default_rng(7), [], [], []
+    for _ in range(100):
+        truth = 0.01 * rng.standard_t(3, 36)
         changes, _ = heads(rng, 300, truth)
-        found = joint(mean_differences(changes), seed=0, n_resamples=200)
-        estimates = shrunk(found.observed, np.cov(changes.T) / 300, seed=0, n_draws=2).values
-        raw.append(found.observed.max() - truth[found.observed.argmax()])
-        kept.append(estimates.max() - truth[estimates.argmax()])
+        observed = changes.mean(axis=0)
+        found = shrunk(observed, np.cov(changes.T) / 300, seed=0, n_draws=2)
+        raw.append(observed.max() - truth[observed.argmax()])
+        kept.append(found.values.max() - truth[found.values.argmax()])
+        inside.append(np.mean(np.abs(found.values - truth) < 1.96 * found.errors))
     assert np.mean(raw) > 0.02
-    assert abs(np.mean(kept)) < 0.005
+    assert abs(np.mean(kept)) < np.mean(raw) / 3
+    assert 0.93 < np.mean(inside) < 0.98
 
 
 @pytest.mark.parametrize(
@@ -244,7 +258,7 @@ def test_clustered_p_values_hold_their_level():
 def test_lower_half_is_the_posterior():
     """Of two heads, the chance that the first is lower is that of a normal difference; of equal heads one half."""
     noise = np.array([[0.04, 0.01], [0.01, 0.09]])
-    found = shrunk(np.array([0.0, 0.7]), noise, seed=0, n_draws=200_000)
+    found = shrunk(np.array([0.0, 0.7]), noise, seed=0, degrees=NORMAL, n_draws=200_000)
     inverse = np.linalg.inv(noise + found.spread**2 * np.eye(2))
     left = np.ones(2) - found.spread**2 * inverse @ np.ones(2)
     posterior = found.spread**2 * np.eye(2) - found.spread**4 * inverse + np.outer(left, left) / inverse.sum()
@@ -252,6 +266,5 @@ def test_lower_half_is_the_posterior():
     expected = scipy.stats.norm.cdf((found.values[1] - found.values[0]) / deviation)
     assert 0.8 < expected < 0.99
     assert found.in_lower_half[0] == pytest.approx(expected, abs=0.004)
-    equal = shrunk(np.array([0.0, 0.01]), noise, seed=0)
-    assert equal.spread == 0
-    assert equal.in_lower_half == pytest.approx([0.5, 0.5], abs=0.03)
+    equal = shrunk(np.full(4, 0.3), 0.01 * np.eye(4), seed=0)
+    assert equal.in_lower_half == pytest.approx(np.full(4, 0.5), abs=0.03)
