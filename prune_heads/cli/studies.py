@@ -62,7 +62,7 @@ def _kept(found: "Found", folder: options.Folder) -> Shown:
 
 
 def _table(found: "Found") -> Any:
-    from prune_heads.reporting import ablation, curves, looking, roles, similarity, terminal
+    from prune_heads.reporting import ablation, additivity, curves, looking, roles, similarity, terminal
 
     record, scores = found.record, None if found.scored is None else found.scored.report()
     tables: dict[str, Callable[[], Any]] = {
@@ -70,7 +70,9 @@ def _table(found: "Found") -> Any:
         "score": lambda: terminal.score_table(scores or {}),
         "prune": lambda: terminal.pruned_page(record),
         "evaluate": lambda: terminal.evaluation_table(record),
-        "ablate": lambda: (similarity.pairs_page if "pairs" in record else ablation.ablation_page)(record, narrow=True),
+        "ablate": lambda: {"pairs": similarity.pairs_page, "random": additivity.additivity_page}.get(
+            record["kind"], ablation.ablation_page
+        )(record, narrow=True),
         "curve": lambda: curves.curve_page(record),
         "correlate": lambda: curves.correlation_page(record),
         "bench": lambda: terminal.bench_page(record),
@@ -87,7 +89,8 @@ run = _study(
 score = _study("steps:score_heads", options.Setup, options.Scoring, options.Cluster)
 prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
 evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
-ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation, options.Pairs)
+_masks = (options.Ablation, options.Pairs, options.RandomMasks)
+ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, *_masks)
 similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)

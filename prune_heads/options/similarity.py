@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from prune_heads.errors import OptionError
 from prune_heads.options.fields import Group, ending, names, option
 
 _later = partial(option, since="later", reach="content")
@@ -28,6 +29,28 @@ class Pairs(Group):
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         if {"heads", "nearest"} <= given.keys():
             yield "--heads and --nearest exclude each other"
+
+
+def _fractions(text: str) -> tuple[float, ...]:
+    parts = names(text)
+    try:
+        found = tuple(sorted({float(part) for part in parts}))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < each < 1 for each in found):
+        raise OptionError(f"must be shares between 0 and 1, comma-separated, e.g. 0.1,0.3,0.5; got {text!r}")
+    return found
+
+
+@dataclass(frozen=True)
+class RandomMasks(Group):
+    """How many random masks are measured, and how many heads they close."""
+
+    panel = "Random masks (--kind random)"
+    masks: int | None = option("Number of masks of each fraction. (default: 300)", low=4, since="later")
+    fraction: tuple[float, ...] | None = option(
+        "Shares of heads that a mask closes, comma-separated. (default: 0.1,0.3,0.5)", read=_fractions, since="later"
+    )
 
 
 @dataclass(frozen=True)

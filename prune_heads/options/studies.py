@@ -18,7 +18,8 @@ ESTIMATORS = ("example", "token", "batch", "fisher", "signed")
 NORMALIZERS = ("none", "l2", "min-max")
 
 Mode = Literal["zero", "remove"]  # what happens to the weights of heads that are pruned
-Kind = Literal["without-one", "only-one", "pairs"]  # which ablations: of one head, of all others of its layer, of two
+Kind = Literal["without-one", "only-one", "pairs", "random"]
+"""Which ablations: of one head, of all others of its layer, of two, of random sets."""
 Form = Literal["md", "tex", "csv", "png", "svg"]
 Target = Literal["dense", "onnx"]  # what a checkpoint is exported to
 
@@ -156,7 +157,7 @@ class Curves(Group):
 class Ablation(Group):
     """Every head on its own."""
 
-    kind: Kind = option("Mask one head at a time, all other heads of its layer, or two.", "without-one")
+    kind: Kind = option("Mask one head at a time, all others of its layer, two heads, or random sets.", "without-one")
     blocks: tuple[str, ...] | None = _blocks()
     split: tuple[str, ...] = _splits()
     choose_split: str | None = option(

@@ -12,6 +12,7 @@ from prune_heads.checkpoints import Checkpoint, write_pruned, write_tokenizer
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.additivity import additivity_page
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, looking, save
 from prune_heads.reporting.figures import similarity as of_pairs
@@ -40,6 +41,7 @@ _MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
         "scatter": lambda record: heads.ablation_scatter(record) if record["correlations"] else None,
     },
     "pairs": {TABLE_FILE: pairs_page, "pairs.csv": pairs_csv, "pairs": of_pairs.pairs_figure},
+    "random": {TABLE_FILE: additivity_page},
     "bench": {TABLE_FILE: partial(bench_page, whole=True)},
     "correlate": {TABLE_FILE: correlation_page, "scatter": heads.correlation_scatters},
     "curve": {TABLE_FILE: curve_page, "curves.csv": curve_csv, "curve": curves.criteria_figure},
@@ -61,7 +63,7 @@ Nothing is made where the record has nothing for it.
 
 def of_record(record: Record) -> Files:
     """The files that follow from a record."""
-    makers, made = _MADE.get("pairs" if record.get("kind") == "pairs" else record["command"], {}), dict[str, Any]()
+    makers, made = _MADE.get(record["kind"] if record.get("kind") in _MADE else record["command"], {}), dict[str, Any]()
     for name, make in makers.items():
         found = make(record)
         made |= found if isinstance(found, dict) else {name: found}

@@ -6,12 +6,24 @@ from prune_heads.ablation import predict_masks
 from prune_heads.errors import OptionError
 from prune_heads.heads import HeadMask
 from prune_heads.importance import criterion_of
-from prune_heads.options import Ablation, Choice, Cluster, Masked, Pairs, Scoring, Setup, Surgery, WrittenModel
+from prune_heads.options import (
+    Ablation,
+    Choice,
+    Cluster,
+    Masked,
+    Pairs,
+    RandomMasks,
+    Scoring,
+    Setup,
+    Surgery,
+    WrittenModel,
+)
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics import compare_paired
 from prune_heads.studies.ablating import ablate
+from prune_heads.studies.additivity import ablate_random
 from prune_heads.studies.pairs import ablate_pairs
 from prune_heads.studies.pruning import (
     chosen,
@@ -90,18 +102,24 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
     return Found(record, scored.report(), scored=scored)
 
 
-def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, which: Pairs, reporter: Reporter) -> Found:
-    """See `ablate` and `ablate_pairs`, here or on a cluster.
+def ablate_heads(
+    setup: Setup, cluster: Cluster, options: Ablation, which: Pairs, random: RandomMasks, reporter: Reporter
+) -> Found:
+    """See `ablate`, `ablate_pairs` and `ablate_random`, here or on a cluster.
 
     Raises:
-        OptionError: If pairs are named and not asked for.
+        OptionError: If pairs or random masks are described and not asked for.
         PruneHeadsError: As they do.
     """
     if options.kind != "pairs" and (which.heads or which.nearest):
         raise OptionError("--heads and --nearest belong to --kind pairs")
+    if options.kind != "random" and (random.masks or random.fraction):
+        raise OptionError("--masks and --fraction belong to --kind random")
     with spread_over(setup, cluster, reporter) as spread:
         if options.kind == "pairs":
             return ablate_pairs(setup, options, which, reporter, spread=spread)
+        if options.kind == "random":
+            return ablate_random(setup, options, random, reporter, spread=spread)
         return ablate(setup, options, reporter, spread=spread)
 
 
