@@ -4,7 +4,6 @@ A record holds differences of metrics; people read signed points, hundredths. La
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from prune_heads.reporting.words import Record, Row, heads_table, interval, layer_names, metric_name, subject_of
 from prune_heads.tables import MARK, Cell, Form, Page, Table
@@ -74,23 +73,6 @@ def ablation_page(record: Record, *, narrow: bool = False) -> Page:
         )
     what = f"{metric_name(record)} {in_points(record['kind'], record['headline'])}"
     return Page(f"{subject_of(record)}: {what}", (*parts, *below))
-
-
-def ablation_latex(record: Record) -> str:
-    """The table of each split, and under it that of the best heads if there is one; significant ones are bold."""
-    page, texts = ablation_page(record), []
-    for table in page.parts:
-        if isinstance(table, Table):
-            note = f"{table.notes[0][0].lower()}{table.notes[0][1:]}"
-            if table.depth:  # the best heads
-                title = f"{subject_of(record)}: {table.title[0].lower()}{table.title[1:]}"
-                made = replace(table, title=title, notes=(f"Bold and {note}",))
-            else:
-                heading = ("", *table.heading[1:])
-                notes = (f"Layers down, heads across; bold and {note}", *table.notes[1:])
-                made = replace(table, title=f"{page.title}; {table.title}", heading=heading, notes=notes)
-            texts.append(made.to_latex())
-    return "\n".join(texts)
 
 
 def ablation_csv(record: Record) -> str:

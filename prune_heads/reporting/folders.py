@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from prune_heads.checkpoints import Checkpoint, write_pruned, write_tokenizer
 from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
-from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
 from prune_heads.reporting.figures import curves, heads, looking, save
 from prune_heads.reporting.figures import similarity as of_pairs
@@ -32,7 +32,7 @@ Record = dict[str, Any]
 _MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
     "ablate": {
         TABLE_FILE: ablation_page,
-        "table.tex": ablation_latex,
+        "table.tex": lambda record: ablation_page(record).to_latex(),
         "ablations.csv": ablation_csv,
         "best.csv": best_csv,
         "differences": heads.ablation_maps,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -211,6 +211,11 @@ class Page:
         """In Markdown; the titles of the tables are headings of the second level."""
         parts = ([in_markdown(part)] if isinstance(part, str) else part.markdown_parts(2) for part in self.parts)
         return "\n\n".join([in_markdown(f"# {self.title}"), *(text for texts in parts for text in texts)]) + "\n"
+
+    def to_latex(self) -> str:
+        """Its tables in LaTeX, each with the title of the page before its own; no paragraphs."""
+        tables = (part for part in self.parts if isinstance(part, Table))
+        return "\n".join(replace(each, title=f"{self.title}; {each.title}").to_latex() for each in tables)
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from prune_heads.tables.terminal import drawn_page

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
+from prune_heads.reporting.ablation import ablation_csv, ablation_page, best_csv
 from prune_heads.visible import in_latex
 
 
 def ablation_report(record):
     return ablation_page(record, narrow=True)
+
+
+def ablation_latex(record):
+    return ablation_page(record).to_latex()
 
 
 def ablation_markdown(record):

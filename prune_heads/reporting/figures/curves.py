@@ -9,7 +9,16 @@ from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
 from prune_heads.reporting.sweep_results import seeds_sentence
-from prune_heads.reporting.words import ATTENTION, Record, metric_title, number_of, task_title, whose, with_number
+from prune_heads.reporting.words import (
+    ATTENTION,
+    Record,
+    metric_name,
+    metric_title,
+    number_of,
+    task_title,
+    whose,
+    with_number,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +143,7 @@ def _panel(title: str, named: Mapping[str, Line], looks: Mapping[str, Look] | No
         for name, line in named.items()
     ]
     record = next(iter(named.values())).record
-    return _Panel(title, metric_title(record["headline"]), curves, pruned(record))
+    return _Panel(title, metric_name(record), curves, pruned(record))
 
 
 def _titled(line: Line) -> str:
