@@ -41,23 +41,19 @@ def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) 
     return ablate(setup, options, reporter)
 
 
-def _curves(*criteria: str, blocks: tuple[str, ...] | None = None) -> Callable[[Setup, Conditions, Reporter], Record]:
+def _curves(
+    criteria: tuple[str, ...], blocks: tuple[str, ...] | None, setup: Setup, asked: Conditions, reporter: Reporter
+) -> Record:
     """On the task's first split, by these criteria, or those that are asked for; of all heads, or those of blocks."""
-
-    def study(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
-        split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
-        options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
-        try:
-            return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
-        except HeadDescriptorError as error:  # raised before the long work
-            if blocks is None:
-                raise
-            raise UnfitError(
-                f"the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D; got "
-                f"{setup.model}: {error}"
-            ) from error
-
-    return study
+    split = TASKS[setup.task].eval_splits[:1] if setup.task in TASKS else ()
+    options = Curves(criteria or asked.criterion, seed=asked.seed, steps=asked.steps, split=split, blocks=blocks)
+    try:
+        return curves(setup, replace(options, score_examples=asked.score_examples), reporter)
+    except HeadDescriptorError as error:  # raised before the long work
+        if blocks is None:
+            raise
+        must = "the curve of one kind of attention must be of an encoder-decoder, which has blocks E, A and D"
+        raise UnfitError(f"{must}; got {setup.model}: {error}") from error
 
 
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
@@ -67,9 +63,9 @@ def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {
     "without-one": partial(_ablations, "without-one"),
     "only-one": partial(_ablations, "only-one"),
-    "curve": _curves("gradient"),
-    "orders": _curves(),
-    **{f"curve-{kind}": _curves("gradient", blocks=(kind,)) for kind in "EAD"},
+    "curve": partial(_curves, ("gradient",), None),
+    "orders": partial(_curves, (), None),
+    **{f"curve-{kind}": partial(_curves, ("gradient",), (kind,)) for kind in "EAD"},
     "bench": _bench,
     "estimators": compare_estimators,
 }

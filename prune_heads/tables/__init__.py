@@ -191,8 +191,7 @@ class Table:
         ]
         return "\n".join(lines) + "\n"
 
-    def _repr_html_(self) -> str:
-        return self.to_html()
+    _repr_html_ = to_html
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         from prune_heads.tables.terminal import drawn
