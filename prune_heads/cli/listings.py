@@ -108,18 +108,15 @@ def guide(topic: Annotated[str | None, Argument(metavar="TOPIC", help=f"One of {
 
 def list_entries(place: Place) -> Shown:
     """List the predictions that are kept, and the jobs that are not finished."""
-    from prune_heads.reporting.store import stored
     from prune_heads.store import unfinished
 
     opened = _opened(place)
-    yield stored(list(opened.entries()), unfinished(opened.objects))
+    yield tables.stored(list(opened.entries()), unfinished(opened.objects))
 
 
 def verify(place: Place) -> Shown:
     """Check every entry bit by bit."""
-    from prune_heads.reporting.store import verified
-
-    report, table = verified(list(_opened(place).entries(thorough=True)))
+    report, table = tables.verified(list(_opened(place).entries(thorough=True)))
     yield report, table
     if report["damaged"]:
         raise StoreError(
@@ -132,9 +129,7 @@ def clear(
     place: Place, damaged: Annotated[bool, Option("--damaged", help="Remove the damaged entries alone.")] = False
 ) -> Shown:
     """Remove what is kept."""
-    from prune_heads.reporting.store import cleared
-
-    yield cleared(*_opened(place).clear(damaged_only=damaged))
+    yield tables.cleared(*_opened(place).clear(damaged_only=damaged))
 
 
 def _opened(place: Place) -> "PredictionStore":

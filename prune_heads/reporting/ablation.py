@@ -150,7 +150,7 @@ def _best(table: Record) -> Table:
     chosen = f"{table['best'][0]['chosen_examples']:,} examples of {table['best'][0]['chosen_on']}"
     title = f"The best head of each layer, chosen on {chosen}, tested on {table['split']}"
     flattered = "best here: the head that this very split would choose, which flatters it"
-    return Table.of(title, rows, _OF_BEST, (f"{_marks(table, f'{len(rows)} layers')}; {flattered}.",), depth=1)
+    return Table.of(title, rows, _OF_BEST, (f"{_marks(table, f'{len(rows)} layers')}; {flattered}.",))
 
 
 def _marks(table: Record, family: str) -> str:

@@ -62,7 +62,6 @@ class Table:
     absent: str = ""  # what stands for None; nothing in CSV
     n_keys: int = 1  # columns that say what a row is of; a narrow terminal repeats them beside each part of the others
     n_foot: int = 0  # rows at the end that sum the others up
-    depth: int = 0  # how much deeper than others its heading stands on a page
     gap: int = 2  # characters between two columns in the terminal
     colour_note: str = ""  # what the colours mean; said only where there are some
 
@@ -121,7 +120,7 @@ class Table:
     def markdown_parts(self, level: int) -> Iterator[str]:
         """The title if there is one, the table, and its notes."""
         if self.title:
-            yield in_markdown(f"{'#' * (level + self.depth)} {self.title}")
+            yield in_markdown(f"{'#' * level} {self.title}")
         lines = [list(self.heading), ["---"] * len(self.heading), *self.texts()]
         rows = (" | ".join(in_markdown(cell).replace("|", r"\|") for cell in cells) for cells in lines)
         yield "\n".join(f"| {row} |" for row in rows)
