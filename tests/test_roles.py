@@ -287,7 +287,8 @@ def test_intervals_are_those_of_resampled_texts():
     for start in range(0, 100, 7):
         some = ones[start : start + 7]
         index = range(start, start + len(some))
-        sums.add(0, sums.weights(index), some[:, None, None], torch.ones(len(some), 1), torch.zeros(len(some), 1))
+        rows = torch.stack([some, torch.ones(len(some)), torch.zeros(len(some))], dim=1)[..., None].double()
+        sums.add(0, sums.weights(index), rows)
     found = sums.of(0, "previous")
     assert found.value[0] == 0.5
     assert (found.high[0] - found.low[0]) / (2 * 1.96) == pytest.approx(0.05, rel=0.1)

@@ -147,7 +147,7 @@ def test_accuracies_are_those_of_loops_over_words(known, make):  # noqa: F811
     found = Roles(model, known)
     rows = [sentence.ids for sentence in SENTENCES]
     found.look(batches_of(rows))
-    found.look_at_words(batches_of(rows, batch_size=2), SENTENCES)
+    found.look(batches_of(rows, batch_size=2), "parses", sentences=SENTENCES)
     for block in range(len(found.blocks)):
         hits, counts, offsets = {}, {}, {}
         for sentence in SENTENCES:

@@ -7,9 +7,12 @@ from importlib import resources
 from typing import Any, Literal
 
 Form = Literal["weight", "maximum", "entropy", "confidence", "output"]
+On = Literal["texts", "repeated", "parses"]
 NONE = "none"  # the role of a head that plays none of those that are defined
 
 _TABLE = tomllib.loads((resources.files(__name__.rpartition(".")[0]) / "definitions.toml").read_text("utf-8"))
+FORMS: Mapping[str, Mapping[str, str]] = _TABLE["forms"]
+"""Form of a score -> its `note`, what is averaged, and its `unit`."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +24,14 @@ class Score:
     form: Form
     source: str
     pattern: str = ""  # pairs of query and key that it is about
-    on: Literal["texts", "repeated", "parses"] = "texts"
+    on: On = "texts"
     """Whether it is measured on the texts, on random tokens that come twice, or on parsed sentences."""
-    unit: str = ""
 
     @property
     def note(self) -> str:
         """What it is, in a sentence."""
         where = {"texts": "", "repeated": "; on random tokens that come twice", "parses": "; between words"}[self.on]
-        return f"{self.title}: {_TABLE['forms'][self.form]}{where} ({self.source})."
+        return f"{self.title}: {FORMS[self.form]['note']}{where} ({self.source})."
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Role:
 RELATIONS: Mapping[str, str] = _TABLE["relations"]
 """Relation of Universal Dependencies -> what people call the dependent."""
 
+TREEBANK: Mapping[str, Any] = _TABLE["treebank"]
+"""Of constituency trees: labels, how texts write words, and head rules."""
+
 _VOITA = "Voita et al. 2019, section 5.2; between words as Clark et al. 2019, section 4.1"
 RELATION_SCORES: Mapping[str, Score] = {
     f"{relation}-{way}": Score(f"{relation}-{way}", f"Maximum of {words}", "maximum", _VOITA, on="parses")
@@ -71,6 +76,8 @@ RELATION_SCORES: Mapping[str, Score] = {
 _OTHERS = {name: Score(name, **row) for name, row in _TABLE["scores"].items()}
 SCORES: Mapping[str, Score] = {**_OTHERS, **RELATION_SCORES}
 ROLES: Mapping[str, Role] = {name: Role(name, **row) for name, row in _TABLE["roles"].items()}
+FAMILIES: Mapping[str, str] = _TABLE["families"]
+"""Family of roles -> its colour in figures."""
 
 
 def roles_of(scores: Mapping[str, tuple[float, float, float | None]]) -> list[str]:
