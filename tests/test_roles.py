@@ -301,7 +301,7 @@ def test_a_role_needs_its_threshold_and_more_than_its_null():
     assert roles_of({"det-to-head": (0.6, 0.58, 0.5), "amod-to-head": (0.59, 0.5, 0.5)}) == ["determiner"]
     assert roles_of({"entropy": (0.05, 0.0, None), "output": (0.5, 0.4, None)}) == ["narrow", "dormant"]
     assert roles_of({"first": (0.6, 0.5, 0.1), "previous": (0.5, 0.45, 0.1)}) == ["previous token", "first token"]
-    named = {name for role in ROLES.values() for name in (*role.above, *role.below)}
+    named = {name for role in ROLES.values() for name in (*role.at_least, *role.at_most)}
     assert named <= SCORES.keys()
     assert len({role.code for role in ROLES.values()}) == len(ROLES)
 

@@ -41,26 +41,23 @@ class Role:
     name: str
     code: str  # what stands in a cell of a figure
     family: str  # roles of one family share a colour
-    said: str  # who says so: the source of the threshold
-    above: Mapping[str, float] = field(default_factory=dict)  # score -> at least; of relations, above the null
-    below: Mapping[str, float] = field(default_factory=dict)  # score -> at most
+    threshold_of: str  # who says so
+    at_least: Mapping[str, float] = field(default_factory=dict)  # score -> threshold; of relations, above the null
+    at_most: Mapping[str, float] = field(default_factory=dict)
 
     def is_played(self, scores: Mapping[str, tuple[float, float, float | None]]) -> bool:
         """Whether a head plays it, by (value, low end of the interval, null) of each score that was measured.
 
         A score with a null must also be above it with its whole interval.
         """
-        for name, least in self.above.items():
+        for name, least in self.at_least.items():
             if name in scores:
                 value, low, null = scores[name]
                 base = null if name in RELATION_SCORES and null is not None else 0.0
                 if value >= base + least and (null is None or low > null):
                     return True
-        return any(name in scores and scores[name][0] <= most for name, most in self.below.items())
+        return any(name in scores and scores[name][0] <= most for name, most in self.at_most.items())
 
-
-RELATIONS: Mapping[str, str] = _TABLE["relations"]
-"""Relation of Universal Dependencies -> what people call the dependent."""
 
 TREEBANK: Mapping[str, Any] = _TABLE["treebank"]
 """Of constituency trees: labels, how texts write words, and head rules."""
@@ -68,7 +65,7 @@ TREEBANK: Mapping[str, Any] = _TABLE["treebank"]
 _VOITA = "Voita et al. 2019, section 5.2; between words as Clark et al. 2019, section 4.1"
 RELATION_SCORES: Mapping[str, Score] = {
     f"{relation}-{way}": Score(f"{relation}-{way}", f"Maximum of {words}", "maximum", _VOITA, on="parses")
-    for relation, name in RELATIONS.items()
+    for relation, name in _TABLE["relations"].items()
     for way, words in (("to-head", f"the {name} is its head"), ("from-head", f"a head is its {name}"))
 }
 """`nsubj-to-head` -> its score: the share of subjects whose maximum is on their verb."""
@@ -88,8 +85,8 @@ def roles_of(scores: Mapping[str, tuple[float, float, float | None]]) -> list[st
 def described(names: Sequence[str]) -> list[dict[str, Any]]:
     """For records: each role that these scores can show, with its thresholds and their source."""
     rows = []
-    for role in ROLES.values():
-        above, below = ({k: v for k, v in of.items() if k in names} for of in (role.above, role.below))
-        about = {"role": role.name, "code": role.code, "family": role.family}
-        rows += [{**about, "at_least": above, "at_most": below, "threshold_of": role.said}] * bool(above or below)
+    for name, role in ROLES.items():
+        at_least, at_most = ({k: v for k, v in of.items() if k in names} for of in (role.at_least, role.at_most))
+        about = {"role": name, "code": role.code, "family": role.family, "threshold_of": role.threshold_of}
+        rows += [{**about, "at_least": at_least, "at_most": at_most}] * bool(at_least or at_most)
     return rows

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from prune_heads.errors import DataError
-from prune_heads.roles.definitions import RELATION_SCORES, RELATIONS, TREEBANK
+import numpy as np
+
+from prune_heads.errors import DataError, OptionError, first_line
+from prune_heads.roles.definitions import RELATION_SCORES, TREEBANK
 from prune_heads.visible import brief
 
 Arc = tuple[int, int, str]  # places of a dependent and of its head among the words, from 0; the relation
@@ -41,8 +43,8 @@ class Sentence:
         """
         for dependent, head, relation in self.arcs:
             for way, query, key in (("to-head", dependent, head), ("from-head", head, dependent)):
-                if relation in RELATIONS and (key < query or not is_causal):
-                    yield f"{relation}-{way}", query, key
+                if (name := f"{relation}-{way}") in RELATION_SCORES and (key < query or not is_causal):
+                    yield name, query, key
 
 
 def best_offsets(sentences: Iterable[Sentence], is_causal: bool) -> dict[str, dict[str, Any]]:
@@ -90,22 +92,28 @@ def from_tree(tree: str, text: str) -> Parse:
         ValueError: Saying why, if it is no tree, or its words are not those of the text.
     """
     root, leaves = _read(tree)
-    words, at = list[tuple[int, int]](), 0
-    for leaf in leaves:
-        words.append(_next(text, at, _forms(leaf.form)))
-        at = words[-1][1]
-    if rest := text[at:].strip():
+    words = _placed(text, [_forms(leaf.form) for leaf in leaves])
+    if rest := text[words[-1][1] :].strip():
         raise ValueError(f"the parse must cover the text; it lacks {brief(rest)}")
-    return Parse(text, tuple(words), tuple(dict.fromkeys(_arcs(root))))
+    arcs, left = list[Arc](), [root]
+    while left:
+        node = left.pop()
+        left += node.children
+        arcs += _arcs_of(node)
+    return Parse(text, tuple(words), tuple(dict.fromkeys(arcs)))
 
 
-def _next(text: str, at: int, forms: Sequence[str]) -> tuple[int, int]:
-    """Where a word begins and ends that follows in a text, in one of its forms; a `ValueError` where none does."""
-    at = len(text) - len(text[at:].lstrip())
-    for form in forms:
-        if text.startswith(form, at):
-            return at, at + len(form)
-    raise ValueError(f"the word {brief(forms[0])} must follow in the text, got {brief(text[at : at + 20])}")
+def _placed(text: str, words: Iterable[Sequence[str]]) -> list[tuple[int, int]]:
+    """Where words begin and end that follow in a text, each in one of its forms; a `ValueError` where one does not."""
+    spans, at = list[tuple[int, int]](), 0
+    for forms in words:
+        at = len(text) - len(text[at:].lstrip())
+        form = next((form for form in forms if text.startswith(form, at)), None)
+        if form is None:
+            raise ValueError(f"the word {brief(forms[0])} must follow in the text, got {brief(text[at : at + 20])}")
+        spans.append((at, at + len(form)))
+        at += len(form)
+    return spans
 
 
 def _forms(word: str) -> list[str]:
@@ -119,33 +127,20 @@ def _read(tree: str) -> tuple[_Node, list[_Node]]:
     """The root and the leaves of a bracketed tree; it does not recurse, for a file may be nested to any depth."""
     top, leaves = _Node(""), list[_Node]()
     open_ = [top]
-    for token in re.findall(r"\([^\s()]*|\)|[^\s()]+", tree):
+    for token in [*re.findall(r"\([^\s()]*|\)|[^\s()]+", tree), ""]:
         node = open_[-1]
+        is_whole = bool(node.children) != bool(node.form)  # it holds a word or others
         if token.startswith("("):
             open_.append(_Node(re.split(r"[-=]", token[1:])[0] or token[1:]))
             node.children.append(open_[-1])
-        elif token == ")" and node is top:
-            raise ValueError("brackets must be closed as often as they are opened")
-        elif token == ")" and bool(node.children) == bool(node.form):
-            raise ValueError("each bracket must hold a word or others")
-        elif token == ")":
+        elif token == ")" and node is not top and is_whole:
             open_.pop()
-        elif node.form or node is top:
-            raise ValueError("each word must have a bracket of its own")
-        else:
+        elif token not in ("", ")") and node is not top and not node.form:
             node.word, node.form = len(leaves), token
             leaves.append(node)
-    if len(open_) > 1 or len(top.children) != 1:
-        raise ValueError("it must be one tree, with all its brackets closed")
+        elif token or node is not top or len(top.children) != 1:
+            raise ValueError("it must be one tree of brackets, each around a word or others, and closed")
     return top, leaves
-
-
-def _arcs(root: _Node) -> Iterator[Arc]:
-    left = [root]
-    while left:
-        node = left.pop()
-        left += node.children
-        yield from _arcs_of(node)
 
 
 def _arcs_of(node: _Node) -> Iterator[Arc]:
@@ -200,7 +195,7 @@ def from_conllu(content: str, name: str) -> list[Parse]:
 
 def _sentence(lines: Sequence[Sequence[str]], text: str | None = None) -> Parse:
     words = [fields for fields in lines if fields[0].isdecimal()]
-    if [int(fields[0]) for fields in words] != list(range(1, len(words) + 1)):
+    if not words or [int(fields[0]) for fields in words] != list(range(1, len(words) + 1)):
         raise ValueError("words must be numbered 1, 2, 3 and so on")
     written, covered = list[tuple[int, Sequence[str]]](), 0  # what stands in the text, each with its number of words
     for fields in lines:
@@ -213,15 +208,14 @@ def _sentence(lines: Sequence[Sequence[str]], text: str | None = None) -> Parse:
         written.append((end - covered, fields))
         covered = end
     made = "".join(f"{fields[1]}{'' if 'SpaceAfter=No' in fields[9] else ' '}" for _, fields in written)
-    text, at, spans = made.rstrip() if text is None else text, 0, list[tuple[int, int]]()
-    for n_words, fields in written:
-        spans += [_next(text, at, [fields[1]])] * n_words
-        at = spans[-1][1]
+    text = made.rstrip() if text is None else text
+    spans = _placed(text, [fields[1:2] for _, fields in written])
+    places = [span for span, (n_words, _) in zip(spans, written, strict=True) for _ in range(n_words)]
     for fields in words:
         if not fields[6].isdecimal() or int(fields[6]) > len(words):
             raise ValueError(f"the head of a word must be another word or 0; got {brief(fields[6])}")
     arcs = ((i, int(of[6]) - 1, relation_of(of[7])) for i, of in enumerate(words) if int(of[6]))
-    return Parse(text, tuple(spans), tuple(arcs))
+    return Parse(text, tuple(places), tuple(arcs))
 
 
 def relation_of(label: str) -> str:
@@ -240,23 +234,30 @@ def aligned(parse: Parse, ids: Sequence[int], offsets: Sequence[tuple[int, int]]
         ids: Tokens, special ones included.
         offsets: Where each begins and ends in the text; special ones are empty.
     """
-    words, of = list[dict[int, None]](), list[int]()
-    for first, last in parse.words:
-        tokens = dict.fromkeys(i for i, (begin, end) in enumerate(offsets) if max(begin, first) < min(end, last))
-        if not tokens:
-            return None
-        if words and words[-1].keys() & tokens.keys():
-            words[-1] |= tokens
-        else:
-            words.append(tokens)
-        of.append(len(words) - 1)
+    spans, places = np.asarray(parse.words), np.asarray(offsets).reshape(-1, 2)
+    within = np.maximum.outer(spans[:, 0], places[:, 0]) < np.minimum.outer(spans[:, 1], places[:, 1])
+    if not within.any(axis=1).all():
+        return None
+    of = np.cumsum([0, *~(within[1:] & within[:-1]).any(axis=1)]).tolist()  # word of the parse -> word of the model
+    words = [tuple(np.flatnonzero(within[np.equal(of, word)].any(axis=0)).tolist()) for word in range(of[-1] + 1)]
     arcs = ((of[dependent], of[head], relation) for dependent, head, relation in parse.arcs)
-    return Sentence(tuple(ids), tuple(map(tuple, words)), tuple(arc for arc in arcs if arc[0] != arc[1]))
+    return Sentence(tuple(ids), tuple(words), tuple(arc for arc in arcs if arc[0] != arc[1]))
 
 
-def by_spacy(nlp: Any, texts: Sequence[str]) -> Iterator[Parse]:
-    """Texts as a pipeline of spaCy parses them, one sentence or more each."""
-    for text, document in zip(texts, nlp.pipe(texts), strict=True):
+def by_spacy(model: str, texts: Sequence[str]) -> Iterator[Parse]:
+    """Texts as a model of spaCy parses them, one sentence or more each.
+
+    Raises:
+        OptionError: If spaCy or the model is not installed.
+    """
+    try:
+        import spacy
+
+        parser = spacy.load(model)
+    except (ImportError, OSError, ValueError) as error:
+        must = f"--spacy must name a model that is installed with spaCy (extra 'spacy'); got {model}"
+        raise OptionError(f"{must}: {first_line(error)}. Or give parses by --conllu") from error
+    for text, document in zip(texts, parser.pipe(texts), strict=True):
         words = {token.i: token for token in document if not token.is_space}
         spans = tuple((token.idx, token.idx + len(token.text)) for token in words.values())
         places = {i: place for place, i in enumerate(words)}

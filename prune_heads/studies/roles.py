@@ -11,17 +11,10 @@ import torch
 from prune_heads.attention import unproved_maps
 from prune_heads.checkpoints.tokenizer import random_texts
 from prune_heads.descriptors import Head, HeadCounts
-from prune_heads.errors import (
-    CheckpointError,
-    DataError,
-    OptionError,
-    UnfitError,
-    UnsupportedModelError,
-    first_line,
-    some,
-)
+from prune_heads.errors import CheckpointError, DataError, UnfitError, UnsupportedModelError, some
 from prune_heads.evaluation import Subject
 from prune_heads.gating import evaluating
+from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.batches import Batches, Ragged
 from prune_heads.objectives.rows import text_at
 from prune_heads.options import RoleSources, Setup
@@ -34,7 +27,7 @@ from prune_heads.runs import Study
 from prune_heads.studies.explaining import compared, read_run
 from prune_heads.studies.scoring import Lab
 from prune_heads.studies.setup import identify
-from prune_heads.tasks.sources import GLUE
+from prune_heads.tasks.sources import read_tsv
 
 N_REPEATED, REPEATED = 64, 25  # texts of random tokens that come twice, and how many tokens these are
 
@@ -159,9 +152,9 @@ def read_sentences(
     elif options.spacy:
         columns = [predictions.split.columns.get(name, ()) for name in ("text", "text_pair")]
         texts = [text for text in dict.fromkeys(chain(*columns)) if isinstance(text, str) and text.strip()]
-        source, parses, n_misfit = f"spaCy {options.spacy}", list(by_spacy(_pipeline(options.spacy), texts)), 0
+        source, parses, n_misfit = f"spaCy {options.spacy}", list(by_spacy(options.spacy, texts)), 0
     elif options.parses:
-        source, parses, n_misfit = _of_training(setup, subject.task.spec.name)
+        source, parses, n_misfit = _of_training(setup, subject.task.spec)
     else:
         return None, None, []
     if not tokenizer.is_fast:
@@ -185,33 +178,17 @@ def read_sentences(
     return {"source": source, "fingerprint": fingerprint}, report, sentences
 
 
-def _of_training(setup: Setup, task: str) -> tuple[str, list[Parse], int]:
+def _of_training(setup: Setup, spec: TaskSpec) -> tuple[str, list[Parse], int]:
     """The parses in the official training file: where they are from, they, and how many do not fit their text."""
-    official, folder = GLUE.get(task), setup.data_dir
-    if official is None or folder is None:
+    if spec.official is None or setup.data_dir is None:
         raise DataError("--parses must be of a GLUE task with its official files; name them by --data-dir")
-    inner = folder / official["folder"]
-    path = (inner if inner.is_dir() else folder) / "train.tsv"
-    name, found, n_misfit = f"{path.parent.resolve().name}/{path.name}", dict[str, Parse](), 0
-    header, *lines = (line.removesuffix("\r").split("\t") for line in text_at(path, name).split("\n"))
-    places = [(header.index(c), header.index(f"{c}_parse")) for c in header if f"{c}_parse" in header]
-    if not places:
-        raise DataError(f"{name}: --parses needs columns of parses, such as sentence1_parse; it has none. Try --conllu")
-    parsed = (line for line in lines if len(line) == len(header) and all(line[tree] for _, tree in places))
-    for line in islice(parsed, setup.max_examples):
-        for text, tree in places:
+    trees = {text: f"{c}_parse" for text, c in zip(spec.text_columns, spec.official["text_columns"], strict=True)}
+    table, found, n_misfit = read_tsv(spec, "train", setup.data_dir, tuple(trees.values())), dict[str, Parse](), 0
+    parsed = (row for row in table.rows if all(row[tree] for tree in trees.values()))
+    for row in islice(parsed, setup.max_examples):
+        for text, tree in ((str(row[text]), str(row[tree])) for text, tree in trees.items()):
             try:
-                found.setdefault(line[text], from_tree(line[tree], line[text]))
+                found.setdefault(text, from_tree(tree, text))
             except ValueError:
                 n_misfit += 1
-    return name, list(found.values()), n_misfit
-
-
-def _pipeline(name: str) -> Any:
-    try:
-        import spacy
-
-        return spacy.load(name)
-    except (ImportError, OSError, ValueError) as error:
-        must = f"--spacy must name a model that is installed with spaCy (extra 'spacy'); got {name}"
-        raise OptionError(f"{must}: {first_line(error)}. Or give parses by --conllu") from error
+    return table.source, list(found.values()), n_misfit
