@@ -309,7 +309,9 @@ def test_a_role_needs_its_threshold_and_more_than_its_null():
 def test_the_vocabulary_knows_separators_and_punctuation():
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([".", "--", "##ing"])
-    known = Vocabulary.of(tokenizer, torch.zeros(len(tokenizer) + 2, dtype=torch.long))
+    known = Vocabulary.of(tokenizer, np.asarray([len(tokenizer) + 1, -100, 7, 7]))
+    assert len(known.count) == len(tokenizer) + 2
+    assert known.count[7] == 2
     marks = [i for i, each in enumerate(known.is_punctuation.tolist()) if each]
     assert tokenizer.convert_ids_to_tokens(marks) == [".", "--"]
     assert known.is_separator.nonzero().flatten().tolist() == [tokenizer.sep_token_id]

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,10 +25,11 @@ class Vocabulary:
     count: Tensor  # how often it comes in the texts
 
     @classmethod
-    def of(cls, tokenizer: Any, count: Tensor) -> "Vocabulary":
-        """From a tokenizer, and how often each token comes; special tokens are no punctuation."""
+    def of(cls, tokenizer: Any, tokens: NDArray[np.int32]) -> "Vocabulary":
+        """From a tokenizer, and all tokens of the texts; special tokens are no punctuation, negative ones no tokens."""
+        count = torch.from_numpy(np.bincount(tokens[tokens >= 0], minlength=len(tokenizer)))
         special, ends = set(tokenizer.all_special_ids), {tokenizer.sep_token_id, tokenizer.eos_token_id}
-        names = tokenizer.convert_ids_to_tokens(list(range(min(len(tokenizer), len(count)))))
+        names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         plain = {i: _MARKS.sub("", name or "") for i, name in enumerate(names) if i not in special}
         marks = {i for i, name in plain.items() if name and not any(map(str.isalnum, name))}
         flags = [torch.tensor([i in those for i in range(len(count))]) for those in (special, ends, marks)]

@@ -145,23 +145,18 @@ def _read(tree: str) -> tuple[_Node, list[_Node]]:
 
 def _arcs_of(node: _Node) -> Iterator[Arc]:
     kids, adjectives = node.children, TREEBANK["adjectives"]
-    phrase, verb = _child(kids, "first", "VP"), _child(kids, "first", *TREEBANK["verbs"])
-    if node.label in TREEBANK["clauses"] and phrase:
-        before = kids[: kids.index(phrase)]
-        if subject := _child(before, "last", "NP"):
-            yield subject.head().word, phrase.head().word, "nsubj"
-    if node.label == "VP" and verb and verb.form.lower() not in TREEBANK["be"]:
-        after = kids[kids.index(verb) + 1 :]
-        if thing := _child(after, "last", "NP"):
-            yield thing.head().word, verb.word, "obj"
-    if node.label == "NP":
-        head = node.head()
-        for kid in kids:
-            leaf = kid.head()
-            if leaf is not head and kid.label == "DT":
-                yield leaf.word, head.word, "det"
-            if leaf is not head and leaf.label in adjectives and kid.label in (*adjectives, "ADJP"):
-                yield leaf.word, head.word, "amod"
+    for relation, phrases, labels in (("nsubj", TREEBANK["clauses"], ["VP"]), ("obj", ["VP"], TREEBANK["verbs"])):
+        verb = _child(kids, "first", *labels)
+        if node.label in phrases and verb and verb.form.lower() not in TREEBANK["be"]:
+            at = kids.index(verb)
+            if thing := _child(kids[:at] if relation == "nsubj" else kids[at:], "last", "NP"):
+                yield thing.head().word, verb.head().word, relation
+    for kid in kids if node.label == "NP" else ():
+        leaf, head = kid.head(), node.head()
+        if leaf is not head and kid.label == "DT":
+            yield leaf.word, head.word, "det"
+        elif leaf is not head and leaf.label in adjectives and kid.label in (*adjectives, "ADJP"):
+            yield leaf.word, head.word, "amod"
 
 
 def from_conllu(content: str, name: str) -> list[Parse]:

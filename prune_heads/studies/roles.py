@@ -6,7 +6,6 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-import torch
 
 from prune_heads.attention import unproved_maps
 from prune_heads.checkpoints.tokenizer import random_texts
@@ -15,7 +14,7 @@ from prune_heads.errors import CheckpointError, DataError, UnfitError, Unsupport
 from prune_heads.evaluation import Subject
 from prune_heads.gating import evaluating
 from prune_heads.objectives import TaskSpec
-from prune_heads.objectives.batches import Batches, Ragged
+from prune_heads.objectives.batches import Ragged
 from prune_heads.objectives.rows import text_at
 from prune_heads.options import RoleSources, Setup
 from prune_heads.predictions import Predictions
@@ -30,8 +29,6 @@ from prune_heads.studies.setup import identify
 from prune_heads.tasks.sources import read_tsv
 
 N_REPEATED, REPEATED = 64, 25  # texts of random tokens that come twice, and how many tokens these are
-
-Columns = list[dict[str, Any]]
 
 
 def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, Any]:
@@ -49,13 +46,15 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
         raise UnfitError(f"{must}; {subject.classifier.name} is given {', '.join(batches.inputs)}. Name another model")
     parsed, syntax, sentences = read_sentences(setup, options, predictions)
     others = [read_run(path, subject.n_heads) for path in options.against]
-    runs = [source for source, _ in others]
-    study.begin(setup, options, **identify(subject, [predictions.split]), parsed=parsed, against=runs)
+    asked = {"parsed": parsed, "against": [source for source, _ in others]}
+    study.begin(setup, options, **identify(subject, [predictions.split]), **asked)
 
     with evaluating(subject.model):
         longest = batches.batch(np.asarray([batches.n_tokens.argmax()])).to(subject.device)
         faults = unproved_maps(subject.model, longest.inputs)
-    found = Roles(subject.model, vocabulary_of(subject, batches), seed=options.seed, without=faults)
+    tokens = np.concatenate([batches.inputs[name].values for name in TOKENS if name in batches.inputs])
+    known = Vocabulary.of(subject.classifier.tokenizer, tokens)
+    found = Roles(subject.model, known, seed=options.seed, without=faults)
     if faults and faults.keys() >= {block.name for block in subject.blocks if block.n_heads}:
         raise UnsupportedModelError(next(iter(faults.values())))
     with reporter.stage("looking at texts", batches.n_examples) as progress:
@@ -83,7 +82,7 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
     return study.record(subject.device, **about)
 
 
-def columns_of(found: Roles, split: str) -> tuple[Columns, list[list[list[str] | None]]]:
+def columns_of(found: Roles, split: str) -> tuple[list[dict[str, Any]], list[list[list[str] | None]]]:
     """The columns of a record, one of roles and one a score that was measured; and all roles of each head.
 
     One row a block, one cell a head in the original numbering; None for one that is gone or not measured. Numbers have
@@ -91,7 +90,7 @@ def columns_of(found: Roles, split: str) -> tuple[Columns, list[list[list[str] |
     """
     counts = HeadCounts(block.n_original_heads for block in found.blocks)
     about = {"group": "role", **dict.fromkeys(("low", "high", "null", "errors", "p_adjusted", "alpha", "better"))}
-    columns, scores = Columns(), defaultdict[Head, dict[str, Any]](dict)
+    columns, scores = list[dict[str, Any]](), defaultdict[Head, dict[str, Any]](dict)
     for name, score in SCORES.items():
         cells = {
             (place, head): [float(f"{number:.6g}") if np.isfinite(number) else None for number in numbers]
@@ -112,14 +111,6 @@ def columns_of(found: Roles, split: str) -> tuple[Columns, list[list[list[str] |
     note = "The most special role that the head plays; 'definitions' has the thresholds, 'roles' all roles."
     role = {**about, "name": "role", "title": "Role", "kind": "category", "unit": "", "note": note, "split": split}
     return [{**role, "values": first}, *columns], counts.rows(played)
-
-
-def vocabulary_of(subject: Subject, batches: Batches) -> Vocabulary:
-    """The tokenizer's tokens, counted in these texts."""
-    flat = np.concatenate([batches.inputs[name].values for name in TOKENS if name in batches.inputs])
-    flat = flat[flat >= 0]  # labels may hold what is not predicted
-    size = max(len(subject.classifier.tokenizer), int(flat.max(initial=0)) + 1)
-    return Vocabulary.of(subject.classifier.tokenizer, torch.from_numpy(np.bincount(flat, minlength=size)))
 
 
 def repeated(subject: Subject, seed: int) -> list[list[int]]:
