@@ -91,7 +91,7 @@ class Evaluator:
         self.seed, self._data = seed, data
         how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length, **options}
         asked: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
-        self._again = partial(Evaluator, device=device, seed=seed, **asked, **how)
+        self._again: Callable[..., Evaluator] = partial(Evaluator, device=device, seed=seed, **asked, **how)
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
             kind = task.spec.kind if task is not None else None if objective is None else kind_of(objective)

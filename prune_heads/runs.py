@@ -129,11 +129,8 @@ def check_output(folder: Folder, identity: Mapping[str, Any]) -> None:
     is_run = (target / RECORD_FILE).is_file()
     there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash") if is_run else None
     if there is None:
-        raise RunError(
-            f"the output must be a new folder or one of an earlier run; {target} is neither (it holds no "
-            f"{RECORD_FILE} of ours). Name another --output"
-        )
+        must = f"the output must be a new folder or one of an earlier run; {target} is neither"
+        raise RunError(f"{must} (it holds no {RECORD_FILE} of ours). Name another --output")
     if there != digest(identity) and not folder.overwrite:
-        raise RunError(
-            f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
-        )
+        cure = "name another --output, or replace it with --overwrite"
+        raise RunError(f"the output folder {target} holds a different run; {cure}")

@@ -131,12 +131,7 @@ def identify_data(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:
 
 def identify_split(split: Split) -> dict[str, Any]:
     """For records: where the examples came from, how many there are, were taken and cut, and their fingerprint."""
+    about: dict[str, Any] = {"split": split.name, "source": split.source}
+    about |= {"n_examples": len(split), "n_available": split.n_available}
     left = {"n_left_out": len(split.left_out), "n_cut": split.n_cut}
-    return {
-        "split": split.name,
-        "source": split.source,
-        "n_examples": len(split),
-        "n_available": split.n_available,
-        **{name: n for name, n in left.items() if n},
-        "fingerprint": split.fingerprint,
-    }
+    return {**about, **{name: n for name, n in left.items() if n}, "fingerprint": split.fingerprint}

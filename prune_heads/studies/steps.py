@@ -45,15 +45,9 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
         logits = predictions.of(mask, progress)
     if not mask:
         predictions.warn_if_below_chance(logits)
-    return {
-        "task": subject.task.spec.name,
-        "split": split.name,
-        "n_examples": len(split),
-        "metrics": predictions.metrics(logits),
-        "intervals": predictions.intervals(logits, seed),
-        "heads_pruned": mask.descriptors(),
-        "n_heads": mask.n_total,
-    }
+    about = {"task": subject.task.spec.name, "split": split.name, "n_examples": len(split)}
+    about |= {"metrics": predictions.metrics(logits), "intervals": predictions.intervals(logits, seed)}
+    return {**about, "heads_pruned": mask.descriptors(), "n_heads": mask.n_total}
 
 
 def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: int = 0) -> dict[str, Any]:
