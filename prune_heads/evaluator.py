@@ -19,8 +19,7 @@ from prune_heads.heads import HeadMask, Heads, HeadScores, as_mask
 from prune_heads.importance import Examples, own_criterion
 from prune_heads.objectives import METRIC_NAMES, OBJECTIVES
 from prune_heads.objectives.base import Objective
-from prune_heads.objectives.batches import Batches
-from prune_heads.objectives.loaded import loaded
+from prune_heads.objectives.batches import Batches, loaded
 from prune_heads.options import Ablation, Scoring, WrittenModel
 from prune_heads.options.studies import Kind
 from prune_heads.predictions import Predictions
