@@ -77,21 +77,10 @@ class Study:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """The conditions of a run: date, versions, commit, machine. No path and no host name."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
-        **_commit(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "linear_maps": kernels(),
-    }
+    """The conditions of a run: date, versions, commit, machine. No path and no host name.
 
-
-def _commit() -> dict[str, Any]:
-    """Commit and state of the project's own checkout; both None for an installed package."""
+    `commit` and `dirty` are of the project's own checkout; both are None for an installed package.
+    """
     root, commit, dirty = Path(__file__).resolve().parents[1], None, None
     git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=True)
     if (root / ".git").exists():
@@ -99,7 +88,17 @@ def _commit() -> dict[str, Any]:
             commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
             # A result does not make the next one dirty.
             dirty = bool(git(["git", "status", "--porcelain", "--", ".", ":!results"]).stdout.strip())
-    return {"commit": commit, "dirty": dirty}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "commit": commit,
+        "dirty": dirty,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "linear_maps": kernels(),
+    }
 
 
 def write_files(folder: Path, files: Files) -> None:
