@@ -169,7 +169,6 @@ class Evaluator:
         name = own.name if own is not None else str(criterion)
         asked = Scoring(name, estimator, normalize, self.seed)
         scores, _, about = scoring.score(self._predictions.subject, asked, self._predictions, criterion=own)
-        about["blocks"] = tuple(about["blocks"])
         return Scores(scores.values, scores.standard_error, scores.gone, **about)
 
     def ablate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,8 @@ class Asked:
     def tokens(self, of: str = "input_ids") -> list[str]:
         """The tokens of an input as people read them; none of an image."""
         field = self.batches.inputs.get(of)
-        name = _token_name(self.subject.classifier.tokenizer)
-        return [name(token) for token in field.row(0).tolist()] if isinstance(field, Ragged) else []
+        name = partial(_token_name, self.subject.classifier.tokenizer)
+        return [*map(name, field.row(0).tolist())] if isinstance(field, Ragged) else []
 
 
 def ask(options: Look, reporter: Reporter) -> Asked:
@@ -122,14 +123,10 @@ def _written(subject: Subject, batches: Batches) -> str:
     return text
 
 
-def _token_name(tokenizer: Any) -> Callable[[int], str]:
+def _token_name(tokenizer: Any, token: int) -> str:
     """A token as people read it; as the vocabulary has it where it is a space or a part of a character."""
-
-    def name(token: int) -> str:
-        shown = str(tokenizer.decode([token])).strip()
-        return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
-
-    return name
+    shown = str(tokenizer.decode([token])).strip()
+    return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
 
 
 def _likeliest(chances: NDArray[Any], name: Callable[[int], str], **more: Any) -> list[Answer]:
@@ -178,7 +175,7 @@ def _tokens(subject: Subject, batches: Batches, columns: Mapping[str, Any]) -> A
         logits = logits_of(subject.model(**made.batch(ONE).to(subject.device).inputs))[0, places].float().cpu()
     for place, row in zip(places, logits.numpy(), strict=True):
         targets[place] = row.argmax()
-        answers += _likeliest(_softmax(row), _token_name(tokenizer), place=place + 1)
+        answers += _likeliest(_softmax(row), partial(_token_name, tokenizer), place=place + 1)
     made = replace(made, targets=Ragged.of([targets], IGNORED))
     return Asked(subject, made, answers, " ".join(each["name"] for each in answers[::MOST_ANSWERS]))
 

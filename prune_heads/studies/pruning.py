@@ -31,7 +31,7 @@ from prune_heads.selection import check_count, count_for_fraction, lowest_first,
 from prune_heads.statistics import metric_interval, paired_bootstrap
 from prune_heads.studies.changed import changed_by_pruning
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
-from prune_heads.studies.setup import costs_of, identify_data, identify_model, identify_split
+from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import apart, compared, prove_gates
 
@@ -204,8 +204,8 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     heads = {"heads": None if named is None else named.descriptors()}
     scored_on = None if examples is None else identify_split(examples.split)
     asked = (lab.setup, configuration_of(scoring), choice, heads, options)
-    of_model = lab.once("identity", lambda: identify_model(subject.classifier))
-    study.begin(*asked, **of_model, **identify_data(subject, splits), scored_on=scored_on)
+    identity = lab.once(("identity", options.split), lambda: identify(subject, splits))
+    study.begin(*asked, **identity, scored_on=scored_on)
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Kept] = []

@@ -108,8 +108,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def identify(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:
-    """For records: the model and the data by name and fingerprint, and what is measured on them."""
-    return {**identify_model(subject.classifier), **identify_data(subject, splits)}
+    """For records: the model and the data by name and fingerprint, and what is measured on them.
+
+    Of translations also how they are written and compared.
+    """
+    about = {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
+    return {**identify_model(subject.classifier), **about, "data": [identify_split(split) for split in splits]}
 
 
 def identify_model(classifier: Checkpoint) -> dict[str, Any]:
@@ -121,12 +125,6 @@ def identify_model(classifier: Checkpoint) -> dict[str, Any]:
 def costs_of(classifier: Checkpoint) -> dict[str, Any]:
     """For records: what each head costs, so that costs under any mask can be told without the model."""
     return head_costs(classifier.model, classifier.usual_length())
-
-
-def identify_data(subject: Subject, splits: Sequence[Split]) -> dict[str, Any]:
-    """For records: the data, and what is measured on them; of translations also how they are written and compared."""
-    about = {"metric": subject.task.spec.metric, **subject.objective.about(subject.n_max)}
-    return {**about, "data": [identify_split(split) for split in splits]}
 
 
 def identify_split(split: Split) -> dict[str, Any]:

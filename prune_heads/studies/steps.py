@@ -57,14 +57,10 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
     """
     found = predict_masks(predictions, [first, second])
     kept = {name: found[mask | predictions.gone] for name, mask in (("first", first), ("second", second))}
-    return {
-        "task": predictions.subject.task.spec.name,
-        "split": predictions.split.name,
-        "n_examples": len(predictions.split),
-        "first": first.descriptors(),
-        "second": second.descriptors(),
-        "rows": list(predictions.compared(kept, compare_paired, seed)),
-    }
+    task, split = predictions.subject.task.spec.name, predictions.split
+    about = {"task": task, "split": split.name, "n_examples": len(split)}
+    about |= {"first": first.descriptors(), "second": second.descriptors()}
+    return {**about, "rows": list(predictions.compared(kept, compare_paired, seed))}
 
 
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:
