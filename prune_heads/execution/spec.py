@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import OptionError
-from prune_heads.files import canonical, digest
-from prune_heads.reading import read_toml
+from prune_heads.files import canonical, digest, read_toml
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")  # keys of the file that are no options of a run
 

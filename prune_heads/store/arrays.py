@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from prune_heads.files import canonical, digest
-from prune_heads.reading import value_of
+from prune_heads.files import canonical, digest, value_of
 from prune_heads.store.objects import DamagedError, Objects
 
 SUFFIX = ".safetensors"
