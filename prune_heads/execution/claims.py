@@ -87,8 +87,7 @@ class Claims:
     def take(self, trial: str) -> bool:
         """Claim a trial (its digest); False if another process has it and is alive, as far as can be seen.
 
-        Raises:
-            RunError: If the folder cannot be written to.
+        A `RunError` if the folder cannot be written to.
         """
         there = self._on(trial)
         content, about = _read(there)
@@ -236,10 +235,7 @@ def held(folder: Path, reporter: Reporter) -> Iterator[None]:
     """Reserve a folder, which need not exist, for this process. The claim lies beside it until the block ends.
 
     The claim of a process that was killed is taken over: at once if it ran on this machine, else after a while without
-    a heartbeat.
-
-    Raises:
-        RunError: If another process holds the folder and is alive, or nothing can be written beside it.
+    a heartbeat. A `RunError` if another process holds the folder and is alive, or nothing can be written beside it.
     """
     claims = Claims(folder.resolve().with_name(f".{folder.resolve().name}.held"))
     made = [each for each in (claims.folder, *claims.folder.parents) if not each.exists()]

@@ -78,9 +78,7 @@ class Pool:
     def wait(self, seconds: float) -> list[tuple[Any, Any]]:
         """The names of the units that have ended, each with its answer or exception; `LostError` if its worker died.
 
-        Raises:
-            RunError: If the last worker cannot be started.
-            PruneHeadsError: What a worker raised as it loaded.
+        Raises what a worker raised as it loaded, and a `RunError` if the last one cannot be started.
         """
         ended: list[tuple[Any, Any]] = []
         for link in self.heard(seconds):
@@ -179,13 +177,9 @@ def do_all(
     Args:
         pool: Whose workers have begun.
         units: Best those that take longest first.
-        lost: What is said where `MOST_DEATHS` workers have died of a `{unit}`, the last one by `{how}`.
+        lost: What a `RunError` says where `MOST_DEATHS` workers have died of a `{unit}`, the last one by `{how}`.
         tell: Called here, of each unit that is done.
         at_once: An error or a death ends all. Else the error is that of the first unit that fails, as in one process.
-
-    Raises:
-        RunError: If too many workers died of a unit, or do not start.
-        Exception: What a worker raised.
     """
     waiting = list(range(len(units)))  # a heap
     found: dict[int, Any] = {}
@@ -229,11 +223,8 @@ class _Named(io.TextIOBase):
 def run_chains(chains: Sequence[Chain], jobs: int, *, share_threads: bool = True) -> None:
     """Work through independent chains in `jobs` processes, which share the threads of torch; the first error ends all.
 
-    The processes also end on Ctrl-C and when this one is killed, so that the same work can be started again.
-
-    Raises:
-        RunError: If a process was killed.
-        Exception: What a step raises; it must go through `pickle`.
+    It is what a step raises, which must go through `pickle`, or a `RunError` if a process was killed. The processes
+    also end on Ctrl-C and when this one is killed, so that the same work can be started again.
     """
     must = "the processes of --jobs must live until they are done; one was killed, often for memory"
     with Pool(partial(_begin, jobs if share_threads else None), min(jobs, len(chains))) as pool:

@@ -89,10 +89,8 @@ def write_results(
     """Write the tables of the trials that are done (CSV, Parquet, Markdown), and a record of the sweep.
 
     They go to `output`, None for the folder of the sweep; `draws` as in `result_rows`. Gives the report, and a table of
-    the base and the best trial of each task, model and split by the headline metric.
-
-    Raises:
-        RunError: If none is done, a record is damaged, or the folder cannot be written to.
+    the base and the best trial of each task, model and split by the headline metric. A `RunError` if no trial is done,
+    a record is damaged, or the folder cannot be written to.
     """
     records, target = _done(folder), output or folder.root
     rows, record = list(result_rows(folder.about()["axes"], records, draws)), _record(folder, records)

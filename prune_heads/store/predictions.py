@@ -34,8 +34,7 @@ _LEFT_OVERS = rf"[0-9a-f]{{2}}/\.{_NAME}\..*\.partial"
 def default_root() -> Path | str:
     """`$PRUNE_HEADS_STORE`, else `prune-heads/predictions` in `$XDG_CACHE_HOME`, else in `~/.cache`.
 
-    Raises:
-        StoreError: If the home folder is needed and not known.
+    A `StoreError` if the home folder is needed and not known.
     """
     try:
         if named := os.environ.get("PRUNE_HEADS_STORE"):
@@ -87,10 +86,8 @@ class PredictionStore:
     def __init__(self, root: Path | str | None, on_damage: Callable[[str], None] = lambda description: None) -> None:
         """A store at `root`, not touched yet; `on_damage` is told of each damaged entry that `get` meets.
 
-        None is a store that keeps nothing.
-
-        Raises:
-            StoreError: If `root` is a URL of no known kind, or the package for its kind is not installed.
+        None is a store that keeps nothing. A `StoreError` if `root` is a URL of no known kind, or the package for its
+        kind is not installed.
         """
         self.objects = objects_at(root)
         self.keeps = root is not None
@@ -99,8 +96,7 @@ class PredictionStore:
     def get(self, key: PredictionKey) -> NDArray[np.float32] | None:
         """The logits, `(n_examples, n_labels)`; None if they must be computed, damaged entries included.
 
-        Raises:
-            StoreError: If nothing can be read from the store.
+        A `StoreError` if nothing can be read from the store.
         """
         try:
             about, logits = from_bytes(self.objects.read(_name(key.digest)))
@@ -116,16 +112,14 @@ class PredictionStore:
     def put(self, key: PredictionKey, logits: NDArray[np.float32], *, about: Mapping[str, str]) -> None:
         """Store logits, `(n_examples, n_labels)`; `about` is for people and no part of the key.
 
-        Raises:
-            StoreError: If they cannot be written; nothing half-written stays.
+        A `StoreError` if they cannot be written; nothing half-written stays.
         """
         self.objects.write(_name(key.digest), to_bytes(logits, {"key": key.to_json(), "for_people": dict(about)}))
 
     def entries(self, *, thorough: bool = False) -> Iterator[Entry]:
         """What is stored, in the order of the digests; reads headers alone unless `thorough`.
 
-        Raises:
-            StoreError: If the store is no folder, or may not be read.
+        A `StoreError` if the store is no folder, or may not be read.
         """
         sizes = self.objects.find(_ENTRIES)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -139,11 +133,7 @@ class PredictionStore:
     def clear(self, *, damaged_only: bool = False) -> tuple[int, int]:
         """Remove all entries, journals and left-over temporary files, or the damaged entries; nothing of others.
 
-        Returns:
-            The number of entries and of bytes removed.
-
-        Raises:
-            StoreError: If the system does not let us.
+        Gives the number of entries and of bytes removed; a `StoreError` if the system does not let us.
         """
         names = [re.escape(entry.name) for entry in self.verify()] if damaged_only else [_ENTRIES]
         gone = [self.objects.remove(name) for name in names]
