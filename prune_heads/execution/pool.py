@@ -85,23 +85,22 @@ class Pool:
             name, self.doing[link] = self.doing[link], None
             answer = link.receive()
             if isinstance(answer, LostError):
-                self._replace(link, answer, was_loading=name == _LOADING)
+                link.kill()
+                del self.doing[link]
+                number, was_loading = link.number, name == _LOADING
+                self.n_deaths[number] = was_loading * (self.n_deaths[number] + 1)
+                if self.n_deaths[number] < MOST_DEATHS:
+                    self.doing[self.start(number)] = _LOADING
+                elif not self.doing:
+                    said = f"worker {number + 1} died {MOST_DEATHS} times in a row while it loaded ({answer})"
+                    needs = "Each needs prune-heads, and memory for the model"
+                    raise RunError(f"workers must start; {said}. {needs}") from answer
             elif isinstance(answer, Exception) and name == _LOADING:
                 said = f"workers must start; one says {type(answer).__name__}: {first_line(answer)}"
                 raise answer if isinstance(answer, PruneHeadsError) else RunError(said) from answer
             if name not in (None, _LOADING):
                 ended.append((name, answer))
         return ended
-
-    def _replace(self, link: Any, lost: LostError, *, was_loading: bool) -> None:
-        link.kill()
-        del self.doing[link]
-        self.n_deaths[link.number] = was_loading * (self.n_deaths[link.number] + 1)
-        if self.n_deaths[link.number] < MOST_DEATHS:
-            self.doing[self.start(link.number)] = _LOADING
-        elif not self.doing:
-            said = f"worker {link.number + 1} died {MOST_DEATHS} times in a row while it loaded ({lost})"
-            raise RunError(f"workers must start; {said}. Each needs prune-heads, and memory for the model") from lost
 
 
 class _Process:
@@ -236,14 +235,14 @@ def _begin(jobs: int | None, number: int) -> Callable[[Chain], None]:
         import torch
 
         torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    return _in_order
 
+    def in_order(chain: Chain) -> None:
+        name, steps = chain
+        with redirect_stderr(_Named(sys.stderr, name)) as said:
+            try:
+                for step in steps:
+                    step()
+            finally:
+                said.write("\n" * bool(said.rest))
 
-def _in_order(chain: Chain) -> None:
-    name, steps = chain
-    with redirect_stderr(_Named(sys.stderr, name)) as said:
-        try:
-            for step in steps:
-                step()
-        finally:
-            said.write("\n" * bool(said.rest))
+    return in_order

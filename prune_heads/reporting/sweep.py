@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,14 @@ def write_results(
     a record is damaged, or the folder cannot be written to.
     """
     records, target = _done(folder), output or folder.root
-    rows, record = list(result_rows(folder.about()["axes"], records, draws)), _record(folder, records)
+    about, found, conditions = folder.about(), sha256(), {}
+    rows = list(result_rows(about["axes"], records, draws))
+    for each in records.values():
+        found.update(canonical(each).encode())  # the same for the same finds
+        conditions[canonical(each["provenance"])] = each["provenance"]
+    about.pop("format", None)  # that of the folder
+    record = {"format": 1, "command": "sweep", **about, "n_done": len(records), "records": found.hexdigest()}
+    record["provenance"] = [conditions[key] for key in sorted(conditions)]
     page = results_page(record["name"], rows).to_markdown().encode()
     contents = {"results.csv": csv_of(rows).encode(), "results.parquet": results_parquet(rows), "table.md": page}
     with writing_into("the folder of the table", target):
@@ -133,25 +139,9 @@ def results_parquet(rows: Rows) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    sink = BytesIO()
+    sink = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.Table.from_pylist(list(rows)), sink)
-    return sink.getvalue()
-
-
-def _record(folder: SweepFolder, records: Mapping[str, Record]) -> dict[str, Any]:
-    """The sweep, how far it is, its conditions; `records` is a SHA-256 of all in order, the same for the same finds."""
-    found, conditions = sha256(), {}
-    for record in records.values():
-        found.update(canonical(record).encode())
-        conditions[canonical(record["provenance"])] = record["provenance"]
-    return {
-        "format": 1,
-        "command": "sweep",
-        **{key: value for key, value in folder.about().items() if key != "format"},
-        "n_done": len(records),
-        "records": found.hexdigest(),
-        "provenance": [conditions[key] for key in sorted(conditions)],
-    }
+    return bytes(sink.getvalue())
 
 
 def _done(folder: SweepFolder) -> dict[str, Record]:

@@ -99,20 +99,16 @@ def _checksum(about: Mapping[str, Any], values: NDArray[np.float32]) -> str:
 
 @dataclass(frozen=True)
 class Journal:
-    """The steps of one job, by number. Several processes may work on the same job."""
+    """The steps of one job, by number, with what earlier processes left. Several may work on the same job.
+
+    It is written when it is made. A `StoreError` if it cannot be written, then or later.
+    """
 
     objects: Objects  # of the store
     job: Mapping[str, Any]  # what the job is (JSON): model, data, masks, batches, everything that its arrays depend on
 
-    @classmethod
-    def open(cls, objects: Objects, job: Mapping[str, Any]) -> "Journal":
-        """The journal of this job in a store, with what earlier processes left in it.
-
-        A `StoreError` if it cannot be written, as of the other methods.
-        """
-        journal = cls(objects, job)
-        journal._write_manifest()
-        return journal
+    def __post_init__(self) -> None:
+        self._write_manifest()
 
     def read(self, step: int) -> NDArray[np.float32] | None:
         """The array of a step (from 0); None if it is not there or damaged: it is then done again."""
