@@ -19,16 +19,8 @@ from prune_heads.execution.folder import RECORD_FILE, SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.execution.worker import Event, Tell
 from prune_heads.files import canonical, write_bytes, write_json, writing_into
-from prune_heads.reporting.sweep_results import (
-    OF_A_PANEL,
-    Draws,
-    Record,
-    Rows,
-    panels,
-    result_rows,
-    results_page,
-    varying,
-)
+from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, results_page, varying
+from prune_heads.reporting.words import Record
 from prune_heads.tables import Table
 from prune_heads.tables.terminal import console, line, print_json, titled
 from prune_heads.visible import csv_of
