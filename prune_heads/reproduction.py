@@ -10,12 +10,11 @@ from typing import Any
 
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
-from prune_heads.files import digest, read_json, write_json, write_text, writing_into
+from prune_heads.files import digest, read_bytes, read_json, text_of, write_json, write_text, writing_into
 from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.options.studies import Kind
 from prune_heads.progress import Reporter
-from prune_heads.reading import read_bytes, text_of
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
 from prune_heads.runs import FORMATS, DoneBefore
