@@ -217,10 +217,9 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
 
 
 def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:
-    """What stands at a path of an attention module, without the heads that own it.
+    """A linear map at a path of an attention module, whose name is for messages, without the heads that own it.
 
-    A linear map, or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width,
-    heads, dimensions)`. `name` is of the attention module; the heads' dimensions are the inputs of what `gives_output`.
+    Or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width, heads, dims)`.
     """
     thing = at(block, path)
     thing = written(thing) if isinstance(thing, nn.Module) else thing

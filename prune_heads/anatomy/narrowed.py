@@ -100,10 +100,9 @@ class _NoHeads:
         """W_O, where it is a part of the attention."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The first argument, by position or by name, is the hidden states, `(batch, tokens, width)`.
+        """The first argument is the hidden states; the other outputs are weights, `(batch, 0, tokens, tokens)`.
 
-        The other outputs are the weights of no heads, `(batch, 0, tokens, tokens)`, where an attention with heads would
-        give its own: transformers lists those that are given, and the entries of later layers must keep their place.
+        Transformers lists those that are given, and the entries of later layers must keep their place.
         """
         if not self.layout.n_outputs:  # it gives more than its heads do
             return self.forward(*map(self._counting, args), **{name: self._counting(x) for name, x in kwargs.items()})
@@ -148,10 +147,7 @@ def _cache(values: Iterable[Any]) -> Any:
 
 
 def _count(cache: Any, core: nn.Module, hidden: Tensor) -> Any:
-    """Keep a zero for each new token of `(batch, tokens, ...)` where a head would keep its keys, and count them all.
-
-    A cache that holds its keys in another form than it is given is refused.
-    """
+    """Keep a zero for each new token of `(batch, tokens, ...)` where a head would keep its keys, and count them all."""
     layer = getattr(core, "layer_idx", getattr(core, "layer_id", None))
     layers = getattr(cache, "layers", ())
     held: Any = layers[layer] if layer is not None and layer < len(layers) else None
