@@ -153,7 +153,7 @@ class ManyMasks:
             few = np.unique(np.linspace(0, len(by_length) - 1, 4).astype(int))  # four, the longest to the shortest
             inputs = batches.batch(by_length[few]).to(self.device).inputs
             if proposal := plan(model, inputs, self.objective.reads):
-                self.together = proposal.forward(model, self.objective.reads)
+                self.together = VariantForward(proposal, model, self.objective.reads)
         if self.together is None and not writes:
             predictions.reporter.note("the masks run one at a time: this model's layers could not be shared exactly")
         if compiled and self.together is not None:

@@ -44,10 +44,6 @@ class Plan:
     attentions: tuple[str, ...] | None
     """Of each layer, the module whose first output is W_O's input or output; None: it runs again for every mask."""
 
-    def forward(self, model: nn.Module, reads: Sequence[str] = ("logits",)) -> "VariantForward":
-        """The plan, applied to a model of whose output some tensors are wanted."""
-        return VariantForward(self, model, reads)
-
 
 class Call(NamedTuple):
     """What a module was given and gave."""
@@ -86,10 +82,9 @@ class Recording(NamedTuple):
 
 
 class VariantForward:
-    """A model that runs many masks at once, as `plan` has found and proved it."""
+    """A model of which some outputs are wanted, under many masks at once, as `plan` has found and proved it."""
 
-    def __init__(self, plan: Plan, model: nn.Module, reads: Sequence[str]) -> None:
-        """For a model of which some tensors of the output are wanted."""
+    def __init__(self, plan: Plan, model: nn.Module, reads: Sequence[str] = ("logits",)) -> None:
         self.plan, self.model, self.reads, self.blocks = plan, model, reads, attention_blocks(model)
         self.norm = nn.Identity() if plan.norm is None else model.get_submodule(plan.norm)
         self.attentions = [model.get_submodule(name) for name in plan.attentions or ()]
