@@ -52,7 +52,7 @@ def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
             every.setdefault(block.output.module, _Gates()).calls.append((block, gate))
     with ExitStack() as hooks:
         hooks.enter_context(uncompiled())
-        hooks.callback(stay_dense(model))
+        hooks.push(stay_dense(model))
         for hook in every.values():
             hooks.push(on_context(hook.calls[0][0], hook))
             for module in {block.module for block, _ in hook.calls}:

@@ -125,19 +125,19 @@ class VariantForward:
 
         with ExitStack() as stack:
             for layer in [block.layer_module for block in self.blocks[:first]]:
-                stack.callback(put(layer, "forward", lambda *_, layer=layer, **__: for_all(calls[layer].output)))
+                stack.callback(put(vars(layer), "forward", lambda *_, layer=layer, **__: for_all(calls[layer].output)))
             for i, block in enumerate(self.blocks[first:], first):
                 layer, of_rows = block.layer_module, gates[i].repeat_interleave(n_rows, dim=0)[:, None]
                 if block is self.blocks[-1] and self.plan.position is not None:
                     context = for_all(calls[block.output.module].given) if i == first else None
                     at = partial(self._at_position, rows, context, of_rows, layer.forward)
-                    stack.callback(put(layer, "forward", at))
+                    stack.callback(put(vars(layer), "forward", at))
                 elif (gates[i] != 1).any():
                     stack.enter_context(_gated(block, of_rows))
                     if i == first and self.attentions:
-                        stack.callback(put(self.attentions[i], "forward", attention))
+                        stack.callback(put(vars(self.attentions[i]), "forward", attention))
                 elif self.compiled is not None:
-                    stack.callback(put(layer, "forward", self.compiled[i]))
+                    stack.callback(put(vars(layer), "forward", self.compiled[i]))
             found = {name: x.split(n_rows) for name, x in read_off(self.model(**rows), self.reads).items()}
         return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
 

@@ -9,6 +9,7 @@ sends zeros into W_O.
 import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy.block import AttentionBlock
-from prune_heads.anatomy.context import keep_heads
+from prune_heads.anatomy.context import keep_heads, put
 from prune_heads.errors import UnsupportedModelError
 
 Count = tuple[nn.Module, str, int]  # an attribute that counts heads or their dimensions, and its value
@@ -176,16 +177,11 @@ class _HeadOfZeros:
         """What they say of one group of heads."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        held: list[tuple[dict[str, Any], str]] = [(module._parameters, name) for module, name, _ in self.rows]
-        held += [(vars(module), name) for module, name, _ in self.counters]
-        before = [holder[name] for holder, name in held]
-        try:
+        with ExitStack() as undo:
             for (module, name, dim), size in self.rows.items():
                 empty = getattr(module, name)
-                module._parameters[name] = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
+                zeros = empty.new_zeros([*empty.shape[:dim], size, *empty.shape[dim + 1 :]])
+                undo.callback(put(module._parameters, name, zeros))
             for module, name, count in self.counters:
-                setattr(module, name, count)
+                undo.callback(put(vars(module), name, count))
             return self.forward(*args, **kwargs)
-        finally:
-            for (holder, name), value in zip(held, before, strict=True):
-                holder[name] = value
