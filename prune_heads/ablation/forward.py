@@ -51,11 +51,7 @@ class Call(NamedTuple):
     given: Any
     """The first argument: of a layer the hidden states, of W_O the context `(batch, tokens, n_heads * head_dim)`."""
     output: Any
-
-    @property
-    def gave(self) -> Any:
-        """The output, or the first of several."""
-        return self.output[0] if isinstance(self.output, tuple) else self.output
+    gave: Any  # the output, or the first of several
 
 
 @contextmanager
@@ -65,7 +61,8 @@ def watched(modules: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Call]]:
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         calls.pop(module, None)
-        calls[module] = Call(args[0] if args else next(iter(kwargs.values()), None), output)
+        given = args[0] if args else next(iter(kwargs.values()), None)
+        calls[module] = Call(given, output, output[0] if isinstance(output, tuple) else output)
 
     with ExitStack() as hooks:
         for module in modules:
