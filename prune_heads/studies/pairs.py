@@ -29,6 +29,7 @@ from prune_heads.studies.setup import identify
 from prune_heads.studies.spreading import Spread
 
 Pair = tuple[Head, Head]
+ENDS = ("first", "second")  # of a pair, in records
 
 
 def ablate_pairs(
