@@ -171,7 +171,7 @@ def _group(predictions: Predictions, letter: str, sums: Sums, options: Similarit
 def _rounded(values: Any) -> NDArray[Any]:
     """The numbers that are finite, and None."""
     numbers = np.asarray(values, dtype=np.float64)
-    return np.where(np.isfinite(numbers), numbers.round(DIGITS), None)
+    return np.where(np.isfinite(numbers), numbers.round(DIGITS), np.array(None))
 
 
 def _read_pairs(path: Path, split: str, fingerprint: str) -> tuple[str, list[dict[str, Any]]]:
