@@ -18,8 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, units
-from prune_heads.anatomy.context import stay_dense
+from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, stay_dense, units
 from prune_heads.anatomy.locate import leave_record, models_inside
 from prune_heads.anatomy.narrowed import OwnCounts, compute_with
 from prune_heads.errors import UnsupportedModelError

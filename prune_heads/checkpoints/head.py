@@ -1,8 +1,10 @@
 """What a model has on top (`Head`), which one the configuration of a checkpoint names, and what it writes."""
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from typing import Any, Literal, cast
 
 import torch
@@ -64,22 +66,9 @@ def _check_causal(model: PreTrainedModel) -> None:
         raise CheckpointError(f"{must}: {said}. Set is_decoder in config.json if it was trained so")
 
 
-UNUSED = (
-    r"(^|\.)pooler\.",  # the first token's state for other heads; a head that needs it would own it
-    # Computed from the configuration, as files of older versions hold it.
-    r"(^|\.)(position_ids|token_type_ids|inv_freq|relative_position_index|num_batches_tracked)$",
-    r"(^|\.)(attn(\.attention)?\.bias|masked_bias)$",  # the causal mask of GPT and GPT-Neo, as older files hold it
-    r"(^|\.)((encoder|decoder)\.version|embed_positions\.weights)$",  # a number of fairseq's, and sinusoidal positions
-    # Heads of pre-training that give no tokens.
-    r"^(cls\.seq_relationship|sop_classifier|discriminator_predictions|mask_predictions)\.",
-)
+_TABLE = tomllib.loads((resources.files("prune_heads.checkpoints") / "unused.toml").read_text())
+UNUSED = tuple(_TABLE["always"])
 """Patterns of weights that a checkpoint may hold besides those of the model, which no head needs."""
-
-# Heads of pre-training, whose place the classification head takes; the last is DistilBERT's.
-_PRETRAINING = (
-    r"^(cls|lm_head|lm_predictions|predictions|generator_predictions|generator_lm_head|lm_loss|pred_layer)\.",
-    r"^vocab_(transform|layer_norm|projector)\.",
-)
 
 
 @dataclass(frozen=True)
@@ -90,7 +79,7 @@ class Head:
     name: str = "classification head"  # in messages
     reads: Literal["text", "image"] = "text"  # what the model is given: decides between tokenizer and image processor
     token: str | None = "pad"  # special token that the tokenizer must have: `pad`, `mask` or none
-    unused: tuple[str, ...] = (*UNUSED, *_PRETRAINING)  # patterns of weights that a checkpoint may hold besides
+    unused: tuple[str, ...] = (*UNUSED, *_TABLE["pretraining"])  # patterns of weights that may be there besides
     cure: str = "Fine-tune it on the task first, or name one that is"  # for a checkpoint whose head was not trained
     prepare: Callable[[PreTrainedModel], Any] | None = None  # called with the loaded model
 

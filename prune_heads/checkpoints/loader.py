@@ -15,8 +15,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.anatomy import attention_blocks
-from prune_heads.anatomy.context import on_context
+from prune_heads.anatomy import attention_blocks, on_context
 from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
@@ -71,11 +70,8 @@ class Checkpoint(NamedTuple):
         if self.reads_texts or not blocks:
             return 128
         sizes: list[int] = []
-        remove = on_context(blocks[0], lambda module, args: sizes.append(args[0].shape[:-1].numel()))
-        try:
+        with on_context(blocks[0], lambda module, args: sizes.append(args[0].shape[:-1].numel())):
             self.model(**self.probe_inputs())
-        finally:
-            remove()
         return sizes[0]
 
 

@@ -57,7 +57,6 @@ def ablate_pairs(
     for each in every:
         each.check_defined()
         check_likelihood(each)
-    study.lap("load")
     how: dict[str, Any] = {"memory": options.memory, "compiled": options.compiled}
     wanted = masks_of_pairs(every[0].gone, pairs)
     if spread is not None:
@@ -87,7 +86,7 @@ def pairs_of(gone: HeadMask, options: Ablation, which: Pairs) -> list[Pair]:
     elif which.heads is not None:
         found = list(combinations(read_heads(which.heads, gone.n_heads), 2))
     else:
-        blocks = range(len(gone.n_heads)) if options.blocks is None else named_blocks(options.blocks, gone.n_heads)
+        blocks = named_blocks(options.blocks, gone.n_heads)
         found = [pair for block in blocks for pair in combinations([head for head in there if head[0] == block], 2)]
     if lost := HeadMask(gone.n_heads, frozenset(chain(*found))) & gone:
         raise HeadDescriptorError(f"pairs must be of heads that the model has; {lost} were removed before")

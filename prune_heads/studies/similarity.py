@@ -56,7 +56,6 @@ def similar(setup: Setup, options: Similarity, reporter: Reporter) -> Found:
     study.begin(setup, options, {"split": predictions.split.name, "pairs": known}, **identity)
     if options.nearest:
         check_likelihood(predictions)
-    study.lap("load")
 
     found = [_group(predictions, letter, sums, options) for letter, sums in _summed(predictions, options).items()]
     distances = {
@@ -78,8 +77,8 @@ def similar(setup: Setup, options: Similarity, reporter: Reporter) -> Found:
         study.lap("pairs")
 
     groups = [group for group, *_ in found]
-    about = {"task": subject.task.spec.name, "n_examples": len(predictions.split), "ridge": RIDGE, "groups": groups}
-    about |= {"numbering": NUMBERING, "blocks": [block.describe() for block in subject.blocks]}
+    about: dict[str, Any] = {"task": subject.task.spec.name, "n_examples": len(predictions.split), "ridge": RIDGE}
+    about |= {"groups": groups, "numbering": NUMBERING, "blocks": [block.describe() for block in subject.blocks]}
     named = [(*names_of(pair, subject.n_heads), distances[pair]) for pair in nearest[:N_NEAREST]]
     about |= {"nearest": [dict(zip((*ENDS, "distance"), each, strict=True)) for each in named], "interactions": rows}
     about |= {"agreement": _agreement(groups, rows), "columns": _columns(predictions, found, options.by)}
@@ -90,7 +89,7 @@ def similar(setup: Setup, options: Similarity, reporter: Reporter) -> Found:
 def _summed(predictions: Predictions, options: Similarity) -> dict[str, Sums]:
     """Letter of a group of blocks -> their sums over the split."""
     subject, batches, counts = predictions.subject, predictions.batches, predictions.gone.n_heads
-    asked = range(len(counts)) if options.blocks is None else named_blocks(options.blocks, counts)
+    asked = named_blocks(options.blocks, counts)
     letters, found, left_out = counts.letters or " " * len(counts), dict[str, Sums](), set[str]()
     with (
         evaluating(subject.model),

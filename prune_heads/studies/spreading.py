@@ -45,8 +45,8 @@ def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator[
     if cluster.shards is None:
         yield None
         return
-    with connected(cluster.address):
-        yield Spread(setup, Shards(cluster.shards, cluster.address), reporter)
+    with connected(cluster.address) as ray:
+        yield Spread(setup, Shards(ray, cluster.shards), reporter)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A number a head: maps of scores and of differences, their histogram, and two measurements against each other."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from prune_heads.reporting.words import (
     layer_names,
     metric_title,
     scale_of,
+    scores_of,
     split_title,
     whose,
     with_number,
@@ -42,9 +44,7 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
     from matplotlib.patheffects import withStroke
 
     counts = HeadCounts.described(report["blocks"])
-    grid = grid_of(report["scores"])
-    for gone in HeadMask.from_json(report["gone"]).pruned if "gone" in report else ():
-        grid[gone] = np.nan
+    grid = grid_of(counts.rows(scores_of(report)))
     scale, digits = scale_of(grid[~np.isnan(grid)])
 
     def shown(value: float) -> str:
@@ -155,17 +155,21 @@ def ablation_scatter(record: Record) -> "Figure":
     return _scatter(_title(record), pairs, layer_names(record["tables"][0]))
 
 
-def correlation_scatter(record: Record, pair: Record) -> "Figure":
-    """One of the `correlations` of `prune-heads correlate`; differences in points, negated where it compares losses."""
+def correlation_scatters(record: Record) -> dict[str, "Figure"]:
+    """Of `prune-heads correlate`, a figure a pair; differences in points, negated where it compares losses."""
     grids = {series["name"]: grid_of(series["values"]) for series in record["series"]}
 
-    def side(which: str) -> _Side:
+    def side(pair: Record, which: str) -> _Side:
         name, measure = pair[which], pair[f"{which}_measure"]
         if measure == SCORE:
             return _Side(f"{name}:\n{measure}", grids[name], has_zero=False)
         return _Side(f"{name}:\n{measure} (points)", (-100 if measure == LOSS else 100) * grids[name])
 
-    return _scatter(f"{pair['n_heads']} heads", [(side("first"), side("second"), pair)])
+    places = combinations(range(1, len(record["series"]) + 1), 2)
+    return {
+        f"scatter-{a}-{b}": _scatter(f"{pair['n_heads']} heads", [(side(pair, "first"), side(pair, "second"), pair)])
+        for (a, b), pair in zip(places, record["correlations"], strict=True)
+    }
 
 
 class _Side(NamedTuple):
