@@ -1,9 +1,7 @@
 """What `prune-heads roles` looks at: texts, parses, and the runs that roles are compared with."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prune_heads.options.fields import Group, option
 
@@ -13,6 +11,7 @@ class RoleSources(Group):
     """On what roles are measured, and what they are compared with."""
 
     panel = "Roles"
+    apart = ("parses", "conllu", "spacy")
     split: str | None = option(
         "Split whose texts are looked at. (default: the task's first validation split)", reach="content"
     )
@@ -25,9 +24,3 @@ class RoleSources(Group):
         "Run to compare roles with: a folder of score, ablate or roles; repeatable.", (), reach="content"
     )
     seed: int = option("Seed of the random texts and of the bootstrap.", 0, low=0)
-
-    @classmethod
-    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        named = [f"--{name}" for name in ("parses", "conllu", "spacy") if given.get(name)]
-        if len(named) > 1:
-            yield f"{' and '.join(named)} exclude each other"

@@ -1,11 +1,10 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
 """What is asked of two heads: which pairs are closed together, and how heads are compared."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prune_heads.options.fields import Group, ending, names, option
 
@@ -17,6 +16,7 @@ class Pairs(Group):
     """Which pairs of heads are closed together; all pairs of each layer where nothing is said."""
 
     panel = "Pairs of heads (--kind pairs)"
+    apart = ("heads", "nearest")
     heads: str | None = _later(
         "Heads of which all pairs are closed, counted from 1: '3:1,5 7:2'; or a heads.json. (default: the pairs of "
         "each layer)",
@@ -24,17 +24,13 @@ class Pairs(Group):
     )
     nearest: Path | None = _later("Folder of 'similar --output', whose nearest pairs of different layers are closed.")
 
-    @classmethod
-    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        if {"heads", "nearest"} <= given.keys():
-            yield "--heads and --nearest exclude each other"
-
 
 @dataclass(frozen=True)
 class Similarity(Group):
     """How heads are compared, and with what that is compared."""
 
     panel = "Similarity"
+    apart = ("pairs", "nearest")
     split: str | None = option("Split to look at. (default: the task's first validation split)", reach="content")
     blocks: tuple[str, ...] | None = option("Layers to take heads of: 1,3, from 1. (default: all)", read=names)
     by: Literal["maps", "outputs"] = option(
@@ -49,8 +45,3 @@ class Similarity(Group):
         "Close the N nearest pairs of different layers, and N others drawn at random, to see the same.", low=2
     )
     seed: int = option("Seed of the draw and of the bootstrap.", 0, low=0)
-
-    @classmethod
-    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        if {"pairs", "nearest"} <= given.keys():
-            yield "--pairs and --nearest exclude each other"
