@@ -61,9 +61,8 @@ def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
                 hooks.callback(written(model).register_forward_pre_hook(hook.start_over).remove)
         yield model
     if passed_by := [name for hook in every.values() for name in hook.passed_by()]:
-        got = f"that of {', '.join(passed_by)} ran without it, so its gates were ignored"
-        must = f"the attention of a block must call its W_O, where its gates are applied; {got}"
-        raise MaskNotAppliedError(f"{must}. Call W_O as a module, not its weights by a function")
+        must = f"the attention of a block must call its W_O; that of {', '.join(passed_by)} ran without it"
+        raise MaskNotAppliedError(f"{must} and ignored its gates. Call W_O as a module, not its weights by a function")
 
 
 class _Gates:
@@ -148,6 +147,5 @@ def logits_of(output: Any) -> Tensor:
     found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
     if isinstance(found, Tensor):
         return found if found.ndim > 1 else found[:, None]
-    must = "a model must give its logits, as a tensor or as the field 'logits' of its output"
-    got = f"got {type(output).__name__}. Wrap it in a module whose forward returns them"
-    raise UnsupportedModelError(f"{must}; {got}")
+    must = f"a model must give its logits, as a tensor or as the field 'logits'; got {type(output).__name__}"
+    raise UnsupportedModelError(f"{must}. Wrap it in a module whose forward returns them")

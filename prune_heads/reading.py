@@ -92,8 +92,7 @@ def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any
 
 def read_toml(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
     """A TOML file of texts, truth values and finite numbers, in lists and tables; for all else, or none, an `error`."""
-    is_not = f"{what} must be a TOML file; {source.name} is not"
-    return _read(source, what, error, _LARGEST_TOML, toml_of, is_not)
+    return _read(source, what, error, _LARGEST_TOML, toml_of, f"{what} must be a TOML file; {source.name} is not")
 
 
 def _read(source: Path, what: str, error: Error, most: int, parse: Callable[..., Any], is_not: str) -> Any:

@@ -182,16 +182,13 @@ def _check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[Attention
     for block in blocks:
         for module, name, *_ in block.owned(()):
             if block.module in written and (reason := _why_not(module, name)):
-                raise UnsupportedModelError(
-                    f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}. Gate "
-                    "the heads, or make the weights plain first (torch.nn.utils.prune.remove, remove_weight_norm, "
-                    "parametrize.remove_parametrizations, merging the adapter, loading without offloading)"
-                )
+                must = f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}"
+                how = "torch.nn.utils.prune.remove, remove_weight_norm, remove_parametrizations, merge, no offloading"
+                raise UnsupportedModelError(f"{must}. Gate the heads, or make the weights plain first ({how})")
             owner = owners.setdefault(id(module._parameters.get(name, block)), block)
             if owner.module is not block.module and written & {owner.module, block.module}:
-                must = f"{block.name} must have weights of its own to be zeroed or removed"
-                got = f"its {name} is that of {owner.name}. Gate the heads, or give each block a copy"
-                raise UnsupportedModelError(f"{must}; {got}")
+                must = f"{block.name} must have weights of its own to be zeroed or removed; its {name} is that of"
+                raise UnsupportedModelError(f"{must} {owner.name}. Gate the heads, or give each block a copy")
 
 
 def _why_not(module: nn.Module, name: str) -> str:

@@ -62,12 +62,11 @@ def prove_gates(model: nn.Module, inputs: Inputs) -> None:
         with uncompiled():
             again = run(example) if has_fast_path else compared(model(**example))
         if not all(tensor.isfinite().all() for tensor in reference):
-            advice = "Try --dtype float32, and check the checkpoint's weights"
-            raise errors.NotFiniteError(f"logits must be finite; got NaN or infinity for the first example. {advice}")
+            must = "logits must be finite; got NaN or infinity for the first example"
+            raise errors.NotFiniteError(f"{must}. Try --dtype float32, and check the checkpoint's weights")
         if differ(again, reference):
             must = "gates of 1 must leave the logits as they are, bit for bit, but they changed"
-            why = "the model is not deterministic (is it in training mode?)"
-            raise errors.MaskNotAppliedError(f"{must}: {why}")
+            raise errors.MaskNotAppliedError(f"{must}: the model is not deterministic (is it in training mode?)")
         deaf -= {i for i in deaf if differ(run(example, i), reference)}
         if not deaf:
             return

@@ -161,9 +161,8 @@ def uncompiled() -> Iterator[None]:
         try:
             _STANCES.append(_STANCES[-1] if _STANCES else torch.compiler.set_stance("force_eager"))
         except RuntimeError as error:
-            must = "gates and hooks must be set outside of compiled code, which would keep them or pass them by"
-            got = "got a compiled function that sets them. Compile the model alone"
-            raise MaskNotAppliedError(f"{must}; {got}") from error
+            must = "gates and hooks must be set outside of compiled code; got a compiled function that sets them"
+            raise MaskNotAppliedError(f"{must}. Compile the model alone") from error
     try:
         yield
     finally:

@@ -62,8 +62,7 @@ def _check_causal(model: PreTrainedModel) -> None:
     tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
     if apart > tolerance * max(1.0, float(logits.abs().max())):
         must = f"a causal language model must not see the tokens that it predicts; this {type(model).__name__} does"
-        said = f"its logits change by {apart:.2g} with a later token"
-        raise CheckpointError(f"{must}: {said}. Set is_decoder in config.json if it was trained so")
+        raise CheckpointError(f"{must} (by {apart:.2g} of a logit). Set is_decoder in config.json if it was trained so")
 
 
 _TABLE = tomllib.loads((resources.files("prune_heads.checkpoints") / "unused.toml").read_text())
@@ -116,9 +115,8 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
     objective = objective_of(config)
     named = ", ".join(config.architectures or ()) or "nothing"
     if objective is None:
-        must = "a language model must name a class with a language-modelling head in 'architectures' of config.json"
-        such = "such as BertForMaskedLM, GPT2LMHeadModel or T5ForConditionalGeneration"
-        raise CheckpointError(f"{must}, {such}; that of {name} names {named}. {_PRETRAINED}")
+        must = "'architectures' in config.json must name a class with a language-modelling head, as BertForMaskedLM"
+        raise CheckpointError(f"{must}; that of {name} names {named}. {_PRETRAINED}")
     if pairs != (objective == "seq2seq"):
         wanted = "seq2seq must be given an encoder-decoder" if pairs else "lm must be given a causal or masked model"
         other = "lm" if pairs else "seq2seq"

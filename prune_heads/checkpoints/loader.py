@@ -139,9 +139,8 @@ def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[st
         return kind.from_pretrained(source, **where)
     except Exception as error:
         if is_image and isinstance(error, ImportError):
-            must = f"the image processor of {name} must be one that the installed packages can run"
-            cure = "Install the torchvision that is made for your torch"
-            raise CheckpointError(f"{must}; transformers says: {first_line(error)}. {cure}") from error
+            said = f"the image processor of {name} must be one that can run here; got: {first_line(error)}"
+            raise CheckpointError(f"{said}. Install the torchvision that is made for your torch") from error
         if not isinstance(source, Path) or any((source / file).exists() for file in files):
             raise
         raise lacking(name, f"image processor, {files[0]}" if is_image else TOKENIZER) from error

@@ -158,7 +158,7 @@ def _record(folder: SweepFolder, records: Mapping[str, Record]) -> dict[str, Any
 
 def _done(folder: SweepFolder) -> dict[str, Record]:
     """The records of the trials that are done, in the order of their digests."""
-    records = {name: folder.record(name) for name in folder.done()}
+    records: dict[str, Record] = {name: folder.record(name) for name in folder.done()}
     if not records:
         raise RunError(f"no trial of {folder.root.name} is done yet, as a table needs; see 'prune-heads sweep status'")
     return records

@@ -19,7 +19,8 @@ FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low",
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
 """Of the model, of the examples of the split, and of those that heads were scored on (None: there were none)."""
 _DIGITS = 12  # of a fingerprint, which tell a few thousand apart
-Record = Row = Mapping[str, Any]
+Record = Mapping[str, Any]
+Row = Mapping[str, Any]
 Rows = Sequence[Row]
 Draws = Callable[[Mapping[str, Any]], bool]
 OF_A_PANEL = ("task", "model", "split")
