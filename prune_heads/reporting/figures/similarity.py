@@ -29,13 +29,9 @@ def pairs_figure(record: Record) -> "Figure":
         figure.supxlabel("filled: after Holm's correction; above 0 they stand in for each other", fontsize=8)
         for axes, table in zip(panels, tables, strict=True):
             rows = sorted(table["rows"], key=lambda row: -abs(row["interaction"]))
-            x, y, low, high = np.array(
-                [
-                    (min(row["first_loss"], row["second_loss"]), row["interaction"], row["low"], row["high"])
-                    for row in rows
-                ]
-            ).T
-            found = np.array([row["p_holm"] < table["alpha"] for row in rows])
+            x = np.array([min(row["first_loss"], row["second_loss"]) for row in rows])
+            y, low, high, p = np.array([[row[of] for of in ("interaction", "low", "high", "p_holm")] for row in rows]).T
+            found = p < table["alpha"]
             axes.axhline(0, color="0.6", linewidth=0.8)
             axes.vlines(x, low, high, color="0.75", linewidth=0.8, zorder=0)
             axes.plot(x[~found], y[~found], "o", color="#31688e", markerfacecolor="white", markersize=4)
