@@ -224,7 +224,7 @@ def _columns(predictions: Predictions, groups: Iterable[_Group], by: str) -> lis
         ("reconstructed", reconstructed, {"title": "Reconstructed by its layer", "note": ridge}),
         ("cluster", cluster, clusters),
     )
-    about = {"unit": "", "kind": "number", "group": "similarity", "split": predictions.split.name}
+    about: dict[str, Any] = {"unit": "", "kind": "number", "group": "similarity", "split": predictions.split.name}
     about |= dict.fromkeys(("errors", "low", "high", "p_adjusted", "alpha", "better"))
     rows = predictions.gone.n_heads.rows
     return [{"name": name, "values": rows(of_head), **about, **said} for name, of_head, said in columns]

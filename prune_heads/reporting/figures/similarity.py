@@ -1,20 +1,16 @@
 """Pairs of heads in figures."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures import drawing, name_points
 from prune_heads.reporting.words import Record, whose, with_number
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _N_NAMED = 5  # pairs that are named, those that interact most
-_SIDES = ((5, 0, "left", "center"), (-5, 0, "right", "center"), (0, 5, "center", "bottom"), (0, -5, "center", "top"))
 
 
 def pairs_figure(record: Record) -> "Figure":
@@ -39,7 +35,8 @@ def pairs_figure(record: Record) -> "Figure":
             axes.set(xlabel="smaller loss of the two heads alone (nats an example)", ylabel="interaction (nats)")
             axes.set_title(with_number(table["split"], table["n_examples"]), fontsize=10)
             axes.margins(0.12)
-            _name(axes, np.stack([x, y], axis=1), [f"{row['first']} {row['second']}" for row in rows[:_N_NAMED]], 8)
+            named = [f"{row['first']} {row['second']}" for row in rows[:_N_NAMED]]
+            name_points(figure, axes, np.stack([x, y], axis=1), named, 8)
     return figure
 
 
@@ -60,31 +57,14 @@ def similarity_figure(record: Record) -> "Figure":
             left.set(xlabel="layer, heads in order", ylabel="layer")
             label = "Jensen-Shannon divergence of maps (nats)" if is_map else "1 - CKA of outputs"
             figure.colorbar(image, cax=left.inset_axes((1.03, 0, 0.04, 1)), label=label)
-            shades = {"c": list(map(names.index, layers)), "vmin": 0, "vmax": max(1, len(names) - 1) / 0.92}
-            drawn = right.scatter(*np.transpose(group["places"]), s=36, alpha=0.85, **shades)
+            x, y = points = np.transpose(group["places"])
+            shades = [names.index(layer) / max(1, len(names) - 1) for layer in layers]
+            drawn = right.scatter(x, y, s=36, c=shades, vmin=0, vmax=1.09, alpha=0.85)  # the lightest yellow is faint
             right.set_title(f"places that show {group['shown']:.0%} of the squared distances", fontsize=10)
             titles = [f"layer {name}" for name in names]
-            looks = {"frameon": False, "fontsize": 8, "loc": "center left", "bbox_to_anchor": (1, 0.5)}
-            right.legend(drawn.legend_elements(num=None)[0], titles, **looks)
+            looks: dict[str, Any] = {"frameon": False, "fontsize": 8, "loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            right.legend(drawn.legend_elements(num=np.unique(shades))[0], titles, **looks)
             right.margins(0.08)
             right.set_aspect("equal", adjustable="datalim")
-            _name(right, group["places"], group["heads"], 6.5)
+            name_points(figure, right, points.T, group["heads"], 6.5)
     return figure
-
-
-def _name(axes: "Axes", points: ArrayLike, names: Sequence[str], size: float) -> None:
-    """Name the first points, each on a side where its name covers no point and no name; there may be none."""
-    from matplotlib.transforms import Bbox
-
-    axes.get_figure().draw_without_rendering()  # settles how large the axes are
-    at = axes.transData.transform(points)
-    taken = [Bbox([place - 4, place + 4]) for place in at]
-    for point, name in zip(np.asarray(points), names, strict=False):
-        text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize=size)
-        for right, up, ha, va in _SIDES:
-            text.set(position=(right, up), ha=ha, va=va)
-            if not (box := text.get_window_extent()).count_overlaps(taken):
-                taken.append(box)
-                break
-        else:
-            text.remove()
