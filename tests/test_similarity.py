@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ from prune_heads.coverage import tiny as coverage
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.options import Ablation, Cluster, Pairs, Setup, Similarity
 from prune_heads.progress import Reporter
+from prune_heads.reporting.figures.similarity import similarity_figure
+from prune_heads.reporting.similarity import similarity_page
 from prune_heads.similarity import RIDGE, Sums, clustered, placed
 from prune_heads.statistics.tables import correlate, correlate_pairs
 from prune_heads.studies import similarity as study
@@ -306,7 +308,31 @@ def test_the_folder_and_the_table_of_the_command(setup, invoke, tmp_path):
     done = invoke("similar", *words, "-o", tmp_path / "out", COLUMNS="80")
     assert done.exit_code == 0, done.output
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "the interaction of 8 pairs" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.split())
+    assert "the interaction of 8 pairs" in said
+    assert "alike where JS is small" in said
+    assert "next nearest" in said
     files = {file.name for file in (tmp_path / "out").iterdir()}
     assert files == {"record.json", "table.md", "similarity.csv", "similarity.png", "similarity.svg"}
     assert len((tmp_path / "out/similarity.csv").read_text().splitlines()) == 67
+
+
+def test_names_in_the_figure_cover_no_other(setup):
+    figure = similarity_figure(run(setup))
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[1].texts]
+    assert len(boxes) > 6
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_group_of_one_head_has_a_row_without_a_nearest(setup):
+    record = run(setup)
+    (group,) = record["groups"]
+    alone = {name: value[:1] if isinstance(value, list) else value for name, value in group.items()}
+    alone |= {"partners": [[]], "js": [], "cka": [], "cosine": []}
+    table = similarity_page({**record, "groups": [alone]}).parts[0]
+    assert table.values()[0] | {"R^2": None, "cluster": 1} == {
+        **{"head": "1:1", "cluster": 1, "R^2": None, "nearest": None, "JS": None, "CKA": None, "cosine": None},
+        "next nearest": "",
+    }
+    assert similarity_figure({**record, "groups": [alone]}).axes

@@ -63,7 +63,7 @@ def similarity_figure(record: Record) -> "Figure":
             right.set_title(f"places that show {group['shown']:.0%} of the squared distances", fontsize=10)
             titles = [f"layer {name}" for name in names]
             looks: dict[str, Any] = {"frameon": False, "fontsize": 8, "loc": "center left", "bbox_to_anchor": (1, 0.5)}
-            right.legend(drawn.legend_elements(num=np.unique(shades))[0], titles, **looks)
+            right.legend(drawn.legend_elements(num=sorted(set(shades)))[0], titles, **looks)
             right.margins(0.08)
             right.set_aspect("equal", adjustable="datalim")
             name_points(figure, right, points.T, group["heads"], 6.5)
