@@ -86,39 +86,33 @@ class Sums:
             unit = functional.normalize(outputs.to(self.cosine), dim=-1)
             self.cosine += torch.einsum("thw,tgw->hg", unit, unit)
             if maps:
-                self._add_divergences(torch.cat([each[some] for each in maps], dim=1).to(self.js.device))
-
-    def _add_divergences(self, maps: Tensor) -> None:
-        """Maps are `(tokens, heads, keys)`, of the heads that show theirs."""
-        entropies = torch.special.entr(maps).sum(dim=-1)
-        for i in range(len(self.js)):
-            mixed = torch.special.entr((maps[:, i : i + 1] + maps[:, i + 1 :]) / 2).sum(dim=-1)
-            divergences = mixed - (entropies[:, i : i + 1] + entropies[:, i + 1 :]) / 2
-            self.js[i, i + 1 :] += divergences.double().sum(dim=0)
+                shown = torch.cat([each[some] for each in maps], dim=1).to(self.js.device)  # `(tokens, heads, keys)`
+                entropies = torch.special.entr(shown).sum(dim=-1)
+                for i in range(len(self.js)):
+                    mixed = torch.special.entr((shown[:, i : i + 1] + shown[:, i + 1 :]) / 2).sum(dim=-1)
+                    divergences = mixed - (entropies[:, i : i + 1] + entropies[:, i + 1 :]) / 2
+                    self.js[i, i + 1 :] += divergences.double().sum(dim=0)
 
     def similarities(self) -> dict[str, Matrix]:
-        """`js`, `cka` and `cosine`, `(heads, heads)`; NaN in `js` where a kernel shows no map."""
+        """`js`, `cka` and `cosine`, `(heads, heads)`.
+
+        `js` is NaN where a kernel shows no map, `cka` 0 beside a head that sends nothing, or always the same.
+        """
         cosine, divergences = (sums.cpu().numpy() / self.n_tokens for sums in (self.cosine, self.js))
         js = np.full_like(cosine, np.nan)
         js[np.ix_(self.mapped, self.mapped)] = np.maximum(divergences + divergences.T, 0)
-        return {"js": js, "cka": self._cka(), "cosine": cosine}
-
-    def _cka(self) -> Matrix:
-        """`(heads, heads)`; 0 beside a head that sends nothing, or always the same.
-
-        Of outputs XV and YW, X and Y being what is sent, ||(YW)'XV||^2 is the sum of (WW' Y'X) * (Y'X VV').
-        """
-        _, found = _moments(self.products.triu() + self.products.triu(1).T)
+        # Of outputs XV and YW, X and Y being what is sent, ||(YW)'XV||^2 is the sum of (WW' Y'X) * (Y'X VV').
+        _, sent = _moments(self.products.triu() + self.products.triu(1).T)
         starts = list[int]()
         for own, each in zip(self.layers, self.blocks, strict=True):
             for i, gram in enumerate(_grams(each.block)):
                 starts.append(own.start + i * len(gram))
                 dims = slice(starts[-1], starts[-1] + len(gram))
-                found[dims] = gram @ found[dims]
-        products = np.add.reduceat(np.add.reduceat(found * found.T, starts, axis=0), starts, axis=1)
-        lengths = np.sqrt(np.maximum(np.diag(products), 0))
-        both = np.outer(lengths, lengths)
-        return np.divide(np.maximum(products, 0), both, out=np.zeros_like(both), where=both > 0)
+                sent[dims] = gram @ sent[dims]
+        products = np.add.reduceat(np.add.reduceat(sent * sent.T, starts, axis=0), starts, axis=1).clip(min=0)
+        lengths = np.sqrt(np.outer(np.diag(products), np.diag(products)))
+        cka = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+        return {"js": js, "cka": cka, "cosine": cosine}
 
     def reconstructed(self) -> list[float | None]:
         """Of each head R^2 by the others of its layer; None where there are none, or it says always the same."""

@@ -8,13 +8,8 @@ from prune_heads.visible import csv_of
 
 N_SHOWN = 20  # rows of a table of pairs; the CSV file has all
 
-_NATS = "+.4f"
-_FORMS: dict[str, Form | str] = {
-    **dict.fromkeys(("first", "second", "both"), _NATS),
-    "interaction": "+.4f*",
-    "95% interval": "+.4f to",
-    "p (Holm)": ".2g",
-}
+_FORMS: dict[str, Form | str] = dict.fromkeys(("first", "second", "both"), "+.4f")
+_FORMS |= {"interaction": "+.4f*", "95% interval": "+.4f to", "p (Holm)": ".2g"}
 
 
 def pairs_page(record: Record, *, narrow: bool = False) -> Page:
@@ -22,29 +17,28 @@ def pairs_page(record: Record, *, narrow: bool = False) -> Page:
 
     A narrow one fits into the 80 columns of a terminal.
     """
+    tables = list[Table]()
+    for table in record["pairs"]:
+        rows, alpha = table["rows"], table["alpha"]
+        found = [row["interaction"] for row in rows if row["p_holm"] < alpha]
+        shown = [
+            {"heads": f"{row['first']} {row['second']}", "first": row["first_loss"], "second": row["second_loss"]}
+            | {"both": row["loss"]}
+            | {"interaction": Cell(row["interaction"], *(("#", "bold") if row["p_holm"] < alpha else ()))}
+            | {"95% interval": (row["low"], row["high"]), "p (Holm)": row["p_holm"]}
+            for row in sorted(rows, key=lambda row: -abs(row["interaction"]))[:N_SHOWN]
+        ]
+        notes = (
+            "Interaction: the loss without both, less the losses without each; positive where they stand in for each "
+            "other, negative where one needs the other.",
+            f"The {len(shown)} largest of {len(rows)} pairs; # where p < {alpha:g} after Holm's correction "
+            f"({table['test']}): {len(found)} pairs, {sum(each > 0 for each in found)} of them positive; after "
+            f"Benjamini-Hochberg {sum(row['p_bh'] < alpha for row in rows)}.",
+        )
+        title = f"{table['split']}, {table['n_examples']:,} examples, {table['likelihood']:.4f} nats with all heads"
+        tables.append(Table.of(title, shown, _FORMS, notes, gap=1 if narrow else 2))
     what = "loss of log-likelihood without two heads, in nats an example"
-    return Page(f"{subject_of(record)}: {what}", tuple(_pairs_table(table, narrow) for table in record["pairs"]))
-
-
-def _pairs_table(table: Record, narrow: bool) -> Table:
-    rows, alpha = table["rows"], table["alpha"]
-    found = [row["interaction"] for row in rows if row["p_holm"] < alpha]
-    shown = [
-        {"heads": f"{row['first']} {row['second']}", "first": row["first_loss"], "second": row["second_loss"]}
-        | {"both": row["loss"]}
-        | {"interaction": Cell(row["interaction"], *(("#", "bold") if row["p_holm"] < alpha else ()))}
-        | {"95% interval": (row["low"], row["high"]), "p (Holm)": row["p_holm"]}
-        for row in sorted(rows, key=lambda row: -abs(row["interaction"]))[:N_SHOWN]
-    ]
-    notes = (
-        "Interaction: the loss without both, less the losses without each; positive where they stand in for each "
-        "other, negative where one needs the other.",
-        f"The {len(shown)} largest of {len(rows)} pairs; # where p < {alpha:g} after Holm's correction "
-        f"({table['test']}): {len(found)} pairs, {sum(each > 0 for each in found)} of them positive; after "
-        f"Benjamini-Hochberg {sum(row['p_bh'] < alpha for row in rows)}.",
-    )
-    title = f"{table['split']}, {table['n_examples']:,} examples, {table['likelihood']:.4f} nats with all heads"
-    return Table.of(title, shown, _FORMS, notes, gap=1 if narrow else 2)
+    return Page(f"{subject_of(record)}: {what}", tuple(tables))
 
 
 def pairs_csv(record: Record) -> str:

@@ -80,14 +80,13 @@ def pairs_of(gone: HeadMask, options: Ablation, which: Pairs) -> list[Pair]:
         HeadDescriptorError: If heads cannot be read or are gone, or there are no two.
         RunError: If there is no run of `similar` on this model's heads.
     """
-    there = list(~gone)
     if which.nearest is not None:
         found = _nearest(which.nearest, gone)
     elif which.heads is not None:
         found = list(combinations(read_heads(which.heads, gone.n_heads), 2))
     else:
         blocks = named_blocks(options.blocks, gone.n_heads)
-        found = [pair for block in blocks for pair in combinations([head for head in there if head[0] == block], 2)]
+        found = [(a, b) for a, b in combinations(~gone, 2) if a[0] == b[0] and a[0] in blocks]
     if lost := HeadMask(gone.n_heads, frozenset(chain(*found))) & gone:
         raise HeadDescriptorError(f"pairs must be of heads that the model has; {lost} were removed before")
     if not found:

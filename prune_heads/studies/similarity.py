@@ -15,7 +15,6 @@ from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, RunError
 from prune_heads.files import read_json
 from prune_heads.gating import evaluating
-from prune_heads.heads import NUMBERING
 from prune_heads.objectives.batches import IGNORED, Batch
 from prune_heads.options import Setup, Similarity
 from prune_heads.predictions import Predictions
@@ -78,7 +77,7 @@ def similar(setup: Setup, options: Similarity, reporter: Reporter) -> Found:
 
     groups = [group for group, *_ in found]
     about: dict[str, Any] = {"task": subject.task.spec.name, "n_examples": len(predictions.split), "ridge": RIDGE}
-    about |= {"groups": groups, "numbering": NUMBERING, "blocks": [block.describe() for block in subject.blocks]}
+    about |= {"groups": groups, "blocks": [block.describe() for block in subject.blocks]}
     named = [(*names_of(pair, subject.n_heads), distances[pair]) for pair in nearest[:N_NEAREST]]
     about |= {"nearest": [dict(zip((*ENDS, "distance"), each, strict=True)) for each in named], "interactions": rows}
     about |= {"agreement": _agreement(groups, rows), "columns": _columns(predictions, found, options.by)}
