@@ -158,13 +158,13 @@ def interactions(found: Measured, pairs: Sequence[Pair], seed: int) -> dict[str,
         for mask in masks[both]
     ]
     base, loss, p_values = found.value(gone), losses.mean(axis=0), [test.p_value for test in tests]
-    names = zip(*(names_of(pair, predictions.gone.n_heads) for pair in pairs), strict=True)
-    columns: dict[str, Any] = dict(zip(ENDS, names, strict=True))
+    names = np.array(names_of(heads, gone.n_heads))
+    columns: dict[str, Any] = {"first": names[first], "second": names[second]}
     columns |= {"first_loss": loss[first], "second_loss": loss[second], "loss": loss[both]}
     columns |= zip(("interaction", "low", "high", "p_value"), zip(*map(astuple, tests), strict=True), strict=False)
     columns |= {"p_holm": holm(p_values), "p_bh": benjamini_hochberg(p_values)}
-    of_metric = ("delta", "delta_low", "delta_high", "delta_p_value")
-    columns |= zip(of_metric, zip(*map(astuple, metric_tests), strict=True), strict=False)
+    tested = ("delta", "delta_low", "delta_high", "delta_p_value")
+    columns |= zip(tested, zip(*map(astuple, metric_tests), strict=True), strict=False)
     columns["metric_interaction"] = values[first] + values[second] - base - values[both]
     cells = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
     return {
