@@ -102,7 +102,8 @@ class Sums:
         js = np.full_like(cosine, np.nan)
         js[np.ix_(self.mapped, self.mapped)] = np.maximum(divergences + divergences.T, 0)
         # Of outputs XV and YW, X and Y being what is sent, ||(YW)'XV||^2 is the sum of (WW' Y'X) * (Y'X VV').
-        _, sent = _moments(self.products.triu() + self.products.triu(1).T)
+        upper = self.products.cpu().triu()
+        _, sent = _moments(upper + upper.triu(1).T)
         starts = list[int]()
         for own, each in zip(self.layers, self.blocks, strict=True):
             for i, gram in enumerate(_grams(each.block)):

@@ -132,10 +132,9 @@ def _tokens(batch: Batch, letter: str, group: Iterable[Attention]) -> torch.Tens
 
 
 def _group(predictions: Predictions, letter: str, sums: Sums, options: Similarity) -> _Group:
-    """What a record says of a group of blocks; its heads; their squared distances, `(heads, heads)`.
+    """What a record says of a group of blocks; its heads; their squared distances, infinite from a head to itself.
 
-    A record has heads by name, similarities as lists of the pairs (0, 1), (0, 2), ..., and what follows from these.
-    A head is infinitely far from itself: its nearest is another.
+    Similarities are lists of the pairs (0, 1), (0, 2), ... of its heads.
     """
     heads = [(each.place, head) for each in sums.blocks for head in each.block.original_heads]
     names, found = names_of(heads, predictions.gone.n_heads), sums.similarities()
@@ -173,11 +172,7 @@ def _rounded(values: Any) -> NDArray[Any]:
 
 
 def _read_pairs(path: Path, split: str, fingerprint: str) -> tuple[str, list[dict[str, Any]]]:
-    """The identity of a run of `ablate --kind pairs`, and its rows on this split, or its first.
-
-    Raises:
-        RunError: If it is none, or of a model with another fingerprint.
-    """
+    """The identity of a run of `ablate --kind pairs` of this very model, and its rows on this split, or its first."""
     must = "--pairs must name what 'prune-heads ablate --kind pairs --output' writes"
     record = read_json(path / RECORD_FILE if path.is_dir() else path, "a run of pairs")
     try:
