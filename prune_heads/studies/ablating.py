@@ -34,8 +34,13 @@ class Measured:
     """What a model answers on a split under masks; what is asked for twice is computed once."""
 
     def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int, **how: Any) -> None:
-        """Under masks that hold the heads that are gone; `seed` is of the bootstrap, `how` as for `predict_masks`."""
+        """Under masks that hold the heads that are gone; a base metric below chance is noted.
+
+        `seed` is of the bootstrap, `how` as for `predict_masks`.
+        """
         self.predictions, self.kept = predictions, predict_masks(predictions, masks, **how)
+        if predictions.gone in self.kept:
+            predictions.warn_if_below_chance(self.kept[predictions.gone])
         self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))  # the headline metric
         self.interval = cache(
             lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
@@ -82,11 +87,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     if spread is not None:
         wanted = [(each, (each.gone, *masks_of(each, options).values())) for each in asked]
         spread.answers(wanted, memory=options.memory, compiled=options.compiled)
-    found = {}
-    for each in asked:
-        found[each] = ablated(each, options)
-        if each in every:
-            each.warn_if_below_chance(found[each].kept[each.gone])
+    found = {each: ablated(each, options) for each in asked}
     study.lap("ablate")
     tables = [table(options, found[each], found[choosing] if choosing else None) for each in every]
     correlations = [

@@ -67,10 +67,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     orders = [order_of(subject, options, name, examples.get(name), going) for name in rows]
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
-    measured = []
-    for each in every:
-        measured.append(Measured(each, masks, options.seed))
-        each.warn_if_below_chance(measured[-1].kept[each.gone])
+    measured = [Measured(each, masks, options.seed) for each in every]
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
     study.lap("statistics")
@@ -192,7 +189,6 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
     halves = {name: select(each, n_half, gone=gone) for name, each in scores.items()}
     study.lap("score")
     measured = Measured(predictions, [m for name in scores for m in (*orders[name], halves[name])], options.seed)
-    predictions.warn_if_below_chance(measured.kept[gone])
     study.lap("evaluate")
     lines = []
     for name, order in orders.items():
