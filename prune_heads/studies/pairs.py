@@ -62,8 +62,6 @@ def ablate_pairs(
     if spread is not None:
         spread.answers([(each, wanted) for each in every], **how)
     found = [Measured(each, wanted, options.seed, **how) for each in every]
-    for each, measured in zip(every, found, strict=True):
-        each.warn_if_below_chance(measured.kept[each.gone])
     study.lap("ablate")
     tables = [interactions(measured, pairs, options.seed) for measured in found]
     study.lap("statistics")
