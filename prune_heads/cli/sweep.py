@@ -23,6 +23,7 @@ from prune_heads.options import Choice, Group, Opt, Place, RunOptions, Scoring, 
 from prune_heads.options.fields import nowhere
 from prune_heads.options.setup import Executor
 from prune_heads.reporting import sweep as tables
+from prune_heads.reporting.sweep_results import draws
 from prune_heads.tables.terminal import titled
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ GROUPS: tuple[type[Group], ...] = (Setup, Choice, Scoring, RunOptions)
 def trial_options() -> Mapping[str, Opt]:
     """By name; where predictions are kept is said of the sweep, not of a trial."""
     return {name: each for group in GROUPS for name, each in options_of(group).items() if name != "store"}
-
-
-def draws(words: Mapping[str, Any]) -> bool:
-    """Whether what is pruned in a trial, or its curve, depends on the seed."""
-    draws_scores = words["criterion"] == "random" or ":" in words["criterion"]  # one's own may
-    return draws_scores and (words["heads"] is None or words["curve"])
 
 
 @dataclass(frozen=True)
@@ -189,12 +184,12 @@ def status(folder: Folder) -> Shown:
 
 def results(folder: Folder, output: Output = None) -> Shown:
     """Write the tables of the trials that are done."""
-    yield tables.write_results(SweepFolder(folder), output, draws)
+    yield tables.write_results(SweepFolder(folder), output)
 
 
 def plot(folder: Folder, output: Output = None) -> Shown:
     """Draw them."""
-    yield tables.write_plot(SweepFolder(folder), output, draws)
+    yield tables.write_plot(SweepFolder(folder), output)
 
 
 def retry(folder: Folder) -> Shown:
