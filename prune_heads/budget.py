@@ -104,10 +104,8 @@ def head_costs(model: PreTrainedModel, n_tokens: int = 128) -> dict[str, Any]:
     is_known = not any(block.layout.other_attention for block in blocks)
     costs = []
     for block in blocks:
-        size, is_last = (
-            block.group_size,
-            block.group_size == block.n_heads,
-        )  # of one group: its last head is the block's
+        size = block.group_size
+        is_last = size == block.n_heads  # of one group, whose last head is that of the block
         owned = [head_parameters(block, range(n)) if block.depth == 0 else 0 for n in (1, size)]
         whole, without_one, without_group = (_multiply_adds(block, range(n), n_tokens) for n in (0, 1, size))
         of_head = whole - without_one
