@@ -264,25 +264,23 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
 
 
 def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
+    """Inputs by name and labels, a row an example each; `ValueError` of anything else."""
     if isinstance(given, Mapping):
-        inputs = dict(given)
-        names = [name for name in ("labels", "label") if name in inputs]
-        if len(names) != 1:
-            raise ValueError(f"got the fields {', '.join(map(str, inputs))}")
-        labels = inputs.pop(names[0])
+        if len(names := given.keys() & {"labels", "label"}) != 1:
+            raise ValueError(f"got the fields {', '.join(map(str, given))}")
+        parts = {"labels" if name in names else name: value for name, value in given.items()}
     elif isinstance(given, Sequence) and len(given) == 2:
-        inputs, labels = given
-        inputs = dict(inputs) if isinstance(inputs, Mapping) else {first: inputs}
+        parts = {**(given[0] if isinstance(given[0], Mapping) else {first: given[0]}), "labels": given[1]}
     else:
         raise ValueError(f"got {type(given).__name__}")
-    for name, value in {**inputs, "labels": labels}.items():
+    for name, value in parts.items():
         if not isinstance(value, Tensor) or not value.ndim:
             raise ValueError(f"{name} is a {type(value).__name__}")
-    inputs = {name: value.detach().cpu() for name, value in inputs.items()}
-    labels = labels.detach().cpu()
+    inputs = {name: value.detach().cpu() for name, value in parts.items()}
+    labels = inputs.pop("labels")
     labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if not inputs or {len(value) for value in inputs.values()} != {len(labels)} or labels.ndim > 2:
-        shapes = {name: tuple(value.shape) for name, value in {**inputs, "labels": labels}.items()}
+        shapes = {name: tuple(value.shape) for name, value in parts.items()}
         raise ValueError(f"inputs and labels must have a row an example, got {shapes}")
     return inputs, labels.float() if labels.is_floating_point() else labels.long()
 

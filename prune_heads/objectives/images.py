@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -62,7 +63,7 @@ class Picture:
         if not isinstance(value, Path | bytes):
             raise ValueError(f"the image must be one of Pillow, the path of a file, or its content, got {brief(value)}")
         content = value if isinstance(value, bytes) else read_bytes(value, "the image", ValueError)
-        with _opened(content, value, "one that Pillow reads") as image:
+        with _opened(value, "one that Pillow reads") as image:
             image.verify()
         return cls(value, hashlib.sha256(content).hexdigest())
 
@@ -70,17 +71,17 @@ class Picture:
         """In RGB and upright, as transformers reads it; `ValueError` if the file is damaged, or gone."""
         from PIL import ImageOps
 
-        with _opened(self.source, self.source, "whole") as image:
+        with _opened(self.source, "whole") as image:
             return ImageOps.exif_transpose(image).convert("RGB")
 
 
 @contextmanager
-def _opened(content: Path | bytes, source: Path | bytes, must: str) -> Iterator["Image"]:
+def _opened(source: Path | bytes, must: str) -> Iterator["Image"]:
     """An image as Pillow opens it; a fault of it is a `ValueError`, by the file's name: its path is of no use."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             yield image
     except Exception as error:  # readers of formats raise errors of any class
         name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
@@ -108,8 +109,7 @@ class Pixels(Field):
             made: Tensor = self.processor(images, return_tensors="pt")["pixel_values"]
         except (TypeError, ValueError) as error:
             must = f"{self.source}: the image processor must bring all images to one size; it says {first_line(error)}"
-            cure = "Check size, do_resize and do_center_crop in preprocessor_config.json of the checkpoint"
-            raise DataError(f"{must}. {cure}") from error
+            raise DataError(f"{must}. Check size, do_resize and do_center_crop in preprocessor_config.json") from error
         return made.to(self.dtype)
 
     def arrays(self) -> Iterator[NDArray[Any]]:
@@ -138,22 +138,15 @@ def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
                 place = f"{path.name}/{file.relative_to(path).as_posix()}"
                 table.add(place, {"image": file, "label": folder.name})
     if not table.rows:
+        must = "a folder of images must hold a folder for each class (cat/1.jpg), or be what save_to_disk writes"
         there = ", ".join(each.name for each in classes[:10]) or "no folder"
-        raise DataError(
-            f"{path.name}: a folder of images must hold a folder for each class with its images "
-            f"({path.name}/cat/1.jpg), or be what save_to_disk of datasets writes; got {there}, without images "
-            f"({', '.join(sorted(ENDINGS))})"
-        )
+        raise DataError(f"{path.name}: {must}; got {there}, without images ({', '.join(sorted(ENDINGS))})")
 
 
-def _beside(read: Reader) -> Reader:
+def _beside(read: Reader, path: Path, table: Table, wanted: Sequence[str]) -> None:
     """A table whose first column names files by paths from its own folder."""
-
-    def reader(path: Path, table: Table, wanted: Sequence[str]) -> None:
-        read(path, table, wanted)
-        table.change(wanted[0], lambda named: path.parent / named if isinstance(named, str) and named else named)
-
-    return reader
+    read(path, table, wanted)
+    table.change(wanted[0], lambda named: path.parent / named if isinstance(named, str) and named else named)
 
 
 @dataclass(frozen=True)
@@ -167,7 +160,7 @@ class ImageClassification(SingleLabel):
     head = Head("AutoModelForImageClassification", "image classification head", reads="image", token=None)
     inputs = ("image",)
     readers: ClassVar[Mapping[str, Reader]] = {
-        **{ending: _beside(read) for ending, read in READERS.items()},
+        **{ending: partial(_beside, read) for ending, read in READERS.items()},
         "": read_folder,
     }
     reads_one_token = False

@@ -100,18 +100,13 @@ class QuestionAnswering(Objective):
     may_be_none: bool = False  # whether "no answer" is an answer: where any question of the split has none
 
     name = "question-answering"
-    head = Head(
-        "AutoModelForQuestionAnswering",
-        "question answering head",
-        cure="Fine-tune it on question answering first, or name one that is",
-    )
+    head = Head("AutoModelForQuestionAnswering", "question answering head")
     inputs = ("question", "context")
     compared = slice(2)
     likely = 2
     readers = MappingProxyType({".json": read_squad})
     reads = ("start_logits", "end_logits")
     chooses = True
-    options = frozenset({"doc_stride"})
     own_metrics = MappingProxyType({metric.name: metric for metric in _METRICS})
 
     @classmethod

@@ -7,7 +7,7 @@ that `--task` names, what is left out is as that kind has it.
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +94,11 @@ def _are(value: object, *kinds: type) -> bool:
 
 _KINDS = tuple(name for name, spec in TASKS.items() if spec.is_own)
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("name must be a text", _is_text),
-    "text_columns": ("text_columns must be a list of texts", lambda value: _are(value, str)),
-    "label_column": ("label_column must be a text", _is_text),
-    "metric": ("metric must be a text", _is_text),
-    "files": (
-        "[files] must give one file name a split",
-        lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
-    ),
-    "labels": ("labels must be a list of texts, whole numbers or booleans", lambda value: _are(value, str, int)),
-    "task": (f"task must be one of {', '.join(_KINDS)}, or be left out", _KINDS.__contains__),
+    **dict.fromkeys(("name", "label_column", "metric"), ("a text", _is_text)),
+    "text_columns": ("a list of texts", lambda value: _are(value, str)),
+    "labels": ("a list of texts, whole numbers or booleans", lambda value: _are(value, str, int)),
+    "files": ("a file name for each split", lambda value: isinstance(value, dict) and _are([*value.values()], str)),
+    "task": (f"one of {', '.join(_KINDS)}, or be left out", _KINDS.__contains__),
 }
 """Key of the TOML file -> what its value must be, and whether it is."""
 
@@ -111,27 +106,25 @@ _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 def read_toml(path: Path) -> OwnData:
     """Read a description of one's own data; `TaskError` lists every fault of the file."""
     raw = reading.read_toml(path, "the task file", TaskError)
-    faults = []
+    good = {key: raw[key] for key, (_, fits) in _KEYS.items() if key in raw and fits(raw[key])}
+    faults = [f"{key} must be {_KEYS[key][0]}, got {raw[key]!r}" for key in raw if key in _KEYS and key not in good]
     for key in (key for key in raw if key not in _KEYS):
         near = difflib.get_close_matches(key, _KEYS, n=1)
         cure = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
         faults.append(f"the key {key} is unknown; {cure}")
-    good = {key: raw[key] for key, (_, fits) in _KEYS.items() if key in raw and fits(raw[key])}
-    faults += [f"{must}, got {raw[key]!r}" for key, (must, _) in _KEYS.items() if key in raw and key not in good]
-    kind, metric = good.get("task", "labelled"), good.get("metric", "")
-    row = rows_for(kind)[0]
+    kind, metric = good.pop("task", "labelled"), good.get("metric", "")
     required = ("name", "files", *(("text_columns", "label_column", "metric") if kind == "labelled" else ()))
     faults += [f"the key {key} must be there" for key in required if key not in raw]
-    faults += [f"{key} must not be named beside task = {kind!r}" for key in row.fixed if key in raw]
+    faults += [f"{key} must not be named beside task = {kind!r}" for key in rows_for(kind)[0].fixed if key in raw]
     if "task" not in raw and metric in METRIC_NAMES and not rows_for("labelled", metric):
         others = {each: rows_for(each)[0] for each in _KINDS if rows_for(each, metric)}
         place = "beside" if any(other.classes for other in others.values()) else "in place of"
         faults.append(f"task = {' or '.join(map(repr, others))} must stand {place} the metric {metric}")
-    files = {split: path.parent / file for split, file in good.get("files", {}).items()}
-    labels = tuple(map(str, good["labels"])) if "labels" in good else None
-    columns, label_column = tuple(good.get("text_columns", ())), good.get("label_column", "")
+    good["files"] = {split: path.parent / file for split, file in good.get("files", {}).items()}
+    if "labels" in good:
+        good["labels"] = tuple(map(str, good["labels"]))
     try:
-        own = OwnData(files, columns, label_column, metric, labels, good.get("name", ""), kind)
+        own = OwnData(kind=kind, **good)
     except TaskError as error:
         faults.append(str(error))
     if faults:
@@ -153,21 +146,19 @@ def spec_of(own: OwnData) -> TaskSpec:
         found = {label for split in own.files for label in _labels_in(own, read_own(own, split))}
         by_value = all(len(label) < _LONG and label.removeprefix("-").isdecimal() for label in found)
         labels = tuple(sorted(found, key=lambda label: (int(label) if by_value else 0, label)))
-        least, is_f1 = 1 if own.row.classes == "many" else 2, own.metric == "f1"
-        if len(labels) < least or (is_f1 and len(labels) > 2):
-            needed = "two labels" if is_f1 else "at least one label" if least == 1 else "at least two labels"
-            rest = "; rows that are invalid are left out" if own.skip_invalid else ""
-            got = f"{', '.join(labels[:10]) or 'none'}{rest}. Name all labels with --labels, or another column"
+        least, most = 1 if own.row.classes == "many" else 2, 2 if own.metric == "f1" else len(labels)
+        if not least <= len(labels) <= most:
+            needed = "two labels" if own.metric == "f1" else f"at least {'one label' if least == 1 else 'two labels'}"
+            got = f"{', '.join(labels[:10]) or 'none'}. Name all labels with --labels, or another column"
             raise DataError(f"{files}: {needed} must be in the column {own.label_column}, got {got}")
     others = tuple(split for split in own.files if split != "train") or ("validation",)
-    spec = TaskSpec(own.name, own.text_columns, own.metric, labels, f"one's own: {files}", own.kind, eval_splits=others)
-    return replace(spec, label_column=own.label_column)
+    about: dict[str, Any] = {"kind": own.kind, "eval_splits": others, "label_column": own.label_column}
+    return TaskSpec(own.name, own.text_columns, own.metric, labels, f"one's own: {files}", **about)
 
 
 def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
-    is_many = own.row.classes == "many"
     for place, value in zip(table.places, table.labels(own.label_column), strict=True):
-        for label in value if is_many and isinstance(value, list) else [value]:
+        for label in value if own.row.classes == "many" and isinstance(value, list) else [value]:
             if isinstance(label, str) and label:
                 yield label
             elif not own.skip_invalid:
@@ -179,9 +170,8 @@ def read_own(own: OwnData, split: str) -> Table:
     wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
     if own.label_column:
         wanted[own.label_column] = "--label-column (label_column in a TOML file)"
-    objective = own.row.load()
-    table = read_file(own.files[split], wanted, objective.readers, skip_invalid=own.skip_invalid)
-    if (mark := objective.separator) and own.label_column:
+    table = read_file(own.files[split], wanted, own.row.load().readers, skip_invalid=own.skip_invalid)
+    if (mark := own.row.separator) and own.label_column:
         table.change(own.label_column, lambda cell: _parts(cell, mark) if isinstance(cell, str) else cell)
     return table
 

@@ -70,13 +70,12 @@ class Task:
         if not kept:
             why = f"; {len(out)} rows were left out, the first: {out[0]}" if out else ""
             raise DataError(f"{table.source}: at least one example must be there, got none{why}")
+        order = range(len(kept)) if seed is None else np.random.default_rng(seed).permutation(len(kept)).tolist()
+        chosen = [kept[i] for i in sorted(order[:max_examples])]
         names = [*objective.inputs[: len(spec.text_columns)], *(["label"] if row.label else [])]
-        columns = dict(zip(names, map(list, zip(*kept, strict=True)), strict=True))
-        places = np.arange(len(kept)) if seed is None else np.random.default_rng(seed).permutation(len(kept))
-        n_there = len(kept) if table.n_there is None else table.n_there
-        every = Split(split, columns, table.source, "", n_there, out)
-        chosen = every.at(sorted(places[:max_examples].tolist()))
-        return replace(chosen, fingerprint=fingerprint(spec.labels, chosen.columns))
+        columns = dict(zip(names, map(list, zip(*chosen, strict=True)), strict=True))
+        n_there = table.n_there or len(kept)
+        return Split(split, columns, table.source, fingerprint(spec.labels, columns), n_there, out)
 
 
 def load_task(
