@@ -176,5 +176,5 @@ def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **o
         if cls.fits(checkpoint):
             return cls.bind(checkpoint, spec, **{k: v for k, v in options.items() if v is not None})
     of_model = next(row.kind for row in OBJECTIVES.values() if row.load().fits(checkpoint))
-    must = f"{spec.name}: model and task must be of one kind, got {of_model} and {name or spec.kind}"
-    raise TaskError(f"{must}. Name a checkpoint whose head is for this task, or another task")
+    got = f"got {of_model} and {name or spec.kind}; name another checkpoint, or another task"
+    raise TaskError(f"{spec.name}: model and task must be of one kind, {got}")

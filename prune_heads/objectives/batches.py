@@ -216,6 +216,7 @@ class Batches:
         return Batch(index, {**inputs, **self.options}, targets, owner, beside)
 
 
+_MUST = "must be a mapping of tensors with 'labels', or a pair (inputs, labels)"
 _ROWS = "For question answering or labels of words give a list of dicts or a Dataset, with the model's tokenizer"
 
 
@@ -240,11 +241,9 @@ def loaded(loader: Iterable[Any], model: nn.Module, objective: Objective | None 
         try:
             made, wanted = _parts(given, first)
             if labels and (wanted.shape[1:] != labels[0].shape[1:] or made.keys() != inputs[0].keys()):
-                got = f"{', '.join(made)} and labels {tuple(wanted.shape)}"
-                raise ValueError(f"inputs and labels must be those of the first batch, a row an example, got {got}")
+                raise ValueError(f"they must be as in the first, got {', '.join(made)}, labels {tuple(wanted.shape)}")
         except (TypeError, ValueError) as error:
-            must = "must be a mapping of tensors with 'labels', or a pair (inputs, labels)"
-            raise DataError(f"batch {number} of the DataLoader {must}; {error}. {_ROWS}") from error
+            raise DataError(f"batch {number} of the DataLoader {_MUST}; {error}. {_ROWS}") from error
         inputs.append(made)
         labels.append(wanted)
     if not labels:
@@ -280,8 +279,7 @@ def _parts(given: Any, first: str) -> tuple[dict[str, Tensor], Tensor]:
     labels = inputs.pop("labels")
     labels = labels.squeeze(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if not inputs or {len(value) for value in inputs.values()} != {len(labels)} or labels.ndim > 2:
-        shapes = {name: tuple(value.shape) for name, value in parts.items()}
-        raise ValueError(f"inputs and labels must have a row an example, got {shapes}")
+        raise ValueError(f"they must have a row an example, got {[tuple(value.shape) for value in parts.values()]}")
     return inputs, labels.float() if labels.is_floating_point() else labels.long()
 
 

@@ -191,8 +191,7 @@ class MultiLabel(SingleLabel):
     def label_of(cls, value: object, codes: Mapping[str, int]) -> list[int]:
         """The indices of the labels, ascending; none is fine."""
         if not isinstance(value, list):
-            must = "a list of names, [] for none (in CSV text, names separated by |)"
-            raise ValueError(f"the labels must be {must}, got {brief(value)}")
+            raise ValueError(f"the labels must be a list of names, in CSV text separated by |, got {brief(value)}")
         found = sorted(index(each, codes) for each in value)
         if len(set(found)) < len(found):
             raise ValueError(f"each label must be named once, got {brief(value)}")

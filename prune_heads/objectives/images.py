@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -108,8 +109,8 @@ class Pixels(Field):
         try:
             made: Tensor = self.processor(images, return_tensors="pt")["pixel_values"]
         except (TypeError, ValueError) as error:
-            must = f"{self.source}: the image processor must bring all images to one size; it says {first_line(error)}"
-            raise DataError(f"{must}. Check size, do_resize and do_center_crop in preprocessor_config.json") from error
+            must = "the image processor must bring all images to one size; check preprocessor_config.json"
+            raise DataError(f"{self.source}: {must}: {first_line(error)}") from error
         return made.to(self.dtype)
 
     def arrays(self) -> Iterator[NDArray[Any]]:
@@ -159,10 +160,7 @@ class ImageClassification(SingleLabel):
     name = "image-classification"
     head = Head("AutoModelForImageClassification", "image classification head", reads="image", token=None)
     inputs = ("image",)
-    readers: ClassVar[Mapping[str, Reader]] = {
-        **{ending: partial(_beside, read) for ending, read in READERS.items()},
-        "": read_folder,
-    }
+    readers = MappingProxyType({"": read_folder, **{end: partial(_beside, read) for end, read in READERS.items()}})
     reads_one_token = False
 
     @classmethod
@@ -179,7 +177,7 @@ class ImageClassification(SingleLabel):
         pixels = np.asarray(value)
         if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
             return Image.fromarray(pixels)
-        must = "an image must be of Pillow, the path of a file, its content, or an array of uint8 (height, width, 3)"
+        must = "an image that is an array must be of uint8 (height, width, 3)"
         raise DataError(f"{must}; got {pixels.dtype} {pixels.shape}")
 
     @classmethod

@@ -71,7 +71,7 @@ class Likelihood(Objective):
         """Raises `UnsupportedModelError` if the logits are not of the positions of the targets."""
         logits, targets = logits_of(outputs).float(), batch.targets
         if logits.shape[:-1] != targets.shape:
-            got = f"{tuple(logits.shape)} for {tuple(targets.shape)} tokens, so what it predicts where is not known"
+            got = f"{tuple(logits.shape)} for {tuple(targets.shape)} tokens"
             raise UnsupportedModelError(f"a language model must give logits for each token; this one gives {got}")
         each = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
         return each.view_as(targets).sum(dim=1)

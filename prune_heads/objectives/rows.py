@@ -173,27 +173,6 @@ def named(value: object, names: Sequence[str] | None) -> object:
 Reader = Callable[[Path, Table, Sequence[str]], None]  # (file, table to fill, columns that are wanted)
 
 
-def read_file(
-    path: Path, wanted: Mapping[str, str], more: Mapping[str, Reader], *, skip_invalid: bool = False
-) -> Table:
-    """The rows of a file, in its order, or of a folder, which the reader of an empty ending reads.
-
-    `wanted` says of each column which option names another, for messages. `DataError` if the file is missing, empty or
-    unreadable, lacks a column, or has a row that is no row, unless these are to be left out.
-    """
-    is_folder = path.is_dir() and "" in more
-    if not path.is_file() and not is_folder:
-        raise DataError(f"the data file must be there, got {path}, which is no file")
-    table = Table(path.name, left_out=[] if skip_invalid else None)
-    if is_folder or path.stat().st_size:
-        {**READERS, **more}["" if is_folder else path.suffix](path, table, list(wanted))
-        for name, option in wanted.items():
-            table.require(name, f"{option} names another")
-    if not table.rows and not table.left_out:
-        raise DataError(f"{path.name}: at least one example must be there, got none")
-    return table
-
-
 def text_at(path: Path, name: str = "") -> str:
     """The content of a file in UTF-8; `DataError` where it is in another encoding, which calls it by the name."""
     return text_of(read_bytes(path, name or path.name, DataError), name or path.name, DataError)

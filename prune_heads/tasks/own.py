@@ -14,7 +14,7 @@ from typing import Any
 from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
 from prune_heads.objectives import METRIC_NAMES, TASKS, Row, TaskSpec, rows_for
-from prune_heads.objectives.rows import READERS, Table, read_file
+from prune_heads.objectives.rows import READERS, Table
 from prune_heads.visible import brief
 
 _LONG = 19  # digits of labels that are sorted by alphabet: no number of 64 bits has so many
@@ -166,11 +166,26 @@ def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
 
 
 def read_own(own: OwnData, split: str) -> Table:
-    """Read one split of one's own data; `DataError` if its file cannot be read, or lacks a column."""
-    wanted = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file)")
+    """The rows of one split, in the order of its file, or of its folder, which the reader of an empty ending reads.
+
+    Raises:
+        DataError: The file is missing, empty or unreadable, lacks a column, or has a row that is no row, unless these
+            are to be left out.
+    """
+    path, readers = own.files[split], {**READERS, **own.row.load().readers}
+    is_folder = path.is_dir() and "" in readers
+    if not path.is_file() and not is_folder:
+        raise DataError(f"the data file must be there, got {path}, which is no file")
+    cures = dict.fromkeys(own.text_columns, "--text-column (text_columns in a TOML file) names another")
     if own.label_column:
-        wanted[own.label_column] = "--label-column (label_column in a TOML file)"
-    table = read_file(own.files[split], wanted, own.row.load().readers, skip_invalid=own.skip_invalid)
+        cures[own.label_column] = "--label-column (label_column in a TOML file) names another"
+    table = Table(path.name, left_out=[] if own.skip_invalid else None)
+    if is_folder or path.stat().st_size:
+        readers["" if is_folder else path.suffix](path, table, list(cures))
+        for column, cure in cures.items():
+            table.require(column, cure)
+    if not table.rows and not table.left_out:
+        raise DataError(f"{path.name}: at least one example must be there, got none")
     if (mark := own.row.separator) and own.label_column:
         table.change(own.label_column, lambda cell: _parts(cell, mark) if isinstance(cell, str) else cell)
     return table

@@ -200,8 +200,7 @@ def _dataset(rows: Sequence[Mapping[str, Any]], stored: Mapping[str, Callable[[A
     except DataError:
         raise
     except Exception as error:  # pyarrow raises errors of any class
-        must = "data must be a list of dicts, the values of each column of one type"
-        raise DataError(f"{must}; got {first_line(error)}") from error
+        raise DataError(f"data must be a list of dicts, each column of one type; got {first_line(error)}") from error
 
 
 def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:
