@@ -49,16 +49,10 @@ class Picture:
 
     @classmethod
     def of(cls, value: object) -> "Picture":
-        """Of a path, the content of a file, what `datasets` holds of one, or an image of Pillow; else `ValueError`."""
+        """Of a path, the content of a file, or what `datasets` holds of an image; else `ValueError`."""
         require_pillow()
-        from PIL import Image
-
         if isinstance(value, Mapping):  # of `datasets`: the content, or where it is
             value = value.get("bytes") or value.get("path")
-        if isinstance(value, Image.Image):
-            file = io.BytesIO()
-            value.save(file, "PNG")
-            value = file.getvalue()
         if isinstance(value, str) and value:
             value = Path(value)
         if not isinstance(value, Path | bytes):
@@ -137,7 +131,7 @@ def read_folder(path: Path, table: Table, wanted: Sequence[str]) -> None:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in ENDINGS and not file.name.startswith("."):
                 place = f"{path.name}/{file.relative_to(path).as_posix()}"
-                table.add(place, {"image": file, "label": folder.name})
+                table.rows[place] = {"image": file, "label": folder.name}
     if not table.rows:
         must = "a folder of images must hold a folder for each class (cat/1.jpg), or be what save_to_disk writes"
         there = ", ".join(each.name for each in classes[:10]) or "no folder"

@@ -77,7 +77,7 @@ def read_squad(path: Path, table: Table, wanted: Sequence[str]) -> None:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
                     place = f"{path.name} question {len(table.rows) + 1}"
-                    table.add(place, {"context": paragraph["context"], "answers": [], **asked})
+                    table.rows[place] = {"context": paragraph["context"], "answers": [], **asked}
     except (KeyError, TypeError, ValueError) as error:
         must = 'it must be SQuAD\'s JSON, {"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}'
         raise DataError(f"{is_not}: {must}; after {len(table.rows)} questions {error!r}") from error

@@ -99,20 +99,17 @@ def read_conll(path: Path, table: Table, wanted: Sequence[str]) -> None:
     lines = [line.removesuffix("\r").strip(" ") for line in text_at(path).split("\n")]
     first = min((each for each in lines if not _GAP.match(each)), key=lambda each: each.startswith("# "), default="")
     separator = r"\t" if "\t" in first else "[ \t]+"
-    rows = [(number, line, re.split(separator, line)) for number, line in enumerate(lines, 1)]
     n = len(re.split(separator, first)) if first else 0
-    rows = [(number, line, cells) for number, line, cells in rows if len(cells) == n or not line.startswith("# ")]
-    for is_between, sentence in groupby(rows, lambda row: bool(_GAP.match(row[1]))):
-        if is_between:
-            continue
-        words = [(number, cells) for number, _, cells in sentence]
-        if faults := [(number, len(each)) for number, each in words if len(each) != n]:
-            table.fault(f"{path.name} line {faults[0][0]}: {n} columns must be there, as before, got {faults[0][1]}")
-            continue
-        columns = list(map(list, zip(*(each for _, each in words), strict=True)))
-        by_number = dict(zip(map(str, range(1, n + 1)), columns, strict=True))
-        table.add(f"{path.name} line {words[0][0]}", {**by_number, "tokens": columns[0], "tags": columns[-1]})
     table.names = [*map(str, range(1, n + 1)), "tokens", *(["tags"] if n != 1 else [])]
+    rows = [(f"{path.name} line {i}", line, re.split(separator, line)) for i, line in enumerate(lines, 1)]
+    rows = [(place, line, cells) for place, line, cells in rows if len(cells) == n or not line.startswith("# ")]
+    for is_between, sentence in groupby(rows, lambda row: bool(_GAP.match(row[1]))):
+        words = [] if is_between else list(sentence)
+        if wrong := [(place, len(cells)) for place, _, cells in words if len(cells) != n]:
+            table.fault(f"{wrong[0][0]}: {n} columns must be there, as before, got {wrong[0][1]}")
+        elif words:
+            columns = [list(column) for column in zip(*(cells for _, _, cells in words), strict=True)]
+            table.rows[words[0][0]] = dict(zip(table.names, [*columns, columns[0], columns[-1]], strict=False))
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def spec_of(own: OwnData) -> TaskSpec:
 
 
 def _labels_in(own: OwnData, table: Table) -> Iterator[str]:
-    for place, value in zip(table.places, table.labels(own.label_column), strict=True):
+    for place, value in zip(table.rows, table.labels(own.label_column), strict=True):
         for label in value if own.row.classes == "many" and isinstance(value, list) else [value]:
             if isinstance(label, str) and label:
                 yield label
@@ -187,10 +187,9 @@ def read_own(own: OwnData, split: str) -> Table:
     if not table.rows and not table.left_out:
         raise DataError(f"{path.name}: at least one example must be there, got none")
     if (mark := own.row.separator) and own.label_column:
-        table.change(own.label_column, lambda cell: _parts(cell, mark) if isinstance(cell, str) else cell)
+
+        def parted(cell: Any) -> Any:
+            return [each.strip() for each in cell.split(mark) if cell.strip()] if isinstance(cell, str) else cell
+
+        table.change(own.label_column, parted)
     return table
-
-
-def _parts(text: str, separator: str) -> list[str]:
-    """Labels in one text; an empty one holds none."""
-    return [each.strip() for each in text.split(separator)] if text.strip() else []

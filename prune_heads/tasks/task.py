@@ -57,7 +57,7 @@ class Task:
         table, objective = self.read(split, max_examples if seed is None else None), row.load()
         codes = table.codes or {name: i for i, name in enumerate(spec.labels or ())}
         by_name, kept = table.labels(spec.label_column), []
-        for place, given, label in zip(table.places, table.rows, by_name, strict=True):
+        for (place, given), label in zip(table.rows.items(), by_name, strict=True):
             label = label if row.classes else given.get(spec.label_column)
             try:
                 cells = [objective.input_of(given.get(n), may_be_empty=table.may_be_empty) for n in spec.text_columns]
@@ -172,7 +172,14 @@ def task_of_rows(
     asked = row.load()
     names = {**{role: role for role in asked.inputs}, "label": row.label or "label", **(columns or {})}
     if not isinstance(data, datasets.Dataset):
-        data = _dataset(data, {names[role]: asked.stored for role in asked.inputs})
+        inputs = {names[role] for role in asked.inputs}
+        try:
+            kept = [{key: asked.stored(cell) if key in inputs else cell for key, cell in each.items()} for each in data]
+            data = datasets.Dataset.from_list(kept)
+        except DataError:
+            raise
+        except Exception as error:  # pyarrow raises errors of any class
+            raise DataError(f"data must be dicts, each column of one type; got {first_line(error)}") from error
     there = [n for n in row.n_columns if names[asked.inputs[n - 1]] in data.column_names]
     texts = asked.inputs[: max([row.n_columns[0], *there])]
     table = Table(NAME)
@@ -188,19 +195,6 @@ def task_of_rows(
     given, metric = tuple(names[role] for role in texts), next(iter(row.metrics))
     spec = TaskSpec(NAME, given, metric, labels, kind=kind, score_split=split, eval_splits=(split,), label_column=label)
     return Task(spec, lambda split, n: table, (split,))
-
-
-def _dataset(rows: Sequence[Mapping[str, Any]], stored: Mapping[str, Callable[[Any], Any]]) -> "datasets.Dataset":
-    """Rows in memory; `stored` says of some columns how a value is kept."""
-    import datasets
-
-    try:
-        kept = ({name: form(each[name]) for name, form in stored.items() if name in each} for each in rows)
-        return datasets.Dataset.from_list([{**each, **some} for each, some in zip(rows, kept, strict=True)])
-    except DataError:
-        raise
-    except Exception as error:  # pyarrow raises errors of any class
-        raise DataError(f"data must be a list of dicts, each column of one type; got {first_line(error)}") from error
 
 
 def task_of_labels(values: NDArray[Any], metric: str) -> tuple[Task, Split]:
