@@ -112,7 +112,7 @@ def observing(
     reader = _Reader(changed)
     with ExitStack() as undo:
         undo.enter_context(uncompiled())
-        undo.callback(stay_dense(model))
+        undo.push(stay_dense(model))
         for part in models_inside(model).values():
             _let_kernel_be_read(part, undo)
         for module, block in {block.module: block for block in reversed(blocks)}.items():

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
+from prune_heads.files import read_toml as toml_file
 from prune_heads.objectives import METRIC_NAMES, TASKS, Row, TaskSpec, rows_for
 from prune_heads.objectives.rows import READERS, Table
 from prune_heads.visible import brief
@@ -105,7 +105,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 def read_toml(path: Path) -> OwnData:
     """Read a description of one's own data; `TaskError` lists every fault of the file."""
-    raw = reading.read_toml(path, "the task file", TaskError)
+    raw = toml_file(path, "the task file", TaskError)
     good = {key: raw[key] for key, (_, fits) in _KEYS.items() if key in raw and fits(raw[key])}
     faults = [f"{key} must be {_KEYS[key][0]}, got {raw[key]!r}" for key in raw if key in _KEYS and key not in good]
     for key in (key for key in raw if key not in _KEYS):
