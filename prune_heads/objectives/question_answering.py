@@ -121,11 +121,10 @@ class QuestionAnswering(Objective):
         """The right answers as `datasets` hold them: `text` and `answer_start` of each; also as in SQuAD's files."""
         if isinstance(value, list) and all(isinstance(each, dict) for each in value):
             value = {key: [each.get(key) for each in value] for key in ("text", "answer_start")}
-        found = value if isinstance(value, dict) else {}
+        found: Any = value if isinstance(value, dict) else {}
         said, starts = found.get("text"), found.get("answer_start")
-        if not (isinstance(said, list) and isinstance(starts, list) and len(said) == len(starts)) or not all(
-            type(start) is int and start >= 0 for start in starts
-        ):
+        are_lists = isinstance(said, list) and isinstance(starts, list) and len(said) == len(starts)
+        if not are_lists or not all(type(start) is int and start >= 0 for start in starts):
             must = 'the answers must be {"text": [...], "answer_start": [...]}, empty for a question without an answer'
             raise ValueError(f"{must}; got {brief(value)}")
         return {"text": [text(each) for each in said], "answer_start": starts}

@@ -65,9 +65,7 @@ def _faults(own: OwnData) -> Iterator[str]:
             yield f"the {split} file must end with {shown}, got {path.name}"
     allowed, labels = rows[0].n_columns, own.labels
     if len(own.text_columns) not in allowed:
-        said = " or ".join(("one", "two", "three")[n - 1] for n in allowed)
-        noun = "column" if allowed == (1,) else "columns"
-        yield f"{said} text {noun} must be named, got {len(own.text_columns)}"
+        yield f"text columns must be {' or '.join(map(str, allowed))} in number, got {len(own.text_columns)}"
     for what, names in (("text and label columns", (*own.text_columns, own.label_column)), ("labels", labels or ())):
         if twice := [name for name, n in Counter(names).items() if n > 1]:
             yield f"{what} must differ, got {twice[0]} twice"

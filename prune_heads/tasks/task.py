@@ -46,11 +46,9 @@ class Task:
         """
         spec, row = self.spec, rows_for(self.spec.kind, self.spec.metric)[0]
         if split not in self.splits:
-            cure = ""
+            cure = f"; name a file for it (--{split}-file, or under [files])" if split in spec.splits else ""
             if spec.name in GLUE and split.startswith("test"):
                 cure = "; GLUE publishes no labels for its test splits"
-            elif split in spec.splits:
-                cure = f"; name a file for it (--{split}-file, or {split} = ... under [files])"
             raise TaskError(f"{spec.name}: the split must be one of {', '.join(self.splits)}, got {split!r}{cure}")
         if max_examples is not None and max_examples < 1:
             raise DataError(f"the number of examples must be at least 1, got {max_examples}")
