@@ -172,7 +172,6 @@ def dense_model(model: PreTrainedModel) -> PreTrainedModel:
         if came.numel() != left[name].sum():
             wanted = f"{tuple(tensor.shape)}{'' if left[name].all() else ' without the heads'}"
             must = f"the weights must have the shapes that removing heads leaves; {name} must be {wanted}"
-            cure = "Name a checkpoint that 'prune-heads prune' has written"
-            raise CheckpointError(f"{must}, got {tuple(came.shape)}. {cure}")
+            raise CheckpointError(f"{must}, got {tuple(came.shape)}. Name a checkpoint of 'prune-heads prune'")
         tensor.data = torch.zeros(tensor.shape, dtype=came.dtype).masked_scatter_(left[name], came)
     return dense.eval()
