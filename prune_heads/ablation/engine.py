@@ -115,7 +115,7 @@ def _journal(
             masks = [HeadMask.parse(text, wanted[0].n_heads) for text in begun.job["masks"]]
             if set(missing) <= set(masks):
                 missing = masks
-    return Journal.open(predictions.store.objects, {**wish, "masks": [str(mask) for mask in missing]}), missing
+    return Journal(predictions.store.objects, {**wish, "masks": [str(mask) for mask in missing]}), missing
 
 
 def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> None:
@@ -126,7 +126,7 @@ def _close_done(predictions: Predictions, found: Mapping[HeadMask, Kept]) -> Non
         for begun in unfinished(predictions.store.objects):
             job = begun.job or {}
             if job.items() >= same.items() and stored >= set(job["masks"]):
-                Journal.open(predictions.store.objects, job).close()
+                Journal(predictions.store.objects, job).close()
 
 
 class ManyMasks:

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
-"""What `look` is asked: a text of one's own, and the heads to look at."""
+"""What `look` is asked, a text of one's own and heads; and what `roles` looks at, and compares roles with."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
@@ -9,7 +9,7 @@ from typing import Any
 
 from prune_heads.errors import OptionError
 from prune_heads.objectives import known_task
-from prune_heads.options.fields import ending, names, option
+from prune_heads.options.fields import Group, ending, names, option
 from prune_heads.options.setup import DEFAULT_MODEL, Device, WrittenModel
 
 _compute = partial(option, panel="Computation")
@@ -55,3 +55,28 @@ class Look(WrittenModel):
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         if not given.get("text"):
             yield "TEXT must be a text, or the path of a picture; got nothing"
+
+
+@dataclass(frozen=True)
+class RoleSources(Group):
+    """On what roles are measured, and what they are compared with."""
+
+    panel = "Roles"
+    split: str | None = option(
+        "Split whose texts are looked at. (default: the task's first validation split)", reach="content"
+    )
+    parses: bool = option("Also measure syntactic roles, on the parses in the training file, as MNLI's has.", False)
+    conllu: Path | None = option("Also measure syntactic roles, on the sentences of a CoNLL-U file.", reach="content")
+    spacy: str | None = option(
+        "Also measure syntactic roles, on the texts as this spaCy model parses them (needs spaCy and the model)."
+    )
+    against: tuple[Path, ...] = option(
+        "Run to compare roles with: a folder of score, ablate or roles; repeatable.", (), reach="content"
+    )
+    seed: int = option("Seed of the random texts and of the bootstrap.", 0, low=0)
+
+    @classmethod
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        named = [f"--{name}" for name in ("parses", "conllu", "spacy") if given.get(name)]
+        if len(named) > 1:
+            yield f"{' and '.join(named)} exclude each other"
