@@ -10,18 +10,17 @@ from typing import Any
 
 from prune_heads.checkpoints import folder_name
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
-from prune_heads.files import digest, read_json, write_json, write_text, writing_into
+from prune_heads.files import digest, read_bytes, read_json, text_of, write_json, write_text, writing_into
 from prune_heads.objectives import TASKS, TaskSpec
 from prune_heads.options import Ablation, Bench, Choice, Conditions, Curves, Setup
 from prune_heads.options.studies import Kind
 from prune_heads.progress import Reporter
-from prune_heads.reading import read_bytes, text_of
 from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
 from prune_heads.runs import FORMATS, DoneBefore
 from prune_heads.studies.ablating import ablate
+from prune_heads.studies.bench import bench
 from prune_heads.studies.curves import compare_estimators, curves, renewed
-from prune_heads.studies.steps import time_heads
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]
@@ -38,7 +37,7 @@ def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) 
     if kind == "only-one" and (spec := spec_of(setup)).kind == "translation":
         splits = splits_of(kind, spec)
         options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)
-    return ablate(setup, options, reporter)
+    return ablate(setup, options, reporter).record
 
 
 def _curves(
@@ -57,7 +56,7 @@ def _curves(
 
 
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
-    return time_heads(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
+    return bench(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
 
 
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {

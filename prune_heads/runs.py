@@ -4,7 +4,9 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,16 @@ class Study:
         self._last = time.perf_counter()
 
     def begin(self, *asked: Group | Mapping[str, Any], **identity: Any) -> None:
-        """Say what makes this run this run: what was asked, the last word on an option counting, model and data."""
+        """Say what makes this run this run: what was asked, the last word on an option counting, model and data.
+
+        Whoever admits runs may refuse it. The time until now is booked on `load`.
+        """
         configuration: dict[str, Any] = {}
         for each in asked:
             configuration |= each.configuration() if isinstance(each, Group) else each
         self.identity = {"configuration": configuration, **identity} if asked else identity
         self.reporter.admit(self.identity)
+        self.lap("load")
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap on `stage`."""
@@ -71,34 +77,28 @@ class Study:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """The conditions of a run: date, versions, commit, machine. No path and no host name."""
+    """The conditions of a run: date, versions, commit, machine. No path and no host name.
+
+    `commit` and `dirty` are of the project's own checkout; both are None for an installed package.
+    """
+    root, commit, dirty = Path(__file__).resolve().parents[1], None, None
+    git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=True)
+    if (root / ".git").exists():
+        with suppress(OSError, subprocess.CalledProcessError):
+            commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+            # A result does not make the next one dirty.
+            dirty = bool(git(["git", "status", "--porcelain", "--", ".", ":!results"]).stdout.strip())
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
-        **_commit(),
+        "commit": commit,
+        "dirty": dirty,
         "platform": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "linear_maps": kernels(),
     }
-
-
-def _commit() -> dict[str, Any]:
-    """Commit and state of the project's own checkout; both None for an installed package."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    if not (root / ".git").exists():
-        return {"commit": None, "dirty": None}
-    status = git("status", "--porcelain", "--", ".", ":!results")  # a result does not make the next one dirty
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
 def write_files(folder: Path, files: Files) -> None:
@@ -128,11 +128,8 @@ def check_output(folder: Folder, identity: Mapping[str, Any]) -> None:
     is_run = (target / RECORD_FILE).is_file()
     there = read_json(target / RECORD_FILE, "the record of an earlier run").get("identity_hash") if is_run else None
     if there is None:
-        raise RunError(
-            f"the output must be a new folder or one of an earlier run; {target} is neither (it holds no "
-            f"{RECORD_FILE} of ours). Name another --output"
-        )
+        must = f"the output must be a new folder or one of an earlier run; {target} is neither"
+        raise RunError(f"{must} (it holds no {RECORD_FILE} of ours). Name another --output")
     if there != digest(identity) and not folder.overwrite:
-        raise RunError(
-            f"the output folder {target} holds a different run; name another --output, or replace it with --overwrite"
-        )
+        cure = "name another --output, or replace it with --overwrite"
+        raise RunError(f"the output folder {target} holds a different run; {cure}")

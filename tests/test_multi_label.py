@@ -97,7 +97,7 @@ def test_the_metrics_are_those_of_scikit_learn_over_any_weights(table):
 def test_what_is_undefined_is_0_and_is_said():
     none = np.zeros((3, 2), dtype=int)
     assert [metric(none, none) for metric in METRICS.values()] == [0, 0]
-    assert METRICS["macro_f1"].why_undefined(none) == "F1 needs labels, and none of the 3 examples has one"
+    assert METRICS["macro_f1"].why_undefined(none) == "macro_f1 needs labels, and none of the 3 examples has one"
     assert METRICS["macro_f1"].why_undefined(none + 1) is None
 
 
@@ -224,10 +224,10 @@ def test_numbers_are_the_labels_of_a_model_without_names(tmp_path):
 
 
 def test_the_head_must_be_for_the_task(model, file, tmp_path):
-    with pytest.raises(CheckpointError, match=f"must give one label an example.*{PROBLEM}"):
+    with pytest.raises(CheckpointError, match=f"must be single_label_classification.* got {PROBLEM}"):
         Subject.of(load_classifier(str(model)), load_task("mini-inference"))
     one = save(tmp_path / "one", problem="single_label_classification")
-    with pytest.raises(CheckpointError, match=r"any number of labels an example.*is single_label_classification"):
+    with pytest.raises(CheckpointError, match=f"must be {PROBLEM}.* got single_label_classification"):
         subject(one, file)
     unsaid = subject(save(tmp_path / "unsaid", problem=None), file)
     assert unsaid.objective.note == f"config.json names no problem_type; {PROBLEM} is taken, as the task asks"

@@ -24,7 +24,7 @@ class RemovalRecord(NamedTuple):
 
     n_original_heads: int
     head_dim: int
-    heads: tuple[int, ...]  # original indices (from 0) of the heads that are still there
+    original_heads: tuple[int, ...]  # indices (from 0) of the heads that are still there
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -47,9 +47,8 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
             shaped as that row says.
     """
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise UnsupportedModelError(
-            f"the model must be the transformers model itself; got {type(model).__name__} around it. Take model.module"
-        )
+        must = f"the model itself must be given; got {type(model).__name__} around it. Take model.module"
+        raise UnsupportedModelError(must)
     parts: Mapping[str, nn.Module] = models_inside(model) or {"": model}
     prefixes = _within(parts)
     groups = [list(_of_type(part, prefix)) for part, prefix in zip(parts.values(), prefixes, strict=True)]
@@ -95,8 +94,8 @@ def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
         yield from _of_own(model, prefix, described_only=bool(model_type))
         return
     if getattr(config, "add_cross_attention", False):
-        has = "this one has cross-attention, whose heads are not known here (add_cross_attention in its configuration)"
-        raise UnsupportedModelError(f"a {model_type!r} model must have self-attention only; {has}")
+        must = f"a {model_type!r} model must have self-attention only; its configuration says add_cross_attention"
+        raise UnsupportedModelError(must)
     says = {name: getattr(config, name, None) for layout in FAMILIES[model_type] for name, _ in layout.when}
     layouts = [x for x in FAMILIES[model_type] if all((says[name] or False) == value for name, value in x.when)]
     if not layouts:
@@ -119,15 +118,14 @@ def _of_own(
             continue
         layout, whole = DESCRIBED.get(type_before_parametrizations(module)), module
         if layout is None and isinstance(module, nn.MultiheadAttention) and not described_only:
-            faults = {
-                f"got the subclass {type(module).__name__}, whose forward may be another. Describe it with "
-                "describe_attention": type(module) is not nn.MultiheadAttention,
-                "its keys or values have another width than its queries (kdim, vdim)": module.in_proj_weight is None,
-                "it adds keys and values that no token has (add_bias_kv, add_zero_attn)": (
-                    module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
-                ),
-            }
-            if why := next((fault for fault, holds in faults.items() if holds), ""):
+            why, kind = "", type(module)
+            if kind is not nn.MultiheadAttention:
+                why = f"got the subclass {kind.__name__}, whose forward may differ. Describe it with describe_attention"
+            elif module.in_proj_weight is None:
+                why = "its keys or values have another width than its queries (kdim, vdim)"
+            elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
+                why = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
+            if why:
                 raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {why}")
             layout, whole = TORCH, written(model.get_submodule(name.rpartition(".")[0]) if name else model)
             if isinstance(whole, nn.TransformerDecoderLayer):
@@ -166,12 +164,10 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -
     # ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls.
     n_layers, n_groups = int(getattr(model.config, layout.depths)), len({group for group, *_ in layers})
     group_of = [int(i / (n_layers / n_groups)) for i in range(n_layers)]  # as transformers' AlbertTransformer
-    layer = 0
-    for i, group in enumerate(group_of):
-        for (of, *_), block in zip(layers, blocks, strict=True):
-            if of == group:
-                yield replace(block, layer=layer, depth=i - group_of.index(group), n_depths=group_of.count(group))
-                layer += 1
+    of_group = [[block for (of, *_), block in zip(layers, blocks, strict=True) if of == i] for i in range(n_groups)]
+    calls = [(i, group, block) for i, group in enumerate(group_of) for block in of_group[group]]
+    for layer, (i, group, block) in enumerate(calls):
+        yield replace(block, layer=layer, depth=i - group_of.index(group), n_depths=group_of.count(group))
 
 
 def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:
@@ -191,7 +187,7 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         n_heads = width // count if layout.counts_dimensions else count
         record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
     sizes = {path: projection.weight.shape[0] for path, projection in inputs.items()}
-    n_heads, d = len(record.heads), record.head_dim
+    n_heads, d = len(record.original_heads), record.head_dim
     try:
         owned = owned_dimensions(held_by, sizes, n_heads, width, interleaved=layout.interleaved)
         if width != n_heads * d:
@@ -205,9 +201,7 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         kind=layout.kind,
         stack=layout.stack,
         layer=layer,
-        head_dim=d,
-        original_heads=record.heads,
-        n_original_heads=record.n_original_heads,
+        **record._asdict(),
         module=module,
         layer_module=whole,
         query=query,
@@ -219,10 +213,9 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
 
 
 def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:
-    """What stands at a path of an attention module, without the heads that own it.
+    """A linear map at a path of an attention module, whose name is for messages, without the heads that own it.
 
-    A linear map, or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width,
-    heads, dimensions)`. `name` is of the attention module; the heads' dimensions are the inputs of what `gives_output`.
+    Or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width, heads, dims)`.
     """
     thing = at(block, path)
     thing = written(thing) if isinstance(thing, nn.Module) else thing

@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
-from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
-from prune_heads.anatomy.locate import models_inside
+from prune_heads.anatomy import AttentionBlock, attention_blocks, models_inside, on_context, stay_dense, uncompiled
 from prune_heads.errors import UnsupportedModelError
 
 TOLERANCE = 1e-4  # how far what the map and the values give may be from what W_O is given, of the largest number there
@@ -114,14 +112,14 @@ def observing(
     reader = _Reader(changed)
     with ExitStack() as undo:
         undo.enter_context(uncompiled())
-        undo.callback(stay_dense(model))
+        undo.push(stay_dense(model))
         for part in models_inside(model).values():
             _let_kernel_be_read(part, undo)
         for module, block in {block.module: block for block in reversed(blocks)}.items():
             if not block.n_heads:
                 continue
             undo.callback(module.register_forward_pre_hook(partial(reader.begin, block)).remove)
-            undo.callback(on_context(block, partial(reader.met, block)))
+            undo.push(on_context(block, partial(reader.met, block)))
             undo.callback(module.register_forward_hook(reader.end).remove)
 
         def observe(**inputs: Any) -> tuple[Any, list[Attention]]:

@@ -16,10 +16,10 @@ from prune_heads.cli.studies import finetune
 from prune_heads.errors import OptionError, UnfitError
 from prune_heads.execution.claims import held
 from prune_heads.execution.pool import Chain, run_chains
+from prune_heads.files import read_toml
 from prune_heads.options import Conditions, NewFolder, Recipe, Reproducing, Setup, Start, options_of
 from prune_heads.options.fields import option
 from prune_heads.paper import default_subjects, default_task
-from prune_heads.reading import read_toml
 
 _Table = Literal["table1", "table2", "table3", "table4", "table5", "table6"]
 _Figure = Literal["figure1", "figure2", "figure3", "figure4", "figure5", "figure6"]

@@ -92,7 +92,7 @@ similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)
 look = _study("looking:look", options.Look)
-bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
+bench = _study("bench:bench", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
 
 
 def correlate(
@@ -150,7 +150,7 @@ def train_mini(
     from prune_heads.studies.train_mini import N_EXAMPLES, RECIPES, train
     from prune_heads.tables.terminal import line
 
-    n_epochs = epochs or RECIPES[task].n_epochs
+    n_epochs = epochs or RECIPES[task].epochs
     with TerminalReporter().stage("training", n_epochs * N_EXAMPLES) as progress:
         train(task, output, seed=seed, n_epochs=n_epochs, progress=progress)
     found = {split: Evaluator(str(output), task, split=split).evaluate().metrics for split in TASKS[task].eval_splits}

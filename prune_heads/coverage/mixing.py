@@ -1,13 +1,14 @@
 """Which parts of a model let tokens see each other when no head is left: tried by changing another token."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.gating import gated
@@ -41,7 +42,7 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
         given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
         if given:
             not_reached.discard(path)
-        new = next(_tensors(output), None)
+        new = next(iter(_tensors(output)), None)
         if new is None or new.ndim < 3 or not new.is_floating_point():
             return
         if shifts and _holds(path, names):
@@ -53,12 +54,11 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
             others = [i for i in range(rows.shape[1]) if i not in given]
             rows[1, others] = rows[0, others]  # what is left of it, however small
 
-    device = next(model.parameters()).device
     with ExitStack() as stack:
         for path, module in model.named_modules():
             if not path.startswith(tuple(f"{name}." for name in names)):  # a part of a block comes before its gates
                 stack.callback(module.register_forward_hook(partial(look, path), with_kwargs=True).remove)
-        stack.enter_context(gated(model, [torch.zeros(block.n_heads, device=device) for block in blocks]))
+        stack.enter_context(gated(model, [torch.zeros(block.n_heads) for block in blocks]))
         model(**pair)
     if not mixing and not_reached:
         return None
@@ -98,12 +98,8 @@ def _shown(model: nn.Module, path: str, blocks: Sequence[str]) -> str:
     return f"{re.sub(r'(?<=[.])[0-9]+(?=[.]|$)', '*', chosen)} ({kind})".strip()
 
 
-def _tensors(thing: Any) -> Iterator[Tensor]:
-    if isinstance(thing, Tensor):
-        yield thing
-    elif isinstance(thing, Mapping | list | tuple):
-        for part in thing.values() if isinstance(thing, Mapping) else thing:
-            yield from _tensors(part)
+def _tensors(thing: Any) -> list[Tensor]:
+    return [each for each in tree_leaves(thing) if isinstance(each, Tensor)]
 
 
 def _changed(tensor: Tensor) -> set[int]:
@@ -111,6 +107,6 @@ def _changed(tensor: Tensor) -> set[int]:
     if tensor.ndim < 2 or _ROWS not in tensor.shape[:2] or not tensor.numel():
         return set()
     rows = (tensor if tensor.shape[0] == _ROWS else tensor.transpose(0, 1)).double()
-    gap = (rows[0] - rows[1]).abs().flatten(1) if rows.ndim > 2 else (rows[0] - rows[1]).abs()[:, None]
+    gap = (rows[0] - rows[1]).abs().reshape(rows.shape[1], -1).amax(dim=1)
     least = _TOLERANCE * max(1.0, float(rows.abs().max())) if tensor.is_floating_point() else 0
-    return set((gap > least).any(dim=1).nonzero().flatten().tolist())
+    return set((gap > least).nonzero().flatten().tolist())

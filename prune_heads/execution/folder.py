@@ -12,23 +12,21 @@
 """
 
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import RunError
-from prune_heads.execution.claims import Claims, shards
+from prune_heads.execution.claims import Claims, digests
 from prune_heads.execution.spec import Sweep, Trial, Values
 from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 
 FORMAT = 3
 _OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}  # so had other trials
 _LOOK_SECONDS = 0.1
-_DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP_FILE = "sweep.json"
 RECORD_FILE = "record.json"
 TIMING_FILE = "timing.json"
@@ -44,8 +42,7 @@ class SweepFolder:
     def open(cls, root: Path, sweep: Sweep) -> "SweepFolder":
         """The folder of this sweep; made if it is not there.
 
-        Raises:
-            RunError: If it holds another sweep or something else, or cannot be written to.
+        A `RunError` if it holds another sweep or something else, or cannot be written to.
         """
         folder = cls(root)
         # What stands in a folder of a sweep that is being made, and a desktop's own files, are not strange.
@@ -68,11 +65,7 @@ class SweepFolder:
         return folder
 
     def about(self) -> dict[str, Any]:
-        """What `sweep.json` says.
-
-        Raises:
-            RunError: If this is no folder of a sweep.
-        """
+        """What `sweep.json` says; a `RunError` if this is no folder of a sweep."""
         file = self.root / SWEEP_FILE
         about = read_json(file, "the folder of a sweep must hold sweep.json, which")
         kinds = {"name": str, "digest": str, "n_trials": int, "axes": list}
@@ -85,11 +78,7 @@ class SweepFolder:
         return self._place("trials", name, "")
 
     def record(self, digest: str) -> dict[str, Any]:
-        """The record of a finished trial.
-
-        Raises:
-            RunError: If it is missing or damaged.
-        """
+        """The record of a finished trial; a `RunError` if it is missing or damaged."""
         try:
             return read_json(self.trial(digest) / RECORD_FILE, "the record of a trial")
         except RunError as error:
@@ -100,12 +89,9 @@ class SweepFolder:
         return bool(_content(self.trial(digest) / RECORD_FILE))
 
     def finish(self, trial: Trial, record: Values, seconds: float) -> bool:
-        """Keep the record of a trial, once: False if another process has done so already.
+        """Keep the record of a trial, once: False if another process has done so; a `RunError` if it cannot be written.
 
         When and how long stands in a file of its own: the record of a trial is the same whenever it ran.
-
-        Raises:
-            RunError: If it cannot be written.
         """
         target = self.trial(trial.digest)
         if self.is_done(trial.digest):
@@ -120,11 +106,7 @@ class SweepFolder:
         return True
 
     def fail(self, trial: Trial, error: str, traceback: str) -> int:
-        """Note a failure; how many the trial has had.
-
-        Raises:
-            RunError: If it cannot be written.
-        """
+        """Note a failure; how many the trial has had. A `RunError` if it cannot be written."""
         n = 1 + self.n_failures(trial.digest)
         about = {"values": dict(trial.values), "error": error, "traceback": traceback, "n_failures": n}
         self._write(self._place("failures", trial.digest), about)
@@ -141,7 +123,7 @@ class SweepFolder:
 
     def forget_failures(self) -> int:
         """Remove the failures, so that their trials run again; gives their number."""
-        failed = list(self.failed())
+        failed = self.failed()
         for name in failed:
             self._place("failures", name).unlink(missing_ok=True)
         return len(failed)
@@ -151,10 +133,7 @@ class SweepFolder:
 
         Args:
             what: What it is (JSON); everything that it depends on.
-            how: Computes it (JSON).
-
-        Raises:
-            RunError: If it cannot be written.
+            how: Computes it (JSON); a `RunError` if that cannot be written.
         """
         name, claims = digest(what), Claims(self.root / "shared_claims")
         file = self._place("shared", name)
@@ -166,13 +145,13 @@ class SweepFolder:
                     time.sleep(_LOOK_SECONDS)
         return value
 
-    def done(self) -> Iterator[str]:
+    def done(self) -> list[str]:
         """Digests of the finished trials, in order."""
-        return self._entries("trials", "")
+        return digests(self.root / "trials")
 
-    def failed(self) -> Iterator[str]:
+    def failed(self) -> list[str]:
         """Digests of the trials that have failed and not finished since, in order."""
-        return self._entries("failures", ".json")
+        return digests(self.root / "failures", ".json")
 
     def claims(self) -> Claims:
         """The claims of this process on trials; it is another owner for each call."""
@@ -180,13 +159,6 @@ class SweepFolder:
 
     def _place(self, kind: str, digest: str, suffix: str = ".json") -> Path:
         return self.root / kind / digest[:2] / f"{digest}{suffix}"
-
-    def _entries(self, kind: str, suffix: str) -> Iterator[str]:
-        """Digests in the 256 folders, in order; by one listing each, so that 100,000 take a fraction of a second."""
-        for shard in shards(self.root / kind):
-            for name in sorted(os.listdir(shard)):
-                if _DIGEST.fullmatch(name.removesuffix(suffix)) and name.endswith(suffix):
-                    yield name.removesuffix(suffix)
 
     def _write(self, file: Path, content: Values) -> None:
         with writing_into("the folder of a sweep", self.root):

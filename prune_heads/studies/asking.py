@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.head import translate
 from prune_heads.errors import DataError, TaskError
 from prune_heads.evaluation import Subject, predict, unseen
@@ -51,8 +51,8 @@ class Asked:
     def tokens(self, of: str = "input_ids") -> list[str]:
         """The tokens of an input as people read them; none of an image."""
         field = self.batches.inputs.get(of)
-        name = _token_name(self.subject.classifier.tokenizer)
-        return [name(token) for token in field.row(0).tolist()] if isinstance(field, Ragged) else []
+        name = partial(_token_name, self.subject.classifier.tokenizer)
+        return [*map(name, field.row(0).tolist())] if isinstance(field, Ragged) else []
 
 
 def ask(options: Look, reporter: Reporter) -> Asked:
@@ -68,21 +68,17 @@ def ask(options: Look, reporter: Reporter) -> Asked:
     kind = None if not name else TASKS[name].kind if task is None else task.spec.kind
     checkpoint = load_model(options, reporter, kind)
     limit_threads(checkpoint)
-    if task is None:
-        task = _task_of(checkpoint, kind or kind_of_head(checkpoint), name, options.pair is not None)
+    if task is None:  # what the model's head gives, about one text or two; its outputs name the labels
+        kind, n_texts = kind or kind_of_head(checkpoint), 1 if options.pair is None else 2
+        row, labels = of_head(checkpoint, kind)
+        columns = row.load().inputs[: n_texts if n_texts in row.n_columns else row.n_columns[0]]
+        spec = TaskSpec(name or NAME, columns, next(iter(row.metrics)), labels, kind=kind)
+        task = Task(spec, lambda split, n: Table(NAME), ())
     how: dict[str, Any] = {"max_length": options.max_length, "device": resolve_device(options.device)}
     subject = Subject.of(checkpoint, task, label_order=options.label_order, **how)
     if subject.objective.note:
         reporter.note(subject.objective.note)
     return ask_about(subject, options.text, options.pair)
-
-
-def _task_of(checkpoint: Checkpoint, kind: str, name: str, is_pair: bool) -> Task:
-    """What the model's head is for, about one text or two; its outputs name the labels."""
-    row, labels = of_head(checkpoint, kind)
-    columns = row.load().inputs[: 2 if is_pair and 2 in row.n_columns else row.n_columns[0]]
-    spec = TaskSpec(name or NAME, columns, next(iter(row.metrics)), labels, kind=kind)
-    return Task(spec, lambda split, n: Table(NAME), ())
 
 
 def ask_about(subject: Subject, text: str, pair: str | None = None) -> Asked:
@@ -127,14 +123,10 @@ def _written(subject: Subject, batches: Batches) -> str:
     return text
 
 
-def _token_name(tokenizer: Any) -> Callable[[int], str]:
+def _token_name(tokenizer: Any, token: int) -> str:
     """A token as people read it; as the vocabulary has it where it is a space or a part of a character."""
-
-    def name(token: int) -> str:
-        shown = str(tokenizer.decode([token])).strip()
-        return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
-
-    return name
+    shown = str(tokenizer.decode([token])).strip()
+    return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
 
 
 def _likeliest(chances: NDArray[Any], name: Callable[[int], str], **more: Any) -> list[Answer]:
@@ -183,7 +175,7 @@ def _tokens(subject: Subject, batches: Batches, columns: Mapping[str, Any]) -> A
         logits = logits_of(subject.model(**made.batch(ONE).to(subject.device).inputs))[0, places].float().cpu()
     for place, row in zip(places, logits.numpy(), strict=True):
         targets[place] = row.argmax()
-        answers += _likeliest(_softmax(row), _token_name(tokenizer), place=place + 1)
+        answers += _likeliest(_softmax(row), partial(_token_name, tokenizer), place=place + 1)
     made = replace(made, targets=Ragged.of([targets], IGNORED))
     return Asked(subject, made, answers, " ".join(each["name"] for each in answers[::MOST_ANSWERS]))
 

@@ -60,7 +60,6 @@ def look(options: Look, reporter: Reporter) -> Found:
     text = Path(options.text).name if "pixel_values" in asked.batches.inputs else options.text
     study.begin(options, {"text": text}, **identify_model(subject.classifier))
     wanted = None if options.heads is None else read_heads(options.heads, subject.n_heads)
-    study.lap("load")
     texts = [{"text": text, "pair": options.pair, **looked(asked, wanted, reporter)}]
     study.lap("look")
     about = {"task": subject.task.spec.name, "kind": subject.task.spec.kind}

@@ -183,26 +183,17 @@ def test_seeds_are_said_of_the_lines_that_have_some():
     assert seeds_sentence(more) == "mean over 2 to 3 seeds, from the least to the most, of random"
 
 
-class Done:
-    """A folder of a sweep with these records."""
-
-    def __init__(self, *records):
-        self.records = {f"{i}": record for i, record in enumerate(records)}
-
-    def about(self):
-        return {"axes": ["model", "data_dir", "seed"]}
-
-    def done(self):
-        return iter(self.records)
-
-    def record(self, name):
-        return self.records[name]
+def of(*records):
+    """The rows of trials with these records."""
+    done = {f"{i}": record for i, record in enumerate(records)}
+    return list(result_rows(["model", "data_dir", "seed"], done))
 
 
-def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None):
+def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None, criterion="random"):
+    chosen = {"criterion": criterion, "heads": None, "curve": False}
     found = {"metric": "accuracy", "n_examples": 1, "base": 0, "pruned": 0, "difference": 0, "low": 0, "high": 0}
     return {
-        "trial": {"values": {"model": model, "task": "t", "data_dir": data_dir, "seed": seed}},
+        "trial": {"values": {"model": model, "task": "t", "data_dir": data_dir, "seed": seed, **chosen}},
         "configuration": {"data_dir": data_dir and data_dir.rpartition("/")[2]},
         "model": {"name": shown or model.rpartition("/")[2], "fingerprint": fingerprint},
         "data": [{"split": "s", "fingerprint": "d" * 64}],
@@ -225,19 +216,16 @@ def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None):
 def test_names_that_meet_are_shown_with_as_much_of_their_path_as_tells_them_apart(written, shown):
     names = [each.rstrip("/").rpartition("/")[2] for each in written]
     models = (record(model=each, shown=name) for each, name in zip(written, names, strict=True))
-    assert [row["model"] for row in result_rows(Done(*models))] == shown
+    assert [row["model"] for row in of(*models)] == shown
     folders = [record(data_dir=each.rstrip("/")) for each in written]
-    assert [row["data_dir"] for row in result_rows(Done(*folders))] == shown
+    assert [row["data_dir"] for row in of(*folders)] == shown
 
 
 def test_one_path_with_other_weights_is_another_model():
-    rows = list(
-        result_rows(Done(record("a/c", fingerprint="1" * 64), record("a/c", fingerprint="2" * 64), record("a/d")))
-    )
+    rows = of(record("a/c", fingerprint="1" * 64), record("a/c", fingerprint="2" * 64), record("a/d"))
     assert [each["model"] for each in rows] == ["c (111111111111)", "c (222222222222)", "d"]
 
 
 def test_a_folder_that_ran_every_seed_is_counted_once_where_nothing_is_drawn():
-    done = Done(record(seed=2), record(seed=1), record(seed=3))
-    assert [each["seed"] for each in result_rows(done)] == [2, 1, 3]
-    assert [each["seed"] for each in result_rows(done, lambda values: False)] == [1]
+    for criterion, seeds in (("random", [2, 1, 3]), ("magnitude", [1])):
+        assert [each["seed"] for each in of(*(record(seed=seed, criterion=criterion) for seed in (2, 1, 3)))] == seeds
