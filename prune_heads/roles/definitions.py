@@ -43,8 +43,7 @@ class Score:
     @property
     def note(self) -> str:
         """What it is, in a sentence."""
-        where = {"texts": "", "repeated": "; on random tokens that come twice", "parses": "; between words"}[self.on]
-        return f"{self.title}: {FORMS[self.form]['note']}{where} ({self.source})."
+        return f"{self.title}: {FORMS[self.form]['note']}{_TABLE['texts'][self.on]} ({self.source})."
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,9 @@ def described(names: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for name, role in ROLES.items():
         at_least, at_most = ({k: v for k, v in of.items() if k in names} for of in (role.at_least, role.at_most))
-        about = {"role": name, "code": role.code, "family": role.family, "threshold_of": role.threshold_of}
-        rows += [{**about, "at_least": at_least, "at_most": at_most}] * bool(at_least or at_most)
+        if at_least or at_most:
+            about = {"role": name, "code": role.code, "family": role.family, "threshold_of": role.threshold_of}
+            rows.append({**about, "at_least": at_least, "at_most": at_most})
     return rows
 
 
