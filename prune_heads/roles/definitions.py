@@ -122,8 +122,9 @@ class Vocabulary:
         names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         plain = {i: _MARKS.sub("", name or "") for i, name in enumerate(names) if i not in special}
         marks = {i for i, name in plain.items() if name and not any(map(str.isalnum, name))}
-        flags = [torch.tensor([i in those for i in range(len(count))]) for those in (special, ends, marks)]
-        return cls(*[*flags, count])
+        sets = (special, ends, marks)
+        is_special, ends_text, is_mark = (torch.tensor([i in those for i in range(len(count))]) for those in sets)
+        return cls(is_special, ends_text, is_mark, count)
 
 
 @dataclass(frozen=True)
