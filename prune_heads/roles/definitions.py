@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-Form = Literal["weight", "maximum", "entropy", "confidence", "output"]
 On = Literal["texts", "repeated", "parses"]
 NONE = "none"  # the role of a head that plays none of those that are defined
 _OFFSETS = (-2, -1, 0, 1, 2)
@@ -34,7 +33,7 @@ class Score:
 
     name: str
     title: str
-    form: Form
+    form: str  # one of `FORMS`
     source: str
     pattern: str = ""  # pairs of query and key that it is about
     on: On = "texts"
@@ -74,16 +73,10 @@ class Role:
 TREEBANK: Mapping[str, Any] = _TABLE["treebank"]
 """Of constituency trees: labels, how texts write words, and head rules."""
 
-_VOITA = "Voita et al. 2019, section 5.2; between words as Clark et al. 2019, section 4.1"
-RELATION_SCORES: Mapping[str, Score] = {
-    f"{relation}-{way}": Score(f"{relation}-{way}", f"Maximum of {words}", "maximum", _VOITA, on="parses")
-    for relation, name in _TABLE["relations"].items()
-    for way, words in (("to-head", f"the {name} is its head"), ("from-head", f"a head is its {name}"))
-}
+SCORES: Mapping[str, Score] = {name: Score(name, **row) for name, row in _TABLE["scores"].items()}
+RELATION_SCORES: Mapping[str, Score] = {name: score for name, score in SCORES.items() if score.on == "parses"}
 """`nsubj-to-head` -> its score: the share of subjects whose maximum is on their verb."""
 
-_OTHERS = {name: Score(name, **row) for name, row in _TABLE["scores"].items()}
-SCORES: Mapping[str, Score] = {**_OTHERS, **RELATION_SCORES}
 ROLES: Mapping[str, Role] = {name: Role(name, **row) for name, row in _TABLE["roles"].items()}
 FAMILIES: Mapping[str, str] = _TABLE["families"]
 """Family of roles -> its colour in figures."""
