@@ -19,7 +19,8 @@ from prune_heads.objectives.rows import text_at
 from prune_heads.options import RoleSources, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.roles import FORMS, NONE, SCORES, Parse, Roles, Sentence, Vocabulary, described, roles_of
+from prune_heads.roles import NONE, SCORES, Parse, Roles, Sentence, Vocabulary, roles_of
+from prune_heads.roles.definitions import FORMS, described
 from prune_heads.roles.measure import TOKENS, with_tokens
 from prune_heads.roles.syntax import aligned, best_offsets, by_spacy, from_conllu, from_tree
 from prune_heads.runs import Study
