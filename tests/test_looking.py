@@ -16,7 +16,7 @@ from tiny_texts import save_language_model, tiny_language_model
 
 from prune_heads import attention_blocks, gated, gates_of, load_pruned, remove_heads, save_pruned
 from prune_heads.attention import observing
-from prune_heads.attention.packing import packed, unpacked
+from prune_heads.attention.records import packed, unpacked
 from prune_heads.errors import DataError, HeadDescriptorError, PruneHeadsError, TaskError
 from prune_heads.evaluation import predict
 from prune_heads.options import Look
@@ -162,6 +162,30 @@ def test_a_picture_has_patches(records):
     assert text["tokens"] == ["[1]", *(f"{i},{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))]
 
 
+@pytest.mark.parametrize(
+    "model_type", ["bart", *(pytest.param(name, marks=pytest.mark.slow) for name in ("t5", "mbart"))]
+)
+def test_a_decoder_is_named_by_what_it_is_given(model_type, tmp_path):
+    """A classifier's is given the text one place to the right, which the model does by itself."""
+    from prune_heads.coverage.tiny import tiny_model
+
+    model = tiny_model(model_type)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    asked = ask(Look(text=TEXT, model=str(tmp_path)), Reporter())
+    given, inputs = [], asked.batches.batch(np.arange(1)).inputs
+    decoder = asked.subject.model.base_model.decoder
+    decoder.register_forward_pre_hook(lambda _, args, how: given.append(how["input_ids"][0]), with_kwargs=True)
+    with torch.no_grad():
+        asked.subject.model(**inputs)
+    wanted = [tiny_tokenizer().decode([token]) for token in given[0].tolist()]
+    (text,) = look(Look(text=TEXT, model=str(tmp_path)), Reporter()).record["texts"]
+    assert text["target"] == wanted != text["tokens"]
+    for each, block in zip(text["maps"], attention_blocks(asked.subject.model), strict=True):
+        assert each["queries"] == (text["tokens"] if block.stack == "encoder" else wanted)
+        assert each["keys"] == (wanted if block.letter == "D" else text["tokens"])
+
+
 def test_heads_that_flip_a_class_are_named(asked_for, records):
     asked, (text,) = ask(asked_for("pairs"), Reporter()), records("pairs")["texts"]
     model, flips = asked.subject.model, {}
@@ -174,7 +198,7 @@ def test_heads_that_flip_a_class_are_named(asked_for, records):
 
 def test_packing():
     values = np.random.default_rng(0).random((2, 3, 4))
-    assert np.abs(unpacked(packed(values), 2, 3, 4) - values).max() <= 0.5 / 255 + 1e-9
+    assert np.abs(unpacked(packed(torch.from_numpy(values)), 2, 3, 4) - values).max() <= 0.5 / 255 + 1e-7
 
 
 def test_a_text_that_is_long_keeps_the_maps_of_its_shown_heads(models):

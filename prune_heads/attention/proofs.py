@@ -1,19 +1,29 @@
 """That a model computes with a map: rows sum to one, each is of one query, and another map changes the output."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prune_heads.attention.reading import MUST_SHOW, TOLERANCE, Attention, observing
-from prune_heads.errors import UnsupportedModelError
+from prune_heads.gating import evaluating
 from prune_heads.verification import compared, differ, has_output
 
 
 @torch.no_grad()
 def unproved_maps(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, str]:
-    """Blocks whose map is none that can be looked at, by name, and why; see `prove_maps`."""
+    """Blocks whose map is none that can be looked at, by name, and why.
+
+    The rows of a map must sum to one, a row must be of one query, and another map must change the output, but where all
+    heads of the block have been zeroed. One forward pass a block, and one as it is.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A tokenised batch of one text without padding.
+    """
     faults: dict[str, str] = {}
     with observing(model) as observe:
         output, seen = observe(**inputs)
@@ -48,17 +58,24 @@ def _is_of_queries(model: nn.Module, seen: Attention, inputs: Mapping[str, Any])
     return bool((apart[:-1] <= TOLERANCE).all() and apart[-1] > TOLERANCE)
 
 
-def prove_maps(model: nn.Module, inputs: Mapping[str, Any]) -> None:
-    """Check on one text that rows of each map sum to one, and that another map of a block changes the output.
-
-    One forward pass a block, and one as it is. Blocks whose heads have all been zeroed need not change the output.
+@contextmanager
+def observing_proved(
+    model: nn.Module, example: Mapping[str, Any]
+) -> Iterator[tuple[Callable[..., list[Attention]], dict[str, str]]]:
+    """As `observing`, in evaluation mode: what each block did, without its map where `unproved_maps` refuses it.
 
     Args:
-        model: In evaluation mode.
-        inputs: A tokenised batch of one text without padding.
+        model: One that `attention_blocks` knows.
+        example: A tokenised batch of one text, on which maps are proved.
 
-    Raises:
-        UnsupportedModelError: Naming the blocks of which it does not hold.
+    Returns:
+        The function, and what `unproved_maps` says.
     """
-    if faults := unproved_maps(model, inputs):
-        raise UnsupportedModelError(f"{next(iter(faults.values()))}. Of such blocks it has {len(faults)}")
+    with evaluating(model):
+        faults = unproved_maps(model, example)
+        with observing(model) as observe:
+
+            def observe_proved(**inputs: Any) -> list[Attention]:
+                return [replace(each, map=None) if each.block.name in faults else each for each in observe(**inputs)[1]]
+
+            yield observe_proved, faults

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 
-from prune_heads.attention.packing import unpacked
+from prune_heads.attention.records import unpacked
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.words import Record, heads_table, subject_of

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prune_heads.attention.records import token_name
 from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.head import translate
 from prune_heads.errors import DataError, TaskError
@@ -47,12 +48,6 @@ class Asked:
         """How likely the model finds its answer, of what is kept under a mask."""
         found = self.batches.objective.log_likelihood(kept, self.batches.references)
         return float(kept[0, 0] if found is None else found[0])
-
-    def tokens(self, of: str = "input_ids") -> list[str]:
-        """The tokens of an input as people read them; none of an image."""
-        field = self.batches.inputs.get(of)
-        name = _token_name(self.subject.classifier.tokenizer)
-        return [name(token) for token in field.row(0).tolist()] if isinstance(field, Ragged) else []
 
 
 def ask(options: Look, reporter: Reporter) -> Asked:
@@ -127,16 +122,6 @@ def _written(subject: Subject, batches: Batches) -> str:
     return text
 
 
-def _token_name(tokenizer: Any) -> Callable[[int], str]:
-    """A token as people read it; as the vocabulary has it where it is a space or a part of a character."""
-
-    def name(token: int) -> str:
-        shown = str(tokenizer.decode([token])).strip()
-        return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
-
-    return name
-
-
 def _likeliest(chances: NDArray[Any], name: Callable[[int], str], **more: Any) -> list[Answer]:
     order = np.argsort(-chances, kind="stable")[:MOST_ANSWERS].tolist()
     return [{"name": name(i), "probability": float(chances[i]), **more} for i in order]
@@ -183,7 +168,7 @@ def _tokens(subject: Subject, batches: Batches, columns: Mapping[str, Any]) -> A
         logits = logits_of(subject.model(**made.batch(ONE).to(subject.device).inputs))[0, places].float().cpu()
     for place, row in zip(places, logits.numpy(), strict=True):
         targets[place] = row.argmax()
-        answers += _likeliest(_softmax(row), _token_name(tokenizer), place=place + 1)
+        answers += _likeliest(_softmax(row), token_name(tokenizer), place=place + 1)
     made = replace(made, targets=Ragged.of([targets], IGNORED))
     return Asked(subject, made, answers, " ".join(each["name"] for each in answers[::MOST_ANSWERS]))
 

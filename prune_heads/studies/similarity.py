@@ -1,7 +1,6 @@
 """Which heads do the same work: the study of `prune-heads similar`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from prune_heads.attention import Attention, observing, unproved_maps
+from prune_heads.attention import Attention, observing_proved
 from prune_heads.descriptors import named_blocks
 from prune_heads.errors import HeadDescriptorError, RunError, UnfitError
 from prune_heads.files import read_json
-from prune_heads.gating import evaluating
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.batches import IGNORED, Batch
 from prune_heads.options import Setup, Similarity
@@ -83,23 +81,20 @@ def _summed(predictions: Predictions, options: Similarity) -> Iterator[tuple[str
     asked = range(len(counts)) if options.blocks is None else named_blocks(options.blocks, counts)
     letters, left_out = counts.letters or " " * len(counts), set[str]()
     found: dict[str, tuple[list[int], Sums]] = {}
-    with evaluating(subject.model):
-        unproved = unproved_maps(subject.model, batches.batch(np.arange(1)).to(subject.device).inputs)
     with (
-        evaluating(subject.model),
-        observing(subject.model) as observe,
+        observing_proved(subject.model, batches.batch(np.arange(1)).to(subject.device).inputs) as (observe, _),
         predictions.reporter.stage("looking", batches.n_examples) as progress,
     ):
         for batch in batches:
             batch = batch.to(subject.device)
             groups: dict[str, dict[int, Attention]] = {}
-            for each in observe(**batch.inputs)[1]:
+            for each in observe(**batch.inputs):
                 if each.place not in asked:
                     continue
                 group = groups.setdefault(letters[each.place], {})
                 like = next(iter(group.values()), each).context.shape[:2]
                 if each.context.shape[:2] == like == _tokens(batch, each, letters[each.place]).shape:
-                    group[each.place] = replace(each, map=None) if each.block.name in unproved else each
+                    group[each.place] = each
                 else:
                     left_out.add(each.block.name)
             rows = torch.arange(len(batch.index)) if batch.owner is None else batch.owner.cpu()
