@@ -53,7 +53,7 @@ class Direct:
         seen, tokens = looked_at(model, inputs), inputs["attention_mask"] == 1
         self.n_heads = [each.block.n_heads for each in seen]
         self.maps = [m for each in seen for m in each.map.transpose(1, 2)[tokens].transpose(0, 1).numpy()]
-        self.outputs = [o for each in seen for o in each.outputs[tokens].transpose(0, 1).numpy()]
+        self.outputs = [o for each in seen for o in each.sent(each.context)[tokens].transpose(0, 1).numpy()]
         self.contexts = [c for each in seen for c in each.context[tokens].transpose(0, 1).numpy()]
         self.held_out = (torch.arange(len(tokens)) % 2 == 1)[:, None].expand_as(tokens)[tokens].numpy()
 
