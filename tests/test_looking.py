@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -250,6 +249,9 @@ def test_a_model_without_maps_says_so_and_shows_its_effects(tmp_path):
          "mnli asks about two texts (premise, hypothesis), got one"),
         ("classes", {"heads": "9:1"}, HeadDescriptorError, "between 1 and 3"),
         ("classes", {"heads": "x"}, HeadDescriptorError, "a number must be here"),
+        ("classes", {"heads": " "}, HeadDescriptorError, "--heads must name heads to look at; got none"),
+        ("classes", {"text": "nowhere.PNG"}, DataError, "reads texts; got the path of a picture, nowhere.PNG"),
+        ("vit", {"text": "nowhere"}, DataError, "nowhere"),
         ("bert", {"text": "no mask"}, DataError, "[MASK] where one is to be predicted"),
         ("gpt2", {"task": ""}, PruneHeadsError, "--task lm"),
         ("vit", {"text": "nowhere.png"}, DataError, "nowhere.png"),
@@ -292,10 +294,7 @@ def test_real_models(name, task, pair, shared):
         assert text["effects"][i][j] == pytest.approx(asked.likelihood(kept) - text["base"], abs=1e-5)
 
 
-@pytest.fixture
-def picture_of_a_text(models, tmp_path):
-    return shutil.copy(models / PICTURE, tmp_path / "text.png")
-
-
-def test_a_picture_for_a_model_of_texts_is_its_name(picture_of_a_text, asked_for):
-    assert look(asked_for("classes", text=str(picture_of_a_text)), Reporter()).record["texts"][0]["patches"] is None
+def test_a_picture_is_no_text(models, asked_for):
+    with pytest.raises(DataError, match=r"got the path of a picture, picture.png. Name a model of images"):
+        look(asked_for("classes", text=str(models / PICTURE)), Reporter())
+    assert look(asked_for("classes", text=f"the cat was in {PICTURE}"), Reporter()).record["texts"][0]["text"]

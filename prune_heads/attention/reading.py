@@ -7,7 +7,7 @@ whose heads can be gated can be looked at. Kernels that show neither (flash, fle
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import torch
@@ -20,6 +20,8 @@ from prune_heads.anatomy import AttentionBlock, attention_blocks
 from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
 from prune_heads.anatomy.locate import models_inside
 from prune_heads.errors import UnsupportedModelError
+from prune_heads.gating import evaluating
+from prune_heads.verification import compared, differ, has_output
 
 TOLERANCE = 1e-4  # how far what the map and the values give may be from what W_O is given, of the largest number there
 MUST_SHOW = "attention must be computed by a softmax over the keys and a product with the values"
@@ -178,8 +180,10 @@ class _Reader(TorchFunctionMode):
         place = 1 if func is torch.einsum else 0  # of the first operand
         if func in _PRODUCT and call.softmax is not None and _is_of(args[place], *call.softmax):
             call.map, call.values, call.softmax = args[place], args[place + 1], None
-            if place:
-                call.values = _as_product(args[0], args[2])
+            if place:  # as `torch.matmul` takes them: texts, heads, keys, dimensions
+                first, second = args[0].replace(" ", "").partition("->")[0].split(",")
+                (rest,) = set(second) - set(first)
+                call.values = torch.einsum(f"{second}->{first[:2]}{first[3]}{rest}", args[2])
             if call.changed is not None:
                 args = (*args[:place], call.changed(args[place]), *args[place + 1 :])
         output = func(*args, **kwargs)
@@ -235,8 +239,55 @@ def _is_of(found: object, n: int, n_rows: int) -> TypeGuard[Tensor]:
     return (found.shape[:-2].numel(), found.shape[-2]) == (n, n_rows)
 
 
-def _as_product(equation: str, values: Tensor) -> Tensor:
-    """The second operand of an einsum whose first is `(batch, heads, queries, keys)`, as `torch.matmul` takes it."""
-    first, second = equation.replace(" ", "").partition("->")[0].split(",")
-    (rest,) = set(second) - set(first)
-    return torch.einsum(f"{second}->{first[:2]}{first[3]}{rest}", values)
+@torch.no_grad()
+def unproved_maps(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Blocks whose map is none that can be looked at, by name, and why.
+
+    The rows of a map must sum to one, each must be of one query, and another map must change the output, but where all
+    heads of the block have been zeroed. One forward pass a block, and one as it is.
+
+    Args:
+        model: In evaluation mode.
+        inputs: A tokenised batch of one text without padding.
+    """
+    faults: dict[str, str] = {}
+    with observing(model) as observe:
+        output, seen = observe(**inputs)
+    for each in seen:
+        name = each.block.name
+        if each.map is None:
+            faults[name] = f"{MUST_SHOW}; that of {name} is not"
+            continue
+        if float((each.map.float().sum(dim=-1) - 1).abs().max()) > 1e-2:
+            faults[name] = f"the attention of each query must sum to one; that of {name} does not: it has a sink"
+            continue
+        with observing(model, {each.block.module: _but_second}) as observe:
+            other, after = observe(**inputs)
+        context = next(one.context for one in after if one.block.name == name)
+        apart = (context - each.context).abs().amax(dim=(0, 2, 3)) / each.context.abs().max()
+        # Where the map is but a factor of what the kernel computes with, its other rows change the second query too.
+        if each.values is None and not float(apart[1:2].sum()) <= TOLERANCE < float(apart.max()):
+            faults[name] = f"a row of a map must be of one query; that of {name} changes what other queries get"
+        elif has_output(each.block) and not differ(compared(other), compared(output)):
+            faults[name] = f"another attention map must change the output; that of {name} does not"
+    return faults
+
+
+def _but_second(map: Tensor) -> Tensor:
+    """Another map for all queries but the second."""
+    return torch.where(torch.arange(map.shape[-2], device=map.device)[:, None] == 1, map, map.roll(1, dims=-1))
+
+
+@contextmanager
+def observing_proved(
+    model: nn.Module, example: Mapping[str, Any]
+) -> Iterator[tuple[Callable[..., list[Attention]], dict[str, str]]]:
+    """As `observing`, in evaluation mode, without maps that `unproved_maps` refuses on an example; and what it says."""
+    with evaluating(model):
+        faults = unproved_maps(model, example)
+        with observing(model) as observe:
+
+            def observe_proved(**inputs: Any) -> list[Attention]:
+                return [replace(each, map=None) if each.block.name in faults else each for each in observe(**inputs)[1]]
+
+            yield observe_proved, faults

@@ -14,9 +14,9 @@ from prune_heads.heads import HeadScores
 from prune_heads.importance import GateGradients
 from prune_heads.reporting.ablation import ablation_csv, ablation_latex, ablation_page, best_csv
 from prune_heads.reporting.curves import correlation_page, curve_csv, curve_page
-from prune_heads.reporting.figures import curves, heads, looking, save
+from prune_heads.reporting.figures import curves, heads, save
 from prune_heads.reporting.figures import similarity as of_pairs
-from prune_heads.reporting.looking import look_page
+from prune_heads.reporting.looking import look_figures, look_page
 from prune_heads.reporting.roles import roles_figure, roles_page
 from prune_heads.reporting.similarity import pairs_csv, pairs_page, similarity_csv, similarity_page
 from prune_heads.reporting.terminal import bench_page, finetuning_table, run_page
@@ -67,7 +67,7 @@ def _run_files(record: Record) -> Files:
 
 
 def _look_files(record: Record) -> Files:
-    figures = {name: _figure(figure) for name, figure in looking.look_figures(record)}
+    figures = {name: _figure(figure) for name, figure in look_figures(record)}
     return {TABLE_FILE: look_page(record).to_markdown(), **figures}
 
 

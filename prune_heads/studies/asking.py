@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from prune_heads.gating import evaluating, logits_of
 from prune_heads.objectives import TASKS, TaskSpec, texts
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import IGNORED, Batches, Ragged
+from prune_heads.objectives.images import ENDINGS
 from prune_heads.objectives.likelihood import Seq2Seq
 from prune_heads.objectives.rows import Split, Table
 from prune_heads.options import Look
@@ -86,6 +88,9 @@ def ask_about(subject: Subject, text: str, pair: str | None = None) -> Asked:
     names, given = spec.text_columns, [text, *([] if pair is None else [pair])]
     if objective.name not in _ASKED:
         raise TaskError(f"the answer must be a class, a score or tokens for a text to be looked at; got {spec.kind}")
+    if objective.head.reads == "text" and len(text.split()) == 1 and Path(text).suffix.lower() in ENDINGS:
+        must = f"the text must be one, for {subject.classifier.name} reads texts; got the path of a picture"
+        raise DataError(f"{must}, {Path(text).name}. Name a model of images with --model")
     if len(given) > len(names):
         raise TaskError(f"--pair must be given for a task of two texts; {spec.name} has one ({names[0]})")
     writes = isinstance(objective, Seq2Seq)

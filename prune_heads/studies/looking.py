@@ -61,6 +61,8 @@ def look(options: Look, reporter: Reporter) -> Found:
     predictions = Predictions(subject, split, PredictionStore(None), reporter, asked.batches)
     gone, names = predictions.gone, subject.n_heads.names()
     wanted = None if options.heads is None else read_heads(options.heads, subject.n_heads)
+    if wanted is not None and not wanted:
+        raise HeadDescriptorError("--heads must name heads to look at; got none. Leave it out to see the strongest")
     if wanted is not None and (lost := wanted & gone):
         raise HeadDescriptorError(f"heads to look at must be there; {lost} was removed from this model")
     study.lap("load")
