@@ -185,6 +185,26 @@ def test_a_decoder_is_named_by_what_it_is_given(model_type, tmp_path):
         assert each["keys"] == (wanted if block.letter == "D" else text["tokens"])
 
 
+@pytest.mark.parametrize(
+    ("model_type", "more"),
+    [
+        ("perceiver", {"vocab_size": 262}),
+        pytest.param("canine", {"bos_token_id": 0xE000, "eos_token_id": 0xE001}, marks=pytest.mark.slow),
+    ],
+)
+def test_models_of_bytes_and_characters(model_type, more, tmp_path):
+    """What such a model embeds its tokens by is no matrix of a row a token."""
+    import transformers
+
+    from prune_heads.coverage.tiny import tiny_model
+
+    tiny_model(model_type, **more).save_pretrained(tmp_path)
+    getattr(transformers, f"{model_type.capitalize()}Tokenizer")().save_pretrained(tmp_path)
+    (text,) = look(Look(text=TEXT, model=str(tmp_path)), Reporter()).record["texts"]
+    assert len(text["tokens"]) == len(TEXT) + 2
+    assert any(abs(effect) > 1e-3 for row in text["effects"] for effect in row)
+
+
 def test_heads_that_flip_a_class_are_named(asked_for, records):
     asked, (text,) = ask(asked_for("pairs"), Reporter()), records("pairs")["texts"]
     model, flips = asked.subject.model, {}
