@@ -16,7 +16,6 @@ from transformers.pytorch_utils import Conv1D
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, units
 from prune_heads.coverage import committed_table
-from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask, Heads, as_mask
 
 _PARTS = ("attention", "feed_forward", "embeddings", "rest")
@@ -57,10 +56,11 @@ def budget(model: PreTrainedModel, heads: Heads = "", n_tokens: int = 128) -> di
     stays = next((block.layout.stays for block in blocks if block.layout.stays), "")
     masks = {"before": gone - gone, "after": removed, "without_heads": HeadMask.all(gone.n_heads)}
     for stage, mask in masks.items():
-        left = parameters["attention"] - pruned_parameters(blocks, mask)
-        found["parameters"][stage] = _with_total({**parameters, "attention": left})
-        used = _multiply_adds_of_attention(blocks, mask, n_tokens)
-        found["multiply_adds"][stage] = None if why else _with_total({**multiply_adds, "attention": used})
+        left = {**parameters, "attention": parameters["attention"] - pruned_parameters(blocks, mask)}
+        of_blocks = (_multiply_adds(*pair, n_tokens) for pair in zip(blocks, mask.by_block(), strict=True))
+        used = {**multiply_adds, "attention": sum(of_blocks)}
+        found["parameters"][stage] = {**left, "total": sum(left.values())}
+        found["multiply_adds"][stage] = None if why else {**used, "total": sum(used.values())}
     before, after, without_heads = (counts and counts["total"] for counts in found["multiply_adds"].values())
     mixers = {row["type"]: row["mixers"] for row in committed_table()["models"]}
     beside, left_out = ", ".join(mixers.get(model.config.model_type, ())), "; ".join(uncounted)
@@ -102,7 +102,7 @@ def head_costs(model: PreTrainedModel, n_tokens: int = 128) -> dict[str, Any]:
     blocks = attention_blocks(model)
     parameters, multiply_adds, uncounted = _counts(model, blocks, n_tokens)
     is_known = not any(block.layout.other_attention for block in blocks)
-    used = _multiply_adds_of_attention(blocks, HeadMask(HeadCounts(block.n_heads for block in blocks)), n_tokens)
+    used = sum(_multiply_adds(block, (), n_tokens) for block in blocks)
     return {
         "n_tokens": n_tokens,
         "parameters": sum(parameters.values()),
@@ -113,15 +113,12 @@ def head_costs(model: PreTrainedModel, n_tokens: int = 128) -> dict[str, Any]:
 
 
 def _costs_of_heads(block: AttentionBlock, n_tokens: int, is_known: bool) -> dict[str, int | None]:
-    def left(n_gone: int) -> int:
-        mask = HeadMask.from_mapping({0: range(n_gone)}, (block.n_heads,))
-        return _multiply_adds_of_attention([block], mask, n_tokens)
-
     size, is_last = block.group_size, block.group_size == block.n_heads  # of one group: its last head is the block's
     owned = [head_parameters(block, range(n)) if block.depth == 0 else 0 for n in (1, size)]
-    of_head = left(0) if block.n_heads == 1 else left(0) - left(1)
-    of_group = 0 if is_last else left(0) - left(size) - size * of_head
-    rest = left(0) - block.n_heads * of_head - block.n_heads // size * of_group
+    whole, without_one, without_group = (_multiply_adds(block, range(n), n_tokens) for n in (0, 1, size))
+    of_head = whole - without_one
+    of_group = 0 if is_last else whole - without_group - size * of_head
+    rest = whole - block.n_heads * of_head - block.n_heads // size * of_group
     return {
         "group_size": size,
         "head_parameters": owned[0],
@@ -140,22 +137,17 @@ def _whole(model: PreTrainedModel) -> PreTrainedModel:
         return type(model)(copy.deepcopy(model.config))
 
 
-def _with_total(counts: dict[str, int]) -> dict[str, int]:
-    return {**counts, "total": sum(counts.values())}
-
-
-def _multiply_adds_of_attention(blocks: Sequence[AttentionBlock], removed: HeadMask, n_tokens: int) -> int:
-    found = 0
-    for block, places in zip(blocks, removed.by_block(), strict=True):
-        if n_left := block.n_heads - len(places):  # without heads the whole block is skipped
-            dims = len(block.query.heads[0]) + len(block.value.heads[0])
-            besides = {id(owned.tensor) for owned in block.besides()}  # these see no tokens
-            maps = (cast(Tensor, module.weight) for module in block.module.modules() if isinstance(module, _LINEAR))
-            gone = (owned for owned in block.owned(places) if owned.tensor.ndim > 1)
-            n_weights = sum(weight.numel() for weight in maps if id(weight) not in besides)
-            n_weights -= sum(owned.n_parameters for owned in gone if id(owned.tensor) not in besides)
-            found += n_tokens**2 * n_left * dims + n_tokens * n_weights
-    return found
+def _multiply_adds(block: AttentionBlock, removed: Collection[int], n_tokens: int) -> int:
+    """Those of a block without the heads at these places (from 0); without heads the whole block is skipped."""
+    if not (n_left := block.n_heads - len(removed)):
+        return 0
+    dims = len(block.query.heads[0]) + len(block.value.heads[0])
+    besides = {id(owned.tensor) for owned in block.besides()}  # these see no tokens
+    maps = (cast(Tensor, module.weight) for module in block.module.modules() if isinstance(module, _LINEAR))
+    gone = (owned for owned in block.owned(removed) if owned.tensor.ndim > 1)
+    n_weights = sum(weight.numel() for weight in maps if id(weight) not in besides)
+    n_weights -= sum(owned.n_parameters for owned in gone if id(owned.tensor) not in besides)
+    return n_tokens**2 * n_left * dims + n_tokens * n_weights
 
 
 def _counts(

@@ -63,14 +63,14 @@ def letter_of(kind: str, stack: str) -> str:
     return "A" if kind == "cross" else stack[0].upper()
 
 
-def named_blocks(names: Iterable[str], counts: HeadCounts) -> tuple[int, ...]:
+def named_blocks(names: Iterable[str] | None, counts: HeadCounts) -> tuple[int, ...]:
     """Block indices (from 0), in order, of names such as `3` or `E:3`; a letter alone is all blocks of its kind.
 
-    A `HeadDescriptorError` for a name that is not that of a block of the model.
+    None stands for all blocks. A `HeadDescriptorError` for a name that is not that of a block of the model.
     """
     there = counts.names()
     found: set[int] = set()
-    for name in names:
+    for name in there if names is None else names:
         of_kind = [block for block, letter in enumerate(counts.letters) if letter == name]
         if not of_kind and name not in there:
             raise HeadDescriptorError(f"--blocks must be between {there[0]} and {there[-1]} for this model; got {name}")

@@ -5,6 +5,7 @@ Nothing is written and nothing printed unless a store is named. The commands of 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +19,7 @@ from prune_heads.heads import HeadMask, Heads, HeadScores, as_mask
 from prune_heads.importance import Examples, own_criterion
 from prune_heads.objectives import METRIC_NAMES, OBJECTIVES
 from prune_heads.objectives.base import Objective
-from prune_heads.objectives.batches import Batches
-from prune_heads.objectives.loaded import loaded
+from prune_heads.objectives.batches import Batches, loaded
 from prune_heads.options import Ablation, Scoring, WrittenModel
 from prune_heads.options.studies import Kind
 from prune_heads.predictions import Predictions
@@ -87,10 +87,10 @@ class Evaluator:
     ) -> None:
         reporter = Reporter()
         self.notes = reporter.notes  # what a reader of the results must know, e.g. how many texts were cut
-        self.seed = seed
-        again: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
-        again |= {"batch_size": batch_size, "max_length": max_length, "device": device, "seed": seed, **options}
-        self._data, self._again = data, again
+        self.seed, self._data = seed, data
+        how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length, **options}
+        asked: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
+        self._again = partial(Evaluator, device=device, seed=seed, **asked, **how)
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
             kind = task.spec.kind if task is not None else None if objective is None else kind_of(objective)
@@ -100,7 +100,6 @@ class Evaluator:
             checkpoint = Checkpoint(model, tokenizer, Path(name).name, None)
         self.model: nn.Module = checkpoint.model
         where = setup.resolve_device(device) if device else next(self.model.parameters()).device
-        self.model.to(where)
         batches: Batches | None = None
         given: Split | None = None
         if task is None and _is_rows(data, (columns or {}).get("label", "label")):
@@ -112,11 +111,10 @@ class Evaluator:
             objective = batches.objective
         elif checkpoint.tokenizer is None:
             raise DataError("texts need the model's tokenizer, and images its image processor, tokenizer=...; got none")
-        how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length, "device": where, **options}
-        subject = Subject.of(checkpoint, task, objective=objective, **how)
+        subject = Subject.of(checkpoint, task, objective=objective, device=where, **how)
         if metric is not None:
-            chosen_metric = _metric(metric, subject.objective)
-            subject = replace(subject, objective=replace(subject.objective, metric=chosen_metric))
+            measured = replace(subject.objective, metric=_metric(metric, subject.objective))
+            subject = replace(subject, objective=measured)
         if subject.objective.note:
             reporter.note(subject.objective.note)
         chosen = given or task.load(split or task.spec.eval_splits[0], max_examples)
@@ -136,9 +134,8 @@ class Evaluator:
             split: Of a task.
             max_examples: The first of them; None: all.
         """
-        tokenizer = self._predictions.subject.classifier.tokenizer
-        chosen = {"split": split, "max_examples": max_examples, "tokenizer": tokenizer}
-        return Evaluator(self.model, self._data if data is None else data, **chosen, **self._again)
+        tokenizer, data = self._predictions.subject.classifier.tokenizer, self._data if data is None else data
+        return self._again(self.model, data, split=split, max_examples=max_examples, tokenizer=tokenizer)
 
     def evaluate(self, heads: Heads | None = None) -> Evaluation:
         """The metrics with these heads masked, each with its 95% interval (bootstrap of the examples).

@@ -84,7 +84,10 @@ def new_directory(target: Path) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = _temporary(target, ".partial")
             yield temporary
-            _open_up(temporary)
+            mask = os.umask(0)
+            os.umask(mask)
+            for path in (temporary, *temporary.rglob("*")):  # temporary files are for their owner only
+                path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
             if target.exists():
                 old = _temporary(target, ".old")
                 os.replace(target, old / target.name)
@@ -144,11 +147,3 @@ def write_json(target: Path, value: Mapping[str, Any]) -> None:
 def _temporary(target: Path, suffix: str) -> Path:
     """A new folder beside `target`, named after it; see `clear_left_over`."""
     return Path(tempfile.mkdtemp(prefix=f".{target.name[:_SHOWN_NAME]}.", suffix=suffix, dir=target.parent))
-
-
-def _open_up(folder: Path) -> None:
-    """Give the folder and what is in it the usual permissions; temporary files are for their owner only."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in (folder, *folder.rglob("*")):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

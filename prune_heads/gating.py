@@ -4,22 +4,23 @@ The gate is Michel et al.'s mask variable xi_h (2019, section 2.2). transformers
 the gate is a pre-hook on W_O: outside the attention kernel, hence the same for eager and SDPA attention.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts
-from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, on_context, stay_dense, uncompiled
 from prune_heads.anatomy.locate import written
 from prune_heads.errors import MaskNotAppliedError, UnsupportedModelError
 from prune_heads.heads import Heads, as_mask
 
+Gate = Tensor | Callable[[Tensor], Tensor]
+
 
 @contextmanager
-def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
+def gated(model: nn.Module, gates: Sequence[Gate]) -> Iterator[nn.Module]:
     """Multiply the output of each head by its gate: 1 leaves it, bit for bit; 0 takes it away.
 
     Compiled models run uncompiled inside the block. `nn.MultiheadAttention` is computed step by step: the outputs of
@@ -29,7 +30,8 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
     Args:
         model: A transformers model; it is not copied, and no hook survives the block.
         gates: One tensor an attention block, `(n_heads,)`, `(batch, n_heads)` or `(batch, tokens, n_heads)`,
-            for the heads that the block has now. Gradients flow into them.
+            for the heads that the block has now. Gradients flow into them. Or what makes one of the input of W_O,
+            `(batch, tokens, n_heads * head_dim)`, when it comes.
 
     Raises:
         UnsupportedModelError: If the model's type is unknown.
@@ -43,7 +45,7 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
         raise ValueError(f"gates must be one tensor per block ({len(blocks)}); got {len(gates)}")
     every: dict[nn.Module, _Gates] = {}  # one hook a W_O; layers that share theirs are its calls in a forward pass
     for block, gate in zip(blocks, gates, strict=True):
-        if gate.ndim not in (1, 2, 3) or gate.shape[-1] != block.n_heads:
+        if isinstance(gate, Tensor) and (gate.ndim not in (1, 2, 3) or gate.shape[-1] != block.n_heads):
             shapes = f"(n_heads,), (batch, n_heads) or (batch, tokens, n_heads) with n_heads={block.n_heads}"
             raise ValueError(f"gates of {block.name} must have shape {shapes}; got {tuple(gate.shape)}")
         if block.n_heads:
@@ -52,23 +54,22 @@ def gated(model: nn.Module, gates: Sequence[Tensor]) -> Iterator[nn.Module]:
         hooks.enter_context(uncompiled())
         hooks.callback(stay_dense(model))
         for hook in every.values():
-            hooks.callback(on_context(hook.calls[0][0], hook))
+            hooks.push(on_context(hook.calls[0][0], hook))
             for module in {block.module for block, _ in hook.calls}:
                 hooks.callback(module.register_forward_hook(hook.attended).remove)
             if len(hook.calls) > 1:
                 hooks.callback(written(model).register_forward_pre_hook(hook.start_over).remove)
         yield model
     if passed_by := [name for hook in every.values() for name in hook.passed_by()]:
-        got = f"that of {', '.join(passed_by)} ran without it, so its gates were ignored"
-        must = f"the attention of a block must call its W_O, where its gates are applied; {got}"
-        raise MaskNotAppliedError(f"{must}. Call W_O as a module, not its weights by a function")
+        must = f"the attention of a block must call its W_O; that of {', '.join(passed_by)} ran without it"
+        raise MaskNotAppliedError(f"{must} and ignored its gates. Call W_O as a module, not its weights by a function")
 
 
 class _Gates:
     """The pre-hook of one W_O: the gates of its calls, in turn."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[AttentionBlock, Tensor]] = []  # in a forward pass: each block, and its gates
+        self.calls: list[tuple[AttentionBlock, Gate]] = []  # in a forward pass: each block, and its gates
         self.n_calls = 0
         self.is_met = self.was_passed_by = False  # whether W_O was called since its attention last ended; and was not
 
@@ -83,16 +84,17 @@ class _Gates:
 
     def passed_by(self) -> list[str]:
         """The names of blocks whose gates matter and were not applied."""
-        matter = (block.name for block, gate in self.calls if gate.requires_grad or bool((gate != 1).any()))
-        return list(matter) if self.was_passed_by else []
+        calls = self.calls if self.was_passed_by else []
+        return [x.name for x, gate in calls if callable(gate) or gate.requires_grad or bool((gate != 1).any())]
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Args: `args[0]` is the input of W_O, `(batch, tokens, n_heads * head_dim)`."""
-        self.is_met = True
-        context = args[0]
+        self.is_met, context = True, args[0]
         block, gate = self.calls[self.n_calls % len(self.calls)]
-        gate = gate.to(context.device, context.dtype)
         self.n_calls += 1
+        if callable(gate):
+            return (block.gated(context, gate(context)), *args[1:])
+        gate = gate.to(context.device, context.dtype)
         gate = gate[:, None, :] if gate.ndim == 2 else gate  # a gate per example holds for all its tokens
         if gate.ndim == 3 and len(gate) != len(context):
             raise ValueError(f"gates of {block.name} are for a batch of {len(gate)}; got {len(context)}")
@@ -118,13 +120,21 @@ def gates_of(model: nn.Module, heads: Heads) -> list[Tensor]:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode; after the block every module is in the mode it was in."""
+def evaluating(model: nn.Module, *, frozen: bool = False) -> Iterator[nn.Module]:
+    """The model in evaluation mode; after the block every module is in the mode it was in.
+
+    `frozen`: meanwhile no gradient is computed for a parameter.
+    """
     training = [module for module in model.modules() if module.training]
+    trained = [parameter for parameter in model.parameters() if frozen and parameter.requires_grad]
     model.eval()
     try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
         yield model
     finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
         for module in training:
             module.training = True  # not train(), which speaks for the modules inside too
 
@@ -137,6 +147,5 @@ def logits_of(output: Any) -> Tensor:
     found = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
     if isinstance(found, Tensor):
         return found if found.ndim > 1 else found[:, None]
-    must = "a model must give its logits, as a tensor or as the field 'logits' of its output"
-    got = f"got {type(output).__name__}. Wrap it in a module whose forward returns them"
-    raise UnsupportedModelError(f"{must}; {got}")
+    must = f"a model must give its logits, as a tensor or as the field 'logits'; got {type(output).__name__}"
+    raise UnsupportedModelError(f"{must}. Wrap it in a module whose forward returns them")

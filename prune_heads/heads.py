@@ -142,9 +142,8 @@ class HeadMask:
     def _shared(self, other: "HeadMask") -> HeadCounts:
         """The shape of both masks."""
         if self.n_heads != other.n_heads:
-            must = "two head masks must be of the same model to be combined"
             got = f"got {list(self.n_heads)} and {list(other.n_heads)} heads a block"
-            raise HeadDescriptorError(f"{must}; {got}")
+            raise HeadDescriptorError(f"two head masks must be of the same model to be combined; {got}")
         return self.n_heads if self.n_heads.letters else other.n_heads
 
 
@@ -167,10 +166,8 @@ def as_mask(heads: Heads, n_heads: Sequence[int]) -> HeadMask:
     except HeadDescriptorError:
         raise
     except (TypeError, ValueError):
-        raise HeadDescriptorError(
-            "heads must be a HeadMask, a descriptor such as '3:1,5', a list of descriptors, or a mapping of blocks to "
-            f"heads from 0 such as {{2: [0, 4]}}; got {heads!r:.80}"
-        ) from None
+        must = "heads must be a HeadMask, a descriptor such as '3:1,5', a list of them, or a mapping like {2: [0, 4]}"
+        raise HeadDescriptorError(f"{must}; got {heads!r:.80}") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batches
 from prune_heads.progress import Progress, Reporter, silent
-from prune_heads.statistics import Metric
+from prune_heads.statistics import Metric, metric_interval
 from prune_heads.store import PredictionKey, PredictionStore
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
@@ -144,6 +144,11 @@ class Predictions:
     def metrics(self, kept: Kept) -> dict[str, float]:
         """All metrics, the headline first."""
         return self.objective.metrics(kept, self.references)
+
+    def intervals(self, kept: Kept, seed: int) -> dict[str, list[float]]:
+        """The 95% interval of each metric, by the bootstrap with this seed."""
+        answers, references, measures = self.answers(kept), self.references, self.objective.measures
+        return {name: list(metric_interval(each, answers, references, seed=seed)) for name, each in measures.items()}
 
     def compared(self, kept: Mapping[str, Kept], test: Callable[..., Any], seed: int) -> Iterator[dict[str, Any]]:
         """A row a metric: the value of both by their names, second minus first, and what a paired test says of that."""

@@ -77,9 +77,9 @@ def toml_of(text: str, is_not: str, error: Error = RunError) -> Any:
     return _parsed(tomllib.loads, text, is_not, error)
 
 
-def value_of(text: str, is_not: str, error: Error = RunError) -> Any:
+def value_of(content: bytes, what: str, error: Error = RunError) -> Any:
     """A JSON value of finite numbers, whole ones of at most 64 bits, and texts that can be written again."""
-    return _checked(json_of(text, is_not, error), is_not, error)
+    return _checked(json_of(text_of(content, what, error), what, error), what, error)
 
 
 def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
@@ -92,8 +92,7 @@ def read_json(source: Path, what: str, error: Error = RunError) -> dict[str, Any
 
 def read_toml(source: Path, what: str, error: Error = RunError) -> dict[str, Any]:
     """A TOML file of texts, truth values and finite numbers, in lists and tables; for all else, or none, an `error`."""
-    is_not = f"{what} must be a TOML file; {source.name} is not"
-    return _read(source, what, error, _LARGEST_TOML, toml_of, is_not)
+    return _read(source, what, error, _LARGEST_TOML, toml_of, f"{what} must be a TOML file; {source.name} is not")
 
 
 def _read(source: Path, what: str, error: Error, most: int, parse: Callable[..., Any], is_not: str) -> Any:

@@ -19,8 +19,8 @@ from prune_heads.reporting.figures import save
 from prune_heads.reporting.michel2019 import REPRODUCTIONS, Shown, is_translation
 from prune_heads.runs import FORMATS, DoneBefore
 from prune_heads.studies.ablating import ablate
+from prune_heads.studies.bench import bench
 from prune_heads.studies.curves import compare_estimators, curves, renewed
-from prune_heads.studies.steps import time_heads
 from prune_heads.tasks.task import load_task
 
 Record = dict[str, Any]
@@ -37,7 +37,7 @@ def _ablations(kind: Kind, setup: Setup, asked: Conditions, reporter: Reporter) 
     if kind == "only-one" and (spec := spec_of(setup)).kind == "translation":
         splits = splits_of(kind, spec)
         options = replace(options, split=splits, choose_split=splits[0], choose_examples=0)
-    return ablate(setup, options, reporter)
+    return ablate(setup, options, reporter).record
 
 
 def _curves(*criteria: str, blocks: tuple[str, ...] | None = None) -> Callable[[Setup, Conditions, Reporter], Record]:
@@ -60,7 +60,7 @@ def _curves(*criteria: str, blocks: tuple[str, ...] | None = None) -> Callable[[
 
 
 def _bench(setup: Setup, asked: Conditions, reporter: Reporter) -> Record:
-    return time_heads(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
+    return bench(setup, Choice(0.5), Bench(runs=asked.runs, seed=asked.seed), reporter).record
 
 
 STUDIES: Mapping[str, Callable[[Setup, Conditions, Reporter], Record]] = {

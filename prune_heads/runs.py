@@ -4,7 +4,9 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,16 @@ class Study:
         self._last = time.perf_counter()
 
     def begin(self, *asked: Group | Mapping[str, Any], **identity: Any) -> None:
-        """Say what makes this run this run: what was asked, the last word on an option counting, model and data."""
+        """Say what makes this run this run: what was asked, the last word on an option counting, model and data.
+
+        Whoever admits runs may refuse it. The time until now is booked on `load`.
+        """
         configuration: dict[str, Any] = {}
         for each in asked:
             configuration |= each.configuration() if isinstance(each, Group) else each
         self.identity = {"configuration": configuration, **identity} if asked else identity
         self.reporter.admit(self.identity)
+        self.lap("load")
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap on `stage`."""
@@ -86,19 +92,14 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 def _commit() -> dict[str, Any]:
     """Commit and state of the project's own checkout; both None for an installed package."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    if not (root / ".git").exists():
-        return {"commit": None, "dirty": None}
-    status = git("status", "--porcelain", "--", ".", ":!results")  # a result does not make the next one dirty
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+    root, commit, dirty = Path(__file__).resolve().parents[1], None, None
+    git = partial(subprocess.run, cwd=root, capture_output=True, text=True, check=True)
+    if (root / ".git").exists():
+        with suppress(OSError, subprocess.CalledProcessError):
+            commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+            # A result does not make the next one dirty.
+            dirty = bool(git(["git", "status", "--porcelain", "--", ".", ":!results"]).stdout.strip())
+    return {"commit": commit, "dirty": dirty}
 
 
 def write_files(folder: Path, files: Files) -> None:

@@ -18,8 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, units
-from prune_heads.anatomy.context import stay_dense
+from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from, head_counts, stay_dense, units
 from prune_heads.anatomy.locate import leave_record, models_inside
 from prune_heads.anatomy.narrowed import OwnCounts, compute_with
 from prune_heads.errors import UnsupportedModelError
@@ -183,16 +182,13 @@ def _check_writable(blocks: Sequence[AttentionBlock], chosen: Sequence[Attention
     for block in blocks:
         for module, name, *_ in block.owned(()):
             if block.module in written and (reason := _why_not(module, name)):
-                raise UnsupportedModelError(
-                    f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}. Gate "
-                    "the heads, or make the weights plain first (torch.nn.utils.prune.remove, remove_weight_norm, "
-                    "parametrize.remove_parametrizations, merging the adapter, loading without offloading)"
-                )
+                must = f"{block.name} must hold its weights as plain parameters to be zeroed or removed; {reason}"
+                how = "torch.nn.utils.prune.remove, remove_weight_norm, remove_parametrizations, merge, no offloading"
+                raise UnsupportedModelError(f"{must}. Gate the heads, or make the weights plain first ({how})")
             owner = owners.setdefault(id(module._parameters.get(name, block)), block)
             if owner.module is not block.module and written & {owner.module, block.module}:
-                must = f"{block.name} must have weights of its own to be zeroed or removed"
-                got = f"its {name} is that of {owner.name}. Gate the heads, or give each block a copy"
-                raise UnsupportedModelError(f"{must}; {got}")
+                must = f"{block.name} must have weights of its own to be zeroed or removed; its {name} is that of"
+                raise UnsupportedModelError(f"{must} {owner.name}. Gate the heads, or give each block a copy")
 
 
 def _why_not(module: nn.Module, name: str) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads import errors
-from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, units
-from prune_heads.anatomy.context import uncompiled
+from prune_heads.anatomy import AttentionBlock, attention_blocks, head_counts, uncompiled, units
 from prune_heads.checkpoints import load_pruned, save_pruned
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, Heads, as_mask
@@ -62,12 +62,11 @@ def prove_gates(model: nn.Module, inputs: Inputs) -> None:
         with uncompiled():
             again = run(example) if has_fast_path else compared(model(**example))
         if not all(tensor.isfinite().all() for tensor in reference):
-            advice = "Try --dtype float32, and check the checkpoint's weights"
-            raise errors.NotFiniteError(f"logits must be finite; got NaN or infinity for the first example. {advice}")
+            must = "logits must be finite; got NaN or infinity for the first example"
+            raise errors.NotFiniteError(f"{must}. Try --dtype float32, and check the checkpoint's weights")
         if differ(again, reference):
             must = "gates of 1 must leave the logits as they are, bit for bit, but they changed"
-            why = "the model is not deterministic (is it in training mode?)"
-            raise errors.MaskNotAppliedError(f"{must}: {why}")
+            raise errors.MaskNotAppliedError(f"{must}: the model is not deterministic (is it in training mode?)")
         deaf -= {i for i in deaf if differ(run(example, i), reference)}
         if not deaf:
             return
@@ -104,18 +103,13 @@ def compared(output: Any) -> list[Tensor]:
 
 
 def _floats(thing: Any, seen: set[int]) -> Iterator[Tensor]:
-    if isinstance(thing, Tensor):
-        if thing.is_floating_point():
-            yield thing
-    elif id(thing) not in seen:
-        seen.add(id(thing))
-        if isinstance(thing, Mapping):
-            thing = list(thing.values())
-        elif not isinstance(thing, tuple | list):
-            names = [*getattr(thing, "__dict__", ()), *getattr(type(thing), "__slots__", ())]
-            thing = [getattr(thing, name, None) for name in names]
-        for part in thing:
-            yield from _floats(part, seen)
+    for leaf in tree_leaves(thing):  # of tuples, lists and dicts
+        if isinstance(leaf, Tensor) and leaf.is_floating_point():
+            yield leaf
+        elif not isinstance(leaf, Tensor) and id(leaf) not in seen:
+            seen.add(id(leaf))
+            names = [*getattr(leaf, "__dict__", ()), *getattr(type(leaf), "__slots__", ())]
+            yield from _floats([getattr(leaf, name, None) for name in names], seen)
 
 
 def apart(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:

@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def redraw(folder: Path) -> list[str]:
     """Write the figures that are there, from the record, the scores or the rows of the sweep; gives their names."""
     from prune_heads.reporting.figures import curves, heads, save
-    from prune_heads.reporting.folders import OF_RECORD, TABLE_FILE
+    from prune_heads.reporting.folders import TABLE_FILE, of_record
 
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    made: dict[str, Any] = dict(OF_RECORD.get(record["command"], lambda record: {})(record))
+    made: dict[str, Any] = dict(of_record(record))
     figures = {stem: write for stem, write in made.items() if callable(write) and stem != TABLE_FILE}
     if (folder / "scores.json").is_file():
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))

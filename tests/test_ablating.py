@@ -55,7 +55,7 @@ def own(checkpoint, tmp_path):
 
 
 def run(setup, **options):
-    record = ablate(setup, Ablation(**options), Reporter())
+    record = ablate(setup, Ablation(**options), Reporter()).record
     json.dumps(record, allow_nan=False)
     return record
 

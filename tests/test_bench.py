@@ -3,7 +3,6 @@
 import itertools
 import math
 import statistics
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,14 +23,19 @@ from prune_heads.progress import Reporter
 from prune_heads.studies import bench as module
 from prune_heads.studies.bench import SIDES, Contest, Race, bench, ceiling, original_of
 from prune_heads.studies.setup import load_subject
-from prune_heads.studies.steps import time_heads
 
 MASK = HeadMask.parse("1:2 2:1,2,3,4", (4, 4, 4))
+CHOICE = Choice(heads=str(MASK))
 
 
 @pytest.fixture
-def subject(checkpoint, sst2):
-    return load_subject(Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu"), Reporter())
+def setup(checkpoint, sst2):
+    return Setup(str(checkpoint), "sst2", data_dir=sst2, device="cpu")
+
+
+@pytest.fixture
+def subject(setup):
+    return load_subject(setup, Reporter())
 
 
 @pytest.fixture
@@ -67,8 +71,8 @@ SECONDS = {
 """Two for warm-up, then one a run."""
 
 
-def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
-    bench(subject, original_of(subject), MASK, split, Bench(batch_sizes=(1, 8), length=16, runs=N_RUNS), Reporter())
+def test_all_sides_are_warmed_up_and_then_timed_in_turn(setup, calls):
+    bench(setup, CHOICE, Bench(batch_sizes=(1, 8), length=16, runs=N_RUNS), Reporter())
     per_race = len(SIDES) * (N_WARM + N_RUNS)
     assert len(calls) == 4 * per_race
     races = [calls[i : i + per_race] for i in range(0, len(calls), per_race)]
@@ -86,10 +90,8 @@ def test_all_sides_are_warmed_up_and_then_timed_in_turn(subject, split, calls):
         assert set(passes[len(warm) :]) == {math.ceil(0.05 / 0.02)}  # by the fastest side, when it was warm
 
 
-def test_numbers_are_made_of_the_seconds_of_each_run(subject, split, calls):
-    report = bench(
-        subject, original_of(subject), MASK, split, Bench(batch_sizes=(4, 8), length=16, runs=N_RUNS), Reporter()
-    )
+def test_numbers_are_made_of_the_seconds_of_each_run(setup, calls):
+    report = bench(setup, CHOICE, Bench(batch_sizes=(4, 8), length=16, runs=N_RUNS), Reporter()).record
     timed = {name: each[N_WARM:] for name, each in SECONDS.items()}
     assert [(row["lengths"], row["batch_size"], row["n_examples"]) for row in report["rows"]] == [
         ("fixed", 4, 4),
@@ -123,7 +125,7 @@ def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(contest, monkeyp
         return next(clock)
 
     monkeypatch.setattr(module.time, "perf_counter", tick)
-    monkeypatch.setattr(module, "_synchronize", lambda device: events.append("synchronise"))
+    monkeypatch.setattr(torch.cpu, "synchronize", lambda: events.append("synchronise"))
     for model in (contest.original, contest.removed):
         model.register_forward_hook(lambda m, args, output: events.append(output.logits))
     for name in SIDES:
@@ -145,14 +147,6 @@ def test_a_side_is_what_its_name_says_and_a_timing_is_all_of_it(contest, monkeyp
     assert not any(m._forward_pre_hooks for m in contest.original.modules())
 
 
-@pytest.mark.parametrize(("device", "waits"), [("cpu", 0), ("cuda", 1), ("mps", 1)])
-def test_an_accelerator_is_waited_for(device, waits, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", asked.append)
-    module._synchronize(torch.device(device))
-    assert asked == [torch.device(device)] * waits
-
-
 def test_layers_without_heads_do_not_attend(contest, monkeypatch):
     counted, attend = [], torch.nn.functional.scaled_dot_product_attention
 
@@ -172,7 +166,7 @@ def test_layers_without_heads_do_not_attend(contest, monkeypatch):
 
 def test_batches_are_texts_in_file_order_padded_to_a_length_or_to_the_longest(subject, split):
     batches = subject.batches(split)
-    races = list(module._races(subject, split, batches, 20, Bench(batch_sizes=(2, 7, 10), length=20)))
+    races = list(module._races(subject, split, 20, (2, 7, 10)))
     fixed, real = races[:3], races[3:]
     n_tokens = batches.n_tokens
     for size, race in zip((2, 7, 10), fixed, strict=True):
@@ -188,7 +182,7 @@ def test_batches_are_texts_in_file_order_padded_to_a_length_or_to_the_longest(su
 
 
 def test_texts_are_cut_at_the_fixed_length(subject, split):
-    (race, _) = module._races(subject, split, subject.batches(split), 4, Bench(batch_sizes=(30,), length=4))
+    (race, _) = module._races(subject, split, 4, (30,))
     assert race.inputs[0]["input_ids"].shape == (30, 4)
 
 
@@ -244,23 +238,11 @@ def test_a_gain_above_its_ceiling_in_every_run_is_noted(each, most, noted):
         assert "(1.30x at least, ceiling 1.20x)" in reporter.notes[0]
 
 
-def test_what_cannot_be_timed(subject, split):
-    original = original_of(subject)
+def test_what_cannot_be_timed(setup):
     with pytest.raises(DataError, match="at most the number of examples, 30 of validation; got 31"):
-        bench(subject, original, MASK, split, Bench(batch_sizes=(1, 31)), Reporter())
+        bench(setup, CHOICE, Bench(batch_sizes=(1, 31)), Reporter())
     with pytest.raises(DataError, match="--length must be at most what the model takes, 64 tokens; got 65"):
-        bench(subject, original, MASK, split, Bench(batch_sizes=(1,), length=65), Reporter())
-
-
-def test_heads_of_a_part_of_a_group(subject, split):
-    config = tiny_config("llama")
-    config.num_labels = 2
-    grouped = AutoModelForSequenceClassification.from_config(config).eval()
-    subject = replace(subject, classifier=subject.classifier._replace(model=grouped))
-    with pytest.raises(UnsupportedModelError, match="are removed by whole groups"):
-        bench(
-            subject, original_of(subject), HeadMask.parse("1:1", (4, 4, 4)), split, Bench(batch_sizes=(1,)), Reporter()
-        )
+        bench(setup, CHOICE, Bench(batch_sizes=(1,), length=65), Reporter())
 
 
 @pytest.fixture
@@ -286,7 +268,7 @@ def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, 
     setup, reporter = saved(model_type), Reporter()
     choice = Choice(fraction=0.5, groups=model_type == "llama")
     records = [
-        time_heads(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter).record for seed in (1, 1, 2)
+        bench(setup, choice, Bench(batch_sizes=(1,), length=8, seed=seed), reporter).record for seed in (1, 1, 2)
     ]
     chosen = [HeadMask.parse(" ".join(record["heads_pruned"]), (4, 4, 4)) for record in records]
     assert [len(mask) for mask in chosen] == [6, 6, 6]
@@ -300,30 +282,27 @@ def test_random_heads_go_with_those_that_share_their_weights(model_type, saved, 
     assert bool(reporter.notes) == (model_type == "albert")
 
 
+def test_heads_of_a_part_of_a_group(saved):
+    with pytest.raises(UnsupportedModelError, match="are removed by whole groups"):
+        bench(saved("llama"), Choice(heads="1:1"), Bench(batch_sizes=(1,)), Reporter())
+
+
 def test_random_heads_of_groups_must_be_asked_for(saved):
     with pytest.raises(HeadDescriptorError, match="are removed by whole groups: add --groups"):
-        time_heads(saved("llama"), Choice(fraction=0.5), Bench(batch_sizes=(1,), length=8), Reporter())
+        bench(saved("llama"), Choice(fraction=0.5), Bench(batch_sizes=(1,), length=8), Reporter())
 
 
-def test_the_original_of_a_checkpoint_that_has_lost_heads(checkpoint, sst2, tmp_path, monkeypatch):
+def test_the_original_of_a_checkpoint_that_has_lost_heads(setup, sst2, tmp_path, monkeypatch):
     monkeypatch.setattr(linear_maps, "_LARGE", 0)  # so that tiny maps are exchanged too, on all sides alike
     save_pruned(remove_heads(tiny_model(n_labels=2), "3:1,4"), tmp_path / "pruned")
     tiny_tokenizer().save_pretrained(tmp_path / "pruned")
-    whole, gone = (
-        load_subject(Setup(str(folder), "sst2", data_dir=sst2, label_order=order, device="cpu"), Reporter())
-        for folder, order in ((checkpoint, None), (tmp_path / "pruned", ("negative", "positive")))
-    )
+    narrow = Setup(str(tmp_path / "pruned"), "sst2", data_dir=sst2, label_order=("negative", "positive"), device="cpu")
+    whole, gone = (load_subject(each, Reporter()) for each in (setup, narrow))
     original = original_of(gone)
     assert n_parameters(original) == n_parameters(whole.model) > n_parameters(gone.model)
     assert n_parameters(gone.model) == n_parameters(load_pruned(tmp_path / "pruned"))
-    report = bench(
-        gone,
-        original,
-        HeadMask.parse("3:1,4", (4, 4, 4)),
-        gone.task.load("validation"),
-        Bench(batch_sizes=(2,), length=8),
-        Reporter(),
-    )
+    report = bench(narrow, Choice(heads="3:1"), Bench(batch_sizes=(2,), length=8), Reporter()).record
+    assert report["heads_pruned"] == ["3:1,4"]
     assert report["rows"][0]["ceiling"] > 1
     copied = original_of(whole)
     kinds = [[type(m) for m in model.modules()] for model in (original, copied, whole.model)]

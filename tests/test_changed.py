@@ -13,7 +13,7 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.options import Ablation, Choice, RunOptions, Scoring, Setup
 from prune_heads.progress import Reporter
 from prune_heads.studies import changed
-from prune_heads.studies.ablating import ablate_all
+from prune_heads.studies.ablating import ablate
 from prune_heads.studies.pruning import run_alone
 from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.surgery import remove_heads
@@ -46,7 +46,7 @@ def splits_of(found):
 
 
 def ablated(setup):
-    return splits_of(ablate_all(setup, Ablation(), Reporter()))
+    return splits_of(ablate(setup, Ablation(), Reporter()))
 
 
 class Alone:
@@ -154,7 +154,7 @@ def test_texts_are_cut_and_the_file_stays_small(own, monkeypatch):
     assert len(shown["queries"]) == len(shown["keys"]) == 48
     assert len(zlib.decompress(base64.b64decode(shown["values"]))) == 48 * 48
     monkeypatch.setattr(changed, "MAX_BYTES", 20_000)
-    text = ablate_all(setup, Ablation(), Reporter()).examples()
+    text = ablate(setup, Ablation(), Reporter()).examples()
     assert len(text) < 20_000
     assert {len(cell) for row in json.loads(text)["splits"][0]["heads"] for cell in row} == {3}
 
@@ -170,7 +170,7 @@ def test_scores_change_by_their_size(own):
 
 
 def test_only_one_has_no_head_that_is_closed_alone(setup):
-    assert ablate_all(setup, Ablation("only-one", choose_split="validation"), Reporter()).examples is None
+    assert ablate(setup, Ablation("only-one", choose_split="validation"), Reporter()).examples is None
 
 
 def test_what_answers_are_called_in_tasks_of_every_kind():

@@ -9,7 +9,7 @@ import scipy.stats
 from prune_heads.errors import LabelError, RunError
 from prune_heads.heads import HeadScores
 from prune_heads.progress import Reporter
-from prune_heads.studies.correlating import correlate_all, read_all, read_series
+from prune_heads.studies.correlating import correlate_files, read_series
 
 DELTAS = [[-0.02, 0.01, None], [0.0, -0.3]]
 OTHER = [[-0.01, 0.02, -0.5], [0.005, -0.1]]
@@ -52,12 +52,12 @@ def write_json(path, value):
 
 def paired(*paths):
     reporter = Reporter()
-    return correlate_all(read_all(paths), reporter), reporter.notes
+    return correlate_files(paths, reporter)["correlations"], reporter.notes
 
 
 def test_a_table_is_a_series_and_so_is_a_file_of_scores(ablation, scores):
     folder = ablation("mine", {"matched": DELTAS, "mismatched": OTHER})
-    series = read_all([folder, scores("grads", SCORES) / "scores.json"])
+    series = correlate_files([folder, scores("grads", SCORES) / "scores.json"], Reporter())["series"]
     assert [tuple(each[key] for key in ("name", "source", "kind", "n_heads")) for each in series] == [
         ("bert matched without-one", "mine", "ablation", 4),
         ("bert mismatched without-one", "mine", "ablation", 5),

@@ -186,7 +186,7 @@ def drawn(figure):
 def run_files(record, folder):
     """And the map of the scores, which are not in the record."""
     scores = json.loads((folder / "scores.json").read_text())
-    return {**folders.OF_RECORD["run"](record), "scores": drawn(heat_map(scores, record["heads_pruned"]))}
+    return {**folders.of_record(record), "scores": drawn(heat_map(scores, record["heads_pruned"]))}
 
 
 def sweep_rows(folder):
@@ -199,12 +199,8 @@ def sweep_files(record, folder):
     return texts | {"sweep": drawn(sweep_figure(record["name"], rows))}
 
 
-FILES = {
-    **{name: lambda record, folder, of=of: of(record) for name, of in folders.OF_RECORD.items()},
-    "run": run_files,
-    "sweep": sweep_files,
-}
-"""Command -> name of a file -> its text or JSON, or what draws a figure of that stem."""
+FILES = {"run": run_files, "sweep": sweep_files}
+"""Command -> name of a file -> its text or JSON, or what draws a figure of that stem, where a record is not all."""
 
 
 def assert_same_picture(made, kept):
@@ -255,7 +251,8 @@ def test_the_records_of_the_reproductions_are_of_whole_data_and_a_clean_tree(fil
 def test_tables_and_figures_are_those_of_the_record(file, tmp_path):
     """Byte for byte for tables, dot by dot for figures."""
     record, kept = json.loads(file.read_text()), file.parent
-    for name, what in FILES[record["command"]](record, kept).items():
+    make = FILES.get(record["command"], lambda record, folder: folders.of_record(record))
+    for name, what in make(record, kept).items():
         if isinstance(what, str):
             assert (kept / name).read_text() == what
         elif callable(what):

@@ -15,7 +15,7 @@ from prune_heads.execution.claims import NAME, Claims, Owner, held, machine
 from prune_heads.objectives.batches import Batches
 from prune_heads.options import NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
-from prune_heads.reporting.folders import OF_RECORD
+from prune_heads.reporting.folders import of_record
 from prune_heads.studies.finetuning import finetune, finetune_into
 from prune_heads.studies.setup import load_split, load_subject
 from prune_heads.studies.training import _Order, _Watch, last_whole
@@ -176,7 +176,7 @@ class _KilledAfter(Reporter):
 
 def tuned(output, reporter=None, recipe=QUICK, **more):
     recipe, folder = replace(recipe, save_minutes=0.0), NewFolder(output, **more)
-    return finetune_into(SETUP, recipe, reporter or Reporter(), folder, OF_RECORD["finetune"])
+    return finetune_into(SETUP, recipe, reporter or Reporter(), folder, of_record)
 
 
 def killed(output, examples):
@@ -307,7 +307,7 @@ def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_pat
     with pytest.raises(PruneHeadsError, match="holds a different run"):
         tuned(folder, recipe=other)
     killed(tmp_path / "new", 70)
-    with pytest.raises(PruneHeadsError, match="holds the work of a different fine-tuning"):
+    with pytest.raises(PruneHeadsError, match=r"new\.training holds a different run"):
         tuned(tmp_path / "new", recipe=other)
     replaced = tuned(tmp_path / "new", recipe=other, overwrite=True)
     assert replaced["finetuned"] != record["finetuned"]
@@ -315,9 +315,7 @@ def test_what_is_done_is_not_done_again_and_other_work_is_not_taken_over(tmp_pat
 
 def test_the_record_names_no_place(tmp_path, sentiment):
     setup = replace(SETUP, model=str(sentiment), max_examples=64)
-    record = finetune_into(
-        setup, replace(QUICK, epochs=1), Reporter(), NewFolder(tmp_path / "out"), OF_RECORD["finetune"]
-    )
+    record = finetune_into(setup, replace(QUICK, epochs=1), Reporter(), NewFolder(tmp_path / "out"), of_record)
     assert record["model"]["name"] == "sentiment"
     assert str(tmp_path) not in (tmp_path / "out" / "record.json").read_text()
     assert record["finetuned"] != record["model"]["fingerprint"]

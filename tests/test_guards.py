@@ -14,6 +14,7 @@ READERS = {
     "studies/training.py": "saves of a training that was killed, by their checksums",
     "checkpoints/fit.py": "tensors, as weights alone",
     "guide/__init__.py": "shipped with the package",
+    "checkpoints/head.py": "shipped with the package",
     "coverage/__init__.py": "shipped with the package",
     "coverage/tiny.py": "shipped with the package",
     "__init__.py": "shipped with the package",

@@ -97,7 +97,7 @@ def test_the_metrics_are_those_of_scikit_learn_over_any_weights(table):
 def test_what_is_undefined_is_0_and_is_said():
     none = np.zeros((3, 2), dtype=int)
     assert [metric(none, none) for metric in METRICS.values()] == [0, 0]
-    assert METRICS["macro_f1"].why_undefined(none) == "F1 needs labels, and none of the 3 examples has one"
+    assert METRICS["macro_f1"].why_undefined(none) == "macro_f1 needs labels, and none of the 3 examples has one"
     assert METRICS["macro_f1"].why_undefined(none + 1) is None
 
 

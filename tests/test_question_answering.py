@@ -155,7 +155,8 @@ def test_a_model_may_say_that_there_is_no_answer_only_where_questions_have_none(
 @pytest.mark.parametrize("stride", [0, 5])
 def test_windows_cover_the_context_and_share_the_stride(stride, tmp_path):
     subject = answering(tmp_path, [SOME], doc_stride=stride)
-    (windows,) = subject.tokens(subject.task.load("validation")).beside["windows"]
+    (offsets,) = subject.tokens(subject.task.load("validation")).beside["windows"]
+    windows = [each[each[:, 0] >= 0] for each in offsets]  # the tokens of the context
     assert windows[0][0].tolist() == [0, 2]
     assert windows[-1][-1].tolist() == [len(LONG) - 6, len(LONG)]
     for one, other in itertools.pairwise(windows):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_heads.ablation.forward import VariantForward, with_compiled_layers
 from prune_heads.ablation.plan import plan
-from prune_heads.anatomy import attention_blocks, context
+from prune_heads.anatomy import attention_blocks, uncompiled
 from prune_heads.descriptors import Head
 from prune_heads.errors import StoreError
 from prune_heads.evaluation import check_finite
@@ -162,7 +162,7 @@ class ManyMasks:
         self.bytes = memory * 2**20
         self.bytes_per_token = _bytes_per_token(model, writes)
 
-    @context.uncompiled()
+    @uncompiled()
     @torch.no_grad()  # under inference_mode compiled layers cannot keep their weights packed
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """What is kept of a batch under each mask, `(n_masks, batch, width)`.

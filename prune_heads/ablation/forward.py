@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.hooks import RemovableHandle
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
+from prune_heads.anatomy import AttentionBlock, attention_blocks, put
 from prune_heads.errors import PruneHeadsError, first_line
 from prune_heads.objectives.base import read_off
 from prune_heads.objectives.batches import repeat
@@ -130,20 +130,20 @@ class VariantForward:
 
         with ExitStack() as stack:
             for layer in [block.layer_module for block in self.blocks[:first]]:
-                stack.enter_context(_forward(layer, lambda *_, layer=layer, **__: for_all(calls[layer].output)))
+                stack.callback(put(layer, "forward", lambda *_, layer=layer, **__: for_all(calls[layer].output)))
             for i, block in enumerate(self.blocks[first:], first):
                 layer, of_rows = block.layer_module, gates[i].repeat_interleave(n_rows, dim=0)[:, None]
                 closed = bool((gates[i] != 1).any())
                 if block is self.blocks[-1] and self.plan.position is not None:
                     context = for_all(calls[block.output.module].given) if i == first else None
                     at = partial(self._at_position, rows, context, of_rows if closed else None, layer.forward)
-                    stack.enter_context(_forward(layer, at))
+                    stack.callback(put(layer, "forward", at))
                 elif closed:
                     stack.enter_context(_gated(block, of_rows))
                     if i == first and self.attentions:
-                        stack.enter_context(_forward(self.attentions[i], attention))
+                        stack.callback(put(self.attentions[i], "forward", attention))
                 elif self.compiled is not None:
-                    stack.enter_context(_forward(layer, self.compiled[i]))
+                    stack.callback(put(layer, "forward", self.compiled[i]))
             found = {name: x.split(n_rows) for name, x in read_off(self.model(**rows), self.reads).items()}
         return [SimpleNamespace(**{name: x[i] for name, x in found.items()}) for i in range(n_masks)]
 
@@ -211,20 +211,6 @@ def position_index(position: Position, inputs: Mapping[str, Any], n_rows: int, n
         return torch.zeros(n_rows, dtype=torch.long)
     padding = inputs.get("attention_mask", torch.ones(n_rows, n_tokens))
     return (padding * torch.arange(n_tokens, device=padding.device)).argmax(dim=1)
-
-
-@contextmanager
-def _forward(module: nn.Module, forward: Forward) -> Iterator[None]:
-    """Another forward for a module, for the length of the block."""
-    own = vars(module).get("forward")  # somebody's, on this very object
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
 
 
 def _gated(block: AttentionBlock, gates: Tensor) -> RemovableHandle:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_heads.ablation.forward import Plan, Position, VariantForward, position_index, watched
-from prune_heads.anatomy import AttentionBlock, attention_blocks, context
+from prune_heads.anatomy import AttentionBlock, attention_blocks, uncompiled
 from prune_heads.gating import gated
 from prune_heads.objectives.base import read_off
 
@@ -23,7 +23,7 @@ TOLERANCE = 1e-5
 Logits of each token, of which there are many, may be as far of the size of the largest."""
 
 
-@context.uncompiled()
+@uncompiled()
 def plan(model: nn.Module, inputs: Mapping[str, Any], reads: Sequence[str] = ("logits",)) -> Plan | None:
     """The fastest way that is proved on these inputs; None when masks must be run one at a time.
 

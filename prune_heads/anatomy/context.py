@@ -24,36 +24,30 @@ Hook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]
 """As a forward pre-hook of W_O; the first argument is its input, `(batch, tokens, n_heads * head_dim)`."""
 
 
-def on_context(block: AttentionBlock, hook: Hook) -> Callable[[], None]:
-    """Call the hook with the input of W_O at every forward pass, until the function that is returned is called."""
-    undo, way = ExitStack(), block.layout.context
-    if way == "post_attention":
-        return _on_post_attention(block.module, hook)
-    if way == "multihead":
-        undo.callback(_step_by_step(block.module))
+def on_context(block: AttentionBlock, hook: Hook) -> ExitStack:
+    """Call the hook with the input of W_O at every forward pass, until the stack that is returned is closed."""
+    undo, way, module = ExitStack(), block.layout.context, block.module
 
     def turned(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         changed = hook(module, (args[0].transpose(0, 1), *args[1:]))
         return None if changed is None else (changed[0].transpose(0, 1), *changed[1:])
 
+    def post_attention(h: Tensor, attn_vec: Tensor, residual: bool = True) -> Any:
+        """XLNet's is given what the heads send as `(tokens, batch, n_heads, head_dim)`."""
+        changed = turned(module, (attn_vec.flatten(-2),))
+        return before(h, attn_vec if changed is None else changed[0].unflatten(-1, attn_vec.shape[-2:]), residual)
+
+    if way == "post_attention":
+        before: Any = module.post_attention
+        undo.callback(put(module, way, post_attention))
+        return undo
+    if way == "multihead":
+        undo.push(_step_by_step(module))
     undo.callback(block.output.module.register_forward_pre_hook(turned if way == "batch second" else hook).remove)
-    return undo.close
+    return undo
 
 
-def _on_post_attention(module: nn.Module, hook: Hook) -> Callable[[], None]:
-    """The module's `post_attention` (XLNet) takes the heads' output as `(tokens, batch, n_heads, head_dim)`."""
-    before: Any = module.post_attention
-
-    def after_hook(h: Tensor, attn_vec: Tensor, residual: bool = True) -> Any:
-        changed = hook(module, (attn_vec.transpose(0, 1).flatten(-2),))
-        if changed is not None:
-            attn_vec = changed[0].unflatten(-1, attn_vec.shape[-2:]).transpose(0, 1)
-        return before(h, attn_vec, residual)
-
-    return _put(module, "post_attention", after_hook)
-
-
-def _put(module: nn.Module, name: str, method: Any) -> Callable[[], None]:
+def put(module: nn.Module, name: str, method: Any) -> Callable[[], None]:
     """Give a module another method until the function that is returned is called."""
     own = vars(module)
     undo = partial(own.__setitem__, name, own[name]) if name in own else partial(own.__delitem__, name)
@@ -61,14 +55,14 @@ def _put(module: nn.Module, name: str, method: Any) -> Callable[[], None]:
     return undo
 
 
-def _step_by_step(module: nn.Module) -> Callable[[], None]:
-    """Let a `MultiheadAttention` compute so from now on, until the function that is returned is called."""
+def _step_by_step(module: nn.Module) -> ExitStack:
+    """Let a `MultiheadAttention` compute so from now on, until the stack that is returned is closed."""
     undo = ExitStack()
     if "forward" not in vars(module):
-        undo.callback(_put(module, "forward", _StepByStep(cast(nn.MultiheadAttention, module))))
+        undo.callback(put(module, "forward", _StepByStep(cast(nn.MultiheadAttention, module))))
         # A layer with a hook inside does not take the fast path.
         undo.callback(module.register_forward_pre_hook(_nothing).remove)
-    return undo.close
+    return undo
 
 
 def keep_heads(module: nn.Module, places: list[int]) -> None:
@@ -167,9 +161,8 @@ def uncompiled() -> Iterator[None]:
         try:
             _STANCES.append(_STANCES[-1] if _STANCES else torch.compiler.set_stance("force_eager"))
         except RuntimeError as error:
-            must = "gates and hooks must be set outside of compiled code, which would keep them or pass them by"
-            got = "got a compiled function that sets them. Compile the model alone"
-            raise MaskNotAppliedError(f"{must}; {got}") from error
+            must = "gates and hooks must be set outside of compiled code; got a compiled function that sets them"
+            raise MaskNotAppliedError(f"{must}. Compile the model alone") from error
     try:
         yield
     finally:

@@ -47,9 +47,8 @@ def attention_blocks(model: nn.Module) -> list[AttentionBlock]:
             shaped as that row says.
     """
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise UnsupportedModelError(
-            f"the model must be the transformers model itself; got {type(model).__name__} around it. Take model.module"
-        )
+        must = f"the model itself must be given; got {type(model).__name__} around it. Take model.module"
+        raise UnsupportedModelError(must)
     parts: Mapping[str, nn.Module] = models_inside(model) or {"": model}
     prefixes = _within(parts)
     groups = [list(_of_type(part, prefix)) for part, prefix in zip(parts.values(), prefixes, strict=True)]
@@ -95,8 +94,8 @@ def _of_type(model: nn.Module, prefix: str) -> Iterator[AttentionBlock]:
         yield from _of_own(model, prefix, described_only=bool(model_type))
         return
     if getattr(config, "add_cross_attention", False):
-        has = "this one has cross-attention, whose heads are not known here (add_cross_attention in its configuration)"
-        raise UnsupportedModelError(f"a {model_type!r} model must have self-attention only; {has}")
+        must = f"a {model_type!r} model must have self-attention only; its configuration says add_cross_attention"
+        raise UnsupportedModelError(must)
     says = {name: getattr(config, name, None) for layout in FAMILIES[model_type] for name, _ in layout.when}
     layouts = [x for x in FAMILIES[model_type] if all((says[name] or False) == value for name, value in x.when)]
     if not layouts:
@@ -119,15 +118,14 @@ def _of_own(
             continue
         layout, whole = DESCRIBED.get(type_before_parametrizations(module)), module
         if layout is None and isinstance(module, nn.MultiheadAttention) and not described_only:
-            faults = {
-                f"got the subclass {type(module).__name__}, whose forward may be another. Describe it with "
-                "describe_attention": type(module) is not nn.MultiheadAttention,
-                "its keys or values have another width than its queries (kdim, vdim)": module.in_proj_weight is None,
-                "it adds keys and values that no token has (add_bias_kv, add_zero_attn)": (
-                    module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
-                ),
-            }
-            if why := next((fault for fault, holds in faults.items() if holds), ""):
+            why, kind = "", type(module)
+            if kind is not nn.MultiheadAttention:
+                why = f"got the subclass {kind.__name__}, whose forward may differ. Describe it with describe_attention"
+            elif module.in_proj_weight is None:
+                why = "its keys or values have another width than its queries (kdim, vdim)"
+            elif module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
+                why = "it adds keys and values that no token has (add_bias_kv, add_zero_attn)"
+            if why:
                 raise UnsupportedModelError(f"{name} must be as nn.Transformer builds it; {why}")
             layout, whole = TORCH, written(model.get_submodule(name.rpartition(".")[0]) if name else model)
             if isinstance(whole, nn.TransformerDecoderLayer):

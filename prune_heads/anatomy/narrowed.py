@@ -156,11 +156,9 @@ def _count(cache: Any, core: nn.Module, hidden: Tensor) -> Any:
     layers = getattr(cache, "layers", ())
     held: Any = layers[layer] if layer is not None and layer < len(layers) else None
     if layer is None or hasattr(held, "q_group_size"):
-        raise UnsupportedModelError(
-            "a cache must count the tokens of a layer without heads, which one that keeps quantised groups of keys "
-            f"cannot; got {type(held).__name__} for {type(core).__name__}. Generate without cache_implementation or "
-            "with use_cache=False, or gate or zero the last heads of the layer instead of removing them"
-        )
+        must = f"a cache must count the tokens of a layer without heads; got {type(held).__name__}, which cannot"
+        cure = "Generate without cache_implementation or with use_cache=False, or gate or zero the last heads"
+        raise UnsupportedModelError(f"{must}, for {type(core).__name__}. {cure}")
     shape = 1, 1
     if getattr(held, "is_initialized", False) and held.keys.ndim == 4:  # for the heads of the configuration
         shape = held.keys.shape[1], held.keys.shape[3]

@@ -16,9 +16,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from prune_heads.anatomy import AttentionBlock, attention_blocks
-from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
-from prune_heads.anatomy.locate import models_inside
+from prune_heads.anatomy import AttentionBlock, attention_blocks, models_inside, on_context, stay_dense, uncompiled
 from prune_heads.errors import UnsupportedModelError
 from prune_heads.gating import evaluating
 from prune_heads.verification import compared, differ, has_output
@@ -117,7 +115,7 @@ def observing(model: nn.Module, changed: Changed | None = None) -> Iterator[Call
             if not block.n_heads:
                 continue
             undo.callback(module.register_forward_pre_hook(reader.begin).remove)
-            undo.callback(on_context(block, reader.met))
+            undo.push(on_context(block, reader.met))
             undo.callback(module.register_forward_hook(reader.end).remove)
 
         def observe(**inputs: Any) -> tuple[Any, list[Attention]]:

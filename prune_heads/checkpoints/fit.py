@@ -162,8 +162,7 @@ def check_weight_files(folder: Path | None, name: str) -> dict[str, str]:
         differing = [key for key in shared if not _is_same(used[key][1](), other[key][1]())]
         if differing or (other and not shared):
             must = f"weights must be stored once, or twice alike; {name} has other ones in {there[0]} than in {each}"
-            cure = "Delete the file that is not the model's"
-            raise CheckpointError(f"{must}: {some(sorted(differing or other))}. {cure}")
+            raise CheckpointError(f"{must}: {some(sorted(differing or other))}. Delete the file that is not its own")
     return {key: dtype for key, (dtype, _) in used.items()}
 
 

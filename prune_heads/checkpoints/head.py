@@ -1,8 +1,10 @@
 """What a model has on top (`Head`), which one the configuration of a checkpoint names, and what it writes."""
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import resources
 from typing import Any, Literal, cast
 
 import torch
@@ -60,26 +62,12 @@ def _check_causal(model: PreTrainedModel) -> None:
     tolerance = 1e-4 if model.dtype == torch.float32 else 2e-2
     if apart > tolerance * max(1.0, float(logits.abs().max())):
         must = f"a causal language model must not see the tokens that it predicts; this {type(model).__name__} does"
-        said = f"its logits change by {apart:.2g} with a later token"
-        raise CheckpointError(f"{must}: {said}. Set is_decoder in config.json if it was trained so")
+        raise CheckpointError(f"{must} (by {apart:.2g} of a logit). Set is_decoder in config.json if it was trained so")
 
 
-UNUSED = (
-    r"(^|\.)pooler\.",  # the first token's state for other heads; a head that needs it would own it
-    # Computed from the configuration, as files of older versions hold it.
-    r"(^|\.)(position_ids|token_type_ids|inv_freq|relative_position_index|num_batches_tracked)$",
-    r"(^|\.)(attn(\.attention)?\.bias|masked_bias)$",  # the causal mask of GPT and GPT-Neo, as older files hold it
-    r"(^|\.)((encoder|decoder)\.version|embed_positions\.weights)$",  # a number of fairseq's, and sinusoidal positions
-    # Heads of pre-training that give no tokens.
-    r"^(cls\.seq_relationship|sop_classifier|discriminator_predictions|mask_predictions)\.",
-)
+_TABLE = tomllib.loads((resources.files("prune_heads.checkpoints") / "unused.toml").read_text())
+UNUSED = tuple(_TABLE["always"])
 """Patterns of weights that a checkpoint may hold besides those of the model, which no head needs."""
-
-# Heads of pre-training, whose place the classification head takes; the last is DistilBERT's.
-_PRETRAINING = (
-    r"^(cls|lm_head|lm_predictions|predictions|generator_predictions|generator_lm_head|lm_loss|pred_layer)\.",
-    r"^vocab_(transform|layer_norm|projector)\.",
-)
 
 
 @dataclass(frozen=True)
@@ -90,7 +78,7 @@ class Head:
     name: str = "classification head"  # in messages
     reads: Literal["text", "image"] = "text"  # what the model is given: decides between tokenizer and image processor
     token: str | None = "pad"  # special token that the tokenizer must have: `pad`, `mask` or none
-    unused: tuple[str, ...] = (*UNUSED, *_PRETRAINING)  # patterns of weights that a checkpoint may hold besides
+    unused: tuple[str, ...] = (*UNUSED, *_TABLE["pretraining"])  # patterns of weights that may be there besides
     cure: str = "Fine-tune it on the task first, or name one that is"  # for a checkpoint whose head was not trained
     prepare: Callable[[PreTrainedModel], Any] | None = None  # called with the loaded model
 
@@ -127,9 +115,8 @@ def language_model_head(config: PreTrainedConfig, name: str, *, pairs: bool = Fa
     objective = objective_of(config)
     named = ", ".join(config.architectures or ()) or "nothing"
     if objective is None:
-        must = "a language model must name a class with a language-modelling head in 'architectures' of config.json"
-        such = "such as BertForMaskedLM, GPT2LMHeadModel or T5ForConditionalGeneration"
-        raise CheckpointError(f"{must}, {such}; that of {name} names {named}. {_PRETRAINED}")
+        must = "'architectures' in config.json must name a class with a language-modelling head, as BertForMaskedLM"
+        raise CheckpointError(f"{must}; that of {name} names {named}. {_PRETRAINED}")
     if pairs != (objective == "seq2seq"):
         wanted = "seq2seq must be given an encoder-decoder" if pairs else "lm must be given a causal or masked model"
         other = "lm" if pairs else "seq2seq"

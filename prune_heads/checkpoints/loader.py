@@ -15,8 +15,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prune_heads.anatomy import attention_blocks
-from prune_heads.anatomy.context import on_context
+from prune_heads.anatomy import attention_blocks, on_context
 from prune_heads.checkpoints.fit import check_class, read_config
 from prune_heads.checkpoints.head import Head, HeadOf, Objective, objective_of
 from prune_heads.checkpoints.linear_maps import use_onednn
@@ -71,11 +70,8 @@ class Checkpoint(NamedTuple):
         if self.reads_texts or not blocks:
             return 128
         sizes: list[int] = []
-        remove = on_context(blocks[0], lambda module, args: sizes.append(args[0].shape[:-1].numel()))
-        try:
+        with on_context(blocks[0], lambda module, args: sizes.append(args[0].shape[:-1].numel())):
             self.model(**self.probe_inputs())
-        finally:
-            remove()
         return sizes[0]
 
 
@@ -143,9 +139,8 @@ def _read_preprocessor(source: Path | str, name: str, head: Head, where: dict[st
         return kind.from_pretrained(source, **where)
     except Exception as error:
         if is_image and isinstance(error, ImportError):
-            must = f"the image processor of {name} must be one that the installed packages can run"
-            cure = "Install the torchvision that is made for your torch"
-            raise CheckpointError(f"{must}; transformers says: {first_line(error)}. {cure}") from error
+            said = f"the image processor of {name} must be one that can run here; got: {first_line(error)}"
+            raise CheckpointError(f"{said}. Install the torchvision that is made for your torch") from error
         if not isinstance(source, Path) or any((source / file).exists() for file in files):
             raise
         raise lacking(name, f"image processor, {files[0]}" if is_image else TOKENIZER) from error

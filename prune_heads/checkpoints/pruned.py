@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_heads.anatomy import attention_blocks, head_counts
@@ -17,7 +16,7 @@ from prune_heads.checkpoints.loading import folder_of, quiet_transformers, readi
 from prune_heads.errors import CheckpointError, HeadDescriptorError
 from prune_heads.files import new_directory, read_json, write_json, write_text
 from prune_heads.heads import HeadMask, Heads
-from prune_heads.surgery import remove_heads, removed_heads
+from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 
 HEADS_FILE = "heads.json"
 Draw = Callable[[PreTrainedModel, dict[str, Any]], set[str]]  # draws what is lacking; gives the names of the weights
@@ -153,9 +152,8 @@ def _without(model_class: type[PreTrainedModel], heads: Heads) -> type[PreTraine
 def dense_model(model: PreTrainedModel) -> PreTrainedModel:
     """A model of the original shapes that computes what a model with removed heads computes, for plain transformers.
 
-    Where an element of a narrow weight belongs is not worked out a second time: `remove_heads` takes the same heads
-    out of a model whose weights hold their own places, and the places that are left tell. So it holds for every
-    layout that heads are removed from.
+    Where an element of a narrow weight belongs is not worked out a second time: `zero_heads` zeroes the same heads in a
+    model whose weights are all 1, and the ones that are left tell. So it holds for every layout.
 
     Args:
         model: With or without removed heads; it stays as it is.
@@ -166,43 +164,24 @@ def dense_model(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         CheckpointError: If a weight does not have the shape that removing these heads leaves.
     """
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
-        dense = _whole(model)
-    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
-    vars(dense)["_keys_to_ignore_on_save"] = None
-    places, narrow = _places(model), model.state_dict()
-    for name, tensor in dense.state_dict(keep_vars=True).items():
-        left = places.get(name)
-        wanted = tensor.shape if left is None else left.shape
-        came = narrow[name].cpu() if name in narrow else torch.empty(0)
-        if came.shape != wanted:
-            must = f"the weights must have the shapes that removing heads leaves; {name} must be {tuple(wanted)}"
-            cure = "Name a checkpoint that 'prune-heads prune' has written"
-            raise CheckpointError(f"{must}, got {tuple(came.shape)}. {cure}")
-        wide = came.clone() if left is None else torch.zeros(tensor.shape, dtype=came.dtype)
-        if left is not None:
-            wide.view(-1)[left.flatten()] = came.flatten()
-        tensor.data = wide
-    return dense.eval()
-
-
-def _whole(model: PreTrainedModel) -> PreTrainedModel:
-    """Another model of the same configuration, with all heads."""
     config = copy.deepcopy(model.config)
     vars(config).pop("pruned_heads", None)
-    return type(model)(config)
-
-
-def _places(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Of each weight in the attention blocks, which elements are left: flat places in the original, narrow shape."""
-    with torch.device("meta"):  # nothing else of the model is needed, and heads own nothing outside the blocks
-        counted = _whole(model).to("meta")  # also what is put on the CPU by name
-    for block in attention_blocks(counted):
-        for module in block.module.modules():
-            for name, weight in list(module.named_parameters(recurse=False)):
-                # A parameter must be floating-point to be narrowed as one; float64 counts to 2**53 without a gap.
-                count = torch.arange(weight.numel(), dtype=torch.float64, device="cpu").view(weight.shape)
-                setattr(module, name, nn.Parameter(count, requires_grad=False))
-    remove_heads(counted, removed_heads(model))
-    weights = counted.named_parameters(remove_duplicate=False)
-    return {name: weight.detach().long() for name, weight in weights if not weight.is_meta}
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten below
+        dense = type(model)(config)
+    # Tables that transformers leaves out and computes anew, which need not be those that were loaded.
+    vars(dense)["_keys_to_ignore_on_save"] = None
+    for weight in dense.parameters():
+        weight.data.fill_(1)
+    zero_heads(dense, removed_heads(model))
+    own = {id(weight) for weight in dense.parameters()}
+    weights, narrow = dense.state_dict(keep_vars=True), model.state_dict()
+    left = {name: x.detach().bool() if id(x) in own else torch.ones(x.shape).bool() for name, x in weights.items()}
+    for name, tensor in weights.items():
+        came = narrow[name].cpu() if name in narrow else torch.empty(0)
+        if came.numel() != left[name].sum():
+            wanted = f"{tuple(tensor.shape)}{'' if left[name].all() else ' without the heads'}"
+            must = f"the weights must have the shapes that removing heads leaves; {name} must be {wanted}"
+            cure = "Name a checkpoint that 'prune-heads prune' has written"
+            raise CheckpointError(f"{must}, got {tuple(came.shape)}. {cure}")
+        tensor.data = torch.zeros(tensor.shape, dtype=came.dtype).masked_scatter_(left[name], came)
+    return dense.eval()

@@ -48,8 +48,8 @@ def check_tokenizer(
     if files and len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:
         raise CheckpointError(f"the tokenizer of {name} must have words; it has only special tokens. {_OWN}")
     if "input_ids" not in (names := tokenizer.model_input_names):
-        entry = f"model_input_names in tokenizer_config.json of {name}"
-        raise CheckpointError(f"{entry} must hold 'input_ids'; got {names}. Correct it")
+        must = "model_input_names in tokenizer_config.json must hold 'input_ids'"
+        raise CheckpointError(f"{must}; got {names} for {name}. Correct it")
     if folder is not None and (folder / "tokenizer.json").is_file():
         _check_class(tokenizer, folder / "tokenizer.json", name)
     if token is not None and getattr(tokenizer, f"{token}_token") is None:
@@ -80,9 +80,8 @@ def _check_class(tokenizer: Tokenizer, file: Path, name: str) -> None:
     after = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
     wanted, read, rebuilt = ("".join(filter(str.isalnum, each.casefold())) for each in (text, before, after))
     if read == wanted != rebuilt:
-        must = "the tokenizer must be of the class that its tokenizer.json is for"
-        said = f"as {type(tokenizer).__name__} that of {name} makes {after!r} of {text!r}"
-        raise CheckpointError(f"{must}; {said}. Correct tokenizer_class in its tokenizer_config.json")
+        said = f"as {type(tokenizer).__name__} that of {name} makes {after!r} of {text!r}. Correct its tokenizer_class"
+        raise CheckpointError(f"the tokenizer must be of the class that its tokenizer.json is for; {said}")
 
 
 def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def info(
     n_heads = head_counts(attention_blocks(classifier.model))
     counts = budget(classifier.model, read_heads(heads, n_heads), length or classifier.usual_length())
     report = {"model": classifier.name, **counts}
-    yield report, tables.info_table(report)
+    yield report, tables.info_page(report)
 
 
 def tasks() -> Shown:
@@ -62,7 +62,7 @@ def models(
         types = all_types()
         with TerminalReporter().stage("trying types", len(types)) as progress:
             table = try_all(types, progress)
-    yield table, tables.model_table(table)
+    yield table, tables.model_page(table)
 
 
 def report(
@@ -87,7 +87,7 @@ def doctor(
     from prune_heads.migration import examine
 
     report = examine(paths)
-    yield report, tables.doctor_table(report)
+    yield report, tables.doctor_page(report)
     if report["findings"] or report["unreadable"]:
         raise typer.Exit(1)
 

@@ -68,7 +68,7 @@ def _table(found: "Found") -> Any:
     tables: dict[str, Callable[[], Any]] = {
         "run": lambda: terminal.run_report(record, scores),
         "score": lambda: terminal.score_table(scores or {}),
-        "prune": lambda: terminal.pruned_table(record),
+        "prune": lambda: terminal.pruned_page(record),
         "evaluate": lambda: terminal.evaluation_table(record),
         "ablate": lambda: (similarity.pairs_page if "pairs" in record else ablation.ablation_page)(record, narrow=True),
         "curve": lambda: curves.curve_page(record),
@@ -92,7 +92,7 @@ similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)
 look = _study("looking:look", options.Look)
-bench = _study("steps:time_heads", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
+bench = _study("bench:bench", Annotated[options.Setup, Without("store")], options.Choice, options.Bench)
 
 
 def correlate(
@@ -113,11 +113,11 @@ def correlate(
 
 def export(asked: options.Export, folder: options.NewFolder) -> Shown:
     """A study that writes its folder by itself."""
-    from prune_heads.reporting.terminal import export_table
+    from prune_heads.reporting.terminal import export_page
     from prune_heads.studies.exporting import export_into
 
     record = export_into(asked, TerminalReporter(), folder)
-    yield record, export_table(record)
+    yield record, export_page(record)
 
 
 def finetune(
@@ -127,11 +127,11 @@ def finetune(
     config: Config = None,
 ) -> Shown:
     """Another one; a killed run continues in its folder."""
-    from prune_heads.reporting.folders import OF_RECORD
+    from prune_heads.reporting.folders import of_record
     from prune_heads.reporting.terminal import finetuning_table
     from prune_heads.studies.finetuning import finetune_into
 
-    record = finetune_into(setup, recipe, TerminalReporter(), folder, OF_RECORD["finetune"])
+    record = finetune_into(setup, recipe, TerminalReporter(), folder, of_record)
     yield record, finetuning_table(record)
 
 
@@ -150,7 +150,7 @@ def train_mini(
     from prune_heads.studies.train_mini import N_EXAMPLES, RECIPES, train
     from prune_heads.tables.terminal import line
 
-    n_epochs = epochs or RECIPES[task].n_epochs
+    n_epochs = epochs or RECIPES[task].epochs
     with TerminalReporter().stage("training", n_epochs * N_EXAMPLES) as progress:
         train(task, output, seed=seed, n_epochs=n_epochs, progress=progress)
     found = {split: Evaluator(str(output), task, split=split).evaluate().metrics for split in TASKS[task].eval_splits}

@@ -13,7 +13,7 @@ import typer
 from typer import Argument, Option
 
 from prune_heads.cli.groups import Shown
-from prune_heads.cli.output import show
+from prune_heads.cli.output import say, show
 from prune_heads.cli.signals import interruptible
 from prune_heads.errors import OptionError, PruneHeadsError
 from prune_heads.execution.folder import SweepFolder
@@ -172,6 +172,8 @@ def run(
         own = Worker(folder, trials, begin, workers, tell, stopping, **limits)
         own.work()
         was_stopped = stopping()
+    if name and not as_json:
+        say(f"{name}: ends: {own.n_done:,} trials done here, {own.n_failed:,} failed")
     report = tables.status_report(folder)
     about = {"worker": {"host": host, "pid": pid, "done": own.n_done, "failed": own.n_failed}} if is_worker else {}
     show({"event": "end", **report, **about}, tables.status_table(report, is_end=True), as_json=as_json)

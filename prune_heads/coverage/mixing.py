@@ -1,13 +1,14 @@
 """Which parts of a model let tokens see each other when no head is left: tried by changing another token."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.gating import gated
@@ -41,7 +42,7 @@ def mixers(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[str] | None:
         given = {i for tensor in _tensors([args, kwargs]) for i in _changed(tensor)}
         if given:
             not_reached.discard(path)
-        new = next(_tensors(output), None)
+        new = next(iter(_tensors(output)), None)
         if new is None or new.ndim < 3 or not new.is_floating_point():
             return
         if shifts and _holds(path, names):
@@ -98,12 +99,8 @@ def _shown(model: nn.Module, path: str, blocks: Sequence[str]) -> str:
     return f"{re.sub(r'(?<=[.])[0-9]+(?=[.]|$)', '*', chosen)} ({kind})".strip()
 
 
-def _tensors(thing: Any) -> Iterator[Tensor]:
-    if isinstance(thing, Tensor):
-        yield thing
-    elif isinstance(thing, Mapping | list | tuple):
-        for part in thing.values() if isinstance(thing, Mapping) else thing:
-            yield from _tensors(part)
+def _tensors(thing: Any) -> list[Tensor]:
+    return [each for each in tree_leaves(thing) if isinstance(each, Tensor)]
 
 
 def _changed(tensor: Tensor) -> set[int]:

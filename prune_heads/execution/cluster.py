@@ -105,8 +105,8 @@ class _Remote:
 class Shards:
     """So many workers on a cluster, which share the parts of one job."""
 
+    ray: Any  # see `connected`
     n: int
-    address: str | None = None  # see `connected`
 
     def run(
         self,
@@ -121,23 +121,20 @@ class Shards:
         Args:
             begin: Called once in each worker with the number of its threads and its own, for what does a part. It, the
                 parts and what is found travel as pickles.
-            parts: See `do_all`.
+            parts: At least one; see `do_all`.
             tell: See `do_all`.
             gpus: Whether the workers share the GPUs of the cluster, where it has some.
 
         Raises:
-            RunError: If Ray is not installed, there is no such cluster, or workers die again and again.
+            RunError: If workers die again and again.
             PruneHeadsError: What a worker raises; of several parts that fail, the first one's.
         """
-        if not parts:
-            return []
-        with connected(self.address) as ray:
-            n = min(self.n, len(parts))
-            cpus, share = shares_of([node["Resources"] for node in ray.nodes() if node["Alive"]], n, gpus=gpus)
-            threads = max(1, int(cpus))
-            threads = min(threads, int(os.environ.get("OMP_NUM_THREADS", threads)))  # the user may have said how many
-            with Actors(ray, partial(begin, threads), n, cpus=cpus, gpus=share) as pool:
-                return do_all(pool, parts, _DIED, tell)
+        n = min(self.n, len(parts))
+        cpus, share = shares_of([node["Resources"] for node in self.ray.nodes() if node["Alive"]], n, gpus=gpus)
+        threads = max(1, int(cpus))
+        threads = min(threads, int(os.environ.get("OMP_NUM_THREADS", threads)))  # the user may have said how many
+        with Actors(self.ray, partial(begin, threads), n, cpus=cpus, gpus=share) as pool:
+            return do_all(pool, parts, _DIED, tell)
 
 
 def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> tuple[float, float]:

@@ -12,23 +12,21 @@
 """
 
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import RunError
-from prune_heads.execution.claims import Claims, shards
+from prune_heads.execution.claims import Claims, digests
 from prune_heads.execution.spec import Sweep, Trial, Values
 from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 
 FORMAT = 3
 _OLDER = {1: "ran every criterion once a seed", 2: "took two spellings of a task for two tasks"}  # so had other trials
 _LOOK_SECONDS = 0.1
-_DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP_FILE = "sweep.json"
 RECORD_FILE = "record.json"
 TIMING_FILE = "timing.json"
@@ -141,7 +139,7 @@ class SweepFolder:
 
     def forget_failures(self) -> int:
         """Remove the failures, so that their trials run again; gives their number."""
-        failed = list(self.failed())
+        failed = self.failed()
         for name in failed:
             self._place("failures", name).unlink(missing_ok=True)
         return len(failed)
@@ -166,13 +164,13 @@ class SweepFolder:
                     time.sleep(_LOOK_SECONDS)
         return value
 
-    def done(self) -> Iterator[str]:
+    def done(self) -> list[str]:
         """Digests of the finished trials, in order."""
-        return self._entries("trials", "")
+        return digests(self.root / "trials")
 
-    def failed(self) -> Iterator[str]:
+    def failed(self) -> list[str]:
         """Digests of the trials that have failed and not finished since, in order."""
-        return self._entries("failures", ".json")
+        return digests(self.root / "failures", ".json")
 
     def claims(self) -> Claims:
         """The claims of this process on trials; it is another owner for each call."""
@@ -180,13 +178,6 @@ class SweepFolder:
 
     def _place(self, kind: str, digest: str, suffix: str = ".json") -> Path:
         return self.root / kind / digest[:2] / f"{digest}{suffix}"
-
-    def _entries(self, kind: str, suffix: str) -> Iterator[str]:
-        """Digests in the 256 folders, in order; by one listing each, so that 100,000 take a fraction of a second."""
-        for shard in shards(self.root / kind):
-            for name in sorted(os.listdir(shard)):
-                if _DIGEST.fullmatch(name.removesuffix(suffix)) and name.endswith(suffix):
-                    yield name.removesuffix(suffix)
 
     def _write(self, file: Path, content: Values) -> None:
         with writing_into("the folder of a sweep", self.root):

@@ -103,16 +103,16 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     more = [{**row, **turn} for row in extra for turn in seeds]
     rows: Iterator[Values] = itertools.chain(map(_merged, itertools.product(*product)), more)
     vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
-    are_all = len(more) + math.prod(map(len, product)) <= MOST_TRIALS
-    trials, n_twice, n_undrawn = reader.trials(base, rows if are_all else itertools.islice(rows, _LOOKED_AT))
-    if are_all:
+    if len(more) + math.prod(map(len, product)) <= MOST_TRIALS:
+        trials, n, n_twice, n_undrawn = reader.trials(base, ((row, 1, 1) for row in rows))
         idle = [f"exclude[{i}]: leaves no trial out" for i in range(1, len(rules) + 1) if i not in reader.used]
         reader.faults += idle or ["exclude: leaves all trials out"] * (not trials and not reader.faults)
     else:  # what is included beside so many is not looked for among them
-        n, n_undrawn = reader.count(base, product)
-        trials, n_twice = trials[:_SHOWN], 0
+        trials = reader.trials(base, ((row, 1, 1) for row in itertools.islice(rows, _LOOKED_AT)))[0][:_SHOWN]
+        _, n, n_twice, n_undrawn = reader.trials(base, reader.kinds(product))
+        n += len(more)
     reader.stop(shown)
-    return Sweep(str(named), trials, len(trials) if are_all else n + len(more), vary, n_twice, n_undrawn)
+    return Sweep(str(named), trials, n, vary, n_twice, n_undrawn)
 
 
 @dataclass
@@ -175,56 +175,49 @@ class _Reader:
                 found.append({key: self.value(key, each, where) for key, each in row.items()})
         return found
 
-    def trials(self, base: Values, rows: Iterable[Values]) -> tuple[tuple[Trial, ...], int, int]:
-        """The trials, how many are described twice, and how many differ from others in a seed that nothing draws by."""
+    def trials(self, base: Values, rows: Iterable[tuple[Values, int, int]]) -> tuple[tuple[Trial, ...], int, int, int]:
+        """The trials, and three counts: of trials, of those told twice, of those that differ in an idle seed alone.
+
+        Args:
+            base: What does not vary.
+            rows: What varies, each with the number of such rows and, for each of them, of such seeds.
+        """
         trials: dict[str, Trial] = {}
         seedless: set[str] = set()
-        n_twice = n_undrawn = 0
-        for row in rows:
+        n_trials = n_twice = n_undrawn = 0
+        for row, n, n_seeds in rows:
             values = {**self.known.defaults, **base, **row}
             rule = next((i for i, rule in enumerate(self.rules, start=1) if _matches(rule, values)), None)
             self.used.add(rule)
             if rule is not None or not self.agrees(values, row):
                 continue
-            trial = Trial(values, self.known.digest(values))
-            name = trial.digest
-            if not self.known.draws(values):
-                name = self.known.digest({**values, "seed": self.known.defaults["seed"]})
+            trial, draws = Trial(values, self.known.digest(values)), self.known.draws(values)
+            name = trial.digest if draws else self.known.digest({**values, "seed": self.known.defaults["seed"]})
             if trial.digest in trials:
-                n_twice += 1
+                n_twice += n
             elif name in seedless:
-                n_undrawn += 1
+                n_undrawn += n * n_seeds
             else:
                 seedless.add(name)
                 trials[trial.digest] = trial
-        return tuple(trials.values()), n_twice, n_undrawn
-
-    def count(self, base: Values, axes: Sequence[Sequence[Values]]) -> tuple[int, int]:
-        """What `trials` finds in the product of the axes, without a list: how many, and how many for want of a draw.
-
-        Of the turns of an axis that the rules cannot tell apart one is looked at, and weighs as many as there are.
-        """
-        kinds = [self.kinds(axis) for axis in axes if list(axis[0]) != ["seed"]]
-        seeds = next((self.kinds(axis) for axis in axes if list(axis[0]) == ["seed"]), self.kinds([{}]))
-        found = n_undrawn = 0
-        for chosen in itertools.product(*kinds):
-            row = _merged(turn for turn, _ in chosen)
-            values = {**self.known.defaults, **base, **row}
-            n_seeds = sum(n for turn, n in seeds if not any(_matches(rule, {**values, **turn}) for rule in self.rules))
-            if n_seeds and self.agrees(values, row):
-                n = math.prod(weight for _, weight in chosen)
-                n_run = n_seeds if self.known.draws(values) else 1
-                found += n * n_run
+                n_run = n_seeds if draws else 1
+                n_trials += n * n_run
                 n_undrawn += n * (n_seeds - n_run)
-        return found, n_undrawn
+        return tuple(trials.values()), n_trials, n_twice, n_undrawn
 
-    def kinds(self, axis: Sequence[Values]) -> list[tuple[Values, int]]:
-        """One turn of each kind, and how many there are."""
-        kinds: dict[Any, list[Values]] = {}
-        for turn in axis:
-            hits = (_matches({key: rule[key] for key in rule if key in turn}, turn) for rule in self.rules)
-            kinds.setdefault((_signature(turn), *hits), []).append(turn)
-        return [(turns[0], len(turns)) for turns in kinds.values()]
+    def kinds(self, axes: Sequence[Sequence[Values]]) -> Iterator[tuple[Values, int, int]]:
+        """Rows of the product of axes for `trials`: of the turns that no rule tells apart, one, which weighs all."""
+        weighed: list[list[tuple[Values, int, int]]] = []
+        for axis in axes:
+            kinds: dict[Any, list[Values]] = {}
+            for turn in axis:
+                hits = (_matches({key: rule[key] for key in rule if key in turn}, turn) for rule in self.rules)
+                kinds.setdefault((_signature(turn), *hits), []).append(turn)
+            is_seed = [*axis[0]] == ["seed"]
+            weighed.append([(turns[0], *((1, len(turns)) if is_seed else (len(turns), 1))) for turns in kinds.values()])
+        for chosen in itertools.product(*weighed):
+            turns, n, n_seeds = zip(*chosen, strict=True)
+            yield _merged(turns), math.prod(n), math.prod(n_seeds)
 
     def agrees(self, values: Values, row: Values) -> bool:
         """Whether values do not contradict each other; notes each contradiction once. `row` is what varies of them."""

@@ -9,7 +9,6 @@ shorten the text between layers. So a block's gates are made when its W_O is giv
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,15 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from prune_heads.anatomy import AttentionBlock, attention_blocks, gone_from
-from prune_heads.anatomy.context import on_context, stay_dense, uncompiled
 from prune_heads.descriptors import HeadCounts
 from prune_heads.errors import MaskNotAppliedError
 from prune_heads.evaluation import check_finite
-from prune_heads.gating import evaluating
+from prune_heads.gating import evaluating, gated
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.objectives.base import Objective
-from prune_heads.objectives.batches import Batch, Batches
-from prune_heads.objectives.loaded import loaded
+from prune_heads.objectives.batches import Batch, Batches, loaded
 from prune_heads.progress import Progress, silent
 
 _Matrix = NDArray[np.float64]
@@ -82,7 +79,7 @@ def batch_rows(
     """The same of some batches, by their places from 0; `NotFiniteError` if a loss or gradient is NaN or infinite."""
     device = next(model.parameters()).device
     blocks = attention_blocks(model)
-    with evaluating(model), _frozen(model):
+    with evaluating(model, frozen=True):
         for batch in (each.to(device) for each in batches.numbered(steps)):
             per_token = _per_token(model, blocks, batch, batches.objective)
             signed, absolute = (
@@ -104,7 +101,7 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     n_tokens, n_decoded = batches.n_tokens, batches.n_decoded
     if not n_tokens.any():  # images: the positions of each block that the loss depends on, as many for all
         first = batches.batch(np.arange(1)).to(next(model.parameters()).device)
-        with evaluating(model), _frozen(model):
+        with evaluating(model, frozen=True):
             found = _per_token(model, blocks, first, batches.objective)
         there = [max(1, int((gradient != 0).any(dim=-1).sum())) for gradient in found]
         n_tokens = np.tile(np.asarray(there, dtype=np.int64), (batches.n_examples, 1))
@@ -113,47 +110,26 @@ def in_file_order(rows: Iterable[BatchRows], model: nn.Module, batches: Batches)
     return GateGradients(signed, absolute, n_tokens, n_heads, batches.objective.reads_one_token, gone_from(blocks))
 
 
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """No gradient is computed for a parameter; after the block for those again for which one was."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
 def _per_token(model: nn.Module, blocks: Sequence[AttentionBlock], batch: Batch, objective: Objective) -> list[Tensor]:
     """`(rows, tokens of the block, n_heads)` a block: derivative of each example's loss by each gate."""
     gates: dict[int, Tensor] = {}
-    calls: dict[nn.Module, list[int]] = {}
-    for i, block in enumerate(blocks):
-        if block.n_heads:
-            calls.setdefault(block.output.module, []).append(i)
 
-    def gate(places: Sequence[int], module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Gates of 1, as `gated` applies them, for the tokens of W_O's input; layers that share it call in turn."""
-        i = next((i for i in places if i not in gates), None)
-        if i is None:
-            called = f"that of {blocks[places[0]].name} is called more often"
+    def opened(i: int, context: Tensor) -> Tensor:
+        """Gates of 1 for the tokens of W_O's input."""
+        if i in gates:
+            called = f"that of {blocks[i].name} is called more often"
             raise MaskNotAppliedError(f"W_O must be called once for each of its blocks; {called}")
-        gates[i] = torch.ones(*args[0].shape[:-1], blocks[i].n_heads, device=args[0].device, requires_grad=True)
-        return (blocks[i].gated(args[0], gates[i]), *args[1:])
+        gates[i] = torch.ones(*context.shape[:-1], blocks[i].n_heads, device=context.device, requires_grad=True)
+        return gates[i]
 
-    with ExitStack() as hooks:
-        hooks.enter_context(uncompiled())
-        hooks.callback(stay_dense(model))
-        for places in calls.values():
-            hooks.callback(on_context(blocks[places[0]], partial(gate, places)))
+    with gated(model, [partial(opened, i) for i in range(len(blocks))]):
         outputs = model(**batch.inputs)
+        if missed := [block.name for i, block in enumerate(blocks) if i not in gates and block.n_heads]:
+            must = "the loss must be computed through the W_O of every block to be differentiated by gates there"
+            ran = f"{', '.join(missed)} ran without it, or did not run"
+            raise MaskNotAppliedError(f"{must}; {ran}. Call W_O as a module, not its weights by a function")
     losses = objective.losses(outputs, batch)
     check_finite(losses.detach().cpu().numpy(), batch.index, "losses")
-    if missed := [block.name for i, block in enumerate(blocks) if i not in gates and block.n_heads]:
-        must = "the loss must be computed through the W_O of every block to be differentiated by gates there"
-        ran = f"{', '.join(missed)} ran without it, or did not run"
-        raise MaskNotAppliedError(f"{must}; {ran}. Call W_O as a module, not its weights by a function")
     made = torch.autograd.grad(losses.sum(), list(gates.values()), materialize_grads=True) if gates else ()
     found = dict(zip(gates, made, strict=True))
     n_rows = len(batch.targets)
@@ -198,9 +174,7 @@ def token(gradients: GateGradients, batch_size: int) -> HeadScores:
     weights = np.repeat(by_block, gradients.n_heads, axis=1).astype(np.float64)
     if gradients.reads_one_token:
         weights[:, sum(gradients.n_heads[:-1]) :] = 1
-    scores = absolute.sum(axis=0) / weights.sum(axis=0)
-    residuals = absolute - scores * weights
-    return gradients.scores(scores, standard_error(residuals / weights.mean(axis=0)))
+    return _ratio(gradients, absolute, weights)
 
 
 def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
@@ -212,9 +186,13 @@ def batch(gradients: GateGradients, batch_size: int) -> HeadScores:
     signed = gradients.signed.astype(np.float64)
     starts = np.arange(0, len(signed), batch_size)
     sizes = np.diff(np.append(starts, len(signed)))[:, None]
-    sums = np.abs(np.add.reduceat(signed, starts, axis=0))
-    scores = sums.sum(axis=0) / len(signed)
-    return gradients.scores(scores, standard_error((sums - scores * sizes) / sizes.mean()))
+    return _ratio(gradients, np.abs(np.add.reduceat(signed, starts, axis=0)), sizes)
+
+
+def _ratio(gradients: GateGradients, values: _Matrix, weights: _Matrix) -> HeadScores:
+    """The sum of the rows over that of their weights, with the standard error of a ratio of means."""
+    scores = values.sum(axis=0) / weights.sum(axis=0)
+    return gradients.scores(scores, standard_error((values - scores * weights) / weights.mean(axis=0)))
 
 
 ESTIMATORS: Mapping[str, Row] = {

@@ -29,12 +29,10 @@ from typing import Any
 from prune_heads.errors import DataError
 from prune_heads.reading import json_of, read_bytes, text_of, toml_of
 
-MASKS = ("head_mask", "decoder_head_mask", "cross_attn_head_mask")  # keyword arguments of `forward`
+_TABLE = tomllib.loads((resources.files("prune_heads.migration") / "cures.toml").read_text("utf-8"))
+MASKS, METHODS, FUNCTIONS, STILL_THERE = map(tuple, _TABLE["names"].values())
 PRUNED = "pruned_heads"  # keyword argument, attribute and key of a configuration
-METHODS = ("prune_heads", "_prune_heads", "get_head_mask")  # methods of a model
-# Of transformers 4, in `pytorch_utils`, earlier in `modeling_utils`, one of them in the root.
-FUNCTIONS = ("find_pruneable_heads_and_indices", "prune_linear_layer", "prune_conv1d_layer", "prune_layer")
-STILL_THERE = frozenset({"transformers.pytorch_utils.prune_linear_layer"})  # those of them that transformers 5 has kept
+_ARGUMENTS = (*MASKS, PRUNED)
 NAMES = re.compile("|".join({*MASKS, PRUNED, *METHODS, *FUNCTIONS}).encode())  # a file without any is not parsed
 _CATCHING = re.compile(r"except(:| .*\b(ImportError|ModuleNotFoundError|Exception|BaseException)\b)")
 _KINDS = {".py": "Python 3", ".ipynb": "a notebook", ".json": "JSON", ".toml": "TOML"}
@@ -174,8 +172,7 @@ def _reason(error: OSError | SyntaxError | ValueError, kind: str) -> str:
 @cache
 def cures() -> dict[str, dict[str, str]]:
     """How a use is shown -> its effect, what transformers 5 does, and what to write instead."""
-    rows = tomllib.loads((resources.files("prune_heads.migration") / "cures.toml").read_text("utf-8"))["cure"]
-    each = ((use, effect, row["instead"]) for row in rows for use, effect in row["effects"].items())
+    each = ((use, effect, row["instead"]) for row in _TABLE["cure"] for use, effect in row["effects"].items())
     return {use: {"effect": effect, "instead": instead} for use, effect, instead in each}
 
 
@@ -188,6 +185,7 @@ class Module:
         self.imported: set[str] = set()
         self.guarded: set[ast.AST] = set()  # imports whose failure is caught
         self.own: dict[ast.AST, set[str]] = {}  # of a node in a class: its methods, and `pruned_heads` if it sets that
+        self.filled: list[tuple[str, int, object]] = []  # keys that a dict gets: its name, the line and the key
         members, defined, variables = set[ast.AST](), set[str](), set[str]()
         for node in self.nodes:
             match node:
@@ -210,19 +208,23 @@ class Module:
                         self.own |= {each: own for each in inside}
                 case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                     variables.add(name)
+                case ast.Assign() | ast.AnnAssign():
+                    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                        match target:
+                            case ast.Name(id=name):
+                                self.filled += [(name, *key) for key in _keys(node.value)]
+                            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=key)):
+                                self.filled.append((name, target.lineno, key))
         self.defined = defined - variables  # these may be anything: a fixture here, a parameter there
 
     def uses(self) -> list[tuple[int, str]]:
         """Line (from 1) and use, a key of `cures`, in order of lines; the same use once a line."""
-        found, filled, splatted = list[tuple[int, str]](), list[tuple[str, int, str]](), set[str]()
+        found, splatted = list[tuple[int, str]](), set[str]()
         for node in self.nodes:
             match node:
                 case ast.ImportFrom(level=0) if node not in self.guarded:
                     gone = [alias for alias in node.names if _is_gone(f"{node.module}.{alias.name}")]
                     found += [(alias.lineno, f"import {alias.name}") for alias in gone]
-                case ast.Assign() | ast.AnnAssign():
-                    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                        filled += _filled(target, node.value)
                 case ast.Attribute(attr="pruned_heads") if not self._is_own(node, node):
                     is_read = isinstance(node.ctx, ast.Load)
                     found.append((node.end_lineno or 0, f".{PRUNED}" if is_read else f".{PRUNED} = ..."))
@@ -235,7 +237,8 @@ class Module:
                         found.append((line, f".{name.removeprefix('_')}()"))
                     found += _passed(node)
                     splatted |= {k.value.id for k in node.keywords if not k.arg and isinstance(k.value, ast.Name)}
-        return sorted({*found, *((line, use) for name, line, use in filled if name in splatted)})
+        found += [(line, f"{key}=") for name, line, key in self.filled if name in splatted and key in _ARGUMENTS]
+        return sorted({*found})
 
     def _origin(self, node: ast.expr) -> str:
         """`transformers.pytorch_utils.f` for what the imports make of `f` or `pytorch_utils.f`; else empty."""
@@ -261,20 +264,8 @@ def _passed(call: ast.Call) -> Iterator[tuple[int, str]]:
     is_generate = isinstance(call.func, ast.Attribute) and call.func.attr == "generate"
     for keyword in call.keywords:
         for line, name in [(keyword.lineno, keyword.arg)] if keyword.arg else _keys(keyword.value):
-            if name in (*MASKS, PRUNED):
+            if name in _ARGUMENTS:
                 yield line, f"generate({name}=)" if is_generate and name in MASKS else f"{name}="
-
-
-def _filled(target: ast.expr, value: ast.expr | None) -> list[tuple[str, int, str]]:
-    """Name, line and use of the keys that a dict gets: by `name = {...}` or `name[key] = ...`."""
-    match target:
-        case ast.Name(id=name):
-            keys = _keys(value)
-        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=key)):
-            keys = [(target.lineno, key)]
-        case _:
-            return []
-    return [(name, line, f"{key}=") for line, key in keys if key in (*MASKS, PRUNED)]
 
 
 def _keys(value: ast.expr | None) -> list[tuple[int, object]]:

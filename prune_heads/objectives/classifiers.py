@@ -2,7 +2,7 @@
 # ruff: noqa: D102 -- `Objective` says what each method gives
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -21,7 +21,7 @@ from prune_heads.objectives.base import Kept, Objective
 from prune_heads.objectives.batches import Batch, Batches, Field
 from prune_heads.objectives.rows import Split, index, named, score
 from prune_heads.objectives.texts import match_labels, tokenize
-from prune_heads.statistics import Metric
+from prune_heads.statistics import Metric, mean_of, unless
 from prune_heads.visible import brief
 
 PROBLEM = "multi_label_classification"  # `problem_type` of checkpoints whose outputs are labels of their own
@@ -171,20 +171,10 @@ class Regression(SingleLabel):
         return references.mean()
 
 
-def _f1(name: str, of: Callable[[NDArray[Any]], NDArray[Any]]) -> Metric:
-    """The mean of F1s, each of some decisions an example and label; 0 where no label is predicted or there."""
-
-    def weighted(predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-        both, either = weights @ of(predictions * references), weights @ of(predictions + references)
-        return np.asarray(2 * both / np.where(either > 0, either, 1)).mean(axis=-1)
-
-    said = "F1 needs labels, and none of the {} examples has one"
-    return Metric(name, weighted, undefined=lambda true: None if true.any() else said.format(len(true)))
-
-
+_UNLESS_SOME: Any = {"undefined": unless(np.any, "labels, and none of the {} examples has one")}
 METRICS: Mapping[str, Metric] = {
-    "micro_f1": _f1("micro_f1", lambda each: each.sum(axis=1, keepdims=True)),
-    "macro_f1": _f1("macro_f1", lambda each: each),
+    "micro_f1": mean_of("micro_f1", lambda p, t: 2 * (p * t).sum(1), lambda p, t: (p + t).sum(1), **_UNLESS_SOME),
+    "macro_f1": mean_of("macro_f1", lambda p, t: 2 * p * t, np.add, **_UNLESS_SOME),
 }
 """Of predictions and references that are 1 where an example has a label, else 0, `(m, n_labels)`.
 

@@ -151,9 +151,7 @@ def _beside(read: Reader) -> Reader:
 
     def reader(path: Path, table: Table, wanted: Sequence[str]) -> None:
         read(path, table, wanted)
-        for i, row in enumerate(table.rows):
-            if isinstance(named := row.get(wanted[0]), str) and named:
-                table.rows[i] = {**row, wanted[0]: path.parent / named}
+        table.change(wanted[0], lambda named: path.parent / named if isinstance(named, str) and named else named)
 
     return reader
 

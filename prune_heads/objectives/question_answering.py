@@ -7,7 +7,7 @@ is the best span of them all.
 
 import re
 import string
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,9 +28,6 @@ from prune_heads.objectives.rows import Split, Table, read_json, text, text_at
 from prune_heads.reading import json_of
 from prune_heads.statistics.metrics import mean_of
 from prune_heads.visible import brief
-
-_FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
-"""What a model is given -> how the tokenizers library calls it."""
 
 
 def normalized(answer: str) -> str:
@@ -154,18 +151,18 @@ class QuestionAnswering(Objective):
         answers = split.columns["label"]
         stride = n_max // 3 if self.doc_stride is None else self.doc_stride
         none_ids = (tokenizer.cls_token_id, tokenizer.bos_token_id)
-        names = [name for name in _FIELDS if name in (*tokenizer.model_input_names, "attention_mask")]
-        fields: dict[str, list[NDArray[np.int32]]] = {name: [] for name in names}
+        fields: dict[str, list[NDArray[np.int32]]] = defaultdict(list)
         windows, targets = [], []
         for i, (question, context) in enumerate(zip(split.columns["question"], split.columns["context"], strict=True)):
             try:
                 made = texts.windows_of(tokenizer, question, context, n_max, stride)
-                targets += texts.targets_of(made, none_ids, answers[i])
+                targets += texts.targets_of(made.encodings, none_ids, answers[i])
             except ValueError as fault:
                 raise DataError(f"{split.source}: example {i + 1} of {split.name}: {fault}") from None
-            for name, values in fields.items():
-                values += [np.asarray(getattr(window, _FIELDS[name]), dtype=np.int32) for window in made]
-            windows.append([texts.context_of(window)[1] for window in made])
+            for name, values in made.items():
+                fields[name] += [np.asarray(each, dtype=np.int32) for each in values]
+            windows.append([texts.offsets_of(window) for window in made.encodings])
+        fields.pop("overflow_to_sample_mapping", None)  # where one is cut
         has_answer = np.asarray([bool(answer["text"]) for answer in answers], dtype=np.int64)
         asked = replace(self, doc_stride=stride, may_be_none=not has_answer.all())
         inputs = {name: Ragged.of(values, texts.fill(tokenizer, name)) for name, values in fields.items()}

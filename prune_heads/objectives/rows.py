@@ -10,7 +10,7 @@ import io
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -45,12 +45,27 @@ class Table:
         self.rows.append(row)
         self.places.append(place)
 
+    def add_fields(self, place: str, fields: Sequence[str], wanted: Mapping[str, str], cure: str = "") -> None:
+        """One more row, a text a column, of which those that are wanted are kept, by another name."""
+        if len(fields) == len(self.names):
+            both = zip(self.names, fields, strict=True)
+            return self.add(place, {wanted[name]: text for name, text in both if name in wanted})
+        must = f"{len(self.names)} fields must be there ({', '.join(self.names)})"
+        return self.fault(f"{place}: {must}, got {len(fields)}{cure}")
+
+    def fill(self, rows: Iterable[Mapping[str, object]], place: str) -> None:
+        """All rows at once, counted from 1 after their `place`."""
+        self.rows = list(rows)
+        self.places = [f"{place} {i}" for i in range(1, len(self.rows) + 1)]
+
     def add_dataset(self, data: "datasets.Dataset", wanted: Sequence[str], place: str) -> None:
-        """All rows of a data set as it stores them, so that images are not decoded; `place` goes before a number."""
-        self.names = data.column_names
-        rows = data.select_columns([name for name in dict.fromkeys(wanted) if name in self.names]).to_list()
-        self.rows, self.places = rows, [f"{place} {i}" for i in range(1, len(rows) + 1)]
-        self.classes = class_names(data.features)
+        """All rows of a data set as it stores them, so that images are not decoded; `place` as for `fill`."""
+        self.names, self.classes = data.column_names, class_names(data.features)
+        self.fill(data.select_columns([name for name in dict.fromkeys(wanted) if name in self.names]).to_list(), place)
+
+    def change(self, column: str, form: Callable[[Any], object]) -> None:
+        """Give the cells of a column another form, where a row has one."""
+        self.rows = [{**row, column: form(row[column])} if column in row else row for row in self.rows]
 
     def labels(self, column: str) -> list[object]:
         """Of each row, by name; see `named`."""
@@ -190,13 +205,9 @@ def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str =
     try:
         headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
         mark = max(delimiters, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
-        table.names = names = headers[mark]
+        table.names = headers[mark]
         for number, fields in enumerate(islice(_records(path, text, mark), 1, None), 1):
-            place = f"{path.name} row {number}"
-            if len(fields) == len(names):
-                table.add(place, dict(zip(names, fields, strict=True)))
-            else:
-                table.fault(f"{place}: {len(names)} fields must be there ({', '.join(names)}), got {len(fields)}")
+            table.add_fields(f"{path.name} row {number}", fields, dict(zip(wanted, wanted, strict=True)))
     finally:
         csv.field_size_limit(limit)
 
@@ -241,14 +252,14 @@ def _read_parquet(path: Path, table: Table, wanted: Sequence[str]) -> None:
     try:
         file = parquet.ParquetFile(path)
         table.names = file.schema_arrow.names
-        table.rows = file.read([name for name in wanted if table.names.count(name) == 1]).to_pylist()
+        rows = file.read([name for name in wanted if table.names.count(name) == 1]).to_pylist()
+        table.fill(rows, f"{path.name} row")
         if b"huggingface" in (file.schema_arrow.metadata or {}):
             from datasets import Features  # takes a second
 
             table.classes = class_names(Features.from_arrow_schema(file.schema_arrow))
     except Exception as error:  # of what kind depends on what is damaged
         raise DataError(f"{path.name}: the file cannot be read: {first_line(error)}") from error
-    table.places = [f"{path.name} row {i}" for i in range(1, len(table.rows) + 1)]
 
 
 def read_text(path: Path, table: Table, wanted: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from torch import Tensor
 from torch.nn import functional
+from transformers import BatchEncoding
 
 from prune_heads.errors import CheckpointError, LabelError
 from prune_heads.objectives import TaskSpec
@@ -87,50 +88,47 @@ def _glues(tokenizer: Any) -> bool:
     return bool(text == spaced != apart)
 
 
-def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: int) -> list[Encoding]:
+def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: int) -> BatchEncoding:
     """The question with each part of its context; `ValueError` if the question leaves no room."""
-    (whole,) = tokenizer([question], [context], verbose=False).encodings
-    if len(whole) <= n_max:
-        return [whole]
-    room = n_max - len(whole) + whole.sequence_ids.count(1)
+    whole = tokenizer([question], [context], return_attention_mask=True, verbose=False)
+    n, n_context = len(whole.input_ids[0]), whole.sequence_ids(0).count(1)
+    if n <= n_max:
+        return whole
+    room = n_max - n + n_context
     if room < 1:
         must = f"the question must leave room for the context in {n_max} tokens (--max-length)"
-        got = f"one that takes {n_max - room} with the special tokens"
-        raise ValueError(f"{must}, got {got}. Raise --max-length, or leave it out")
+        raise ValueError(
+            f"{must}, got one that takes {n - n_context} with the special tokens. Raise it, or leave it out"
+        )
     cut = {"truncation": "only_second", "max_length": n_max, "stride": min(stride, room // 2)}
-    return tokenizer([question], [context], return_overflowing_tokens=True, **cut).encodings
+    return tokenizer([question], [context], return_attention_mask=True, return_overflowing_tokens=True, **cut)
 
 
-def context_of(window: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The tokens of the context, `(n,)`, and where each begins and ends in it, `(n, 2)`."""
-    places = np.asarray([i for i, of in enumerate(window.sequence_ids) if of == 1], dtype=np.int64)
-    return places, np.asarray([window.offsets[i] for i in places], dtype=np.int64).reshape(-1, 2)
+def offsets_of(window: Encoding) -> NDArray[np.int64]:
+    """Where in the context each token of a window begins and ends, `(tokens, 2)`; -1 for one that is not of it."""
+    return np.where([[of == 1] for of in window.sequence_ids], window.offsets, -1)
 
 
 def targets_of(
     windows: Sequence[Encoding], none_ids: Sequence[int | None], answer: Mapping[str, Any]
 ) -> list[NDArray[np.int32]]:
     """What is right in each window, in bits a token; `ValueError` if no token is of the answer."""
-    spans = [context_of(window) for window in windows]
-    marked = [np.zeros(len(window), dtype=np.int32) for window in windows]
-    for window, bits, (places, _) in zip(windows, marked, spans, strict=True):
-        bits[places] = CONTEXT
+    offsets = [offsets_of(window) for window in windows]
+    marked = [np.where(each[:, 0] < 0, 0, CONTEXT).astype(np.int32) for each in offsets]
+    for window, bits in zip(windows, marked, strict=True):
         none = next((window.ids.index(each) for each in none_ids if each in window.ids), 0)
         bits[none] |= NONE if answer["text"] else NONE | START | END
     if not answer["text"]:
         return marked
     begin = answer["answer_start"][0]
     end = begin + len(answer["text"][0])
-    inside = [(offsets[:, 0] < end) & (offsets[:, 1] > begin) for _, offsets in spans]
-    within = np.concatenate([offsets[there] for (_, offsets), there in zip(spans, inside, strict=True)])
-    if not len(within):
+    inside = [np.where((each[:, :1] < end) & (each[:, 1:] > begin), each, -1) for each in offsets]
+    within = np.concatenate(inside)
+    if (end := within[:, 1].max()) < 0:
         said = brief(answer["text"][0])
         raise ValueError(f"the answer must have a token, got {said}, of which the tokenizer has none")
-    begin, end = within[:, 0].min(), within[:, 1].max()  # a token may be more than the answer
-    ends = []
-    for (places, offsets), there in zip(spans, inside, strict=True):
-        starts, stops = places[there & (offsets[:, 0] == begin)], places[there & (offsets[:, 1] == end)]
-        ends.append((starts[:1], stops[-1:]))
+    begin = within[within[:, 0] >= 0, 0].min()  # a token may be more than the answer
+    ends = [(np.flatnonzero(each[:, 0] == begin)[:1], np.flatnonzero(each[:, 1] == end)[-1:]) for each in inside]
     whole = [len(starts) and len(stops) for starts, stops in ends]
     for bits, (starts, stops), is_whole in zip(marked, ends, whole, strict=True):
         # An answer may be longer than what windows share; then its start and its end are in different ones.
@@ -144,14 +142,14 @@ def best_spans(starts: Tensor, ends: Tensor, targets: Tensor) -> tuple[Tensor, T
     """The best span of each row, of all that have at most `LONGEST_ANSWER` tokens.
 
     Returns:
-        Its first and last token, counted among those of the context, its score, and that of no answer; `(rows,)` each.
+        Its first and last token, its score, and that of no answer; `(rows,)` each.
     """
     there = targets != IGNORED
     inside = there & (targets & CONTEXT > 0)
     opens, closes = (each.masked_fill(~inside, -torch.inf) for each in (starts, ends))
     closes = functional.pad(closes, (0, LONGEST_ANSWER - 1), value=-torch.inf).unfold(1, LONGEST_ANSWER, 1)
     best, place = (opens[:, :, None] + closes).flatten(1).max(dim=1)
-    first = place // LONGEST_ANSWER - inside.int().argmax(dim=1)
+    first = place // LONGEST_ANSWER
     none = torch.where(there & (targets & NONE > 0), starts + ends, -torch.inf).amax(dim=1)
     return first, first + place % LONGEST_ANSWER, best, none
 

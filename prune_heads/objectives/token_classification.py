@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +23,7 @@ from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.rows import Split, Table, index, text, text_at
 from prune_heads.objectives.texts import match_labels, tokenize
-from prune_heads.statistics.metrics import Metric
+from prune_heads.statistics.metrics import Numbers, mean_of, unless
 from prune_heads.visible import brief
 
 N_COUNTS = 5  # right words, words, right entities, predicted entities, true entities
@@ -32,27 +31,16 @@ N_COUNTS = 5  # right words, words, right entities, predicted entities, true ent
 _GAP = re.compile(r"\s*$|-DOCSTART-")  # lines between sentences
 
 
-def _ratio(name: str, part: Sequence[float], whole: Sequence[float], **rest: Any) -> Metric:
-    """Two sums of the counts, over all examples, divided; 0 where the second is 0."""
-
-    def weighted(predictions: NDArray[Any], references: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
-        counts = weights @ predictions.astype(float)
-        over = counts @ np.asarray(whole)
-        return np.asarray(counts @ np.asarray(part) / np.where(over > 0, over, 1))
-
-    return Metric(name, weighted, N_COUNTS, **rest)
+def _sum(*columns: int) -> Numbers:
+    return lambda counts, references: counts[:, columns].sum(axis=1)
 
 
-def _no_entity(references: NDArray[Any]) -> str | None:
-    said = f"entity_f1 needs entities, and none of the {len(references)} examples has one"
-    return None if references.any() else said
-
-
+_SOME_ENTITY = unless(np.any, "entities, and none of the {} examples has one")
 _METRICS = (
-    _ratio("entity_f1", (0, 0, 2, 0, 0), (0, 0, 0, 1, 1), undefined=_no_entity),
-    _ratio("entity_precision", (0, 0, 1, 0, 0), (0, 0, 0, 1, 0)),
-    _ratio("entity_recall", (0, 0, 1, 0, 0), (0, 0, 0, 0, 1)),
-    _ratio("token_accuracy", (1, 0, 0, 0, 0), (0, 1, 0, 0, 0)),
+    mean_of("entity_f1", _sum(2, 2), _sum(3, 4), width=N_COUNTS, undefined=_SOME_ENTITY),
+    mean_of("entity_precision", _sum(2), _sum(3), width=N_COUNTS),
+    mean_of("entity_recall", _sum(2), _sum(4), width=N_COUNTS),
+    mean_of("token_accuracy", _sum(0), _sum(1), width=N_COUNTS),
 )
 
 

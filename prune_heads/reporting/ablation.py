@@ -157,13 +157,13 @@ def subtitle(table: Record) -> str:
 
 def _best(table: Record) -> Table:
     """The best head of each layer, chosen on another split; beside it the one that this split would choose."""
-    rows = []
-    for row in table["best"]:
-        delta = _cell(row["delta"], row["p_value"], row["p_holm"], table["alpha"])
-        found = {"layer": row["layer"], "head": row["head"], "difference": delta}
-        tested = {"95% interval": (row["low"], row["high"]), "p (Holm)": row["p_holm"]}
-        here = {"best here": row["best_here"]["head"], "difference here": row["best_here"]["delta"]}
-        rows.append(found | tested | here)
+    rows = [
+        {"layer": row["layer"], "head": row["head"]}
+        | {"difference": _cell(row["delta"], row["p_value"], row["p_holm"], table["alpha"])}
+        | {"95% interval": (row["low"], row["high"]), "p (Holm)": row["p_holm"]}
+        | {"best here": row["best_here"]["head"], "difference here": row["best_here"]["delta"]}
+        for row in table["best"]
+    ]
     chosen = f"{table['best'][0]['chosen_examples']:,} examples of {table['best'][0]['chosen_on']}"
     title = f"The best head of each layer, chosen on {chosen}, tested on {table['split']}"
     flattered = "best here: the head that this very split would choose, which flatters it"

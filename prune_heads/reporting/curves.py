@@ -1,10 +1,11 @@
 """Curves of several criteria, what a record holds of them, and their page; the page of `prune-heads correlate`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from prune_heads.reporting.words import Record, interval, metric_name, number_of, subject_of
+from prune_heads.reporting.words import Record, Row, interval, metric_name, number_of, subject_of
 from prune_heads.tables import Form, Page, Table
 from prune_heads.visible import csv_of
 
@@ -101,6 +102,13 @@ def pruned(record: Record) -> str:
     return f"heads of {noun} {', '.join(blocks)} pruned"
 
 
+def by_percent(named: Mapping[str, Line]) -> dict[float, Row]:
+    """Share pruned, in percent -> `heads`, how many these are, and the metric of each line, None where it has none."""
+    counts = {point["percent"]: point["n_pruned"] for line in reversed(list(named.values())) for point in line.points}
+    values = {percent: {name: line.values.get(percent) for name, line in named.items()} for percent in sorted(counts)}
+    return {percent: {"heads": counts[percent], **row} for percent, row in values.items()}
+
+
 def curve_page(record: Record) -> Page:
     """A table a split of `prune-heads curve`: shares of heads down, criteria across, the area in the last row.
 
@@ -108,14 +116,11 @@ def curve_page(record: Record) -> Page:
     """
     tables = []
     for split, of_split in lines(record).items():
-        pruned_at = {point["percent"]: point["n_pruned"] for line in reversed(of_split) for point in line.points}
-        rows: list[Record] = [
-            {"pruned": f"{percent:g}%", "heads": pruned_at[percent]}
-            | {line.label: line.values.get(percent) for line in of_split}
-            for percent in sorted(pruned_at)
-        ]
-        rows.append({"pruned": "area"} | {line.label: line.about["areas"].get(split) for line in of_split})
-        tables.append(Table.of(split, rows, {line.label: ".4f" for line in of_split}, n_foot=1))
+        named = {line.label: line for line in of_split}
+        areas = {name: line.about["areas"].get(split) for name, line in named.items()}
+        rows: list[Row] = [{"pruned": f"{percent:g}%", **row} for percent, row in by_percent(named).items()]
+        rows.append({"pruned": "area", **areas})
+        tables.append(Table.of(split, rows, dict.fromkeys(named, ".4f"), n_foot=1))
     pairs = record["correlations"]
     agreement = [{"scores": f"{pair['first']} and {pair['second']}"} | _agreement(pair) for pair in pairs]
     below = [Table.of("Correlation of the scores before any head goes", agreement, _AGREEMENT)] if agreement else []
@@ -128,12 +133,8 @@ def curve_page(record: Record) -> Page:
 def curve_table(record: Record) -> Table:
     """The only line of a curve on each of its splits, a row a point: percent, heads, and the headline metric."""
     of_splits = {split: line for split, (line,) in lines(record).items()}
-    rows = (
-        {"pruned": point["percent"], "heads": point["n_pruned"]}
-        | {split: line.values[point["percent"]] for split, line in of_splits.items()}
-        for point in next(iter(of_splits.values())).points
-    )
-    forms = {"pruned": "{}%", **dict.fromkeys(of_splits, ".4f")}
+    rows = ({"pruned": percent, **row} for percent, row in by_percent(of_splits).items())
+    forms = {"pruned": "{:g}%", **dict.fromkeys(of_splits, ".4f")}
     return Table.of(f"{record['headline']} by heads pruned, lowest score first", rows, forms)
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -23,84 +22,68 @@ from prune_heads.reporting.terminal import bench_page, finetuning_table, run_pag
 from prune_heads.runs import SCORES_FILE, Files
 from prune_heads.studies.changed import EXAMPLES_FILE
 from prune_heads.studies.scoring import Found
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from prune_heads.tables import Page, Table
 
 TABLE_FILE = "table.md"
 HEADS_FILE = "heads.json"
 
 Record = dict[str, Any]
 
-
-def _ablation_files(record: Record) -> Files:
-    if record["kind"] == "pairs":
-        page, figure = pairs_page(record), _figure(of_pairs.pairs_figure(record))
-        return {TABLE_FILE: page.to_markdown(), "pairs.csv": pairs_csv(record), "pairs": figure}
-    return {
-        TABLE_FILE: ablation_page(record).to_markdown(),
-        "table.tex": ablation_latex(record),
-        "ablations.csv": ablation_csv(record),
-        **({"best.csv": best_csv(record)} if record["tables"][0]["best"] else {}),
-        "differences": _figure(heads.ablation_maps(record)),
-        "histogram": _figure(heads.ablation_histogram(record)),
-        **({"scatter": _figure(heads.ablation_scatter(record))} if record["correlations"] else {}),
-    }
-
-
-def _correlation_files(record: Record) -> Files:
-    pairs = zip(combinations(range(1, len(record["series"]) + 1), 2), record["correlations"], strict=True)
-    return {
-        TABLE_FILE: correlation_page(record).to_markdown(),
-        **{f"scatter-{a}-{b}": _figure(heads.correlation_scatter(record, pair)) for (a, b), pair in pairs},
-    }
-
-
-def _curve_files(record: Record) -> Files:
-    figure = _figure(curves.criteria_figure(record))
-    return {TABLE_FILE: curve_page(record).to_markdown(), "curves.csv": curve_csv(record), "curve": figure}
-
-
-def _run_files(record: Record) -> Files:
-    curve = {"curve": _figure(curves.curve_figure(record))} if record["curve"] else {}
-    return {TABLE_FILE: run_page(record).to_markdown(), **curve}
-
-
-def _look_files(record: Record) -> Files:
-    figures = {name: _figure(figure) for name, figure in look_figures(record)}
-    return {TABLE_FILE: look_page(record).to_markdown(), **figures}
-
-
-OF_RECORD: Mapping[str, Callable[[Record], Files]] = {
-    "ablate": _ablation_files,
-    "bench": lambda record: {TABLE_FILE: bench_page(record, whole=True).to_markdown()},
-    "correlate": _correlation_files,
-    "curve": _curve_files,
-    "look": _look_files,
-    "finetune": lambda record: {TABLE_FILE: finetuning_table(record).to_markdown()},
-    "roles": lambda record: {
-        TABLE_FILE: roles_page(record, whole=True).to_markdown(),
-        "roles": _figure(roles_figure(record)),
+_MADE: Mapping[str, Mapping[str, Callable[[Record], Any]]] = {
+    "ablate": {
+        TABLE_FILE: ablation_page,
+        "table.tex": ablation_latex,
+        "ablations.csv": ablation_csv,
+        "best.csv": best_csv,
+        "differences": heads.ablation_maps,
+        "histogram": heads.ablation_histogram,
+        "scatter": lambda record: heads.ablation_scatter(record) if record["correlations"] else None,
     },
-    "run": _run_files,
-    "similar": lambda record: {
-        TABLE_FILE: similarity_page(record).to_markdown(),
-        "similarity.csv": similarity_csv(record),
-        "similarity": _figure(of_pairs.similarity_figure(record)),
+    "pairs": {TABLE_FILE: pairs_page, "pairs.csv": pairs_csv, "pairs": of_pairs.pairs_figure},
+    "bench": {TABLE_FILE: partial(bench_page, whole=True)},
+    "correlate": {TABLE_FILE: correlation_page, "scatter": heads.correlation_scatters},
+    "curve": {TABLE_FILE: curve_page, "curves.csv": curve_csv, "curve": curves.criteria_figure},
+    "finetune": {TABLE_FILE: finetuning_table},
+    "look": {TABLE_FILE: look_page, "heads": lambda record: dict(look_figures(record))},
+    "roles": {TABLE_FILE: partial(roles_page, whole=True), "roles": roles_figure},
+    "run": {TABLE_FILE: run_page, "curve": lambda record: curves.curve_figure(record) if record["curve"] else None},
+    "similar": {
+        TABLE_FILE: similarity_page,
+        "similarity.csv": similarity_csv,
+        "similarity": of_pairs.similarity_figure,
     },
 }
-"""Command -> the files that follow from its record."""
+"""Command, or a kind of ablation -> name of a file -> what makes its table, text or figure, or several by their names.
+
+Nothing is made where the record has nothing for it.
+"""
+
+
+def of_record(record: Record) -> Files:
+    """The files that follow from a record."""
+    makers, made = _MADE.get("pairs" if record.get("kind") == "pairs" else record["command"], {}), dict[str, Any]()
+    for name, make in makers.items():
+        found = make(record)
+        made |= found if isinstance(found, dict) else {name: found}
+    return {name: _file(each) for name, each in made.items() if each}
+
+
+def _file(made: Any) -> str | Callable[[Path], None]:
+    """A table is written in Markdown; a figure by `save`."""
+    if isinstance(made, Page | Table):
+        return made.to_markdown()
+    return made if isinstance(made, str) else lambda path: save(made, path.parent, path.name)
 
 
 def files_of(found: Found, *, checkpoint: bool = True) -> Files:
     """What follows from the record; and the heads, the scores and the pruned model, where there are some."""
     mask, scored = found.mask, found.scored
-    made: dict[str, Any] = {**OF_RECORD.get(found.record["command"], lambda record: {})(found.record)}
+    made: dict[str, Any] = {**of_record(found.record)}
     if mask is not None:
         made[HEADS_FILE] = mask.to_json()
     if scored is not None:
         made[SCORES_FILE] = report = scored.report()
-        made["scores"] = _figure(heads.heat_map(report, mask.descriptors() if mask else ()))
+        made["scores"] = _file(heads.heat_map(report, mask.descriptors() if mask else ()))
         if scored.gradients is not None:
             made["gradients.safetensors"] = partial(_save_gradients, scored.scores, scored.gradients)
     if found.examples is not None:
@@ -108,10 +91,6 @@ def files_of(found: Found, *, checkpoint: bool = True) -> Files:
     if checkpoint and found.checkpoint is not None:
         made["checkpoint"] = partial(_save_checkpoint, found.checkpoint)
     return made
-
-
-def _figure(figure: "Figure") -> Callable[[Path], None]:
-    return lambda path: save(figure, path.parent, path.name)
 
 
 def _save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

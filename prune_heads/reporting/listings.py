@@ -5,12 +5,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-
 from prune_heads.objectives import METRIC_NAMES, TASKS
-from prune_heads.tables import Cell, Form, Table
-from prune_heads.tables.terminal import line, spans, titled
+from prune_heads.tables import Form, Page, Table
 
 _WAYS = ("gate", "zero", "remove")
 
@@ -29,7 +25,7 @@ def task_listing() -> tuple[dict[str, Any], Table]:
     return {"tasks": rows}, Table.of("", shown)
 
 
-def criterion_listing() -> tuple[dict[str, Any], RenderableType]:
+def criterion_listing() -> tuple[dict[str, Any], Page]:
     """The three tables of scoring, an object a row, and for the terminal."""
     from prune_heads.importance import CRITERIA, ESTIMATORS, NORMALIZERS
 
@@ -38,10 +34,10 @@ def criterion_listing() -> tuple[dict[str, Any], RenderableType]:
     for title, (option, rows) in zip(("criteria", "estimators", "normalizations"), tables.items(), strict=True):
         report[title] = [{"name": name, "summary": row.summary} for name, row in rows.items()]
         shown.append(Table.of("", ({f"--{option}": name, "what it is": row.summary} for name, row in rows.items())))
-    return report, Group(*shown)
+    return report, Page("", tuple(shown))
 
 
-def model_table(table: Mapping[str, Any]) -> RenderableType:
+def model_page(table: Mapping[str, Any]) -> Page:
     """The model types for the terminal: what all can do in one line, then those that cannot do everything."""
     rows = table["models"]
     whole = [row["type"] for row in rows if all(row[way] for way in _WAYS)]
@@ -59,18 +55,18 @@ def model_table(table: Mapping[str, Any]) -> RenderableType:
         if row["mixers"]
     )
     counts = ", ".join(f"{way} {sum(row[way] for row in rows)}" for way in _WAYS)
-    return Group(
-        line(f"{len(rows)} types, tried with transformers {table['transformers']}: {counts}\n"),
-        line(f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}"),
+    parts = (
+        f"gate, zero and remove are exact ({len(whole)}): {', '.join(whole)}",
         Table.of("", partly),
-        line("exact but for these variants; --json lists all that were tried:"),
+        "exact but for these variants; --json lists all that were tried:",
         Table.of("", refused),
-        line("heads are not all of the attention, or not all that mixes tokens:"),
+        "heads are not all of the attention, or not all that mixes tokens:",
         Table.of("", beside),
     )
+    return Page(f"{len(rows)} types, tried with transformers {table['transformers']}: {counts}", parts)
 
 
-def info_table(report: Mapping[str, Any]) -> RenderableType:
+def info_page(report: Mapping[str, Any]) -> Page:
     """What a model costs, as `budget` says; runs of layers with the same numbers share a row."""
     removed = report["n_heads"] - report["n_heads_left"]
     title = f"{report['model']}: {removed} of {report['n_heads']} heads removed; {report['n_tokens']} tokens"
@@ -81,66 +77,59 @@ def info_table(report: Mapping[str, Any]) -> RenderableType:
         layers = f"{first} to {others[-1]}" if others else str(first)
         name = f"{stack}{' to encoder' if kind == 'cross' else ''} {layers}"
         rows.append({"layers": name, "heads": n_heads, "left": left})
-    parts: list[RenderableType] = [Table.of(title, rows), line(""), _counts("parameters", report["parameters"])]
+    parts = [Table.of(title, rows), _counts("parameters", report["parameters"])]
+    notes = [f"note: {note}" for note in report["notes"]]
     if report["multiply_adds"]["before"] is not None:
         what = "multiply-adds, at least" if report["lower_bound"] else "multiply-adds"
-        these: list[str | tuple[str, str]] = [(f"{report['speedup']:.2f}x", "bold"), " without these heads, "]
-        most = f"{report['speedup_without_heads']:.2f}x without any head"
-        parts += [line(""), _counts(what, report["multiply_adds"])]
-        parts += [line(""), spans("highest speed-up: ", *(these if report["heads_removed"] else []), most)]
-    notes = [line(f"note: {note}", style="yellow") for note in report["notes"]]
-    return Group(*parts, *([line("")] if notes else []), *notes)
+        parts.append(_counts(what, report["multiply_adds"]))
+        these = f"{report['speedup']:.2f}x without these heads, " if report["heads_removed"] else ""
+        notes.insert(0, f"highest speed-up: {these}{report['speedup_without_heads']:.2f}x without any head")
+    return Page("", (*parts, *notes))
 
 
 def _counts(title: str, counts: Mapping[str, Mapping[str, int]]) -> Table:
-    rows = []
-    for name in counts["before"]:
-        values = (name.replace("_", "-"), *(of_stage[name] for of_stage in counts.values()))
-        cells = (Cell(value, style="bold" if name == "total" else "") for value in values)
-        rows.append(dict(zip((title, "before", "after", "no heads"), cells, strict=True)))
-    return Table.of("", rows, dict.fromkeys(("before", "after", "no heads"), ","))
+    stages = dict(zip(("before", "after", "no heads"), counts.values(), strict=True))
+    rows = (
+        {title: name.replace("_", "-")} | {stage: of[name] for stage, of in stages.items()} for name in counts["before"]
+    )
+    return Table.of("", rows, dict.fromkeys(stages, ","), n_foot=1)
 
 
-def page_summary(made: Mapping[str, Any]) -> RenderableType:
+def page_summary(made: Mapping[str, Any]) -> Page:
     """Where the page is, what is in it, and what is missing, with the commands that measure it."""
     counts = [_count(made["n_orders"], "order"), *(_count(len(made[name]), name[:-1]) for name in ("columns", "runs"))]
     missing = ({"not in these runs": each["what"], "what measures it": each["how"]} for each in made["missing"])
-    parts: list[Any] = [line(""), Table.of("", missing)] if made["missing"] else []
-    return Group(line(f"{made['output']}: {', '.join(counts)}, {made['bytes']:,} bytes. Open it in a browser."), *parts)
+    summary = f"{made['output']}: {', '.join(counts)}, {made['bytes']:,} bytes. Open it in a browser."
+    return Page("", (summary, *([Table.of("", missing)] if made["missing"] else [])))
 
 
-def doctor_table(report: Mapping[str, Any]) -> RenderableType:
+def doctor_page(report: Mapping[str, Any]) -> Page:
     """What scripts rely on and transformers 5 no longer has: by file, what to write instead, and how many, last."""
     findings, unreadable = report["findings"], report["unreadable"]
-    parts: list[RenderableType] = [titled("what transformers 5 does")] if findings else []
-    width = max((len(row["use"]) for row in findings), default=0)
+    parts, instead = list[Table | str](), dict[str, dict[str, None]]()
+    width = max((len(row["use"]) for row in findings), default=0)  # in one column through all files
     for file, rows in groupby(findings, key=itemgetter("file")):
         cells = []
         for row in rows:
             place = str(row["line"]) if row["cell"] is None else f"cell {row['cell']}:{row['line']}"
             cells.append((f"{place:>6}", f"{row['use']:<{width}}", row["effect"]))
-        parts += [line(file), Table("", ("",) * 3, (Form.of(""),) * 3, tuple(cells))]
-    parts += [line("")] if findings else []
-    texts: dict[str, dict[str, None]] = {}  # each once, under all uses that it is for
-    for row in findings:
-        texts.setdefault(row["instead"], {})[row["use"]] = None
-    below = {"what to write instead": [(", ".join(of), text) for text, of in texts.items()]}
-    below["mention it, but cannot be read"] = [
-        (each["file"] + ("" if each["cell"] is None else f" cell {each['cell']}"), each["reason"])
-        for each in unreadable
+            instead.setdefault(row["instead"], {})[row["use"]] = None
+        parts.append(Table(file, ("",) * 3, (Form.of(""),) * 3, tuple(cells)))
+    below = [
+        ({"use": ", ".join(uses), "what to write instead": text} for text, uses in instead.items()),
+        ({"mentions it": _cell_of(each), "but cannot be read": each["reason"]} for each in unreadable),
     ]
-    for title, said in below.items():
-        if said:
-            parts.append(titled(title))
-            for about, text in said:
-                parts += [line(about), Padding.indent(line(text), 4)]
-            parts.append(line(""))
+    parts += [table for table in (Table.of("", rows) for rows in below) if table.rows]
     n_files = _count(report["n_files"], "file")
     n_with, n_broken = (len({row["file"] for row in rows}) for rows in (findings, unreadable))
     summary = f"{_count(len(findings), 'use')} in {n_with} of {n_files}" if findings else f"nothing in {n_files}"
     if n_broken:
         summary += f"; {_count(n_broken, 'file')} cannot be read in whole"
-    return Group(*parts, line(summary))
+    return Page("what transformers 5 does" if findings else "", (*parts, summary))
+
+
+def _cell_of(place: Mapping[str, Any]) -> str:
+    return place["file"] if place["cell"] is None else f"{place['file']} cell {place['cell']}"
 
 
 def _count(number: int, one: str) -> str:

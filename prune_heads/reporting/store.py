@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Group, RenderableType
 from rich.filesize import decimal
 
 from prune_heads.store import Entry, Unfinished
-from prune_heads.tables import Form, Table
-from prune_heads.tables.terminal import line
+from prune_heads.tables import Form, Page, Table
 
 _WIDTH = 24
 _SHOWN = 200  # rows that the terminal shows; it would need seconds for ten thousand, and nobody reads them
 _NAMES = ("model", "task", "split")
 
 
-def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[str, Any], RenderableType]:
+def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[str, Any], Page]:
     """Damaged entries, then the others by what they are of and how many heads are pruned; unfinished jobs; totals."""
 
     def order(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -26,16 +24,16 @@ def stored(entries: Sequence[Entry], jobs: Sequence[Unfinished]) -> tuple[dict[s
     rows = sorted(map(asdict, entries), key=order)
     n_bytes = sum(entry.n_bytes for entry in entries) + sum(job.n_bytes for job in jobs)
     total = f"{_entries(len(rows))}, {decimal(n_bytes)}"
-    parts: list[RenderableType] = []
+    parts: list[Table | str] = []
     if rows:
         parts.append(Table.of("", map(_entry, rows[:_SHOWN]), {"size": Form(decimal)}))
     if (n_more := len(rows) - _SHOWN) > 0:
-        parts.append(line(f"and {_entries(n_more, 'more ')}; --json lists all\n"))
+        parts.append(f"and {_entries(n_more, 'more ')}; --json lists all")
     if jobs:
         parts.append(Table.of("", map(_job, jobs), {"size": Form(decimal)}))
         total += f", {len(jobs):,} unfinished job{'s' * (len(jobs) > 1)} included"
     report = {"n_entries": len(rows), "n_bytes": n_bytes, "entries": rows, "unfinished": list(map(asdict, jobs))}
-    return report, Group(*parts, line(total))
+    return report, Page("", (*parts, total))
 
 
 def verified(entries: Sequence[Entry]) -> tuple[dict[str, Any], Table | str]:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +20,16 @@ from prune_heads.execution.folder import RECORD_FILE, SweepFolder
 from prune_heads.execution.spec import Sweep
 from prune_heads.execution.worker import Event, Tell
 from prune_heads.files import canonical, write_bytes, write_json, writing_into
-from prune_heads.reporting.sweep_results import OF_A_PANEL, Draws, Rows, panels, result_rows, results_page, varying
+from prune_heads.reporting.sweep_results import (
+    OF_A_PANEL,
+    Draws,
+    Record,
+    Rows,
+    panels,
+    result_rows,
+    results_page,
+    varying,
+)
 from prune_heads.tables import Table
 from prune_heads.tables.terminal import console, line, print_json, titled
 from prune_heads.visible import csv_of
@@ -48,7 +58,7 @@ def plan(sweep: Sweep) -> tuple[dict[str, Any], Table]:
 
 def status_report(folder: SweepFolder) -> dict[str, Any]:
     """Counts, and what the failures say; by listing folders, no record is opened. What the dead had is not running."""
-    about, failed = folder.about(), list(folder.failed())
+    about, failed = folder.about(), folder.failed()
     done = sum((folder.trial(name) / RECORD_FILE).is_file() for name in folder.done())
     errors = Counter(folder.failure(digest).get("error", "?") for digest in failed)
     report = {"name": about["name"], "n_trials": about["n_trials"], "done": done, "failed": len(failed)}
@@ -84,7 +94,8 @@ def write_results(
     Raises:
         RunError: If none is done, a record is damaged, or the folder cannot be written to.
     """
-    rows, record, target = _rows(folder, draws), _record(folder), output or folder.root
+    records, target = _done(folder), output or folder.root
+    rows, record = list(result_rows(folder.about()["axes"], records, draws)), _record(folder, records)
     page = results_page(record["name"], rows).to_markdown().encode()
     contents = {"results.csv": csv_of(rows).encode(), "results.parquet": results_parquet(rows), "table.md": page}
     with writing_into("the folder of the table", target):
@@ -110,7 +121,7 @@ def write_plot(
     from prune_heads.reporting.figures import save
     from prune_heads.reporting.figures.curves import sweep_figure
 
-    rows = _rows(folder, draws)
+    rows = list(result_rows(folder.about()["axes"], _done(folder), draws))
     target, name = output or folder.root, folder.about()["name"]
     with writing_into("the folder of the figure", target):
         target.mkdir(parents=True, exist_ok=True)
@@ -129,28 +140,28 @@ def results_parquet(rows: Rows) -> bytes:
     return sink.getvalue()
 
 
-def _record(folder: SweepFolder) -> dict[str, Any]:
+def _record(folder: SweepFolder, records: Mapping[str, Record]) -> dict[str, Any]:
     """The sweep, how far it is, its conditions; `records` is a SHA-256 of all in order, the same for the same finds."""
-    found, conditions, names = sha256(), {}, list(folder.done())
-    for name in names:
-        record = folder.record(name)
+    found, conditions = sha256(), {}
+    for record in records.values():
         found.update(canonical(record).encode())
         conditions[canonical(record["provenance"])] = record["provenance"]
     return {
         "format": 1,
         "command": "sweep",
         **{key: value for key, value in folder.about().items() if key != "format"},
-        "n_done": len(names),
+        "n_done": len(records),
         "records": found.hexdigest(),
         "provenance": [conditions[key] for key in sorted(conditions)],
     }
 
 
-def _rows(folder: SweepFolder, draws: Draws) -> list[dict[str, Any]]:
-    rows = list(result_rows(folder, draws))
-    if not rows:
+def _done(folder: SweepFolder) -> dict[str, Record]:
+    """The records of the trials that are done, in the order of their digests."""
+    records: dict[str, Record] = {name: folder.record(name) for name in folder.done()}
+    if not records:
         raise RunError(f"no trial of {folder.root.name} is done yet, as a table needs; see 'prune-heads sweep status'")
-    return rows
+    return records
 
 
 @contextmanager
@@ -184,8 +195,6 @@ def display(folder: SweepFolder, sweep: Sweep, *, as_json: bool, worker: str | N
     if worker:
         say(state.lines()[0])
     yield tell
-    if worker:
-        say(f"ends: {state.own['done']:,} trials done here, {state.own['failed']:,} failed")
 
 
 class _State:
@@ -194,14 +203,12 @@ class _State:
     def __init__(self, folder: SweepFolder, sweep: Sweep) -> None:
         self.folder, self.sweep = folder, sweep
         self.running = set[str]()
-        self.own = Counter[str]()
         self.start = 0.0  # when the first trial began: what loads before it says nothing of how long the others take
         self.best: dict[str, tuple[float, str]] = {}  # task -> the best value, and its metric and trial in words
         self._look()
         self.before = len(self.done | self.failed)
 
     def count(self, event: Event) -> None:
-        self.own[event.kind] += 1
         if event.kind == "started":
             self.start = self.start or time.monotonic()
             self.running.add(event.digest)
@@ -230,12 +237,12 @@ class _State:
         if not self.start:
             return [", ".join(counts) + " yet" * (n > n_settled)]
         seconds, n_now = now - self.start, n_settled - self.before
-        times = [f"{_span(seconds)} so far"]
+        times = [f"{timedelta(seconds=int(seconds))} so far"]
         if n_now and seconds >= 1:  # of less, they would be guesses
             rate = n_now / seconds
             unit = next((unit for unit, length in _UNITS.items() if rate * length >= 1), "an hour")
             times += [f"{rate * _UNITS[unit]:.1f} {unit}"]
-            times += [f"about {_span((n - n_settled) / rate)} left"] if n > n_settled else []
+            times += [f"about {timedelta(seconds=int((n - n_settled) / rate))} left"] if n > n_settled else []
         best = (f"best of these on {task}: {words}" for task, (_, words) in self.best.items())
         return [", ".join(counts), ", ".join(times), *best]
 
@@ -255,9 +262,3 @@ def _json(event: Event, sweep: Sweep) -> dict[str, Any]:
     seconds = {} if event.kind == "started" else {"seconds": round(event.seconds, 3)}
     error = {"error": event.error} if event.error else {}
     return {"event": event.kind, "trial": event.digest, "values": values, **seconds, **error}
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -6,13 +6,12 @@ panels: one a task, model and split, in it a line a criterion and whatever else 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
-from prune_heads.execution.folder import SweepFolder
 from prune_heads.files import canonical
 from prune_heads.tables import Form, Page, Table
 
@@ -20,6 +19,7 @@ FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low",
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
 """Of the model, of the examples of the split, and of those that heads were scored on (None: there were none)."""
 _DIGITS = 12  # of a fingerprint, which tell a few thousand apart
+Record = Mapping[str, Any]
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 Draws = Callable[[Mapping[str, Any]], bool]
@@ -29,31 +29,32 @@ _OF_DATA = ("data_dir", "train_file", "validation_file", "max_examples")  # pane
 _Cell = tuple[Any, str, str]
 
 
-def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iterator[dict[str, Any]]:
-    """The rows of the trials that are done, in the order of their digests.
+def result_rows(
+    axes: Iterable[str], records: Mapping[str, Record], draws: Draws = lambda values: True
+) -> Iterator[dict[str, Any]]:
+    """The rows of trials, in the order of their digests.
 
     Columns: the trial's digest; model, task and what varies; heads pruned of all; split, metric, examples; the metric
     before and after, their difference and its 95% interval; whether it is the headline metric; fingerprints.
 
-    `draws`: whether a trial of these values depends on its seed. Of those that do not, one seed is taken, the least: an
-    older sweep may have run them all.
-
-    Raises:
-        RunError: If a record is damaged; names it.
+    Args:
+        axes: Options that vary.
+        records: Digest -> the record of the trial.
+        draws: Whether a trial of these values depends on its seed. Of those that do not, one seed is taken, the least:
+            an older sweep may have run them all.
     """
-    axes = dict.fromkeys(["model", "task", *folder.about()["axes"]])
-    records: dict[str, tuple[str, dict[str, Any]]] = {}
-    for digest in folder.done():
-        record = folder.record(digest)
+    axes = dict.fromkeys(["model", "task", *axes])
+    least: dict[str, str] = {}  # what is the same but for an idle seed -> digest
+    for digest, record in records.items():
         values, prints = record["trial"]["values"], [each["fingerprint"] for each in (record["model"], *record["data"])]
         same = digest if draws(values) else canonical({**values, "of": prints, "seed": None})
-        if same not in records or values["seed"] < records[same][1]["trial"]["values"]["seed"]:
-            records[same] = digest, record
-    every = sorted(records.values(), key=lambda each: each[0])
-    cells = {digest: {axis: _cell(record, axis) for axis in axes} for digest, record in every}
+        if same not in least or values["seed"] < records[least[same]]["trial"]["values"]["seed"]:
+            least[same] = digest
+    cells = {digest: {axis: _cell(records[digest], axis) for axis in axes} for digest in sorted(least.values())}
     names = {axis: _names({each[axis] for each in cells.values() if each[axis][1]}) for axis in axes}
-    for digest, record in every:
-        about = {"trial": digest} | {axis: names[axis].get(cell, cell[0]) for axis, cell in cells[digest].items()}
+    for digest, row_cells in cells.items():
+        record = records[digest]
+        about = {"trial": digest} | {axis: names[axis].get(cell, cell[0]) for axis, cell in row_cells.items()}
         about |= {"n_pruned": record["n_pruned"], "n_heads": record["n_heads"]}
         data = {split["split"]: split["fingerprint"] for split in record["data"]}
         scored = record["scored_on"] and record["scored_on"]["fingerprint"]
@@ -64,7 +65,7 @@ def result_rows(folder: SweepFolder, draws: Draws = lambda values: True) -> Iter
             yield {**about, **{name: row[name] for name in FOUND}, "headline": is_headline, **shown}
 
 
-def _cell(record: Mapping[str, Any], axis: str) -> _Cell:
+def _cell(record: Record, axis: str) -> _Cell:
     """What is shown of an option; of texts what was written, which may be the path of what is shown; a fingerprint.
 
     Shown is what was meant, not what was written: no estimator where the criterion has none, heads as such. Lists are
@@ -108,9 +109,9 @@ class Panel:
 
 def panels(rows: Rows) -> list[Panel]:
     """The panels of the headline metrics of rows that `result_rows` gives, in the order of their names."""
-    rows = [row for row in rows if row["headline"]]
-    groups = list(_grouped(rows, (*OF_A_PANEL, "metric", "n_examples", *FINGERPRINTS[:2])).values())
     options = [name for name in rows[0] if name not in (*OF_A_PANEL, *_ALONG_A_LINE, *FOUND, *FINGERPRINTS)]
+    rows = [{**row, "share": 100 * row["n_pruned"] / row["n_heads"]} for row in rows if row["headline"]]
+    groups = list(_grouped(rows, (*OF_A_PANEL, "metric", "n_examples", *FINGERPRINTS[:2])).values())
     within = {*chain(*(varying(group, options) for group in groups))}
     by = [name for name in varying(rows, options) if name not in _OF_DATA or name in within]
     names = _names_of_lines(_grouped(rows, by), by)
@@ -122,18 +123,14 @@ def panels(rows: Rows) -> list[Panel]:
             name = names[tuple(line[0].get(option) for option in by)]
             if name in lines:  # all that was asked for is the same: the examples to score on have changed
                 name += f" (scored on {line[0]['scored_fingerprint']})"
-            points: dict[float, set[tuple[Any, float]]] = {}  # two ways to ask for as many heads are one measurement
-            for row in line:
-                points.setdefault(100 * row["n_pruned"] / row["n_heads"], set()).add((row.get("seed"), row["pruned"]))
-            lines[name] = {at: tuple(sorted(value for _, value in points[at])) for at in sorted(points)}
-            found_at = {100 * row["n_pruned"] / row["n_heads"]: row for row in line}
-            ends[name] = {
-                at: (row["base"] + row["low"], row["base"] + row["high"])
-                for at, row in found_at.items()
-                if len(points[at]) == 1
-            }
-        metric, n_examples = group[0]["metric"].replace("_", " "), group[0]["n_examples"]
-        found.append(Panel(title, metric, n_examples, dict(sorted(lines.items())), group, ends))
+            at = {share: same for (share,), same in sorted(_grouped(line, ["share"]).items())}
+            # Two ways to ask for as many heads are one measurement.
+            found_at = {share: {(row.get("seed"), row["pruned"]) for row in same} for share, same in at.items()}
+            lines[name] = {share: tuple(sorted(value for _, value in each)) for share, each in found_at.items()}
+            single = {share: same[-1] for share, same in at.items() if len(found_at[share]) == 1}
+            ends[name] = {share: (row["base"] + row["low"], row["base"] + row["high"]) for share, row in single.items()}
+        metric = group[0]["metric"].replace("_", " ")
+        found.append(Panel(title, metric, group[0]["n_examples"], dict(sorted(lines.items())), group, ends))
     return sorted(found, key=lambda panel: (*(str(panel.rows[0][name]) for name in OF_A_PANEL), panel.title))
 
 

@@ -1,18 +1,15 @@
 """What `score`, `evaluate`, `run`, `prune`, `bench`, `export` and `finetune` found."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from operator import or_
 from typing import Any
 
-from rich.console import Group, RenderableType
-
-from prune_heads.descriptors import HeadCounts
+from prune_heads.descriptors import Head, HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.curves import curve_table
-from prune_heads.reporting.words import Record, data_name, heads_table, scale_of, share, subject_of
+from prune_heads.reporting.words import Record, data_name, heads_table, scale_of, scores_of, share, subject_of
 from prune_heads.tables import Cell, Form, Page, Table
-from prune_heads.tables.terminal import line
 
 # Five colours of viridis, dark to light, each with the colour of the letters that can be read on it.
 _SHADES = (("#3b528b", "white"), ("#2c728e", "white"), ("#21918c", "white"), ("#5ec962", "black"), ("#fde725", "black"))
@@ -27,28 +24,20 @@ def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
 
     A power of ten is taken out that shows the largest score as 9.99, 99.9 or so.
     """
-    counts = HeadCounts.described(report["blocks"])
-    gone = HeadMask.from_json(report["gone"]) if "gone" in report else HeadMask(counts)
-    struck = HeadMask.parse(" ".join(pruned), counts)
-    scores = {(i, j): value for i, row in enumerate(report["scores"]) for j, value in enumerate(row)}
-    ordered = sorted(value for head, value in scores.items() if head not in gone)
+    counts, scores, cells = HeadCounts.described(report["blocks"]), scores_of(report), dict[Head, Cell]()
+    struck, ordered = HeadMask.parse(" ".join(pruned), counts), sorted(scores.values())
     scale, digits = scale_of(ordered)
-
-    def cell(head: tuple[int, int]) -> Cell | None:
-        """By rank, so that one outlying head does not make all others dark."""
-        if head in gone:
-            return None
-        rank = sum(other < scores[head] for other in ordered) / max(len(ordered) - 1, 1)
+    for head, score in scores.items():  # shaded by rank, so that one outlying head does not make all others dark
+        rank = bisect_left(ordered, score) / max(len(ordered) - 1, 1)
         background, letters = _SHADES[min(int(rank * len(_SHADES)), len(_SHADES) - 1)]
-        return Cell(scores[head], style=f"{letters} on {background}{' strike' if head in struck else ''}")
-
+        cells[head] = Cell(score, style=f"{letters} on {background}{' strike' if head in struck else ''}")
     made = " / ".join(part for part in (report["criterion"], report["estimator"]) if part)
     on = f" on {report['n_examples']} examples of {report['split']}" if report["split"] else ""
     norm = "" if report["normalize"] == "none" else f", normalised: {report['normalize']}"
     return heads_table(
         f"importance by {made}{on}{norm}",
         report,
-        [[cell((block, head)) for head in range(n)] for block, n in enumerate(counts)],
+        counts.rows(cells),
         Form(lambda value: f"{value / scale:.{digits}f}"),
         ("columns are heads" if scale == 1 else f"in units of {scale:.0e}; columns are heads",),
         gap=1,  # twelve heads must fit into 80 columns
@@ -56,18 +45,13 @@ def score_table(report: Record, pruned: Sequence[str] = ()) -> Table:
     )
 
 
-def run_report(record: Record, report: Record | None) -> RenderableType:
+def run_report(record: Record, report: Record | None) -> Page:
     """What pruning did: the scores, the metric before and after with its interval, heads, parameters, seconds."""
-    page = run_page(record, narrow=True)
+    scores = [score_table(report, record["heads_pruned"])] if report else []
     seconds = ", ".join(f"{name} {seconds:.1f}" for name, seconds in record["seconds"].items())
-    examples = ", ".join(f"{data['n_examples']} of {data['split']}" for data in record["data"])
-    tables = [*([score_table(report, record["heads_pruned"])] if report else []), *page.parts[:-1]]
-    return Group(
-        *chain.from_iterable((table, line("")) for table in tables),
-        line(f"examples      {examples}"),
-        pruned_table(record),
-        line(f"seconds       {sum(record['seconds'].values()):.1f} ({seconds})"),
-    )
+    examples = f"examples      {_examples(record['data'])}"
+    total = f"seconds       {sum(record['seconds'].values()):.1f} ({seconds})"
+    return Page("", (*scores, *run_page(record, narrow=True).parts[:-1], examples, *pruned_page(record).parts, total))
 
 
 def run_page(record: Record, *, narrow: bool = False) -> Page:
@@ -85,15 +69,12 @@ def run_page(record: Record, *, narrow: bool = False) -> Page:
     return Page(title, (Table.of(title if narrow else "", rows, _COMPARED), *curve, heads))
 
 
-def pruned_table(record: Record) -> RenderableType:
+def pruned_page(record: Record) -> Page:
     """Which heads are pruned, and how many parameters that is."""
     before, pruned = record["parameters"]["before"], record["parameters"]["pruned"]
     verb = "removed" if record["mode"] == "remove" else "set to zero"
-    heads = " ".join(record["heads_pruned"]) or "none"
-    return Group(
-        line(f"heads pruned  {record['n_pruned']} of {record['n_heads']}: {heads}"),
-        line(f"parameters    {pruned:,} of {before:,} {verb} ({pruned / before:.1%})"),
-    )
+    heads = f"heads pruned  {record['n_pruned']} of {record['n_heads']}: {' '.join(record['heads_pruned']) or 'none'}"
+    return Page("", (heads, f"parameters    {pruned:,} of {before:,} {verb} ({pruned / before:.1%})"))
 
 
 def evaluation_table(report: Record) -> Table:
@@ -107,43 +88,42 @@ def evaluation_table(report: Record) -> Table:
 
 def finetuning_table(record: Record) -> Table:
     """The mean training loss and the metrics of each epoch."""
-    epochs, (trained, *measured) = record["epochs"], record["data"]
-    several = len(epochs[-1]["metrics"]) > 1
-    names = {
-        (split, metric): f"{metric} ({split})".replace("_", " ") if several else metric.replace("_", " ")
-        for split, values in epochs[-1]["metrics"].items()
-        for metric in values
-    }
-    rows = (
-        {"epoch": epoch["epoch"], "step": epoch["step"], "loss": epoch["loss"]}
-        | {name: epoch["metrics"][split][metric] for (split, metric), name in names.items()}
-        for epoch in epochs
-    )
-    on = ", ".join(f"{data['n_examples']} of {data['split']}" for data in measured)
+    rows, (trained, *measured) = [], record["data"]
+    for epoch in record["epochs"]:
+        row = {name: epoch[name] for name in ("epoch", "step", "loss")}
+        for split, values in epoch["metrics"].items():
+            of = f" ({split})" if len(epoch["metrics"]) > 1 else ""
+            row |= {f"{metric}{of}".replace("_", " "): value for metric, value in values.items()}
+        rows.append(row)
     title = f"{record['model']['name']} fine-tuned on {record['task']}: {trained['n_examples']} examples of "
-    title += f"{trained['split']}, measured on {on}"
-    return Table.of(title, rows, dict.fromkeys(["loss", *names.values()], ".4f"))
+    title += f"{trained['split']}, measured on {_examples(measured)}"
+    return Table.of(title, rows, dict.fromkeys(list(row)[2:], ".4f"))
 
 
-def export_table(record: Record) -> RenderableType:
-    """The files with their sizes; heads and parameters; the largest difference of each batch that was compared."""
+def _examples(data: Iterable[Record]) -> str:
+    return ", ".join(f"{each['n_examples']} of {each['split']}" for each in data)
+
+
+def export_page(record: Record) -> Page:
+    """The files with their sizes; the largest difference of each batch that was compared; heads and parameters."""
     pruned, parameters = record["heads_pruned"], record["parameters"]
-    apart, tolerance = record["largest_difference"], record["tolerance"]
     heads = sum(descriptor.count(",") + 1 for descriptor in pruned)
     title = f"{record['model']['name']} --to {record['to']}: {heads} of {record['n_heads']} heads "
     files = ({"file": name, "bytes": size} for name, size in record["files"].items())
-    keys = {"texts": "n_examples", "tokens": "n_tokens", "largest logit": "largest_logit"}
-    keys |= {"largest difference": "difference"}
-    checks = ({name: row[key] for name, key in keys.items()} for row in record["checks"])
-    return Group(
-        Table.of(title + _WITHOUT[record["to"]], files, {"bytes": ","}),
-        line(""),
-        Table.of("against the model, on random texts", checks, {"largest logit": ".3g", "largest difference": ".1e"}),
-        line(""),
-        line(f"heads       {' '.join(pruned) or 'none pruned'}"),
-        line(f"parameters  {parameters['before']:,} before, {parameters['after']:,} written"),
-        line(f"logits      {apart:.1e} apart at most; allowed are {tolerance:.0e} of the largest"),
+    checks = (
+        {"texts": row["n_examples"], "tokens": row["n_tokens"], "largest logit": row["largest_logit"]}
+        | {"largest difference": row["difference"]}
+        for row in record["checks"]
     )
+    parts = (
+        Table.of(title + _WITHOUT[record["to"]], files, {"bytes": ","}),
+        Table.of("against the model, on random texts", checks, {"largest logit": ".3g", "largest difference": ".1e"}),
+        f"heads       {' '.join(pruned) or 'none pruned'}",
+        f"parameters  {parameters['before']:,} before, {parameters['after']:,} written",
+        f"logits      {record['largest_difference']:.1e} apart at most; allowed are {record['tolerance']:.0e} of the "
+        "largest",
+    )
+    return Page("", parts)
 
 
 def bench_page(record: Record, *, whole: bool = False) -> Page:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from prune_heads.descriptors import HeadCounts
+from prune_heads.descriptors import Head, HeadCounts
+from prune_heads.heads import HeadMask
 from prune_heads.tables import Form, Table
 
 Record = Mapping[str, Any]  # or a report
@@ -82,6 +83,13 @@ def interval(correlation: Record, name: str, words: str = "95% interval ") -> st
     if found["value"] is None:
         return f"undefined ({'fewer than four heads' if correlation['n_heads'] < 4 else 'one side is constant'})"
     return f"{found['value']:.2f} ({words}{found['low']:.2f} to {found['high']:.2f})"
+
+
+def scores_of(report: Record) -> dict[Head, float]:
+    """The scores of `prune-heads score --json` by (block, head), from 0; none of a head that is gone."""
+    counts = HeadCounts.described(report["blocks"])
+    gone = HeadMask.from_json(report["gone"]) if "gone" in report else HeadMask(counts)
+    return {(block, head): report["scores"][block][head] for block, head in ~gone}
 
 
 def scale_of(values: Iterable[float]) -> tuple[float, int]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from prune_heads.errors import NotFiniteError
 
 Array = NDArray[Any]
+Numbers = Callable[[Array, Array], Array]  # (predictions, references) -> a number of each example
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,13 @@ class Metric:
     weighted: Callable[[Array, Array, Array], Array]
     """(predictions and references, `(m,)` or `(m, width)`, weights `(n, m)`) -> `(n,)`."""
     width: int | None = None  # numbers of a prediction, `(m, width)`; None where any will do, such as one, `(m,)`
-    cell: Callable[[Array, Array], Array] | None = None
-    """(predictions, references) -> all that it needs of each prediction, few different whole numbers. Examples that
-    agree in it and in their reference are resampled as one cell. None: predictions are scores."""
-    each: Callable[[Array, Array], Array] | None = None
-    """(predictions, references) -> a number an example, whose mean the metric is; None where it is no mean."""
+    cell: Numbers | None = None
+    """All that it needs of each prediction, few different whole numbers. Examples that agree in it and in their
+    reference are resampled as one cell. None: predictions are scores."""
+    each: Numbers | None = None  # whose mean the metric is; None where it is no mean
     is_share: bool = False  # whether `each` is 0 or 1, so that a difference has an exact test (McNemar)
     undefined: Callable[[Array], str | None] = lambda references: None
-    """(references) -> why it means nothing on them, whatever is predicted."""
+    """(references) -> what it needs, where it means nothing on them, whatever is predicted."""
 
     def __call__(self, predictions: ArrayLike, references: ArrayLike) -> float:
         """Of a split. Raises as `check`."""
@@ -61,23 +61,29 @@ class Metric:
         """
         if len(references) == 0:
             return f"{self.name} needs examples, and there are none"
-        return self.undefined(references)
+        needs = self.undefined(references)
+        return needs and f"{self.name} needs {needs}"
 
 
-def mean_of(name: str, each: Callable[[Array, Array], Array], **rest: Any) -> Metric:
-    """The mean of a number an example."""
+def mean_of(name: str, each: Numbers, over: Numbers | None = None, **rest: Any) -> Metric:
+    """The mean of a number an example; with `over`, their sum over the sum of other numbers, 0 where this is 0.
+
+    Both may be `(m, k)`, which gives the mean of k such ratios. The `rest` are fields of `Metric`.
+    """
 
     def weighted(predictions: Array, references: Array, weights: Array) -> Array:
-        return np.asarray(weights @ each(predictions, references) / weights.sum(axis=1))
+        total = weights @ each(predictions, references)
+        if over is None:
+            return np.asarray(total / weights.sum(axis=1))
+        whole = weights @ over(predictions, references)
+        return np.asarray(total / np.where(whole > 0, whole, 1)).reshape(len(weights), -1).mean(axis=1)
 
-    return Metric(name, weighted, each=each, **rest)
+    return Metric(name, weighted, each=each if over is None else None, **rest)
 
 
-def _f1(predictions: Array, references: Array, weights: Array) -> Array:
-    """F1 of label 1; 0 where label 1 is neither predicted nor there."""
-    both = weights @ ((predictions == 1) & (references == 1))
-    either = weights @ (predictions == 1) + weights @ (references == 1)
-    return np.asarray(2 * both / np.maximum(either, 1))
+def unless(holds: Callable[[Array], Any], said: str) -> Callable[[Array], str | None]:
+    """For `Metric.undefined`: what is needed, given the number of examples, unless it holds of the references."""
+    return lambda references: None if holds(references) else said.format(len(references))
 
 
 def _matthews_correlation(predictions: Array, references: Array, weights: Array) -> Array:
@@ -108,14 +114,13 @@ def _spearmanr(predictions: Array, references: Array, weights: Array) -> Array:
     return _normalised(covariance, variance_a * np.einsum("rm,rm,rm->r", weights, b, b))
 
 
-def _log_likelihood(predictions: Array, references: Array, weights: Array) -> Array:
-    """Nats a predicted token: sums of log-likelihoods over numbers of tokens, each summed over the examples."""
-    return np.asarray(weights @ predictions.astype(float) / (weights @ references))
+_LOG_LIKELIHOOD = mean_of("log_likelihood", lambda sums, n_tokens: sums.astype(float), lambda sums, n_tokens: n_tokens)
+"""Nats a predicted token: sums of log-likelihoods over numbers of tokens, each summed over the examples."""
 
 
 def _perplexity(predictions: Array, references: Array, weights: Array) -> Array:
     """`exp` of minus the log-likelihood of a token; refuses a split's own that is beyond all numbers."""
-    nats = _log_likelihood(predictions, references, weights)
+    nats = _LOG_LIKELIHOOD.weighted(predictions, references, weights)
     with np.errstate(over="ignore"):
         values = np.exp(-nats)
     if len(values) == 1 and not np.isfinite(values).all():
@@ -142,30 +147,25 @@ def _bleu(predictions: Array, references: Array, weights: Array) -> Array:
     return np.asarray(np.where((right > 0).any(axis=-1) & (total > 0).all(axis=-1), brevity * mean, 0.0))
 
 
-def _no_positive(references: Array) -> str | None:
-    said = f"f1 needs examples of its positive label, and none of the {len(references)} has it"
-    return None if (references == 1).any() else said
-
-
-def _alike(name: str, what: str) -> Callable[[Array], str | None]:
-    said = f"{name} needs {what} that differ, and those of all {{}} examples are alike"
-    return lambda references: None if np.ptp(references) > 0 else said.format(len(references))
-
+_UNLIKE = {
+    of: unless(np.ptp, f"{of} that differ, and those of all {{}} examples are alike") for of in ("labels", "scores")
+}
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         mean_of("accuracy", np.equal, is_share=True, cell=np.equal),
-        Metric("f1", _f1, cell=lambda labels, references: labels == 1, undefined=_no_positive),
-        Metric(
-            "matthews_correlation",
-            _matthews_correlation,
-            cell=lambda labels, references: labels,
-            undefined=_alike("matthews_correlation", "labels"),
+        mean_of(
+            "f1",  # of label 1
+            lambda made, true: 2 * ((made == 1) & (true == 1)),
+            lambda made, true: 1 * (made == 1) + (true == 1),
+            cell=lambda made, true: made == 1,
+            undefined=unless(lambda true: 1 in true, "examples of its positive label, and none of the {} has it"),
         ),
-        Metric("pearson", _pearson, undefined=_alike("pearson", "scores")),
-        Metric("spearmanr", _spearmanr, undefined=_alike("spearmanr", "scores")),
-        Metric("log_likelihood", _log_likelihood),
+        Metric("matthews_correlation", _matthews_correlation, cell=lambda made, _: made, undefined=_UNLIKE["labels"]),
+        Metric("pearson", _pearson, undefined=_UNLIKE["scores"]),
+        Metric("spearmanr", _spearmanr, undefined=_UNLIKE["scores"]),
+        _LOG_LIKELIHOOD,
         Metric("perplexity", _perplexity),
         Metric("bleu", _bleu, N_COUNTS),
     )

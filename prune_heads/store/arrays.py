@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from prune_heads.files import canonical, digest
-from prune_heads.reading import text_of, value_of
-from prune_heads.store.objects import Objects
+from prune_heads.reading import value_of
+from prune_heads.store.objects import DamagedError, Objects
 
 SUFFIX = ".safetensors"
 _ARRAY, _ABOUT = "values", "prune_heads"
@@ -34,10 +34,6 @@ _BELOW = (rf"\d+/({_STEP}|\.{_STEP}\..*\.partial)", r"(manifest\.json|\.manifest
 
 Manifests are removed last: a journal says what it is until it is gone, whenever the process is killed.
 """
-
-
-class DamagedError(ValueError):
-    """A file is not what was written; the message says in a few words why."""
 
 
 def to_bytes(values: NDArray[np.float32], about: Mapping[str, Any]) -> bytes:
@@ -86,9 +82,9 @@ def header_of(read: Callable[[int], bytes], n_bytes: int) -> tuple[dict[str, Any
         raise DamagedError("truncated, or not an array file")
     start = start if end <= len(start) else read(end)
     try:
-        header = _json(start[_LENGTH_BYTES:end])
+        header = value_of(start[_LENGTH_BYTES:end], "header", DamagedError)
         array = header[_ARRAY]
-        said = _json(header["__metadata__"][_ABOUT].encode())
+        said = value_of(header["__metadata__"][_ABOUT].encode(), "header", DamagedError)
         about, checksum = said["about"], said["sha256"]
         shape, dtype = tuple(array["shape"]), array["dtype"]
         length = end + 4 * math.prod(shape)
@@ -99,10 +95,6 @@ def header_of(read: Callable[[int], bytes], n_bytes: int) -> tuple[dict[str, Any
     if length != n_bytes:
         raise DamagedError(f"{length} bytes long when written, {n_bytes} now")
     return about, shape, checksum
-
-
-def _json(content: bytes) -> Any:
-    return value_of(text_of(content, "header", DamagedError), "header", DamagedError)
 
 
 def _checksum(about: Mapping[str, Any], values: NDArray[np.float32]) -> str:
@@ -134,7 +126,7 @@ class Journal:
         """The array of a step (from 0); None if it is not there or damaged: it is then done again."""
         try:
             about, values = from_bytes(self.objects.read(self._step(step)))
-        except (OSError, DamagedError):
+        except (FileNotFoundError, DamagedError):
             return None
         return values if about == {"job": self.name, "step": step} else None
 
@@ -167,7 +159,7 @@ class Journal:
         manifest = f"journals/{self.name}/manifest.json"
         try:
             self.objects.read(manifest, 1)
-        except OSError:
+        except (FileNotFoundError, DamagedError):
             self.objects.write(manifest, canonical({"job": dict(self.job)}).encode())
 
 
@@ -199,7 +191,7 @@ def clear_journals(objects: Objects, names: str = _ANY) -> int:
 
 
 def _job(objects: Objects, name: str) -> dict[str, Any] | None:
-    with suppress(OSError, DamagedError, LookupError, TypeError):
-        job = _json(objects.read(f"journals/{name}/manifest.json"))["job"]
+    with suppress(FileNotFoundError, DamagedError, LookupError, TypeError):
+        job = value_of(objects.read(f"journals/{name}/manifest.json"), "manifest", DamagedError)["job"]
         return job if isinstance(job, dict) else None
     return None

@@ -19,6 +19,10 @@ from prune_heads.files import write_bytes
 _PROBE = f"00/.{'0' * 64}.safetensors.probe.partial"  # named like what an interrupted writer leaves
 
 
+class DamagedError(ValueError):
+    """An object cannot be read, or is not what was written; the message says in a few words why."""
+
+
 class Objects:
     """A place where objects are kept. An absent place is an empty one. This one keeps nothing, and finds nothing."""
 
@@ -33,7 +37,7 @@ class Objects:
 
         Raises:
             FileNotFoundError: If there is none.
-            OSError: If this one cannot be read.
+            DamagedError: If this one cannot be read.
             StoreError: If nothing there can be read.
         """
         raise FileNotFoundError(name)
@@ -99,11 +103,13 @@ class Folder(Objects):
         try:
             with (self.root / name).open("rb") as file:
                 return file.read(n_bytes)
+        except (FileNotFoundError, NotADirectoryError) as error:  # below a file there is nothing; a write says so
+            raise FileNotFoundError(str(error)) from error
         except IsADirectoryError as error:
             must = "must be a file, not a folder. Remove it, or name another --store"
             raise StoreError(f"{self.root / name} {must}") from error
-        except NotADirectoryError as error:  # below a file there is nothing; the first write says so
-            raise FileNotFoundError(str(error)) from error
+        except OSError as error:
+            raise DamagedError(f"cannot be read: {error.strerror or error}") from error
 
     def write(self, name: str, content: bytes) -> None:
         """See `Objects`."""
@@ -112,18 +118,18 @@ class Folder(Objects):
 
     def find(self, pattern: str) -> dict[str, int]:
         """See `Objects`; folders that do not match are not looked into."""
-        found = {path: _size(path) for path in self._matching(self.root, pattern.split("/")) if not path.is_dir()}
-        return {path.relative_to(self.root).as_posix(): size for path, size in found.items() if size is not None}
+        found = self._matching(self.root, pattern.split("/"))
+        return {path.relative_to(self.root).as_posix(): size for path, size in found if size is not None}
 
     def remove(self, pattern: str) -> tuple[int, int]:
         """See `Objects`."""
         sizes = []
-        for path in self._matching(self.root, pattern.split("/")):
-            if path.is_dir():
+        for path, size in self._matching(self.root, pattern.split("/")):
+            if size is None:
                 with suppress(OSError):  # not empty: files of others, or of a writer that just came
                     path.rmdir()
                 continue
-            sizes.append(_size(path) or 0)
+            sizes.append(size)
             with self._telling("writable, on a disk with space left"):
                 path.unlink(missing_ok=True)
         return len(sizes), sum(sizes)
@@ -138,8 +144,8 @@ class Folder(Objects):
                 with suppress(OSError):  # another process may have put something there
                     folder.rmdir()
 
-    def _matching(self, folder: Path, parts: Sequence[str]) -> Iterator[Path]:
-        """What matches below a folder, by name; of the folders on the way, each after what is in it."""
+    def _matching(self, folder: Path, parts: Sequence[str]) -> Iterator[tuple[Path, int | None]]:
+        """The files that match below a folder, by name, with their bytes; and the folders, each after what is in it."""
         first, *rest = parts
         paths = [folder / first]
         if re.escape(first) != first:
@@ -147,10 +153,12 @@ class Folder(Objects):
             with suppress(FileNotFoundError), self._telling("a folder that can be read", FileNotFoundError):
                 paths = sorted(folder.iterdir())
         for path in [path for path in paths if re.fullmatch(first, path.name)]:
-            if rest and path.is_dir():
-                yield from self._matching(path, rest)
-            if path.is_dir() if rest else os.path.lexists(path):
-                yield path
+            if path.is_dir():
+                yield from self._matching(path, rest) if rest else ()
+                yield path, None
+            elif not rest and os.path.lexists(path):
+                with suppress(FileNotFoundError):  # another process has just removed it
+                    yield path, (path.stat() if path.exists() else path.lstat()).st_size
 
 
 class Remote(Objects):
@@ -228,16 +236,6 @@ def objects_at(place: Path | str | None) -> Objects:
             what, cure = "the package for the store's file system must be installed", ""
         raise StoreError(f"{what}; got {_shown(url)} ({_said(error, url)}){cure}") from error
     return Folder(Path(path)) if isinstance(files, LocalFileSystem) else Remote(url, files, path)
-
-
-def _size(path: Path) -> int | None:
-    """Bytes of a file; None if another process has just removed it."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
-    except OSError:  # a link that leads to itself: whoever reads it is told
-        return path.lstat().st_size
 
 
 def _shown(place: str) -> str:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from prune_heads.errors import StoreError
 from prune_heads.files import digest
 from prune_heads.heads import HeadMask
-from prune_heads.store.arrays import SUFFIX, DamagedError, clear_journals, from_bytes, header_of, to_bytes
-from prune_heads.store.objects import is_url, objects_at
+from prune_heads.store.arrays import SUFFIX, clear_journals, from_bytes, header_of, to_bytes
+from prune_heads.store.objects import DamagedError, is_url, objects_at
 
 _AT_ONCE = 16  # readings under way together; of an object store each takes tens of milliseconds, most of them waiting
 FORMAT = 2  # part of every key: an entry of another format is one that is not there
@@ -103,7 +103,7 @@ class PredictionStore:
             StoreError: If nothing can be read from the store.
         """
         try:
-            about, logits = from_bytes(self._read(_name(key.digest)))
+            about, logits = from_bytes(self.objects.read(_name(key.digest)))
             if about.get("key") != key.to_json() or logits.ndim != 2:
                 raise DamagedError("it holds another key")
         except FileNotFoundError:
@@ -150,21 +150,13 @@ class PredictionStore:
         left_over = 0 if damaged_only else self.objects.remove(_LEFT_OVERS)[1] + clear_journals(self.objects)
         return sum(n for n, _ in gone), sum(n_bytes for _, n_bytes in gone) + left_over
 
-    def _read(self, name: str, n_bytes: int | None = None) -> bytes:
-        try:
-            return self.objects.read(name, n_bytes)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise DamagedError(f"cannot be read: {error.strerror or error}") from error
-
     def _entry(self, name: str, n_bytes: int, thorough: bool) -> Entry | None:
         """A row of the list; None if another process has just cleared it."""
         stem = name.rpartition("/")[2].removesuffix(SUFFIX)
         try:
             if thorough:
-                from_bytes(self._read(name))
-            about, shape, _ = header_of(partial(self._read, name), n_bytes)
+                from_bytes(self.objects.read(name))
+            about, shape, _ = header_of(partial(self.objects.read, name), n_bytes)
             key, for_people = about.get("key"), about.get("for_people")
             if not (isinstance(key, dict) and digest(key) == stem and name == _name(stem)):
                 raise DamagedError("it holds another key")

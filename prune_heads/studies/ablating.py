@@ -53,13 +53,8 @@ class Measured:
         return np.stack(found, axis=1) if found else None
 
 
-def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> dict[str, Any]:
-    """The record of `ablate_all`."""
-    return ablate_all(setup, options, reporter, spread=spread).record
-
-
 # long: one study from its options to its record, a stage a paragraph
-def ablate_all(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> Found:
+def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Spread | None = None) -> Found:
     """What `prune-heads ablate` finds: a table a split, their correlations, and for `only-one` the best heads.
 
     What takes long is done by the cluster that `spread` stands for, or here.
@@ -83,7 +78,6 @@ def ablate_all(setup: Setup, options: Ablation, reporter: Reporter, *, spread: S
     asked = every if choosing is None or choosing in every else [*every, choosing]
     for each in asked:
         each.check_defined()
-    study.lap("load")
 
     if spread is not None:
         wanted = [(each, (each.gone, *masks_of(each, options).values())) for each in asked]
@@ -104,11 +98,10 @@ def ablate_all(setup: Setup, options: Ablation, reporter: Reporter, *, spread: S
     if setup.dtype != "float32" and subject.objective.chooses:
         flipped = count_flips(setup, options, found[every[0]], reporter)
         study.lap("float32 sample")
-    spec = subject.task.spec
-    labels = None if spec.labels is None else list(spec.labels)
-    about = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name, "labels": labels}
-    costs = costs_of(subject.classifier)
-    record = study.record(subject.device, **about, costs=costs, tables=tables, correlations=correlations, flips=flipped)
+    spec, costs = subject.task.spec, costs_of(subject.classifier)
+    about: dict[str, Any] = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name}
+    about |= {"labels": spec.labels and list(spec.labels), "costs": costs, "tables": tables}
+    record = study.record(subject.device, **about, correlations=correlations, flips=flipped)
     changed = None
     if options.kind == "without-one":
         changed = partial(changed_by_heads, [(each, found[each].kept, masks_of(each, options)) for each in every])
@@ -124,8 +117,8 @@ def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask
     """
     if options.kind not in KINDS:
         raise OptionError(f"an ablation of single heads must be of one of {', '.join(KINDS)}; got {options.kind}")
-    blocks = None if options.blocks is None else named_blocks(options.blocks, predictions.gone.n_heads)
-    if masks := ablations(options.kind, predictions.gone, blocks):
+    gone = predictions.gone
+    if masks := ablations(options.kind, gone, named_blocks(options.blocks, gone.n_heads)):
         return masks
     raise HeadDescriptorError(
         "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "

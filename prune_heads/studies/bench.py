@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from statistics import fmean, median, stdev
@@ -22,14 +22,16 @@ from transformers import PreTrainedModel
 
 from prune_heads.budget import budget
 from prune_heads.checkpoints import head, pruned, use_onednn
-from prune_heads.errors import DataError, UnfitError
+from prune_heads.errors import DataError, HeadDescriptorError, OptionError, UnfitError
 from prune_heads.evaluation import Subject, n_positions
 from prune_heads.gating import gated, gates_of
-from prune_heads.heads import HeadMask
-from prune_heads.objectives.batches import Batches
-from prune_heads.options import Bench
+from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.options import Bench, Choice, Setup
 from prune_heads.progress import Progress, Reporter
-from prune_heads.studies.pruning import prune
+from prune_heads.runs import Study
+from prune_heads.studies.pruning import chosen, counted, going_together, prune, read_scores
+from prune_heads.studies.scoring import Found
+from prune_heads.studies.setup import identify, load_split, load_subject
 from prune_heads.surgery import removed_heads
 from prune_heads.tasks.task import Split
 
@@ -73,23 +75,38 @@ def original_of(subject: Subject) -> PreTrainedModel:
     return original
 
 
-def bench(
-    subject: Subject, original: PreTrainedModel, mask: HeadMask, split: Split, options: Bench, reporter: Reporter
-) -> dict[str, Any]:
-    """Examples per second of each side, ratios to the original in each run, and the ceiling of each gain.
+# long: one study from its options to its record, a stage a paragraph
+def bench(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> Found:
+    """How fast the model is without some heads, on validation texts; those that it has lost before always go.
 
-    The mask's heads leave the subject's model; `original` is what `original_of` gave before. The split's texts run.
-
-    Returns:
-        parameters (before, pruned), length, shortest_seconds, and rows, one a kind of lengths and batch size: lengths,
-        batch_size, n_examples of a pass, n_tokens (of an example, padding included, the mean), n_passes inside a run,
-        examples_per_second {side: mean, deviation, each}, ratio {side: median, each}, ceiling (None if not known).
+    Examples per second of each side, ratios to the original in each run, and the ceiling of each gain. The record has
+    parameters (before, pruned), length, shortest_seconds, and rows, one a kind of lengths and batch size: lengths,
+    batch_size, n_examples of a pass, n_tokens (of an example, padding included, the mean), n_passes inside a run,
+    examples_per_second {side: mean, deviation, each}, ratio {side: median, each}, ceiling (None if not known).
 
     Raises:
         DataError: If there are fewer examples than a batch has, or the length is more than the model takes.
+        HeadDescriptorError: If no head is to go, so that there is nothing to compare.
+        OptionError: If heads are named and chosen by scores.
         UnfitError: If the task is not of texts.
         PruneHeadsError: If the heads cannot be removed, masks are not applied, or the sides give different logits.
     """
+    if options.scores is not None and choice.heads is not None:
+        raise OptionError("--scores and --heads exclude each other")
+    study, subject = Study("bench", reporter), load_subject(setup, reporter)
+    split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
+    gone, original = removed_heads(subject.model), original_of(subject)
+    together = going_together(original, choice, "remove", reporter)
+    drawn = HeadScores.from_flat(np.random.default_rng(options.seed).random(gone.n_total), gone.n_heads)
+    by = read_scores(options.scores, gone.n_heads) if options.scores else drawn
+    mask = chosen(choice, gone, by, together)
+    if not mask:
+        raise HeadDescriptorError(
+            "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
+        )
+    sizes = options.sizes(len(split))
+    settled = {"heads": mask.descriptors(), "batch_sizes": list(sizes)}
+    study.begin(setup, choice, options, settled, **identify(subject, [split]))
     if subject.objective.head.reads != "text":
         must = f"bench must be given texts, which it times by their tokens; got {subject.objective.name}"
         raise UnfitError(f"{must}. 'prune-heads info' counts what removed heads save")
@@ -97,27 +114,28 @@ def bench(
     length = options.length or min(128, room)  # what the paper pads its texts to
     if length > room:
         raise DataError(f"--length must be at most what the model takes, {room} tokens; got {length}")
-    batches = subject.batches(split)
-    if (largest := max(options.sizes(batches.n_examples))) > batches.n_examples:
-        most = f"the number of examples, {batches.n_examples} of {split.name}"
-        raise DataError(f"--batch-sizes must be at most {most}; got {largest}")
+    if max(sizes) > len(split):
+        most = f"the number of examples, {len(split)} of {split.name}"
+        raise DataError(f"--batch-sizes must be at most {most}; got {max(sizes)}")
     contest = Contest(original, subject.classifier.model, mask)
     parameters = prune(contest.removed, mask, "remove", subject.classifier.probe_inputs())
     if note := about_ceilings(contest):
         reporter.note(note)
-    races = list(_races(subject, split, batches, length, options))
+    races = list(_races(subject, split, length, sizes))
     rows, total = [], len(SIDES) * options.runs * sum(race.n_examples for race in races)
     with reporter.stage("bench", total) as progress:
         for race in races:
             rows.append(_run(contest, race, options.runs, progress))
             _note_above(rows[-1], reporter)
-    return {"parameters": parameters, "length": length, "shortest_seconds": _SHORTEST_SECONDS, "rows": rows}
+    study.lap("bench")
+    about = {"task": subject.task.spec.name, "mode": "remove", **counted(mask), "parameters": parameters}
+    about |= {"length": length, "shortest_seconds": _SHORTEST_SECONDS, "rows": rows}
+    return Found(study.record(subject.device, **about), mask=mask)
 
 
-def _races(subject: Subject, split: Split, batches: Batches, length: int, options: Bench) -> Iterator[Race]:
+def _races(subject: Subject, split: Split, length: int, sizes: Sequence[int]) -> Iterator[Race]:
     """Of fixed length one batch, since all cost the same; of real lengths the same examples for all batch sizes."""
-    fixed = replace(subject, max_length=length).batches(split)
-    sizes = options.sizes(batches.n_examples)
+    fixed, batches = replace(subject, max_length=length).batches(split), subject.batches(split)
     for size in sizes:
         yield Race("fixed", size, [fixed.batch(np.arange(size), pad_to=length).to(subject.device).inputs])
     for size in sizes:
@@ -153,20 +171,15 @@ def _seconds(contest: Contest, race: Race, name: str, n_passes: int) -> float:
     """What a side takes for so many passes over the batches of a race."""
     original, removed, mask = contest
     model, device = removed if name == "removed" else original, race.inputs[0]["input_ids"].device
+    synchronize = torch.get_device_module(device).synchronize  # an accelerator computes while Python goes on
     with gated(model, gates_of(model, mask)) if name == "masked" else nullcontext():
-        _synchronize(device)
+        synchronize()
         start = time.perf_counter()
         for _ in range(n_passes):
             for inputs in race.inputs:
                 model(**inputs)
-        _synchronize(device)
+        synchronize()
         return time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    """Wait for an accelerator, which computes while Python goes on."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def ceiling(contest: Contest, race: Race) -> float | None:

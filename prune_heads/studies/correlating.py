@@ -30,31 +30,37 @@ Series = dict[str, Any]
 
 
 def correlate_files(paths: Sequence[Path], reporter: Reporter) -> dict[str, Any]:
-    """The record of `prune-heads correlate`: the series of all files, and how every pair agrees.
+    """The record of `prune-heads correlate`: the series of all files, each by a name of its own, and how they agree.
+
+    Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`. Series of
+    different models are noted, once for two models, of which there may be many series.
 
     Raises:
-        PruneHeadsError: If a file cannot be read, or the series cannot be compared.
+        RunError: If a file cannot be read, or the heads, or the metrics of two ablations, are not the same.
+        LabelError: If two ablations are of different labels.
     """
-    study = Study("correlate", reporter)
-    series = read_all(paths)
+    study, times = Study("correlate", reporter), Counter[str]()
+    series = [each for path in paths for each in read_series(path)]
+    for each in series:
+        times[each["name"]] += 1
+        if (n := times[each["name"]]) > 1:
+            each["name"] += f" ({n})"
     study.begin(series=series)
-    correlations = correlate_all(series, reporter)
+    told, found = set[frozenset[str | None]](), []
+    for first, second in combinations(series, 2):
+        _check(first, second)
+        models = frozenset((first["fingerprint"], second["fingerprint"]))
+        if len(models) == 2 and None not in models and models not in told:
+            told.add(models)
+            reporter.note(
+                f"{first['name']} and {second['name']} are of different models: head 1:1 of one need have nothing to "
+                "do with head 1:1 of the other, unless they were fine-tuned from the same weights"
+            )
+        (measure, values), (other, beside) = _compared(first, second), _compared(second, first)
+        about = {"first": first["name"], "second": second["name"], "first_measure": measure, "second_measure": other}
+        found.append({**about, **correlate(values, beside)})
     study.lap("correlate")
-    return study.record(torch.device("cpu"), correlations=correlations)
-
-
-def read_all(paths: Sequence[Path]) -> list[Series]:
-    """The series of all files, in order; each has a name of its own.
-
-    Raises:
-        RunError: See `read_series`.
-    """
-    found, times = [series for path in paths for series in read_series(path)], Counter[str]()
-    for series in found:
-        times[series["name"]] += 1
-        if (n := times[series["name"]]) > 1:
-            series["name"] += f" ({n})"
-    return found
+    return study.record(torch.device("cpu"), correlations=found)
 
 
 def read_series(path: Path) -> list[Series]:
@@ -66,29 +72,24 @@ def read_series(path: Path) -> list[Series]:
     Raises:
         RunError: If it is neither.
     """
-    file, source = path, path.resolve().name
+    source, file = path.resolve().name, path
     if path.is_file():  # several are called record.json
         source = f"{path.resolve().parent.name}/{source}"
     elif path.is_dir():
-        there = [path / name for name in (SCORES_FILE, RECORD_FILE) if (path / name).is_file()]
-        if not there:
-            raise RunError(_neither(f"{source} holds no {SCORES_FILE} and no {RECORD_FILE}"))
-        file = there[0]
-    value = read_json(file, "a file to correlate")
+        file = path / (SCORES_FILE if (path / SCORES_FILE).is_file() else RECORD_FILE)
+    problem = f"{source} is of another command, or not of ours"
     try:
-        if value.get("command") == "ablate" and "pairs" not in value:
+        if path.is_dir() and not file.is_file():
+            problem = f"{source} holds no {SCORES_FILE} and no {RECORD_FILE}"
+        elif (value := read_json(file, "a file to correlate")).get("command") == "ablate" and "pairs" not in value:
             return [_ablation(value, table, source) for table in value["tables"]]
-        if "scores" in value:
+        elif "scores" in value:
             record = file.resolve().with_name(RECORD_FILE)
             model = read_json(record, "the record beside the scores").get("model") if record.is_file() else None
             return [_scores(value, model if isinstance(model, dict) else {}, source)]
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(_neither(f"{source} is damaged ({type(error).__name__}: {error})")) from error
-    raise RunError(_neither(f"{source} is of another command, or not of ours"))
-
-
-def _neither(problem: str) -> str:
-    return (
+        problem = f"{source} is damaged ({type(error).__name__}: {error})"
+    raise RunError(
         f"each input must be what 'prune-heads ablate --output' or 'prune-heads score --output' writes, the folder or "
         f"its {RECORD_FILE} or {SCORES_FILE}; {problem}. Name another"
     )
@@ -96,10 +97,10 @@ def _neither(problem: str) -> str:
 
 def _ablation(record: Mapping[str, Any], table: Mapping[str, Any], source: str) -> Series:
     model, labels = record["model"], record["labels"]
-    of_model = {"model": model["name"], "fingerprint": model["fingerprint"]}
-    about = {"ablation": table["kind"], "metric": table["metric"], "labels": labels and [*map(str, labels)]}
     name = f"{model['name']} {table['split']} {table['kind']}"
-    return _series(table["delta"], name=name, source=source, kind="ablation", **about, **of_model)
+    of_ablation = {"ablation": table["kind"], "metric": table["metric"], "labels": labels and [*map(str, labels)]}
+    about = {**of_ablation, "model": model["name"], "fingerprint": model["fingerprint"]}
+    return {"name": name, "source": source, "kind": "ablation", **about, **_measured(table["delta"])}
 
 
 def _scores(scores: Mapping[str, Any], model: Mapping[str, Any], source: str) -> Series:
@@ -107,43 +108,18 @@ def _scores(scores: Mapping[str, Any], model: Mapping[str, Any], source: str) ->
     name = scores["criterion"] + (f" ({', '.join(how)})" if how else "")
     if scores["split"] is not None:
         name += f" on {scores['split']}"
-    about = {"model": model.get("name"), "fingerprint": model.get("fingerprint")}
-    of_ablations = dict.fromkeys(("ablation", "metric", "labels"))
-    return _series(scores["scores"], name=name, source=source, kind="scores", **of_ablations, **about)
+    about = dict.fromkeys(("ablation", "metric", "labels"))
+    about |= {"model": model.get("name"), "fingerprint": model.get("fingerprint")}
+    return {"name": name, "source": source, "kind": "scores", **about, **_measured(scores["scores"])}
 
 
-def _series(rows: Any, **about: Any) -> Series:
+def _measured(rows: Any) -> dict[str, Any]:
     """Raises TypeError or ValueError if the rows are no lists of finite numbers or None, or all are None."""
     values = [[None if value is None else float(value) for value in row] for row in rows]
     measured = [value for value in chain(*values) if value is not None]
     if not measured or not all(map(isfinite, measured)):
         raise ValueError("a number is not finite" if measured else "no head was measured")
-    return {**about, "n_heads": len(measured), "values": values}
-
-
-def correlate_all(series: Sequence[Series], reporter: Reporter) -> list[dict[str, Any]]:
-    """Every pair: `{"first", "second", "first_measure", "second_measure", "n_heads", "pearson", "spearman"}`.
-
-    Series of different models are noted, once for two models, of which there may be many series.
-
-    Raises:
-        RunError: If the heads, or the metrics of two ablations, are not the same.
-        LabelError: If two ablations are of different labels.
-    """
-    told, found = set[frozenset[str | None]](), []
-    for first, second in combinations(series, 2):
-        _check(first, second)
-        models = frozenset((first["fingerprint"], second["fingerprint"]))
-        if len(models) == 2 and None not in models and models not in told:
-            told.add(models)
-            reporter.note(
-                f"{first['name']} and {second['name']} are of different models: head 1:1 of one need have nothing to "
-                "do with head 1:1 of the other, unless they were fine-tuned from the same weights"
-            )
-        names = {"first": first["name"], "second": second["name"]}
-        measures = {"first_measure": _measure(first, second), "second_measure": _measure(second, first)}
-        found.append({**names, **measures, **correlate(_flat(first, second), _flat(second, first))})
-    return found
+    return {"n_heads": len(measured), "values": values}
 
 
 def _check(first: Series, second: Series) -> None:
@@ -165,16 +141,14 @@ def _check(first: Series, second: Series) -> None:
             )
 
 
-def _measure(series: Series, other: Series) -> str:
-    """What its numbers stand for when they are compared with another series."""
-    if series["kind"] == "scores":
-        return SCORE
-    if other["kind"] == "ablation":
-        return DIFFERENCE
-    return LOSS if series["ablation"] == "without-one" else ALONE
+def _compared(series: Series, other: Series) -> tuple[str, np.ndarray]:
+    """What its numbers stand for beside another series; and they, `(total heads,)`, NaN where none was measured.
 
-
-def _flat(series: Series, other: Series) -> np.ndarray:
-    """`(total heads,)`, NaN where a head was not measured; larger for a head that matters more, beside scores."""
+    Beside scores they are larger for a head that matters more.
+    """
     flat = np.asarray([*chain(*series["values"])], dtype=np.float64)
-    return -flat if _measure(series, other) == LOSS else flat
+    if series["kind"] == "scores":
+        return SCORE, flat
+    if other["kind"] == "ablation":
+        return DIFFERENCE, flat
+    return (LOSS, -flat) if series["ablation"] == "without-one" else (ALONE, flat)

@@ -40,28 +40,31 @@ heads before any is pruned, and the masks at each step of the curve: of one draw
 def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     """The record of `prune-heads curve`: a line a criterion, and how their scores agree.
 
-    Heads are gated, so the model stays as it is, and what the store knows is not computed again.
+    Heads are gated, so the model stays as it is, and what the store knows is not computed again. Ablations are an
+    oracle unless they are asked to look elsewhere: they are measured where the curve begins.
 
     Raises:
         DataError: If the metric is undefined on a split.
         HeadDescriptorError: If a block is not there, or no head is left in them.
         PruneHeadsError: If anything that the curves need cannot be had, or a mask is not applied.
     """
-    rows = [criterion_of(name) for name in options.criterion]  # one's own that does not fit is refused before all else
-    study = Study("curve", reporter)
-    lab = Lab(setup, reporter)
+    rows = {name: criterion_of(name) for name in options.criterion}  # one's own that does not fit is refused first
+    study, lab = Study("curve", reporter), Lab(setup, reporter)
     subject, every = lab.subject, lab.reported(options.split)
-    going = among(options, every[0].gone)
-    examples = _examples(lab, options, every)
-    names = [row.name or name for row, name in zip(rows, options.criterion, strict=True)]
-    sources = {row.name: row.source for row in rows if row.name}  # of one's own
-    own = {"criteria": names, "criterion_source": sources} if sources else {}
+    splits, going = [each.split for each in every], among(options, every[0].gone)
+    examples = dict[str, Predictions]()
+    for name, row in rows.items():
+        is_oracle = row.looks_at == "answers" and options.score_split is None
+        if found := every[0] if is_oracle else lab.examples(options.by(name)):
+            examples[name] = found
+            note_oracle(name, found.split, splits, reporter)
+    sources = {row.name: row.source for row in rows.values() if row.name}  # of one's own
+    own = {"criteria": [row.name or name for name, row in rows.items()], "criterion_source": sources} if sources else {}
     scored_on = {name: identify_split(each.split) for name, each in examples.items()}
-    study.begin(setup, options, own, **identify(subject, [each.split for each in every]), scored_on=scored_on)
+    study.begin(setup, options, own, **identify(subject, splits), scored_on=scored_on)
     for each in every:
         each.check_defined()
-    study.lap("load")
-    orders = [order_of(subject, options, name, examples.get(name), going) for name in options.criterion]
+    orders = [order_of(subject, options, name, examples.get(name), going) for name in rows]
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
     measured = []
@@ -97,20 +100,6 @@ def among(options: Curves, gone: HeadMask) -> HeadMask:
     return found
 
 
-def _examples(lab: Lab, options: Curves, every: Sequence[Predictions]) -> dict[str, Predictions]:
-    """Criterion -> what it is scored on, for those that look at data.
-
-    Ablations are an oracle unless they are asked to look elsewhere: they are measured where the curve begins.
-    """
-    found = {}
-    for name in options.criterion:
-        is_oracle = criterion_of(name).looks_at == "answers" and options.score_split is None
-        if examples := every[0] if is_oracle else lab.examples(options.by(name)):
-            found[name] = examples
-            note_oracle(name, examples.split, [one.split for one in every], lab.reporter)
-    return found
-
-
 def order_of(subject: Subject, options: Curves, criterion: str, examples: Predictions | None, going: HeadMask) -> Order:
     """Score the heads and put them in order, lowest score first; heads that are gone go first of all.
 
@@ -123,8 +112,8 @@ def order_of(subject: Subject, options: Curves, criterion: str, examples: Predic
         PruneHeadsError: See `score`.
     """
     scoring, n_steps = options.by(criterion), options.steps
-    gone = removed_heads(subject.model)
-    first = scores = score(subject, scoring, examples).scores
+    gone, scored = removed_heads(subject.model), score(subject, scoring, examples)
+    scores = scored.scores
     if rescored := options.rescore and examples is not None:
         masks, counts = [gone], step_counts(gone, n_steps, going)
         for n in counts[1:]:
@@ -136,41 +125,30 @@ def order_of(subject: Subject, options: Curves, criterion: str, examples: Predic
     else:
         others = range(1, options.draws if criterion == "random" else 1)
         drawn = [score(subject, replace(scoring, seed=scoring.seed + i)).scores for i in others]
-        draws = [lowest_first(each, gone, n_steps, among=going) for each in (first, *drawn)]
-    asked = scoring.configuration()
-    about = {"criterion": asked["criterion"], "estimator": asked["estimator"], "rescored": rescored}
-    return {**about, "scored_on": None if examples is None else examples.split.name}, first, draws
+        draws = [lowest_first(each, gone, n_steps, among=going) for each in (scores, *drawn)]
+    about = {name: scored.about[name] for name in ("criterion", "estimator")}
+    return {**about, "rescored": rescored, "scored_on": scored.about["split"]}, scored.scores, draws
 
 
 def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[str, Any]:
     """One criterion's curve on every split: a single draw with intervals, or the mean of several and their band."""
     about, scores, draws = order
-    points = []
+    is_one, points = len(draws) == 1, list[dict[str, Any]]()
     for step, masks in enumerate(zip(*draws, strict=True)):
+        percent = 100 * step / n_steps
         for each in measured:
-            point = point_of(each, masks[0], step, n_steps)
-            if len(masks) == 1:
-                low, high = each.interval(masks[0])
-            else:
-                values = [each.value(mask) for mask in masks]
-                low, high = np.quantile(values, _BAND).tolist()
-                mean = statistics.mean(values)  # exact: of equal numbers it is the number
-                point |= {"value": mean, "heads_pruned": None}
+            values = [each.value(mask) for mask in masks]
+            low, high = each.interval(masks[0]) if is_one else np.quantile(values, _BAND).tolist()
+            point = {
+                "split": each.predictions.split.name,
+                "percent": int(percent) if percent.is_integer() else percent,
+                "n_pruned": len(masks[0]),
+                "value": statistics.mean(values),  # exact: of equal numbers it is the number
+                "heads_pruned": masks[0].descriptors() if is_one else None,
+            }
             points.append({**point, "low": low, "high": high})
-    shown = scores.to_json()["scores"] if len(draws) == 1 else None
+    shown = scores.to_json()["scores"] if is_one else None
     return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
-
-
-def point_of(measured: Measured, mask: HeadMask, step: int, n_steps: int) -> dict[str, Any]:
-    """A point of a curve: the headline metric under a mask."""
-    percent = 100 * step / n_steps
-    return {
-        "split": measured.predictions.split.name,
-        "percent": int(percent) if percent.is_integer() else percent,
-        "n_pruned": len(mask),
-        "value": measured.value(mask),
-        "heads_pruned": mask.descriptors(),
-    }
 
 
 def areas(points: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -200,8 +178,7 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
         DataError: If the metric is undefined on the split.
         PruneHeadsError: If the model or the data cannot be loaded, masks are not applied, or numbers are not finite.
     """
-    study = Study("estimators", reporter)
-    lab = Lab(setup, reporter)
+    study, lab = Study("estimators", reporter), Lab(setup, reporter)
     subject = lab.subject
     predictions = lab.predictions(subject.task.spec.eval_splits[0])
     split = predictions.split
@@ -211,7 +188,6 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
     assert examples is not None
     asked = {name: getattr(options, name) for name in ("steps", "score_examples", "seed")}
     study.begin(setup, asked, **identify(subject, [split]), scored_on=identify_split(examples.split))
-    study.lap("load")
     gradients = score(subject, scoring, examples).gradients
     assert gradients is not None
     gone = predictions.gone
@@ -221,34 +197,29 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
     orders = {name: lowest_first(each, gone, options.steps) for name, each in scores.items()}
     halves = {name: select(each, n_half, gone=gone) for name, each in scores.items()}
     study.lap("score")
-    masks = [mask for name in scores for mask in (*orders[name], halves[name])]
-    measured = Measured(predictions, masks, options.seed)
+    measured = Measured(predictions, [m for name in scores for m in (*orders[name], halves[name])], options.seed)
     predictions.warn_if_below_chance(measured.kept[gone])
     study.lap("evaluate")
     lines = []
     for name, order in orders.items():
-        points = [
-            point_of(measured, mask, step, options.steps)
-            | dict(zip(("low", "high"), measured.interval(mask), strict=True))
-            for step, mask in enumerate(order)
-        ]
-        first, second = ([measured.answers(mask) for mask in masks] for masks in (orders[REFERENCE], order))
+        line = line_of(({}, scores[name], [order]), [measured], options.steps)
         counts, half = [len(mask) for mask in order], halves[name]
+        first, second = ([measured.answers(mask) for mask in masks] for masks in (orders[REFERENCE], order))
         difference = compare_areas(
             predictions.measure, counts, first, second, predictions.references, seed=options.seed
         )
-        line = {"estimator": name, "scores": scores[name].to_json()["scores"], "area": areas(points)[split.name]}
-        line["half"] = {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()}
-        lines.append({**line, "area_difference": asdict(difference), "points": points})
+        at_half = {"n_pruned": len(half), "value": measured.value(half), "heads_pruned": half.descriptors()}
+        about = {"estimator": name, "scores": line["scores"], "area": line["areas"][split.name], "half": at_half}
+        lines.append({**about, "area_difference": asdict(difference), "points": line["points"]})
     there = np.concatenate(gone.keep())
     pairs = []
     for a, b in combinations(scores, 2):
         agreement = correlate(scores[a].flat()[there], scores[b].flat()[there])
-        chosen, also = (halves[name].pruned - gone.pruned for name in (a, b))
+        chosen, also = (halves[name] - gone for name in (a, b))
         overlap = len(chosen & also) / len(chosen) if chosen else None
         pairs.append({"first": a, "second": b, **agreement, "overlap": overlap})
     study.lap("statistics")
-    about: dict[str, Any] = {"task": subject.task.spec.name, "headline": predictions.measure.name}
-    about["reads_one_token"] = gradients.reads_one_token
+    about = {"task": subject.task.spec.name, "headline": predictions.measure.name}
+    about |= {"reads_one_token": gradients.reads_one_token}
     about["chance_overlap"] = (n_half - len(gone)) / max(1, gone.n_total - len(gone))
     return study.record(subject.device, **about, lines=lines, pairs=pairs)

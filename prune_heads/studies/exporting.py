@@ -104,7 +104,6 @@ def export_into(options: Export, reporter: Reporter, folder: NewFolder) -> dict[
         reporter.note("the checkpoint has all its heads and none are named: what is written is the model as it was")
     written = {"model": classifier.name, "heads": named.descriptors(), "to": options.to, "dtype": options.dtype}
     study.begin(written, **setup.identify_model(classifier))
-    study.lap("load")
     with new_directory(folder.output) as made:
         exported = export(classifier, named, options.to, made)
         write_tokenizer(classifier.tokenizer, made)

@@ -11,12 +11,12 @@ from typing import Any
 import transformers
 
 from prune_heads.checkpoints import Checkpoint, fingerprint, load_checkpoint, write_pruned, write_tokenizer
-from prune_heads.errors import PruneHeadsError, RunError, TaskError
+from prune_heads.errors import PruneHeadsError, TaskError
 from prune_heads.evaluation import Subject
 from prune_heads.execution.claims import held
 from prune_heads.files import digest, new_directory, read_json, write_json, writing_into
 from prune_heads.objectives import serving
-from prune_heads.options import NewFolder, Recipe, Setup
+from prune_heads.options import Folder, NewFolder, Recipe, Setup
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, DoneBefore, Files, Study, check_output, write_files
 from prune_heads.studies.setup import identify, limit_threads, load_split, resolve_device
@@ -63,7 +63,6 @@ def finetune(setup: Setup, recipe: Recipe, work: Path, reporter: Reporter) -> tu
     if (last := max(recipe.keep_steps, default=0)) > n_steps:
         raise PruneHeadsError(f"--keep-steps must be at most {n_steps}, the steps of this training; got {last}")
     study.begin(setup, recipe, **identify(subject, [trained_on, *splits]))
-    study.lap("load")
     epochs = train(subject, batches, splits, recipe, work, reporter, dtype=setup.dtype)
     study.lap("train")
     about = {"task": task.spec.name, "labels": task.spec.labels and list(task.spec.labels), "drawn": list(start.drawn)}
@@ -95,18 +94,15 @@ def finetune_into(
 
         def admit(identity: dict[str, Any]) -> None:
             check(identity)
-            if is_first:
-                stack.enter_context(held(output, reporter))
+            if not is_first:
+                return
+            stack.enter_context(held(output, reporter))
             check(identity)  # again, for who held it before may have done it
             if folder.overwrite:
                 shutil.rmtree(work, ignore_errors=True)
-            file, name = work / "identity.json", digest(identity)
-            if not file.exists():
-                with writing_into("the folder of the output", work.parent):
-                    write_json(file, {"identity_hash": name})
-            elif read_json(file, "the work of a killed fine-tuning").get("identity_hash") != name:
-                other = f"{work.name} holds the work of a different fine-tuning that did not end"
-                raise RunError(f"{other}; name another --output, or replace it with --overwrite")
+            check_output(Folder(work), identity)  # of a fine-tuning that did not end
+            with writing_into("the folder of the output", work.parent):
+                write_json(work / RECORD_FILE, {"identity_hash": digest(identity)})
 
         try:
             reporter.admit = admit

@@ -65,7 +65,6 @@ def look(options: Look, reporter: Reporter) -> Found:
         raise HeadDescriptorError("--heads must name heads to look at; got none. Leave it out to see the strongest")
     if wanted is not None and (lost := wanted & gone):
         raise HeadDescriptorError(f"heads to look at must be there; {lost} was removed from this model")
-    study.lap("load")
 
     masks = ablations("without-one", gone)
     kept = predict_masks(predictions, [gone, *masks.values()])

@@ -55,7 +55,6 @@ def ablate_pairs(
     for each in every:
         each.check_defined()
         check_likelihood(each)
-    study.lap("load")
     wanted, how = masks_of_pairs(every[0].gone, pairs), {"memory": options.memory, "compiled": options.compiled}
     if spread is not None:
         spread.answers([(each, wanted) for each in every], memory=options.memory, compiled=options.compiled)

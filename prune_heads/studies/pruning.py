@@ -15,7 +15,7 @@ from prune_heads.anatomy import Unit, attention_blocks, units
 from prune_heads.budget import n_parameters, pruned_parameters
 from prune_heads.coverage.mixing import mixers
 from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError
+from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, RunError
 from prune_heads.evaluation import predict
 from prune_heads.files import read_json
 from prune_heads.gating import gated, gates_of
@@ -124,6 +124,23 @@ def read_heads(heads: str, n_heads: HeadCounts) -> HeadMask:
     return HeadMask.parse(heads, n_heads)
 
 
+def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
+    """The scores in a `scores.json` of a model with so many heads a block.
+
+    Raises:
+        RunError: If the file cannot be read or belongs to another model.
+    """
+    try:
+        scores = HeadScores.from_json(read_json(path, "a file of scores"))
+    except (KeyError, TypeError, ValueError) as error:
+        what = "a file of scores must be what 'prune-heads score --output' writes"
+        raise RunError(f"{what}; {path.name} is not: {error}") from error
+    if scores.n_heads != n_heads:
+        there = list(scores.n_heads)
+        raise RunError(f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has {there}")
+    return scores
+
+
 def prune(model: nn.Module, mask: HeadMask, mode: Mode, inputs: Mapping[str, Tensor]) -> dict[str, int]:
     """Zero or remove the heads of a model, and see that it computes on `inputs` what it computed under gates.
 
@@ -200,7 +217,6 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
     asked = (lab.setup, configuration_of(scoring), choice, heads, options)
     of_model = lab.once("identity", lambda: identify_model(subject.classifier))
     study.begin(*asked, **of_model, **identify_data(subject, splits), scored_on=scored_on)
-    study.lap("load")
     lab.once("proof", lambda: subject.prove_gates(every[0].batches))
     n_examples = sum(each.tokens.n_examples for each in every)
     base: list[Kept] = []
@@ -228,12 +244,9 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
             pruned.append(predict(model, each.batches, progress=progress))
             about = {"split": each.split.name, "n_examples": len(each.references)}
-            compared_to = each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed)
-            for row in compared_to:
-                ends = metric_interval(
-                    each.objective.measures[row["metric"]], each.answers(before), each.references, seed=scoring.seed
-                )
-                rows.append({**about, **row, "base_interval": list(ends)})
+            intervals = each.intervals(before, scoring.seed)
+            for row in each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed):
+                rows.append({**about, **row, "base_interval": intervals[row["metric"]]})
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)

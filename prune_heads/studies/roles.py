@@ -66,7 +66,6 @@ def roles(setup: Setup, options: RoleSources, reporter: Reporter) -> dict[str, A
     others = [read_run(path, subject.n_heads) for path in options.against]
     runs = [source for source, _ in others]
     study.begin(setup, options, **identify(subject, [predictions.split]), parsed=parsed, against=runs)
-    study.lap("load")
 
     with evaluating(subject.model):
         longest = batches.batch(np.asarray([batches.n_tokens.argmax()])).to(subject.device)

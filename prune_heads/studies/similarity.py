@@ -50,7 +50,6 @@ def similar(setup: Setup, options: Similarity, reporter: Reporter) -> Found:
     study.begin(setup, options, source, **identify(subject, [predictions.split]))
     if options.nearest:
         check_likelihood(predictions)
-    study.lap("load")
     groups = [_group(predictions, *each, options) for each in _summed(predictions, options)]
     study.lap("look")
     nearest = sorted((row for group in groups for row in group.pop("pairs")), key=lambda row: row["distance"])

@@ -45,8 +45,8 @@ def spread_over(setup: Setup, cluster: Cluster, reporter: Reporter) -> Iterator[
     if cluster.shards is None:
         yield None
         return
-    with connected(cluster.address):
-        yield Spread(setup, Shards(cluster.shards, cluster.address), reporter)
+    with connected(cluster.address) as ray:
+        yield Spread(setup, Shards(ray, cluster.shards), reporter)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,13 @@ class Spread:
 
     def _run(self, stage: str, every: Sequence[Predictions], parts: Sequence[_Part]) -> list[Any]:
         keys = tuple(each.key(each.gone) for each in every)
-        begin = _Begin(_from_anywhere(self.setup, every[0]), tuple(each.split for each in every), keys)
+        there: dict[str, Any] = {  # the same options, with paths that hold in another folder
+            name: type(value)(option.placed(str(value), Path.cwd()))
+            for name, option in options_of(Setup).items()
+            if isinstance(value := getattr(self.setup, name), str | Path)
+        }
+        setup = replace(self.setup, **{**there, "store": every[0].store.objects.place})
+        begin = _Begin(setup, tuple(each.split for each in every), keys)
         with self.reporter.stage(stage, sum(part.n_examples for part in parts)) as progress:
             on_gpus = self.setup.device != "cpu"
             found = self.shards.run(begin, parts, lambda part, _: progress(part.n_examples), gpus=on_gpus)
@@ -156,13 +162,3 @@ def _rows(
     """The batches of the one who asks, whatever this device would make."""
     batches = replace(predictions.batches, batch_size=size, side=side)
     return list(gradient.batch_rows(model_without(predictions.subject.model, masked), batches, steps))
-
-
-def _from_anywhere(setup: Setup, examples: Predictions) -> Setup:
-    """The same with paths that hold in another folder, and the store that is used here."""
-    there: dict[str, Any] = {
-        name: type(value)(option.placed(str(value), Path.cwd()))
-        for name, option in options_of(Setup).items()
-        if isinstance(value := getattr(setup, name), str | Path)
-    }
-    return replace(setup, **{**there, "store": examples.store.objects.place})

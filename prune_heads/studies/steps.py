@@ -1,26 +1,29 @@
-"""The steps of a run on their own, joined by their files: score, prune, evaluate; and what they gain in speed."""
+"""The steps of a run on their own, joined by their files: score, prune, evaluate."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from prune_heads.ablation import predict_masks
-from prune_heads.errors import HeadDescriptorError, OptionError, RunError
-from prune_heads.files import read_json
-from prune_heads.heads import HeadMask, HeadScores
+from prune_heads.errors import OptionError
+from prune_heads.heads import HeadMask
 from prune_heads.importance import criterion_of
-from prune_heads.options import Ablation, Bench, Choice, Cluster, Masked, Pairs, Scoring, Setup, Surgery, WrittenModel
+from prune_heads.options import Ablation, Choice, Cluster, Masked, Pairs, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
-from prune_heads.statistics import compare_paired, metric_interval
-from prune_heads.studies.ablating import ablate_all
-from prune_heads.studies.bench import bench, original_of
+from prune_heads.statistics import compare_paired
+from prune_heads.studies.ablating import ablate
 from prune_heads.studies.pairs import ablate_pairs
-from prune_heads.studies.pruning import chosen, counted, going_together, note_without_heads, prune, read_heads
+from prune_heads.studies.pruning import (
+    chosen,
+    counted,
+    going_together,
+    note_without_heads,
+    prune,
+    read_heads,
+    read_scores,
+)
 from prune_heads.studies.scoring import Found, Lab, configuration_of, score
-from prune_heads.studies.setup import costs_of, identify, identify_model, load_model, load_split, load_subject
+from prune_heads.studies.setup import costs_of, identify, identify_model, load_model
 from prune_heads.studies.spreading import spread_over
 from prune_heads.surgery import removed_heads
 
@@ -42,16 +45,12 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
         logits = predictions.of(mask, progress)
     if not mask:
         predictions.warn_if_below_chance(logits)
-    answers, measures = predictions.answers(logits), predictions.objective.measures
     return {
         "task": subject.task.spec.name,
         "split": split.name,
         "n_examples": len(split),
         "metrics": predictions.metrics(logits),
-        "intervals": {
-            name: list(metric_interval(measure, answers, predictions.references, seed=seed))
-            for name, measure in measures.items()
-        },
+        "intervals": predictions.intervals(logits, seed),
         "heads_pruned": mask.descriptors(),
         "n_heads": mask.n_total,
     }
@@ -83,7 +82,6 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
         subject, examples = lab.subject, lab.examples(scoring)
         splits = [] if examples is None else [examples.split]
         study.begin(setup, configuration_of(scoring), **identify(subject, splits))
-        study.lap("load")
         scored = score(subject, scoring, examples, spread=spread)
     study.lap("score")
     record = study.record(subject.device, task=subject.task.spec.name, costs=costs_of(subject.classifier))
@@ -93,7 +91,7 @@ def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Repo
 
 
 def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, which: Pairs, reporter: Reporter) -> Found:
-    """See `ablate_all` and `ablate_pairs`, here or on a cluster.
+    """See `ablate` and `ablate_pairs`, here or on a cluster.
 
     Raises:
         OptionError: If pairs are named and not asked for.
@@ -104,7 +102,7 @@ def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, which: Pairs
     with spread_over(setup, cluster, reporter) as spread:
         if options.kind == "pairs":
             return ablate_pairs(setup, options, which, reporter, spread=spread)
-        return ablate_all(setup, options, reporter, spread=spread)
+        return ablate(setup, options, reporter, spread=spread)
 
 
 def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
@@ -139,55 +137,6 @@ def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
     predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
     split = predictions.split
     study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **identify(subject, [split]))
-    study.lap("load")
     report = evaluate(predictions, mask)
     study.lap("evaluate")
     return Found(study.record(subject.device, **report), report, mask)
-
-
-def time_heads(setup: Setup, choice: Choice, options: Bench, reporter: Reporter) -> Found:
-    """How fast the model is without some heads, on validation texts; those that it has lost before always go.
-
-    Raises:
-        HeadDescriptorError: If no head is to go, so that there is nothing to compare.
-        OptionError: If heads are named and chosen by scores.
-        PruneHeadsError: If the sides cannot be had, or give different logits.
-    """
-    if options.scores is not None and choice.heads is not None:
-        raise OptionError("--scores and --heads exclude each other")
-    study = Study("bench", reporter)
-    subject = load_subject(setup, reporter)
-    split = load_split(setup, subject, subject.task.spec.eval_splits[0], reporter)
-    gone, original = removed_heads(subject.model), original_of(subject)
-    together = going_together(original, choice, "remove", reporter)
-    drawn = HeadScores.from_flat(np.random.default_rng(options.seed).random(gone.n_total), gone.n_heads)
-    by = read_scores(options.scores, gone.n_heads) if options.scores else drawn
-    mask = chosen(choice, gone, by, together)
-    if not mask:
-        raise HeadDescriptorError(
-            "some heads must go, or there is nothing to compare; got none. Name them by --heads, or a larger --fraction"
-        )
-    settled = {"heads": mask.descriptors(), "batch_sizes": list(options.sizes(len(split)))}
-    study.begin(setup, choice, options, settled, **identify(subject, [split]))
-    study.lap("load")
-    found = bench(subject, original, mask, split, options, reporter)
-    study.lap("bench")
-    about = {"task": subject.task.spec.name, "mode": "remove", **counted(mask)}
-    return Found(study.record(subject.device, **about, **found), mask=mask)
-
-
-def read_scores(path: Path, n_heads: tuple[int, ...]) -> HeadScores:
-    """The scores in a `scores.json` of a model with so many heads a block.
-
-    Raises:
-        RunError: If the file cannot be read or belongs to another model.
-    """
-    try:
-        scores = HeadScores.from_json(read_json(path, "a file of scores"))
-    except (KeyError, TypeError, ValueError) as error:
-        what = "a file of scores must be what 'prune-heads score --output' writes"
-        raise RunError(f"{what}; {path.name} is not: {error}") from error
-    if scores.n_heads != n_heads:
-        there = list(scores.n_heads)
-        raise RunError(f"the scores must be of this model, with {list(n_heads)} heads a layer; {path.name} has {there}")
-    return scores

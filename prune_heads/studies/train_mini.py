@@ -10,7 +10,6 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 from shutil import copyfile
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from prune_heads.errors import CheckpointError
 from prune_heads.files import new_directory
 from prune_heads.mini import read
 from prune_heads.objectives.batches import IGNORED
+from prune_heads.options import Recipe
 from prune_heads.progress import Progress, silent
 
 Columns = Mapping[str, list]  # `text`, for pairs `text_pair`, `label` where the task has labels: of equal length
@@ -30,22 +30,16 @@ Columns = Mapping[str, list]  # `text`, for pairs `text_pair`, `label` where the
 BATCH_SIZE = 64
 N_EXAMPLES = 6000  # of the training split of each built-in task
 
-
-class Recipe(NamedTuple):
-    """How the shipped checkpoint of a task was trained."""
-
-    n_epochs: int  # of 6000 fresh examples; too few for a perfect score, so that the loss of a head shows
-    learning_rate: float  # the highest of the schedule; 1.5e-3 is too much for the paraphrases
-    weight_decay: float  # the more, the fewer heads share the work; at 0.3 the paraphrases are not learned at all
-
-
 RECIPES: Mapping[str, Recipe] = {
-    "mini-acceptability": Recipe(16, 1.5e-3, 0.3),
-    "mini-sentiment": Recipe(10, 1.5e-3, 1.0),
-    "mini-paraphrase": Recipe(45, 0.5e-3, 0.1),
-    "mini-inference": Recipe(60, 1.5e-3, 0.1),
-    "mini-translation": Recipe(5, 1.5e-3, 0.6),
+    "mini-acceptability": Recipe(16, 1.5e-3, weight_decay=0.3),
+    "mini-sentiment": Recipe(10, 1.5e-3, weight_decay=1.0),
+    "mini-paraphrase": Recipe(45, 0.5e-3, weight_decay=0.1),
+    "mini-inference": Recipe(60, 1.5e-3, weight_decay=0.1),
+    "mini-translation": Recipe(5, 1.5e-3, weight_decay=0.6),
 }
+"""How the shipped checkpoints were trained. Epochs are of 6000 fresh examples, and too few for a perfect score, so that
+the loss of a head shows. A learning rate of 1.5e-3 is too much for the paraphrases. The higher the decay, the fewer
+heads share the work; at 0.3 the paraphrases are not learned at all."""
 
 
 def _shuffled(columns: Columns, seed: int, epoch: int) -> Columns:
@@ -97,10 +91,10 @@ def train(
     shipped = Path(str(resources.files("prune_heads.mini"))) / "checkpoints" / task
     tokenizer, config = AutoTokenizer.from_pretrained(shipped), AutoConfig.from_pretrained(shipped)
     recipe, examples = RECIPES[task], examples or partial(_shuffled, read(task, "train"), seed)
-    n_epochs = n_epochs or recipe.n_epochs
+    n_epochs = n_epochs or recipe.epochs
     n_examples = len(examples(0)["text"])
     n_steps = n_epochs * (n_examples // BATCH_SIZE)
-    warm_up = max(1, round(0.1 * n_steps))
+    warm_up = max(1, round(recipe.warmup * n_steps))
 
     def rate(step: int) -> float:
         """Linear warm-up to 1, then linear decay to 0."""

@@ -51,11 +51,13 @@ def drawn(table: Table, console: Console, options: ConsoleOptions) -> Iterator[R
 
 
 def drawn_page(page: Page) -> Iterator[RenderableType]:
-    """The title and the parts; an empty line before and after each table."""
-    yield titled(page.title)
-    before: Table | str = Table.of("", ())
+    """The title if there is one, and the parts; an empty line after the title, and before and after each table."""
+    before: Table | str | None = None
+    if page.title:
+        yield titled(page.title)
+        before = Table.of("", ())
     for part in page.parts:
-        if isinstance(part, Table) or isinstance(before, Table):
+        if before is not None and (isinstance(part, Table) or isinstance(before, Table)):
             yield line("")
         yield part if isinstance(part, Table) else line(part)
         before = part

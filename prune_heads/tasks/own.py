@@ -181,8 +181,11 @@ def read_own(own: OwnData, split: str) -> Table:
         wanted[own.label_column] = "--label-column (label_column in a TOML file)"
     objective = own.row.load()
     table = read_file(own.files[split], wanted, objective.readers, skip_invalid=own.skip_invalid)
-    for i, row in enumerate(table.rows) if objective.separator and own.label_column else ():
-        if isinstance(text := row.get(own.label_column), str):  # an empty one holds no label
-            labels = [each.strip() for each in text.split(objective.separator)] if text.strip() else []
-            table.rows[i] = {**row, own.label_column: labels}
+    if (mark := objective.separator) and own.label_column:
+        table.change(own.label_column, lambda cell: _parts(cell, mark) if isinstance(cell, str) else cell)
     return table
+
+
+def _parts(text: str, separator: str) -> list[str]:
+    """Labels in one text; an empty one holds none."""
+    return [each.strip() for each in text.split(separator)] if text.strip() else []

@@ -43,32 +43,24 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
         must = f"{name}: the file must be there, got a folder with these .tsv files: {there}"
         raise DataError(f"{must}; the data folder must be the task's own, or the one that holds it")
-    text = text_at(path, name)
-    if not text.strip():
-        raise DataError(f"{name}: at least one example must be there, got an empty file")
     # Not splitlines(): texts may hold other characters that it takes for line ends.
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    official = f"the file must be the official GLUE file of {files['folder']}, unquoted TSV"
+    lines = [line.removesuffix("\r") for line in text_at(path, name).removesuffix("\n").split("\n")]
     codes = {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
+    first = 0 if "header" in files else 1
     header, may_be_empty = files.get("header") or lines[0].split("\t"), files.get("empty_texts", False)
     table = Table(name, header, codes=codes, may_be_empty=may_be_empty)
+    official = f"the file must be the official GLUE file of {files['folder']}, unquoted TSV"
     columns = (*files["text_columns"], files["label_column"])
     for column in columns:
         table.require(column, official)
     ours = dict(zip(columns, (*spec.text_columns, spec.label_column), strict=True))
-    broken = 0
-    for number, line in enumerate(lines, 1):
+    n_broken = files.get("broken_lines", 0)
+    for number, line in enumerate(lines[first:], first + 1):
         fields = line.split("\t")
-        if len(fields) == len(table.names):
-            row = {ours[column]: field for column, field in zip(table.names, fields, strict=True) if column in ours}
-            table.add(f"{name} line {number}", row)
-            continue
-        broken += 1
-        if len(fields) > len(table.names) or broken > files.get("broken_lines", 0):
-            must = f"{len(table.names)} tab-separated fields must be there ({', '.join(table.names)})"
-            raise DataError(f"{name} line {number}: {must}, got {len(fields)}; {official}")
-    if "header" not in files:
-        del table.rows[0], table.places[0]
+        if len(fields) < len(header) and n_broken:
+            n_broken -= 1
+        else:
+            table.add_fields(f"{name} line {number}", fields, ours, f"; {official}")
     return table
 
 
@@ -113,18 +105,14 @@ def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Table:
         n = N_TRAIN
     try:
         builder = _builder(WMT, config)
-        pairs = [row.get("translation") for row in islice(builder.as_streaming_dataset(split=split), n)]
+        pairs = [row.get("translation") or {} for row in islice(builder.as_streaming_dataset(split=split), n)]
     except Exception as reason:
         must = f"{spec.name}: {WMT} must be in reach, got {type(reason).__name__}: {first_line(reason)}"
         cure = "pass --task translation with --train-file and --validation-file, pairs of your own, instead"
         raise DataError(f"{must}; {cure}") from reason
     # The training pairs are as they were found on the web and in books: a few have an empty side.
     table = Table(f"{WMT}/{config}@{builder.hash}", spec.text_columns, may_be_empty=True)
-    for i, pair in enumerate(pairs, 1):
-        place = f"{table.source} {split} row {i}"
-        if not isinstance(pair, dict) or not set(spec.text_columns) <= set(pair):
-            raise DataError(f"{place}: the translation must hold {' and '.join(spec.text_columns)}, got {pair!r:.100}")
-        table.add(place, pair)
+    table.fill(pairs, f"{table.source} {split} row")
     there = (builder.info.splits or {}).get(split)
     table.n_there = None if there is None else there.num_examples  # what the data card says
     return table
@@ -141,6 +129,7 @@ def _builder(repository: str, config: str) -> "datasets.DatasetBuilder":
 def read_mini(spec: TaskSpec, split: str) -> Table:
     """Read one split of a built-in task from the package."""
     columns = mini.read(spec.name, split)
-    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-    places = [f"{spec.name} {split} row {i}" for i in range(1, len(rows) + 1)]
-    return Table("mini grammar", list(columns), list(rows), places, classes={"label": spec.labels or ()})
+    table = Table("mini grammar", list(columns), classes={"label": spec.labels or ()})
+    cells = zip(*columns.values(), strict=True)
+    table.fill((dict(zip(columns, each, strict=True)) for each in cells), f"{spec.name} {split} row")
+    return table

@@ -184,7 +184,7 @@ def task_of_rows(
     if labels is not None and label in table.classes:
         labels = tuple(table.classes[label])
     elif labels is not None:
-        table.rows = [{**each, label: asked.named(each[label], labels)} for each in table.rows]
+        table.change(label, lambda cell: asked.named(cell, labels))
     split = NAME if data.split is None else str(data.split)
     given, metric = tuple(names[role] for role in texts), next(iter(row.metrics))
     spec = TaskSpec(NAME, given, metric, labels, kind=kind, score_split=split, eval_splits=(split,), label_column=label)

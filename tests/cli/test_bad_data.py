@@ -19,8 +19,8 @@ def tsv(tmp_path):
     ("text", "said"),
     [
         ("sentence\tmark\na cat\t1\n", "dev.tsv: the column label must be there once, got the columns sentence, mark"),
-        ("sentence\tlabel\na cat\t1\na dog\n", "SST-2/dev.tsv line 3: 2 tab-separated fields must be there"),
-        ("sentence\tlabel\na\tcat\t1\n", "SST-2/dev.tsv line 2: 2 tab-separated fields must be there"),
+        ("sentence\tlabel\na cat\t1\na dog\n", "SST-2/dev.tsv line 3: 2 fields must be there"),
+        ("sentence\tlabel\na\tcat\t1\n", "SST-2/dev.tsv line 2: 2 fields must be there"),
         ("sentence\tlabel\na cat\t1\na dog\tgood\n", "SST-2/dev.tsv line 3: the label must be one of 0, 1, got 'good'"),
         ("sentence\tlabel\na cat\t1\n \t0\n", "SST-2/dev.tsv line 3: the text must not be empty"),
         ("sentence\tlabel\n", "SST-2/dev.tsv: at least one example must be there, got none"),

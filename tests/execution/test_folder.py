@@ -101,7 +101,8 @@ def test_what_does_not_belong_to_a_sweep_is_passed_over(grid, log, tmp_path):
                 (place / name).touch()
             (place / "a folder").mkdir()
             (place / "loop").symlink_to(place / "loop")
-            spare = next(name for name in map("{:02x}".format, range(256)) if not (place / name).exists())
+            pairs = (f"{i:02x}" for i in range(256))
+            spare = next(name for name in pairs if name != first[:2] and not (place / name).exists())
             (place / spare).symlink_to(place / spare)
     assert work(root, grid)[1] == []
     report = status_report(folder)

@@ -3,7 +3,6 @@
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from clusters import on_ray
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from shard_work import Begin
 
 from prune_heads.errors import DataError, RunError
-from prune_heads.execution.cluster import Shards, shares_of
+from prune_heads.execution.cluster import Shards, connected, shares_of
 from prune_heads.execution.pool import MOST_DEATHS
 
 pytestmark = on_ray
@@ -32,6 +31,11 @@ def log(tmp_path):
     return tmp_path / "log"
 
 
+def run(nodes, n, *words):
+    with connected(nodes.address) as ray:
+        return Shards(ray, n).run(*words)
+
+
 def names(log, start):
     return [path.name for path in log.iterdir() if path.name.startswith(f"{start}.")]
 
@@ -39,7 +43,7 @@ def names(log, start):
 @pytest.mark.parametrize("n", [1, 5])
 def test_each_part_is_done_once_and_found_in_order(n, nodes, log):
     told = []
-    found = Shards(n, nodes.address).run(Begin(log), range(9), lambda *one: told.append(one))
+    found = run(nodes, n, Begin(log), range(9), lambda *one: told.append(one))
     assert found == [i * i for i in range(9)]
     assert sorted(told) == list(enumerate(found))
     assert all(len(names(log, i)) == 1 for i in range(9))
@@ -49,31 +53,27 @@ def test_each_part_is_done_once_and_found_in_order(n, nodes, log):
     assert {name.split(".")[2] for name in loads} == {"2" if n == 1 else "1"}
 
 
-def test_without_parts_no_cluster_is_asked():
-    assert Shards(3, "nowhere:1").run(print, []) == []
-
-
 def test_a_part_whose_worker_dies_is_done_by_another(nodes, log):
-    assert Shards(2, nodes.address).run(Begin(log, dies=1), range(4)) == [0, 1, 4, 9]
+    assert run(nodes, 2, Begin(log, dies=1), range(4)) == [0, 1, 4, 9]
     assert len(names(log, 1)) == 2
     assert all(len(names(log, i)) == 1 for i in (0, 2, 3))
 
 
 def test_a_part_that_ends_every_worker_ends_the_job(nodes, log):
     with pytest.raises(RunError, match="must not end its worker; part 2 of 4 has ended 3"):
-        Shards(2, nodes.address).run(Begin(log, dies=1, deaths=MOST_DEATHS), range(4))
+        run(nodes, 2, Begin(log, dies=1, deaths=MOST_DEATHS), range(4))
     assert len(names(log, 1)) == MOST_DEATHS
 
 
 def test_workers_that_die_as_they_load_end_the_job(nodes, log):
     with pytest.raises(RunError, match="workers must start; worker 1 died 3 times in a row"):
-        Shards(1, nodes.address).run(Begin(log, crashes=True), range(4))
+        run(nodes, 1, Begin(log, crashes=True), range(4))
     assert len(names(log, "load")) == MOST_DEATHS
 
 
 def test_of_several_parts_that_fail_the_first_is_told_whichever_is_sooner(nodes, log):
     with pytest.raises(DataError) as raised:
-        Shards(3, nodes.address).run(Begin(log, fails=(1, 2)), range(30))
+        run(nodes, 3, Begin(log, fails=(1, 2)), range(30))
     assert str(raised.value) == "part 1 cannot be done"
     assert type(raised.value) is DataError
     assert len(list(log.iterdir())) < 30  # none is begun that is no longer wanted
@@ -81,13 +81,13 @@ def test_of_several_parts_that_fail_the_first_is_told_whichever_is_sooner(nodes,
 
 def test_what_cannot_be_loaded_is_said_as_it_is(nodes, log):
     with pytest.raises(DataError) as raised:
-        Shards(2, nodes.address).run(Begin(log, refuses=True), range(4))
+        run(nodes, 2, Begin(log, refuses=True), range(4))
     assert str(raised.value) == "no part will be done"
 
 
 def test_a_fault_of_the_program_is_not_hidden(nodes, log):
     with pytest.raises(ZeroDivisionError, match="a fault of the program"):
-        Shards(1, nodes.address).run(Begin(log), [666])
+        run(nodes, 1, Begin(log), [666])
 
 
 @pytest.mark.thorough
@@ -102,14 +102,14 @@ def test_a_node_that_is_lost_takes_no_part_with_it(nodes, lose, log):
 
     disturber = threading.Thread(target=disturb)
     disturber.start()
-    assert Shards(3, nodes.address).run(Begin(log), range(60)) == [i * i for i in range(60)]
+    assert run(nodes, 3, Begin(log), range(60)) == [i * i for i in range(60)]
     disturber.join()
 
 
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"):
-        Shards(2).run(Begin(Path()), range(2))
+    with pytest.raises(RunError, match=r"pip install 'prune-heads\[ray\]'"), connected(None):
+        pass
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.integers(1, 40), st.booleans())

@@ -183,20 +183,10 @@ def test_seeds_are_said_of_the_lines_that_have_some():
     assert seeds_sentence(more) == "mean over 2 to 3 seeds, from the least to the most, of random"
 
 
-class Done:
-    """A folder of a sweep with these records."""
-
-    def __init__(self, *records):
-        self.records = {f"{i}": record for i, record in enumerate(records)}
-
-    def about(self):
-        return {"axes": ["model", "data_dir", "seed"]}
-
-    def done(self):
-        return iter(self.records)
-
-    def record(self, name):
-        return self.records[name]
+def of(*records, **how):
+    """The rows of trials with these records."""
+    done = {f"{i}": record for i, record in enumerate(records)}
+    return list(result_rows(["model", "data_dir", "seed"], done, **how))
 
 
 def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None):
@@ -225,19 +215,17 @@ def record(model="m", shown=None, seed=0, fingerprint="f" * 64, data_dir=None):
 def test_names_that_meet_are_shown_with_as_much_of_their_path_as_tells_them_apart(written, shown):
     names = [each.rstrip("/").rpartition("/")[2] for each in written]
     models = (record(model=each, shown=name) for each, name in zip(written, names, strict=True))
-    assert [row["model"] for row in result_rows(Done(*models))] == shown
+    assert [row["model"] for row in of(*models)] == shown
     folders = [record(data_dir=each.rstrip("/")) for each in written]
-    assert [row["data_dir"] for row in result_rows(Done(*folders))] == shown
+    assert [row["data_dir"] for row in of(*folders)] == shown
 
 
 def test_one_path_with_other_weights_is_another_model():
-    rows = list(
-        result_rows(Done(record("a/c", fingerprint="1" * 64), record("a/c", fingerprint="2" * 64), record("a/d")))
-    )
+    rows = of(record("a/c", fingerprint="1" * 64), record("a/c", fingerprint="2" * 64), record("a/d"))
     assert [each["model"] for each in rows] == ["c (111111111111)", "c (222222222222)", "d"]
 
 
 def test_a_folder_that_ran_every_seed_is_counted_once_where_nothing_is_drawn():
-    done = Done(record(seed=2), record(seed=1), record(seed=3))
-    assert [each["seed"] for each in result_rows(done)] == [2, 1, 3]
-    assert [each["seed"] for each in result_rows(done, lambda values: False)] == [1]
+    done = record(seed=2), record(seed=1), record(seed=3)
+    assert [each["seed"] for each in of(*done)] == [2, 1, 3]
+    assert [each["seed"] for each in of(*done, draws=lambda values: False)] == [1]

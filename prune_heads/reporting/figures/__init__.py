@@ -1,7 +1,7 @@
 """Figures from records, in one style. Each is a matplotlib figure; `save` writes it as PNG and SVG."""
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -40,6 +40,15 @@ def drawing(
         for axes in every[n:]:
             axes.set_visible(False)
         yield figure, every[:n]
+
+
+def name_panels(figure: "Figure", panels: Sequence["Axes"], title: str, names: Sequence[str], size: int = 11) -> None:
+    """Name each panel, and the figure above them; of a single panel, one title above the other."""
+    is_alone = len(panels) == 1
+    for axes, name in zip(panels, names, strict=True):
+        axes.set_title(f"{title}\n{name}" if is_alone and title else name, fontsize=size - (not is_alone))
+    if title and not is_alone:
+        figure.suptitle(title, fontsize=11)
 
 
 def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("png", "svg")) -> None:

@@ -5,10 +5,10 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prune_heads.reporting.curves import Line, lines, pruned
-from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS, Look, looks_of, shaded
-from prune_heads.reporting.sweep_results import Panel, seeds_sentence
 from prune_heads.reporting.sweep_results import panels as panels_of_sweep
+from prune_heads.reporting.sweep_results import seeds_sentence
 from prune_heads.reporting.words import ATTENTION, Record, metric_title, number_of, task_title, whose, with_number
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ _UNKNOWN = "; a curve without bars: its record has no intervals"
 
 
 class _Curve(NamedTuple):
-    """One line; bars are intervals of its points."""
+    """One line, with an interval of each point."""
 
     name: str
     x: Sequence[float]  # share of heads pruned, in percent
     y: Sequence[float]
     look: Look
-    bars: Range | None = None
-    band: Range | None = None
+    ends: Range | None = None
+    is_band: bool = False  # else the ends are bars
 
 
 class _Panel(NamedTuple):
@@ -46,7 +46,7 @@ def curve_figure(record: Record) -> "Figure":
     named = {_measured_on(line): line for (line,) in lines(record).values()}
     first = next(iter(named.values()))
     title = f"{whose(record)}: pruned by {first.label}" + (f"\n{_measured_on(first)}" if len(named) == 1 else "")
-    return _drawn([_panel(title, named, dict(zip(named, _shades(first, len(named)), strict=True)))], foot=_BARS)
+    return _drawn([_panel(title, named, _shades(first, list(named)))], foot=_BARS)
 
 
 def criteria_figure(record: Record) -> "Figure":
@@ -67,8 +67,10 @@ def subjects_figure(by_task: Mapping[str, Sequence[Line]]) -> "Figure":
     shown = []
     for task, same in by_task.items():
         panel = _panel(_titled(same[0]), {same[0].label: same[0]})
-        title = f"{len(same)} models on {task_title(task)}\n{_measured_on(same[0])}"
-        shown.append(panel if len(same) == 1 else panel._replace(title=title, curves=[_mean_of(same)]))
+        if len(same) > 1:
+            title = f"{len(same)} models on {task_title(task)}\n{_measured_on(same[0])}"
+            panel = panel._replace(title=title, curves=[_mean_of(same, panel.curves[0].look)])
+        shown.append(panel)
     has_bands = any(len(same) > 1 for same in by_task.values())
     foot = f"{_BARS}; band: the lowest to the highest of several models" if has_bands else _BARS
     return _drawn(shown, title=f"pruned by {same[0].label}", foot=foot)
@@ -81,7 +83,7 @@ def epochs_figure(trainings: Mapping[str, Mapping[int, Line]]) -> "Figure":
         first = next(iter(epochs.values()))
         named = {f"epoch {epoch}": line for epoch, line in epochs.items()}
         title = f"{name} on {task_title(first.record['task'])}\n{_measured_on(first)}"
-        shown.append(_panel(title, named, dict(zip(reversed(named), _shades(first, len(named)), strict=True))))
+        shown.append(_panel(title, named, _shades(first, [*reversed(named)])))
     return _drawn(shown, title=f"pruned by {first.label}", foot=_BARS, has_base=False)
 
 
@@ -110,7 +112,13 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
     looks = looks_of(dict.fromkeys(line for panel in found for line in panel.lines))
     shown = []
     for panel in found:
-        curves = [_of_sweep(panel, line, looks[line]) for line in panel.lines]
+        curves = []
+        for line, points in panel.lines.items():
+            ends = panel.ends[line]
+            is_band = len(ends) < len(points)
+            pairs = [(min(points[at]), max(points[at])) if is_band else ends[at] for at in points]
+            middle = list(map(mean, points.values()))
+            curves.append(_Curve(line, list(points), middle, looks[line], _apart(pairs), is_band))
         title = f"{' / '.join(map(task_title, panel.title.split(' / ')))}\nn = {panel.n_examples:,}"
         shown.append(_Panel(title, metric_title(panel.rows[0]["metric"]), curves))
     seeds = seeds_sentence(rows)
@@ -120,11 +128,11 @@ def sweep_figure(name: str, rows: Sequence[Record]) -> "Figure":
 
 def _panel(title: str, named: Mapping[str, Line], looks: Mapping[str, Look] | None = None) -> _Panel:
     """Lines of one metric by their names, with bars where their intervals are known; of several draws, a band."""
-    looks, curves = looks or looks_of(named), []
-    for name, line in named.items():
-        curve = _Curve(name, line.shares, list(line.values.values()), looks[name])
-        is_drawn = line.about.get("n_draws", 1) > 1
-        curves.append(curve._replace(band=line.ends) if is_drawn else curve._replace(bars=line.ends))
+    looks = looks or looks_of(named)
+    curves = [
+        _Curve(name, line.shares, list(line.values.values()), looks[name], line.ends, line.about.get("n_draws", 1) > 1)
+        for name, line in named.items()
+    ]
     record = next(iter(named.values())).record
     return _Panel(title, metric_title(record["headline"]), curves, pruned(record))
 
@@ -138,39 +146,28 @@ def _measured_on(line: Line) -> str:
     return with_number(line.split, number_of(line.record, line.split))
 
 
-def _shades(line: Line, n: int) -> list[Look]:
-    return shaded(looks_of([line.label])[line.label], n)
+def _shades(line: Line, names: Sequence[str]) -> dict[str, Look]:
+    return dict(zip(names, shaded(looks_of([line.label])[line.label], len(names)), strict=True))
 
 
-def _of_several(name: str, x: Sequence[float], values: Sequence[Sequence[float]], look: Look) -> _Curve:
-    """The mean of several values at each point, with a band from the lowest to the highest."""
-    return _Curve(name, x, list(map(mean, values)), look, band=(list(map(min, values)), list(map(max, values))))
+def _apart(pairs: Sequence[tuple[float, float]]) -> Range:
+    return [low for low, _ in pairs], [high for _, high in pairs]
 
 
-def _of_sweep(panel: Panel, name: str, look: Look) -> _Curve:
-    """A line of a sweep, with bars where a point is of one trial."""
-    points, ends = panel.lines[name], panel.ends[name]
-    curve = _of_several(name, list(points), list(points.values()), look)
-    if len(ends) < len(points):
-        return curve
-    return curve._replace(band=None, bars=([ends[at][0] for at in points], [ends[at][1] for at in points]))
-
-
-def _mean_of(same: Sequence[Line]) -> _Curve:
-    """The mean of the points of several models at the shares that were asked of all of them."""
+def _mean_of(same: Sequence[Line], look: Look) -> _Curve:
+    """The mean of several models at the shares that were asked of all of them, in a band from lowest to highest."""
     places = [dict(zip(line.values, line.shares, strict=True)) for line in same]
     asked = [percent for percent in places[0] if all(percent in each for each in places)]
+    values = [[line.values[percent] for line in same] for percent in asked]
     x = [mean(each[percent] for each in places) for percent in asked]
-    (look,) = _shades(same[0], 1)
-    return _of_several(same[0].label, x, [[line.values[percent] for line in same] for percent in asked], look)
+    ends = _apart([(min(each), max(each)) for each in values])
+    return _Curve(same[0].label, x, list(map(mean, values)), look, ends, is_band=True)
 
 
 def _drawn(shown: Sequence[_Panel], *, foot: str, title: str = "", has_base: bool = True) -> "Figure":
     """Panels in rows, with one legend below them; a dotted line where each curve begins, if `has_base`."""
     n_columns = 2 if len(shown) == 4 else min(3, len(shown))
     width, height = 0.4 + (3.2 if len(shown) > 1 else 5.2) * n_columns, 0.8 + 2.9 * -(-len(shown) // n_columns)
-    if title and len(shown) == 1:
-        shown, title = [shown[0]._replace(title=f"{title}\n{shown[0].title}")], ""
     with drawing(width, height, len(shown), n_columns) as (figure, every):
         for axes, panel in zip(every, shown, strict=True):
             for i, curve in enumerate(panel.curves):
@@ -178,19 +175,17 @@ def _drawn(shown: Sequence[_Panel], *, foot: str, title: str = "", has_base: boo
                 looks: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": marker, "linewidth": 1.4}
                 looks |= {"markersize": max(3.0, 5.0 - 0.4 * i), "markerfacecolor": "white" if is_open else colour}
                 axes.plot(curve.x, curve.y, label=curve.name, **looks)
-                if curve.band is not None:
-                    axes.fill_between(curve.x, *curve.band, color=colour, alpha=0.18, linewidth=0)
-                if curve.bars is not None:  # beside each other, so that none hides another
+                if curve.ends is not None and curve.is_band:
+                    axes.fill_between(curve.x, *curve.ends, color=colour, alpha=0.18, linewidth=0)
+                elif curve.ends is not None:  # bars stand beside each other, so that none hides another
                     beside = [x + _APART * (i - (len(panel.curves) - 1) / 2) for x in curve.x]
-                    axes.vlines(beside, *curve.bars, color=colour, linewidth=1, alpha=0.6, zorder=1.5)
+                    axes.vlines(beside, *curve.ends, color=colour, linewidth=1, alpha=0.6, zorder=1.5)
             for base in {curve.y[0] for curve in panel.curves} if has_base else ():
                 axes.axhline(base, color="0.5", linewidth=0.8, linestyle=":")
             axes.set(xlabel=f"{panel.of} (%), lowest score first", ylabel=panel.metric, xlim=(-3, 103))
-            axes.set_title(panel.title, fontsize=10 if len(shown) == 1 else 9)
             axes.grid(axis="y", alpha=0.3)
         names = {name: handle for axes in every for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-        if title:
-            figure.suptitle(title, fontsize=11)
+        name_panels(figure, every, title, [panel.title for panel in shown], 10)
         if len(names) > 1:  # a legend as wide as the panels at most; the foot is its title and lies below it
             n_beside = max(1, min(int(width / (0.75 + 0.075 * max(map(len, names)))), len(names)))
             looks = {"frameon": False, "fontsize": 9, "title": foot, "title_fontsize": 8, "handlelength": 3.2}

@@ -1,6 +1,7 @@
 """A number a head: maps of scores and of differences, their histogram, and two measurements against each other."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows, points
-from prune_heads.reporting.figures import drawing
+from prune_heads.reporting.figures import drawing, name_panels
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS
 from prune_heads.reporting.figures.maps import cells, grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.words import (
@@ -19,6 +20,7 @@ from prune_heads.reporting.words import (
     layer_names,
     metric_title,
     scale_of,
+    scores_of,
     split_title,
     whose,
     with_number,
@@ -42,9 +44,7 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
     from matplotlib.patheffects import withStroke
 
     counts = HeadCounts.described(report["blocks"])
-    grid = grid_of(report["scores"])
-    for gone in HeadMask.from_json(report["gone"]).pruned if "gone" in report else ():
-        grid[gone] = np.nan
+    grid = grid_of(counts.rows(scores_of(report)))
     scale, digits = scale_of(grid[~np.isnan(grid)])
 
     def shown(value: float) -> str:
@@ -58,11 +58,11 @@ def heat_map(report: Record, pruned: Sequence[str] = ()) -> "Figure":
         axes.set_title(f"importance by {made}{norm}{on}", fontsize=11)
         unit = "" if scale == 1 else f", in units of {scale:g}"
         scale_beside(figure, image, f"importance{unit}", format=lambda value, _: shown(value))
-        struck = HeadMask.parse(" ".join(pruned), counts).pruned
+        struck = HeadMask.parse(" ".join(pruned), counts)
         for layer, head in struck:
             across, down = [head - 0.44, head + 0.44], [layer + 0.42, layer - 0.42]
-            (stroke,) = axes.plot(across, down, color="white", linewidth=1.2)
-            stroke.set_path_effects([withStroke(linewidth=2.4, foreground="black")])
+            stroke = withStroke(linewidth=2.4, foreground="black")
+            axes.plot(across, down, color="white", linewidth=1.2, path_effects=[stroke])
         for number in axes.texts:
             head, layer = map(round, number.get_position())
             if (layer, head) in struck:  # to be read on the stroke
@@ -103,6 +103,7 @@ def ablation_maps(record: Record) -> "Figure":
     tables = record["tables"]
     grids = [grid_of(table["delta"]) * 100 for table in tables]
     limit = max(float(np.nanmax(np.abs(grid))) for grid in grids) or 1.0
+    light = withStroke(linewidth=3, foreground="white")
     with map_panels(grids) as (figure, panels):
         for axes, table, grid in zip(panels, tables, grids, strict=True):
             numbers = {"cmap": "RdBu", "vmin": -limit, "vmax": limit}
@@ -110,14 +111,12 @@ def ablation_maps(record: Record) -> "Figure":
             for layer, row in enumerate(differences(table)):
                 for head, cell in enumerate(row):
                     if cell and cell.mark == CORRECTED:
-                        frame = Rectangle((head - 0.45, layer - 0.44), 0.9, 0.88, fill=False, linewidth=1.2)
-                        frame.set_path_effects([withStroke(linewidth=3, foreground="white")])
-                        axes.add_patch(frame)
+                        looks: dict[str, Any] = {"fill": False, "linewidth": 1.2, "path_effects": [light]}
+                        axes.add_patch(Rectangle((head - 0.45, layer - 0.44), 0.9, 0.88, **looks))
             scale_beside(figure, image, f"difference in {metric_title(record['headline'])}, points")
-        _name(figure, panels, _title(record), [with_number(table["split"], table["n_examples"]) for table in tables])
-        n_tests = sum(cell is not None for row in tables[0]["delta"] for cell in row)
-        foot = f"framed: p < {tables[0]['alpha']:g} after Holm's correction over {n_tests} heads"
-        figure.supxlabel(foot, fontsize=8)
+        name_panels(figure, panels, _title(record), _splits(tables))
+        n_tests, alpha = np.count_nonzero(~np.isnan(grids[0])), tables[0]["alpha"]
+        figure.supxlabel(f"framed: p < {alpha:g} after Holm's correction over {n_tests} heads", fontsize=8)
     return figure
 
 
@@ -130,19 +129,15 @@ def ablation_histogram(record: Record, *, of_encoder: bool = False) -> "Figure":
     with drawing(6, 0.9 + 2.1 * len(tables), len(tables)) as (figure, panels):
         for axes, table in zip(panels, tables, strict=True):
             values = [row["value"] for row in head_rows(table, "E:" if of_encoder else "")]
-            n_examples = table["n_examples"] if record["headline"] == "accuracy" else None
-            axes.hist(
-                values, bins=_edges(values, table["base"], n_examples), color=_BLUE, edgecolor="white", linewidth=0.5
-            )
+            edges = _edges(values, table["base"], table["n_examples"] if record["headline"] == "accuracy" else None)
+            axes.hist(values, bins=edges, color=_BLUE, edgecolor="white", linewidth=0.5)
             axes.axvline(table["base"], color=_RED, linewidth=1.4, label=f"all heads: {table['base']:.4f}")
             axes.set_ylabel("heads")
             axes.locator_params("y", integer=True)
             axes.legend(frameon=False, loc="best")
         panels[-1].set_xlabel(f"{metric_title(record['headline'])} {KINDS[record['kind']]}")
         of = " of the encoder's self-attention" if of_encoder else ""
-        _name(
-            figure, panels, _title(record) + of, [with_number(table["split"], table["n_examples"]) for table in tables]
-        )
+        name_panels(figure, panels, _title(record) + of, _splits(tables))
     return figure
 
 
@@ -155,17 +150,21 @@ def ablation_scatter(record: Record) -> "Figure":
     return _scatter(_title(record), pairs, layer_names(record["tables"][0]))
 
 
-def correlation_scatter(record: Record, pair: Record) -> "Figure":
-    """One of the `correlations` of `prune-heads correlate`; differences in points, negated where it compares losses."""
+def correlation_scatters(record: Record) -> dict[str, "Figure"]:
+    """Of `prune-heads correlate`, a figure a pair; differences in points, negated where it compares losses."""
     grids = {series["name"]: grid_of(series["values"]) for series in record["series"]}
 
-    def side(which: str) -> _Side:
+    def side(pair: Record, which: str) -> _Side:
         name, measure = pair[which], pair[f"{which}_measure"]
         if measure == SCORE:
             return _Side(f"{name}:\n{measure}", grids[name], has_zero=False)
         return _Side(f"{name}:\n{measure} (points)", (-100 if measure == LOSS else 100) * grids[name])
 
-    return _scatter(f"{pair['n_heads']} heads", [(side("first"), side("second"), pair)])
+    places = combinations(range(1, len(record["series"]) + 1), 2)
+    return {
+        f"scatter-{a}-{b}": _scatter(f"{pair['n_heads']} heads", [(side(pair, "first"), side(pair, "second"), pair)])
+        for (a, b), pair in zip(places, record["correlations"], strict=True)
+    }
 
 
 class _Side(NamedTuple):
@@ -189,24 +188,22 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
             for kind in dict.fromkeys(kinds):
                 own = [i for i, each in enumerate(kinds) if each == kind]
                 colour, _, marker, _ = ATTENTION_LOOKS.get(kind, _PLAIN)
-                (drawn,) = axes.plot(x[own].ravel(), y[own].ravel(), marker, label=ATTENTION.get(kind), color=colour)
-                drawn.set(markersize=5, alpha=0.7, markeredgewidth=0)
+                looks: dict[str, Any] = {"color": colour, "markersize": 5, "alpha": 0.7, "markeredgewidth": 0}
+                axes.plot(x[own].ravel(), y[own].ravel(), marker, label=ATTENTION.get(kind), **looks)
             if len(set(kinds)) > 1:
                 axes.legend(frameon=False, loc="best", fontsize=9)
             _name_the_farthest(axes, x, y, named)
             axes.set(xlabel=first.label, ylabel=second.label, box_aspect=1)
             axes.margins(0.08)
-        _name(figure, panels, title, [f"Pearson r {interval(pair, 'pearson')}" for *_, pair in pairs])
+        name_panels(figure, panels, title, [f"Pearson r {interval(pair, 'pearson')}" for *_, pair in pairs])
     return figure
 
 
 def _name_the_farthest(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
-    measured = ~(np.isnan(x) | np.isnan(y))
-    places = np.full((*x.shape, 2), np.nan)
-    for axis, grid in enumerate((x, y)):
-        values = grid[measured]
-        places[measured, axis] = (values - np.median(values)) / (np.ptp(values) or 1.0)
+    measured, places = ~np.isnan(x + y), np.stack((x, y), axis=-1)
+    spread = np.ptp(places[measured], axis=0)
+    places = (places - np.median(places[measured], axis=0)) / np.where(spread > 0, spread, 1.0)
     far = np.where(measured, np.hypot(*np.moveaxis(places, -1, 0)), 0.0)
     for index in np.argsort(-far, axis=None, kind="stable")[:_NAMED]:
         layer, head = np.unravel_index(index, far.shape)
@@ -215,8 +212,8 @@ def _name_the_farthest(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float
         free = [side for side in (1, -1) if not (near & (side * right > 0)).any()]
         if far[layer, head] == 0 or not free:
             continue  # the name would lie on another head
-        name, at = f"{names[layer]}:{head + 1}", (x[layer, head], y[layer, head])
         where: dict[str, Any] = {"xytext": (6 * free[0], 0), "ha": "left" if free[0] > 0 else "right", "va": "center"}
+        name, at = f"{names[layer]}:{head + 1}", (x[layer, head], y[layer, head])
         axes.annotate(name, at, textcoords="offset points", fontsize=9, **where)
 
 
@@ -224,14 +221,8 @@ def _title(record: Record) -> str:
     return f"{whose(record)}: {KINDS[record['kind']]}"
 
 
-def _name(figure: "Figure", panels: Sequence["Axes"], title: str, names: Sequence[str]) -> None:
-    """Name each panel, and the figure above them; of a single panel, one title above the other."""
-    if len(panels) == 1:
-        names = [f"{title}\n{names[0]}"]
-    else:
-        figure.suptitle(title, fontsize=11)
-    for axes, name in zip(panels, names, strict=True):
-        axes.set_title(name, fontsize=11 if len(panels) == 1 else 10)
+def _splits(tables: Sequence[Record]) -> list[str]:
+    return [with_number(table["split"], table["n_examples"]) for table in tables]
 
 
 def _edges(values: Sequence[float], base: float, n_examples: int | None) -> list[float]:

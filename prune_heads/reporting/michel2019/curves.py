@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from prune_heads.paper import published, sheet
-from prune_heads.reporting.curves import Line, lines
+from prune_heads.reporting.curves import Line, by_percent, lines
 from prune_heads.reporting.figures import curves, heads
-from prune_heads.reporting.michel2019.shown import Records, Shown, is_translation, panels, said, table_of
+from prune_heads.reporting.michel2019.shown import Records, Shown, drawn, ends, is_translation, table_of
 from prune_heads.reporting.words import ATTENTION, Record, Row, metric_name, share, subject_of
 from prune_heads.statistics import correlate
 from prune_heads.studies.curves import REFERENCE, RUNNING_SUM
@@ -32,13 +32,13 @@ def figure3(records: Records) -> Shown:
     Of several subjects also how much of the metric each order keeps: over all shares, and without half of the heads.
     """
     every = records["orders"]
-    drawn = [line for record in every for line in _first(record)]
-    percents = sorted({percent for line in drawn for percent in line.values})
-
+    of_each = [_first(record) for record in every]
+    percents = sorted({percent for same in of_each for line in same for percent in line.values})
     rows: list[Row] = [
         {"subject": f"{subject_of(line.record)}, {metric_name(line.record)}", "order": line.label}
-        | {_UP_TO: prunable_percent(line), **{f"{percent:g}%": line.values.get(percent) for percent in percents}}
-        for line in drawn
+        | {_UP_TO: prunable_percent(line), **_shares(line.values, percents)}
+        for same in of_each
+        for line in same
     ]
     reached = published()["figure3"]["no_noticeable_loss_up_to_percent"]
     theirs = {"wmt": "a large Transformer on WMT14 En-Fr"} if any(map(is_translation, every)) else {}
@@ -49,17 +49,16 @@ def figure3(records: Records) -> Shown:
         for end, order in _REPLICATED.items():
             if near := _replicated(f"{task}_{end}", percents):
                 subject = {"subject": f"replication: bert-base-uncased on {task}", "order": order}
-                rows.append(subject | {f"{percent:g}%": value for percent, value in near.items()})
-    notes, forms = said("figure3", loss=100 * NOTICEABLE), {f"{percent:g}%": ".4f" for percent in percents}
-    table = table_of("figure3", every, rows, notes, {_UP_TO: ".0f", **forms})
-    figures = {end: curves.criteria_figure(record) for end, record in panels(every)}
+                rows.append(subject | _shares(near, near))
+    forms = {_UP_TO: ".0f", **dict.fromkeys(_shares({}, percents), ".4f")}
+    table = table_of("figure3", every, rows, forms=forms, loss=100 * NOTICEABLE)
+    figures = drawn(curves.criteria_figure, every)
     if len(every) == 1:
         return Shown(table, figures)
-    orders, areas = dict.fromkeys(line.label for line in drawn), []
-    for record in every:
-        there = {line.label: line for line in _first(record)}
-        whole = {order: line.about["areas"][line.split] for order, line in there.items()}
-        half = {order: line.values.get(50) for order, line in there.items()}
+    orders, areas = dict.fromkeys(line.label for same in of_each for line in same), []
+    for record, same in zip(every, of_each, strict=True):
+        whole = {line.label: line.about["areas"][line.split] for line in same}
+        half = {line.label: line.values.get(50) for line in same}
         kept = {f"area, {order}": whole.get(order) for order in orders}
         kept |= {f"50% pruned, {order}": half.get(order) for order in orders}
         areas.append({"subject": subject_of(record), "metric": metric_name(record), **kept})
@@ -71,51 +70,46 @@ def figure4(records: Records) -> Shown:
     kinds = {letter: _first(records[f"curve-{letter}"][0])[0] for letter in ATTENTION}
     columns = {f"{letter}: {ATTENTION[letter].removesuffix(' attention')}": line for letter, line in kinds.items()}
     rows = [
-        {"heads of the kind pruned": f"{percent:g}%"}
-        | {name: line.values.get(percent) for name, line in columns.items()}
-        for percent in sorted({percent for line in columns.values() for percent in line.values})
+        {"heads of the kind pruned": f"{percent:g}%"} | {name: row[name] for name in columns}
+        for percent, row in by_percent(columns).items()
     ]
     line, first = kinds["E"], kinds["E"].record
-    words = {"n": first["data"][0]["n_examples"], "n_scored": first["scored_on"]["gradient"]["n_examples"]}
+    words: Row = {"n": first["data"][0]["n_examples"], "n_scored": first["scored_on"]["gradient"]["n_examples"]}
     words |= {"metric": metric_name(first), "split": line.split, "scored_on": line.about["scored_on"]}
-    table = table_of("figure4", [first], rows, said("figure4", **words), dict.fromkeys(columns, ".4f"))
+    table = table_of("figure4", [first], rows, forms=dict.fromkeys(columns, ".4f"), **words)
     return Shown(table, {"": curves.kinds_figure(kinds)})
 
 
 def figure5(records: Records) -> Shown:
     """In order of I_h at each epoch; the order of the heads against that of the last epoch."""
-    trainings: dict[str, dict[int, Line]] = {}
-    for record in records["curve"]:
+    every, trainings, rows = records["curve"], dict[str, dict[int, Line]](), []
+    for record in every:
         model, _, epoch = record["model"]["name"].rpartition("/epoch-")
         trainings.setdefault(model, {})[int(epoch)] = _first(record)[0]
-    rows = []
     for name, epochs in trainings.items():
         *_, last = epochs.values()
         for epoch, line in epochs.items():
-            rank = correlate(_scores(line), _scores(last))["spearman"]
-            values = line.values
+            rank, values = correlate(_scores(line), _scores(last))["spearman"], line.values
             rows.append(
-                {"model": name, "epoch": epoch}
-                | {f"{share}%": values.get(share) for share in _SHARES}
+                {"model": name, "epoch": epoch, **_shares(values, _SHARES)}
                 | {_UP_TO: prunable_percent(line) if values[0] > values[100] else None}
-                | {"rank r with last": rank["value"]}
-                | {"95% interval": None if line is last or rank["low"] is None else (rank["low"], rank["high"])}
+                | {"rank r with last": rank["value"], "95% interval": None if line is last else ends(rank)}
             )
-    theirs, every = published()["figure5"], records["curve"]
+    theirs = published()["figure5"]
     bleu = ", ".join(f"{value} after {epoch}" for epoch, value in zip(theirs["epoch"], theirs["bleu"], strict=True))
-    notes = said("figure5", metric=metric_name(every[0]), loss=100 * NOTICEABLE, published=bleu)
     tasks = " and ".join(dict.fromkeys(record["task"] for record in every))
-    table = table_of("figure5", every[:1], rows, notes, {f"{share}%": ".4f" for share in _SHARES}, tasks=tasks)
+    words: Row = {"metric": metric_name(every[0]), "loss": 100 * NOTICEABLE, "published": bleu, "tasks": tasks}
+    table = table_of("figure5", every[:1], rows, forms=dict.fromkeys(_shares({}, _SHARES), ".4f"), **words)
     return Shown(table, {"": curves.epochs_figure(trainings)})
 
 
 def figure6(records: Records) -> Shown:
     """In order of I_h, on several tasks; a row a model, and one of their mean where a task has several."""
-    by_task: dict[str, list[Line]] = {}
-    for record in records["curve"]:
+    every, by_task, rows = records["curve"], dict[str, list[Line]](), []
+    for record in every:
         by_task.setdefault(record["task"], []).append(_first(record)[0])
     theirs = published()["figure6"]["no_noticeable_loss_up_to_percent"]
-    several, rows = len(by_task) < len(records["curve"]), []
+    several = len(by_task) < len(every)
     for task, same in by_task.items():
         models = [(line.record["model"]["name"], [line]) for line in same]
         first = same[0].record
@@ -127,9 +121,10 @@ def figure6(records: Records) -> Shown:
             row |= {"its range": ranges[0]} if several else {}
             row |= {"published up to, %": theirs.get("iwslt" if is_translation(first) else task), _UP_TO: mean(reached)}
             rows.append(row | ({"its range, %": ranges[1]} if several else {}))
-    also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, records["curve"])) else ""
-    table = table_of("figure6", records["curve"], rows, said("figure6", loss=100 * NOTICEABLE, also=also))
-    return Shown(table, {"": curves.subjects_figure(by_task)})
+    also = ", and of translations a Transformer on IWSLT De-En" if any(map(is_translation, every)) else ""
+    return Shown(
+        table_of("figure6", every, rows, loss=100 * NOTICEABLE, also_of=also), {"": curves.subjects_figure(by_task)}
+    )
 
 
 def prunable_percent(line: Line) -> float:
@@ -140,6 +135,10 @@ def prunable_percent(line: Line) -> float:
             break
         reached = point["percent"]
     return reached
+
+
+def _shares(values: Mapping[float, Any], percents: Iterable[float]) -> Row:
+    return {f"{percent:g}%": values.get(percent) for percent in percents}
 
 
 def _first(record: Record) -> list[Line]:
@@ -164,18 +163,16 @@ def estimators(records: Records) -> Shown:
     every = records["estimators"]
     rows = [_estimated(record, line) for record in every for line in record["lines"]]
     metrics = ", ".join(dict.fromkeys(f"{record['task']} {metric_name(record)}" for record in every))
-    words = {"reference": REFERENCE, "running_sum": RUNNING_SUM, "metrics": metrics}
+    words: Row = {"reference": REFERENCE, "running_sum": RUNNING_SUM, "metrics": metrics}
     words |= {"batch": _alternatives(record["configuration"]["batch_size"] for record in every)}
     words |= {"chance": _alternatives(round(record["chance_overlap"], 2) for record in every)}
-    notes = said("estimators", **words)
-    if any(record["reads_one_token"] for record in every):
-        notes += said("estimators", "one_token")
-    if old := [record for record in every if _BY_PERCENT in record["lines"][0]]:  # nothing is there to resample
-        of_old = (line for record in old for line in record["lines"])
-        apart = max(abs(line[_BY_PERCENT]["value"] - line["area_difference"]["value"]) for line in of_old)
-        notes += said("estimators", "of_percents", tasks=", ".join(each["task"] for each in old), apart=100 * apart)
+    old = [record for record in every if _BY_PERCENT in record["lines"][0]]  # nothing is there to resample
+    apart = (abs(of[_BY_PERCENT]["value"] - of["area_difference"]["value"]) for each in old for of in each["lines"])
+    words |= {"tasks": ", ".join(record["task"] for record in old), "apart": 100 * max(apart, default=0)}
+    also = {"one_token": any(record["reads_one_token"] for record in every), "of_percents": bool(old)}
+    figures = {"": heads.agreement_figure(every), "-curves": curves.estimator_curves(every)}
     means, summary = [], []
-    for name in dict.fromkeys(row["estimator"] for row in rows):
+    for name in dict.fromkeys(row["estimator"] for row in rows) if len(every) > 1 else ():
         of_name = [row for row in rows if row["estimator"] == name]
         means_of: Row = {"task": f"mean of {len(every)}", "estimator": name}
         for key in ("difference", "Spearman", _OVERLAP):  # what can be compared between metrics
@@ -187,14 +184,11 @@ def estimators(records: Records) -> Shown:
             sure["surely above"] = sum(low > 0 for low, _ in intervals)
             agreement = {f"{key}, mean": means_of[key] for key in ("Spearman", _OVERLAP)}
             summary.append({"estimator": name, "difference of areas, mean": means_of["difference"]} | sure | agreement)
-    figures = {"": heads.agreement_figure(every), "-curves": curves.estimator_curves(every)}
-    if len(every) == 1:
-        return Shown(table_of("estimators", every, rows, notes), figures)
-    table = table_of("estimators", every, [*rows, *means], notes)
-    return Shown(table, figures, Table.of("", summary, sheet("estimators")["summary"]))
+    table = table_of("estimators", every, [*rows, *means], also, **words)
+    return Shown(table, figures, Table.of("", summary, sheet("estimators")["summary"]) if means else None)
 
 
-def _estimated(record: Record, line: Mapping[str, Any]) -> Row:
+def _estimated(record: Record, line: Record) -> Row:
     name, difference = line["estimator"], line["area_difference"]
     shown = f"{name} (defect)" if name == RUNNING_SUM else name
     row: Row = {"task": record["task"], "model": record["model"]["name"], "estimator": shown}
@@ -202,13 +196,12 @@ def _estimated(record: Record, line: Mapping[str, Any]) -> Row:
     row |= dict.fromkeys(sheet("estimators")["forms"])
     row |= {"area": 100 * line["area"], "metric at 50%": 100 * line["half"]["value"]}
     if name != REFERENCE:
-        ends = line.get(_BY_PERCENT, difference)
-        row |= {"difference": 100 * difference["value"], "its 95% interval": (100 * ends["low"], 100 * ends["high"])}
+        interval = ends(line.get(_BY_PERCENT, difference), 100)
+        row |= {"difference": 100 * difference["value"], "its 95% interval": interval}
     for pair in record["pairs"]:
         if {pair["first"], pair["second"]} == {name, REFERENCE}:
             r = pair["spearman"]
-            row |= {"Spearman": r["value"], _OVERLAP: pair["overlap"]}
-            row["95% interval"] = None if r["value"] is None else (r["low"], r["high"])
+            row |= {"Spearman": r["value"], _OVERLAP: pair["overlap"], "95% interval": ends(r)}
     return row
 
 
@@ -236,4 +229,4 @@ def table4(records: Records) -> Shown:
     is_unknown = any(row["ceiling"] is None for row in record["rows"])
     unknown = "; it is not known for this type of model" if is_unknown else ""
     words = {"record": record, "of": theirs["of"], "share": share(record), "machine": machine, "unknown": unknown}
-    return Shown(table_of("table4", [record], rows, said("table4", **words)))
+    return Shown(table_of("table4", [record], rows, **words))

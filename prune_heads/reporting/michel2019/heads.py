@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prune_heads.paper import published, sheet
 from prune_heads.reporting.ablation import head_rows
 from prune_heads.reporting.figures.heads import ablation_histogram, ablation_scatter
-from prune_heads.reporting.michel2019.shown import SURE, Records, Shown, is_translation, panels, said, table_of
+from prune_heads.reporting.michel2019.shown import SURE, Records, Shown, drawn, ends, is_translation, table_of
 from prune_heads.reporting.words import Record, Row, metric_name, subject_of
 from prune_heads.statistics import correlate
 from prune_heads.tables import Cell, Table
@@ -19,29 +19,27 @@ def _heads(record: Record, table: Record) -> list[Row]:
 def table1(records: Records) -> Shown:
     """The difference that masking each head of the encoder's self-attention makes; published rows below ours."""
     (record,) = records["without-one"]
-    table, theirs = record["tables"][0], published()["table1"]
-    cells = [
-        ("here", int(row["layer"][2:]), row["head"], Cell(100 * row["delta"], SURE * (row["p_value"] < table["alpha"])))
-        for row in _heads(record, table)
-    ]
-    cells += [
-        ("published", layer, head, Cell(delta, SURE * ([layer, head] in theirs["significant"])))
+    table, theirs, here = record["tables"][0], published()["table1"], dict[int, dict[str, Cell]]()
+    for row in _heads(record, table):
+        cell = Cell(100 * row["delta"], SURE * (row["p_value"] < table["alpha"]))
+        here.setdefault(int(row["layer"][2:]), {})[str(row["head"])] = cell
+    there = {
+        layer: {str(head): Cell(x, SURE * ([layer, head] in theirs["significant"])) for head, x in enumerate(row, 1)}
         for layer, row in enumerate(theirs["delta"], start=1)
-        for head, delta in enumerate(row, start=1)
-    ]
-    forms = {str(head): "+.2f*" for head in range(1, 1 + max(head for _, _, head, _ in cells))}
-    rows: dict[tuple[str, int], Row] = {}
-    for source, layer, head, cell in cells:
-        rows.setdefault((source, layer), {"source": source, "layer": layer, **dict.fromkeys(forms)})[str(head)] = cell
-    marks = {source: [cell.mark for each, _, _, cell in cells if each == source] for source in ("here", "published")}
-    counts = ", ".join(f"{of.count(SURE)} of {len(of)} {source}" for source, of in marks.items())
-    notes = said("table1", table=table, base=100 * table["base"], of=theirs["of"], counts=counts)
-    return Shown(table_of("table1", [record], list(rows.values()), notes, forms))
+    }
+    rows, counts, forms = list[Row](), [], dict[str, str]()
+    for source, layers in {"here": here, "published": there}.items():
+        rows += [{"source": source, "layer": layer, **cells} for layer, cells in layers.items()]
+        marks = [cell.mark for cells in layers.values() for cell in cells.values()]
+        counts.append(f"{marks.count(SURE)} of {len(marks)} {source}")
+        forms |= {head: "+.2f*" for cells in layers.values() for head in cells}
+    words = {"table": table, "base": 100 * table["base"], "of": theirs["of"], "counts": ", ".join(counts)}
+    return Shown(table_of("table1", [record], rows, forms=forms, **words))
 
 
 def figure1(records: Records) -> Shown:
     """How many heads leave which metric when each is masked alone; of a translation, those of table 1."""
-    every, rows = records["without-one"], []
+    every, rows, theirs = records["without-one"], [], published()["table1"]
     for record in every:
         for table in record["tables"]:
             heads = _heads(record, table)
@@ -51,11 +49,9 @@ def figure1(records: Records) -> Shown:
             row |= {"worse without (p < 0.01)": sum(delta < 0 for delta in sure)}
             row |= {"better without (p < 0.01)": sum(delta > 0 for delta in sure)}
             rows.append(row | {"largest loss, points": 100 * min(head["delta"] for head in heads)})
-    theirs = published()["table1"]
-    notes = said("figure1", significant=len(theirs["significant"]), n=sum(map(len, theirs["delta"])))
-    notes += said("figure1", "translation") if any(map(is_translation, every)) else []
-    drawn = {end: ablation_histogram(each, of_encoder=is_translation(each)) for end, each in panels(every)}
-    return Shown(table_of("figure1", every, rows, notes), drawn)
+    words: Row = {"significant": len(theirs["significant"]), "n": sum(map(len, theirs["delta"]))}
+    table = table_of("figure1", every, rows, {"translation": any(map(is_translation, every))}, **words)
+    return Shown(table, drawn(lambda record: ablation_histogram(record, of_encoder=is_translation(record)), every))
 
 
 def figure2(records: Records) -> Shown:
@@ -73,16 +69,11 @@ def figure2(records: Records) -> Shown:
             first, second = (side.removeprefix("validation_") for side in sides)
             for heads, r in found.items():
                 row: Row = {"subject": subject_of(record), "first": first, "second": second, "heads": heads}
-                row |= dict.fromkeys(sheet("figure2")["forms"]) | {"published r": before}
-                if r["value"] is not None:
-                    row |= {"here": r["value"], "95% interval": (r["low"], r["high"])}
-                    row |= {"here - published": r["value"] - before}
-                    row |= {"its 95% interval": (r["low"] - before, r["high"] - before)}
-                rows.append(row)
-    notes = said("figure2", of=" and ".join(dict.fromkeys(models)))
-    notes += said("figure2", "translation") if any(map(is_translation, every)) else []
-    table = table_of("figure2", every, rows, notes)
-    return Shown(table, {end: ablation_scatter(record) for end, record in panels(every)})
+                row |= {"published r": before, "here": r["value"], "95% interval": ends(r)}
+                row |= {"here - published": None if r["value"] is None else r["value"] - before}
+                rows.append(row | {"its 95% interval": ends(r, less=before)})
+    also, of = {"translation": any(map(is_translation, every))}, " and ".join(dict.fromkeys(models))
+    return Shown(table_of("figure2", every, rows, also, of=of), drawn(ablation_scatter, every))
 
 
 def kept_alone(name: str, records: Records) -> Shown:
@@ -91,46 +82,39 @@ def kept_alone(name: str, records: Records) -> Shown:
     `table5` and `table6` are the same with heads that were chosen on other examples. Published and own rows stand side
     by side, kind by kind; of several subjects, beside those of the same task.
     """
-    theirs = published()[name]
-    every = [_ours(record, chosen_here=name in ("table2", "table3")) for record in records["only-one"]]
-    rows = [row for record, table, best, _ in every for row in _beside(theirs, record, table, best, len(every) == 1)]
-    forms = {"published": "+.2f*" if "significant" in theirs else "+.2f"}
-    notes = []
-    for record, measured, _, how in every:
-        whose = f"{subject_of(record)}: d" if len(every) > 1 else "D"
-        words = {"whose": whose, "metric": metric_name(record), "table": measured, "how": how}
-        notes += said("kept_alone", "subjects", base=100 * measured["base"], **words)
-    notes += said("kept_alone", of=theirs["of"])
-    notes += said("kept_alone", "blocks") if "blocks" in rows[0] else []
-    tests = " or ".join(dict.fromkeys(measured["test"] for _, measured, *_ in every))
-    key = "tests" if "significant" in theirs else "tests_unknown"
-    notes += said("kept_alone", key, alpha=every[0][1]["alpha"], tests=tests)
-    subjects = [record for record, *_ in every]
-    if not any(record["task"] == theirs["task"] for record in subjects):
-        notes += said("kept_alone", "other_task")
-    elif any(row["published"] is not None and row["here - published"] is None for row in rows):
-        notes += said("kept_alone", "other_depth")
-    table = table_of("kept_alone", subjects, rows, notes, forms, number=name[-1])
-    if len(every) == 1:
-        return Shown(table)
-    summary = []
-    for record, measured, best, _ in every:
-        worse = [row for row in best if row["delta"] < 0 and row["p_value"] < measured["alpha"]]
-        place = {"subject": subject_of(record), "metric": metric_name(record), "examples": measured["n_examples"]}
-        losses = {"layers": len(best), "of them worse with one head (p < 0.01)": len(worse)}
+    theirs, every = published()[name], records["only-one"]
+    measured = [_ours(record, chosen_here=name in ("table2", "table3")) for record in every]
+    is_alone, rows, subjects, summary = len(every) == 1, list[Row](), list[str](), list[Row]()
+    (subject,) = sheet("kept_alone")["subjects"]
+    for record, (table, best, how) in zip(every, measured, strict=True):
+        rows += _beside(theirs, record, table, best, is_alone)
+        name_of, metric = subject_of(record), metric_name(record)
+        words = {"whose": "D" if is_alone else f"{name_of}: d", "metric": metric, "table": table, "how": how}
+        subjects.append(subject.format(base=100 * table["base"], **words))
+        worse = sum(row["delta"] < 0 and row["p_value"] < table["alpha"] for row in best)
+        place = {"subject": name_of, "metric": metric, "examples": table["n_examples"], "layers": len(best)}
+        losses = {"of them worse with one head (p < 0.01)": worse}
         summary.append({**place, **losses, "largest difference, points": 100 * min(row["delta"] for row in best)})
-    return Shown(table, summary=Table.of("", summary, sheet("kept_alone")["summary"]))
+    is_known, is_same = "significant" in theirs, any(record["task"] == theirs["task"] for record in every)
+    apart = any(row["published"] is not None and row["here - published"] is None for row in rows)
+    also = {"blocks": "blocks" in rows[0], "tests": is_known, "tests_unknown": not is_known}
+    also |= {"other_task": not is_same, "other_depth": is_same and apart}
+    tests = " or ".join(dict.fromkeys(table["test"] for table, *_ in measured))
+    words = {"number": name[-1], "of": theirs["of"], "alpha": measured[0][0]["alpha"], "tests": tests}
+    forms = {"published": "+.2f*" if is_known else "+.2f"}
+    shown = table_of("kept_alone", every, rows, also, forms, subjects, **words)
+    return Shown(shown, summary=None if is_alone else Table.of("", summary, sheet("kept_alone")["summary"]))
 
 
-def _ours(record: Record, *, chosen_here: bool) -> tuple[Record, Record, list[Row], str]:
-    """The record, its table (a translation's last, if heads were chosen before), the best heads, and how chosen."""
+def _ours(record: Record, *, chosen_here: bool) -> tuple[Record, list[Row], str]:
+    """The table of a record (a translation's last, if heads were chosen before), the best heads, and how chosen."""
     table = record["tables"][-1 if is_translation(record) and not chosen_here else 0]
     best, first = table["best"], table["best"][0]
     if not chosen_here:
-        return record, table, best, f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
+        return table, best, f"chosen on {first['chosen_examples']} examples of {first['chosen_on']}"
     there = {(row["layer"], row["head"]): row for row in head_rows(table)}
     found = [there[str(row["layer"]), row["best_here"]["head"]] for row in best]
-    return record, table, found, f"chosen on {table['split']} itself"
+    return table, found, f"chosen on {table['split']} itself"
 
 
 def _beside(theirs: Record, record: Record, table: Record, best: list[Row], is_alone: bool) -> Iterator[Row]:
@@ -141,19 +125,18 @@ def _beside(theirs: Record, record: Record, table: Record, best: list[Row], is_a
     for kept in best:
         kind, _, number = str(kept["layer"]).rpartition(":")
         kinds.setdefault(kind, {})[int(number)] = kept
-    columns = ("head", "here", "95% interval", "here - published", "its 95% interval")
+    columns = ("published", "head", "here", "95% interval", "here - published", "its 95% interval")
     for kind, by_layer in kinds.items():
         there = dict(enumerate(published_here.get(kind, ()), start=1))
         for layer in range(1, max(len(there), *by_layer, 0) + 1):
             before, found = there.get(layer), by_layer.get(layer)
             row = {"subject": subject_of(record), **({"blocks": kind} if kind else {}), "layer": layer}
-            row |= {"published": before, **dict.fromkeys(columns)}
+            row |= dict.fromkeys(columns) | {"published": before}
             if before is not None and "significant" in theirs:
                 row["published"] = Cell(before, SURE * (layer in theirs["significant"][kind]))
             if found is not None:
-                delta, low, high = (100 * found[key] for key in ("delta", "low", "high"))
-                here = Cell(delta, SURE * (found["p_value"] < table["alpha"]))
-                row |= {"head": found["head"], "here": here, "95% interval": (low, high)}
+                delta, mark = 100 * found["delta"], SURE * (found["p_value"] < table["alpha"])
+                row |= {"head": found["head"], "here": Cell(delta, mark), "95% interval": ends(found, 100)}
                 if before is not None and is_same and len(there) == len(by_layer):
-                    row |= {"here - published": delta - before, "its 95% interval": (low - before, high - before)}
+                    row |= {"here - published": delta - before, "its 95% interval": ends(found, 100, before)}
             yield row

@@ -1,7 +1,7 @@
 """What a reproduction shows, and words that its parts share."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,40 +38,45 @@ def is_translation(record: Record) -> bool:
     return "translation" in record
 
 
-def panels(records: Sequence[Record]) -> Iterator[tuple[str, Record]]:
-    """End of the name of each subject's figure: `a` of a translation, `b` of another, `b-sst2` of a second one."""
-    seen: Counter[str] = Counter()
+def drawn(draw: Callable[[Record], "Figure"], records: Sequence[Record]) -> dict[str, "Figure"]:
+    """A figure a subject, by the end of its name: `a` of a translation, `b` of another, `b-sst2` of a second one."""
+    seen, figures = Counter[str](), {}
     for record in records:
         end = "a" if is_translation(record) else "b"
         if seen[end]:
             end += f"-{record['task']}"
         seen[end] += 1
-        yield end + (f"-{seen[end]}" if seen[end] > 1 else ""), record
-
-
-def said(name: str, key: str = "notes", **words: Any) -> list[str]:
-    """Sentences of a sheet, with these words in them."""
-    return [sentence.format(**words) for sentence in sheet(name)[key]]
+        figures[end + (f"-{seen[end]}" if seen[end] > 1 else "")] = draw(record)
+    return figures
 
 
 def table_of(
-    name: str, records: Sequence[Record], rows: list[Row], notes: list[str], forms: Mapping[str, str] = {}, **words: Any
+    name: str,
+    records: Sequence[Record],
+    rows: Iterable[Row],
+    also: Mapping[str, bool] = {},
+    forms: Mapping[str, str] = {},
+    before: Iterable[str] = (),
+    **words: Any,
 ) -> Table:
-    """A table with the title and the forms of its sheet.
+    """A table with the title, the forms and the notes of its sheet, in which `words` stand; more notes go `before`.
 
-    A single subject stands in the title instead of in a column `subject`. Where numbers are not of full precision it is
-    said; where they are so of some subjects alone, of which.
+    `also`: other sentences of the sheet -> whether they are said. A single subject stands in the title instead of in a
+    column `subject`. Where numbers are not of full precision it is said; where some subjects alone are so, of which.
     """
-    subject, is_alone = subject_of(records[0]), len(records) == 1
-    title = sheet(name)["title"].format(subject=f", {subject}" if is_alone else "", **words)
+    subject, is_alone, about = subject_of(records[0]), len(records) == 1, sheet(name)
     if is_alone:
-        rows = [dict(item for item in row.items() if item != ("subject", subject)) for row in rows]
-    dtypes: dict[str, list[str]] = {}
-    for record in records:
-        dtypes.setdefault(record["configuration"]["dtype"], []).append(subject_of(record))
-    dtypes.pop("float32", None)
-    precision = (
-        f"Computed in {dtype}" + (f": {', '.join(whose)}." if len(whose) < len(records) else ".")
-        for dtype, whose in dtypes.items()
-    )
-    return Table.of(title, rows, {**sheet(name).get("forms", {}), **forms}, (*notes, *precision))
+        rows = [{key: value for key, value in row.items() if (key, value) != ("subject", subject)} for row in rows]
+    keys = ["notes", *(key for key, is_said in also.items() if is_said)]
+    notes = [*before, *(sentence.format(**words) for key in keys for sentence in about[key])]
+    dtypes = [record["configuration"]["dtype"] for record in records]
+    for dtype in dict.fromkeys(each for each in dtypes if each != "float32"):
+        whose = [subject_of(record) for record, each in zip(records, dtypes, strict=True) if each == dtype]
+        notes.append(f"Computed in {dtype}" + (f": {', '.join(whose)}." if len(whose) < len(records) else "."))
+    title = about["title"].format(subject=f", {subject}" if is_alone else "", **words)
+    return Table.of(title, rows, {**about.get("forms", {}), **forms}, notes)
+
+
+def ends(found: Record, scale: float = 1.0, less: float = 0.0) -> tuple[float, float] | None:
+    """The interval of a number, times `scale`, less a number; None where it has none."""
+    return None if found["low"] is None else (scale * found["low"] - less, scale * found["high"] - less)

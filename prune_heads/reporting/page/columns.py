@@ -13,11 +13,10 @@ from math import isclose
 from typing import Any
 
 from prune_heads.descriptors import HeadCounts
-from prune_heads.heads import HeadMask
 from prune_heads.reporting.ablation import KINDS, in_points
 from prune_heads.reporting.curves import lines
 from prune_heads.reporting.page.runs import Run
-from prune_heads.reporting.words import Record, metric_title, split_title
+from prune_heads.reporting.words import Record, metric_title, scores_of, split_title
 
 Column = dict[str, Any]
 
@@ -90,8 +89,7 @@ def _importance(scores: Record) -> Column:
     how = ", ".join(word for word in (scores["estimator"], scores["normalize"]) if word not in (None, "none"))
     name = scores["criterion"] + (f" ({how})" if how else "")
     on = f"Scored on {scores['n_examples']:,} examples of {scores['split']}" if scores["split"] else "No data needed"
-    gone = HeadMask.from_json(scores["gone"]).pruned if "gone" in scores else ()
-    rows = [[None if (i, j) in gone else x for j, x in enumerate(row)] for i, row in enumerate(scores["scores"])]
+    rows = HeadCounts.described(scores["blocks"]).rows(scores_of(scores))
     about = {"name": f"score {name}", "title": f"importance: {name}", "note": f"{on}; higher is more important."}
     made = {"values": rows, "errors": scores["standard_error"], "split": scores["split"]}
     return {**about, **made, "better": "high", "group": "importance"}
