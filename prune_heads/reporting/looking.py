@@ -183,7 +183,7 @@ def look_figures(record: Record) -> Iterator[tuple[str, "Figure"]]:
         axes.set_title(title, fontsize=9)
         scale_beside(figure, image, f"change when closed, {_unit(record)}")
     yield "effects", figure
-    maps, what = head_maps(record), _LOOKED[record["configuration"]["weighted"]][1]
+    maps, what = head_maps(record), _LOOKED[record["configuration"]["weighted"]][1].removeprefix("what moves: ")
     for i in range(0, len(maps), _A_FIGURE):
         yield f"heads-{i // _A_FIGURE + 1}", _maps_figure(maps[i : i + _A_FIGURE], title, what)
 

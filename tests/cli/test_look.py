@@ -51,7 +51,7 @@ def test_half_blocks_hold_two_queries_a_line(invoke, json_of):
     shown = colours(record)
     rows = [line for line in shown.splitlines() if "▀" in line]
     assert len(rows) == 4  # of eight tokens
-    assert "what moves: attention times the length of its value" in shown
+    assert "attention times the length of its value" in shown
     cell = re.findall(r"\x1b\[38;2;(\d+;\d+;\d+);48;2;(\d+;\d+;\d+)m▀▀▀", rows[0])
     assert len(cell) == 8
     assert "253;231;37" in {colour for row in rows for colour in re.findall(r"8;2;(\d+;\d+;\d+)", row)}  # the largest
