@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from prune_heads.attention import observing_proved
 from prune_heads.attention.records import names_of, packed, tokens_of
 from prune_heads.descriptors import Head
-from prune_heads.heads import HeadMask
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.classifiers import MultiLabel, SingleLabel
 from prune_heads.predictions import Predictions
@@ -37,44 +36,34 @@ from prune_heads.predictions import Predictions
 EXAMPLES_FILE = "examples.json"
 MAX_BYTES = 1_500_000
 MAX_TOKENS = 48  # of a map, each way
-N_MAPS = 2  # changes of a head that have a map
-SIZES = ((5, N_MAPS, 50, 2000), (4, 1, 40, 1000), (3, 0, 30, 500), (1, 0, 10, 200), (1, 0, 10, 50))
+SIZES = ((5, 2, 50, 2000), (4, 1, 40, 1000), (3, 0, 30, 500), (1, 0, 10, 200), (1, 0, 10, 50))
 """Changes and maps a head, changes of a run, characters of a text: the first of which the file is small enough."""
 
 Change = dict[str, Any]
 Changes = Mapping[Any, list[Change]]  # head, or None for all that are pruned -> the largest without it
-Found = tuple[Predictions, Kept, Changes]  # a split, and what is kept of it with all heads
 
 
-def changed_by_heads(every: Iterable[tuple[Predictions, Mapping[HeadMask, Kept], Mapping[Head, HeadMask]]]) -> str:
-    """The file of an ablation, of each split: predictions, what is kept under masks, and the mask of each head."""
-    found: list[Found] = []
-    for predictions, kept, masks in every:
-        base = kept[predictions.gone]
-        changes = {head: _largest(predictions, base, kept[mask], SIZES[0][0]) for head, mask in masks.items()}
-        _add_maps(predictions, changes)
+def changed(every: Iterable[tuple[Predictions, Kept, Mapping[Head, Kept] | Mapping[None, Kept]]]) -> str:
+    """The file: of each split what is kept with all heads, and without each head, or (None) without all pruned."""
+    found = []
+    for predictions, base, without in every:
+        n = SIZES[0][2 if None in without else 0]
+        changes: Changes = {head: _largest(predictions, base, kept, n) for head, kept in without.items()}
+        if None not in without:
+            _add_maps(predictions, changes)
         found.append((predictions, base, changes))
-    return _fitting(found)
-
-
-def changed_by_pruning(every: Sequence[Predictions], base: Sequence[Kept], pruned: Sequence[Kept]) -> str:
-    """The file of a run: what is kept of each split before and after."""
-    splits = zip(every, base, pruned, strict=True)
-    return _fitting([(each, old, {None: _largest(each, old, new, SIZES[0][2])}) for each, old, new in splits])
-
-
-def _fitting(found: Sequence[Found]) -> str:
     for size in SIZES:
-        splits = [_split(*each, size) for each in found]
+        splits = [_split(*each, *size) for each in found]
         text = json.dumps({"splits": splits}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         if len(text.encode("utf-8", "replace")) < MAX_BYTES:
             break
     return f"{text}\n"
 
 
-def _split(predictions: Predictions, base: Kept, changes: Changes, size: Sequence[int]) -> dict[str, Any]:
+def _split(
+    predictions: Predictions, base: Kept, changes: Changes, n: int, n_maps: int, n_pruned: int, n_characters: int
+) -> dict[str, Any]:
     """A split as the file holds it; its examples stand in the order in which changes name them."""
-    n, n_maps, n_pruned, n_characters = size
     places, cells = dict[int, int](), dict[Any, list[Change]]()
     for head, largest in changes.items():
         cells[head] = []
@@ -147,7 +136,7 @@ def _add_maps(predictions: Predictions, changes: Changes) -> None:
     """Give the first changes of each head its map for their example, which runs alone, so without padding."""
     subject, wanted = predictions.subject, defaultdict[int, list[tuple[Head, Change]]](list)
     for head, found in changes.items():
-        for change in found[:N_MAPS]:
+        for change in found[: SIZES[0][1]]:
             wanted[change["example"]].append((head, change))
 
     def inputs_of(i: int) -> dict[str, Any]:
@@ -159,8 +148,8 @@ def _add_maps(predictions: Predictions, changes: Changes) -> None:
             seen = {each.place: each for each in observe(**inputs) if each.map is not None}
             tokens = tokens_of(subject.classifier.tokenizer, subject.model.config, inputs)
             for (block, head), change in of_example:
-                if block in seen:
-                    queries, keys = (names[:MAX_TOKENS] for names in names_of(seen[block], *tokens))
-                    (place,) = seen[block].block.places([head])
-                    values = packed(seen[block].probabilities[0, place, :MAX_TOKENS, :MAX_TOKENS])
+                if (each := seen.get(block)) is not None:
+                    (place,) = each.block.places([head])
+                    queries, keys = (names[:MAX_TOKENS] for names in names_of(each, *tokens))
+                    values = packed(each.probabilities[0, place, :MAX_TOKENS, :MAX_TOKENS])
                     change["map"] = {"queries": queries, "keys": keys, "values": values}
