@@ -42,11 +42,7 @@ class Attention:
 
     @property
     def probabilities(self) -> Tensor:
-        """The map.
-
-        Raises:
-            UnsupportedModelError: If the kernel does not show it.
-        """
+        """The map; an `UnsupportedModelError` where the kernel does not show it."""
         if self.map is None:
             raise UnsupportedModelError(f"{MUST_SHOW}; that of {self.block.name} is not, so it has no map to look at")
         return self.map
@@ -55,8 +51,7 @@ class Attention:
     def weighted(self) -> Tensor:
         """`(batch, n_heads, queries, keys)`: |a_ij| times the length of (x_j W_V + b_V) W_O (Kobayashi et al. 2020).
 
-        Raises:
-            UnsupportedModelError: If the map or the vectors that it weighs are not shown.
+        An `UnsupportedModelError` where the map, or the vectors that it weighs, are not shown.
         """
         if self.values is None:
             must = "the output of a head must be a sum of values, weighted by its map"
@@ -205,29 +200,17 @@ def _scale(again: Tensor, context: Tensor) -> Tensor | None:
 
 
 def _of_fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, dropout_p: float = 0, *more: Any, **how: Any
 ) -> tuple[Tensor, Tensor]:
     """The map in float32 and the values of each head, of the arguments of `scaled_dot_product_attention`.
 
     The map is what it gives where the values are the identity; a query that may look at no key has a row of zeros.
     """
-    if enable_gqa:
-        key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], dim=-3) for each in (key, value))
-    if attn_mask is not None and attn_mask.is_floating_point():
-        attn_mask = attn_mask.float()
     one = torch.eye(key.shape[-2], device=key.device).expand(*key.shape[:-1], -1)
+    mask = attn_mask if attn_mask is None or attn_mask.dtype == torch.bool else attn_mask.float()
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        found = functional.scaled_dot_product_attention(
-            query.float(), key.float(), one, attn_mask, is_causal=is_causal, scale=scale
-        )
-    return found, value.detach()
+        found = functional.scaled_dot_product_attention(query.float(), key.float(), one, mask, 0.0, *more, **how)
+    return found, value.detach().repeat_interleave(query.shape[-3] // value.shape[-3], dim=-3)
 
 
 def _is_of(found: object, n: int, n_rows: int) -> TypeGuard[Tensor]:

@@ -2,7 +2,8 @@
 
 import base64
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,10 @@ def unpacked(text: str, *shape: int) -> NDArray[np.float64]:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8).reshape(shape) / 255
 
 
-def token_name(tokenizer: Any) -> Callable[[int], str]:
+def token_name(tokenizer: Any, token: int) -> str:
     """A token as people read it; as the vocabulary has it where it is a space or a part of a character."""
-
-    def name(token: int) -> str:
-        shown = str(tokenizer.decode([token])).strip()
-        return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
-
-    return name
+    shown = str(tokenizer.decode([token])).strip()
+    return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
 
 
 def tokens_of(tokenizer: Any, config: Any, inputs: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -37,14 +34,13 @@ def tokens_of(tokenizer: Any, config: Any, inputs: Mapping[str, Any]) -> tuple[l
 
     A decoder that is given none has the labels, or the text, one place to the right. There are none of an image.
     """
-    ids, labels = (inputs[name][0].tolist() if name in inputs else [] for name in ("input_ids", "labels"))
-    decoded: list[int] = []
-    if "decoder_input_ids" in inputs:
-        decoded = inputs["decoder_input_ids"][0].tolist()
-    elif config.is_encoder_decoder and (shifted := labels or ids):
+    ids, decoded, labels = (
+        inputs[name][0].tolist() if name in inputs else [] for name in ("input_ids", "decoder_input_ids", "labels")
+    )
+    if config.is_encoder_decoder and not decoded and (shifted := labels or ids):
         start = getattr(config, "decoder_start_token_id", None)
         decoded = [shifted[-1] if start is None else start, *shifted[:-1]]
-    name = token_name(tokenizer)
+    name = partial(token_name, tokenizer)
     return list(map(name, ids)), list(map(name, decoded))
 
 

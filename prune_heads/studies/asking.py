@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def _tokens(subject: Subject, batches: Batches, columns: Mapping[str, Any]) -> A
         logits = logits_of(subject.model(**made.batch(ONE).to(subject.device).inputs))[0, places].float().cpu()
     for place, row in zip(places, logits.numpy(), strict=True):
         targets[place] = row.argmax()
-        answers += _likeliest(_softmax(row), token_name(tokenizer), place=place + 1)
+        answers += _likeliest(_softmax(row), partial(token_name, tokenizer), place=place + 1)
     made = replace(made, targets=Ragged.of([targets], IGNORED))
     return Asked(subject, made, answers, " ".join(each["name"] for each in answers[::MOST_ANSWERS]))
 

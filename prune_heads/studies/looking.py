@@ -36,6 +36,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.store import PredictionStore
 from prune_heads.studies.asking import ONE, Asked, ask
+from prune_heads.studies.pairs import names_of as names_of_heads
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found
 from prune_heads.studies.setup import identify_model
@@ -54,13 +55,12 @@ def look(options: Look, reporter: Reporter) -> Found:
     """
     study = Study("look", reporter)
     asked = ask(options, reporter)
-    subject, blocks = asked.subject, [block.describe() for block in asked.subject.blocks]
+    subject = asked.subject
     text = Path(options.text).name if "pixel_values" in asked.batches.inputs else options.text
     study.begin(options, {"text": text}, **identify_model(subject.classifier))
     split = Split("text", {}, "the text", "", 1)
     predictions = Predictions(subject, split, PredictionStore(None), reporter, asked.batches)
-    gone, names = predictions.gone, subject.n_heads.names()
-    wanted = None if options.heads is None else read_heads(options.heads, subject.n_heads)
+    gone, wanted = predictions.gone, None if options.heads is None else read_heads(options.heads, subject.n_heads)
     if wanted is not None and not wanted:
         raise HeadDescriptorError("--heads must name heads to look at; got none. Leave it out to see the strongest")
     if wanted is not None and (lost := wanted & gone):
@@ -72,7 +72,7 @@ def look(options: Look, reporter: Reporter) -> Found:
     effects = {head: asked.likelihood(kept[mask]) - base for head, mask in masks.items()}
     strongest = sorted(effects, key=lambda head: -abs(effects[head]))
     shown = strongest[:N_SHOWN] if wanted is None else [head for head in strongest if head in wanted]
-    name = {head: f"{names[head[0]]}:{head[1] + 1}" for head in masks}
+    name = dict(zip(masks, names_of_heads(masks, subject.n_heads), strict=True))
     says = {name[head]: asked.says(kept[mask]) for head, mask in masks.items()} if asked.says else {}
     found = {
         "text": text,
@@ -87,8 +87,8 @@ def look(options: Look, reporter: Reporter) -> Found:
         "shown": [name[head] for head in shown],
     }
     study.lap("look")
-    about = {"task": subject.task.spec.name, "kind": subject.task.spec.kind}
-    return Found(study.record(subject.device, **about, blocks=blocks, texts=[found]))
+    spec, blocks = subject.task.spec, [block.describe() for block in subject.blocks]
+    return Found(study.record(subject.device, task=spec.name, kind=spec.kind, blocks=blocks, texts=[found]))
 
 
 @torch.no_grad()
