@@ -90,7 +90,7 @@ class Evaluator:
         self.seed, self._data = seed, data
         how: dict[str, Any] = {"batch_size": batch_size, "max_length": max_length, **options}
         asked: dict[str, Any] = {"objective": objective, "metric": metric, "columns": columns, "store": store}
-        self._again = partial(Evaluator, device=device, seed=seed, **asked, **how)
+        self._again: Callable[..., Evaluator] = partial(Evaluator, device=device, seed=seed, **asked, **how)
         task = load_task(data) if isinstance(data, str) else data if isinstance(data, Task) else None
         if isinstance(model, str):
             kind = task.spec.kind if task is not None else None if objective is None else kind_of(objective)
@@ -169,7 +169,6 @@ class Evaluator:
         name = own.name if own is not None else str(criterion)
         asked = Scoring(name, estimator, normalize, self.seed)
         scores, _, about = scoring.score(self._predictions.subject, asked, self._predictions, criterion=own)
-        about["blocks"] = tuple(about["blocks"])
         return Scores(scores.values, scores.standard_error, scores.gone, **about)
 
     def ablate(

@@ -108,20 +108,14 @@ class Predictions:
         return self.store.get(self.key(mask))
 
     def keep(self, mask: HeadMask, kept: Kept) -> None:
-        """Put what is kept under a mask into the store.
-
-        Raises:
-            PruneHeadsError: If the store cannot be written.
-        """
+        """Put what is kept under a mask into the store; a `StoreError` if that cannot be written."""
         about = {"model": self.subject.classifier.name, "task": self.subject.task.spec.name, "split": self.split.name}
         self.store.put(self.key(mask), kept, about=about)
 
     def of(self, mask: HeadMask, progress: Progress = silent) -> Kept:
         """What is kept under a mask, `(n_examples, width)` in file order.
 
-        Raises:
-            NotFiniteError: If a number is NaN or infinite.
-            PruneHeadsError: If the store cannot be written.
+        A `NotFiniteError` if a number is NaN or infinite, a `StoreError` if the store cannot be written.
         """
         with self.unchanged():
             if (there := self.stored(mask)) is not None:
@@ -162,8 +156,7 @@ class Predictions:
     def check_defined(self) -> None:
         """Refuse a split on which the headline metric says nothing, before any work.
 
-        Raises:
-            DataError: Saying why, e.g. that all its labels are alike.
+        The `DataError` says why, e.g. that all its labels are alike.
         """
         if reason := self.measure.why_undefined(self.references):
             must = f"must be defined on {self.split.name} ({len(self.references)} examples): {reason}"
@@ -195,8 +188,7 @@ class Predictions:
 def model_key(model: nn.Module) -> str:
     """SHA-256 (hex) of all that decides what a transformers model computes: its weights and its configuration.
 
-    Raises:
-        StoreError: If it has no configuration.
+    A `StoreError` if it has no configuration.
     """
     to_dict = getattr(getattr(model, "config", None), "to_dict", None)
     if to_dict is None:

@@ -94,12 +94,11 @@ def _check(block: AttentionBlock, places: list[int]) -> None:
         raise UnsupportedModelError(f"heads of {block.name} can be gated or zeroed but not removed: {why}")
     size = block.group_size
     if len(places) != size * len(block.inputs_of(places)[0][1]):
-        numbers = [head + 1 for head in block.original_heads]
-        groups = [numbers[start : start + size] for start in range(0, block.n_heads, size)]
-        shown = "; ".join(",".join(map(str, group)) for group in groups)
-        must = f"heads of {block.name} share W_K and W_V by groups ({shown}) and are removed by whole groups"
-        got = f"{','.join(str(numbers[i]) for i in places)}. Take whole groups (--groups), or zero or gate single heads"
-        raise UnsupportedModelError(f"{must}; got {got}")
+        numbers = [str(head + 1) for head in block.original_heads]
+        groups = "; ".join(",".join(numbers[start : start + size]) for start in range(0, block.n_heads, size))
+        must = f"heads of {block.name} share W_K and W_V by groups ({groups}) and are removed by whole groups"
+        cure = "Take whole groups (--groups), or zero or gate single heads"
+        raise UnsupportedModelError(f"{must}; got {','.join(numbers[i] for i in places)}. {cure}")
 
 
 def _take_out(block: AttentionBlock, places: Collection[int]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "prune_heads"
 READERS = {
-    "reading.py": "the reader itself",
+    "files.py": "the reader itself, and the writer",
     "store/objects.py": "bytes of the store, whose damage arrays.py sees by their checksum",
     "migration/__init__.py": "looks for names in bytes before it reads; the cures are shipped with the package",
     "execution/claims.py": "claims, which processes of ours write, and what the system says of processes",
@@ -22,7 +22,6 @@ READERS = {
     "roles/definitions.py": "shipped with the package",
     "mini/__init__.py": "shipped with the package",
     "paper/__init__.py": "shipped with the package",
-    "files.py": "makes files",
     "objectives/__init__.py": "shipped with the package",
     "objectives/images.py": "Pillow decodes what the reader has read",
 }

@@ -164,12 +164,10 @@ def _of_layout(model: nn.Module, model_type: str, layout: Layout, prefix: str) -
     # ALBERT's groups of layers, each called for its equal share of a model's layers, in the order of the calls.
     n_layers, n_groups = int(getattr(model.config, layout.depths)), len({group for group, *_ in layers})
     group_of = [int(i / (n_layers / n_groups)) for i in range(n_layers)]  # as transformers' AlbertTransformer
-    layer = 0
-    for i, group in enumerate(group_of):
-        for (of, *_), block in zip(layers, blocks, strict=True):
-            if of == group:
-                yield replace(block, layer=layer, depth=i - group_of.index(group), n_depths=group_of.count(group))
-                layer += 1
+    of_group = [[block for (of, *_), block in zip(layers, blocks, strict=True) if of == i] for i in range(n_groups)]
+    calls = [(i, group, block) for i, group in enumerate(group_of) for block in of_group[group]]
+    for layer, (i, group, block) in enumerate(calls):
+        yield replace(block, layer=layer, depth=i - group_of.index(group), n_depths=group_of.count(group))
 
 
 def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: Layout) -> AttentionBlock:
@@ -217,10 +215,9 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
 
 
 def _projection(block: nn.Module, path: str, name: str, *, gives_output: bool = False) -> Projection:
-    """What stands at a path of an attention module, without the heads that own it.
+    """A linear map at a path of an attention module, whose name is for messages, without the heads that own it.
 
-    A linear map, or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width,
-    heads, dimensions)`. `name` is of the attention module; the heads' dimensions are the inputs of what `gives_output`.
+    Or a parameter: a matrix with its bias beside it (`in_proj_weight`, `in_proj_bias`), or `(width, heads, dims)`.
     """
     thing = at(block, path)
     thing = written(thing) if isinstance(thing, nn.Module) else thing

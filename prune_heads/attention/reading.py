@@ -100,7 +100,7 @@ def observing(model: nn.Module, changed: Changed | None = None) -> Iterator[Call
     reader = _Reader(changed or {})
     with ExitStack() as undo:
         undo.enter_context(uncompiled())
-        undo.callback(stay_dense(model))
+        undo.push(stay_dense(model))
         for part in models_inside(model).values():
             kernel = getattr(part.config, "_attn_implementation", None)
             if kernel not in (None, "eager", "sdpa"):

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import OptionError
-from prune_heads.files import canonical, digest
-from prune_heads.reading import read_toml
+from prune_heads.files import canonical, digest, read_toml
 
 RESERVED = ("name", "seeds", "grid", "together", "include", "exclude")  # keys of the file that are no options of a run
 
@@ -73,8 +72,7 @@ class Sweep:
 def read_sweep(file: Path, known: Known) -> Sweep:
     """Read a sweep.
 
-    Raises:
-        OptionError: Naming every fault of the file, with the nearest valid key where a key is wrong.
+    An `OptionError` names every fault of the file, with the nearest valid key where a key is wrong.
     """
     return sweep_of(read_toml(file, "a sweep", OptionError), known, name=file.stem, shown=file.name)
 
@@ -178,9 +176,7 @@ class _Reader:
     def trials(self, base: Values, rows: Iterable[tuple[Values, int, int]]) -> tuple[tuple[Trial, ...], int, int, int]:
         """The trials, and three counts: of trials, of those told twice, of those that differ in an idle seed alone.
 
-        Args:
-            base: What does not vary.
-            rows: What varies, each with the number of such rows and, for each of them, of such seeds.
+        `base` does not vary. Each row does; with it comes the number of such rows and, for each of them, of such seeds.
         """
         trials: dict[str, Trial] = {}
         seedless: set[str] = set()

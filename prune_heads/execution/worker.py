@@ -67,11 +67,8 @@ def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
 def actors(address: str | None = None, jobs: int | None = None, cpus: float = 1.0, gpus: float = 0.0) -> Workers:
     """Trials run in actors on a Ray cluster. The folder of the sweep must be on a file system that all nodes share.
 
-    Args:
-        address: See `connected`.
-        jobs: Actors; None: as many as the cluster has room for.
-        cpus: Cores of an actor.
-        gpus: GPUs of an actor.
+    There are so many `jobs`, or as many as the cluster has room for, each with so many cores and GPUs; for the address
+    see `connected`.
     """
     from prune_heads.execution.cluster import Actors, connected
 
@@ -114,10 +111,8 @@ class Worker:
     def work(self) -> None:
         """Run what is neither done nor failed. Returns when all are, or when it is told to stop.
 
-        A worker that does not wait also returns when others have all that is left and were seen alive.
-
-        Raises:
-            RunError: If records cannot be kept (a full disk: no trial is to blame), or workers do not start.
+        A worker that does not wait also returns when others have all that is left and were seen alive. A `RunError` if
+        records cannot be kept (a full disk: no trial is to blame), or workers do not start.
         """
         listed = {*self.folder.done(), *self.folder.failed()}  # the records of these alone are read
         left = [trial for trial in self.trials if trial.digest not in listed or not self._is_settled(trial)]

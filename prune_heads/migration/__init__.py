@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_heads.errors import DataError
-from prune_heads.reading import json_of, read_bytes, text_of, toml_of
+from prune_heads.files import json_of, read_bytes, text_of, toml_of
 
 _TABLE = tomllib.loads((resources.files("prune_heads.migration") / "cures.toml").read_text("utf-8"))
 MASKS, METHODS, FUNCTIONS, STILL_THERE = map(tuple, _TABLE["names"].values())

@@ -18,11 +18,11 @@ from transformers import PreTrainedConfig
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import DataError, TaskError, first_line
+from prune_heads.files import read_bytes
 from prune_heads.objectives import TaskSpec
 from prune_heads.objectives.batches import Batches, Field, Side
 from prune_heads.objectives.classifiers import SingleLabel
 from prune_heads.objectives.rows import READERS, Reader, Split, Table
-from prune_heads.reading import read_bytes
 from prune_heads.visible import brief
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from prune_heads.checkpoints import Checkpoint, Head
 from prune_heads.errors import CheckpointError, DataError, UnsupportedModelError
+from prune_heads.files import json_of
 from prune_heads.objectives import TaskSpec, texts
 from prune_heads.objectives.base import Objective
 from prune_heads.objectives.batches import IGNORED, Batch, Batches, Ragged
 from prune_heads.objectives.rows import Split, Table, read_json, text, text_at
-from prune_heads.reading import json_of
 from prune_heads.statistics.metrics import mean_of
 from prune_heads.visible import brief
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.errors import DataError, first_line
-from prune_heads.reading import SURROGATE, json_of, read_bytes, text_of
+from prune_heads.files import SURROGATE, json_of, read_bytes, text_of
 from prune_heads.visible import brief
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
-"""What is asked of two heads: which pairs are closed together, and how heads are compared."""
+"""What is asked of heads beside others: which pairs are closed together, how they are compared, and their roles."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,3 +54,28 @@ class Similarity(Group):
     def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
         if {"pairs", "nearest"} <= given.keys():
             yield "--pairs and --nearest exclude each other"
+
+
+@dataclass(frozen=True)
+class RoleSources(Group):
+    """On what roles are measured, and what they are compared with."""
+
+    panel = "Roles"
+    split: str | None = option(
+        "Split whose texts are looked at. (default: the task's first validation split)", reach="content"
+    )
+    parses: bool = option("Also measure syntactic roles, on the parses in the training file, as MNLI's has.", False)
+    conllu: Path | None = option("Also measure syntactic roles, on the sentences of a CoNLL-U file.", reach="content")
+    spacy: str | None = option(
+        "Also measure syntactic roles, on the texts as this spaCy model parses them (needs spaCy and the model)."
+    )
+    against: tuple[Path, ...] = option(
+        "Run to compare roles with: a folder of score, ablate or roles; repeatable.", (), reach="content"
+    )
+    seed: int = option("Seed of the random texts and of the bootstrap.", 0, low=0)
+
+    @classmethod
+    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        named = [f"--{name}" for name in ("parses", "conllu", "spacy") if given.get(name)]
+        if len(named) > 1:
+            yield f"{' and '.join(named)} exclude each other"

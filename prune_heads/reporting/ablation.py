@@ -16,7 +16,6 @@ ABSENT = "-"  # stands where a head was removed before, or not asked for
 KINDS = {"without-one": "without one head", "only-one": "with one head alone in its layer"}  # what was measured
 
 _POINT = {"log_likelihood": "0.01 nat a token"}  # metric -> what a point of it is, where it is not a share
-_GAINS = {"without-one": "Heads whose removal helps", "only-one": "Heads that do better alone than their whole layer"}
 _WIDTH = 5  # characters of a number in the terminal: sign, point, three digits
 
 
@@ -128,11 +127,13 @@ def ablation_table(table: Record, title: str, *, narrow: bool = False) -> Table:
     form = Form(lambda delta: f"{points(delta, digits):>{width}}", MARK)
     is_whole = len(found) == sum(map(any, rows)) * max(map(len, rows))
     bh = sum(p < alpha for row in table["p_adjusted"]["bh"] for p in row if p is not None)
+    up, down = ([cell for cell in found if sign * cell.value > 0] for sign in (1, -1))
+    sure, sure_up, sure_down = (sum(cell.mark != "" for cell in cells) for cells in (found, up, down))
     notes = (
         f"{_marks(table, f'{len(found)} heads')}{'' if is_whole else f'; {ABSENT} not measured'}.",
-        f"{_GAINS[table['kind']]}: {sum(cell.value > 0 for cell in found)} of {len(found)}; significant at "
-        f"p < {alpha:g}: {sum(cell.mark != '' for cell in found)}, after Holm "
-        f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg {bh}.",
+        f"The metric is higher than with all heads for {len(up)} of {len(found)} heads, and lower for {len(down)}. It "
+        f"differs significantly (p < {alpha:g}) for {sure} ({sure_up} higher, {sure_down} lower); after Holm for "
+        f"{sum(cell.mark == CORRECTED for cell in found)}, after Benjamini-Hochberg for {bh}.",
         *_likelihood(table),
     )
     return heads_table(title, table, rows, form, notes, absent=f"{ABSENT:>{width}}", gap=0 if narrow else 2)

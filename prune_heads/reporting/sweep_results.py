@@ -13,15 +13,14 @@ from pathlib import PurePath
 from typing import Any
 
 from prune_heads.files import canonical
+from prune_heads.reporting.words import Record
 from prune_heads.tables import Form, Page, Table
 
 FOUND = ("split", "metric", "n_examples", "base", "pruned", "difference", "low", "high")
 FINGERPRINTS = ("model_fingerprint", "data_fingerprint", "scored_fingerprint")
 """Of the model, of the examples of the split, and of those that heads were scored on (None: there were none)."""
 _DIGITS = 12  # of a fingerprint, which tell a few thousand apart
-Record = Mapping[str, Any]
-Row = Mapping[str, Any]
-Rows = Sequence[Row]
+Rows = Sequence[Record]
 Draws = Callable[[Mapping[str, Any]], bool]
 OF_A_PANEL = ("task", "model", "split")
 _ALONG_A_LINE = ("trial", "seed", "fraction", "n_heads", "n_pruned", "headline")
@@ -174,9 +173,9 @@ def _names_of_lines(there: Collection[tuple[Any, ...]], by: Sequence[str]) -> di
     return names
 
 
-def _grouped(rows: Rows, names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
+def _grouped(rows: Rows, names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
     """The values of these columns -> the rows that have them."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    groups: dict[tuple[Any, ...], list[Record]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
     return groups

@@ -1,16 +1,18 @@
 """Which keys a query looks at: previous tokens, copies, separators and so on, as Boolean maps."""
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 _OFFSETS = (-2, -1, 0, 1, 2)
 _AROUND = 2  # tokens before and after that are local
-_MARKS = ("##", "\u0120", "\u2581", "\u010a", "</w>")  # how vocabularies write the beginning, inside or end of a word
+_MARKS = re.compile("##|\u0120|\u2581|\u010a|</w>")  # how vocabularies write the beginning, inside or end of a word
 
 
 @dataclass(frozen=True)
@@ -23,22 +25,15 @@ class Vocabulary:
     count: Tensor  # how often it comes in the texts
 
     @classmethod
-    def of(cls, tokenizer: Any, count: Tensor) -> "Vocabulary":
-        """From a tokenizer, and how often each token comes; special tokens are no punctuation."""
+    def of(cls, tokenizer: Any, tokens: NDArray[np.int32]) -> "Vocabulary":
+        """From a tokenizer, and all tokens of the texts; special tokens are no punctuation, negative ones no tokens."""
+        count = torch.from_numpy(np.bincount(tokens[tokens >= 0], minlength=len(tokenizer)))
         special, ends = set(tokenizer.all_special_ids), {tokenizer.sep_token_id, tokenizer.eos_token_id}
-        names = tokenizer.convert_ids_to_tokens(list(range(min(len(tokenizer), len(count)))))
-
-        def is_punctuation(name: str | None) -> bool:
-            for mark in _MARKS:
-                name = (name or "").replace(mark, "")
-            return bool(name) and not any(map(str.isalnum, name or ""))
-
-        def flags(of: Any) -> Tensor:
-            return torch.tensor([of(i) for i in range(len(count))], dtype=torch.bool)
-
-        marks = [i not in special and is_punctuation(name) for i, name in enumerate(names)]
-        marks += [False] * (len(count) - len(marks))
-        return cls(flags(special.__contains__), flags(ends.__contains__), torch.tensor(marks, dtype=torch.bool), count)
+        names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        plain = {i: _MARKS.sub("", name or "") for i, name in enumerate(names) if i not in special}
+        marks = {i for i, name in plain.items() if name and not any(map(str.isalnum, name))}
+        flags = [torch.tensor([i in those for i in range(len(count))]) for those in (special, ends, marks)]
+        return cls(*flags, count=count)
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,3 @@ def patterns(
         found |= {"local": (offset.abs() <= _AROUND).expand_as(allowed), "duplicate": copies, "induction": after}
         found["own-text"] = same & (n_texts > 0)[:, None, None]
     return {name: pairs & allowed for name, pairs in found.items()}, allowed
-
-
-def stacked(found: Mapping[str, Tensor], names: list[str], like: Tensor) -> Tensor:
-    """`(texts, len(names), queries, keys)`; no pair where a pattern is not of this kind of attention."""
-    return torch.stack([found.get(name, torch.zeros_like(like)) for name in names], dim=1)

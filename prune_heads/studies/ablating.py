@@ -123,10 +123,8 @@ def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask
     gone = predictions.gone
     if masks := ablations(options.kind, gone, named_blocks(options.blocks, gone.n_heads)):
         return masks
-    raise HeadDescriptorError(
-        "the layers asked for must have heads left to mask; all of theirs were removed before. Name others with "
-        "--blocks, or take a checkpoint that has heads"
-    )
+    must = "the layers asked for must have heads left to mask; all of theirs were removed before"
+    raise HeadDescriptorError(f"{must}. Name others with --blocks, or take a checkpoint that has heads")
 
 
 def ablated(predictions: Predictions, options: Ablation) -> Measured:

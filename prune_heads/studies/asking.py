@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from prune_heads.attention.records import token_name
-from prune_heads.checkpoints import Checkpoint
 from prune_heads.checkpoints.head import translate
 from prune_heads.errors import DataError, TaskError
 from prune_heads.evaluation import Subject, predict, unseen
@@ -66,21 +65,17 @@ def ask(options: Look, reporter: Reporter) -> Asked:
     kind = None if not name else TASKS[name].kind if task is None else task.spec.kind
     checkpoint = load_model(options, reporter, kind)
     limit_threads(checkpoint)
-    if task is None:
-        task = _task_of(checkpoint, kind or kind_of_head(checkpoint), name, options.pair is not None)
+    if task is None:  # what the model's head gives, about one text or two; its outputs name the labels
+        kind, n_texts = kind or kind_of_head(checkpoint), 1 if options.pair is None else 2
+        row, labels = of_head(checkpoint, kind)
+        columns = row.load().inputs[: n_texts if n_texts in row.n_columns else row.n_columns[0]]
+        spec = TaskSpec(name or NAME, columns, next(iter(row.metrics)), labels, kind=kind)
+        task = Task(spec, lambda split, n: Table(NAME), ())
     how: dict[str, Any] = {"max_length": options.max_length, "device": resolve_device(options.device)}
     subject = Subject.of(checkpoint, task, label_order=options.label_order, **how)
     if subject.objective.note:
         reporter.note(subject.objective.note)
     return ask_about(subject, options.text, options.pair)
-
-
-def _task_of(checkpoint: Checkpoint, kind: str, name: str, is_pair: bool) -> Task:
-    """What the model's head is for, about one text or two; its outputs name the labels."""
-    row, labels = of_head(checkpoint, kind)
-    columns = row.load().inputs[: 2 if is_pair and 2 in row.n_columns else row.n_columns[0]]
-    spec = TaskSpec(name or NAME, columns, next(iter(row.metrics)), labels, kind=kind)
-    return Task(spec, lambda split, n: Table(NAME), ())
 
 
 def ask_about(subject: Subject, text: str, pair: str | None = None) -> Asked:

@@ -93,10 +93,8 @@ def among(options: Curves, gone: HeadMask) -> HeadMask:
     blocks = named_blocks(options.blocks, gone.n_heads)
     found = HeadMask(gone.n_heads, frozenset(head for head in every if head[0] in blocks))
     if found <= gone:
-        raise HeadDescriptorError(
-            f"--blocks {','.join(options.blocks)} must have heads left to prune; all of theirs were removed before. "
-            "Name others, or take a checkpoint that has heads"
-        )
+        must = f"--blocks {','.join(options.blocks)} must have heads left to prune; all of theirs were removed before"
+        raise HeadDescriptorError(f"{must}. Name others, or take a checkpoint that has heads")
     return found
 
 

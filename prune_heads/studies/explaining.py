@@ -89,7 +89,7 @@ def agreement(first: Grid, second: Grid) -> dict[str, Any]:
     """Share of heads with the same role, and Cohen's kappa with its interval by a bootstrap over heads.
 
     Kappa is the share beyond that of two runs that give roles as often, but to any heads (Cohen, 1960); None where all
-    heads have one role.
+    heads have one role, or none has a role in both. Then `reason` says which.
     """
     pairs = [(a, b) for a, b in zip(chain(*first), chain(*second), strict=True) if None not in (a, b)]
     names, codes = np.unique(pairs, return_inverse=True)
@@ -100,13 +100,16 @@ def agreement(first: Grid, second: Grid) -> dict[str, Any]:
         chance = float(counts[0] @ counts[1])
         return (float((of[:, 0] == of[:, 1]).mean()) - chance) / (1 - chance) if chance < 1 else float("nan")
 
-    if not len(codes) or np.isnan(value := kappa(codes)):
-        return {"n_heads": len(codes), **dict.fromkeys(("share", "kappa", "low", "high"))}
+    found: dict[str, Any] = {"n_heads": len(codes), **dict.fromkeys(("share", "kappa", "low", "high", "reason"))}
+    if not len(codes):
+        return {**found, "reason": "no head has a role in both"}
+    found["share"] = float((codes[:, 0] == codes[:, 1]).mean())
+    if np.isnan(value := kappa(codes)):
+        return {**found, "reason": "all heads have one and the same role"}
     rng = np.random.default_rng(0)
-    drawn = [kappa(codes[rng.integers(len(codes), size=len(codes))]) for _ in range(N_SHUFFLES)]
-    low, high = np.nanquantile(drawn, (0.025, 0.975)).tolist()
-    share = float((codes[:, 0] == codes[:, 1]).mean())
-    return {"n_heads": len(codes), "share": share, "kappa": value, "low": low, "high": high}
+    drawn = np.asarray([kappa(codes[rng.integers(len(codes), size=len(codes))]) for _ in range(N_SHUFFLES)])
+    low, high = map(float, np.nanquantile(drawn, (0.025, 0.975)))
+    return {**found, "kappa": value, "low": low, "high": high}
 
 
 def explained(values: Grid, roles: Grid) -> dict[str, Any]:

@@ -55,10 +55,8 @@ def configuration_of(scoring: Scoring) -> dict[str, Any]:
 def note_oracle(criterion: str, split: Split, reported: Sequence[Split], reporter: Reporter) -> None:
     """Say so where heads are put in order by the very answers that the order is judged by."""
     if criterion_of(criterion).looks_at == "answers" and split.name in [each.name for each in reported]:
-        reporter.note(
-            f"{criterion}: heads are ordered by what was measured on {split.name}, which is reported on too: an "
-            "oracle, which flatters"
-        )
+        why = f"heads are ordered by what was measured on {split.name}, which is reported on too"
+        reporter.note(f"{criterion}: {why}: an oracle, which flatters")
 
 
 def score(

@@ -45,15 +45,9 @@ def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[st
         logits = predictions.of(mask, progress)
     if not mask:
         predictions.warn_if_below_chance(logits)
-    return {
-        "task": subject.task.spec.name,
-        "split": split.name,
-        "n_examples": len(split),
-        "metrics": predictions.metrics(logits),
-        "intervals": predictions.intervals(logits, seed),
-        "heads_pruned": mask.descriptors(),
-        "n_heads": mask.n_total,
-    }
+    about = {"task": subject.task.spec.name, "split": split.name, "n_examples": len(split)}
+    about |= {"metrics": predictions.metrics(logits), "intervals": predictions.intervals(logits, seed)}
+    return {**about, "heads_pruned": mask.descriptors(), "n_heads": mask.n_total}
 
 
 def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: int = 0) -> dict[str, Any]:
@@ -63,14 +57,10 @@ def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: i
     """
     found = predict_masks(predictions, [first, second])
     kept = {name: found[mask | predictions.gone] for name, mask in (("first", first), ("second", second))}
-    return {
-        "task": predictions.subject.task.spec.name,
-        "split": predictions.split.name,
-        "n_examples": len(predictions.split),
-        "first": first.descriptors(),
-        "second": second.descriptors(),
-        "rows": list(predictions.compared(kept, compare_paired, seed)),
-    }
+    task, split = predictions.subject.task.spec.name, predictions.split
+    about = {"task": task, "split": split.name, "n_examples": len(split)}
+    about |= {"first": first.descriptors(), "second": second.descriptors()}
+    return {**about, "rows": list(predictions.compared(kept, compare_paired, seed))}
 
 
 def score_heads(setup: Setup, scoring: Scoring, cluster: Cluster, reporter: Reporter) -> Found:

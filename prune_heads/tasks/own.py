@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prune_heads import reading
 from prune_heads.errors import DataError, TaskError
+from prune_heads.files import read_toml as toml_file
 from prune_heads.objectives import METRIC_NAMES, TASKS, Row, TaskSpec, rows_for
 from prune_heads.objectives.rows import READERS, Table, read_file
 from prune_heads.visible import brief
@@ -110,7 +110,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 def read_toml(path: Path) -> OwnData:
     """Read a description of one's own data; `TaskError` lists every fault of the file."""
-    raw = reading.read_toml(path, "the task file", TaskError)
+    raw = toml_file(path, "the task file", TaskError)
     faults = []
     for key in (key for key in raw if key not in _KEYS):
         near = difflib.get_close_matches(key, _KEYS, n=1)

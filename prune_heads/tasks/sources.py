@@ -3,7 +3,7 @@
 The official files are `train.tsv`, `dev.tsv`, ..., unquoted. Of WMT no more pairs are fetched than are asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,10 @@ GLUE: Mapping[str, Mapping[str, Any]] = {name: spec.official for name, spec in T
 """Task name, which is also the hub's configuration -> its official files."""
 
 
-def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
+def read_tsv(spec: TaskSpec, split: str, data_dir: Path, parses: Sequence[str] = ()) -> Table:
     """One split of a GLUE task from its official file, in the task's own folder or in the one that holds it.
+
+    Columns of parses that are asked for are read as well, by their own name.
 
     Raises:
         DataError: The folder or the file is missing, or something in it is not as in the official file; the
@@ -53,7 +55,9 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path) -> Table:
     columns = (*files["text_columns"], files["label_column"])
     for column in columns:
         table.require(column, official)
-    ours = dict(zip(columns, (*spec.text_columns, spec.label_column), strict=True))
+    for column in parses:
+        table.require(column, "--parses needs columns of parses, such as sentence1_parse. Try --conllu")
+    ours = dict(zip((*columns, *parses), (*spec.text_columns, spec.label_column, *parses), strict=True))
     n_broken = files.get("broken_lines", 0)
     for number, line in enumerate(lines[first:], first + 1):
         fields = line.split("\t")
