@@ -18,7 +18,7 @@ from prune_heads.reporting.figures.maps import grid_of, heads_map, map_panels, s
 from prune_heads.reporting.words import Record, heads_table, layer_names, scale_of, subject_of, whose
 from prune_heads.tables import Cell, Form, Page, Table
 from prune_heads.tables.terminal import line, spans
-from prune_heads.visible import visible
+from prune_heads.visible import brief, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 48  # queries and keys of a map that fit beside their names into 80 columns
 _MOST_FLIPS = 3  # other answers that are named
-_SHORT = 30  # characters of an answer that a title repeats
 _TITLE = 90  # characters of a text in the title of a figure
 _NAME = 8  # characters of a token beside a map
 _A_FIGURE = 6  # maps
@@ -125,9 +124,8 @@ def look_page(record: Record) -> Page:
     for each in text["flips"]:
         flips[each["answer"]] = f"{flips.get(each['answer'], '')} {each['head']}"
     others = sorted(flips, key=lambda answer: -len(flips[answer].split()))[:_MOST_FLIPS]
-    notes = [
-        f"Closing one of these alone makes the answer {each}: {HeadMask.parse(flips[each], counts)}." for each in others
-    ]
+    when = "when one of these heads is closed"
+    notes = [f"The answer is {each} {when}: {HeadMask.parse(flips[each], counts)}." for each in others]
     answers = Table.of("", rows, {"probability": ".3f"}, notes)
     return Page(f"{subject_of(record)}: {_given(record)}", (answers, _effects(record)))
 
@@ -136,18 +134,15 @@ def _effects(record: Record) -> Table:
     """Layers down, heads across; losses of likelihood red, gains blue, the strongest bold."""
     (text,), unit = record["texts"], _unit(record)
     sizes = [abs(value) for row in text["effects"] for value in row if value is not None]
-    scale, digits = scale_of(sizes)
-    answer = f"{text['answer']!r}" if len(text["answer"]) <= _SHORT else "the answer"
+    most, (scale, digits) = max(sizes), scale_of(sizes)
+    measured = f"{text['measure']} of {brief(text['answer'])}, in {f'{scale:g} ' * (scale != 1)}{unit}"
 
     def cell(value: float | None) -> Cell | None:
-        if value is None:
-            return None
-        return Cell(
-            value, style=f"{'bold ' * (abs(value) > max(sizes) / 2)}{'red' * (value < 0)}{'blue' * (value > 0)}"
-        )
+        looks = "" if not value else "red" if value < 0 else "blue"
+        return None if value is None else Cell(value, style=f"{'bold ' * (abs(value) > most / 2)}{looks}")
 
     return heads_table(
-        f"What closing each head changes: {text['measure']} of {answer}, in {f'{scale:g} ' * (scale != 1)}{unit}",
+        f"What closing each head changes: {measured}",
         record,
         [list(map(cell, row)) for row in text["effects"]],
         Form(lambda value: f"{_signed(value / scale, digits):>5}"),

@@ -63,8 +63,8 @@ def test_heads_that_flip_the_answer_are_named_in_three_lines_at_most(invoke, jso
     record["texts"][0]["flips"] += [{"head": "2:1", "answer": answer} for answer in "abc"]
     record["texts"][0]["base"] = -0.0001
     shown = re.sub("\x1b.*?m", "", colours(record))
-    said = re.findall(r"^Closing one of these alone makes the answer (.*)\.$", shown, re.M)
-    assert said == ["negative: 1:2,3 4:1", "a: 2:1", "b: 2:1"]
+    said = re.findall(r"^The answer is (.*) when one of these heads is closed: (.*)\.$", shown, re.M)
+    assert said == [("negative", "1:2,3 4:1"), ("a", "2:1"), ("b", "2:1")]
     assert "With all heads: 0.000 nats." in shown
 
 
