@@ -232,10 +232,9 @@ def new_directory(target: Path) -> Iterator[Path]:
                 shutil.rmtree(old, ignore_errors=True)
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
-            if not target.exists():
-                for parent in missing:
-                    with suppress(OSError):  # someone else may have put something there
-                        parent.rmdir()
+            for parent in missing:
+                with suppress(OSError):  # the target is there, or someone else has put something there
+                    parent.rmdir()
 
 
 def clear_left_over(target: Path) -> None:

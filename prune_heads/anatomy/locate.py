@@ -24,7 +24,7 @@ class RemovalRecord(NamedTuple):
 
     n_original_heads: int
     head_dim: int
-    heads: tuple[int, ...]  # original indices (from 0) of the heads that are still there
+    original_heads: tuple[int, ...]  # indices (from 0) of the heads that are still there
 
 
 def leave_record(block: AttentionBlock, heads: tuple[int, ...]) -> None:
@@ -187,7 +187,7 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         n_heads = width // count if layout.counts_dimensions else count
         record = RemovalRecord(n_heads, width // n_heads, tuple(range(n_heads)))
     sizes = {path: projection.weight.shape[0] for path, projection in inputs.items()}
-    n_heads, d = len(record.heads), record.head_dim
+    n_heads, d = len(record.original_heads), record.head_dim
     try:
         owned = owned_dimensions(held_by, sizes, n_heads, width, interleaved=layout.interleaved)
         if width != n_heads * d:
@@ -201,9 +201,7 @@ def _block(name: str, layer: int, module: nn.Module, whole: nn.Module, layout: L
         kind=layout.kind,
         stack=layout.stack,
         layer=layer,
-        head_dim=d,
-        original_heads=record.heads,
-        n_original_heads=record.n_original_heads,
+        **record._asdict(),
         module=module,
         layer_module=whole,
         query=query,

@@ -11,12 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from prune_heads.checkpoints.head import TABLE
 from prune_heads.errors import CheckpointError
 
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.txt", "vocab.json"),
-    *("spiece.model", "sentencepiece.bpe.model", "spm.model"),
-)
+TOKENIZER_FILES = tuple(TABLE["tokenizer_files"])
 """One of them, at least, describes a tokenizer."""
 TOKENIZER = "tokenizer: tokenizer.json, or the files of its vocabulary"
 _PLAIN = {"return_dict": True, "torchscript": False, "chunk_size_feed_forward": 0}

@@ -142,10 +142,8 @@ def shares_of(nodes: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> tu
 
 def _share(rooms: Sequence[float], n: int) -> float:
     """The most of which each of `n` can have as much: a whole number, or one that goes into 1 (rounded down)."""
-    whole_rooms = [int(room) for room in rooms if room >= 1]
-    if not whole_rooms:
-        return 1.0  # of a cluster that has nothing yet, but may grow
-    for amount in range(max(whole_rooms), 0, -1):
-        if sum(room // amount for room in whole_rooms) >= n:
+    whole = [int(room) for room in rooms if room >= 1] or [n]  # a cluster that has nothing yet may grow
+    for amount in range(max(whole), 0, -1):
+        if sum(room // amount for room in whole) >= n:
             return float(amount)
-    return _DIGITS // -(-n // sum(whole_rooms)) / _DIGITS
+    return _DIGITS // -(-n // sum(whole)) / _DIGITS

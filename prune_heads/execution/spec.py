@@ -83,11 +83,10 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     base = {key: reader.value(key, each, "", RESERVED) for key, each in content.items() if key not in RESERVED}
     axes = reader.axes(content.get("grid", {}), content.get("seeds"))
     joint, extra, rules = (reader.tables(kind, content.get(kind, [])) for kind in ("together", "include", "exclude"))
-    reader.rules = rules
+    joint, reader.rules = joint or [{}], rules
     named = content.get("name", name)
     if not isinstance(named, str) or not named.strip():
         reader.faults.append(f"name: must be a text; got {named!r}")
-    joint = joint or [{}]
     for i, table in enumerate(joint, start=1):
         if set(table) != set(joint[0]):
             reader.faults.append(f"together[{i}]: must set what the first one sets: {', '.join(joint[0])}")
@@ -99,14 +98,14 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     seeds = [{"seed": seed} for seed in axes["seed"]] if "seeds" in content else [{}]
     product: list[Sequence[Values]] = [joint, *([{key: value} for value in axis] for key, axis in axes.items())]
     more = [{**row, **turn} for row in extra for turn in seeds]
-    rows: Iterator[Values] = itertools.chain(map(_merged, itertools.product(*product)), more)
+    rows = ((row, 1, 1) for row in itertools.chain(map(_merged, itertools.product(*product)), more))
     vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
     if len(more) + math.prod(map(len, product)) <= MOST_TRIALS:
-        trials, n, n_twice, n_undrawn = reader.trials(base, ((row, 1, 1) for row in rows))
+        trials, n, n_twice, n_undrawn = reader.trials(base, rows)
         idle = [f"exclude[{i}]: leaves no trial out" for i in range(1, len(rules) + 1) if i not in reader.used]
         reader.faults += idle or ["exclude: leaves all trials out"] * (not trials and not reader.faults)
     else:  # what is included beside so many is not looked for among them
-        trials = reader.trials(base, ((row, 1, 1) for row in itertools.islice(rows, _LOOKED_AT)))[0][:_SHOWN]
+        trials = reader.trials(base, itertools.islice(rows, _LOOKED_AT))[0][:_SHOWN]
         _, n, n_twice, n_undrawn = reader.trials(base, reader.kinds(product))
         n += len(more)
     reader.stop(shown)
@@ -219,9 +218,8 @@ class _Reader:
         """Whether values do not contradict each other; notes each contradiction once. `row` is what varies of them."""
         name = _signature(row)
         if name not in self.clashes:
-            self.clashes[name] = self.known.clash(values)
-            if problem := self.clashes[name]:
-                self.faults.append(f"{json.dumps(row)}: {problem}")
+            problem = self.clashes[name] = self.known.clash(values)
+            self.faults += [f"{json.dumps(row)}: {problem}"] * (problem is not None)
         return self.clashes[name] is None
 
 

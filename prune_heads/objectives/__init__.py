@@ -32,6 +32,8 @@ class Row:
     columns: tuple[str, ...] = ("text",)  # what files of one's own call the columns that the model is given, by default
     n_columns: tuple[int, ...] = (1,)  # how many of them there may be
     label: str | None = None  # what they call the column of labels, by default; None where there is none
+    separator: str | None = None  # stands between the labels of a row in one text, as CSV holds them
+    options: tuple[str, ...] = ()  # options of `Objective.bind` that it takes
     classes: Literal["one", "many"] | None = None
     """Whether a label names one class, or many in a list, so that names, order and metric may be chosen."""
 
@@ -139,10 +141,10 @@ def serving(spec: TaskSpec, name: str | None = None, **options: Any) -> "list[ty
         TaskError: If the one of that name is not for the task, naming those that are; or none for the task takes an
             option that is not None, naming those that do.
     """
-    taken = {option for row in rows_for(spec.kind, spec.metric) for option in row.load().options}
+    taken = {option for row in rows_for(spec.kind, spec.metric) for option in row.options}
     for option, value in options.items():
         if value is not None and option not in taken:
-            those = ", ".join(key for key, row in OBJECTIVES.items() if option in row.load().options)
+            those = ", ".join(key for key, row in OBJECTIVES.items() if option in row.options)
             raise TaskError(f"{spec.name}: --{option.replace('_', '-')} must be given for {those} only; got {value}")
     if not (rows := rows_for(spec.kind, spec.metric, name)):
         known = ", ".join(key for key in OBJECTIVES if rows_for(spec.kind, spec.metric, key))
@@ -174,5 +176,5 @@ def bound(checkpoint: "Checkpoint", spec: TaskSpec, name: str | None = None, **o
         if cls.fits(checkpoint):
             return cls.bind(checkpoint, spec, **{k: v for k, v in options.items() if v is not None})
     of_model = next(row.kind for row in OBJECTIVES.values() if row.load().fits(checkpoint))
-    must = f"{spec.name}: model and task must be of one kind, got {of_model} and {name or spec.kind}"
-    raise TaskError(f"{must}. Name a checkpoint whose head is for this task, or another task")
+    got = f"got {of_model} and {name or spec.kind}; name another checkpoint, or another task"
+    raise TaskError(f"{spec.name}: model and task must be of one kind, {got}")

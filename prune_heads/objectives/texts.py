@@ -96,10 +96,8 @@ def windows_of(tokenizer: Any, question: str, context: str, n_max: int, stride: 
         return whole
     room = n_max - n + n_context
     if room < 1:
-        must = f"the question must leave room for the context in {n_max} tokens (--max-length)"
-        raise ValueError(
-            f"{must}, got one that takes {n - n_context} with the special tokens. Raise it, or leave it out"
-        )
+        got = f"{n - n_context} of its own. Raise --max-length, or leave it out"
+        raise ValueError(f"the question must leave room for the context in {n_max} tokens, got {got}")
     cut = {"truncation": "only_second", "max_length": n_max, "stride": min(stride, room // 2)}
     return tokenizer([question], [context], return_attention_mask=True, return_overflowing_tokens=True, **cut)
 
@@ -125,8 +123,7 @@ def targets_of(
     inside = [np.where((each[:, :1] < end) & (each[:, 1:] > begin), each, -1) for each in offsets]
     within = np.concatenate(inside)
     if (end := within[:, 1].max()) < 0:
-        said = brief(answer["text"][0])
-        raise ValueError(f"the answer must have a token, got {said}, of which the tokenizer has none")
+        raise ValueError(f"the answer must have a token, got {brief(answer['text'][0])}, and the tokenizer has none")
     begin = within[within[:, 0] >= 0, 0].min()  # a token may be more than the answer
     ends = [(np.flatnonzero(each[:, 0] == begin)[:1], np.flatnonzero(each[:, 1] == end)[-1:]) for each in inside]
     whole = [len(starts) and len(stops) for starts, stops in ends]

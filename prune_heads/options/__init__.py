@@ -4,8 +4,8 @@ Adding one is adding a field. Nothing here imports torch or the command line.
 """
 
 from prune_heads.options.fields import Group, Opt, options_of
-from prune_heads.options.setup import Cluster, Folder, Look, NewFolder, Place, RunFolder, Setup, Start, WrittenModel
-from prune_heads.options.similarity import Pairs, RoleSources, Similarity
+from prune_heads.options.looking import Look, Pairs, RoleSources, Similarity
+from prune_heads.options.setup import Cluster, Folder, NewFolder, Place, RunFolder, Setup, Start, WrittenModel
 from prune_heads.options.studies import (
     Ablation,
     Bench,

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009  (a field is made by a call, as by dataclasses.field)
-"""The model, the task or a text, the conditions under which they meet, and where predictions and results are kept."""
+"""The model, the task, the conditions under which they meet, and where predictions and results are kept."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
@@ -187,48 +187,6 @@ class Start(Setup):
     """A setup whose model is a pretrained one."""
 
     model: str = _model("A pretrained model: a folder, a model on the hub, or 'mini'.", "google-bert/bert-base-uncased")
-
-
-@dataclass(frozen=True)
-class Look(WrittenModel):
-    """A text and a model; without one the built-in model of the task that takes one text, or two."""
-
-    text: str = option(
-        "The text, or its question, or the path of a picture.",
-        MISSING,
-        kw_only=True,
-        is_argument=True,
-        is_path=lambda text, folder: Path(text).suffix != "" and (folder / text).is_file(),
-    )
-    pair: str | None = option("The second text: a hypothesis, a context, or the target of a translation.")
-    task: str = option(
-        "Name of a task, see 'prune-heads tasks', or a TOML file. (default: as the model's head says; of the built-in "
-        "models mini-sentiment, with --pair mini-inference)",
-        "",
-        read=partial(known_task, said="", error=OptionError),
-        is_path=ending(".toml"),
-        shown=lambda of: Path(of.task).name,
-    )
-    label_order: tuple[str, ...] | None = option("Labels, comma-separated, in the model's order.", read=names)
-    heads: str | None = option(
-        "Heads to show, counted from 1: '3:1,5 7:2'; or a heads.json. (default: the three that change most)",
-        reach="content",
-        is_path=ending(".json"),
-    )
-    weighted: bool = option(
-        "Show attention times the length of what it moves (Kobayashi et al., 2020); records hold both.", False
-    )
-    max_length: int = _compute("Maximum number of tokens; a longer text is refused.", 128, low=4)
-    device: Device = _compute("Where to compute.", "auto", reach="nothing")
-
-    def __post_init__(self) -> None:
-        if not self.task and self.model == DEFAULT_MODEL:
-            object.__setattr__(self, "task", "mini-sentiment" if self.pair is None else "mini-inference")
-
-    @classmethod
-    def _clashes(cls, given: Mapping[str, Any]) -> Iterator[str]:
-        if not given.get("text"):
-            yield "TEXT must be a text, or the path of a picture; got nothing"
 
 
 @dataclass(frozen=True)

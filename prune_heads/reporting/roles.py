@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from prune_heads.descriptors import HeadCounts
@@ -42,19 +43,16 @@ def _syntax(record: Record, whole: bool) -> Iterator[Table | str]:
     """A row a relation and direction: its best head beside the best fixed offset."""
     if not (syntax := record["syntax"]):
         return
-    columns, names = {column["name"]: column for column in record["columns"]}, layer_names(record)
-    rows = []
-    for name, pairs in syntax["relations"].items():
-        if (column := columns.get(name)) is None:
-            continue
-        of_head = {(b, h): v for b, row in enumerate(column["values"]) for h, v in enumerate(row) if v is not None}
-        block, head = max(of_head, key=lambda place: of_head[place])
+    names, rows = layer_names(record), []
+    for column in (column for column in record["columns"] if column["name"] in syntax["relations"]):
+        name, pairs = column["name"], syntax["relations"][column["name"]]
+        every = ((v, b, h) for b, row in enumerate(column["values"]) for h, v in enumerate(row) if v is not None)
+        accuracy, block, head = max(every, key=itemgetter(0))
         low, high, null = (column[end][block][head] for end in ("low", "high", "null"))
-        best = {"relation": name, "best head": f"{names[block]}:{head + 1}", "accuracy": of_head[block, head]}
+        best = {"relation": name, "best head": f"{names[block]}:{head + 1}", "accuracy": accuracy}
         best |= {"95% interval": (low, high)} if whole else {}
-        rows.append(
-            best | {"best offset": f"{pairs['best_offset']:+d}", "its accuracy": null, "pairs": pairs["n_pairs"]}
-        )
+        best |= {"best offset": f"{pairs['best_offset']:+d}", "its accuracy": null, "pairs": pairs["n_pairs"]}
+        rows.append(best)
     left_out = f", {syntax['n_left_out']:,} left out" if syntax["n_left_out"] else ""
     note = f"{syntax['n_sentences']:,} sentences of {syntax['source']}{left_out}."
     forms = {"accuracy": ".3f", "its accuracy": ".3f", "95% interval": ".3f to", "pairs": ",d"}

@@ -15,8 +15,7 @@ from prune_heads.errors import UnfitError
 from prune_heads.gating import evaluating
 from prune_heads.objectives.batches import Batch, Batches, Field, Ragged
 from prune_heads.progress import Progress, silent
-from prune_heads.roles.definitions import RELATION_SCORES, SCORES, On
-from prune_heads.roles.patterns import Tokens, Vocabulary, patterns
+from prune_heads.roles.definitions import RELATION_SCORES, SCORES, On, Tokens, Vocabulary, patterns
 from prune_heads.roles.syntax import Sentence, best_offsets
 
 N_RESAMPLES = 1000
@@ -24,8 +23,7 @@ _LARGEST = 1 << 26  # numbers of all maps of a batch: a quarter of a GiB
 _FILLED = {"attention_mask": 1, "decoder_attention_mask": 1, "token_type_ids": 0}
 TOKENS = ("input_ids", "decoder_input_ids", "labels")  # of the encoder or the only stack, and of a decoder beside it
 
-Reduced = Callable[[Attention], Tensor]
-"""What a block did on a batch -> what this adds to scores, as `Sums.add` takes it."""
+Reduced = Callable[[Attention], Tensor]  # what a block did on a batch -> what this adds to scores, see `Sums.add`
 
 
 class Measured(NamedTuple):

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -64,16 +64,9 @@ def best_offsets(sentences: Iterable[Sentence], is_causal: bool) -> dict[str, di
 class _Node:
     label: str
     children: "list[_Node]" = field(default_factory=list)
-    word: int = -1  # of a leaf: which word it is
-    form: str = ""
-
-    def head(self) -> "_Node":
-        """The leaf that stands for it, by the rules of `treebank.heads`."""
-        node = self
-        while node.children:
-            rules = next(row["rules"] for row in TREEBANK["heads"] if node.label in row["of"] or not row["of"])
-            node = next(filter(None, (_child(node.children, *rule.split()) for rule in rules)))
-        return node
+    form: str = ""  # of a leaf
+    word: int = -1  # which word stands for it, by the rules of `treebank.heads`, and the label of that
+    tag: str = ""
 
 
 def _child(nodes: Sequence[_Node], which: str, *labels: str) -> _Node | None:
@@ -91,16 +84,11 @@ def from_tree(tree: str, text: str) -> Parse:
     Raises:
         ValueError: Saying why, if it is no tree, or its words are not those of the text.
     """
-    root, leaves = _read(tree)
-    words = _placed(text, [_forms(leaf.form) for leaf in leaves])
+    nodes = _read(tree)
+    words = _placed(text, [_forms(node.form) for node in nodes if node.form])
     if rest := text[words[-1][1] :].strip():
         raise ValueError(f"the parse must cover the text; it lacks {brief(rest)}")
-    arcs, left = list[Arc](), [root]
-    while left:
-        node = left.pop()
-        left += node.children
-        arcs += _arcs_of(node)
-    return Parse(text, tuple(words), tuple(dict.fromkeys(arcs)))
+    return Parse(text, tuple(words), tuple(dict.fromkeys(chain(*map(_arcs_of, reversed(nodes))))))
 
 
 def _placed(text: str, words: Iterable[Sequence[str]]) -> list[tuple[int, int]]:
@@ -123,24 +111,29 @@ def _forms(word: str) -> list[str]:
     return [plain, *alike, plain.replace("'", "\u2019")]
 
 
-def _read(tree: str) -> tuple[_Node, list[_Node]]:
-    """The root and the leaves of a bracketed tree; it does not recurse, for a file may be nested to any depth."""
-    top, leaves = _Node(""), list[_Node]()
-    open_ = [top]
-    for token in [*re.findall(r"\([^\s()]*|\)|[^\s()]+", tree), ""]:
+def _read(tree: str) -> list[_Node]:
+    """All nodes of a bracketed tree, children before parents; without recursion, for it may be of any depth."""
+    must = "it must be one tree of brackets, each around a word or others, and closed"
+    nodes, open_, n_words = list[_Node](), [_Node("")], 0
+    for token in re.findall(r"\([^\s()]*|\)|[^\s()]+", tree):
         node = open_[-1]
-        is_whole = bool(node.children) != bool(node.form)  # it holds a word or others
+        is_sound = bool(node.children) != bool(node.form) if token == ")" else not node.form
         if token.startswith("("):
             open_.append(_Node(re.split(r"[-=]", token[1:])[0] or token[1:]))
             node.children.append(open_[-1])
-        elif token == ")" and node is not top and is_whole:
-            open_.pop()
-        elif token not in ("", ")") and node is not top and not node.form:
-            node.word, node.form = len(leaves), token
-            leaves.append(node)
-        elif token or node is not top or len(top.children) != 1:
-            raise ValueError("it must be one tree of brackets, each around a word or others, and closed")
-    return top, leaves
+        elif len(open_) == 1 or not is_sound:
+            raise ValueError(must)
+        elif token != ")":
+            node.form, node.word, node.tag = token, n_words, node.label
+            n_words += 1
+        else:
+            nodes.append(open_.pop())
+            rules = next(row["rules"] for row in TREEBANK["heads"] if node.label in row["of"] or not row["of"])
+            if kid := next(filter(None, (_child(node.children, *rule.split()) for rule in rules)), None):
+                node.word, node.tag = kid.word, kid.tag
+    if len(open_) > 1 or len(open_[0].children) != 1:
+        raise ValueError(must)
+    return nodes
 
 
 def _arcs_of(node: _Node) -> Iterator[Arc]:
@@ -150,13 +143,12 @@ def _arcs_of(node: _Node) -> Iterator[Arc]:
         if node.label in phrases and verb and verb.form.lower() not in TREEBANK["be"]:
             at = kids.index(verb)
             if thing := _child(kids[:at] if relation == "nsubj" else kids[at:], "last", "NP"):
-                yield thing.head().word, verb.head().word, relation
-    for kid in kids if node.label == "NP" else ():
-        leaf, head = kid.head(), node.head()
-        if leaf is not head and kid.label == "DT":
-            yield leaf.word, head.word, "det"
-        elif leaf is not head and leaf.label in adjectives and kid.label in (*adjectives, "ADJP"):
-            yield leaf.word, head.word, "amod"
+                yield thing.word, verb.word, relation
+    for kid in (kid for kid in kids if node.label == "NP" and kid.word != node.word):
+        if kid.label == "DT":
+            yield kid.word, node.word, "det"
+        elif kid.tag in adjectives and kid.label in (*adjectives, "ADJP"):
+            yield kid.word, node.word, "amod"
 
 
 def from_conllu(content: str, name: str) -> list[Parse]:

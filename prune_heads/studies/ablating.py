@@ -34,8 +34,13 @@ class Measured:
     """What a model answers on a split under masks; what is asked for twice is computed once."""
 
     def __init__(self, predictions: Predictions, masks: Sequence[HeadMask], seed: int, **how: Any) -> None:
-        """Under masks that hold the heads that are gone; `seed` is of the bootstrap, `how` as for `predict_masks`."""
+        """Under masks that hold the heads that are gone; a base metric below chance is noted.
+
+        `seed` is of the bootstrap, `how` as for `predict_masks`.
+        """
         self.predictions, self.kept = predictions, predict_masks(predictions, masks, **how)
+        if predictions.gone in self.kept:
+            predictions.warn_if_below_chance(self.kept[predictions.gone])
         self.value = cache(lambda mask: predictions.metric_of(self.kept[mask]))  # the headline metric
         self.interval = cache(
             lambda mask: metric_interval(predictions.measure, self.answers(mask), predictions.references, seed=seed)
@@ -82,11 +87,7 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     if spread is not None:
         wanted = [(each, (each.gone, *masks_of(each, options).values())) for each in asked]
         spread.answers(wanted, memory=options.memory, compiled=options.compiled)
-    found = {}
-    for each in asked:
-        found[each] = ablated(each, options)
-        if each in every:
-            each.warn_if_below_chance(found[each].kept[each.gone])
+    found = {each: ablated(each, options) for each in asked}
     study.lap("ablate")
     tables = [table(options, found[each], found[choosing] if choosing else None) for each in every]
     correlations = [
@@ -151,8 +152,8 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         found: What is measured under them.
         chosen: The same ablations on other examples, by which each layer's best head is picked.
     """
-    predictions = found.predictions
-    masks, base = masks_of(predictions, options), found.answers(predictions.gone)
+    predictions, gone = found.predictions, found.predictions.gone
+    masks, base = masks_of(predictions, options), found.answers(gone)
     how = {"seed": options.seed, "n_resamples": n_resamples(len(masks))}
     tests = {
         head: compare_paired(predictions.measure, base, found.answers(mask), predictions.references, **how)
@@ -161,7 +162,7 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
 
     def cells(numbers: Sequence[float]) -> list[list[float | None]]:
         """One row a block; None for a head that is not there or was not asked about."""
-        return predictions.gone.n_heads.rows(dict(zip(masks, numbers, strict=True)))
+        return gone.n_heads.rows(dict(zip(masks, numbers, strict=True)))
 
     def tested(tests: Sequence[PairedTest]) -> dict[str, Any]:
         """For each head: the difference, its interval and its p-values; and by which test."""
@@ -174,24 +175,16 @@ def table(options: Ablation, found: Measured, chosen: Measured | None = None) ->
         }
 
     likelihood = None
-    if (likelihoods := found.likelihoods([predictions.gone, *masks.values()])) is not None:
+    if (likelihoods := found.likelihoods([gone, *masks.values()])) is not None:
         changes = likelihoods[:, 1:] - likelihoods[:, :1]
         likelihood = {"base": float(likelihoods[:, 0].mean()), **tested(compare_means(changes, **how))}
-    return {
-        "split": predictions.split.name,
-        "kind": options.kind,
-        "metric": predictions.measure.name,
-        "base": found.value(predictions.gone),
-        "base_interval": list(found.interval(predictions.gone)),
-        "n_examples": len(predictions.references),
-        "numbering": NUMBERING,
-        "blocks": [block.describe() for block in predictions.subject.blocks],
-        "value": cells([found.value(mask) for mask in masks.values()]),
-        **tested(list(tests.values())),
-        "alpha": ALPHA,
-        "best": None if chosen is None else _best(options, tests, chosen),
-        "likelihood": likelihood,
-    }
+    about: dict[str, Any] = {"split": predictions.split.name, "kind": options.kind, "metric": predictions.measure.name}
+    about |= {"base": found.value(gone), "base_interval": list(found.interval(gone))}
+    about |= {"n_examples": len(predictions.references), "numbering": NUMBERING}
+    about["blocks"] = [block.describe() for block in predictions.subject.blocks]
+    about["value"] = cells([found.value(mask) for mask in masks.values()])
+    best = None if chosen is None else _best(options, tests, chosen)
+    return {**about, **tested(list(tests.values())), "alpha": ALPHA, "best": best, "likelihood": likelihood}
 
 
 def n_resamples(n_tests: int) -> int:
@@ -208,19 +201,13 @@ def _best(options: Ablation, tests: Mapping[Head, PairedTest], chosen: Measured)
         heads = list(group)
         pick = max(heads, key=there.__getitem__)  # the first of equals
         flattering = max(heads, key=lambda head: tests[head].value)
-        rows.append(
-            {
-                "layer": int(names[block]) if names[block].isdecimal() else names[block],
-                "head": pick[1] + 1,
-                "chosen_on": predictions.split.name,
-                "chosen_examples": len(predictions.references),
-                "chosen_value": base + there[pick],
-                "chosen_base": base,
-                "delta": tests[pick].value,
-                **{name: getattr(tests[pick], name) for name in ("low", "high", "p_value")},
-                "best_here": {"head": flattering[1] + 1, "delta": tests[flattering].value},
-            }
-        )
+        layer = int(names[block]) if names[block].isdecimal() else names[block]
+        chosen_on = {"chosen_on": predictions.split.name, "chosen_examples": len(predictions.references)}
+        chosen_on |= {"chosen_value": base + there[pick], "chosen_base": base}
+        tested = {name: getattr(tests[pick], name) for name in ("low", "high", "p_value")}
+        best_here = {"head": flattering[1] + 1, "delta": tests[flattering].value}
+        about = {"layer": layer, "head": pick[1] + 1, **chosen_on, "delta": tests[pick].value}
+        rows.append({**about, **tested, "best_here": best_here})
     p_values = [row["p_value"] for row in rows]
     adjusted = zip(holm(p_values).tolist(), benjamini_hochberg(p_values).tolist(), strict=True)
     return [{**row, "p_holm": by_holm, "p_bh": by_bh} for row, (by_holm, by_bh) in zip(rows, adjusted, strict=True)]
@@ -233,14 +220,9 @@ def count_flips(setup: Setup, options: Ablation, found: Measured, reporter: Repo
     lab = Lab(exact, reporter)
     sample = lab.of(lab.subject.task.load(split, n))
     wanted = predict_masks(sample, list(found.kept), memory=options.memory)
-    return {
-        "dtype": setup.dtype,
-        "split": split,
-        "n_examples": n,
-        "n_masks": len(wanted),
-        "n_predictions": n * len(wanted),
-        "n_flipped": sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items()),
-    }
+    flipped = sum(n_flipped(sample.objective, found.kept[mask][:n], kept) for mask, kept in wanted.items())
+    about = {"dtype": setup.dtype, "split": split, "n_examples": n}
+    return {**about, "n_masks": len(wanted), "n_predictions": n * len(wanted), "n_flipped": flipped}
 
 
 def n_flipped(objective: Objective, first: Kept, second: Kept) -> int:

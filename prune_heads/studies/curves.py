@@ -67,10 +67,7 @@ def curves(setup: Setup, options: Curves, reporter: Reporter) -> dict[str, Any]:
     orders = [order_of(subject, options, name, examples.get(name), going) for name in rows]
     study.lap("score")
     masks = [mask for _, _, draws in orders for draw in draws for mask in draw]
-    measured = []
-    for each in every:
-        measured.append(Measured(each, masks, options.seed))
-        each.warn_if_below_chance(measured[-1].kept[each.gone])
+    measured = [Measured(each, masks, options.seed) for each in every]
     study.lap("evaluate")
     lines = [line_of(order, measured, options.steps) for order in orders]
     study.lap("statistics")
@@ -133,18 +130,14 @@ def line_of(order: Order, measured: Sequence[Measured], n_steps: int) -> dict[st
     about, scores, draws = order
     is_one, points = len(draws) == 1, list[dict[str, Any]]()
     for step, masks in enumerate(zip(*draws, strict=True)):
-        percent = 100 * step / n_steps
+        percent = 100 * step // n_steps if 100 * step % n_steps == 0 else 100 * step / n_steps
         for each in measured:
             values = [each.value(mask) for mask in masks]
             low, high = each.interval(masks[0]) if is_one else np.quantile(values, _BAND).tolist()
-            point = {
-                "split": each.predictions.split.name,
-                "percent": int(percent) if percent.is_integer() else percent,
-                "n_pruned": len(masks[0]),
-                "value": statistics.mean(values),  # exact: of equal numbers it is the number
-                "heads_pruned": masks[0].descriptors() if is_one else None,
-            }
-            points.append({**point, "low": low, "high": high})
+            point = {"split": each.predictions.split.name, "percent": percent, "n_pruned": len(masks[0])}
+            point["value"] = statistics.mean(values)  # exact: of equal numbers it is the number
+            pruned = masks[0].descriptors() if is_one else None
+            points.append({**point, "heads_pruned": pruned, "low": low, "high": high})
     shown = scores.to_json()["scores"] if is_one else None
     return {**about, "n_draws": len(draws), "scores": shown, "areas": areas(points), "points": points}
 
@@ -196,7 +189,6 @@ def compare_estimators(setup: Setup, options: Conditions, reporter: Reporter) ->
     halves = {name: select(each, n_half, gone=gone) for name, each in scores.items()}
     study.lap("score")
     measured = Measured(predictions, [m for name in scores for m in (*orders[name], halves[name])], options.seed)
-    predictions.warn_if_below_chance(measured.kept[gone])
     study.lap("evaluate")
     lines = []
     for name, order in orders.items():

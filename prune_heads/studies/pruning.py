@@ -262,13 +262,7 @@ def _curve(
             for each in every:
                 kept = each.of(mask, progress)
                 low, high = metric_interval(each.measure, each.answers(kept), each.references, seed=seed)
-                yield {
-                    "split": each.split.name,
-                    "percent": 100 * step // CURVE_STEPS,
-                    "n_pruned": len(mask),
-                    "heads_pruned": mask.descriptors(),
-                    "n_classes_predicted": len(np.unique(each.answers(kept))),
-                    **each.metrics(kept),
-                    "low": low,
-                    "high": high,
-                }
+                about = {"split": each.split.name, "percent": 100 * step // CURVE_STEPS}
+                about |= {"n_pruned": len(mask), "heads_pruned": mask.descriptors()}
+                about["n_classes_predicted"] = len(np.unique(each.answers(kept)))
+                yield {**about, **each.metrics(kept), "low": low, "high": high}

@@ -19,7 +19,8 @@ from prune_heads.objectives.rows import text_at
 from prune_heads.options import RoleSources, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
-from prune_heads.roles import FORMS, NONE, SCORES, Parse, Roles, Sentence, Vocabulary, described, roles_of
+from prune_heads.roles import NONE, SCORES, Parse, Roles, Sentence, Vocabulary, roles_of
+from prune_heads.roles.definitions import FORMS, described
 from prune_heads.roles.measure import TOKENS, with_tokens
 from prune_heads.roles.syntax import aligned, best_offsets, by_spacy, from_conllu, from_tree
 from prune_heads.runs import Study
@@ -175,7 +176,7 @@ def _of_training(setup: Setup, spec: TaskSpec) -> tuple[str, list[Parse], int]:
         raise DataError("--parses must be of a GLUE task with its official files; name them by --data-dir")
     trees = {text: f"{c}_parse" for text, c in zip(spec.text_columns, spec.official["text_columns"], strict=True)}
     table, found, n_misfit = read_tsv(spec, "train", setup.data_dir, tuple(trees.values())), dict[str, Parse](), 0
-    parsed = (row for row in table.rows if all(row[tree] for tree in trees.values()))
+    parsed = (row for row in table.rows.values() if all(row[tree] for tree in trees.values()))
     for row in islice(parsed, setup.max_examples):
         for text, tree in ((str(row[text]), str(row[tree])) for text, tree in trees.items()):
             try:

@@ -84,9 +84,9 @@ def read_glue(spec: TaskSpec, split: str) -> Table:
             # Not load_dataset in offline mode: that is a constant, read when its module is imported.
             builder = Cache(repo_id=REPOSITORY, dataset_name="glue", config_name=spec.name, version="auto", hash="auto")
         except ValueError:
-            must = f"{spec.name}: {REPOSITORY} must be in reach or in the cache of this machine"
-            cure = "pass --data-dir FOLDER with the official GLUE files (train.tsv, dev.tsv) instead"
-            raise DataError(f"{must}, got {type(reason).__name__}: {first_line(reason)}; {cure}") from reason
+            must = f"{REPOSITORY} must be in reach or in the cache of this machine, got {first_line(reason)}"
+            cure = "pass --data-dir FOLDER with the official GLUE files instead"
+            raise DataError(f"{spec.name}: {must}; {cure}") from reason
     where = f"{REPOSITORY}/{spec.name}@{builder.hash}"
     table = Table(where, may_be_empty=True)  # as the official files are: two questions of QQP are empty
     columns = (*spec.text_columns, spec.label_column)
@@ -112,8 +112,7 @@ def read_wmt(spec: TaskSpec, split: str, n: int | None = None) -> Table:
         pairs = [row.get("translation") or {} for row in islice(builder.as_streaming_dataset(split=split), n)]
     except Exception as reason:
         must = f"{spec.name}: {WMT} must be in reach, got {type(reason).__name__}: {first_line(reason)}"
-        cure = "pass --task translation with --train-file and --validation-file, pairs of your own, instead"
-        raise DataError(f"{must}; {cure}") from reason
+        raise DataError(f"{must}; pass --task translation with --train-file and --validation-file instead") from reason
     # The training pairs are as they were found on the web and in books: a few have an empty side.
     table = Table(f"{WMT}/{config}@{builder.hash}", spec.text_columns, may_be_empty=True)
     table.fill(pairs, f"{table.source} {split} row")

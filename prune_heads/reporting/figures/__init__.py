@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from prune_heads.visible import visible
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ STYLE = {
     "figure.dpi": 100,
 }
 _WIDEST = 1400  # pixels, more than a page shows
+_SIDES = ((5, 0, "left", "center"), (-5, 0, "right", "center"), (0, 5, "center", "bottom"), (0, -5, "center", "top"))
+"""Where a name stands beside a point, in points, the first choice first."""
 _TRIMMED: Mapping[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
 
 
@@ -49,6 +53,26 @@ def name_panels(figure: "Figure", panels: Sequence["Axes"], title: str, names: S
         axes.set_title(f"{title}\n{name}" if is_alone and title else name, fontsize=size - (not is_alone))
     if title and not is_alone:
         figure.suptitle(title, fontsize=11)
+
+
+def name_points(figure: "Figure", axes: "Axes", points: NDArray[Any], names: Sequence[str], size: float) -> None:
+    """Name the first of `(n, 2)` points, each on a side where the name covers no point and no name; some have none.
+
+    Comes after all else that is drawn, for it must know how large the axes are.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    taken = [Bbox([place - 4, place + 4]) for place in axes.transData.transform(points)]
+    for point, name in zip(points, names, strict=False):
+        text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize=size)
+        for right, up, ha, va in _SIDES:
+            text.set(position=(right, up), ha=ha, va=va)
+            if not (box := text.get_window_extent()).count_overlaps(taken):
+                taken.append(box)
+                break
+        else:
+            text.remove()
 
 
 def save(figure: "Figure", folder: Path, stem: str, forms: Collection[str] = ("png", "svg")) -> None:

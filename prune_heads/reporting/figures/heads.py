@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prune_heads.descriptors import HeadCounts
 from prune_heads.heads import HeadMask
 from prune_heads.reporting.ablation import CORRECTED, KINDS, differences, head_rows, points
-from prune_heads.reporting.figures import drawing, name_panels
+from prune_heads.reporting.figures import drawing, name_panels, name_points
 from prune_heads.reporting.figures.looks import ATTENTION_LOOKS
 from prune_heads.reporting.figures.maps import cells, grid_of, heads_map, map_panels, scale_beside
 from prune_heads.reporting.words import (
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _BINS = 24
 _NARROW = 0.001  # width of a bin where no head changes a metric that is not on a grid
 _NAMED = 3  # heads that are named in a scatter, the farthest from the middle, where there is room
-_ROOM = (0.08, 0.03)  # width and height of a name, as shares of the axes
 _PLAIN = ATTENTION_LOOKS["E"]  # of blocks that are of one kind
 _BLUE, _RED = _PLAIN.colour, "crimson"
 
@@ -177,13 +176,13 @@ class _Side(NamedTuple):
 
 def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Sequence[str] | None = None) -> "Figure":
     """A panel a pair, headed by the Pearson correlation that `correlate` gives; each kind of blocks has a colour."""
+    named = names or [str(block + 1) for block in range(len(pairs[0][0].grid))]
     with drawing(4.9 * len(pairs), 5.3, len(pairs), len(pairs)) as (figure, panels):
         for axes, (first, second, _) in zip(panels, pairs, strict=True):
             x, y = first.grid, second.grid
             for side, line in ((first, axes.axvline), (second, axes.axhline)):
                 if side.has_zero:
                     line(0, color="0.6", linewidth=0.8)
-            named = names or [str(block + 1) for block in range(len(x))]
             kinds = [name.rpartition(":")[0] for name in named]
             for kind in dict.fromkeys(kinds):
                 own = [i for i, each in enumerate(kinds) if each == kind]
@@ -192,29 +191,25 @@ def _scatter(title: str, pairs: Sequence[tuple[_Side, _Side, Record]], names: Se
                 axes.plot(x[own].ravel(), y[own].ravel(), marker, label=ATTENTION.get(kind), **looks)
             if len(set(kinds)) > 1:
                 axes.legend(frameon=False, loc="best", fontsize=9)
-            _name_the_farthest(axes, x, y, named)
             axes.set(xlabel=first.label, ylabel=second.label, box_aspect=1)
             axes.margins(0.08)
         name_panels(figure, panels, title, [f"Pearson r {interval(pair, 'pearson')}" for *_, pair in pairs])
+        for axes, (first, second, _) in zip(panels, pairs, strict=True):
+            _name_the_farthest(figure, axes, first.grid, second.grid, named)
     return figure
 
 
-def _name_the_farthest(axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]) -> None:
+def _name_the_farthest(
+    figure: "Figure", axes: "Axes", x: NDArray[np.float64], y: NDArray[np.float64], names: Sequence[str]
+) -> None:
     """Far is what looks far: each axis counts by its own spread, for the two may have different units."""
-    measured, places = ~np.isnan(x + y), np.stack((x, y), axis=-1)
-    spread = np.ptp(places[measured], axis=0)
-    places = (places - np.median(places[measured], axis=0)) / np.where(spread > 0, spread, 1.0)
-    far = np.where(measured, np.hypot(*np.moveaxis(places, -1, 0)), 0.0)
-    for index in np.argsort(-far, axis=None, kind="stable")[:_NAMED]:
-        layer, head = np.unravel_index(index, far.shape)
-        right, up = np.moveaxis(places - places[layer, head], -1, 0)
-        near = (np.abs(right) < _ROOM[0]) & (np.abs(up) < _ROOM[1])
-        free = [side for side in (1, -1) if not (near & (side * right > 0)).any()]
-        if far[layer, head] == 0 or not free:
-            continue  # the name would lie on another head
-        where: dict[str, Any] = {"xytext": (6 * free[0], 0), "ha": "left" if free[0] > 0 else "right", "va": "center"}
-        name, at = f"{names[layer]}:{head + 1}", (x[layer, head], y[layer, head])
-        axes.annotate(name, at, textcoords="offset points", fontsize=9, **where)
+    measured = ~np.isnan(x + y)
+    points = np.stack((x, y), axis=-1)[measured]
+    spread = np.ptp(points, axis=0)
+    far = np.hypot(*((points - np.median(points, axis=0)) / np.where(spread > 0, spread, 1.0)).T)
+    order = np.argsort(-far, kind="stable")
+    named = [f"{names[layer]}:{head + 1}" for layer, head in np.argwhere(measured)[order[:_NAMED]]]
+    name_points(figure, axes, points[order], named, 9)
 
 
 def _title(record: Record) -> str:
