@@ -44,7 +44,7 @@ def tokens_of(tokenizer: Any, config: Any, inputs: Mapping[str, Any]) -> tuple[l
     return list(map(name, ids)), list(map(name, decoded))
 
 
-def names_of(seen: Attention, tokens: list[str], decoded: list[str]) -> tuple[list[str], list[str]]:
+def queries_and_keys(seen: Attention, tokens: list[str], decoded: list[str]) -> tuple[list[str], list[str]]:
     """Queries and keys of a block, by the tokens of `tokens_of`; by number, from 1, where they are others (latents)."""
     own = decoded if decoded and seen.block.stack == "decoder" else tokens
     sides = zip((own, own if seen.block.kind == "self" else tokens), seen.probabilities.shape[2:], strict=True)

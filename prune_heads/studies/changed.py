@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from prune_heads.attention import observing_proved
-from prune_heads.attention.records import names_of, packed, tokens_of
+from prune_heads.attention.records import packed, queries_and_keys, tokens_of
 from prune_heads.descriptors import Head
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.classifiers import MultiLabel, SingleLabel
@@ -150,6 +150,6 @@ def _add_maps(predictions: Predictions, changes: Changes) -> None:
             for (block, head), change in of_example:
                 if (each := seen.get(block)) is not None:
                     (place,) = each.block.places([head])
-                    queries, keys = (names[:MAX_TOKENS] for names in names_of(each, *tokens))
+                    queries, keys = (names[:MAX_TOKENS] for names in queries_and_keys(each, *tokens))
                     values = packed(each.probabilities[0, place, :MAX_TOKENS, :MAX_TOKENS])
                     change["map"] = {"queries": queries, "keys": keys, "values": values}

@@ -27,7 +27,7 @@ import torch
 
 from prune_heads.ablation import ablations, predict_masks
 from prune_heads.attention import observing_proved
-from prune_heads.attention.records import names_of, packed, tokens_of
+from prune_heads.attention.records import packed, queries_and_keys, tokens_of
 from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError
 from prune_heads.options import Look
@@ -36,7 +36,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.store import PredictionStore
 from prune_heads.studies.asking import ONE, Asked, ask
-from prune_heads.studies.pairs import names_of as names_of_heads
+from prune_heads.studies.pairs import names_of
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found
 from prune_heads.studies.setup import identify_model
@@ -50,7 +50,7 @@ def look(options: Look, reporter: Reporter) -> Found:
     """The record of `prune-heads look`; nothing of it is kept in the store.
 
     Raises:
-        HeadDescriptorError: If a head is not there.
+        HeadDescriptorError: If a head is not there, or none is named.
         PruneHeadsError: See `ask`, `predict_masks`.
     """
     study = Study("look", reporter)
@@ -72,7 +72,7 @@ def look(options: Look, reporter: Reporter) -> Found:
     effects = {head: asked.likelihood(kept[mask]) - base for head, mask in masks.items()}
     strongest = sorted(effects, key=lambda head: -abs(effects[head]))
     shown = strongest[:N_SHOWN] if wanted is None else [head for head in strongest if head in wanted]
-    name = dict(zip(masks, names_of_heads(masks, subject.n_heads), strict=True))
+    name = dict(zip(masks, names_of(masks, subject.n_heads), strict=True))
     says = {name[head]: asked.says(kept[mask]) for head, mask in masks.items()} if asked.says else {}
     found = {
         "text": text,
@@ -110,7 +110,7 @@ def _seen(asked: Asked, shown: list[Head], reporter: Reporter) -> dict[str, Any]
         n_tokens = there[0].probabilities.shape[-1]
         tokens, patches = _patches(model.config, inputs["pixel_values"].shape, n_tokens)
     for each in there:
-        queries, keys = names_of(each, tokens, target)
+        queries, keys = queries_and_keys(each, tokens, target)
         is_small, heads = max(len(queries), len(keys)) <= MOST_TOKENS, each.block.original_heads
         places = [place for place, head in enumerate(heads) if is_small or (each.place, head) in shown]
         if not places:
