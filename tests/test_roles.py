@@ -180,7 +180,10 @@ def test_output_is_the_mean_length_of_what_heads_add_over_that_of_their_layer(kn
     with torch.no_grad(), observing(model) as observe:
         for row in rows:
             lengths.append(
-                [each.outputs[0].norm(dim=-1).sum(dim=0) for each in observe(input_ids=torch.tensor([row]))[1]]
+                [
+                    each.sent(each.context)[0].norm(dim=-1).sum(dim=0)
+                    for each in observe(input_ids=torch.tensor([row]))[1]
+                ]
             )
     for block, found in enumerate(scored(model, known, rows)):
         of = sum(each[block] for each in lengths)

@@ -20,7 +20,6 @@ from prune_heads.reporting.figures.similarity import similarity_figure
 from prune_heads.reporting.similarity import similarity_page
 from prune_heads.similarity import RIDGE, Sums, clustered, placed
 from prune_heads.statistics.tables import correlate, correlate_pairs
-from prune_heads.studies import similarity as study
 from prune_heads.studies.similarity import similar
 from prune_heads.studies.steps import ablate_heads
 from prune_heads.surgery import remove_heads
@@ -56,7 +55,7 @@ class Direct:
         seen, tokens = looked_at(model, inputs), inputs["attention_mask"] == 1
         self.n_heads = [each.block.n_heads for each in seen]
         self.maps = [m for each in seen for m in each.map.transpose(1, 2)[tokens].transpose(0, 1).numpy()]
-        self.outputs = [o for each in seen for o in each.outputs[tokens].transpose(0, 1).numpy()]
+        self.outputs = [o for each in seen for o in each.sent(each.context)[tokens].transpose(0, 1).numpy()]
         self.contexts = [c for each in seen for c in each.context[tokens].transpose(0, 1).numpy()]
         self.held_out = (torch.arange(len(tokens)) % 2 == 1)[:, None].expand_as(tokens)[tokens].numpy()
 
@@ -293,7 +292,7 @@ def test_heads_without_maps_are_compared_by_their_outputs(setup, monkeypatch):
     def unproved(model, inputs):
         return [block.name for block in attention_blocks(model)[:2]]
 
-    monkeypatch.setattr(study, "unproved_maps", unproved)
+    monkeypatch.setattr("prune_heads.attention.reading.unproved_maps", unproved)
     reporter = Reporter()
     record = similar(setup, Similarity(), reporter).record
     assert record["groups"][0]["by"] == "cka"

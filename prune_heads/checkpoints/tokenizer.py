@@ -37,7 +37,10 @@ def check_tokenizer(
     if folder is not None and files and not any((folder / each).is_file() for each in (*TOKENIZER_FILES, *files)):
         vocabulary = " and ".join(file for file in files if not file.startswith("tokenizer"))
         raise lacking(name, f"tokenizer: tokenizer.json, or {vocabulary}" if vocabulary else TOKENIZER)
-    n_embeddings = model.get_input_embeddings().weight.shape[0]
+    try:
+        n_embeddings = model.get_input_embeddings().weight.shape[0]
+    except (AttributeError, NotImplementedError):  # those of Perceiver are its latents, CANINE hashes characters
+        n_embeddings = getattr(model.config, "vocab_size", len(tokenizer))
     if len(tokenizer) > n_embeddings:
         raise CheckpointError(f"the tokenizer of {name} has {len(tokenizer)} tokens, the model {n_embeddings}. {_OWN}")
     if files and len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < 2:

@@ -192,7 +192,7 @@ def by_patterns(
 
 
 def lengths_of(each: Attention) -> Tensor:
-    """`(texts, queries, n_heads)`: the lengths of `Attention.outputs`, without making them: sqrt(c' W'W c)."""
+    """`(texts, queries, n_heads)`: the lengths of `each.sent(each.context)`, without making them: sqrt(c' W'W c)."""
     weight = each.block.output.weight.detach().unflatten(1, (each.block.n_heads, each.block.head_dim))
     weight, context = weight.to(each.context.dtype), each.context.transpose(1, 2)
     squares = (context @ torch.einsum("whd,whe->hde", weight, weight) * context).sum(dim=-1)

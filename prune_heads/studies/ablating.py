@@ -20,7 +20,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_means, compare_paired, metric_interval
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
-from prune_heads.studies.changed import changed_by_heads
+from prune_heads.studies.changed import changed
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
@@ -103,10 +103,13 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     about: dict[str, Any] = {"task": spec.name, "kind": options.kind, "headline": every[0].measure.name}
     about |= {"labels": spec.labels and list(spec.labels), "costs": costs, "tables": tables}
     record = study.record(subject.device, **about, correlations=correlations, flips=flipped)
-    changed = None
+    examples = None
     if options.kind == "without-one":
-        changed = partial(changed_by_heads, [(each, found[each].kept, masks_of(each, options)) for each in every])
-    return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=changed)
+        without = {
+            each: {head: found[each].kept[mask] for head, mask in masks_of(each, options).items()} for each in every
+        }
+        examples = partial(changed, [(each, found[each].kept[each.gone], without[each]) for each in every])
+    return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=examples)
 
 
 def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prune_heads.attention.records import token_name
 from prune_heads.checkpoints.head import translate
 from prune_heads.errors import DataError, TaskError
 from prune_heads.evaluation import Subject, predict, unseen
@@ -16,6 +18,7 @@ from prune_heads.gating import evaluating, logits_of
 from prune_heads.objectives import TASKS, TaskSpec, texts
 from prune_heads.objectives.base import Kept
 from prune_heads.objectives.batches import IGNORED, Batches, Ragged
+from prune_heads.objectives.images import ENDINGS
 from prune_heads.objectives.likelihood import Seq2Seq
 from prune_heads.objectives.rows import Split, Table
 from prune_heads.options import Look
@@ -47,12 +50,6 @@ class Asked:
         """How likely the model finds its answer, of what is kept under a mask."""
         found = self.batches.objective.log_likelihood(kept, self.batches.references)
         return float(kept[0, 0] if found is None else found[0])
-
-    def tokens(self, of: str = "input_ids") -> list[str]:
-        """The tokens of an input as people read them; none of an image."""
-        field = self.batches.inputs.get(of)
-        name = partial(_token_name, self.subject.classifier.tokenizer)
-        return [*map(name, field.row(0).tolist())] if isinstance(field, Ragged) else []
 
 
 def ask(options: Look, reporter: Reporter) -> Asked:
@@ -87,6 +84,9 @@ def ask_about(subject: Subject, text: str, pair: str | None = None) -> Asked:
     names, given = spec.text_columns, [text, *([] if pair is None else [pair])]
     if objective.name not in _ASKED:
         raise TaskError(f"the answer must be a class, a score or tokens for a text to be looked at; got {spec.kind}")
+    if objective.head.reads == "text" and len(text.split()) == 1 and Path(text).suffix.lower() in ENDINGS:
+        must = f"the text must be one, for {subject.classifier.name} reads texts; got the path of a picture"
+        raise DataError(f"{must}, {Path(text).name}. Name a model of images with --model")
     if len(given) > len(names):
         raise TaskError(f"--pair must be given for a task of two texts; {spec.name} has one ({names[0]})")
     writes = isinstance(objective, Seq2Seq)
@@ -121,12 +121,6 @@ def _written(subject: Subject, batches: Batches) -> str:
     if not text.strip():
         raise DataError("the model must write something for this text; it ends at once. Name a target with --pair")
     return text
-
-
-def _token_name(tokenizer: Any, token: int) -> str:
-    """A token as people read it; as the vocabulary has it where it is a space or a part of a character."""
-    shown = str(tokenizer.decode([token])).strip()
-    return shown if shown and "\ufffd" not in shown else tokenizer.convert_ids_to_tokens(token) or f"token {token}"
 
 
 def _likeliest(chances: NDArray[Any], name: Callable[[int], str], **more: Any) -> list[Answer]:
@@ -175,7 +169,7 @@ def _tokens(subject: Subject, batches: Batches, columns: Mapping[str, Any]) -> A
         logits = logits_of(subject.model(**made.batch(ONE).to(subject.device).inputs))[0, places].float().cpu()
     for place, row in zip(places, logits.numpy(), strict=True):
         targets[place] = row.argmax()
-        answers += _likeliest(_softmax(row), partial(_token_name, tokenizer), place=place + 1)
+        answers += _likeliest(_softmax(row), partial(token_name, tokenizer), place=place + 1)
     made = replace(made, targets=Ragged.of([targets], IGNORED))
     return Asked(subject, made, answers, " ".join(each["name"] for each in answers[::MOST_ANSWERS]))
 

@@ -29,7 +29,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.selection import check_count, count_for_fraction, lowest_first, select
 from prune_heads.statistics import metric_interval, paired_bootstrap
-from prune_heads.studies.changed import changed_by_pruning
+from prune_heads.studies.changed import changed
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
@@ -228,20 +228,20 @@ def run(lab: Lab, choice: Choice, scoring: Scoring, options: RunOptions) -> Foun
         study.lap("curve")
     model = deepcopy(subject.classifier.model) if lab.reused else subject.classifier.model
     parameters = prune(model, mask, options.mode, subject.classifier.probe_inputs())
-    rows, pruned = list[dict[str, Any]](), list[Kept]()
+    rows, without = list[dict[str, Any]](), list[tuple[Predictions, Kept, dict[None, Kept]]]()
     with reporter.stage("pruned metric", n_examples) as progress:
         for each, before in zip(every, base, strict=True):  # the model itself, which no mask stands for
-            pruned.append(predict(model, each.batches, progress=progress))
+            pruned = predict(model, each.batches, progress=progress)
+            without.append((each, before, {None: pruned}))
             about = {"split": each.split.name, "n_examples": len(each.references)}
             intervals = each.intervals(before, scoring.seed)
-            for row in each.compared({"base": before, "pruned": pruned[-1]}, paired_bootstrap, scoring.seed):
+            for row in each.compared({"base": before, "pruned": pruned}, paired_bootstrap, scoring.seed):
                 rows.append({**about, **row, "base_interval": intervals[row["metric"]]})
     study.lap("prune")
     about = {"task": subject.task.spec.name, "headline": every[0].measure.name, "mode": options.mode, **counted(mask)}
     record = study.record(subject.device, **about, parameters=parameters, costs=costs, rows=rows, curve=points)
-    changed = partial(changed_by_pruning, every, base, pruned)
     checkpoint = subject.classifier._replace(model=model)
-    return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=changed)
+    return Found(record, mask=mask, scored=scored, checkpoint=checkpoint, examples=partial(changed, without))
 
 
 def _curve(

@@ -1,7 +1,6 @@
 """Which heads do the same work: the study of `prune-heads similar`."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prune_heads.attention import Attention, observing, unproved_maps
+from prune_heads.attention import Attention, observing_proved
 from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, RunError
 from prune_heads.files import read_json
-from prune_heads.gating import evaluating
 from prune_heads.objectives.batches import IGNORED, Batch
 from prune_heads.options import Setup, Similarity
 from prune_heads.predictions import Predictions
@@ -91,15 +89,13 @@ def _summed(predictions: Predictions, options: Similarity) -> dict[str, Sums]:
     asked = named_blocks(options.blocks, counts)
     letters, found, left_out = counts.letters or " " * len(counts), dict[str, Sums](), set[str]()
     with (
-        evaluating(subject.model),
-        observing(subject.model) as observe,
+        observing_proved(subject.model, batches.batch(np.arange(1)).to(subject.device).inputs) as (observe, _),
         predictions.reporter.stage("looking", batches.n_examples) as progress,
     ):
-        unproved = unproved_maps(subject.model, batches.batch(np.arange(1)).to(subject.device).inputs)
         for batch in (each.to(subject.device) for each in batches):
             is_odd = torch.from_numpy(batch.index % 2 == 1).to(subject.device)
             held_out = is_odd if batch.owner is None else is_odd[batch.owner]
-            seen = [each for each in observe(**batch.inputs)[1] if each.place in asked]
+            seen = [each for each in observe(**batch.inputs) if each.place in asked]
             for letter in dict.fromkeys(letters[each.place] for each in seen):
                 group = [each for each in seen if letters[each.place] == letter]
                 tokens = _tokens(batch, letter, group)
@@ -107,10 +103,9 @@ def _summed(predictions: Predictions, options: Similarity) -> dict[str, Sums]:
                 left_out |= {each.block.name for each in group} - {each.block.name for each in alike}
                 if not alike:
                     continue
-                shown = [replace(each, map=None) if each.block.name in unproved else each for each in alike]
                 if letter not in found:
-                    found[letter] = Sums(shown)
-                found[letter].add(shown, tokens, held_out)
+                    found[letter] = Sums(alike)
+                found[letter].add(alike, tokens, held_out)
             progress(len(batch.index))
     if left_out:
         why = "left out, since their queries are not those of the whole input"
