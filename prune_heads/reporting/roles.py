@@ -110,13 +110,13 @@ def roles_figure(record: Record) -> "Figure":
 
     values = next(column for column in record["columns"] if column["name"] == "role")["values"]
     width, present = max(map(len, values)), [role for role in ROLES.values() if role.name in {*chain(*values)}]
+    places = {role.name: i for i, role in enumerate(present)} | {NONE: len(present)}
     names = [*("  ".join(dict.fromkeys((role.code, role.name))) for role in present), "none of these"]
     codes, colours = [*(role.code for role in present), ""], [*(FAMILIES[role.family] for role in present), "0.97"]
-    place = {role.name: i for i, role in enumerate(present)} | {NONE: len(present)}
+    looks: dict[str, Any] = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(present) + 0.5}
+    grid = grid_of([list(map(places.get, row)) for row in values])
     with drawing(3.6 + 0.42 * width, 1.6 + 0.42 * max(len(values), len(present) / 1.6)) as (figure, (axes,)):
-        looks: dict[str, Any] = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(present) + 0.5}
-        grid = grid_of([list(map(place.get, row)) for row in values])
-        cells(axes, grid, layer_names(record), lambda at: codes[int(at)], **looks)
+        cells(axes, grid, layer_names(record), lambda place: codes[int(place)], **looks)
         axes.set(xlabel="head", ylabel="layer")
         axes.set_xticks(range(width), [str(head + 1) for head in range(width)])
         axes.set_title(f"{whose(record)}: roles, {with_number(record['split'], record['n_texts'])} texts", fontsize=10)

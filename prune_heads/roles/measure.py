@@ -93,7 +93,7 @@ class Roles:
         if batches.edges is None:
             batches = replace(batches, batch_size=max(1, min(batches.batch_size, room)))
         has_encoder = any(block.stack == "encoder" for block in self.blocks)
-        shown = {"encoder", *(["decoder"] * any(name in batches.inputs for name in TOKENS[1:]))}
+        is_decoded = any(name in batches.inputs for name in TOKENS[1:])
         best = {is_causal: best_offsets(sentences, is_causal) for is_causal in (False, True)}
         device = next(self.model.parameters()).device
         with evaluating(self.model), observing(self.model) as observe:
@@ -110,14 +110,15 @@ class Roles:
                         continue
                     if place not in self._causal:
                         self._causal[place] = block.kind == "self" and not bool(each.map.triu(1).any())
-                    if on == "parses" and (block.kind == "cross" or stack not in shown):
+                    if on == "parses" and (block.kind == "cross" or (stack == "decoder" and not is_decoded)):
                         continue
-                    kind = (block.letter, self._causal[place])
+                    is_causal = self._causal[place]
+                    kind = (block.letter, is_causal)
                     if kind not in asked and on == "parses":
                         some = [sentences[i] for i in batch.index]
-                        asked[kind] = by_words(some, shape[-1], kind[1], best[kind[1]])
+                        asked[kind] = by_words(some, shape[-1], is_causal, best[is_causal])
                     elif kind not in asked:
-                        how = {"is_self": block.kind == "self", "is_causal": kind[1]}
+                        how = {"is_self": block.kind == "self", "is_causal": is_causal}
                         asked[kind] = by_patterns(sums.names, queries, keys, self.known, **how)
                     sums.add(place, weights, batch.by_example(asked[kind](each)))
                 progress(len(batch.index))
