@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from prune_heads.descriptors import Head, named_blocks
+from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING, HeadMask
@@ -23,7 +23,7 @@ from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study
 from prune_heads.statistics.differences import compare_means, compare_paired
 from prune_heads.statistics.tables import benjamini_hochberg, holm
-from prune_heads.studies.ablating import ALPHA, Measured, n_resamples
+from prune_heads.studies.ablating import ALPHA, Measured, among, n_resamples
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify
@@ -83,8 +83,8 @@ def pairs_of(gone: HeadMask, options: Ablation, which: Pairs) -> list[Pair]:
     elif which.heads is not None:
         found = list(combinations(read_heads(which.heads, gone.n_heads), 2))
     else:
-        blocks = named_blocks(options.blocks, gone.n_heads)
-        found = [(a, b) for a, b in combinations(~gone, 2) if a[0] == b[0] and a[0] in blocks]
+        there = among(options.blocks, gone) - gone
+        found = [(a, b) for a, b in combinations(there, 2) if a[0] == b[0]]
     if lost := HeadMask(gone.n_heads, frozenset(chain(*found))) & gone:
         raise HeadDescriptorError(f"pairs must be of heads that the model has; {lost} were removed before")
     if not found:
