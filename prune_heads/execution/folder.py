@@ -131,9 +131,8 @@ class SweepFolder:
     def shared(self, what: Values, how: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What trials share: computed by the first process that asks; the others wait and read it.
 
-        Args:
-            what: What it is (JSON); everything that it depends on.
-            how: Computes it (JSON); a `RunError` if that cannot be written.
+        `what` it is (JSON) holds everything that it depends on; `how` computes it (JSON). A `RunError` if it cannot be
+        written.
         """
         name, claims = digest(what), Claims(self.root / "shared_claims")
         file = self._place("shared", name)

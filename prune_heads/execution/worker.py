@@ -53,12 +53,9 @@ def turned(trials: Sequence[Trial], number: int) -> list[Trial]:
 
 
 def processes(jobs: int, threads: int = 1, gpus: Sequence[str] = ()) -> Workers:
-    """Trials run in processes of this machine.
+    """Trials run in so many processes here. They take the GPUs, as `CUDA_VISIBLE_DEVICES` names them, in turn.
 
-    Args:
-        jobs: Processes.
-        threads: Of all jobs together, shared evenly, each at least one. One job alone takes as many as it likes.
-        gpus: As `CUDA_VISIBLE_DEVICES` names them: the jobs take them in turn.
+    They share the threads evenly, each at least one. One job alone takes as many as it likes.
     """
     limit = max(1, threads // jobs) if jobs > 1 else None
     return lambda begin, n: Pool(partial(begin_trials, begin, limit, gpus), min(jobs, n))

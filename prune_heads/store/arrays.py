@@ -63,11 +63,8 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], NDArray[np.float32]]:
 def header_of(read: Callable[[int], bytes], n_bytes: int) -> tuple[dict[str, Any], tuple[int, ...], str]:
     """The description of an array, its shape and its checksum; of the values, only the length is checked.
 
+    `read` gives so many of its first bytes, of `n_bytes` in all; mostly once, for those to the end of the header.
     A `DamagedError` if the header cannot be read, or the array has another length than it says.
-
-    Args:
-        read: Gives so many of its first bytes; asked for those to the end of the header, mostly at once.
-        n_bytes: How many it has in all.
     """
     start = read(min(_HEADER_BYTES, n_bytes)) if n_bytes else b""  # an object store gives no part of nothing
     end = _LENGTH_BYTES + int.from_bytes(start[:_LENGTH_BYTES], "little")

@@ -133,11 +133,9 @@ class Folder(Objects):
     def _matching(self, folder: Path, parts: Sequence[str]) -> Iterator[tuple[Path, int | None]]:
         """The files that match below a folder, by name, with their bytes; and the folders, each after what is in it."""
         first, *rest = parts
-        paths = [folder / first]
-        if re.escape(first) != first:
-            paths = []
-            with suppress(FileNotFoundError), self._telling("a folder that can be read", FileNotFoundError):
-                paths = sorted(folder.iterdir())
+        paths: list[Path] = []
+        with suppress(FileNotFoundError), self._telling("a folder that can be read", FileNotFoundError):
+            paths = sorted(folder.iterdir())
         for path in [path for path in paths if re.fullmatch(first, path.name)]:
             if path.is_dir():
                 yield from self._matching(path, rest) if rest else ()
