@@ -53,10 +53,8 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path, parses: Sequence[str] =
     table = Table(name, header, codes=codes, may_be_empty=may_be_empty)
     official = f"the file must be the official GLUE file of {files['folder']}, unquoted TSV"
     columns = (*files["text_columns"], files["label_column"])
-    for column in columns:
-        table.require(column, official)
-    for column in parses:
-        table.require(column, "--parses needs columns of parses, such as sentence1_parse. Try --conllu")
+    table.require(columns, official)
+    table.require(parses, "--parses needs columns of parses, such as sentence1_parse. Try --conllu")
     ours = dict(zip((*columns, *parses), (*spec.text_columns, spec.label_column, *parses), strict=True))
     n_broken = files.get("broken_lines", 0)
     for number, line in enumerate(lines[first:], first + 1):
@@ -91,8 +89,7 @@ def read_glue(spec: TaskSpec, split: str) -> Table:
     table = Table(where, may_be_empty=True)  # as the official files are: two questions of QQP are empty
     columns = (*spec.text_columns, spec.label_column)
     table.add_dataset(builder.as_dataset(split=split), columns, f"{where} {split} row")
-    for column in columns:
-        table.require(column, "the data must be those of GLUE")
+    table.require(columns, "the data must be those of GLUE")
     return table
 
 
