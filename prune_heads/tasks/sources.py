@@ -45,8 +45,10 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path, parses: Sequence[str] =
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
         must = f"{name}: the file must be there, got a folder with these .tsv files: {there}"
         raise DataError(f"{must}; the data folder must be the task's own, or the one that holds it")
+    if not (text := text_at(path, name)).strip():
+        raise DataError(f"{name}: at least one example must be there, got an empty file")
     # Not splitlines(): texts may hold other characters that it takes for line ends.
-    lines = [line.removesuffix("\r") for line in text_at(path, name).removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     codes = {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
     first = 0 if "header" in files else 1
     header, may_be_empty = files.get("header") or lines[0].split("\t"), files.get("empty_texts", False)
