@@ -123,8 +123,7 @@ class Evaluator:
         else:
             batches = replace(batches, objective=subject.objective)
             subject = replace(subject, batch_size=batches.batch_size)
-        kept = PredictionStore(store, on_damage=reporter.note)
-        self._predictions = Predictions(subject, chosen, kept, reporter, batches)
+        self._predictions = Predictions(subject, chosen, PredictionStore(store, reporter.note), reporter, batches)
 
     def on(self, data: Any = None, *, split: str | None = None, max_examples: int | None = None) -> "Evaluator":
         """The same model on other examples: another split of the task, or other data.

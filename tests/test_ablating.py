@@ -270,7 +270,7 @@ def test_heads_that_were_removed_before_are_not_measured(kind, setup):
             assert value == whole.metric_of(whole.of(masked(kind, block, head) | gone))
     for name in ("delta", "low", "high", "p_value"):
         assert [cell is None for cell in flat(found[name])] == [head in gone for head in HEADS]
-    with pytest.raises(HeadDescriptorError, match="must have heads left to mask"):
+    with pytest.raises(HeadDescriptorError, match="--blocks 2 must have heads left"):
         ablated(pruned, Ablation(kind, blocks=("2",)))
 
 

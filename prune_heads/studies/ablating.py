@@ -109,20 +109,32 @@ def ablate(setup: Setup, options: Ablation, reporter: Reporter, *, spread: Sprea
     return Found(record, {**tables[0], **{name: record[name] for name in BESIDE}}, examples=changed)
 
 
+def among(blocks: Sequence[str] | None, gone: HeadMask) -> HeadMask:
+    """The heads of the blocks of these names, or of all; of a model that has lost some, these too.
+
+    Raises:
+        HeadDescriptorError: If a block is not there, or no head is left in them.
+    """
+    places = named_blocks(blocks, gone.n_heads)
+    found = HeadMask(gone.n_heads, frozenset(head for head in HeadMask.all(gone.n_heads) if head[0] in places))
+    if found <= gone:
+        whose = "the model" if blocks is None else f"--blocks {','.join(blocks)}"
+        cure = "Name others with --blocks, or take a checkpoint that has heads"
+        raise HeadDescriptorError(f"{whose} must have heads left; all were removed before. {cure}")
+    return found
+
+
 def masks_of(predictions: Predictions, options: Ablation) -> dict[Head, HeadMask]:
     """The mask that asks about each head, beside that of no head.
 
     Raises:
-        HeadDescriptorError: If a block is not there, or no head is left in them.
+        HeadDescriptorError: See `among`.
         OptionError: If the kind is not of single heads.
     """
     if options.kind not in KINDS:
         raise OptionError(f"an ablation of single heads must be of one of {', '.join(KINDS)}; got {options.kind}")
-    gone = predictions.gone
-    if masks := ablations(options.kind, gone, named_blocks(options.blocks, gone.n_heads)):
-        return masks
-    must = "the layers asked for must have heads left to mask; all of theirs were removed before"
-    raise HeadDescriptorError(f"{must}. Name others with --blocks, or take a checkpoint that has heads")
+    asked = among(options.blocks, predictions.gone)
+    return {head: mask for head, mask in ablations(options.kind, predictions.gone).items() if head in asked}
 
 
 def ablated(predictions: Predictions, options: Ablation) -> Measured:

@@ -149,13 +149,9 @@ def _run(sides: Sides, race: Race, n_runs: int, progress: Progress) -> dict[str,
     ratios = {name: [a / b for a, b in zip(seconds["original"], seconds[name], strict=True)] for name in SIDES[1:]}
     speeds = {name: [race.n_examples * n_passes / s for s in seconds[name]] for name in SIDES}
     per_second = {name: {"mean": fmean(each), "deviation": stdev(each), "each": each} for name, each in speeds.items()}
-    return {
-        **{name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")},
-        "n_tokens": fmean(race.n_tokens),
-        "n_passes": n_passes,
-        "examples_per_second": per_second,
-        "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()},
-    }
+    about: dict[str, Any] = {name: getattr(race, name) for name in ("lengths", "batch_size", "n_examples")}
+    about |= {"n_tokens": fmean(race.n_tokens), "n_passes": n_passes, "examples_per_second": per_second}
+    return {**about, "ratio": {name: {"median": median(each), "each": each} for name, each in ratios.items()}}
 
 
 @torch.inference_mode()

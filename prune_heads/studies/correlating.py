@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prune_heads.errors import LabelError, PruneHeadsError, RunError
+from prune_heads.errors import LabelError, RunError
 from prune_heads.files import read_json
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, SCORES_FILE, Study
@@ -122,8 +122,7 @@ def _check(first: Series, second: Series) -> None:
     """Refuse what cannot be compared; the order of labels is that of the file, and no metric depends on it."""
     two = (first, second)
     shapes: list[Any] = [[len(row) for row in each["values"]] for each in two]
-    must: list[tuple[type[PruneHeadsError], str, list[Any], str]]
-    must = [(RunError, "heads", shapes, "Correlate models of one shape")]
+    must: list[Any] = [(RunError, "heads", shapes, "Correlate models of one shape")]
     if "scores" not in (first["kind"], second["kind"]):
         labels = [", ".join(sorted(each["labels"] or ())) or "scores instead" for each in two]
         metrics = [each["metric"] for each in two]
