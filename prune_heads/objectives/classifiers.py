@@ -39,7 +39,7 @@ class SingleLabel(Objective):
     reads_one_token = True
     trains = True
     chooses = True
-    below_chance = ("always giving the most frequent answer", "check --label-order, and what the checkpoint is for")
+    below_chance = ("always giving the most frequent answer", "check the labels (--label-order) and the checkpoint")
 
     @classmethod
     def label_of(cls, value: object, codes: Mapping[str, int]) -> Any:

@@ -70,9 +70,9 @@ class Table:
             raise DataError(said)
         self.left_out.append(said)
 
-    def require(self, name: str, cure: str) -> None:
-        """A column must be there once, else `DataError` with the cure."""
-        if self.names.count(name) != 1:
+    def require(self, columns: Iterable[str], cure: str) -> None:
+        """Each column must be there once, else `DataError` with the cure."""
+        for name in (column for column in columns if self.names.count(column) != 1):
             there = ", ".join(self.names[:20]) or "none"
             raise DataError(f"{self.source}: the column {name} must be there once, got the columns {there}; {cure}")
 
@@ -177,9 +177,9 @@ def _read_csv(path: Path, table: Table, wanted: Sequence[str], delimiters: str =
     try:
         headers = {mark: next(_records(path, text, mark), []) for mark in delimiters}
         mark = max(delimiters, key=lambda mark: (set(wanted) <= set(headers[mark]), len(headers[mark])))
-        table.names = headers[mark]
+        table.names, kept = headers[mark], dict(zip(wanted, wanted, strict=True))
         for number, fields in enumerate(islice(_records(path, text, mark), 1, None), 1):
-            table.add_fields(f"{path.name} row {number}", fields, dict(zip(wanted, wanted, strict=True)))
+            table.add_fields(f"{path.name} row {number}", fields, kept)
     finally:
         csv.field_size_limit(limit)
 

@@ -181,7 +181,7 @@ def read_own(own: OwnData, split: str) -> Table:
     if is_folder or path.stat().st_size:
         readers["" if is_folder else path.suffix](path, table, list(cures))
         for column, cure in cures.items():
-            table.require(column, cure)
+            table.require([column], cure)
     if not table.rows and not table.left_out:
         raise DataError(f"{path.name}: at least one example must be there, got none")
     if (mark := own.row.separator) and own.label_column:

@@ -45,18 +45,18 @@ def read_tsv(spec: TaskSpec, split: str, data_dir: Path, parses: Sequence[str] =
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.tsv"))) or "none"
         must = f"{name}: the file must be there, got a folder with these .tsv files: {there}"
         raise DataError(f"{must}; the data folder must be the task's own, or the one that holds it")
+    if not (text := text_at(path, name)).strip():
+        raise DataError(f"{name}: at least one example must be there, got an empty file")
     # Not splitlines(): texts may hold other characters that it takes for line ends.
-    lines = [line.removesuffix("\r") for line in text_at(path, name).removesuffix("\n").split("\n")]
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     codes = {str(i) if spec.digit_labels else label: i for i, label in enumerate(spec.labels or ())}
     first = 0 if "header" in files else 1
     header, may_be_empty = files.get("header") or lines[0].split("\t"), files.get("empty_texts", False)
     table = Table(name, header, codes=codes, may_be_empty=may_be_empty)
     official = f"the file must be the official GLUE file of {files['folder']}, unquoted TSV"
     columns = (*files["text_columns"], files["label_column"])
-    for column in columns:
-        table.require(column, official)
-    for column in parses:
-        table.require(column, "--parses needs columns of parses, such as sentence1_parse. Try --conllu")
+    table.require(columns, official)
+    table.require(parses, "--parses needs columns of parses, such as sentence1_parse. Try --conllu")
     ours = dict(zip((*columns, *parses), (*spec.text_columns, spec.label_column, *parses), strict=True))
     n_broken = files.get("broken_lines", 0)
     for number, line in enumerate(lines[first:], first + 1):
@@ -91,8 +91,7 @@ def read_glue(spec: TaskSpec, split: str) -> Table:
     table = Table(where, may_be_empty=True)  # as the official files are: two questions of QQP are empty
     columns = (*spec.text_columns, spec.label_column)
     table.add_dataset(builder.as_dataset(split=split), columns, f"{where} {split} row")
-    for column in columns:
-        table.require(column, "the data must be those of GLUE")
+    table.require(columns, "the data must be those of GLUE")
     return table
 
 

@@ -183,7 +183,7 @@ def task_of_rows(
     table = Table(NAME)
     table.add_dataset(data, list(names.values()), "example")
     for role in (*texts, *(["label"] if row.label else [])):
-        table.require(names[role], f"name yours with columns={{{role!r}: ...}}")
+        table.require([names[role]], f"name yours with columns={{{role!r}: ...}}")
     label = names["label"]
     if labels is not None and label in table.classes:
         labels = tuple(table.classes[label])
