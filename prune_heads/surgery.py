@@ -117,21 +117,16 @@ def _take_out(block: AttentionBlock, places: Collection[int]) -> None:
     ]
     compute_with(block, kept, counters)
     for (module, name, dim), indices in gone.items():
-        _narrow(module, name, dim, set(indices))
+        whole = cast(Tensor, getattr(module, name))
+        left = torch.tensor(sorted({*range(whole.shape[dim])}.difference(indices)), device=whole.device).long()
+        narrow = whole.detach().index_select(dim, left).contiguous()
+        setattr(module, name, nn.Parameter(narrow, requires_grad=whole.requires_grad))
+        if name == "weight" and isinstance(module, nn.Linear | Conv1D):  # a linear map's own sizes follow
+            sizes = ("nx", "nf") if isinstance(module, Conv1D) else ("out_features", "in_features")
+            vars(module).update(zip(sizes, narrow.shape, strict=True))
     for module, name, count in counters:
         setattr(module, name, count * len(kept) // block.n_heads)
     leave_record(block, tuple(block.original_heads[i] for i in kept))
-
-
-def _narrow(module: nn.Module, name: str, dim: int, gone: set[int]) -> None:
-    """Take these indices out of one weight or bias; a linear map's own sizes follow."""
-    whole = cast(Tensor, getattr(module, name))
-    kept = torch.tensor([i for i in range(whole.shape[dim]) if i not in gone], device=whole.device)
-    narrow = whole.detach().index_select(dim, kept.long()).contiguous()
-    setattr(module, name, nn.Parameter(narrow, requires_grad=whole.requires_grad))
-    if name == "weight" and isinstance(module, nn.Linear | Conv1D):
-        names = ("nx", "nf") if isinstance(module, Conv1D) else ("out_features", "in_features")
-        vars(module).update(zip(names, narrow.shape, strict=True))
 
 
 def _note(model: nn.Module) -> None:

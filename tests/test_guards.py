@@ -64,7 +64,7 @@ def calls(tree):
 
 
 def imported(tree):
-    """What a module has from the package, whose `Journal.open` opens no file."""
+    """What a module has from the package, whose `SweepFolder.open` opens no file."""
     nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     return {each.name for node in nodes if str(node.module).startswith("prune_heads") for each in node.names}
 

@@ -46,7 +46,14 @@ def check_tokenizer(
         must = "model_input_names in tokenizer_config.json must hold 'input_ids'"
         raise CheckpointError(f"{must}; got {names} for {name}. Correct it")
     if folder is not None and (folder / "tokenizer.json").is_file():
-        _check_class(tokenizer, folder / "tokenizer.json", name)
+        # Transformers builds some tokenizers anew, as a class is named: of another kind, it splits or drops words.
+        text, whole = "the film is good", tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        before = whole.decode(whole.encode(text, add_special_tokens=False).ids)
+        after = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
+        wanted, read, rebuilt = ("".join(filter(str.isalnum, each.casefold())) for each in (text, before, after))
+        if read == wanted != rebuilt:
+            came = f"as {type(tokenizer).__name__} that of {name} makes {after!r} of {text!r}. Correct tokenizer_class"
+            raise CheckpointError(f"the tokenizer must be of the class that its tokenizer.json is for; {came}")
     if token is not None and getattr(tokenizer, f"{token}_token") is None:
         cure = f"Set {token}_token in its tokenizer_config.json"
         raise CheckpointError(f"the tokenizer of {name} must have {_NEEDED[token]}; it has none. {cure}")
@@ -66,17 +73,6 @@ def lacking(name: str, what: str) -> CheckpointError:
     """The error where none of the files of a tokenizer or an image processor is there."""
     cure = "Copy the files that the model was trained with into the folder"
     return CheckpointError(f"a checkpoint must hold its {what}; {name} holds none. {cure}")
-
-
-def _check_class(tokenizer: Tokenizer, file: Path, name: str) -> None:
-    """Transformers builds some tokenizers anew, as a class is named: of another kind, it splits or drops words."""
-    text, whole = "the film is good", tokenizers.Tokenizer.from_file(str(file))
-    before = whole.decode(whole.encode(text, add_special_tokens=False).ids)
-    after = str(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]))
-    wanted, read, rebuilt = ("".join(filter(str.isalnum, each.casefold())) for each in (text, before, after))
-    if read == wanted != rebuilt:
-        said = f"as {type(tokenizer).__name__} that of {name} makes {after!r} of {text!r}. Correct its tokenizer_class"
-        raise CheckpointError(f"the tokenizer must be of the class that its tokenizer.json is for; {said}")
 
 
 def settle(model: PreTrainedModel, tokenizer: Any, raw: Mapping[str, Any], *, pads: bool = True) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def sweep_of(content: Values, known: Known, *, name: str, shown: str) -> Sweep:
     seeds = [{"seed": seed} for seed in axes["seed"]] if "seeds" in content else [{}]
     product: list[Sequence[Values]] = [joint, *([{key: value} for value in axis] for key, axis in axes.items())]
     more = [{**row, **turn} for row in extra for turn in seeds]
-    rows = ((row, 1, 1) for row in itertools.chain(map(_merged, itertools.product(*product)), more))
+    rows = ((row, 1) for row in itertools.chain(map(_merged, itertools.product(*product)), more))
     vary = tuple(dict.fromkeys([*joint[0], *axes, *(key for row in extra for key in row)]))
     if len(more) + math.prod(map(len, product)) <= MOST_TRIALS:
         trials, n, n_twice, n_undrawn = reader.trials(base, rows)
@@ -172,15 +172,15 @@ class _Reader:
                 found.append({key: self.value(key, each, where) for key, each in row.items()})
         return found
 
-    def trials(self, base: Values, rows: Iterable[tuple[Values, int, int]]) -> tuple[tuple[Trial, ...], int, int, int]:
+    def trials(self, base: Values, rows: Iterable[tuple[Values, int]]) -> tuple[tuple[Trial, ...], int, int, int]:
         """The trials, and three counts: of trials, of those told twice, of those that differ in an idle seed alone.
 
-        `base` does not vary. Each row does; with it comes the number of such rows and, for each of them, of such seeds.
+        `base` does not vary. Each row does, and comes with the number of such rows.
         """
         trials: dict[str, Trial] = {}
         seedless: set[str] = set()
         n_trials = n_twice = n_undrawn = 0
-        for row, n, n_seeds in rows:
+        for row, n in rows:
             values = {**self.known.defaults, **base, **row}
             rule = next((i for i, rule in enumerate(self.rules, start=1) if _matches(rule, values)), None)
             self.used.add(rule)
@@ -191,28 +191,25 @@ class _Reader:
             if trial.digest in trials:
                 n_twice += n
             elif name in seedless:
-                n_undrawn += n * n_seeds
+                n_undrawn += n
             else:
                 seedless.add(name)
                 trials[trial.digest] = trial
-                n_run = n_seeds if draws else 1
-                n_trials += n * n_run
-                n_undrawn += n * (n_seeds - n_run)
+                n_trials += n
         return tuple(trials.values()), n_trials, n_twice, n_undrawn
 
-    def kinds(self, axes: Sequence[Sequence[Values]]) -> Iterator[tuple[Values, int, int]]:
-        """Rows of the product of axes for `trials`: of the turns that no rule tells apart, one, which weighs all."""
-        weighed: list[list[tuple[Values, int, int]]] = []
+    def kinds(self, axes: Sequence[Sequence[Values]]) -> Iterator[tuple[Values, int]]:
+        """Rows of the product of axes for `trials`: of turns that differ neither for a rule nor in the seed, one."""
+        weighed: list[list[tuple[Values, int]]] = []
         for axis in axes:
             kinds: dict[Any, list[Values]] = {}
             for turn in axis:
                 hits = (_matches({key: rule[key] for key in rule if key in turn}, turn) for rule in self.rules)
-                kinds.setdefault((_signature(turn), *hits), []).append(turn)
-            is_seed = [*axis[0]] == ["seed"]
-            weighed.append([(turns[0], *((1, len(turns)) if is_seed else (len(turns), 1))) for turns in kinds.values()])
+                kinds.setdefault((turn.get("seed"), _signature(turn), *hits), []).append(turn)
+            weighed.append([(turns[0], len(turns)) for turns in kinds.values()])
         for chosen in itertools.product(*weighed):
-            turns, n, n_seeds = zip(*chosen, strict=True)
-            yield _merged(turns), math.prod(n), math.prod(n_seeds)
+            turns, n = zip(*chosen, strict=True)
+            yield _merged(turns), math.prod(n)
 
     def agrees(self, values: Values, row: Values) -> bool:
         """Whether values do not contradict each other; notes each contradiction once. `row` is what varies of them."""

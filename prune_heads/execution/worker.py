@@ -145,10 +145,9 @@ class Worker:
         """Settle a trial, or have it run; False if it must wait, or someone else has it."""
         if self._rests(trial):
             return False
-        is_settled = self._is_settled(trial)
-        if not (is_settled or self.claims.holds(trial.digest) or self.claims.take(trial.digest)):
+        if not (self._is_settled(trial) or self.claims.holds(trial.digest) or self.claims.take(trial.digest)):
             return False
-        if is_settled or self._is_settled(trial):  # by who held the claim before us
+        if self._is_settled(trial):  # perhaps by who held the claim before us
             self.claims.give_back(trial.digest)
             self.tell(Event("taken", trial.digest, trial.values))
             return True

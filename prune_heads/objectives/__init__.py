@@ -50,7 +50,7 @@ class Row:
         return resolve_name(f"{__name__}.{self.at}")
 
 
-def _table(file: str) -> dict[str, dict[str, Any]]:
+def table_of(file: str) -> dict[str, dict[str, Any]]:
     """A TOML table of this package: name -> fields of its row, lists as tuples."""
 
     def frozen(value: Any) -> Any:
@@ -61,7 +61,7 @@ def _table(file: str) -> dict[str, dict[str, Any]]:
     return frozen(tomllib.loads((resources.files(__name__) / file).read_text("utf-8")))
 
 
-OBJECTIVES: Mapping[str, Row] = {name: Row(**row) for name, row in _table("objectives.toml").items()}
+OBJECTIVES: Mapping[str, Row] = {name: Row(**row) for name, row in table_of("objectives.toml").items()}
 """`--objective` -> the objective; of those that serve a task and fit a model, the first is its default."""
 
 METRIC_NAMES: Mapping[str, tuple[str, ...]] = {k: v for row in OBJECTIVES.values() for k, v in row.metrics.items()}
@@ -96,7 +96,7 @@ class TaskSpec:
         return (self.score_split, *self.eval_splits, *self.more_splits)
 
 
-TASKS: Mapping[str, TaskSpec] = {name: TaskSpec(name=name, **row) for name, row in _table("tasks.toml").items()} | {
+TASKS: Mapping[str, TaskSpec] = {name: TaskSpec(name=name, **row) for name, row in table_of("tasks.toml").items()} | {
     row.kind: TaskSpec(row.kind, row.columns, next(iter(row.metrics)), summary=row.summary, kind=row.kind)
     for row in OBJECTIVES.values()
     if row.summary

@@ -150,10 +150,9 @@ def _titles(groups: Sequence[Rows], options: Sequence[str]) -> list[str]:
     shown = varying(first, OF_A_PANEL) or ["task"]
     titles = [" / ".join(str(row[name]) for name in shown) for row in first]
     for name in (*options, "metric", "n_examples", *FINGERPRINTS[:2]):
-        for title, n in Counter(titles).items():
+        for title in {*titles}:
             same = [i for i, each in enumerate(titles) if each == title]
-            tells = varying([first[i] for i in same], [name]) and not any(varying(groups[i], [name]) for i in same)
-            if n > 1 and tells:
+            if varying([first[i] for i in same], [name]) and not any(varying(groups[i], [name]) for i in same):
                 for i in same:
                     titles[i] += f" / {name} {first[i][name]}"
     return titles

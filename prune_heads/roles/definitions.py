@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-Form = Literal["weight", "maximum", "entropy", "confidence", "output"]
 On = Literal["texts", "repeated", "parses"]
 NONE = "none"  # the role of a head that plays none of those that are defined
 _OFFSETS = (-2, -1, 0, 1, 2)
@@ -34,7 +33,7 @@ class Score:
 
     name: str
     title: str
-    form: Form
+    form: str  # one of `FORMS`
     source: str
     pattern: str = ""  # pairs of query and key that it is about
     on: On = "texts"
@@ -43,8 +42,7 @@ class Score:
     @property
     def note(self) -> str:
         """What it is, in a sentence."""
-        where = {"texts": "", "repeated": "; on random tokens that come twice", "parses": "; between words"}[self.on]
-        return f"{self.title}: {FORMS[self.form]['note']}{where} ({self.source})."
+        return f"{self.title}: {FORMS[self.form]['note']}{_TABLE['texts'][self.on]} ({self.source})."
 
 
 @dataclass(frozen=True)
@@ -75,16 +73,10 @@ class Role:
 TREEBANK: Mapping[str, Any] = _TABLE["treebank"]
 """Of constituency trees: labels, how texts write words, and head rules."""
 
-_VOITA = "Voita et al. 2019, section 5.2; between words as Clark et al. 2019, section 4.1"
-RELATION_SCORES: Mapping[str, Score] = {
-    f"{relation}-{way}": Score(f"{relation}-{way}", f"Maximum of {words}", "maximum", _VOITA, on="parses")
-    for relation, name in _TABLE["relations"].items()
-    for way, words in (("to-head", f"the {name} is its head"), ("from-head", f"a head is its {name}"))
-}
+SCORES: Mapping[str, Score] = {name: Score(name, **row) for name, row in _TABLE["scores"].items()}
+RELATION_SCORES: Mapping[str, Score] = {name: score for name, score in SCORES.items() if score.on == "parses"}
 """`nsubj-to-head` -> its score: the share of subjects whose maximum is on their verb."""
 
-_OTHERS = {name: Score(name, **row) for name, row in _TABLE["scores"].items()}
-SCORES: Mapping[str, Score] = {**_OTHERS, **RELATION_SCORES}
 ROLES: Mapping[str, Role] = {name: Role(name, **row) for name, row in _TABLE["roles"].items()}
 FAMILIES: Mapping[str, str] = _TABLE["families"]
 """Family of roles -> its colour in figures."""
@@ -100,8 +92,9 @@ def described(names: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for name, role in ROLES.items():
         at_least, at_most = ({k: v for k, v in of.items() if k in names} for of in (role.at_least, role.at_most))
-        about = {"role": name, "code": role.code, "family": role.family, "threshold_of": role.threshold_of}
-        rows += [{**about, "at_least": at_least, "at_most": at_most}] * bool(at_least or at_most)
+        if at_least or at_most:
+            about = {"role": name, "code": role.code, "family": role.family, "threshold_of": role.threshold_of}
+            rows.append({**about, "at_least": at_least, "at_most": at_most})
     return rows
 
 
@@ -122,8 +115,9 @@ class Vocabulary:
         names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         plain = {i: _MARKS.sub("", name or "") for i, name in enumerate(names) if i not in special}
         marks = {i for i, name in plain.items() if name and not any(map(str.isalnum, name))}
-        flags = [torch.tensor([i in those for i in range(len(count))]) for those in (special, ends, marks)]
-        return cls(*[*flags, count])
+        sets = (special, ends, marks)
+        is_special, ends_text, is_mark = (torch.tensor([i in those for i in range(len(count))]) for those in sets)
+        return cls(is_special, ends_text, is_mark, count)
 
 
 @dataclass(frozen=True)

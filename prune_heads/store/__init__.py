@@ -41,8 +41,8 @@ def default_root() -> Path | str:
     try:
         if named := os.environ.get("PRUNE_HEADS_STORE"):
             return named if is_url(named) else Path(named).expanduser()
-        cache = os.environ.get("XDG_CACHE_HOME")
-        return (Path(cache) if cache else Path.home() / ".cache") / "prune-heads" / "predictions"
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "prune-heads" / "predictions"
     except RuntimeError as error:
         said = f"the home folder of the store must be known; got: {error} Name one with --store or PRUNE_HEADS_STORE"
         raise StoreError(said) from error

@@ -84,9 +84,7 @@ def compared(other: Other, columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def _pair(name: str, first: Grid, second: Grid) -> dict[str, Any]:
-    a, b = ([[np.nan if value is None else value for value in row] for row in grid] for grid in (first, second))
-    layers = [block for block, row in enumerate(first) for _ in row]
-    flat = ([*chain(*a)], [*chain(*b)])
+    layers, flat = [block for block, row in enumerate(first) for _ in row], ([*chain(*first)], [*chain(*second)])
     return {"score": name, **correlate(*flat), "within": correlate_within(*flat, layers)}
 
 

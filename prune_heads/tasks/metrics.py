@@ -3,16 +3,14 @@
 They need no network. Importing this module imports `evaluate`, which takes seconds.
 """
 
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
 
-from prune_heads.objectives import METRIC_NAMES
+from prune_heads.objectives import METRIC_NAMES, table_of
 from prune_heads.statistics import metrics
 
 
@@ -37,7 +35,6 @@ def _class_of(metric: str, about: str, value: str) -> type[evaluate.Metric]:
 
 
 METRICS: Mapping[str, type[evaluate.Metric]] = {
-    metric: _class_of(metric, **row)
-    for metric, row in tomllib.loads((resources.files("prune_heads.tasks") / "metrics.toml").read_text("utf-8")).items()
+    metric: _class_of(metric, **row) for metric, row in table_of("metrics.toml").items()
 }
 """Metric -> its class; `METRIC_NAMES` says what each gives."""
