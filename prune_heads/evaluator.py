@@ -28,7 +28,7 @@ from prune_heads.results import Ablations, Comparison, Curve, Evaluation, Scores
 from prune_heads.selection import lowest_first
 from prune_heads.statistics import Metric
 from prune_heads.store import PredictionStore
-from prune_heads.studies import ablating, curves, pruning, scoring, setup, steps
+from prune_heads.studies import ablating, curves, pruning, scoring, setup
 from prune_heads.tasks.task import NAME, Split, Task, kind_of, load_task, task_of_labels, task_of_rows
 
 
@@ -143,7 +143,7 @@ class Evaluator:
             HeadDescriptorError: If the heads are not there.
             PruneHeadsError: If masks are not applied, logits are not finite, or the store cannot be written.
         """
-        return Evaluation(**steps.evaluate(self._predictions, self._mask(heads), self.seed))
+        return Evaluation(**ablating.evaluate(self._predictions, self._mask(heads), self.seed))
 
     def score(
         self,
@@ -216,7 +216,7 @@ class Evaluator:
         Raises:
             PruneHeadsError: As for `evaluate`.
         """
-        return Comparison(**steps.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
+        return Comparison(**ablating.compare(self._predictions, self._mask(first), self._mask(second), self.seed))
 
     def _mask(self, heads: Heads | None) -> HeadMask:
         n_heads, heads = self._predictions.subject.n_heads, {} if heads is None else heads

@@ -14,9 +14,8 @@ from prune_heads.heads import HeadMask
 from prune_heads.options import Ablation, Setup
 from prune_heads.progress import Reporter
 from prune_heads.statistics import correlate
-from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, masks_of, table
+from prune_heads.studies.ablating import FLIP_SAMPLE, ablate, ablated, evaluate, masks_of, table
 from prune_heads.studies.setup import load_split, load_subject, predictions_of
-from prune_heads.studies.steps import evaluate
 from prune_heads.surgery import remove_heads
 
 SHAPE = (4, 4, 4)

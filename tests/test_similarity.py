@@ -20,8 +20,8 @@ from prune_heads.reporting.figures.similarity import similarity_figure
 from prune_heads.reporting.similarity import similarity_page
 from prune_heads.similarity import RIDGE, Sums, clustered, placed
 from prune_heads.statistics.tables import correlate, correlate_pairs
+from prune_heads.studies.pairs import ablate_heads
 from prune_heads.studies.similarity import similar
-from prune_heads.studies.steps import ablate_heads
 from prune_heads.surgery import remove_heads
 
 

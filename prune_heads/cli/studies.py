@@ -84,10 +84,10 @@ def _table(found: "Found") -> Any:
 run = _study(
     "pruning:run_alone", options.Setup, options.Choice, options.Scoring, options.RunOptions, folder=options.RunFolder
 )
-score = _study("steps:score_heads", options.Setup, options.Scoring, options.Cluster)
-prune = _study("steps:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
-evaluate = _study("steps:evaluate_heads", options.Setup, options.Masked)
-ablate = _study("steps:ablate_heads", options.Setup, options.Cluster, options.Ablation, options.Pairs)
+score = _study("scoring:score_heads", options.Setup, options.Scoring, options.Cluster)
+prune = _study("pruning:prune_heads", options.WrittenModel, options.Choice, options.Surgery, folder=options.NewFolder)
+evaluate = _study("ablating:evaluate_heads", options.Setup, options.Masked)
+ablate = _study("pairs:ablate_heads", options.Setup, options.Cluster, options.Ablation, options.Pairs)
 similar = _study("similarity:similar", options.Setup, options.Similarity)
 curve = _study("curves:curves", options.Setup, options.Curves)
 roles = _study("roles:roles", options.Setup, options.RoleSources)

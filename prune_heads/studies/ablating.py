@@ -1,4 +1,4 @@
-"""Mask each head, or all others of its layer, and measure: the paper's tables 1, 2, 3, 5 and 6, and its figure 2."""
+"""Mask heads and measure: some, or each, or all others of its layer (the paper's tables 1, 2, 3, 5, 6 and figure 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,16 +14,18 @@ from prune_heads.descriptors import Head, named_blocks
 from prune_heads.errors import HeadDescriptorError, OptionError
 from prune_heads.heads import NUMBERING, HeadMask
 from prune_heads.objectives.base import Kept, Objective
-from prune_heads.options import Ablation, Setup
+from prune_heads.options import Ablation, Masked, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import Study
 from prune_heads.statistics.differences import N_RESAMPLES, PairedTest, compare_means, compare_paired, metric_interval
 from prune_heads.statistics.tables import benjamini_hochberg, correlate, holm
 from prune_heads.studies.changed import changed
+from prune_heads.studies.pruning import note_without_heads, read_heads
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import costs_of, identify, identify_split
 from prune_heads.studies.spreading import Spread
+from prune_heads.surgery import removed_heads
 
 ALPHA = 0.01  # the paper's level of significance
 BESIDE = ("task", "model", "tables", "correlations", "flips")  # what `--json` prints beside the first split's table
@@ -56,6 +58,55 @@ class Measured:
         of, references = self.predictions.objective.log_likelihood, self.predictions.references
         found = [each for mask in masks if (each := of(self.kept[mask], references)) is not None]
         return np.stack(found, axis=1) if found else None
+
+
+def evaluate(predictions: Predictions, mask: HeadMask, seed: int = 0) -> dict[str, Any]:
+    """The JSON contract of `prune-heads evaluate`; logits that the store has are not computed again.
+
+    The intervals are those of 95% by the bootstrap, whose seed is `seed`.
+
+    Raises:
+        MaskNotAppliedError: If gates do not change the logits.
+        NotFiniteError: If a logit is NaN or infinite.
+        PruneHeadsError: If the store cannot be written.
+    """
+    subject, split, reporter = predictions.subject, predictions.split, predictions.reporter
+    subject.prove_gates(predictions.batches)
+    note_without_heads(predictions, mask)
+    with reporter.stage("evaluating", predictions.batches.n_examples) as progress:
+        logits = predictions.of(mask, progress)
+    if not mask:
+        predictions.warn_if_below_chance(logits)
+    about = {"task": subject.task.spec.name, "split": split.name, "n_examples": len(split)}
+    about |= {"metrics": predictions.metrics(logits), "intervals": predictions.intervals(logits, seed)}
+    return {**about, "heads_pruned": mask.descriptors(), "n_heads": mask.n_total}
+
+
+def compare(predictions: Predictions, first: HeadMask, second: HeadMask, seed: int = 0) -> dict[str, Any]:
+    """Each metric under two masks: what the second does beside the first, with its interval and a paired test.
+
+    Raises: as `evaluate`.
+    """
+    found = predict_masks(predictions, [first, second])
+    kept = {name: found[mask | predictions.gone] for name, mask in (("first", first), ("second", second))}
+    task, split = predictions.subject.task.spec.name, predictions.split
+    about = {"task": task, "split": split.name, "n_examples": len(split)}
+    about |= {"first": first.descriptors(), "second": second.descriptors()}
+    return {**about, "rows": list(predictions.compared(kept, compare_paired, seed))}
+
+
+def evaluate_heads(setup: Setup, options: Masked, reporter: Reporter) -> Found:
+    """The task's metrics with heads masked."""
+    study = Study("evaluate", reporter)
+    lab = Lab(setup, reporter)
+    subject = lab.subject
+    mask = read_heads(options.heads, subject.n_heads) | removed_heads(subject.model)
+    predictions = lab.predictions(options.split or subject.task.spec.eval_splits[0])
+    split = predictions.split
+    study.begin(setup, {"heads": mask.descriptors(), "split": split.name}, **identify(subject, [split]))
+    report = evaluate(predictions, mask)
+    study.lap("evaluate")
+    return Found(study.record(subject.device, **report), report, mask)
 
 
 # long: one study from its options to its record, a stage a paragraph

@@ -17,20 +17,35 @@ from prune_heads.descriptors import Head
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.files import read_json
 from prune_heads.heads import NUMBERING, HeadMask
-from prune_heads.options import Ablation, Pairs, Setup
+from prune_heads.options import Ablation, Cluster, Pairs, Setup
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
 from prune_heads.runs import RECORD_FILE, Study
 from prune_heads.statistics.differences import compare_means, compare_paired
 from prune_heads.statistics.tables import benjamini_hochberg, holm
-from prune_heads.studies.ablating import ALPHA, Measured, among, n_resamples
+from prune_heads.studies.ablating import ALPHA, Measured, ablate, among, n_resamples
 from prune_heads.studies.pruning import read_heads
 from prune_heads.studies.scoring import Found, Lab
 from prune_heads.studies.setup import identify
-from prune_heads.studies.spreading import Spread
+from prune_heads.studies.spreading import Spread, spread_over
 
 Pair = tuple[Head, Head]
 ENDS = ("first", "second")  # of a pair, in records
+
+
+def ablate_heads(setup: Setup, cluster: Cluster, options: Ablation, which: Pairs, reporter: Reporter) -> Found:
+    """See `ablate` and `ablate_pairs`, here or on a cluster.
+
+    Raises:
+        OptionError: If pairs are named and not asked for.
+        PruneHeadsError: As they do.
+    """
+    if options.kind != "pairs" and (which.heads or which.nearest):
+        raise OptionError("--heads and --nearest belong to --kind pairs")
+    with spread_over(setup, cluster, reporter) as spread:
+        if options.kind == "pairs":
+            return ablate_pairs(setup, options, which, reporter, spread=spread)
+        return ablate(setup, options, reporter, spread=spread)
 
 
 def ablate_pairs(

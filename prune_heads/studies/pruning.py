@@ -15,14 +15,14 @@ from prune_heads.anatomy import Unit, attention_blocks, units
 from prune_heads.budget import n_parameters, pruned_parameters
 from prune_heads.coverage.mixing import mixers
 from prune_heads.descriptors import HeadCounts
-from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, RunError
+from prune_heads.errors import HeadDescriptorError, MaskNotAppliedError, OptionError, RunError
 from prune_heads.evaluation import predict
 from prune_heads.files import read_json
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask, HeadScores
 from prune_heads.importance import criterion_of
 from prune_heads.objectives.base import Kept
-from prune_heads.options import Choice, RunOptions, Scoring, Setup
+from prune_heads.options import Choice, RunOptions, Scoring, Setup, Surgery, WrittenModel
 from prune_heads.options.studies import Mode
 from prune_heads.predictions import Predictions
 from prune_heads.progress import Reporter
@@ -31,7 +31,7 @@ from prune_heads.selection import check_count, count_for_fraction, lowest_first,
 from prune_heads.statistics import metric_interval, paired_bootstrap
 from prune_heads.studies.changed import changed
 from prune_heads.studies.scoring import Found, Lab, configuration_of, note_oracle
-from prune_heads.studies.setup import costs_of, identify, identify_split
+from prune_heads.studies.setup import costs_of, identify, identify_model, identify_split, load_model
 from prune_heads.surgery import remove_heads, removed_heads, zero_heads
 from prune_heads.verification import apart, compared, prove_gates
 
@@ -174,6 +174,29 @@ def note_without_heads(predictions: Predictions, mask: HeadMask) -> None:
     elif others is not None:
         said += ": no token sees another any more"
     predictions.reporter.note(said)
+
+
+def prune_heads(model: WrittenModel, choice: Choice, options: Surgery, reporter: Reporter) -> Found:
+    """Zero or remove heads, named or chosen by a scores.json; no data are needed.
+
+    Raises:
+        OptionError: If heads are named and chosen, or neither.
+        PruneHeadsError: If the model, the heads or the scores cannot be read.
+    """
+    if (options.scores is None) == (choice.heads is None):
+        raise OptionError("heads must be named by --heads or chosen by --scores, one of the two")
+    study, mode = Study("prune", reporter), options.mode
+    classifier = load_model(model, reporter)
+    gone = removed_heads(classifier.model)
+    together = going_together(classifier.model, choice, mode, reporter)
+    scores = None if options.scores is None else read_scores(options.scores, gone.n_heads)
+    mask = chosen(choice, gone, scores, together)
+    configuration = {"model": classifier.name, "heads": mask.descriptors(), "mode": mode, "dtype": model.dtype}
+    study.begin(configuration, **identify_model(classifier))
+    parameters = prune(classifier.model, mask, mode, classifier.probe_inputs())
+    study.lap("prune")
+    record = study.record(classifier.model.device, mode=mode, **counted(mask), parameters=parameters)
+    return Found(record, mask=mask, checkpoint=classifier)
 
 
 def run_alone(setup: Setup, choice: Choice, scoring: Scoring, options: RunOptions, reporter: Reporter) -> Found:
