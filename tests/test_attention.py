@@ -3,6 +3,7 @@
 import pytest
 import torch
 from loading import load_classifier
+from tiny_types import all_types, inputs_for, tiny_model
 from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification
@@ -11,7 +12,6 @@ from prune_heads import attention_blocks, describe_attention, gated, remove_head
 from prune_heads.anatomy import FAMILIES
 from prune_heads.attention import observing, unproved_maps
 from prune_heads.attention.reading import _of_fused
-from prune_heads.coverage.tiny import all_types, inputs_for, tiny_model
 from prune_heads.errors import UnsupportedModelError
 
 NO_MAP = {

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
+from tiny_types import tiny_config
+from tiny_types import tiny_model as tiny_of
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from prune_heads import load_pruned, remove_heads, save_pruned
 from prune_heads.budget import budget, n_parameters
 from prune_heads.checkpoints import linear_maps
-from prune_heads.coverage.tiny import tiny_config
-from prune_heads.coverage.tiny import tiny_model as tiny_of
 from prune_heads.errors import DataError, HeadDescriptorError, UnsupportedModelError
 from prune_heads.gating import gated, gates_of
 from prune_heads.heads import HeadMask

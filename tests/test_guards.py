@@ -16,7 +16,6 @@ READERS = {
     "guide/__init__.py": "shipped with the package",
     "checkpoints/head.py": "shipped with the package",
     "coverage/__init__.py": "shipped with the package",
-    "coverage/tiny.py": "shipped with the package",
     "__init__.py": "shipped with the package",
     "anatomy/families.py": "shipped with the package",
     "roles/definitions.py": "shipped with the package",

@@ -166,7 +166,7 @@ def test_a_picture_has_patches(records):
 )
 def test_a_decoder_is_named_by_what_it_is_given(model_type, tmp_path):
     """A classifier's is given the text one place to the right, which the model does by itself."""
-    from prune_heads.coverage.tiny import tiny_model
+    from tiny_types import tiny_model
 
     model = tiny_model(model_type)
     model.save_pretrained(tmp_path)
@@ -195,8 +195,7 @@ def test_a_decoder_is_named_by_what_it_is_given(model_type, tmp_path):
 def test_models_of_bytes_and_characters(model_type, more, tmp_path):
     """What such a model embeds its tokens by is no matrix of a row a token."""
     import transformers
-
-    from prune_heads.coverage.tiny import tiny_model
+    from tiny_types import tiny_model
 
     tiny_model(model_type, **more).save_pretrained(tmp_path)
     getattr(transformers, f"{model_type.capitalize()}Tokenizer")().save_pretrained(tmp_path)
@@ -247,7 +246,7 @@ def test_heads_that_were_removed(models, tmp_path):
 
 
 def test_a_model_without_maps_says_so_and_shows_its_effects(tmp_path):
-    from prune_heads.coverage.tiny import tiny_model
+    from tiny_types import tiny_model
 
     model = tiny_model("longformer")
     model.save_pretrained(tmp_path)

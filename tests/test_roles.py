@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_tokenizer
+from tiny_types import tiny_config
 from transformers import AutoModelForSeq2SeqLM, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from prune_heads.attention import observing
-from prune_heads.coverage.tiny import tiny_config
 from prune_heads.errors import UnfitError
 from prune_heads.objectives.batches import Batches, Field, Ragged
 from prune_heads.roles import ROLES, SCORES, Roles, Vocabulary, roles_of

@@ -7,12 +7,12 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 import scipy.stats
+import tiny_types as coverage
 import torch
 from tiny import tiny_inputs, tiny_model, write_sst2
 
 from prune_heads.anatomy import attention_blocks
 from prune_heads.attention import observing
-from prune_heads.coverage import tiny as coverage
 from prune_heads.errors import HeadDescriptorError, OptionError, RunError, UnfitError
 from prune_heads.options import Ablation, Cluster, Pairs, Setup, Similarity
 from prune_heads.progress import Reporter

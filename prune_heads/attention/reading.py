@@ -59,11 +59,13 @@ class Attention:
         lengths = self.sent(self.values.transpose(1, 2)).norm(dim=-1).transpose(1, 2)
         return self.probabilities.abs() * lengths[:, :, None]
 
-    def sent(self, vectors: Tensor) -> Tensor:
-        """`(..., n_heads, width)`: vectors of the heads, `(..., n_heads, head_dim)`, after each head's slice of W_O.
+    @property
+    def outputs(self) -> Tensor:
+        """`(batch, queries, n_heads, width)`: what each head adds to the block's output; W_O's bias is no head's."""
+        return self.sent(self.context)
 
-        Of `context` it is what each head adds to the block's output; W_O's bias is no head's.
-        """
+    def sent(self, vectors: Tensor) -> Tensor:
+        """`(..., n_heads, width)`: vectors of the heads, `(..., n_heads, head_dim)`, after each head's slice of W_O."""
         weight = self.block.output.weight.detach().unflatten(1, (self.block.n_heads, self.block.head_dim))
         return torch.einsum("...hd,whd->...hw", vectors, weight.to(vectors.dtype))
 

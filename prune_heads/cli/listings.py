@@ -49,19 +49,11 @@ def criteria() -> Shown:
     yield tables.criterion_listing()
 
 
-def models(
-    try_now: Annotated[bool, Option("--try", help="Try the default configuration of each; takes a minute.")] = False,
-) -> Shown:
+def models() -> Shown:
     """List the model types."""
     from prune_heads.coverage import committed_table
 
     table = committed_table()
-    if try_now:
-        from prune_heads.coverage.tiny import all_types, try_all
-
-        types = all_types()
-        with TerminalReporter().stage("trying types", len(types)) as progress:
-            table = try_all(types, progress)
     yield table, tables.model_page(table)
 
 

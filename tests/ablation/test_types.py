@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from tiny_types import tiny_inputs, tiny_model
 
 from prune_heads import gated, gates_of
 from prune_heads.ablation import KINDS, ablations
 from prune_heads.ablation.forward import VariantForward
 from prune_heads.ablation.plan import plan
 from prune_heads.coverage import committed_table
-from prune_heads.coverage.tiny import tiny_inputs, tiny_model
 from prune_heads.surgery import removed_heads
 
 ONE_AT_A_TIME = {

@@ -6,9 +6,9 @@ Unless asked otherwise they measure `SIZES`.
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, reduce
-from importlib import resources
 from importlib.metadata import version
 from operator import or_
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +24,7 @@ from prune_heads.gating import gated, gates_of
 from prune_heads.progress import Progress, silent
 from prune_heads.verification import outputs, some_heads, try_heads
 
-_TABLE = tomllib.loads((resources.files("prune_heads.coverage") / "tiny.toml").read_text())
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 PAD, END, VOCABULARY = (_TABLE["fixed"][name] for name in ("pad_token_id", "eos_token_id", "vocab_size"))
 _TOO_LARGE = 10_000_000  # parameters beyond which a model is not built: some types' defaults are billions
 _AUTO = (auto.AutoModelForSequenceClassification, auto.AutoModelForSeq2SeqLM, auto.AutoModelForImageClassification)
